@@ -1,0 +1,39 @@
+# `make help` lists the targets. Everything runs in .venv, made on first use; nothing else is needed than Python and make.
+SHELL := /bin/bash
+PYTHON ?= python3
+EXTRA ?= cpu
+COLLECTION ?= stdlib
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed-$(EXTRA)
+
+.PHONY: help demo test test-slow lint install clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(INSTALLED) ## create .venv and install (EXTRA=cpu or gpu)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else f"Python 3.10, 3.11 or 3.12 is needed, $(PYTHON) is {v[0]}.{v[1]}; name another with: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRA),dev]"
+	@touch $@
+
+demo: install ## the main job on the embedded collection (COLLECTION=stdlib or scifact): table and plots in outputs/
+	$(PY) -m colbertv2 +demo=$(COLLECTION)
+
+test: install ## the test suite
+	$(PY) -m pytest -q
+
+test-slow: install ## the tests that take minutes
+	$(PY) -m pytest -q -m slow
+
+lint: install ## ruff and pyright
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright
+
+clean: ## remove .venv and caches; artifacts and outputs stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info

@@ -1,0 +1,97 @@
+"""``python -m colbertv2 [target=index] [codec.bits=1] [+demo=stdlib] [+ablation=…] [-m …]``: build an artifact.
+
+Prints the configuration and where each value comes from, the plan, one line per stage, and where the artifact lies.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from omegaconf import DictConfig
+
+from colbertv2.artifacts import Artifact
+from colbertv2.configuration import CONF, EXPERIMENTS, build, plan
+from colbertv2.errors import InputError
+from colbertv2.provenance import describe, origins
+
+
+class Refused(CompactHydraException):
+    """Wrong input on its way through Hydra, which prints errors of this kind without a traceback."""
+
+
+def command(task: Callable[[DictConfig], None]) -> None:
+    """Run ``task`` on the configuration that the command line asks for, or on each of a sweep (``-m``).
+
+    The groups of ``experiments/`` are found beside those of ``conf/``. Wrong input ends with its message on standard
+    error and exit code 2; the other jobs of a sweep are run all the same.
+    """
+    refused: list[InputError] = []
+
+    def job(config: DictConfig) -> None:
+        try:
+            task(config)
+        except InputError as error:
+            refused.append(error)
+            raise Refused(str(error)) from error
+
+    # Not hydra.searchpath: there a sweep over glob(*) finds nothing, and runs no job without saying so.
+    if EXPERIMENTS.is_dir() and not any(word.split("=")[0] in ("--config-dir", "-cd") for word in sys.argv):
+        sys.argv[1:1] = ["--config-dir", str(EXPERIMENTS)]
+    try:
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+    except SystemExit as end:
+        raise SystemExit(2 if refused else end.code) from None
+
+
+def show_plan(config: DictConfig) -> None:
+    """Print key, address and state of the target and everything upstream; build nothing.
+
+    Raises:
+        InputError: the configuration is wrong; all problems at once.
+    """
+    steps = plan(config)
+    wide, address_wide = (max(map(len, column)) for column in zip(*((s.key, s.address) for s in steps), strict=True))
+    for step in steps:
+        print(f"{step.key:{wide}}  {step.address:{address_wide}}  {'cached' if step.cached else 'missing'}")
+
+
+def main(config: DictConfig) -> None:
+    """Build ``config.target``; print its ``table.md`` and publish its files where the configuration asks for it.
+
+    Raises:
+        InputError: wrong input, found before or while building.
+        BuildError: a stage failed.
+    """
+    print(describe(config, _job_origins()), end="\n\n")
+    show_plan(config)
+    print()
+    artifact = build(config)
+    print(f"\n{config.target}: {artifact.path}")
+    table = artifact.path / "table.md"
+    if table.is_file():
+        print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
+    if config.publish is not None:
+        _publish(artifact, Path(config.publish))
+
+
+def _publish(artifact: Artifact, directory: Path) -> None:
+    for name in artifact.record["sha256"]:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(artifact.path / name, directory / name)
+    print(f"published to {directory}")
+
+
+def _job_origins() -> dict[str, str]:
+    settings = HydraConfig.get()
+    files = [source for source in settings.runtime.config_sources if source.schema == "file"]
+    places = {source.provider: Path(source.path) for source in files}
+    directories = [places.pop("main"), *places.values()]
+    return origins(list(settings.overrides.task), str(settings.job.config_name), directories)
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,86 @@
+"""The signs alone, in the manner of BPR: the baseline of ColBERTv2 App. B."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from colbertv2.compression.bitpack import byte_values
+from colbertv2.compression.codec import Arrays, write_settings
+from colbertv2.errors import InputError
+
+
+class BinaryCodec:
+    """The sign of every dimension: 16 bytes a vector at 128 dimensions, no centroids.
+
+    Decoded vectors are ±1/√dim, of norm 1. Zero counts as negative.
+
+    >>> codec = BinaryCodec()
+    >>> codec.fit(np.ones((1, 8), np.float32), num_documents=1, average_length=1.0, seed=0, device="cpu")
+    >>> codec.encode(np.array([[1, -1, 1, -1, 1, -1, 1, 1]], np.float32))
+    {'signs': array([[171]], dtype=uint8)}
+    """
+
+    centroids: None = None
+
+    def __init__(self) -> None:
+        self.dim: int | None = None
+        self.notes: list[str] = []
+
+    def __repr__(self) -> str:
+        return "BinaryCodec()"
+
+    @property
+    def bytes_per_vector(self) -> int:
+        """One for eight dimensions."""
+        if self.dim is None:
+            raise InputError("This BinaryCodec has not been fitted; call fit or load_codec first.")
+        return self.dim // 8
+
+    def check(self, dim: int) -> list[str]:
+        """The dimensions have to fill whole bytes."""
+        if dim % 8:
+            return [f"The binary codec needs a multiple of 8 dimensions, found {dim}; change the model's dim."]
+        return []
+
+    def fit(
+        self,
+        sample: NDArray[np.float32],
+        *,
+        num_documents: int,
+        average_length: float,
+        seed: int,
+        device: torch.device | str,
+    ) -> None:
+        """Nothing is learned but the number of dimensions of ``sample [n, dim]``.
+
+        Raises:
+            InputError: the dimensions do not fill whole bytes.
+        """
+        for problem in self.check(sample.shape[1]):
+            raise InputError(problem)
+        self.dim = sample.shape[1]
+
+    def encode(self, vectors: NDArray[np.float32]) -> Arrays:
+        """``[n, dim]`` to ``signs`` uint8 ``[n, dim / 8]``, the first dimension in the highest bit."""
+        return {"signs": np.packbits(vectors > 0, axis=1)}
+
+    def decode(self, arrays: Arrays) -> NDArray[np.float32]:
+        """``signs`` to ±1/√dim, float32 ``[n, dim]``."""
+        signs = arrays["signs"]
+        dim = signs.shape[1] * 8
+        values = ((byte_values(1) * 2.0 - 1.0) / np.sqrt(dim)).astype(np.float32)
+        return values[signs].reshape(len(signs), dim)
+
+    def save(self, path: Path) -> None:
+        """Write ``codec.json``."""
+        write_settings(path, "BinaryCodec", {"dim": self.dim})
+
+    @classmethod
+    def load(cls, path: Path, settings: dict[str, Any]) -> "BinaryCodec":
+        """From what ``save`` wrote; use ``load_codec``."""
+        codec = cls()
+        codec.dim = int(settings["dim"])
+        return codec

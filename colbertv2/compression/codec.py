@@ -1,0 +1,74 @@
+"""The interface that every codec meets (ColBERTv2 §3.3)."""
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Codec(Protocol):
+    """Turns token vectors into small arrays and back.
+
+    The constructor takes hyper-parameters and validates them; ``fit`` learns from a sample what encoding needs.
+    ``encode``, ``decode`` and ``bytes_per_vector`` work after ``fit`` or ``load``.
+    """
+
+    @property
+    def centroids(self) -> NDArray[np.float32] | None:
+        """L2-normalised ``[num_centroids, dim]``, or None for a codec without them."""
+        ...
+
+    @property
+    def bytes_per_vector(self) -> int:
+        """Bytes that one encoded vector takes, shared tables (such as centroids) not counted."""
+        ...
+
+    @property
+    def notes(self) -> list[str]:
+        """What ``fit`` had to do differently from what was asked, such as clamping the number of centroids."""
+        ...
+
+    def check(self, dim: int) -> list[str]:
+        """Why vectors of ``dim`` dimensions can't be encoded; empty if they can."""
+        ...
+
+    def fit(
+        self,
+        sample: NDArray[np.float32],
+        *,
+        num_documents: int,
+        average_length: float,
+        seed: int,
+        device: torch.device | str,
+    ) -> None:
+        """Learn from ``sample [n, dim]``; encoding then runs on ``device`` too.
+
+        Args:
+            num_documents: documents in the whole collection, not only in the sample.
+            average_length: mean number of vectors in a document.
+        """
+        ...
+
+    def encode(self, vectors: NDArray[np.float32]) -> Arrays:
+        """``[n, dim]`` to named arrays whose first axis is n; dtypes and other axes do not depend on n."""
+        ...
+
+    def decode(self, arrays: Arrays) -> NDArray[np.float32]:
+        """What ``encode`` returned, or the same rows of all its arrays, to ``[n, dim]``."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write hyper-parameters and everything learned into the directory ``path``."""
+        ...
+
+
+def write_settings(path: Path, codec: str, settings: dict[str, Any]) -> None:
+    """Write ``codec.json``, by which ``load_codec`` finds the class."""
+    path.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"codec": codec, **settings}, indent=2)
+    (path / "codec.json").write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,77 @@
+"""k-means of token vectors by faiss, and how many centroids and passages to take (ColBERTv2 §3.3 and official code)."""
+
+import math
+
+import faiss
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from colbertv2.errors import InputError
+
+
+def num_centroids_rule(num_vectors: float) -> int:
+    """The official number of centroids, 2^⌊log2(16·√vectors)⌋.
+
+    ``num_vectors`` is the number of vectors in the collection, officially estimated as documents times mean length.
+
+    >>> num_centroids_rule(600_000_000)  # MS MARCO passages: 2^18
+    262144
+    """
+    return 2 ** max(0, math.floor(math.log2(16 * math.sqrt(num_vectors)))) if num_vectors > 0 else 1
+
+
+def num_sampled_documents_rule(num_documents: int) -> int:
+    """The official number of passages to learn centroids from, min(1 + ⌊16·√(120·documents)⌋, documents).
+
+    >>> num_sampled_documents_rule(8_841_823), num_sampled_documents_rule(5_000)
+    (521173, 5000)
+    """
+    return min(1 + int(16 * math.sqrt(120 * num_documents)), num_documents)
+
+
+def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of ``[n, dim]`` at L2 norm 1; a row of zeros stays as it is."""
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    return vectors / np.maximum(norms, 1e-12, dtype=np.float32)[:, None]
+
+
+def kmeans(
+    points: NDArray[np.float32],
+    num_centroids: int,
+    *,
+    iterations: int,
+    max_points_per_centroid: int,
+    seed: int,
+    device: torch.device | str,
+) -> NDArray[np.float32]:
+    """Euclidean k-means; the centroids are L2-normalised afterwards, as the official code does.
+
+    Args:
+        points: ``[n, dim]``; of these at most ``max_points_per_centroid · num_centroids`` are drawn.
+        device: on a CUDA device faiss works on the GPU if this faiss has been built for it, else on the CPU.
+
+    Returns:
+        ``[min(num_centroids, n), dim]``: there can't be more centroids than points.
+
+    Raises:
+        InputError: there are no points.
+
+    >>> points = np.eye(2, dtype=np.float32)
+    >>> kmeans(points, 4, iterations=1, max_points_per_centroid=256, seed=0, device="cpu").shape
+    (2, 2)
+    """
+    if len(points) == 0:
+        raise InputError("There is no vector to learn centroids from; expected at least one document with tokens.")
+    gpus = faiss.get_num_gpus() if torch.device(device).type == "cuda" and hasattr(faiss, "get_num_gpus") else 0
+    clustering = faiss.Kmeans(
+        points.shape[1],
+        min(num_centroids, len(points)),
+        niter=iterations,
+        gpu=gpus > 0,
+        seed=seed,
+        max_points_per_centroid=max_points_per_centroid,
+        min_points_per_centroid=1,  # below this faiss prints a warning, and small collections are meant to work
+    )
+    clustering.train(np.ascontiguousarray(points, dtype=np.float32))
+    return normalised(np.asarray(clustering.centroids, dtype=np.float32))

@@ -1,0 +1,14 @@
+"""Documents, queries and judgements: everything downstream speaks ``ir_datasets`` ids.
+
+Importing this package registers the embedded collection (``stdlib``) and local folders (``folder:<path>``).
+"""
+
+from colbertv2.data import embedded, folder
+from colbertv2.data.collection import Collection
+from colbertv2.data.qrels import Qrels
+from colbertv2.data.queries import Queries
+
+embedded.register()
+folder.register()
+
+__all__ = ["Collection", "Qrels", "Queries"]

@@ -1,0 +1,109 @@
+"""``Collection``: the documents of an ``ir_datasets`` id."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import islice
+from typing import Any
+
+from colbertv2.data.source import building, content_digest, load, reading, text_of
+from colbertv2.errors import InputError
+
+HASHED_DOCUMENTS = 100_000
+logger = logging.getLogger(__name__)
+
+
+class Collection:
+    """The documents of an ``ir_datasets`` id, in corpus order, as ``(doc_id, text)`` with ``default_text()`` as text.
+
+    Documents are read from ``ir_datasets``' store on disk, so a corpus is streamed and never held in memory. The
+    store is built at the first use, under a lock. A document without an id (a leading blank line in a benchmark's
+    file makes one) can neither be judged nor stand in a run file: it is left out, with a warning.
+
+    Args:
+        id: e.g. ``beir/scifact``, ``stdlib`` or ``folder:<path>``; ids with queries (``beir/scifact/test``) also do.
+
+    Raises:
+        InputError: the id is unknown, has no documents, or its files can't be fetched.
+
+    >>> collection = Collection("stdlib")
+    >>> doc_id, text = next(iter(collection))
+    >>> collection.texts([doc_id]) == [text]
+    True
+    """
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.dataset = load(id)
+        if not self.dataset.has_docs():
+            raise InputError(f"{id!r} has no documents; use an id that has them, such as its parent.")
+        self.opened: tuple[int, Any] | None = None
+        self.nameless = 0
+
+    def store(self) -> Any:
+        """The built document store, opened once per process: a forked one would share the file position."""
+        if self.opened is None or self.opened[0] != os.getpid():
+            handler = self.dataset.docs_handler()
+            with reading(self.id, handler), building():
+                store = handler.docs_store()
+                if hasattr(store, "build"):
+                    store.build()
+                self.nameless = len(store.get_many([""]))
+            if self.nameless and self.opened is None:
+                logger.warning("%r has a document without an id, which is left out.", self.id)
+            self.opened = os.getpid(), store
+        return self.opened[1]
+
+    def __len__(self) -> int:
+        self.store()  # once it is built, ir_datasets counts the documents instead of quoting its metadata
+        count = self.dataset.docs_count()
+        return sum(1 for _ in self) if count is None else count - self.nameless
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        self.store()
+        with reading(self.id, self.dataset.docs_handler()):
+            for document in self.dataset.docs_iter():
+                if document.doc_id:
+                    yield valid_id(document.doc_id, self.id), text_of(document)
+
+    def texts(self, ids: Sequence[str]) -> list[str]:
+        """The texts of ``ids``, in their order, repetitions included.
+
+        Raises:
+            InputError: an id is unknown.
+        """
+        found = self.store().get_many(set(ids))
+        if missing := [doc_id for doc_id in ids if doc_id not in found]:
+            raise InputError(
+                f"{self.id!r} has no document {', '.join(map(repr, missing[:5]))} ({len(missing)} unknown)."
+            )
+        return [text_of(found[doc_id]) for doc_id in ids]
+
+    def missing(self, ids: Sequence[str]) -> list[str]:
+        """Those of ``ids`` that name no document."""
+        found = self.store().get_many(set(ids))
+        return [doc_id for doc_id in ids if doc_id not in found]
+
+    def identity(self) -> dict[str, str | int]:
+        """What decides the content: SHA-256 of ids and texts, and their number.
+
+        The hash covers all documents up to 100,000, else the first 100,000 (then the number stands for the rest).
+        It is computed once per process.
+        """
+        handler = self.dataset.docs_handler()
+        return dict(identity(self.id, handler.fingerprint() if hasattr(handler, "fingerprint") else ""))
+
+
+@cache
+def identity(id: str, fingerprint: str) -> dict[str, str | int]:
+    """``Collection.identity``, kept by id and, for local folders, by the fingerprint of the file."""
+    collection = Collection(id)
+    return {"documents": len(collection), "sha256": content_digest(islice(collection, HASHED_DOCUMENTS))}
+
+
+def valid_id(value: str, dataset_id: str) -> str:
+    """``value``, if it can stand in a TREC run file: not empty and without whitespace."""
+    if value.split() != [value]:
+        raise InputError(f"{dataset_id!r} has the id {value!r}; ids must not be empty or hold whitespace.")
+    return value

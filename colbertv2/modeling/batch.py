@@ -1,0 +1,51 @@
+"""What a ranker trains on: B queries with n candidates each, the first of which is the positive."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Tuples(NamedTuple):
+    """n-way tuples as text, before tokenisation.
+
+    Args:
+        queries: B texts. documents: B·n texts, query by query, the positive first.
+        document_ids: their ids, in the same order.
+        teacher: the teacher's scores ``[B, n]``, NaN where there is none.
+    """
+
+    queries: list[str]
+    documents: list[str]
+    document_ids: list[str]
+    teacher: Tensor
+
+
+@dataclass
+class Batch:
+    """Tuples after tokenisation: ``inputs`` are the ranker's own; ``teacher`` is ``[B, n]``.
+
+    ``excluded`` ``[B, B·n]`` is true where a passage may not serve as in-batch negative of a query: its own
+    candidates, and other copies of its positive.
+    """
+
+    inputs: Any
+    teacher: Tensor
+    excluded: Tensor
+
+
+def excluded_in_batch(document_ids: list[str], num_queries: int) -> Tensor:
+    """Where passage j is no in-batch negative of query i: ``[B, B·n]``.
+
+    The own n−1 negatives are left out as in the official code; a passage with the same id as the own positive is
+    left out too, since it is relevant.
+
+    >>> excluded_in_batch(["a", "b", "c", "a"], num_queries=2).int().tolist()
+    [[1, 1, 0, 1], [0, 0, 1, 1]]
+    """
+    n = len(document_ids) // num_queries
+    own = torch.eye(num_queries, dtype=torch.bool).repeat_interleave(n, dim=1)
+    numbers = {document_id: number for number, document_id in enumerate(document_ids)}
+    ids = torch.tensor([numbers[document_id] for document_id in document_ids])
+    return own | (ids[::n, None] == ids[None, :])

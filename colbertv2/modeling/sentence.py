@@ -1,0 +1,38 @@
+"""The single-vector baseline: mean-pooled, normalised states of a sentence encoder, compared by dot product."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
+from colbertv2.modeling.backbone import Backbone
+from colbertv2.modeling.colbert import batches_by_length
+from colbertv2.modeling.tokenizer import pad
+
+
+class SentenceEncoder:
+    """Texts → unit vectors, as sentence-transformers computes them with mean pooling.
+
+    Args:
+        maxlen: tokens of a text, special tokens included.
+    """
+
+    def __init__(self, backbone: Backbone, maxlen: int, device: torch.device):
+        self.transformer = backbone.transformer().to(device).eval()
+        self.tokenizer = backbone.tokenizer()
+        self.maxlen = maxlen
+        self.device = device
+
+    def encode(self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter) -> np.ndarray:
+        """Unit vectors float32 ``[N, hidden]`` in the order given."""
+        rows = self.tokenizer(list(texts), truncation=True, max_length=self.maxlen)["input_ids"]
+        encoded = np.empty((len(rows), self.transformer.config.hidden_size), dtype=np.float32)
+        with torch.inference_mode():
+            for batch in bar(batches_by_length([len(row) for row in rows], batch_tokens)):
+                ids, real = pad([rows[position] for position in batch], self.tokenizer.pad_token_id)
+                ids, real = ids.to(self.device), real.to(self.device)
+                states = self.transformer(input_ids=ids, attention_mask=real.long()).last_hidden_state
+                mean = (states * real.unsqueeze(-1)).sum(1) / real.sum(1, keepdim=True)
+                encoded[batch] = normalize(mean, dim=-1).float().cpu().numpy()
+        return encoded

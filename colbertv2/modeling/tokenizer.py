@@ -1,0 +1,121 @@
+"""Text → token ids for queries and documents (ColBERTv2 §3.1; the official ``QueryTokenizer`` and ``DocTokenizer``).
+
+Query:    ``[CLS] [Q] tokens… [SEP]``, filled up to ``query_maxlen`` with ``[MASK]`` (query augmentation). The
+          attention mask stays 0 on those masks unless ``attend_to_mask_tokens``, yet their vectors enter MaxSim.
+Document: ``[CLS] [D] tokens… [SEP]``; the vectors of punctuation do not enter MaxSim.
+"""
+
+import string
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from colbertv2.errors import InputError
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """How text becomes scored tokens. Saved with every checkpoint, so that search cannot differ from training.
+
+    Args:
+        query_maxlen, document_maxlen: tokens, markers and special tokens included.
+        query_marker, document_marker: a token of the vocabulary put behind ``[CLS]``, or ``None``.
+        query_augmentation: fill queries up to ``query_maxlen`` with ``[MASK]``.
+        attend_to_mask_tokens: let other tokens attend to those masks.
+        skip_punctuation: leave documents' punctuation out of MaxSim.
+    """
+
+    query_maxlen: int
+    document_maxlen: int
+    query_marker: str | None
+    document_marker: str | None
+    query_augmentation: bool
+    attend_to_mask_tokens: bool
+    skip_punctuation: bool
+
+    def __post_init__(self) -> None:
+        for name in ("query_maxlen", "document_maxlen"):
+            if getattr(self, name) < 4:
+                raise InputError(f"model.{name} is {getattr(self, name)}; expected at least 4: [CLS], marker, a token, [SEP].")
+
+
+class Encoding(NamedTuple):
+    """A padded batch of texts: ``input_ids``, ``attention_mask`` and ``scored`` (enters MaxSim), each ``[B, L]``."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    scored: Tensor
+
+    def to(self, device: torch.device) -> "Encoding":
+        return Encoding(*(tensor.to(device) for tensor in self))
+
+
+class Tokenizer:
+    """Applies :class:`Conventions` with any Hugging Face tokenizer that has CLS, SEP and PAD (and MASK if augmenting)."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, conventions: Conventions):
+        self.tokenizer = tokenizer
+        self.conventions = conventions
+        self.query_marker = self._token_id(conventions.query_marker, "model.query_marker")
+        self.document_marker = self._token_id(conventions.document_marker, "model.document_marker")
+        if conventions.query_augmentation and tokenizer.mask_token_id is None:
+            raise InputError("This tokenizer has no mask token: set model.query_augmentation=false.")
+        self.punctuation = torch.tensor(
+            sorted({tokenizer.encode(symbol, add_special_tokens=False)[0] for symbol in string.punctuation})
+            if conventions.skip_punctuation
+            else [],
+            dtype=torch.long,
+        )
+
+    def _token_id(self, token: str | None, knob: str) -> int | None:
+        if token is None:
+            return None
+        if token not in (vocabulary := self.tokenizer.get_vocab()):
+            raise InputError(f"{knob} is {token!r}, which is not in the tokenizer's vocabulary; name a token of it or null.")
+        return vocabulary[token]
+
+    def _ids(self, texts: list[str], marker: int | None, maxlen: int) -> list[list[int]]:
+        ids = self.tokenizer(texts, truncation=True, max_length=maxlen - (marker is not None))["input_ids"]
+        return ids if marker is None else [[row[0], marker, *row[1:]] for row in ids]
+
+    def query_ids(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of queries, marker and special tokens included, before augmentation."""
+        return self._ids(texts, self.query_marker, self.conventions.query_maxlen)
+
+    def document_ids(self, texts: list[str]) -> list[list[int]]:
+        """Token ids of documents, marker and special tokens included."""
+        return self._ids(texts, self.document_marker, self.conventions.document_maxlen)
+
+    def pad_queries(self, rows: list[list[int]]) -> Encoding:
+        """Queries of one batch; with augmentation every row is ``query_maxlen`` long and scored throughout."""
+        if not self.conventions.query_augmentation:
+            ids, real = pad(rows, self.tokenizer.pad_token_id)
+            return Encoding(ids, real.long(), real)
+        ids, real = pad(rows, self.tokenizer.mask_token_id, self.conventions.query_maxlen)
+        attention = torch.ones_like(ids) if self.conventions.attend_to_mask_tokens else real.long()
+        return Encoding(ids, attention, torch.ones_like(real))
+
+    def pad_documents(self, rows: list[list[int]]) -> Encoding:
+        """Documents of one batch, padded to its longest."""
+        ids, real = pad(rows, self.tokenizer.pad_token_id)
+        return Encoding(ids, real.long(), real & ~torch.isin(ids, self.punctuation))
+
+    def queries(self, texts: list[str]) -> Encoding:
+        return self.pad_queries(self.query_ids(texts))
+
+    def documents(self, texts: list[str]) -> Encoding:
+        return self.pad_documents(self.document_ids(texts))
+
+
+def pad(rows: list[list[int]], filler: int, length: int | None = None) -> tuple[Tensor, Tensor]:
+    """Rows of ids as ``[B, L]`` and where they are real, L = the longest row's length unless given."""
+    length = length or max(map(len, rows), default=0)
+    ids = torch.full((len(rows), length), filler)
+    real = torch.zeros((len(rows), length), dtype=torch.bool)
+    for position, row in enumerate(rows):
+        ids[position, : len(row)] = torch.tensor(row)
+        real[position, : len(row)] = True
+    return ids, real

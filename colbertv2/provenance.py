@@ -1,0 +1,93 @@
+"""Where each value of a composed configuration comes from: the last file or override that set it."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from colbertv2.configuration import CONF, EXPERIMENTS, initialized
+
+
+def origins(
+    overrides: Sequence[str] = (), config_name: str = "config", directories: Sequence[Path] = (CONF, EXPERIMENTS)
+) -> dict[str, str]:
+    """For every value by dotted key, what set it last: a file (``conf/codec/residual.yaml``) or an override.
+
+    Args:
+        overrides: of the configuration in question, as for :func:`colbertv2.configuration.compose`; so are the others.
+        config_name: primary file, without ``.yaml``.
+        directories: where that file lies, then further places to look for groups.
+    """
+    with initialized(directories) as search_path:
+        loader = GlobalHydra.instance().config_loader()
+        order: Any = loader.compute_defaults_list(config_name, [*search_path, *overrides], RunMode.RUN)
+    found: dict[str, str] = {}
+    for default in order.defaults:
+        name = f"{default.config_path}.yaml"
+        if directory := next((place for place in directories if (place / name).is_file()), None):
+            package = "" if default.package in (None, "_global_") else default.package
+            content = OmegaConf.to_container(OmegaConf.load(directory / name))
+            found.update({key: f"{directory.name}/{name}" for key in _keys(content, package)})
+    for override in order.config_overrides:
+        found.update({key: override.input_line for key in _keys(override.value(), override.key_or_group)})
+    return found
+
+
+def describe(config: DictConfig, origins: Mapping[str, str]) -> str:
+    """The configuration as YAML, with a comment wherever a value comes from elsewhere than what surrounds it.
+
+    Values are resolved; only ``pipeline`` keeps its references, since they are what it says.
+
+    Args:
+        config: as from :func:`colbertv2.configuration.compose`.
+        origins: of the same configuration, as from :func:`origins`.
+
+    >>> config = OmegaConf.create({"codec": {"dim": 128, "bits": 1}})
+    >>> print(describe(config, {"codec.dim": "conf/codec/residual.yaml", "codec.bits": "codec.bits=1"}))
+    codec:  # conf/codec/residual.yaml
+      dim: 128
+      bits: 1  # codec.bits=1
+    """
+    return "\n".join(line for name in config for line in _lines(config, str(name), "", "", origins))
+
+
+def _lines(parent: DictConfig, name: str, prefix: str, around: str, origins: Mapping[str, str]) -> Iterator[str]:
+    key = f"{prefix}.{name}" if prefix else name
+    sources = Counter(origin for leaf, origin in origins.items() if leaf == key or leaf.startswith(f"{key}."))
+    origin = sources.most_common(1)[0][0] if sources else around
+    comment = f"  # {origin}" if origin != around else ""
+    indent = "  " * key.count(".")
+    value = _value(parent, name, resolve=key.split(".")[0] != "pipeline")
+    if isinstance(value, DictConfig) and value:
+        yield f"{indent}{name}:{comment}"
+        for child in value:
+            yield from _lines(value, str(child), key, origin, origins)
+    else:
+        plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        flow = yaml.safe_dump([plain], default_flow_style=True, width=float("inf"), allow_unicode=True).strip()
+        yield f"{indent}{name}: {flow[1:-1]}{comment}"
+
+
+def _value(parent: DictConfig, name: str, resolve: bool) -> Any:
+    written = OmegaConf.to_container(parent, resolve=False)[name]  # type: ignore[index, call-overload]
+    if OmegaConf.is_interpolation(parent, name) and not resolve:
+        return written
+    try:
+        return parent[name]
+    except OmegaConfBaseException:  # missing, or a reference to nothing: building will say so
+        return written
+
+
+def _keys(value: Any, prefix: str) -> Iterator[str]:
+    if isinstance(value, dict) and value:
+        for name, item in value.items():
+            if prefix or name not in ("defaults", "hydra"):
+                yield from _keys(item, f"{prefix}.{name}" if prefix else str(name))
+    elif prefix:
+        yield prefix

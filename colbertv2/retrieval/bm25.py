@@ -1,0 +1,103 @@
+"""BM25 by the ``bm25s`` library (Lucene's variant), as a baseline."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import bm25s
+import Stemmer
+
+from colbertv2.errors import InputError
+from colbertv2.evaluation.ranking import Ranking
+
+TOKENIZERS = ("words", "code")
+IDENTIFIER = re.compile(r"\b\w*(?:_|[a-z\d][A-Z]|[A-Z][A-Z][a-z])\w*\b")
+PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
+
+
+@dataclass(frozen=True)
+class BM25:
+    """BM25 with English stemming (Snowball) and stopwords, both as ``bm25s`` has them.
+
+    Args:
+        k1: saturation of term frequency; b: strength of length normalisation. Lucene's defaults: 1.2 and 0.75.
+        tokenizer: ``words`` takes runs of two or more letters, digits and underscores; ``code`` adds the parts of
+            identifiers to them, so that ``getFileName`` and ``get_file_name`` are found by "file name".
+
+    Raises:
+        InputError: a value is out of range.
+
+    >>> index = BM25(k1=1.2, b=0.75, tokenizer="words").index([("a", "cats and dogs"), ("b", "a whale")])
+    >>> [doc_id for doc_id, _ in index.search_one("the cat", depth=10)]
+    ['a']
+    """
+
+    k1: float
+    b: float
+    tokenizer: str
+
+    def __post_init__(self) -> None:
+        if self.tokenizer not in TOKENIZERS:
+            raise InputError(f"bm25.tokenizer is {self.tokenizer!r}; expected words or code.")
+        if self.k1 < 0 or not 0 <= self.b <= 1:
+            raise InputError(f"BM25 has k1={self.k1}, b={self.b}; expected k1 of at least 0 and b between 0 and 1.")
+
+    def tokens(self, texts: list[str]) -> list[list[str]]:
+        """The stems of each text, stopwords left out."""
+        if self.tokenizer == "code":
+            texts = [IDENTIFIER.sub(with_parts, text) for text in texts]
+        stemmer = Stemmer.Stemmer("english")
+        tokens = bm25s.tokenize(texts, stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False)
+        return [list(map(str, found)) for found in tokens]
+
+    def index(self, documents: Iterable[tuple[str, str]]) -> "BM25Index":
+        """Index ``(doc_id, text)`` pairs, in memory."""
+        doc_ids: list[str] = []
+        texts: list[str] = []
+        for doc_id, text in documents:
+            doc_ids.append(doc_id)
+            texts.append(text)
+        return BM25Index(self, doc_ids, self.tokens(texts))
+
+
+class BM25Index:
+    """An index over documents, made by ``BM25.index``."""
+
+    def __init__(self, bm25: BM25, doc_ids: list[str], tokens: list[list[str]]) -> None:
+        self.bm25 = bm25
+        self.doc_ids = doc_ids
+        self.scorer: Any = None
+        if any(tokens):  # bm25s can't index texts without a single term
+            self.scorer = bm25s.BM25(k1=bm25.k1, b=bm25.b, method="lucene")
+            self.scorer.index(tokens, show_progress=False)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the scored postings in memory."""
+        if self.scorer is None:
+            return 0
+        return sum(part.nbytes for part in self.scorer.scores.values() if hasattr(part, "nbytes"))
+
+    def search_one(self, query: str, depth: int) -> list[tuple[str, float]]:
+        """At most ``depth`` documents that share a term with ``query``, with scores, best first."""
+        tokens = self.bm25.tokens([query])[0]
+        if self.scorer is None or not self.scorer.get_tokens_ids(tokens):
+            return []
+        depth = min(depth, len(self.doc_ids))
+        rows, scores = self.scorer.retrieve([tokens], k=depth, show_progress=False, backend_selection="numpy")
+        found = zip(rows[0].tolist(), scores[0].tolist(), strict=True)
+        return [(self.doc_ids[row], score) for row, score in found if score > 0]
+
+    def search(self, queries: Iterable[tuple[str, str]], depth: int) -> Ranking:
+        """Search for ``(query_id, text)`` pairs."""
+        return Ranking({query_id: self.search_one(text, depth) for query_id, text in queries})
+
+
+def with_parts(match: re.Match[str]) -> str:
+    """An identifier followed by its parts.
+
+    >>> with_parts(re.match(".*", "getHTTPFile_name2"))
+    'getHTTPFile_name2 get HTTP File name 2'
+    """
+    return " ".join([match[0], *PART.findall(match[0])])

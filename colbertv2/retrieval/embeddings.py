@@ -1,0 +1,128 @@
+"""Token vectors of a collection on disk, 16-bit and uncompressed: what encoding writes and indexing reads."""
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbertv2.errors import InputError
+from colbertv2.retrieval.packed import Packed
+from colbertv2.retrieval.stored import open_array, read_ids, read_json
+
+
+class EmbeddingsWriter:
+    """Writes one shard at a time into the directory ``path``; without ``close`` it can't be opened.
+
+    >>> import tempfile
+    >>> writer = EmbeddingsWriter(Path(tempfile.mkdtemp()), dim=2)
+    >>> writer.add(["a", "b"], np.eye(2, dtype=np.float32), np.array([2, 0]))
+    >>> writer.close()
+    >>> Embeddings.open(writer.path).doc_ids
+    ['a', 'b']
+    """
+
+    def __init__(self, path: Path, dim: int) -> None:
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.dim = dim
+        self.shards: list[dict[str, int]] = []
+        self.ids = open(self.path / "doc_ids.txt", "w", encoding="utf-8", newline="\n")
+
+    def add(self, doc_ids: Sequence[str], vectors: NDArray[Any], lengths: NDArray[Any]) -> None:
+        """Write a shard: D ids, ``vectors [T, dim]`` (kept as float16) and ``lengths [D]`` summing to T.
+
+        Raises:
+            InputError: the three do not belong together, or an id is empty or holds whitespace.
+        """
+        lengths = np.asarray(lengths, dtype=np.int32)
+        if len(doc_ids) != len(lengths) or vectors.shape != (int(lengths.sum()), self.dim):
+            raise InputError(
+                f"A shard has {len(doc_ids)} ids, {len(lengths)} lengths of sum {lengths.sum()} and vectors "
+                f"{list(vectors.shape)}; expected as many ids as lengths and vectors [{lengths.sum()}, {self.dim}]."
+            )
+        for doc_id in doc_ids:
+            if doc_id.split() != [doc_id]:
+                raise InputError(f"Document id {doc_id!r} is empty or holds whitespace; rename it.")
+        number = len(self.shards)
+        np.save(self.path / f"{number}.vectors.npy", vectors.astype(np.float16))
+        np.save(self.path / f"{number}.lengths.npy", lengths)
+        self.ids.writelines(f"{doc_id}\n" for doc_id in doc_ids)
+        self.shards.append({"num_documents": len(lengths), "num_vectors": len(vectors)})
+
+    def close(self) -> None:
+        """Write ``embeddings.json``, which makes the directory complete."""
+        self.ids.close()
+        summary = {
+            "dim": self.dim,
+            "num_documents": sum(shard["num_documents"] for shard in self.shards),
+            "num_vectors": sum(shard["num_vectors"] for shard in self.shards),
+            "num_shards": len(self.shards),
+            "shards": self.shards,
+        }
+        (self.path / "embeddings.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+
+class Embeddings:
+    """Opened by ``Embeddings.open``; the vectors stay on disk until they are read.
+
+    Attributes:
+        path, dim, num_documents, num_vectors.
+    """
+
+    def __init__(self, path: Path, dim: int, shards: list[dict[str, int]]) -> None:
+        self.path = path
+        self.dim = dim
+        self.sizes = shards
+        self.num_documents = sum(shard["num_documents"] for shard in shards)
+        self.num_vectors = sum(shard["num_vectors"] for shard in shards)
+
+    @classmethod
+    def open(cls, path: Path) -> "Embeddings":
+        """Open the directory that ``EmbeddingsWriter`` wrote.
+
+        Raises:
+            InputError: a file is missing, cut short, or of another shape than ``embeddings.json`` says.
+        """
+        path = Path(path)
+        summary = read_json(path / "embeddings.json")
+        try:
+            embeddings = cls(path, summary["dim"], summary["shards"])
+        except (KeyError, TypeError):
+            raise InputError(f"{path / 'embeddings.json'} lacks dim or shards; encode again.") from None
+        for _ in embeddings.shards():  # opening a shard checks it
+            pass
+        return embeddings
+
+    @cached_property
+    def doc_ids(self) -> list[str]:
+        """All document ids, in corpus order; read at first use."""
+        return read_ids(self.path / "doc_ids.txt", self.num_documents)
+
+    def shards(self) -> Iterator[Packed]:
+        """The shards in corpus order, with memory-mapped float16 vectors."""
+        for number, size in enumerate(self.sizes):
+            vectors = open_array(
+                self.path / f"{number}.vectors.npy", "float16", (size["num_vectors"], self.dim)
+            )
+            lengths = open_array(self.path / f"{number}.lengths.npy", "int32", (size["num_documents"],))
+            if int(lengths.sum()) != len(vectors):
+                raise InputError(f"{self.path}, shard {number}: lengths sum to {lengths.sum()}, not {len(vectors)}.")
+            yield Packed(vectors, lengths)
+
+    def sample(self, num_documents: int, seed: int) -> Packed:
+        """``num_documents`` documents drawn without replacement, in corpus order, as float32."""
+        chosen = np.random.default_rng(seed).choice(self.num_documents, num_documents, replace=False)
+        chosen.sort()
+        vectors, lengths, first = [np.zeros((0, self.dim), np.float32)], [np.zeros(0, np.int32)], 0
+        for shard in self.shards():
+            here = chosen[(chosen >= first) & (chosen < first + len(shard))] - first
+            taken = np.zeros(len(shard), dtype=bool)
+            taken[here] = True
+            vectors.append(shard.vectors[np.repeat(taken, shard.lengths)].astype(np.float32))
+            lengths.append(shard.lengths[taken])
+            first += len(shard)
+        return Packed(np.concatenate(vectors), np.concatenate(lengths))

@@ -1,0 +1,45 @@
+"""Exact search: MaxSim of every document, the reference for the approximate engines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbertv2.retrieval.index import Index
+from colbertv2.retrieval.packed import blocks
+from colbertv2.retrieval.scoring import DECODED_VECTORS, best_documents, maxsim
+from colbertv2.retrieval.searcher import Found
+
+BATCH_QUERIES = 1024  # bounds the scores held at once; a block is decoded once for so many queries
+
+
+@dataclass(frozen=True)
+class Exhaustive:
+    """Scores all decoded vectors, block by block; works with every codec and has no knobs.
+
+    Documents without vectors are never returned.
+    """
+
+    def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
+        """The exact top ``k`` of each query ``[Lq, dim]``."""
+        return [
+            found
+            for start in range(0, len(queries), BATCH_QUERIES)
+            for found in search_batch(index, queries[start : start + BATCH_QUERIES], k)
+        ]
+
+
+def search_batch(index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
+    """As ``Exhaustive.search``, holding the scores of all ``queries`` against one block of documents."""
+    best: list[Found] = [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
+    for first, last in blocks(index.offsets, DECODED_VECTORS):
+        positions = np.arange(first, last)
+        for number, scores in enumerate(maxsim(queries, index.decode(positions))):
+            new_positions, new_scores = best_documents(positions, scores, k)
+            old_positions, old_scores = best[number]
+            # What came first has the lower positions, so equal scores stay in corpus order.
+            best[number] = best_documents(
+                np.concatenate([old_positions, new_positions]), np.concatenate([old_scores, new_scores]), k
+            )
+    return best

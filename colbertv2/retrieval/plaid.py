@@ -1,0 +1,102 @@
+"""PLAID: candidates by centroids, pruned and ranked by centroids alone, and only a few decoded (PLAID §4)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbertv2.errors import InputError
+from colbertv2.retrieval.index import Index
+from colbertv2.retrieval.packed import blocks, offsets_of
+from colbertv2.retrieval.probing import centroid_similarities, nearest_centroids
+from colbertv2.retrieval.scoring import DECODED_VECTORS, best_documents, score_documents, segment_max, top_k
+from colbertv2.retrieval.searcher import Found
+
+
+@dataclass(frozen=True)
+class Plaid:
+    """Four stages, of which only the last decodes residuals.
+
+    1. Documents with a vector at one of the ``nprobe`` nearest centroids of a query vector.
+    2. Vectors whose centroid is less similar than ``centroid_score_threshold`` to all query vectors are left out, the
+       others stand for their centroids; the best ``ndocs`` stay. A document without any left ranks last.
+    3. The same without leaving vectors out; the best ``ndocs // 4`` stay.
+    4. Exact MaxSim of these.
+
+    None takes the preset for the ``k`` of each search (PLAID Table 2), anew for every search. At most ``ndocs // 4``
+    documents are returned, and none without a vector in a probed cell.
+
+    Args:
+        nprobe: preset 1 for k up to 10, 2 up to 100, else 4.
+        centroid_score_threshold: preset 0.5, 0.45, 0.4; ``-inf`` leaves nothing out.
+        ndocs: preset 256, 1024, max(4k, 4096).
+
+    Raises:
+        InputError: nprobe is below 1, ndocs below 4, or the threshold is NaN.
+    """
+
+    nprobe: int | None = None
+    centroid_score_threshold: float | None = None
+    ndocs: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.nprobe is not None and self.nprobe < 1:
+            raise InputError(f"nprobe is {self.nprobe}; expected at least 1, or null for the preset.")
+        if self.ndocs is not None and self.ndocs < 4:
+            raise InputError(f"ndocs is {self.ndocs}; expected at least 4, as a fourth is decoded, or null.")
+        threshold = self.centroid_score_threshold
+        if threshold is not None and np.isnan(threshold):
+            raise InputError("centroid_score_threshold is NaN; expected a number, or null for the preset.")
+
+    def settings(self, k: int) -> tuple[int, float, int]:
+        """``nprobe``, ``centroid_score_threshold`` and ``ndocs`` of a search for ``k`` documents.
+
+        >>> Plaid().settings(10), Plaid(ndocs=64).settings(1000)
+        ((1, 0.5, 256), (4, 0.4, 64))
+        """
+        nprobe, threshold, ndocs = (
+            (1, 0.5, 256) if k <= 10 else (2, 0.45, 1024) if k <= 100 else (4, 0.4, max(4 * k, 4096))
+        )
+        return (
+            nprobe if self.nprobe is None else self.nprobe,
+            threshold if self.centroid_score_threshold is None else self.centroid_score_threshold,
+            ndocs if self.ndocs is None else self.ndocs,
+        )
+
+    def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
+        """The top ``k`` of each query ``[Lq, dim]``; InputError if the codec has no centroids."""
+        return [self.search_one(index, query, k) for query in queries]
+
+    def search_one(self, index: Index, query: NDArray[np.float32], k: int) -> Found:
+        """As ``search``, for one query."""
+        nprobe, threshold, ndocs = self.settings(k)
+        similarities = centroid_similarities(index, query)
+        positions = index.inverted(nearest_centroids(similarities, nprobe))
+        if len(positions) > ndocs:
+            kept = similarities.max(axis=0) >= threshold
+            scores = centroid_scores(index, similarities, positions, kept)
+            positions = positions[np.sort(top_k(scores, ndocs))]
+        if len(positions) > ndocs // 4:
+            scores = centroid_scores(index, similarities, positions, np.ones(similarities.shape[1], dtype=bool))
+            positions = positions[np.sort(top_k(scores, ndocs // 4))]
+        return best_documents(positions, score_documents(index, query, positions), k)
+
+
+def centroid_scores(
+    index: Index, similarities: NDArray[np.float32], positions: NDArray[np.int64], kept: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """``[D]``: MaxSim with every vector replaced by its centroid, over vectors at ``kept [num_centroids]`` alone.
+
+    Args:
+        similarities: ``[Lq, num_centroids]``.
+        positions: ``[D]`` documents with at least one vector. One of which nothing is kept scores -inf.
+    """
+    scores = np.empty(len(positions), dtype=np.float32)
+    for first, last in blocks(offsets_of(index.lengths[positions]), DECODED_VECTORS):
+        block = positions[first:last]
+        codes = index.codes(block)
+        taken = kept[codes]
+        lengths = np.add.reduceat(taken, offsets_of(index.lengths[block])[:-1], dtype=np.int64)
+        scores[first:last] = segment_max(similarities.take(codes[taken], axis=1), lengths).sum(axis=0)
+    return scores

@@ -1,0 +1,108 @@
+"""Queries in, ranked document ids out."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbertv2.errors import InputError
+from colbertv2.retrieval.index import Index
+from colbertv2.retrieval.scoring import best_documents, score_documents
+
+Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # positions and scores, best first
+
+
+class Engine(Protocol):
+    """A way to search; holds its knobs and nothing of a search."""
+
+    def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
+        """For each query ``[Lq, dim]`` at most ``k`` positions and scores, best first, ties in corpus order."""
+        ...
+
+
+class Searcher:
+    """An index, searched by an engine.
+
+    Args:
+        index: as ``Index.open`` gives it.
+        engine: ``Exhaustive``, ``PaperEngine`` or ``Plaid``.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from colbertv2.compression import Float16Codec
+    >>> from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Exhaustive
+    >>> path = Path(tempfile.mkdtemp())
+    >>> writer = EmbeddingsWriter(path, dim=2)
+    >>> writer.add(["a", "b"], np.eye(2, dtype=np.float32), np.array([1, 1]))
+    >>> writer.close()
+    >>> index = Index.build(Embeddings.open(path), Float16Codec(), path, seed=0, sample_documents=None, device="cpu",
+    ...     bar=lambda items, *_: items)
+    >>> Searcher(index, Exhaustive()).search([np.array([[0, 1]], np.float32)], k=1)
+    [[('b', 1.0)]]
+    """
+
+    def __init__(self, index: Index, engine: Engine) -> None:
+        self.index = index
+        self.engine = engine
+
+    def search(self, queries: Sequence[NDArray[np.float32]], k: int) -> list[list[tuple[str, float]]]:
+        """At most ``k`` (document id, score) for each query, best first, ties in corpus order.
+
+        There are fewer only where the engine reaches fewer documents.
+
+        Args:
+            queries: float32 arrays ``[Lq, dim]`` with L2-normalised rows.
+
+        Raises:
+            InputError: k is below 1, a query has no vectors or another dimension than the index, or the engine does
+                not go with the codec.
+        """
+        if k < 1:
+            raise InputError(f"k is {k}; expected at least 1.")
+        found = self.engine.search(self.index, self.checked(queries), k)
+        return [self.named(*one) for one in found]
+
+    def rerank(
+        self, queries: Sequence[NDArray[np.float32]], candidates: Sequence[Sequence[str]], k: int
+    ) -> list[list[tuple[str, float]]]:
+        """The best ``k`` of each query's own candidates (document ids) by exact MaxSim, whatever the engine.
+
+        Candidates without vectors are left out.
+
+        Raises:
+            InputError: as in ``search``; not one list of candidates per query, or an id that the index has not.
+        """
+        if k < 1:
+            raise InputError(f"k is {k}; expected at least 1.")
+        if len(queries) != len(candidates):
+            raise InputError(f"{len(queries)} queries and {len(candidates)} lists of candidates; expected as many.")
+        results = []
+        for query, doc_ids in zip(self.checked(queries), candidates, strict=True):
+            try:
+                positions = np.unique(np.array([self.positions[doc_id] for doc_id in doc_ids], dtype=np.int64))
+            except KeyError as error:
+                raise InputError(f"Candidate {error} is not in the index {self.index.path}.") from None
+            results.append(self.named(*best_documents(positions, score_documents(self.index, query, positions), k)))
+        return results
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """Document id → position."""
+        return {doc_id: position for position, doc_id in enumerate(self.index.doc_ids)}
+
+    def named(self, positions: NDArray[np.int64], scores: NDArray[np.float32]) -> list[tuple[str, float]]:
+        """Positions and scores as (document id, score)."""
+        doc_ids = self.index.doc_ids
+        return [(doc_ids[position], score) for position, score in zip(positions, scores.tolist(), strict=True)]
+
+    def checked(self, queries: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """The queries as float32, or InputError."""
+        for number, query in enumerate(queries):
+            if query.ndim != 2 or query.shape[0] == 0 or query.shape[1] != self.index.dim:
+                raise InputError(
+                    f"Query {number} has shape {list(query.shape)}; expected [at least 1, {self.index.dim}], "
+                    "from the model that encoded the index."
+                )
+        return [np.ascontiguousarray(query, dtype=np.float32) for query in queries]

@@ -1,0 +1,62 @@
+"""How and where things run: devices, batch sizes, loggers. Never part of an artifact's identity."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from tqdm import tqdm
+
+from colbertv2.errors import InputError
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The machine's side of a run.
+
+    Args:
+        root: directory that holds all artifacts.
+        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        threads: CPU threads for torch; ``None`` leaves torch's default.
+        batch_tokens: tokens (padding included) in one encoding batch.
+        shard_documents: documents in one shard of embeddings; bounds memory.
+        latency_queries: queries searched one at a time to measure milliseconds a query.
+        wandb: ``offline``, ``online`` or ``disabled``.
+        progress: show bars with rate and time left.
+
+    >>> Runtime(root=Path("artifacts"), device="cpu").torch_device
+    device(type='cpu')
+    """
+
+    root: Path
+    device: str = "auto"
+    threads: int | None = None
+    batch_tokens: int = 2048
+    shard_documents: int = 25_000
+    latency_queries: int = 50
+    wandb: str = "offline"
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "root", Path(self.root))
+        if self.wandb not in ("offline", "online", "disabled"):
+            raise InputError(f"runtime.wandb is {self.wandb!r}; expected offline, online or disabled.")
+        for name in ("batch_tokens", "shard_documents", "latency_queries"):
+            if getattr(self, name) < 1:
+                raise InputError(f"runtime.{name} is {getattr(self, name)}; expected at least 1.")
+
+    @property
+    def torch_device(self) -> torch.device:
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch.device(self.device)
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise InputError(f"runtime.device is {self.device!r}, but this torch sees no CUDA device; use runtime=cpu.")
+        return device
+
+    def bar(self, items: Iterable[Item], description: str, unit: str, total: int | None = None) -> Iterable[Item]:
+        """``items`` behind a progress bar with rate and time left."""
+        return tqdm(items, desc=description, unit=f" {unit}", total=total, disable=not self.progress, leave=False)

@@ -1,0 +1,34 @@
+"""Stage: BM25's ranking."""
+
+import json
+from pathlib import Path
+
+from colbertv2.artifacts import stage
+from colbertv2.data import Collection, Queries
+from colbertv2.evaluation.latency import milliseconds_per_query
+from colbertv2.evaluation.ranking import Ranking
+from colbertv2.retrieval.bm25 import BM25
+from colbertv2.runtime import Runtime
+
+
+@stage(version=1)
+def run(documents: Collection, queries: Queries, bm25: BM25, *, depth: int, out: Path, runtime: Runtime) -> None:
+    """Rank ``documents`` for ``queries``.
+
+    Writes ``run.trec``, ``timing.json`` {"ms_per_query"} and ``statistics.json`` {"num_documents",
+    "bytes_per_document"}.
+
+    Args:
+        depth: documents a query, at most.
+    """
+    index = bm25.index(runtime.bar(documents, "BM25 index", "documents", total=len(documents)))
+    results = {
+        query_id: index.search_one(text, depth)
+        for query_id, text in runtime.bar(queries, "BM25 search", "queries", total=len(queries))
+    }
+    Ranking(results).write(out / "run.trec", tag="BM25")
+    sample = [text for _, text in queries][: runtime.latency_queries]
+    milliseconds = milliseconds_per_query(lambda text: index.search_one(text, depth), sample)
+    (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds}) + "\n")
+    statistics = {"num_documents": len(index.doc_ids), "bytes_per_document": index.num_bytes / len(index.doc_ids)}
+    (out / "statistics.json").write_text(json.dumps(statistics) + "\n")

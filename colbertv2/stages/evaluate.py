@@ -1,0 +1,32 @@
+"""Stage: effectiveness of a ranking."""
+
+import json
+from pathlib import Path
+
+from colbertv2.artifacts import Artifact, stage
+from colbertv2.data import Queries
+from colbertv2.evaluation import Ranking, evaluate
+from colbertv2.evaluation.measures import parse
+from colbertv2.runtime import Runtime
+
+
+def check(ranking: object, queries: Queries, measures: list[str]) -> list[str]:
+    """Unknown measures and queries without judgements, before the first second of work."""
+    parse(measures)
+    return [] if queries.judgements else [f"{queries.id!r} has no relevance judgements to evaluate against."]
+
+
+@stage(version=1)
+def run(ranking: Artifact, queries: Queries, *, measures: list[str], out: Path, runtime: Runtime) -> None:
+    """Evaluate ``run.trec`` of ``ranking``.
+
+    Writes ``per_query.csv`` (``query_id`` and one column a measure) and ``metrics.json`` (the means, and ``queries``,
+    their number). Judged queries without results count as zero.
+
+    Args:
+        measures: in the notation of ir_measures.
+    """
+    values = evaluate(Ranking.read(ranking.path / "run.trec"), queries.qrels, measures)
+    values.to_csv(out / "per_query.csv", lineterminator="\n")
+    means = {**values.mean().to_dict(), "queries": len(values)}
+    (out / "metrics.json").write_text(json.dumps(means, indent=2) + "\n")

@@ -1,0 +1,52 @@
+"""Stage: the teacher's scores of retrieved candidates."""
+
+from pathlib import Path
+
+from colbertv2.artifacts import Artifact, stage
+from colbertv2.data import Collection, Queries
+from colbertv2.evaluation.ranking import Ranking
+from colbertv2.runtime import Runtime
+from colbertv2.teachers import CrossEncoder
+from colbertv2.training.examples import Example, write_examples
+
+
+@stage(version=1)
+def run(
+    candidates: Artifact,
+    teacher: Artifact,
+    documents: Collection,
+    queries: Queries,
+    *,
+    depth: int,
+    add_labelled: bool,
+    out: Path,
+    runtime: Runtime,
+) -> None:
+    """Score the ``depth`` best candidates of every query.
+
+    Writes ``scored.jsonl`` (candidates in retrieval order with the teacher's score) and ``run.trec`` (the same
+    re-ranked by the teacher, so that the teacher can be evaluated like any system).
+
+    Args:
+        add_labelled: score labelled documents that retrieval missed too, behind the candidates; for training data.
+    """
+    ranking = Ranking.read(candidates.path / "run.trec").top(depth)
+    ids = {
+        query_id: [document for document, _ in ranking[query_id]] if query_id in ranking else [] for query_id, _ in queries
+    }
+    if add_labelled:
+        for query_id, found in ids.items():
+            found += [document for document in queries.qrels.relevant(query_id) if document not in found]
+    pairs = [(query_id, document) for query_id, found in ids.items() for document in found]
+    model = CrossEncoder.load(teacher.path).to(runtime.torch_device)
+    scores = model.predict(
+        queries.texts([query_id for query_id, _ in pairs]),
+        documents.texts([document for _, document in pairs]),
+        runtime.batch_tokens,
+        lambda batches: runtime.bar(batches, "teacher scores", "batches"),
+    )
+    remaining = iter(scores.tolist())
+    examples = [Example(query_id, found, [next(remaining) for _ in found]) for query_id, found in ids.items() if found]
+    write_examples(out / "scored.jsonl", examples)
+    reranked = {example.query_id: list(zip(example.documents, example.scores, strict=True)) for example in examples}
+    Ranking(reranked).write(out / "run.trec", tag=teacher.path.name)

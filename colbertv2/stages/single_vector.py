@@ -1,0 +1,44 @@
+"""Stage: the single-vector baseline's ranking."""
+
+import json
+import time
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from colbertv2.artifacts import stage
+from colbertv2.data import Collection, Queries
+from colbertv2.evaluation.ranking import Ranking
+from colbertv2.modeling import Backbone
+from colbertv2.modeling.sentence import SentenceEncoder
+from colbertv2.runtime import Runtime
+
+
+@stage(version=1)
+def run(
+    backbone: Backbone, documents: Collection, queries: Queries, *, maxlen: int, depth: int, out: Path, runtime: Runtime
+) -> None:
+    """Rank by the dot product of mean-pooled vectors, the whole collection scored.
+
+    Args:
+        maxlen: tokens of a text. depth: documents a query.
+    """
+    encoder = SentenceEncoder(backbone, maxlen, runtime.torch_device)
+    ids, vectors = [], []
+    stream = iter(documents)
+    while shard := list(islice(stream, runtime.shard_documents)):
+        ids += [document_id for document_id, _ in shard]
+        texts = [text for _, text in shard]
+        vectors.append(encoder.encode(texts, runtime.batch_tokens, lambda it: runtime.bar(it, "single vectors", "batches")))
+    matrix = np.concatenate(vectors)
+    query_vectors = encoder.encode([text for _, text in queries], runtime.batch_tokens)
+    started = time.perf_counter()
+    results = {}
+    for (query_id, _), vector in zip(queries, query_vectors, strict=True):
+        scores = matrix @ vector
+        best = np.argsort(-scores, kind="stable")[:depth]
+        results[query_id] = [(ids[position], float(scores[position])) for position in best]
+    milliseconds = 1000 * (time.perf_counter() - started) / max(1, len(results))
+    Ranking(results).write(out / "run.trec", tag=out.name)
+    (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds}))

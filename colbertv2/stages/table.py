@@ -1,0 +1,82 @@
+"""Stage: the table and the figure of an experiment."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from colbertv2.artifacts import Artifact, stage
+from colbertv2.evaluation.figure import draw
+from colbertv2.evaluation.measures import parse
+from colbertv2.evaluation.table import System, make_table, to_markdown
+from colbertv2.runtime import Runtime
+
+
+def check(
+    systems: dict[str, object], title: str, baseline: str, measures: list[str], notes: list[str], seed: int
+) -> list[str]:
+    """A baseline that is no row and unknown measures, before the first second of work."""
+    parse(measures)
+    return [] if baseline in systems else [f"baseline {baseline!r} is no row; expected one of {', '.join(systems)}."]
+
+
+@stage(version=1)
+def run(
+    systems: dict[str, Artifact],
+    *,
+    title: str,
+    baseline: str,
+    measures: list[str],
+    notes: list[str],
+    seed: int,
+    out: Path,
+    runtime: Runtime,
+) -> None:
+    """Compare systems that were evaluated on the same queries.
+
+    Writes ``table.csv`` (columns: ``colbertv2.evaluation.table.make_table``), ``table.md`` and
+    ``quality_bytes.png`` (of the first measure).
+
+    Args:
+        systems: row name → artifact of the stage ``evaluate``.
+        baseline: the row that the others are tested against.
+        notes: sentences for below the table.
+    """
+    rows = [read_system(name, metrics) for name, metrics in systems.items()]
+    table = make_table(rows, baseline, measures, seed)
+    table.to_csv(out / "table.csv", index=False, lineterminator="\n")
+    sizes = {
+        name: max((float(row.statistics[f"num_{name}"]) for row in rows if f"num_{name}" in row.statistics), default=0)
+        for name in ("documents", "vectors")
+    }
+    markdown = to_markdown(
+        table, title, baseline, measures, {name: size for name, size in sizes.items() if size}, notes
+    )
+    (out / "table.md").write_text(markdown, encoding="utf-8")
+    draw(table, measures[0], title, out / "quality_bytes.png")
+
+
+def read_system(name: str, metrics: Artifact) -> System:
+    """One row from an artifact of ``evaluate``: its values, and what its ranking and the index behind it cost."""
+    ranking = metrics.parents["ranking"]
+    index = ranking.parents.get("index", ranking)  # what searches without an index may describe itself
+    return System(
+        name=name,
+        values=pd.read_csv(metrics.path / "per_query.csv", dtype={"query_id": str}, keep_default_na=False).set_index(
+            "query_id"
+        ),
+        engine=engine(ranking),
+        ms_per_query=read_json(ranking.path / "timing.json").get("ms_per_query"),
+        statistics=read_json(index.path / "statistics.json"),
+    )
+
+
+def engine(ranking: Artifact) -> str:
+    """What searched: the class of the search engine where the ranking has one, else the stage."""
+    target = ranking.arguments.get("engine", {}).get("_target_", ranking.stage)
+    return target.rpartition(".")[2]
+
+
+def read_json(path: Path) -> dict:
+    """The content of a JSON file; nothing where there is none."""
+    return json.loads(path.read_text()) if path.is_file() else {}

@@ -1,0 +1,45 @@
+"""Stage: train a ColBERT checkpoint on examples."""
+
+from pathlib import Path
+
+from colbertv2.artifacts import Artifact, stage
+from colbertv2.data import Collection, Queries
+from colbertv2.modeling import ColBERT
+from colbertv2.runtime import Runtime
+from colbertv2.stages.examples import read
+from colbertv2.training.data import TextLookup
+from colbertv2.training.fit import Recipe, fit
+
+
+@stage(version=1, resumable=True)
+def run(
+    checkpoint: Artifact,
+    examples: Artifact,
+    validation: Artifact | None,
+    documents: Collection,
+    queries: Queries,
+    dev_queries: Queries | None,
+    recipe: Recipe,
+    *,
+    seed: int,
+    out: Path,
+    runtime: Runtime,
+) -> None:
+    """Train from ``checkpoint``; keep the weights that rank the dev queries' candidates best.
+
+    Args:
+        examples: training examples. validation: examples of dev queries, or ``None`` to keep the last weights.
+    """
+    model = ColBERT.load(checkpoint.path)
+    fit(
+        model,
+        recipe,
+        read(examples),
+        read(validation),
+        TextLookup(queries, documents),
+        TextLookup(dev_queries or queries, documents),
+        seed=seed,
+        out=out,
+        runtime=runtime,
+    )
+    model.save(out)

@@ -1,0 +1,147 @@
+"""A cross-encoder: query and passage go through the transformer together, so every token sees both texts.
+
+Two read-outs of one score. ``classifier``: a sequence classifier's single logit, as released teachers have
+(``cross-encoder/ms-marco-MiniLM-L-6-v2``). ``late_interaction``: MaxSim of the query's tokens over the passage's,
+both states of the *joint* encoding; it has no new weights, so it starts warm from any sentence encoder and
+can be trained in minutes on a CPU, where a fresh classification head learns nothing for hundreds of steps.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from colbertv2.errors import InputError
+from colbertv2.modeling.backbone import load_transformer
+from colbertv2.modeling.colbert import batches_by_length
+from colbertv2.modeling.maxsim import sum_over_query, token_similarities
+from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch
+
+READOUTS = ("late_interaction", "classifier")
+
+
+class PairEncoding(NamedTuple):
+    """Joint encodings of query–passage pairs, each tensor ``[pairs, L]``."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    token_type_ids: Tensor
+    query_mask: Tensor
+    document_mask: Tensor
+
+    def to(self, device: torch.device) -> "PairEncoding":
+        return PairEncoding(*(tensor.to(device) for tensor in self))
+
+
+class CrossEncoder(nn.Module):
+    """Scores query–passage pairs.
+
+    Args:
+        transformer: an encoder for ``late_interaction``, a one-label sequence classifier for ``classifier``.
+        tokenizer: a fast Hugging Face tokenizer. maxlen: tokens of a pair; the longer text is cut first.
+        readout: ``late_interaction`` or ``classifier``.
+        temperature: divides the mean MaxSim (a cosine) of ``late_interaction``; not read by ``classifier``.
+    """
+
+    def __init__(
+        self, transformer: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, maxlen: int, readout: str, temperature: float
+    ):
+        super().__init__()
+        if readout not in READOUTS:
+            raise InputError(f"teacher.readout is {readout!r}; expected one of {', '.join(READOUTS)}.")
+        self.transformer = transformer
+        self.tokenizer = tokenizer
+        self.maxlen = maxlen
+        self.readout = readout
+        self.temperature = temperature
+
+    @classmethod
+    def pretrained(cls, directory: Path, maxlen: int, readout: str, temperature: float) -> "CrossEncoder":
+        """From a Hugging Face model directory: an encoder, or a released teacher (``classifier``) with one label."""
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+        if readout != "classifier":
+            return cls(load_transformer(directory), tokenizer, maxlen, readout, temperature)
+        config = AutoConfig.from_pretrained(directory)
+        released = any("SequenceClassification" in name for name in config.architectures or [])
+        if released and config.num_labels != 1:
+            raise InputError(
+                f"The teacher in {directory} has {config.num_labels} labels; expected a re-ranker with one (a relevance score)."
+            )
+        model = AutoModelForSequenceClassification.from_pretrained(directory, num_labels=1, use_safetensors=True, dtype="float32")
+        return cls(model, tokenizer, maxlen, readout, temperature)
+
+    def encode_pairs(self, queries: Sequence[str], documents: Sequence[str]) -> PairEncoding:
+        """Tokenise pairs (one passage a query) as ``[CLS] query [SEP] passage [SEP]``."""
+        encoded = self.tokenizer(
+            list(queries),
+            list(documents),
+            truncation="longest_first",
+            max_length=self.maxlen,
+            padding=True,
+            return_tensors="pt",
+            return_token_type_ids=True,
+        )
+        sides = torch.tensor(
+            [[-1 if side is None else side for side in encoded.sequence_ids(row)] for row in range(len(encoded["input_ids"]))]
+        )
+        return PairEncoding(
+            encoded["input_ids"], encoded["attention_mask"], encoded["token_type_ids"], sides == 0, sides == 1
+        )
+
+    def forward(self, pairs: PairEncoding) -> Tensor:
+        """Relevance scores ``[pairs]``."""
+        inputs = {"input_ids": pairs.input_ids, "attention_mask": pairs.attention_mask}
+        if getattr(self.transformer.config, "type_vocab_size", 0) > 1:
+            inputs["token_type_ids"] = pairs.token_type_ids
+        if self.readout == "classifier":
+            return self.transformer(**inputs).logits.squeeze(-1)
+        states = normalize(self.transformer(**inputs).last_hidden_state, dim=-1)
+        best = token_similarities(states, states, pairs.document_mask)
+        mean = sum_over_query(best, pairs.query_mask) / pairs.query_mask.sum(-1).clamp(min=1)
+        return mean / self.temperature
+
+    def collate(self, tuples: Tuples) -> Batch:
+        """Tokenise a training batch."""
+        n = len(tuples.documents) // len(tuples.queries)
+        queries = [query for query in tuples.queries for _ in range(n)]
+        excluded = excluded_in_batch(tuples.document_ids, len(tuples.queries))
+        return Batch(self.encode_pairs(queries, tuples.documents), tuples.teacher, excluded)
+
+    def batch_scores(self, inputs: PairEncoding, num_queries: int, all_pairs: bool) -> tuple[Tensor, Tensor | None]:
+        """Scores ``[B, n]`` of a training batch. In-batch negatives would need B times the encodings: refused."""
+        if all_pairs:
+            raise InputError("A cross-encoder has no in-batch negatives: leave in_batch out of its objectives.")
+        return self(inputs).view(num_queries, -1), None
+
+    def predict(
+        self, queries: Sequence[str], documents: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter
+    ) -> np.ndarray:
+        """Scores float32 ``[pairs]`` of (query, document) pairs, batched by length."""
+        scores = np.empty(len(queries), dtype=np.float32)
+        lengths = [len(q) + len(d) for q, d in zip(queries, documents, strict=True)]
+        device = next(self.parameters()).device
+        self.eval()
+        with torch.inference_mode():
+            # About four characters make a token; the cap keeps one overlong text from emptying its batch.
+            for batch in bar(batches_by_length([min(length // 4, self.maxlen) + 1 for length in lengths], batch_tokens)):
+                pairs = self.encode_pairs([queries[i] for i in batch], [documents[i] for i in batch]).to(device)
+                scores[batch] = self(pairs).float().cpu().numpy()
+        return scores
+
+    def save(self, directory: Path) -> None:
+        """The Hugging Face model and tokenizer, and ``cross_encoder.json``."""
+        self.transformer.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory)
+        settings = {"maxlen": self.maxlen, "readout": self.readout, "temperature": self.temperature}
+        (directory / "cross_encoder.json").write_text(json.dumps(settings))
+
+    @classmethod
+    def load(cls, directory: Path) -> "CrossEncoder":
+        """A teacher written by :meth:`save`."""
+        return cls.pretrained(directory, **json.loads((directory / "cross_encoder.json").read_text()))

@@ -1,0 +1,21 @@
+"""Training: examples, objectives and the Lightning module (ColBERTv2 §3.2)."""
+
+from colbertv2.training.denoising import Denoising
+from colbertv2.training.examples import Example, Examples
+from colbertv2.training.fit import Recipe, fit
+from colbertv2.training.module import Optimization, RankingModule
+from colbertv2.training.objectives import CrossEntropy, InBatchNegatives, KLDivergence, MarginMSE
+
+__all__ = [
+    "CrossEntropy",
+    "Denoising",
+    "Example",
+    "Examples",
+    "InBatchNegatives",
+    "KLDivergence",
+    "MarginMSE",
+    "Optimization",
+    "RankingModule",
+    "Recipe",
+    "fit",
+]

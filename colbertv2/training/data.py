@@ -1,0 +1,94 @@
+"""Training batches as a pure function of (seed, step), so that a resumed run goes on exactly where it stopped."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, IterableDataset
+
+from colbertv2.data import Collection, Queries
+from colbertv2.errors import InputError
+from colbertv2.modeling.batch import Batch, Tuples
+from colbertv2.training.examples import Example
+
+
+class TextLookup:
+    """Examples' ids → :class:`Tuples` of texts."""
+
+    def __init__(self, queries: Queries, documents: Collection):
+        self.queries = queries
+        self.documents = documents
+
+    def __call__(self, examples: Sequence[Example]) -> Tuples:
+        ids = [document for example in examples for document in example.documents]
+        teacher = torch.tensor([example.scores for example in examples], dtype=torch.float32)
+        return Tuples(self.queries.texts([example.query_id for example in examples]), self.documents.texts(ids), ids, teacher)
+
+
+class TrainingBatches(IterableDataset[Batch]):
+    """Yields the whole batch of each step: its examples, their sampled negatives, tokenised.
+
+    An iterable without a length, since Lightning would count a resumed loader's length from its start.
+
+    Every epoch is one seeded permutation of the examples; a batch may span two epochs.
+
+    Args:
+        examples: each with at least n−1 negatives; those with fewer must have been left out.
+        n: candidates a query, the positive included. batch_size: queries a step. first: the step to start from.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        texts: TextLookup,
+        collate: Callable[[Tuples], Batch],
+        *,
+        n: int,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        first: int = 0,
+    ):
+        if len(examples) < batch_size:
+            raise InputError(
+                f"The batch is {batch_size} queries, but there are only {len(examples)} training examples with at least "
+                f"{n - 1} negatives; lower training.batch_size or training.n, or raise the mining depth."
+            )
+        self.examples, self.texts, self.collate = examples, texts, collate
+        self.n, self.batch_size, self.steps, self.seed, self.first = n, batch_size, steps, seed, first
+
+    def chosen(self, step: int) -> list[Example]:
+        """The examples of a step, with their negatives drawn."""
+        chosen = []
+        for position in range(step * self.batch_size, (step + 1) * self.batch_size):
+            epoch, within = divmod(position, len(self.examples))
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
+            chosen.append(self.examples[order[within]].sample(self.n, np.random.default_rng([self.seed, 1, position])))
+        return chosen
+
+    def __iter__(self) -> Iterator[Batch]:
+        for step in range(self.first, self.steps):
+            yield self.collate(self.texts(self.chosen(step)))
+
+
+class ValidationBatches(Dataset[Batch]):
+    """Item i is dev query i with its candidates; ``teacher`` holds their relevance: 1 for slot 0, else 0."""
+
+    def __init__(self, examples: Sequence[Example], texts: TextLookup, collate: Callable[[Tuples], Batch]):
+        self.examples, self.texts, self.collate = examples, texts, collate
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, item: int) -> Batch:
+        example = self.examples[item]
+        relevance = [1.0] + [0.0] * (len(example.documents) - 1)
+        return self.collate(self.texts([example._replace(scores=relevance)]))
+
+
+def sampled(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
+    """``count`` examples drawn without replacement, in their own order; all of them if there are no more."""
+    if count >= len(examples):
+        return list(examples)
+    drawn = np.random.default_rng(seed).choice(len(examples), size=count, replace=False)
+    return [examples[position] for position in sorted(drawn)]

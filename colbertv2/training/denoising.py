@@ -1,0 +1,79 @@
+"""Denoised supervision: from scored candidates to training examples (ColBERTv2 §3.2).
+
+Mined "negatives" hold unlabelled positives. A candidate is *suspected* of being one where the teacher puts it within
+``margin`` of the labelled positive, or above it. Suspects are dropped, or relabelled: made positives of their own.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from colbertv2.errors import InputError
+from colbertv2.training.examples import Example
+
+ACTIONS = ("drop", "relabel")
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """Which candidates become negatives.
+
+    Args:
+        first_rank, last_rank: the window of retrieval ranks (from 1) that negatives are taken from.
+        margin: a candidate is suspect if teacher(candidate) > teacher(positive) − margin; ``None`` suspects none.
+        action: ``drop`` suspects, or ``relabel`` the best-scored one as the positive of an example of its own.
+
+    >>> Denoising(first_rank=1, last_rank=100, margin=0.5, action="drop").suspects("p", {"p": 2.0, "a": 1.8, "b": 0.1})
+    ['a']
+    """
+
+    first_rank: int
+    last_rank: int
+    margin: float | None
+    action: str
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.first_rank <= self.last_rank:
+            raise InputError(f"denoising ranks {self.first_rank}–{self.last_rank}: expected 1 ≤ first_rank ≤ last_rank.")
+        if self.action not in ACTIONS:
+            raise InputError(f"denoising.action is {self.action!r}; expected one of {', '.join(ACTIONS)}.")
+
+    def suspects(self, positive: str, scores: dict[str, float]) -> list[str]:
+        """Candidates that the teacher thinks are as good as the positive, best first."""
+        if self.margin is None:
+            return []
+        found = [doc for doc, score in scores.items() if doc != positive and score > scores[positive] - self.margin]
+        return sorted(found, key=lambda doc: -scores[doc])
+
+    def examples(
+        self, query_id: str, ranked: Sequence[tuple[str, float]], positives: dict[str, float], removed: Counter
+    ) -> Iterator[Example]:
+        """One example per positive (and per relabelled suspect) of a query.
+
+        Args:
+            ranked: candidates in retrieval order with the teacher's score (NaN: none).
+            positives: labelled documents with the teacher's score.
+            removed: counts, added to: ``candidates``, ``labelled``, ``outside_window``, ``suspected``, ``relabelled``, ``kept``.
+        """
+        window = dict(ranked[self.first_rank - 1 : self.last_rank])
+        candidates = {doc: score for doc, score in window.items() if doc not in positives}
+        for positive, positive_score in positives.items():
+            suspects = self.suspects(positive, {positive: positive_score, **candidates})
+            negatives = {doc: score for doc, score in candidates.items() if doc not in suspects}
+            removed.update(
+                candidates=len(ranked),
+                outside_window=len(ranked) - len(window),
+                labelled=len(window) - len(candidates),
+                suspected=len(suspects),
+                kept=len(negatives),
+            )
+            yield Example(query_id, [positive, *negatives], [positive_score, *negatives.values()])
+            if suspects and self.action == "relabel":
+                removed.update(relabelled=1)
+                yield Example(query_id, [suspects[0], *negatives], [candidates[suspects[0]], *negatives.values()])
+
+    def check_scored(self, scores: Sequence[float]) -> None:
+        """Refuse a margin over candidates that no teacher has scored."""
+        if self.margin is not None and any(map(math.isnan, scores)):
+            raise InputError("denoising.margin needs teacher scores, but these candidates have none; set it to null or score them.")

@@ -1,0 +1,107 @@
+"""One Lightning module for everything that ranks: ColBERT and the cross-encoder teacher alike."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import pytorch_lightning as lightning
+import torch
+from torch import Tensor
+
+from colbertv2.errors import InputError
+from colbertv2.modeling.batch import Batch, Tuples
+from colbertv2.training.objectives import Objective, Scores
+
+
+class Ranker(Protocol):
+    """What the module trains: an ``nn.Module`` that tokenises tuples and scores them."""
+
+    def collate(self, tuples: Tuples) -> Batch: ...
+
+    def batch_scores(self, inputs, num_queries: int, all_pairs: bool) -> tuple[Tensor, Tensor | None]: ...
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """AdamW with linear warm-up and linear decay to zero (ColBERTv2: 1e-5, 20k of 400k steps).
+
+    Args:
+        learning_rate: the peak. warmup_steps, steps: optimizer steps.
+        weight_decay: on all weights. dropout: overrides every dropout of the backbone; ``None`` keeps them.
+    """
+
+    learning_rate: float
+    warmup_steps: int
+    steps: int
+    weight_decay: float
+    dropout: float | None
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not 0 <= self.warmup_steps <= self.steps:
+            raise InputError(f"steps={self.steps}, warmup_steps={self.warmup_steps}; expected steps ≥ 1 and 0 ≤ warmup_steps ≤ steps.")
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate is {self.learning_rate}; expected a number above 0.")
+
+    def factor(self, step: int) -> float:
+        """Share of the peak learning rate at an optimizer step."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        return max(0.0, (self.steps - step) / max(1, self.steps - self.warmup_steps))
+
+
+class RankingModule(lightning.LightningModule):
+    """Trains a ranker by a weighted sum of objectives and validates it by RR@10 over given candidates.
+
+    Args:
+        ranker: ColBERT or CrossEncoder. objectives: name → objective; the names label the logged losses.
+    """
+
+    def __init__(self, ranker: torch.nn.Module, objectives: Mapping[str, Objective], optimization: Optimization):
+        super().__init__()
+        self.ranker = ranker.train()  # from_pretrained leaves it in eval mode, and Lightning would keep it so
+        self.objectives = dict(objectives)
+        self.optimization = optimization
+        self.all_pairs = any(objective.needs_all_pairs for objective in self.objectives.values())
+        if optimization.dropout is not None:
+            for module in ranker.modules():
+                if isinstance(module, torch.nn.Dropout):
+                    module.p = optimization.dropout
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        own, all_pairs = self.ranker.batch_scores(batch.inputs, len(batch.teacher), self.all_pairs)
+        scores = Scores(own, batch.teacher, all_pairs, batch.excluded)
+        losses = {name: objective(scores) for name, objective in self.objectives.items()}
+        loss = torch.stack([objective.weight * losses[name] for name, objective in self.objectives.items()]).sum()
+        for name, value in losses.items():
+            self.log(f"train/{name}", value.detach(), batch_size=len(own))
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(own))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        own, _ = self.ranker.batch_scores(batch.inputs, len(batch.teacher), all_pairs=False)
+        self.log("dev/RR@10", reciprocal_rank(own, batch.teacher).mean(), prog_bar=True, batch_size=len(own))
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.AdamW(
+            self.ranker.parameters(),
+            lr=self.optimization.learning_rate,
+            weight_decay=self.optimization.weight_decay,
+            # One pass over the weights: saves a tenth of a step on a CPU. Lightning can't clip it under mixed precision.
+            fused="mixed" not in self.trainer.precision,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.optimization.factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def reciprocal_rank(scores: Tensor, relevance: Tensor, cutoff: int = 10) -> Tensor:
+    """RR@cutoff of each row: ``[B]`` from ``[B, n]`` scores and relevance (1 or 0).
+
+    Ties count against the ranker: a constant scorer must not look good.
+
+    >>> reciprocal_rank(torch.tensor([[1.0, 3.0, 2.0]]), torch.tensor([[1.0, 0.0, 0.0]]))
+    tensor([0.3333])
+    """
+    best = scores.masked_fill(relevance != 1, float("-inf")).amax(-1, keepdim=True)
+    rank = 1 + ((scores >= best) & (relevance == 0)).sum(-1)
+    return torch.where(rank <= cutoff, 1 / rank, torch.zeros_like(rank, dtype=torch.float32))
+

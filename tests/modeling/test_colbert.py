@@ -1,0 +1,185 @@
+"""The model with a tiny random BERT: conventions, batching, checkpoints."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from support import tiny_bert
+
+from colbertv2.errors import InputError
+from colbertv2.modeling import Backbone, ColBERT, Conventions, initial
+from colbertv2.modeling.batch import Tuples, excluded_in_batch
+from colbertv2.modeling.colbert import batches_by_length
+
+PAPER = Conventions(
+    query_maxlen=12,
+    document_maxlen=16,
+    query_marker="[unused0]",
+    document_marker="[unused1]",
+    query_augmentation=True,
+    attend_to_mask_tokens=False,
+    skip_punctuation=True,
+)
+PLAIN = dataclasses.replace(PAPER, query_marker=None, document_marker=None, query_augmentation=False, skip_punctuation=False)
+TEXTS = ["sort the list, in python.", "", "open a file", "join " * 40, "ünïcode\ttab\nline"]
+
+
+def model(conventions: Conventions = PAPER, dim: int = 8, projection: str = "orthogonal", seed: int = 0) -> ColBERT:
+    return initial.colbert(Backbone(str(tiny_bert()), None), conventions, dim, projection, TEXTS * 3, seed).eval()
+
+
+def test_query_layout_follows_the_paper():
+    colbert = model()
+    tokens = colbert.tokenizer.tokenizer.convert_ids_to_tokens
+    encoding = colbert.tokenizer.queries(["open a file", "join " * 40])
+    assert tokens(encoding.input_ids[0]) == ["[CLS]", "[unused0]", "open", "a", "file", "[SEP]", *["[MASK]"] * 6]
+    assert encoding.attention_mask[0].tolist() == [1] * 6 + [0] * 6
+    assert encoding.scored.all(), "masks enter MaxSim"
+    assert tokens(encoding.input_ids[1])[-1] == "[SEP]" and encoding.attention_mask[1].all()
+    attending = model(dataclasses.replace(PAPER, attend_to_mask_tokens=True)).tokenizer.queries(["open a file"])
+    assert attending.attention_mask.all()
+
+
+def test_document_layout_follows_the_paper():
+    colbert = model()
+    encoding = colbert.tokenizer.documents(TEXTS)
+    first = colbert.tokenizer.tokenizer.convert_ids_to_tokens(encoding.input_ids[0])
+    kept = [token for token, scored in zip(first, encoding.scored[0].tolist(), strict=True) if scored]
+    assert kept == ["[CLS]", "[unused1]", "sort", "the", "list", "in", "python", "[SEP]"]
+    assert encoding.input_ids.shape[1] == 16, "cut at document_maxlen, marker included"
+
+
+def test_masks_do_not_change_real_query_vectors_unless_attended():
+    augmented, plain = model(), model(dataclasses.replace(PAPER, query_augmentation=False))
+    a, b = augmented.encode_queries(["open a file"])[0], plain.encode_queries(["open a file"])[0]
+    assert len(a) == 12 and len(b) == 6
+    np.testing.assert_allclose(a[:6], b, atol=1e-5)
+
+
+def test_vectors_do_not_depend_on_batching():
+    colbert = model()
+    alone = [colbert.encode_documents([text])[0] for text in TEXTS]
+    for batch_tokens in (1, 40, 10_000):
+        for one, other in zip(alone, colbert.encode_documents(TEXTS, batch_tokens), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(np.concatenate(alone), axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "knob",
+    [
+        {"query_maxlen": 10},
+        {"query_marker": None},
+        {"query_augmentation": False},
+        {"attend_to_mask_tokens": True},
+        {"document_maxlen": 6},
+        {"document_marker": None},
+        {"skip_punctuation": False},
+    ],
+)
+def test_every_convention_moves_the_vectors(knob):
+    def fingerprint(colbert: ColBERT) -> list[float]:
+        return [float(rows.sum()) for rows in colbert.encode_queries(TEXTS) + colbert.encode_documents(TEXTS)]
+
+    assert fingerprint(model()) != fingerprint(model(dataclasses.replace(PAPER, **knob)))
+
+
+@pytest.mark.parametrize("projection", initial.PROJECTIONS)
+def test_projections(projection):
+    colbert = model(PLAIN, projection=projection)
+    assert colbert.linear.weight.shape == (8, 32)
+    if projection != "linear":
+        torch.testing.assert_close(colbert.linear.weight @ colbert.linear.weight.T, torch.eye(8), atol=1e-4, rtol=0)
+    same, other = model(PLAIN, projection=projection), model(PLAIN, projection=projection, seed=1)
+    assert torch.equal(colbert.linear.weight, same.linear.weight)
+    assert torch.equal(colbert.linear.weight, other.linear.weight) == (projection == "pca"), "the seed is read"
+
+
+def test_pca_keeps_similarities_better_than_a_rotation():
+    whole = model(PLAIN, dim=32, projection="orthogonal").encode_documents(TEXTS)
+
+    def error(projection: str) -> float:
+        reduced = model(PLAIN, dim=4, projection=projection).encode_documents(TEXTS)
+        return sum(float(np.square(a @ a.T - b @ b.T).sum()) for a, b in zip(whole, reduced, strict=True))
+
+    assert error("pca") < error("orthogonal")
+
+
+def test_checkpoint_round_trip(tmp_path):
+    colbert = model()
+    colbert.save(tmp_path)
+    loaded = ColBERT.load(tmp_path)
+    assert loaded.tokenizer.conventions == PAPER
+    for a, b in zip(colbert.encode_documents(TEXTS), loaded.encode_documents(TEXTS), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_trained_projection_of_a_released_checkpoint_is_kept(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    for file in tiny_bert().iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weight = torch.randn(8, 32)
+    save_file({**load_file(tmp_path / "model.safetensors"), "linear.weight": weight}, tmp_path / "model.safetensors")
+    colbert = initial.colbert(Backbone(str(tmp_path), None), PAPER, 8, "orthogonal", [], 0)
+    assert torch.equal(colbert.linear.weight, weight)
+    with pytest.raises(InputError, match="8 dims"):
+        initial.colbert(Backbone(str(tmp_path), None), PAPER, 16, "orthogonal", [], 0)
+
+
+def test_errors_name_the_remedy(tmp_path):
+    with pytest.raises(InputError, match="vocabulary"):
+        model(dataclasses.replace(PAPER, query_marker="[nowhere]"))
+    with pytest.raises(InputError, match="hidden size 32"):
+        model(dim=64)
+    with pytest.raises(InputError, match="SHA-256"):
+        Backbone(str(tiny_bert()), "0" * 64)
+    with pytest.raises(InputError, match="pip install"):
+        Backbone("pypi:no-such-package-here", None)
+    with pytest.raises(InputError, match=r"config\.json"):
+        Backbone(str(tmp_path), None)
+    with pytest.raises(InputError, match="no such directory"):
+        Backbone("./nowhere", None)
+    with pytest.raises(InputError, match=r"colbert\.json"):
+        ColBERT.load(tmp_path)
+
+
+def test_unreachable_hub_names_the_remedies(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("no route")
+
+    monkeypatch.setattr("colbertv2.modeling.backbone.snapshot_download", refuse)
+    with pytest.raises(InputError, match="model=minilm"):
+        Backbone("bert-base-uncased", None)
+
+
+def test_identity_is_the_content_not_the_path(tmp_path):
+    for file in tiny_bert().iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    assert Backbone(str(tmp_path), None).identity() == Backbone(str(tiny_bert()), None).identity()
+
+
+def test_batch_scores_agree_with_encoding(tmp_path):
+    colbert = model()
+    queries, documents = ["open a file", "sort the list"], ["open", "a file, read", "sort list", "the"]
+    batch = colbert.collate(Tuples(queries, documents, ["1", "2", "3", "4"], torch.zeros(2, 2)))
+    own, all_pairs = colbert.batch_scores(batch.inputs, 2, all_pairs=True)
+    own_alone, _ = colbert.batch_scores(batch.inputs, 2, all_pairs=False)
+    torch.testing.assert_close(own, own_alone)
+    q, d = colbert.encode_queries(queries), colbert.encode_documents(documents)
+    expected = [[(a @ b.T).max(1).sum() for b in d] for a in q]
+    assert all_pairs is not None
+    np.testing.assert_allclose(all_pairs.detach().numpy(), expected, atol=1e-4)
+    np.testing.assert_allclose(own.detach().numpy(), [expected[0][:2], expected[1][2:]], atol=1e-4)
+
+
+def test_excluded_in_batch_spares_copies_of_the_positive():
+    assert excluded_in_batch(["a", "b", "c", "a"], 2).tolist() == [[True, True, False, True], [False, False, True, True]]
+
+
+def test_batches_by_length_hold_everything_within_the_budget():
+    lengths = [5, 1, 9, 30, 2, 2]
+    batches = batches_by_length(lengths, 10)
+    assert sorted(sum(batches, [])) == list(range(6))
+    assert all(max(lengths[i] for i in batch) * len(batch) <= 10 or len(batch) == 1 for batch in batches)

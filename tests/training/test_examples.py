@@ -1,0 +1,48 @@
+"""Examples survive the file, in the official layouts, whatever their ids hold."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from colbertv2.errors import InputError
+from colbertv2.training import Example, Examples
+
+ids = st.text(min_size=1, max_size=6)
+scored = st.lists(st.tuples(ids, st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.just(math.nan))), min_size=1, max_size=5)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(ids, scored), max_size=5))
+def test_round_trip(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("examples") / "examples.jsonl"
+    examples = Examples(Example(query, [d for d, _ in pairs], [s for _, s in pairs]) for query, pairs in rows)
+    examples.write(path)
+    read = Examples.read(path)
+    assert [(e.query_id, e.documents) for e in read] == [(e.query_id, e.documents) for e in examples]
+    for one, other in zip(read, examples, strict=True):
+        np.testing.assert_array_equal(one.scores, other.scores)
+
+
+def test_unscored_layout_with_integer_ids_is_read(tmp_path):
+    (tmp_path / "e").write_text("[7, 1, 2]\n")
+    (example,) = Examples.read(tmp_path / "e")
+    assert example.query_id == "7" and example.documents == ["1", "2"] and np.isnan(example.scores).all()
+
+
+@pytest.mark.parametrize("line", ["nonsense", "[1]", "{}", '["q", ["d", "high"]]', '["q", ["d", 1, 2]]'])
+def test_malformed_lines_are_named(tmp_path, line):
+    (tmp_path / "e").write_text(f'["q", ["d", 1.0]]\n{line}\n')
+    with pytest.raises(InputError, match="line 2"):
+        Examples.read(tmp_path / "e")
+
+
+def test_sampling_keeps_the_positive_first_and_draws_without_replacement():
+    example = Example("q", list("pabcdef"), [float(i) for i in range(7)])
+    for seed in range(20):
+        drawn = example.sample(4, np.random.default_rng(seed))
+        assert drawn.documents[0] == "p" and len(set(drawn.documents)) == 4
+        assert [example.scores[example.documents.index(d)] for d in drawn.documents] == drawn.scores
+    assert example.sample(1, np.random.default_rng(0)).documents == ["p"]

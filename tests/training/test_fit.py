@@ -1,0 +1,181 @@
+"""Training runs: batches by (seed, step), resume, step 0, the best checkpoint, both kinds of ranker."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from support import tiny_bert
+
+from colbertv2.errors import InputError
+from colbertv2.modeling import Backbone, ColBERT, Conventions, initial
+from colbertv2.runtime import Runtime
+from colbertv2.teachers import CrossEncoder
+from colbertv2.training import CrossEntropy, Example, InBatchNegatives, KLDivergence, Optimization, Recipe, fit
+from colbertv2.training.data import TextLookup, TrainingBatches, sampled
+from colbertv2.training.module import reciprocal_rank
+
+WORDS = "list string join sort open file read write number text parse return".split()
+CONVENTIONS = Conventions(12, 12, None, None, False, False, False)
+
+
+class Texts:
+    """Stands for a collection and for queries: an id is its own text."""
+
+    def texts(self, ids):
+        return [one.split(":")[-1] for one in ids]
+
+
+LOOKUP = TextLookup(Texts(), Texts())  # pyright: ignore
+EXAMPLES = [
+    Example(word, [f"d:{word} a", *[f"d:{other} a" for other in WORDS if other != word]], [1.0] + [0.0] * (len(WORDS) - 1))
+    for word in WORDS
+]
+
+
+def ranker() -> ColBERT:
+    return initial.colbert(Backbone(str(tiny_bert()), None), CONVENTIONS, 16, "orthogonal", [], 0)
+
+
+def recipe(steps: int = 6, learning_rate: float = 1e-3, interval: int = 3, **knobs) -> Recipe:
+    objectives = knobs.pop("objectives", {"in_batch": InBatchNegatives(1.0, 1.0), "ce": CrossEntropy(1.0, 1.0)})
+    values = {
+        "objectives": objectives,
+        "optimization": Optimization(learning_rate, 1, steps, 0.0, 0.0),
+        "n": 3,
+        "batch_size": 4,
+        "accumulate": 1,
+        "precision": "32-true",
+        "gradient_clip": 1.0,
+        "validation_interval": interval,
+        "validation_queries": 6,
+    }
+    return Recipe(**{**values, **knobs})
+
+
+def run(model, out: Path, plan: Recipe, validation=EXAMPLES, lookup=LOOKUP, seed: int = 0):
+    out.mkdir(exist_ok=True)
+    runtime = Runtime(root=out / "root", device="cpu", wandb="disabled", progress=False)
+    fit(model, plan, EXAMPLES, validation, lookup, LOOKUP, seed=seed, out=out, runtime=runtime)
+    return model
+
+
+def weights(model) -> torch.Tensor:
+    return torch.cat([tensor.flatten() for tensor in model.state_dict().values()])
+
+
+def test_training_lowers_the_loss_and_writes_its_history(tmp_path):
+    import pandas
+
+    before = weights(ranker())
+    model = run(ranker(), tmp_path, recipe(steps=30, interval=30), validation=[])
+    history = pandas.read_csv(tmp_path / "log" / "metrics.csv")["train/loss"].dropna()
+    assert history.iloc[-1] < history.iloc[0]
+    assert not torch.equal(before, weights(model))
+    assert json.loads((tmp_path / "summary.json").read_text())["examples"] == len(EXAMPLES)
+    assert not (tmp_path / "checkpoints").exists(), "the artifact holds the model, not the optimizer"
+
+
+class Interrupted(TextLookup):
+    """Raises at a given batch, as a killed process would stop there."""
+
+    def __init__(self, after: int):
+        super().__init__(Texts(), Texts())  # pyright: ignore
+        self.left = after
+
+    def __call__(self, examples):
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("killed")
+        return super().__call__(examples)
+
+
+def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
+    whole = run(ranker(), tmp_path / "whole", recipe(steps=8, interval=2), validation=[])
+    with pytest.raises(RuntimeError, match="killed"):
+        run(ranker(), tmp_path / "cut", recipe(steps=8, interval=2), validation=[], lookup=Interrupted(5))
+    assert (tmp_path / "cut" / "checkpoints" / "last.ckpt").exists()
+    resumed = run(ranker(), tmp_path / "cut", recipe(steps=8, interval=2), validation=[])
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_step_zero_is_kept_where_training_only_hurts(tmp_path):
+    start = weights(ranker())
+    model = run(ranker(), tmp_path, recipe(learning_rate=10.0))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["dev_best"] <= summary["dev_before"]
+    assert torch.equal(start, weights(model))
+
+
+def test_best_checkpoint_is_kept(tmp_path):
+    model = run(ranker(), tmp_path, recipe(steps=30, interval=10))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    if summary["dev_best"] > summary["dev_before"]:
+        assert not torch.equal(weights(model), weights(ranker()))
+
+
+def test_cross_encoder_trains_by_the_same_module(tmp_path):
+    teacher = CrossEncoder.pretrained(tiny_bert(), 24, "late_interaction", 0.05)
+    before = weights(teacher)
+    run(teacher, tmp_path, recipe(objectives={"ce": CrossEntropy(1.0, 1.0)}), validation=[])
+    assert not torch.equal(before, weights(teacher))
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"n": 4},
+        {"batch_size": 3},
+        {"accumulate": 2},
+        {"gradient_clip": 0.01},
+        {"objectives": {"ce": CrossEntropy(1.0, 1.0)}},
+        {"objectives": {"in_batch": InBatchNegatives(0.5, 1.0), "ce": CrossEntropy(1.0, 1.0)}},
+        {"optimization": Optimization(2e-3, 1, 6, 0.0, 0.0)},
+        {"optimization": Optimization(1e-3, 3, 6, 0.0, 0.0)},
+        {"optimization": Optimization(1e-3, 1, 5, 0.0, 0.0)},
+        {"optimization": Optimization(1e-3, 1, 6, 0.5, 0.0)},
+        {"optimization": Optimization(1e-3, 1, 6, 0.0, 0.2)},
+        {"precision": "bf16-mixed"},
+    ],
+)
+def test_every_knob_moves_the_weights(tmp_path, knobs):
+    plain = run(ranker(), tmp_path / "plain", recipe(), validation=[])
+    moved = run(ranker(), tmp_path / "moved", recipe(**knobs), validation=[])
+    assert not torch.equal(weights(plain), weights(moved))
+
+
+def test_seed_moves_the_batches_and_epochs_cover_every_example():
+    def order(seed: int) -> list[list[str]]:
+        batches = TrainingBatches(EXAMPLES, LOOKUP, lambda tuples: tuples, n=3, batch_size=4, steps=6, seed=seed)  # pyright: ignore
+        return [[example.query_id for example in batches.chosen(step)] for step in range(6)]
+
+    assert order(0) == order(0) != order(1)
+    assert sorted(sum(order(0)[:3], [])) == sorted(WORDS) == sorted(sum(order(0)[3:], []))
+
+
+def test_dev_sample_is_fixed():
+    assert sampled(EXAMPLES, 4, 0) == sampled(EXAMPLES, 4, 0) != sampled(EXAMPLES, 4, 1)
+    assert sampled(EXAMPLES, 99, 0) == EXAMPLES
+
+
+def test_reciprocal_rank_counts_ties_against_the_ranker():
+    scores = torch.tensor([[1.0, 1.0, 0.0], [2.0, 3.0, 1.0]])
+    assert reciprocal_rank(scores, torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])).tolist() == [0.5, 0.5]
+    assert reciprocal_rank(torch.arange(12.0)[None], torch.tensor([[1.0] + [0.0] * 11])).item() == 0
+
+
+def test_bad_recipes_are_refused(tmp_path):
+    with pytest.raises(InputError, match="at least one loss"):
+        recipe(objectives={})
+    with pytest.raises(InputError, match="needs at least 2"):
+        recipe(n=1)
+    with pytest.raises(InputError, match="batch of at least 2"):
+        recipe(batch_size=1)
+    with pytest.raises(InputError, match="warmup_steps"):
+        Optimization(1e-3, 9, 5, 0.0, None)
+    unscored = [Example("q", ["a", "b", "c"], [math.nan] * 3)]
+    with pytest.raises(InputError, match="lack teacher scores"):
+        recipe(objectives={"kl": KLDivergence(1.0, 1.0, 1.0)}).usable(unscored)
+    with pytest.raises(InputError, match="only 0 training examples"):
+        run(ranker(), tmp_path, recipe(n=50))
