@@ -13,8 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 
-from colbertv2.artifacts import Artifact
-from colbertv2.configuration import CONF, EXPERIMENTS, build, plan
+from colbertv2.artifacts import Artifact, Step, build_node, plan_node
+from colbertv2.configuration import CONF, EXPERIMENTS, plan, runtime_of, target_node
 from colbertv2.errors import InputError
 from colbertv2.provenance import describe, origins
 
@@ -53,10 +53,7 @@ def show_plan(config: DictConfig) -> None:
     Raises:
         InputError: the configuration is wrong; all problems at once.
     """
-    steps = plan(config)
-    wide, address_wide = (max(map(len, column)) for column in zip(*((s.key, s.address) for s in steps), strict=True))
-    for step in steps:
-        print(f"{step.key:{wide}}  {step.address:{address_wide}}  {'cached' if step.cached else 'missing'}")
+    _print_steps(plan(config))
 
 
 def main(config: DictConfig) -> None:
@@ -67,15 +64,22 @@ def main(config: DictConfig) -> None:
         BuildError: a stage failed.
     """
     print(describe(config, _job_origins()), end="\n\n")
-    show_plan(config)
+    node, runtime = target_node(config), runtime_of(config)  # one graph: outside data is hashed once
+    _print_steps(plan_node(node, runtime.root))
     print()
-    artifact = build(config)
+    artifact = build_node(node, runtime)
     print(f"\n{config.target}: {artifact.path}")
     table = artifact.path / "table.md"
     if table.is_file():
         print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
     if config.publish is not None:
         _publish(artifact, Path(config.publish))
+
+
+def _print_steps(steps: list[Step]) -> None:
+    key_width, address_width = max(len(step.key) for step in steps), max(len(step.address) for step in steps)
+    for step in steps:
+        print(f"{step.key:{key_width}}  {step.address:{address_width}}  {'cached' if step.cached else 'missing'}")
 
 
 def _publish(artifact: Artifact, directory: Path) -> None:

@@ -37,3 +37,48 @@ def tiny_bert() -> Path:
     config = BertConfig(vocab_size=len(vocabulary), max_position_embeddings=512, pad_token_id=0, **sizes)
     BertModel(config, add_pooling_layer=False).save_pretrained(directory)
     return directory
+
+
+def tiny_folder(directory: Path, documents: int = 30, splits: tuple[str, ...] = ("train", "dev", "test")) -> Path:
+    """A local collection whose every document is the answer to one query; queries are dealt out over the splits."""
+    import itertools
+    import json
+
+    phrases = [" ".join(words) for words in itertools.islice(itertools.permutations(WORDS, 3), 0, 40 * documents, 40)]
+    (directory / "qrels").mkdir(parents=True)
+    with (directory / "corpus.jsonl").open("w") as corpus, (directory / "queries.jsonl").open("w") as queries:
+        for number, phrase in enumerate(phrases):
+            corpus.write(json.dumps({"_id": f"d{number}", "title": "", "text": f"{phrase} = return(value)."}) + "\n")
+            queries.write(json.dumps({"_id": f"q{number}", "text": f"the {phrase}"}) + "\n")
+    for part, split in enumerate(splits):
+        rows = [f"q{number}\td{number}\t1" for number in range(part, len(phrases), len(splits))]
+        (directory / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(rows) + "\n")
+    return directory
+
+
+def shrunk(folder: Path, root: Path) -> list[str]:
+    """Overrides that run any configuration in seconds: the tiny model, a local folder, two steps."""
+    training = [
+        f"training.{role}.{key}"
+        for role in ("round1", "teacher", "round2")
+        for key in ("optimization.steps=2", "optimization.warmup_steps=1", "batch_size=2", "validation_interval=1")
+    ]
+    return [
+        "collection=folder",
+        f"collection.path={folder}",
+        f"model.backbone.name={tiny_bert()}",
+        "model.backbone.sha256=null",
+        "model.dim=16",
+        *training,
+        "training.teacher.n=3",
+        "training.round2.n=3",
+        "mining.depth=8",
+        "mining.score_depth=6",
+        "mining.dev_depth=4",
+        "depth=20",
+        f"runtime.root={root}",
+        "runtime.wandb=disabled",
+        "runtime.progress=false",
+        "runtime.latency_queries=2",
+        "publish=null",
+    ]

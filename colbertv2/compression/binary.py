@@ -33,6 +33,11 @@ class BinaryCodec:
         return "BinaryCodec()"
 
     @property
+    def label(self) -> str:
+        """Its name in tables."""
+        return "sign"
+
+    @property
     def bytes_per_vector(self) -> int:
         """One for eight dimensions."""
         if self.dim is None:

@@ -24,6 +24,11 @@ class Codec(Protocol):
         ...
 
     @property
+    def label(self) -> str:
+        """Its name in tables, such as ``2 bits``."""
+        ...
+
+    @property
     def bytes_per_vector(self) -> int:
         """Bytes that one encoded vector takes, shared tables (such as centroids) not counted."""
         ...

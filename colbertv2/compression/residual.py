@@ -80,6 +80,11 @@ class ResidualCodec:
         )
 
     @property
+    def label(self) -> str:
+        """Its name in tables."""
+        return f"{self.bits} bit{'s' if self.bits > 1 else ''}"
+
+    @property
     def bytes_per_vector(self) -> int:
         """Four for the code and ``bits`` for eight dimensions."""
         return 4 + self.fitted().shape[1] * self.bits // 8

@@ -30,6 +30,11 @@ class Float16Codec:
         return "Float16Codec()"
 
     @property
+    def label(self) -> str:
+        """Its name in tables."""
+        return "fp16"
+
+    @property
     def bytes_per_vector(self) -> int:
         """Two a dimension."""
         if self.dim is None:

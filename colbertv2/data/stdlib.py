@@ -61,44 +61,46 @@ def first_sentence(docstring: str) -> str:
     return SENTENCE_END.split(" ".join(paragraph.split()))[0]
 
 
-def docstring_lines(node: ast.AST, lines: list[str]) -> set[int]:
-    """The (1-based) lines that hold the docstrings of ``node`` and of all it encloses.
+def definitions(node: ast.AST, path: str = "") -> Iterator[tuple[str, Definition]]:
+    """All classes and functions below ``node`` with their qualified names, in source order."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, Definition):
+            qualified = f"{path}.{child.name}".lstrip(".")
+            yield qualified, child
+            yield from definitions(child, qualified)
+        elif not isinstance(child, ast.expr):  # an expression holds none, and most nodes are expressions
+            yield from definitions(child, path)
 
-    The enclosed ones go too: an inner function's docstring is the query of another document.
-    """
-    found: set[int] = set()
-    for inner in ast.walk(node):
-        if isinstance(inner, Definition) and ast.get_docstring(inner, clean=False) is not None:
-            literal = inner.body[0]
-            if not lines[literal.lineno - 1][: literal.col_offset].strip():  # it starts its line: no code is lost
-                found.update(range(literal.lineno, (literal.end_lineno or literal.lineno) + 1))
-    return found
+
+def docstring_lines(node: Definition, lines: list[str]) -> range:
+    """The (1-based) lines of a docstring; none where it shares a line with code, which would be lost with it."""
+    literal = node.body[0]
+    if ast.get_docstring(node, clean=False) is None or lines[literal.lineno - 1][: literal.col_offset].strip():
+        return range(0)
+    return range(literal.lineno, (literal.end_lineno or literal.lineno) + 1)
 
 
 def functions(source: str, module: str) -> Iterator[Pair]:
     """Every documented function and method of one module that has a body, in source order, nested ones included.
 
+    A document lacks the docstrings of what it encloses too: they are the queries of other documents.
+
     Raises:
         SyntaxError: ``source`` is not Python of the running version.
     """
     lines = source.split("\n")  # not splitlines(), which also breaks at the library's form feeds
-
-    def visit(node: ast.AST, path: str) -> Iterator[Pair]:
-        for child in ast.iter_child_nodes(node):
-            qualified = f"{path}.{child.name}".lstrip(".") if isinstance(child, Definition) else path
-            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and len(child.body) > 1:
-                docstring = ast.get_docstring(child)
-                left_out = docstring_lines(child, lines)
-                if docstring and child.body[0].lineno in left_out:
-                    span = range(child.lineno, (child.end_lineno or child.lineno) + 1)
-                    kept = "\n".join(lines[number - 1] for number in span if number not in left_out)
-                    yield Pair(f"{module}:{qualified}", textwrap.dedent(kept).strip(), first_sentence(docstring))
-            yield from visit(child, qualified)
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # invalid escapes in the library's own strings
-        tree = ast.parse(source)
-    yield from visit(tree, "")
+        found = list(definitions(ast.parse(source)))
+    left_out = {number for _, node in found for number in docstring_lines(node, lines)}
+    for qualified, node in found:
+        if isinstance(node, ast.ClassDef) or len(node.body) == 1 or node.body[0].lineno not in left_out:
+            continue
+        span = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+        kept = "\n".join(lines[number - 1] for number in span if number not in left_out)
+        yield Pair(
+            f"{module}:{qualified}", textwrap.dedent(kept).strip(), first_sentence(ast.get_docstring(node) or "")
+        )
 
 
 def library_files(root: Path) -> list[str]:

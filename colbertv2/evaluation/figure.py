@@ -88,12 +88,12 @@ def side_by_side(sizes: Sequence[float]) -> list[float]:
     """Sizes spread a little where they coincide, so that error bars do not cover each other.
 
     >>> [round(place) for place in side_by_side([20.0, 256.0, 256.0])]
-    [20, 251, 261]
+    [20, 247, 265]
     """
     places: list[float] = []
     for i, size in enumerate(sizes):
         peers = [j for j, other in enumerate(sizes) if abs(np.log(other / size)) < 0.02]
-        places.append(size * 1.04 ** (peers.index(i) - (len(peers) - 1) / 2))
+        places.append(size * 1.07 ** (peers.index(i) - (len(peers) - 1) / 2))
     return places
 
 

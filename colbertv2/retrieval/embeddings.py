@@ -30,13 +30,14 @@ class EmbeddingsWriter:
         self.path.mkdir(parents=True, exist_ok=True)
         self.dim = dim
         self.shards: list[dict[str, int]] = []
-        self.ids = open(self.path / "doc_ids.txt", "w", encoding="utf-8", newline="\n")
+        (self.path / "doc_ids.txt").write_bytes(b"")
 
     def add(self, doc_ids: Sequence[str], vectors: NDArray[Any], lengths: NDArray[Any]) -> None:
         """Write a shard: D ids, ``vectors [T, dim]`` (kept as float16) and ``lengths [D]`` summing to T.
 
         Raises:
-            InputError: the three do not belong together, or an id is empty or holds whitespace.
+            InputError: the three do not belong together, an id is empty or holds whitespace, or a value is no 16-bit
+                float.
         """
         lengths = np.asarray(lengths, dtype=np.int32)
         if len(doc_ids) != len(lengths) or vectors.shape != (int(lengths.sum()), self.dim):
@@ -47,15 +48,19 @@ class EmbeddingsWriter:
         for doc_id in doc_ids:
             if doc_id.split() != [doc_id]:
                 raise InputError(f"Document id {doc_id!r} is empty or holds whitespace; rename it.")
+        with np.errstate(over="ignore"):
+            vectors = vectors.astype(np.float16)
+        if not np.isfinite(vectors).all():
+            raise InputError("A vector holds NaN or a value beyond 16-bit floats; expected L2-normalised vectors.")
         number = len(self.shards)
-        np.save(self.path / f"{number}.vectors.npy", vectors.astype(np.float16))
+        np.save(self.path / f"{number}.vectors.npy", vectors)
         np.save(self.path / f"{number}.lengths.npy", lengths)
-        self.ids.writelines(f"{doc_id}\n" for doc_id in doc_ids)
+        with open(self.path / "doc_ids.txt", "a", encoding="utf-8", newline="\n") as ids:
+            ids.writelines(f"{doc_id}\n" for doc_id in doc_ids)
         self.shards.append({"num_documents": len(lengths), "num_vectors": len(vectors)})
 
     def close(self) -> None:
         """Write ``embeddings.json``, which makes the directory complete."""
-        self.ids.close()
         summary = {
             "dim": self.dim,
             "num_documents": sum(shard["num_documents"] for shard in self.shards),
@@ -105,9 +110,7 @@ class Embeddings:
     def shards(self) -> Iterator[Packed]:
         """The shards in corpus order, with memory-mapped float16 vectors."""
         for number, size in enumerate(self.sizes):
-            vectors = open_array(
-                self.path / f"{number}.vectors.npy", "float16", (size["num_vectors"], self.dim)
-            )
+            vectors = open_array(self.path / f"{number}.vectors.npy", "float16", (size["num_vectors"], self.dim))
             lengths = open_array(self.path / f"{number}.lengths.npy", "int32", (size["num_documents"],))
             if int(lengths.sum()) != len(vectors):
                 raise InputError(f"{self.path}, shard {number}: lengths sum to {lengths.sum()}, not {len(vectors)}.")
@@ -117,7 +120,9 @@ class Embeddings:
         """``num_documents`` documents drawn without replacement, in corpus order, as float32."""
         chosen = np.random.default_rng(seed).choice(self.num_documents, num_documents, replace=False)
         chosen.sort()
-        vectors, lengths, first = [np.zeros((0, self.dim), np.float32)], [np.zeros(0, np.int32)], 0
+        vectors: list[NDArray[Any]] = [np.zeros((0, self.dim), np.float32)]
+        lengths: list[NDArray[Any]] = [np.zeros(0, np.int32)]
+        first = 0
         for shard in self.shards():
             here = chosen[(chosen >= first) & (chosen < first + len(shard))] - first
             taken = np.zeros(len(shard), dtype=bool)

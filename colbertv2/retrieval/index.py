@@ -162,7 +162,8 @@ class Index:
         Raises:
             InputError: the codec has no centroids.
         """
-        self.inverted(np.zeros(0, np.int64))
+        if self.inverted_list is None:
+            raise self.no_centroids()
         return np.asarray(self.arrays["codes"][self.rows(np.asarray(positions, dtype=np.int64))])
 
     def inverted(self, centroids: NDArray[Any]) -> NDArray[np.int64]:
@@ -172,14 +173,20 @@ class Index:
             InputError: the codec has no centroids.
         """
         if self.inverted_list is None:
-            raise InputError(f"{self.codec!r} has no centroids; search this index with the exhaustive engine.")
+            raise self.no_centroids()
         return self.inverted_list.documents_of(centroids)
+
+    def no_centroids(self) -> InputError:
+        """The error for what works through centroids, where the codec has none."""
+        return InputError(
+            f"{self.codec!r} has no centroids; use the exhaustive engine, or index with a residual codec."
+        )
 
 
 def encode_all(embeddings: Embeddings, codec: Codec, out: Path, bar: Bar) -> dict[str, NDArray[Any]]:
     """Encode every vector, block by block, into one memory-mapped array ``{name}.npy`` for each that the codec has."""
     kinds = codec.encode(np.zeros((0, embeddings.dim), np.float32))
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         name: open_memmap(
             out / f"{name}.npy", mode="w+", dtype=kind.dtype, shape=(embeddings.num_vectors, *kind.shape[1:])
         )
@@ -193,6 +200,4 @@ def encode_all(embeddings: Embeddings, codec: Codec, out: Path, bar: Bar) -> dic
             for name, array in arrays.items():
                 array[done : done + size] = block[name]
             done += size
-    for array in arrays.values():
-        array.flush()
     return arrays

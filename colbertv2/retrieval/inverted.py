@@ -43,9 +43,7 @@ class Inverted:
         return cls(documents, open_array(path / "inverted.lengths.npy", "int64", (num_centroids,)))
 
 
-def build_inverted(
-    codes: NDArray[np.int32], lengths: NDArray[np.integer[Any]], num_centroids: int, path: Path
-) -> int:
+def build_inverted(codes: NDArray[np.int32], lengths: NDArray[np.integer[Any]], num_centroids: int, path: Path) -> int:
     """Write the lists into ``path`` in two passes over ``codes [T]``, in memory bounded by a block of documents.
 
     Returns:

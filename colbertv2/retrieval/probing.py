@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.errors import InputError
 from colbertv2.retrieval.index import Index
 
 
@@ -15,9 +14,7 @@ def centroid_similarities(index: Index, query: NDArray[np.float32]) -> NDArray[n
     """
     centroids = index.codec.centroids
     if centroids is None:
-        raise InputError(
-            f"This engine probes centroids, which {index.codec!r} has not; use the exhaustive engine or a residual codec."
-        )
+        raise index.no_centroids()
     return query @ centroids.T
 
 

@@ -37,8 +37,8 @@ class Searcher:
     >>> writer = EmbeddingsWriter(path, dim=2)
     >>> writer.add(["a", "b"], np.eye(2, dtype=np.float32), np.array([1, 1]))
     >>> writer.close()
-    >>> index = Index.build(Embeddings.open(path), Float16Codec(), path, seed=0, sample_documents=None, device="cpu",
-    ...     bar=lambda items, *_: items)
+    >>> index = Index.build(Embeddings.open(path), Float16Codec(), path / "index", seed=0, sample_documents=None,
+    ...     device="cpu", bar=lambda items, *_: items)
     >>> Searcher(index, Exhaustive()).search([np.array([[0, 1]], np.float32)], k=1)
     [[('b', 1.0)]]
     """
@@ -56,8 +56,8 @@ class Searcher:
             queries: float32 arrays ``[Lq, dim]`` with L2-normalised rows.
 
         Raises:
-            InputError: k is below 1, a query has no vectors or another dimension than the index, or the engine does
-                not go with the codec.
+            InputError: k is below 1, a query is empty, not finite or of another dimension than the index, or the engine
+                does not go with the codec.
         """
         if k < 1:
             raise InputError(f"k is {k}; expected at least 1.")
@@ -105,4 +105,6 @@ class Searcher:
                     f"Query {number} has shape {list(query.shape)}; expected [at least 1, {self.index.dim}], "
                     "from the model that encoded the index."
                 )
+            if not np.isfinite(query).all():
+                raise InputError(f"Query {number} holds NaN or infinity; check the model that encoded it.")
         return [np.ascontiguousarray(query, dtype=np.float32) for query in queries]

@@ -1,0 +1,52 @@
+"""Stage: a compressed index over encoded documents."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from colbertv2.artifacts import Artifact, Node, stage
+from colbertv2.compression import Codec
+from colbertv2.retrieval import Embeddings, Index
+from colbertv2.runtime import Runtime
+
+
+@stage(version=1)
+def run(
+    embeddings: Artifact, codec: Codec, *, sample_documents: int | None, seed: int, out: Path, runtime: Runtime
+) -> None:
+    """Fit ``codec`` on a sample, encode every vector, build the inverted list.
+
+    Writes the index and ``statistics.json``: its codec and size. ``bytes_per_token`` is what one encoded vector
+    takes, the papers' figure; ``index_bytes_per_token`` counts everything on disk, as ``bytes_per_document`` does.
+
+    Args:
+        sample_documents: documents to fit on; ``None`` is the official rule.
+    """
+    index = Index.build(
+        Embeddings.open(embeddings.path),
+        codec,
+        out,
+        seed=seed,
+        sample_documents=sample_documents,
+        device=runtime.torch_device,
+        bar=runtime.bar,
+    )
+    statistics = {
+        "codec": index.codec.label,
+        "num_documents": index.num_documents,
+        "num_vectors": index.num_vectors,
+        "num_centroids": 0 if index.codec.centroids is None else len(index.codec.centroids),
+        "bytes_per_token": index.codec.bytes_per_vector,
+        "index_bytes_per_token": index.bytes_per_token,
+        "bytes_per_document": index.bytes_per_token * index.num_vectors / index.num_documents,
+        "notes": index.codec.notes,
+    }
+    (out / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
+
+
+def check(embeddings: Node, codec: Codec, **_: object) -> Iterator[str]:
+    """The codec must take the model's dimension, which the untrained checkpoint furthest upstream was given."""
+    checkpoint = embeddings.ancestor("checkpoint")
+    while "checkpoint" in checkpoint.parents:
+        checkpoint = checkpoint.parents["checkpoint"]
+    yield from codec.check(checkpoint.bound["dim"])

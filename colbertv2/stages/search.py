@@ -1,0 +1,37 @@
+"""Stage: search an index; also how candidates are mined, with training queries."""
+
+import json
+from pathlib import Path
+
+from colbertv2.artifacts import Artifact, stage
+from colbertv2.data import Queries
+from colbertv2.evaluation.latency import milliseconds_per_query
+from colbertv2.evaluation.ranking import Ranking
+from colbertv2.modeling import ColBERT
+from colbertv2.retrieval import Engine, Index, Searcher
+from colbertv2.runtime import Runtime
+
+QUERIES_AT_ONCE = 256
+
+
+@stage(version=1)
+def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: Path, runtime: Runtime) -> None:
+    """Rank the index's documents for ``queries``, encoded by the model that encoded the documents.
+
+    Writes ``run.trec`` and ``timing.json``: milliseconds a query, one at a time, encoding of the query excluded (the
+    PLAID paper's protocol), over the first ``runtime.latency_queries``.
+
+    Args:
+        depth: documents a query, at most.
+    """
+    model = ColBERT.load(index.ancestor("checkpoint").path).to(runtime.torch_device)
+    searcher = Searcher(Index.open(index.path), engine)
+    texts = list(queries)
+    vectors = model.encode_queries([text for _, text in texts], runtime.batch_tokens)
+    results = {}
+    for start in runtime.bar(range(0, len(texts), QUERIES_AT_ONCE), "search", f"× {QUERIES_AT_ONCE} queries"):
+        ranked = searcher.search(vectors[start : start + QUERIES_AT_ONCE], depth)
+        results |= {query_id: one for (query_id, _), one in zip(texts[start:], ranked, strict=False)}
+    Ranking(results).write(out / "run.trec", tag=out.name)
+    milliseconds = milliseconds_per_query(lambda one: searcher.search([one], depth), vectors[: runtime.latency_queries])
+    (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds}) + "\n")

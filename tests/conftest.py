@@ -1,0 +1,43 @@
+"""Shared fixtures: a home of its own for ir_datasets, real test collections, no network."""
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+# ir_datasets resolves its home when it is imported, which test modules do at collection: so here, first.
+HOME = Path(tempfile.mkdtemp(prefix="ir_datasets-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+os.environ["IR_DATASETS_HOME"] = str(HOME)
+os.environ["IR_DATASETS_DL_DISABLE_PBAR"] = "true"
+
+import pytest  # noqa: E402
+import requests  # noqa: E402
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "ir_datasets"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network():
+    """ir_datasets downloads through ``requests.get``: let it fail at once, as it does offline."""
+
+    def refuse(url, **_):
+        raise requests.exceptions.ConnectionError(f"tests use no network ({url})")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(requests, "get", refuse)
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared_collections() -> Path:
+    """Cranfield, Vaswani and SciFact in ir_datasets' home; skips where the shared folder is missing."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the test collections of {SHARED}")
+    for source in SHARED.rglob("*"):
+        target = HOME / source.relative_to(SHARED)
+        if source.is_file() and not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)  # without the read-only mode
+    return HOME

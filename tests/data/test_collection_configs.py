@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from colbertv2.data import Collection, Queries
+from colbertv2.evaluation.measures import parse
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+SHARED = {"scifact", "cranfield", "vaswani"}
+NAMES = sorted(path.stem for path in (CONF / "collection").glob("*.yaml"))
+
+
+def group(name: str, **values: str):
+    config = OmegaConf.create({"collection": OmegaConf.load(CONF / "collection" / f"{name}.yaml")})
+    for key, value in values.items():
+        config.collection[key] = value
+    return config.collection
+
+
+def parts(config) -> dict:
+    return {key: instantiate(config[key]) for key in ("documents", "train", "dev", "eval") if config[key] is not None}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_collection_has_the_same_keys(name):
+    assert {"name", "documents", "train", "dev", "eval"} <= set(group(name))
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"ir_datasets", "folder"}))
+def test_splits_are_disjoint_and_judge_the_documents(name, request):
+    if name in SHARED:
+        request.getfixturevalue("shared_collections")
+    found = parts(group(name))
+    documents: Collection = found.pop("documents")
+    seen: set[str] = set()
+    for queries in found.values():
+        ids = {query_id for query_id, _ in queries}
+        assert ids and not ids & seen
+        seen |= ids
+        assert queries.qrels.unknown(documents) == []
+
+
+def test_any_id_of_ir_datasets():
+    found = parts(group("ir_datasets", id="stdlib/test", train_id="stdlib/train", dev_id="stdlib/dev"))
+    assert found["eval"].id == "stdlib/test" and len(found["documents"]) > len(found["train"])
+
+
+def test_a_local_folder(tmp_path):
+    (tmp_path / "collection.tsv").write_text("a\tone\n")
+    (tmp_path / "queries.tsv").write_text("q\tfirst\n")
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"qrels.{split}.tsv").write_text("q 0 a 1\n")
+    found = parts(group("folder", path=str(tmp_path)))
+    assert isinstance(found["dev"], Queries) and len(found["eval"]) == 1
+
+
+def test_measures_exist():
+    assert parse(OmegaConf.load(CONF / "measures" / "default.yaml").measures)

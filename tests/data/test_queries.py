@@ -1,0 +1,77 @@
+import pytest
+
+from colbertv2.data import Queries
+from colbertv2.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "collection.tsv").write_text("a\tone\nb\ttwo\n")
+    (tmp_path / "queries.tsv").write_text("q1\tfirst\nq2\tsecond\nq3\tthird\n")
+    (tmp_path / "qrels.test.tsv").write_text("q1 0 a 1\nq1 0 b 2\nq2 0 a 0\n")
+    return tmp_path
+
+
+def test_only_queries_with_a_relevant_document_are_kept(folder):
+    queries = Queries(f"folder:{folder}/test")
+    assert list(queries) == [("q1", "first")]
+    assert len(queries) == 1
+    assert list(queries.qrels) == ["q1"] and queries.qrels.relevant("q1") == ["b", "a"]
+    assert queries.texts(["q1", "q1"]) == ["first", "first"]
+    with pytest.raises(InputError, match="no query 'q2'"):
+        queries.texts(["q2"])
+
+
+def test_without_judgements_all_are_kept(folder):
+    queries = Queries(f"folder:{folder}")
+    assert len(queries) == 3
+    with pytest.raises(InputError, match="no relevance judgements"):
+        _ = queries.qrels
+
+
+def test_nothing_left_is_an_error(folder):
+    (folder / "qrels.dev.tsv").write_text("q1 0 a 0\n")
+    with pytest.raises(InputError, match="no query with a relevant document, of 3"):
+        len(Queries(f"folder:{folder}/dev"))
+
+
+def test_parts_are_disjoint_complete_and_of_the_size_asked_for():
+    everything = set(Queries("stdlib/train"))
+    train = set(Queries("stdlib/train", part="train", hold_out=0.2))
+    dev = set(Queries("stdlib/train", part="dev", hold_out=0.2))
+    assert not train & dev and train | dev == everything
+    assert abs(len(dev) / len(everything) - 0.2) < 0.02
+    assert set(Queries("stdlib/train", part="dev", hold_out=0.1)) < dev
+
+
+@pytest.mark.parametrize(
+    ("part", "hold_out"), [("test", 0.2), ("train", 0.0), ("dev", 1.0), (None, 0.2), ("dev", float("nan"))]
+)
+def test_part_and_hold_out_must_fit(part, hold_out):
+    with pytest.raises(InputError, match=r"part|hold_out"):
+        Queries("stdlib/train", part=part, hold_out=hold_out)
+
+
+def test_identity_covers_texts_and_judgements(folder):
+    before = Queries(f"folder:{folder}/test").identity()
+    assert before == Queries(f"folder:{folder}/test").identity()
+    (folder / "qrels.test.tsv").write_text("q1 0 a 1\n")
+    assert Queries(f"folder:{folder}/test").identity() != before
+    whole = Queries("stdlib/train").identity()
+    assert whole != Queries("stdlib/train", part="train", hold_out=0.2).identity()
+
+
+def test_missing_id_and_id_without_queries():
+    with pytest.raises(InputError, match="found None"):
+        Queries(None)
+    with pytest.raises(InputError, match="no queries"):
+        Queries("stdlib")
+
+
+def test_benchmarks(shared_collections):
+    assert len(Queries("beir/scifact/train")) == 809 and len(Queries("beir/scifact/test")) == 300
+    cranfield = Queries("cranfield")
+    assert len(cranfield) == 225
+    assert min(grade for grades in cranfield.qrels.values() for grade in grades.values()) <= 0
+    assert all(cranfield.qrels.relevant(query_id) for query_id in cranfield.qrels)
+    assert len(Queries("vaswani")) == 93

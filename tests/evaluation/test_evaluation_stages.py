@@ -1,0 +1,98 @@
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from colbertv2.data import Collection, Queries
+from colbertv2.errors import InputError
+from colbertv2.evaluation import Ranking
+from colbertv2.retrieval.bm25 import BM25
+from colbertv2.runtime import Runtime
+from colbertv2.stages import bm25, evaluate, table
+
+MEASURES = ["RR@10", "nDCG@10", "R@10", "R@100"]
+
+
+@dataclass
+class Made:
+    """An artifact as the stages see it."""
+
+    path: Path
+    stage: str
+    parents: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Runs a stage in a directory of its own."""
+    runtime = Runtime(root=tmp_path, device="cpu", progress=False)
+
+    def run(stage, name, parents=None, arguments=None, **values):
+        out = tmp_path / name
+        out.mkdir()
+        stage.run(**(parents or {}), **values, out=out, runtime=runtime)
+        return Made(out, stage.__name__.rpartition(".")[2], parents or {}, arguments or {})
+
+    return run
+
+
+def searched(tmp_path, queries):
+    """A ranking through an index, as the search stage would leave it."""
+    (tmp_path / "index").mkdir()
+    statistics = {"codec": "residual, 2 bits", "bytes_per_token": 36.0, "bytes_per_document": 3600.0}
+    (tmp_path / "index" / "statistics.json").write_text(
+        json.dumps({**statistics, "num_documents": 2651, "num_vectors": 265100})
+    )
+    (tmp_path / "search").mkdir()
+    perfect = {query_id: [(queries.qrels.relevant(query_id)[0], 1.0)] for query_id, _ in queries}
+    Ranking(perfect).write(tmp_path / "search" / "run.trec", tag="perfect")
+    (tmp_path / "search" / "timing.json").write_text('{"ms_per_query": 12.5}')
+    engine = {"engine": {"_target_": "colbertv2.retrieval.Plaid"}}
+    return Made(tmp_path / "search", "search", {"index": Made(tmp_path / "index", "index")}, engine)
+
+
+def test_from_bm25_to_the_table(make, tmp_path):
+    documents, queries = Collection("stdlib-small"), Queries("stdlib-small/dev")
+    model = BM25(k1=1.2, b=0.75, tokenizer="words")
+    ranking = make(bm25, "bm25", documents=documents, queries=queries, bm25=model, depth=20)
+    assert json.loads((ranking.path / "timing.json").read_text())["ms_per_query"] > 0
+    systems = {
+        "BM25": make(evaluate, "one", {"ranking": ranking}, queries=queries, measures=MEASURES),
+        "index": make(evaluate, "two", {"ranking": searched(tmp_path, queries)}, queries=queries, measures=MEASURES),
+    }
+    means = json.loads((systems["BM25"].path / "metrics.json").read_text())
+    values = pd.read_csv(systems["BM25"].path / "per_query.csv", index_col="query_id")
+    assert means["queries"] == len(values) == len(queries)
+    assert means["RR@10"] == pytest.approx(values["RR@10"].mean()) and 0.2 < means["RR@10"] < 0.5
+    assert means["R@100"] == pytest.approx(values["R@100"].mean())
+
+    made = make(
+        table, "table", systems=systems, title="T", baseline="BM25", measures=MEASURES, notes=["A note."], seed=0
+    )
+    rows = pd.read_csv(made.path / "table.csv", index_col="system")
+    assert rows.loc["index", ["codec", "bytes_per_token", "ms_per_query", "engine", "RR@10"]].tolist() == [
+        *["residual, 2 bits", 36.0, 12.5, "Plaid", 1.0]
+    ]
+    assert rows.loc["BM25", "engine"] == "bm25" and rows.loc["BM25", "codec"] == "–"
+    assert rows.loc["BM25", "bytes_per_document"] > 0 and pd.isna(rows.loc["BM25", "bytes_per_token"])
+    markdown = (made.path / "table.md").read_text()
+    assert "2,651 documents, 265,100 vectors" in markdown and "A note." in markdown
+    assert (made.path / "quality_bytes.png").stat().st_size > 10_000
+
+
+def test_problems_that_are_known_before_any_work(tmp_path):
+    queries = Queries("stdlib-small/dev")
+    assert list(evaluate.check(ranking=None, queries=queries, measures=["RR@10"])) == []
+    with pytest.raises(InputError, match="'RR@ten'"):
+        evaluate.check(ranking=None, queries=queries, measures=["RR@ten"])
+    (tmp_path / "collection.tsv").write_text("a\tone\n")
+    (tmp_path / "queries.tsv").write_text("q\tone\n")
+    unjudged = Queries(f"folder:{tmp_path}")
+    assert "no relevance judgements" in next(iter(evaluate.check(ranking=None, queries=unjudged, measures=["RR@10"])))
+    values = {"title": "", "measures": ["RR@10"], "notes": [], "seed": 0}
+    assert list(table.check(systems={"a": None}, baseline="a", **values)) == []
+    assert "no row" in next(iter(table.check(systems={"a": None}, baseline="b", **values)))

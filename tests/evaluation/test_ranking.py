@@ -1,0 +1,84 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from colbertv2.errors import InputError
+from colbertv2.evaluation.ranking import Ranking
+
+IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda text: text.split() == [text])
+SCORES = st.floats(allow_nan=False, width=32) | st.sampled_from([0.0, 1.0, 1.0 + 2**-23, 0.1])
+RESULTS = st.dictionaries(IDS, st.dictionaries(IDS, SCORES, min_size=1, max_size=8), max_size=4)
+
+
+@given(RESULTS)
+def test_writing_and_reading_gives_the_same(tmp_path_factory, results):
+    ranking = Ranking({query_id: list(found.items()) for query_id, found in results.items()})
+    path = tmp_path_factory.mktemp("runs") / "run.trec"
+    ranking.write(path, tag="test")
+    assert dict(Ranking.read(path)) == dict(ranking)
+
+
+@given(RESULTS)
+def test_order_is_by_score_then_by_greater_id(results):
+    for found in Ranking({query_id: list(found.items()) for query_id, found in results.items()}).values():
+        keys = [(score, doc_id) for doc_id, score in found]
+        assert keys == sorted(keys, reverse=True)
+
+
+def test_scores_that_differ_beyond_float32_are_ties():
+    ranking = Ranking({"q": [("a", 1.0 + 1e-12), ("b", 1.0)]})
+    assert ranking["q"] == [("b", 1.0), ("a", 1.0)]
+
+
+def test_top_and_mapping_access():
+    ranking = Ranking({"q": [("a", 1.0), ("b", 3.0), ("c", 2.0)], "empty": []})
+    assert ranking.top(2)["q"] == [("b", 3.0), ("c", 2.0)]
+    assert list(ranking) == ["q", "empty"] and len(ranking) == 2 and ranking["empty"] == [] and "x" not in ranking
+    assert repr(ranking) == "Ranking(2 queries, 3 documents)"
+
+
+def test_run_file_has_six_columns_and_ranks_from_one(tmp_path):
+    Ranking({"q": [("a", 0.1), ("b", 2.0)]}).write(tmp_path / "run.trec", tag="mine")
+    lines = (tmp_path / "run.trec").read_text().splitlines()
+    assert lines == ["q Q0 b 1 2 mine", "q Q0 a 2 0.100000001 mine"]
+
+
+@pytest.mark.parametrize(
+    ("results", "fault"),
+    [
+        ({"q": [("a", 1.0), ("a", 2.0)]}, "'a' twice"),
+        ({"q": [("a", 1.0), ("b", float("nan"))]}, "NaN as the score of document 'b'"),
+        ({"q": [("a b", 1.0)]}, "document id 'a b'"),
+        ({"": [("a", 1.0)]}, "query id ''"),
+    ],
+)
+def test_refused_results(results, fault):
+    with pytest.raises(InputError, match=fault):
+        Ranking(results)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("q Q0 a 1 2.0 t\nq Q0 b 2 1.0\n", "line 2: expected 6 columns .* found 5"),
+        ("q Q0 a 1 high t\n", "line 1: expected a number as score, found 'high'"),
+        ("q Q0 a 1 nan t\n", "line 1: the score is NaN"),
+        ("q Q0 a 1 2 t\nq Q0 a 2 1 t\n", "line 2: query 'q' has document 'a' already"),
+    ],
+)
+def test_malformed_run_files(tmp_path, content, fault):
+    path = tmp_path / "run.trec"
+    path.write_text(content)
+    with pytest.raises(InputError, match=fault) as raised:
+        Ranking.read(path)
+    assert str(path) in str(raised.value)
+
+
+def test_reading_orders_by_score_not_by_rank(tmp_path):
+    (tmp_path / "run.trec").write_text("q Q0 a 1 1.0 t\nq Q0 b 2 5.0 t\n")
+    assert Ranking.read(tmp_path / "run.trec")["q"] == [("b", 5.0), ("a", 1.0)]
+
+
+def test_a_tag_is_one_word(tmp_path):
+    with pytest.raises(InputError, match="tag"):
+        Ranking({}).write(tmp_path / "run.trec", tag="two words")

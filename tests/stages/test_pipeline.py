@@ -1,0 +1,58 @@
+"""The whole loop on a tiny collection with a tiny model: every stage, every artifact, the table."""
+
+import json
+
+import pandas as pd
+import pytest
+from support import shrunk, tiny_folder
+
+from colbertv2.artifacts import Artifact
+from colbertv2.configuration import build, compose, plan
+from colbertv2.evaluation.ranking import Ranking
+from colbertv2.retrieval import Index
+from colbertv2.training import Examples
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Artifact:
+    directory = tmp_path_factory.mktemp("pipeline")
+    overrides = ["+demo=stdlib", *shrunk(tiny_folder(directory / "folder"), directory / "artifacts"), "denoising.margin=-1"]
+    table = build(compose(overrides))
+    assert all(step.cached for step in plan(compose(overrides)))
+    return table
+
+
+def test_the_table_has_every_row_and_column(table):
+    frame = pd.read_csv(table.path / "table.csv")
+    assert list(frame.columns[:8]) == "system codec RR@10 nDCG@10 R@10 R@100 bytes_per_token ms_per_query".split()
+    assert len(frame) == 11
+    sizes = frame.set_index("codec")["bytes_per_token"].dropna()
+    assert sizes["fp16"].iloc[0] == 32 and sizes["4 bits"] == 12
+    assert (table.path / "quality_bytes.png").stat().st_size > 10_000
+
+
+def test_round_two_learns_from_what_round_one_mined_and_the_teacher_scored(table):
+    index = table.parents["systems.ColBERT distilled, 2 bits"].ancestor("index")
+    round2 = index.ancestor("checkpoint")
+    examples = Examples.read(round2.parents["examples"].path / "examples.jsonl")
+    assert examples and all(score == score for example in examples for score in example.scores), "all are scored"
+    scored = round2.parents["examples"].parents["candidates"]
+    assert scored.stage == "score" and scored.parents["teacher"].stage == "teacher"
+    mined_by = scored.parents["candidates"].parents["index"].ancestor("checkpoint")
+    assert mined_by.path == round2.parents["checkpoint"].path, "round 1 mined"
+    report = json.loads((round2.parents["examples"].path / "denoising.json").read_text())
+    assert report["examples"] == len(examples)
+
+
+def test_labelled_documents_are_never_negatives(table):
+    round2 = table.parents["systems.ColBERT distilled, 2 bits"].ancestor("index").ancestor("checkpoint")
+    for example in Examples.read(round2.parents["examples"].path / "examples.jsonl"):
+        assert example.documents[0] == example.query_id.replace("q", "d")
+        assert example.documents[0] not in example.documents[1:]
+
+
+def test_rankings_are_trec_files_over_the_test_queries(table):
+    ranking = table.parents["systems.ColBERT distilled, 2 bits"].parents["ranking"]
+    run = Ranking.read(ranking.path / "run.trec")
+    assert len(run) == 10 and all(len(run[query]) == 20 for query in run)
+    assert Index.open(ranking.parents["index"].path).num_documents == 30
