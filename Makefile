@@ -33,7 +33,7 @@ test-slow: install ## the tests that take minutes
 lint: install ## ruff and pyright
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/pyright
+	$(VENV)/bin/pyright --pythonpath $(PY)
 
 clean: ## remove .venv and caches; artifacts and outputs stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info

@@ -42,7 +42,7 @@ def origins(
 def describe(config: DictConfig, origins: Mapping[str, str]) -> str:
     """The configuration as YAML, with a comment wherever a value comes from elsewhere than what surrounds it.
 
-    Values are resolved; only ``pipeline`` keeps its references, since they are what it says.
+    References to single values are resolved; those to mappings and lists stay, since inlined they would fill pages.
 
     Args:
         config: as from :func:`colbertv2.configuration.compose`.
@@ -59,11 +59,10 @@ def describe(config: DictConfig, origins: Mapping[str, str]) -> str:
 
 def _lines(parent: DictConfig, name: str, prefix: str, around: str, origins: Mapping[str, str]) -> Iterator[str]:
     key = f"{prefix}.{name}" if prefix else name
-    sources = Counter(origin for leaf, origin in origins.items() if leaf == key or leaf.startswith(f"{key}."))
-    origin = sources.most_common(1)[0][0] if sources else around
+    origin = _origin(key, origins) or around
     comment = f"  # {origin}" if origin != around else ""
     indent = "  " * key.count(".")
-    value = _value(parent, name, resolve=key.split(".")[0] != "pipeline")
+    value = _value(parent, name)
     if isinstance(value, DictConfig) and value:
         yield f"{indent}{name}:{comment}"
         for child in value:
@@ -74,14 +73,24 @@ def _lines(parent: DictConfig, name: str, prefix: str, around: str, origins: Map
         yield f"{indent}{name}: {flow[1:-1]}{comment}"
 
 
-def _value(parent: DictConfig, name: str, resolve: bool) -> Any:
+def _origin(key: str, origins: Mapping[str, str]) -> str | None:
+    """Where the value at ``key`` comes from, or most values directly below it, or else all that is below it."""
+    below = {leaf: origin for leaf, origin in origins.items() if leaf.startswith(f"{key}.")}
+    direct = Counter(origin for leaf, origin in below.items() if "." not in leaf[len(key) + 1 :])
+    if key in origins and not below:
+        return origins[key]
+    if direct:
+        return direct.most_common(1)[0][0]
+    return next(iter(below.values())) if len(set(below.values())) == 1 else None
+
+
+def _value(parent: DictConfig, name: str) -> Any:
     written = OmegaConf.to_container(parent, resolve=False)[name]  # type: ignore[index, call-overload]
-    if OmegaConf.is_interpolation(parent, name) and not resolve:
-        return written
     try:
-        return parent[name]
+        value = parent[name]
     except OmegaConfBaseException:  # missing, or a reference to nothing: building will say so
         return written
+    return written if OmegaConf.is_interpolation(parent, name) and OmegaConf.is_config(value) else value
 
 
 def _keys(value: Any, prefix: str) -> Iterator[str]:

@@ -44,6 +44,8 @@ class Runtime:
         object.__setattr__(self, "root", Path(self.root))
         if self.wandb not in ("offline", "online", "disabled"):
             raise InputError(f"runtime.wandb is {self.wandb!r}; expected offline, online or disabled.")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"runtime.threads is {self.threads}; expected at least 1, or null for torch's default.")
         for name in ("batch_tokens", "shard_documents", "latency_queries"):
             if getattr(self, name) < 1:
                 raise InputError(f"runtime.{name} is {getattr(self, name)}; expected at least 1.")
@@ -56,6 +58,11 @@ class Runtime:
         if device.type == "cuda" and not torch.cuda.is_available():
             raise InputError(f"runtime.device is {self.device!r}, but this torch sees no CUDA device; use runtime=cpu.")
         return device
+
+    def prepare(self) -> None:
+        """Apply what is global to the process; called before a build."""
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
 
     def bar(self, items: Iterable[Item], description: str, unit: str, total: int | None = None) -> Iterable[Item]:
         """``items`` behind a progress bar with rate and time left."""

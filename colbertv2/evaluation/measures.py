@@ -26,8 +26,8 @@ def evaluate(ranking: Ranking, qrels: Mapping[str, Mapping[str, int]], measures:
     Raises:
         InputError: an unknown measure (all of them are named), or no judgements.
 
-    >>> evaluate(Ranking({"q": [("a", 2.0), ("b", 1.0)]}), {"q": {"b": 1}}, ["RR@10"]).loc["q", "RR@10"]
-    np.float64(0.5)
+    >>> evaluate(Ranking({"q": [("a", 2.0), ("b", 1.0)]}), {"q": {"b": 1}}, ["RR@10"])["RR@10"].to_dict()
+    {'q': 0.5}
     """
     parsed = parse(measures)
     if not qrels:

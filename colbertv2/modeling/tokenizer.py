@@ -7,7 +7,7 @@ Document: ``[CLS] [D] tokens… [SEP]``; the vectors of punctuation do not enter
 
 import string
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,7 +39,9 @@ class Conventions:
     def __post_init__(self) -> None:
         for name in ("query_maxlen", "document_maxlen"):
             if getattr(self, name) < 4:
-                raise InputError(f"model.{name} is {getattr(self, name)}; expected at least 4: [CLS], marker, a token, [SEP].")
+                raise InputError(
+                    f"model.{name} is {getattr(self, name)}; expected at least 4: [CLS], marker, a token, [SEP]."
+                )
 
 
 class Encoding(NamedTuple):
@@ -54,7 +56,7 @@ class Encoding(NamedTuple):
 
 
 class Tokenizer:
-    """Applies :class:`Conventions` with any Hugging Face tokenizer that has CLS, SEP and PAD (and MASK if augmenting)."""
+    """Applies :class:`Conventions` with any Hugging Face tokenizer that has CLS, SEP and PAD; MASK if augmenting."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, conventions: Conventions):
         self.tokenizer = tokenizer
@@ -74,7 +76,9 @@ class Tokenizer:
         if token is None:
             return None
         if token not in (vocabulary := self.tokenizer.get_vocab()):
-            raise InputError(f"{knob} is {token!r}, which is not in the tokenizer's vocabulary; name a token of it or null.")
+            raise InputError(
+                f"{knob} is {token!r}, which is not in the tokenizer's vocabulary; name a token of it or null."
+            )
         return vocabulary[token]
 
     def _ids(self, texts: list[str], marker: int | None, maxlen: int) -> list[list[int]]:
@@ -110,7 +114,7 @@ class Tokenizer:
         return self.pad_documents(self.document_ids(texts))
 
 
-def pad(rows: list[list[int]], filler: int, length: int | None = None) -> tuple[Tensor, Tensor]:
+def pad(rows: list[list[int]], filler: Any, length: int | None = None) -> tuple[Tensor, Tensor]:
     """Rows of ids as ``[B, L]`` and where they are real, L = the longest row's length unless given."""
     length = length or max(map(len, rows), default=0)
     ids = torch.full((len(rows), length), filler)

@@ -23,7 +23,9 @@ def run(checkpoint: Artifact, documents: Collection, *, out: Path, runtime: Runt
         vectors = model.encode_documents(
             texts,
             runtime.batch_tokens,
-            lambda batches, number=number: runtime.bar(batches, f"encode shard {number + 1} of {num_shards}", "batches"),
+            lambda batches, number=number: runtime.bar(
+                batches, f"encode shard {number + 1} of {num_shards}", "batches"
+            ),
         )
         writer.add(list(ids), *stacked(vectors, model.dim))
     writer.close()

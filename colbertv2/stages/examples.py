@@ -35,7 +35,9 @@ def run(candidates: Artifact, queries: Queries, denoising: Denoising, *, out: Pa
     if not count:
         raise InputError("No training example came out: no query has both a label and candidates.")
     total = max(1, removed["candidates"])
-    shares = {f"share_{name}": round(value / total, 4) for name, value in sorted(removed.items()) if name != "candidates"}
+    shares = {
+        f"share_{name}": round(value / total, 4) for name, value in sorted(removed.items()) if name != "candidates"
+    }
     (out / "denoising.json").write_text(json.dumps({"examples": count, **dict(removed), **shares}, indent=2))
 
 

@@ -25,15 +25,14 @@ def run(
     """Score the ``depth`` best candidates of every query.
 
     Writes ``scored.jsonl`` (candidates in retrieval order with the teacher's score) and ``run.trec`` (the same
-    re-ranked by the teacher, so that the teacher can be evaluated like any system).
+    re-ranked by the teacher, what it did not score below them, so that the teacher can be evaluated like any system).
 
     Args:
         add_labelled: score labelled documents that retrieval missed too, behind the candidates; for training data.
     """
-    ranking = Ranking.read(candidates.path / "run.trec").top(depth)
-    ids = {
-        query_id: [document for document, _ in ranking[query_id]] if query_id in ranking else [] for query_id, _ in queries
-    }
+    ranking = Ranking.read(candidates.path / "run.trec")
+    retrieved = {query_id: [document for document, _ in ranking.get(query_id, [])] for query_id, _ in queries}
+    ids = {query_id: found[:depth] for query_id, found in retrieved.items()}
     if add_labelled:
         for query_id, found in ids.items():
             found += [document for document in queries.qrels.relevant(query_id) if document not in found]
@@ -48,5 +47,12 @@ def run(
     remaining = iter(scores.tolist())
     examples = [Example(query_id, found, [next(remaining) for _ in found]) for query_id, found in ids.items() if found]
     write_examples(out / "scored.jsonl", examples)
-    reranked = {example.query_id: list(zip(example.documents, example.scores, strict=True)) for example in examples}
+    reranked = {}
+    for example in examples:
+        below = min(example.scores)
+        rest = [(document, below - rank) for rank, document in enumerate(retrieved[example.query_id][depth:], start=1)]
+        reranked[example.query_id] = [
+            *zip(example.documents, example.scores, strict=True),
+            *((document, score) for document, score in rest if document not in example.documents),
+        ]
     Ranking(reranked).write(out / "run.trec", tag=teacher.path.name)

@@ -30,7 +30,9 @@ def run(
     while shard := list(islice(stream, runtime.shard_documents)):
         ids += [document_id for document_id, _ in shard]
         texts = [text for _, text in shard]
-        vectors.append(encoder.encode(texts, runtime.batch_tokens, lambda it: runtime.bar(it, "single vectors", "batches")))
+        vectors.append(
+            encoder.encode(texts, runtime.batch_tokens, lambda it: runtime.bar(it, "single vectors", "batches"))
+        )
     matrix = np.concatenate(vectors)
     query_vectors = encoder.encode([text for _, text in queries], runtime.batch_tokens)
     started = time.perf_counter()

@@ -7,7 +7,7 @@ can be trained in minutes on a CPU, where a fresh classification head learns not
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,13 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from colbertv2.errors import InputError
 from colbertv2.modeling.backbone import load_transformer
+from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch
 from colbertv2.modeling.colbert import batches_by_length
 from colbertv2.modeling.maxsim import sum_over_query, token_similarities
-from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch
 
 READOUTS = ("late_interaction", "classifier")
 
@@ -50,7 +56,12 @@ class CrossEncoder(nn.Module):
     """
 
     def __init__(
-        self, transformer: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, maxlen: int, readout: str, temperature: float
+        self,
+        transformer: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        maxlen: int,
+        readout: str,
+        temperature: float,
     ):
         super().__init__()
         if readout not in READOUTS:
@@ -71,16 +82,19 @@ class CrossEncoder(nn.Module):
         released = any("SequenceClassification" in name for name in config.architectures or [])
         if released and config.num_labels != 1:
             raise InputError(
-                f"The teacher in {directory} has {config.num_labels} labels; expected a re-ranker with one (a relevance score)."
+                f"The teacher in {directory} has {config.num_labels} labels; expected a re-ranker with one, "
+                "a relevance score."
             )
-        model = AutoModelForSequenceClassification.from_pretrained(directory, num_labels=1, use_safetensors=True, dtype="float32")
+        model = AutoModelForSequenceClassification.from_pretrained(
+            directory, num_labels=1, use_safetensors=True, dtype="float32"
+        )
         return cls(model, tokenizer, maxlen, readout, temperature)
 
-    def encode_pairs(self, queries: Sequence[str], documents: Sequence[str]) -> PairEncoding:
+    def encode_pairs(self, queries: list[str], documents: list[str]) -> PairEncoding:
         """Tokenise pairs (one passage a query) as ``[CLS] query [SEP] passage [SEP]``."""
         encoded = self.tokenizer(
-            list(queries),
-            list(documents),
+            queries,
+            documents,
             truncation="longest_first",
             max_length=self.maxlen,
             padding=True,
@@ -88,7 +102,10 @@ class CrossEncoder(nn.Module):
             return_token_type_ids=True,
         )
         sides = torch.tensor(
-            [[-1 if side is None else side for side in encoded.sequence_ids(row)] for row in range(len(encoded["input_ids"]))]
+            [
+                [-1 if side is None else side for side in encoded.sequence_ids(row)]
+                for row in range(len(encoded["input_ids"]))
+            ]
         )
         return PairEncoding(
             encoded["input_ids"], encoded["attention_mask"], encoded["token_type_ids"], sides == 0, sides == 1
@@ -120,7 +137,7 @@ class CrossEncoder(nn.Module):
         return self(inputs).view(num_queries, -1), None
 
     def predict(
-        self, queries: Sequence[str], documents: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter
+        self, queries: list[str], documents: list[str], batch_tokens: int = 2048, bar: Callable = iter
     ) -> np.ndarray:
         """Scores float32 ``[pairs]`` of (query, document) pairs, batched by length."""
         scores = np.empty(len(queries), dtype=np.float32)
@@ -129,7 +146,9 @@ class CrossEncoder(nn.Module):
         self.eval()
         with torch.inference_mode():
             # About four characters make a token; the cap keeps one overlong text from emptying its batch.
-            for batch in bar(batches_by_length([min(length // 4, self.maxlen) + 1 for length in lengths], batch_tokens)):
+            for batch in bar(
+                batches_by_length([min(length // 4, self.maxlen) + 1 for length in lengths], batch_tokens)
+            ):
                 pairs = self.encode_pairs([queries[i] for i in batch], [documents[i] for i in batch]).to(device)
                 scores[batch] = self(pairs).float().cpu().numpy()
         return scores

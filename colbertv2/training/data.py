@@ -22,7 +22,9 @@ class TextLookup:
     def __call__(self, examples: Sequence[Example]) -> Tuples:
         ids = [document for example in examples for document in example.documents]
         teacher = torch.tensor([example.scores for example in examples], dtype=torch.float32)
-        return Tuples(self.queries.texts([example.query_id for example in examples]), self.documents.texts(ids), ids, teacher)
+        return Tuples(
+            self.queries.texts([example.query_id for example in examples]), self.documents.texts(ids), ids, teacher
+        )
 
 
 class TrainingBatches(IterableDataset[Batch]):
@@ -51,8 +53,8 @@ class TrainingBatches(IterableDataset[Batch]):
     ):
         if len(examples) < batch_size:
             raise InputError(
-                f"The batch is {batch_size} queries, but there are only {len(examples)} training examples with at least "
-                f"{n - 1} negatives; lower training.batch_size or training.n, or raise the mining depth."
+                f"The batch is {batch_size} queries, but there are only {len(examples)} training examples with at "
+                f"least {n - 1} negatives; lower training.batch_size or training.n, or raise the mining depth."
             )
         self.examples, self.texts, self.collate = examples, texts, collate
         self.n, self.batch_size, self.steps, self.seed, self.first = n, batch_size, steps, seed, first

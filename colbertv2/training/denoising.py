@@ -35,7 +35,9 @@ class Denoising:
 
     def __post_init__(self) -> None:
         if not 1 <= self.first_rank <= self.last_rank:
-            raise InputError(f"denoising ranks {self.first_rank}–{self.last_rank}: expected 1 ≤ first_rank ≤ last_rank.")
+            raise InputError(
+                f"denoising ranks {self.first_rank}–{self.last_rank}: expected 1 ≤ first_rank ≤ last_rank."
+            )
         if self.action not in ACTIONS:
             raise InputError(f"denoising.action is {self.action!r}; expected one of {', '.join(ACTIONS)}.")
 
@@ -54,7 +56,8 @@ class Denoising:
         Args:
             ranked: candidates in retrieval order with the teacher's score (NaN: none).
             positives: labelled documents with the teacher's score.
-            removed: counts, added to: ``candidates``, ``labelled``, ``outside_window``, ``suspected``, ``relabelled``, ``kept``.
+            removed: counts to add to: ``candidates``, ``labelled``, ``outside_window``, ``suspected``, ``relabelled``,
+                ``kept``.
         """
         window = dict(ranked[self.first_rank - 1 : self.last_rank])
         candidates = {doc: score for doc, score in window.items() if doc not in positives}
@@ -76,4 +79,6 @@ class Denoising:
     def check_scored(self, scores: Sequence[float]) -> None:
         """Refuse a margin over candidates that no teacher has scored."""
         if self.margin is not None and any(map(math.isnan, scores)):
-            raise InputError("denoising.margin needs teacher scores, but these candidates have none; set it to null or score them.")
+            raise InputError(
+                "denoising.margin needs teacher scores, but these candidates have none; set it to null or score them."
+            )

@@ -43,8 +43,11 @@ def write_examples(path: Path, examples: Iterable[Example]) -> int:
     """Write examples one a line; returns how many."""
     count = 0
     with path.open("w", encoding="utf-8") as stream:
-        for count, example in enumerate(examples, start=1):
-            scored = [[doc, None if math.isnan(s) else s] for doc, s in zip(example.documents, example.scores, strict=True)]
+        for example in examples:
+            count += 1
+            scored = [
+                [doc, None if math.isnan(s) else s] for doc, s in zip(example.documents, example.scores, strict=True)
+            ]
             stream.write(json.dumps([example.query_id, *scored], ensure_ascii=False) + "\n")
     return count
 

@@ -16,7 +16,7 @@ from colbertv2.errors import InputError
 from colbertv2.runtime import Runtime
 from colbertv2.training.data import TextLookup, TrainingBatches, ValidationBatches, sampled
 from colbertv2.training.examples import Example
-from colbertv2.training.module import Optimization, RankingModule
+from colbertv2.training.module import Optimization, Ranker, RankingModule
 from colbertv2.training.objectives import Objective
 
 
@@ -48,9 +48,13 @@ class Recipe:
             raise InputError("training.objectives is empty; name at least one loss.")
         for name, objective in self.objectives.items():
             if self.n < objective.minimum_candidates:
-                raise InputError(f"training.n is {self.n}, but the objective {name} needs at least {objective.minimum_candidates}.")
+                raise InputError(
+                    f"training.n is {self.n}, but the objective {name} needs at least {objective.minimum_candidates}."
+                )
             if objective.needs_all_pairs and self.batch_size < 2:
-                raise InputError(f"The objective {name} needs a batch of at least 2 queries, found batch_size={self.batch_size}.")
+                raise InputError(
+                    f"The objective {name} needs a batch of at least 2 queries, found batch_size={self.batch_size}."
+                )
 
     def usable(self, examples: Sequence[Example]) -> list[Example]:
         """Examples with enough negatives, and with teacher scores where an objective needs them."""
@@ -58,12 +62,14 @@ class Recipe:
         if any(objective.needs_teacher for objective in self.objectives.values()):
             unscored = sum(any(score != score for score in example.scores) for example in enough)
             if unscored:
-                raise InputError(f"{unscored} of {len(enough)} examples lack teacher scores, which a distillation objective needs.")
+                raise InputError(
+                    f"{unscored} of {len(enough)} examples lack teacher scores, which a distillation objective needs."
+                )
         return enough
 
 
 def fit(
-    ranker: torch.nn.Module,
+    ranker: Ranker,
     recipe: Recipe,
     examples: Sequence[Example],
     validation: Sequence[Example],
@@ -97,19 +103,28 @@ def fit(
     )
     module = RankingModule(ranker, recipe.objectives, recipe.optimization)
     dev_examples = sampled(validation, recipe.validation_queries, seed)
-    dev = DataLoader(ValidationBatches(dev_examples, validation_texts, ranker.collate), batch_size=None) if dev_examples else None
+    dev = (
+        DataLoader(ValidationBatches(dev_examples, validation_texts, ranker.collate), batch_size=None)
+        if dev_examples
+        else None
+    )
     interval = min(recipe.validation_interval, recipe.optimization.steps)
     keep = [ModelCheckpoint(checkpoints, save_last=True, save_top_k=0, every_n_train_steps=interval)]
     if dev:
         keep.append(
             ModelCheckpoint(
-                checkpoints, "best", monitor="dev/RR@10", mode="max", save_weights_only=True, save_on_train_epoch_end=False
+                checkpoints,
+                "best",
+                monitor="dev/RR@10",
+                mode="max",
+                save_weights_only=True,
+                save_on_train_epoch_end=False,
             )
         )
     trainer = lightning.Trainer(
         accelerator="auto" if runtime.device == "auto" else runtime.torch_device.type,
         devices=1,
-        precision=recipe.precision,
+        precision=recipe.precision,  # pyright: ignore[reportArgumentType] (Lightning checks the name)
         max_steps=recipe.optimization.steps,
         accumulate_grad_batches=recipe.accumulate,
         gradient_clip_val=recipe.gradient_clip,
@@ -124,19 +139,14 @@ def fit(
         enable_model_summary=False,
         default_root_dir=out,
     )
-    before = best = None
-    if dev:
-        before = float(trainer.validate(module, dev, verbose=False)[0]["dev/RR@10"])
+    before = float(trainer.validate(module, dev, verbose=False)[0]["dev/RR@10"]) if dev else None
     start = {name: tensor.clone() for name, tensor in ranker.state_dict().items()} if dev else {}
     trainer.fit(module, DataLoader(batches, batch_size=None), dev, ckpt_path=resume, weights_only=True)
-    if dev:
-        best_score = keep[1].best_model_score
-        best = float(best_score) if best_score is not None else None
-        if best is None or best <= before:
-            ranker.load_state_dict(start)
-        else:
-            weights = torch.load(keep[1].best_model_path, weights_only=True, map_location="cpu")["state_dict"]
-            ranker.load_state_dict({name.removeprefix("ranker."): tensor for name, tensor in weights.items()})
+    best = float(keep[-1].best_model_score or 0.0) if dev else None
+    if before is not None and best is not None:
+        weights = torch.load(keep[-1].best_model_path, weights_only=True, map_location="cpu")["state_dict"]
+        trained = {name.removeprefix("ranker."): tensor for name, tensor in weights.items()}
+        ranker.load_state_dict(trained if best > before else start)
     shutil.rmtree(checkpoints)
     summary = {"examples": len(usable), "left_out": len(examples) - len(usable), "dev_before": before, "dev_best": best}
     (out / "summary.json").write_text(json.dumps(summary, indent=2))
@@ -148,5 +158,7 @@ def loggers(out: Path, runtime: Runtime) -> list[Logger]:
     if runtime.wandb != "disabled":
         runtime.root.mkdir(parents=True, exist_ok=True)
         name = out.name.strip(".").removesuffix(".partial")
-        chosen.append(WandbLogger(name=name, project="colbertv2", save_dir=runtime.root, offline=runtime.wandb == "offline"))
+        chosen.append(
+            WandbLogger(name=name, project="colbertv2", save_dir=runtime.root, offline=runtime.wandb == "offline")
+        )
     return chosen

@@ -2,23 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import pytorch_lightning as lightning
 import torch
 from torch import Tensor
 
 from colbertv2.errors import InputError
-from colbertv2.modeling.batch import Batch, Tuples
+from colbertv2.modeling import ColBERT
+from colbertv2.modeling.batch import Batch
+from colbertv2.teachers import CrossEncoder
 from colbertv2.training.objectives import Objective, Scores
 
-
-class Ranker(Protocol):
-    """What the module trains: an ``nn.Module`` that tokenises tuples and scores them."""
-
-    def collate(self, tuples: Tuples) -> Batch: ...
-
-    def batch_scores(self, inputs, num_queries: int, all_pairs: bool) -> tuple[Tensor, Tensor | None]: ...
+Ranker = ColBERT | CrossEncoder  # what the module trains: it tokenises tuples (collate) and scores them (batch_scores)
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,10 @@ class Optimization:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not 0 <= self.warmup_steps <= self.steps:
-            raise InputError(f"steps={self.steps}, warmup_steps={self.warmup_steps}; expected steps ≥ 1 and 0 ≤ warmup_steps ≤ steps.")
+            raise InputError(
+                f"steps={self.steps}, warmup_steps={self.warmup_steps}; "
+                "expected steps ≥ 1 and 0 ≤ warmup_steps ≤ steps."
+            )
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate is {self.learning_rate}; expected a number above 0.")
 
@@ -56,9 +54,9 @@ class RankingModule(lightning.LightningModule):
         ranker: ColBERT or CrossEncoder. objectives: name → objective; the names label the logged losses.
     """
 
-    def __init__(self, ranker: torch.nn.Module, objectives: Mapping[str, Objective], optimization: Optimization):
+    def __init__(self, ranker: Ranker, objectives: Mapping[str, Objective], optimization: Optimization):
         super().__init__()
-        self.ranker = ranker.train()  # from_pretrained leaves it in eval mode, and Lightning would keep it so
+        self.ranker: Ranker = ranker.train()  # from_pretrained leaves it in eval mode, and Lightning would keep it so
         self.objectives = dict(objectives)
         self.optimization = optimization
         self.all_pairs = any(objective.needs_all_pairs for objective in self.objectives.values())
@@ -86,7 +84,7 @@ class RankingModule(lightning.LightningModule):
             self.ranker.parameters(),
             lr=self.optimization.learning_rate,
             weight_decay=self.optimization.weight_decay,
-            # One pass over the weights: saves a tenth of a step on a CPU. Lightning can't clip it under mixed precision.
+            # One pass over the weights: saves a tenth of a step on a CPU. Lightning can't clip it in mixed precision.
             fused="mixed" not in self.trainer.precision,
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.optimization.factor)
@@ -104,4 +102,3 @@ def reciprocal_rank(scores: Tensor, relevance: Tensor, cutoff: int = 10) -> Tens
     best = scores.masked_fill(relevance != 1, float("-inf")).amax(-1, keepdim=True)
     rank = 1 + ((scores >= best) & (relevance == 0)).sum(-1)
     return torch.where(rank <= cutoff, 1 / rank, torch.zeros_like(rank, dtype=torch.float32))
-

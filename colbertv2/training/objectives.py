@@ -54,7 +54,9 @@ class CrossEntropy:
         check_positive("temperature", self.temperature)
 
     def __call__(self, scores: Scores) -> Tensor:
-        return cross_entropy(scores.own / self.temperature, torch.zeros(len(scores.own), dtype=torch.long, device=scores.own.device))
+        return cross_entropy(
+            scores.own / self.temperature, torch.zeros(len(scores.own), dtype=torch.long, device=scores.own.device)
+        )
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class KLDivergence:
 
 @dataclass(frozen=True)
 class MarginMSE:
-    """Mean squared error between the student's and the teacher's margins, positive minus each negative (Hofstätter et al. 2020)."""
+    """Mean squared error between student and teacher of the margin, positive minus negative (Hofstätter et al. 2020)."""
 
     weight: float
     teacher_scale: float

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from colbertv2.artifacts import build_node, parse
 from colbertv2.data import Collection, Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation import Ranking
@@ -96,3 +97,26 @@ def test_problems_that_are_known_before_any_work(tmp_path):
     values = {"title": "", "measures": ["RR@10"], "notes": [], "seed": 0}
     assert list(table.check(systems={"a": None}, baseline="a", **values)) == []
     assert "no row" in next(iter(table.check(systems={"a": None}, baseline="b", **values)))
+
+
+def test_as_nodes_of_a_pipeline(tmp_path):
+    collection = {"_target_": "colbertv2.data.Collection", "id": "stdlib-small"}
+    queries = {"_target_": "colbertv2.data.Queries", "id": "stdlib-small/dev", "part": None, "hold_out": 0.0}
+
+    def metrics(tokenizer):
+        model = {"_target_": "colbertv2.retrieval.bm25.BM25", "k1": 1.2, "b": 0.75, "tokenizer": tokenizer}
+        ranking = {"documents": collection, "queries": queries, "bm25": model, "depth": 10}
+        return {
+            "_target_": "colbertv2.stages.evaluate.run",
+            "ranking": {"_target_": "colbertv2.stages.bm25.run", **ranking},
+            "queries": queries,
+            "measures": ["RR@10"],
+        }
+
+    values = {"title": "T", "baseline": "words", "measures": ["RR@10"], "notes": [], "seed": 0}
+    systems = {"words": metrics("words"), "code": metrics("code")}
+    node = parse({"_target_": "colbertv2.stages.table.run", "systems": systems, **values})
+    made = build_node(node, Runtime(root=tmp_path, device="cpu", progress=False))
+    rows = pd.read_csv(made.path / "table.csv", index_col="system")
+    assert rows.loc["code", "RR@10"] > rows.loc["words", "RR@10"] and rows.loc["code", "p_RR@10"] < 0.01
+    assert (rows["engine"] == "bm25").all() and (rows["ms_per_query"] > 0).all()

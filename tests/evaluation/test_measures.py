@@ -55,7 +55,9 @@ def test_an_empty_ranking_is_worth_nothing():
     assert (evaluate(Ranking({}), {"q": {"a": 1}}, ALL) == 0).all(axis=None)
 
 
-@pytest.mark.parametrize("wrong", [["RR@x"], ["Recal@10"], ["R@"], ["P"], ["RR@10", "RR@10"], [], ["nDCG@10", "MRR@10@3"]])
+@pytest.mark.parametrize(
+    "wrong", [["RR@x"], ["Recal@10"], ["R@"], ["P"], ["RR@10", "RR@10"], [], ["nDCG@10", "MRR@10@3"]]
+)
 def test_unknown_measures(wrong):
     with pytest.raises(InputError, match=r"expected names such as RR@10"):
         evaluate(Ranking({}), {"q": {"a": 1}}, wrong)

@@ -21,7 +21,9 @@ PAPER = Conventions(
     attend_to_mask_tokens=False,
     skip_punctuation=True,
 )
-PLAIN = dataclasses.replace(PAPER, query_marker=None, document_marker=None, query_augmentation=False, skip_punctuation=False)
+PLAIN = dataclasses.replace(
+    PAPER, query_marker=None, document_marker=None, query_augmentation=False, skip_punctuation=False
+)
 TEXTS = ["sort the list, in python.", "", "open a file", "join " * 40, "ünïcode\ttab\nline"]
 
 
@@ -175,11 +177,14 @@ def test_batch_scores_agree_with_encoding(tmp_path):
 
 
 def test_excluded_in_batch_spares_copies_of_the_positive():
-    assert excluded_in_batch(["a", "b", "c", "a"], 2).tolist() == [[True, True, False, True], [False, False, True, True]]
+    assert excluded_in_batch(["a", "b", "c", "a"], 2).tolist() == [
+        [True, True, False, True],
+        [False, False, True, True],
+    ]
 
 
 def test_batches_by_length_hold_everything_within_the_budget():
     lengths = [5, 1, 9, 30, 2, 2]
     batches = batches_by_length(lengths, 10)
-    assert sorted(sum(batches, [])) == list(range(6))
+    assert sorted(position for batch in batches for position in batch) == list(range(6))
     assert all(max(lengths[i] for i in batch) * len(batch) <= 10 or len(batch) == 1 for batch in batches)

@@ -16,7 +16,11 @@ from colbertv2.training import Examples
 @pytest.fixture(scope="module")
 def table(tmp_path_factory) -> Artifact:
     directory = tmp_path_factory.mktemp("pipeline")
-    overrides = ["+demo=stdlib", *shrunk(tiny_folder(directory / "folder"), directory / "artifacts"), "denoising.margin=-1"]
+    overrides = [
+        "+demo=stdlib",
+        *shrunk(tiny_folder(directory / "folder"), directory / "artifacts"),
+        "denoising.margin=-1",
+    ]
     table = build(compose(overrides))
     assert all(step.cached for step in plan(compose(overrides)))
     return table
@@ -24,7 +28,8 @@ def table(tmp_path_factory) -> Artifact:
 
 def test_the_table_has_every_row_and_column(table):
     frame = pd.read_csv(table.path / "table.csv")
-    assert list(frame.columns[:8]) == "system codec RR@10 nDCG@10 R@10 R@100 bytes_per_token ms_per_query".split()
+    measures = ["RR@10", "nDCG@10", "R@10", "R@100"]
+    assert list(frame.columns[:8]) == ["system", "codec", *measures, "bytes_per_token", "ms_per_query"]
     assert len(frame) == 11
     sizes = frame.set_index("codec")["bytes_per_token"].dropna()
     assert sizes["fp16"].iloc[0] == 32 and sizes["4 bits"] == 12

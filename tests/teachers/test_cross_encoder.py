@@ -32,14 +32,18 @@ def test_scores_do_not_depend_on_batching_and_survive_the_file(tmp_path, readout
 def test_late_interaction_is_the_mean_maxsim_of_joint_states():
     model = teacher()
     pairs = model.encode_pairs(["open a file"], ["read the file"])
-    states = torch.nn.functional.normalize(model.transformer(pairs.input_ids, token_type_ids=pairs.token_type_ids).last_hidden_state[0], dim=-1)
+    states = torch.nn.functional.normalize(
+        model.transformer(pairs.input_ids, token_type_ids=pairs.token_type_ids).last_hidden_state[0], dim=-1
+    )
     expected = (states[1:4] @ states[5:8].T).amax(1).mean() / 0.05  # [CLS] open a file [SEP] read the file [SEP]
     assert model(pairs)[0].item() == pytest.approx(expected.item(), rel=1e-3)
 
 
 def test_the_two_texts_see_each_other():
     model = teacher()
-    states = [model(model.encode_pairs(["open a file"], [document])) for document in ("read the file", "read the file list")]
+    states = [
+        model(model.encode_pairs(["open a file"], [document])) for document in ("read the file", "read the file list")
+    ]
     assert states[0] != states[1]
 
 

@@ -32,7 +32,10 @@ def test_rank_window():
     assert removed["outside_window"] == 3
 
 
-@pytest.mark.parametrize(("margin", "left"), [(0.0, ["n2", "n3", "n4"]), (0.2, ["n3", "n4"]), (2.0, ["n4"]), (-1.0, ["n1", "n2", "n3", "n4"])])
+@pytest.mark.parametrize(
+    ("margin", "left"),
+    [(0.0, ["n2", "n3", "n4"]), (0.2, ["n3", "n4"]), (2.0, ["n4"]), (-1.0, ["n1", "n2", "n3", "n4"])],
+)
 def test_margin_drops_suspected_false_negatives(margin, left):
     (example,), removed = run(margin=margin)
     assert example.documents == ["pos", *left]

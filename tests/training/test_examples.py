@@ -11,7 +11,11 @@ from colbertv2.errors import InputError
 from colbertv2.training import Example, Examples
 
 ids = st.text(min_size=1, max_size=6)
-scored = st.lists(st.tuples(ids, st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.just(math.nan))), min_size=1, max_size=5)
+scored = st.lists(
+    st.tuples(ids, st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.just(math.nan))),
+    min_size=1,
+    max_size=5,
+)
 
 
 @settings(max_examples=50)

@@ -37,7 +37,9 @@ def test_kl_divergence_is_batchmean():
 
 
 def test_margin_mse():
-    margins = [(s[0] - s[i]) - (t[0] - t[i]) for s, t in zip(OWN.tolist(), TEACHER.tolist(), strict=True) for i in (1, 2)]
+    margins = [
+        (s[0] - s[i]) - (t[0] - t[i]) for s, t in zip(OWN.tolist(), TEACHER.tolist(), strict=True) for i in (1, 2)
+    ]
     assert MarginMSE(1.0, 1.0)(SCORES).item() == pytest.approx(sum(m * m for m in margins) / 4, abs=1e-5)
 
 

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from colbertv2.compression.bitpack import BITS, pack, unpack
+from colbertv2.errors import InputError
+
+
+@st.composite
+def values_and_bits(draw):
+    bits = draw(st.sampled_from(BITS))
+    dim = 8 // bits * draw(st.integers(1, 5))
+    rows = draw(st.lists(st.lists(st.integers(0, 2**bits - 1), min_size=dim, max_size=dim), max_size=6))
+    return np.array(rows, dtype=np.uint8).reshape(len(rows), dim), bits
+
+
+def packed_naively(row, bits):
+    """The layout in words: low bit of a value first, values in order, first bit highest in its byte."""
+    stream = [(int(value) >> place) & 1 for value in row for place in range(bits)]
+    return [int("".join(map(str, stream[i : i + 8])), 2) for i in range(0, len(stream), 8)]
+
+
+@given(values_and_bits())
+def test_layout_is_that_of_a_naive_bit_loop(case):
+    values, bits = case
+    packed = pack(values, bits)
+    assert packed.dtype == np.uint8
+    assert packed.tolist() == [packed_naively(row, bits) for row in values]
+
+
+@given(values_and_bits())
+def test_round_trip(case):
+    values, bits = case
+    np.testing.assert_array_equal(unpack(pack(values, bits), bits), values)
+
+
+def test_every_byte_survives_the_other_way_round():
+    every_byte = np.arange(256, dtype=np.uint8)[:, None]
+    for bits in BITS:
+        np.testing.assert_array_equal(pack(unpack(every_byte, bits), bits), every_byte)
+
+
+@pytest.mark.parametrize("bits", [0, 3, 16])
+def test_bits_that_do_not_fill_a_byte_are_refused(bits):
+    with pytest.raises(InputError, match="1, 2, 4 or 8"):
+        pack(np.zeros((1, 8), np.uint8), bits)
+
+
+def test_rows_that_do_not_fill_bytes_are_refused():
+    with pytest.raises(InputError, match="multiple of 4"):
+        pack(np.zeros((1, 6), np.uint8), 2)

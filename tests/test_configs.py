@@ -1,0 +1,84 @@
+"""Every file under conf/ and experiments/ composes, validates against the stages' signatures, and plans."""
+
+from pathlib import Path
+
+import pytest
+from support import shrunk, tiny_folder
+
+from colbertv2.configuration import CONF, EXPERIMENTS, compose, plan
+from colbertv2.errors import InputError
+
+# Groups that another group mounts, or that a local folder stands in for, have overrides of their own.
+GROUPS = sorted(
+    (file.parent.name, file.stem)
+    for file in CONF.glob("*/*.yaml")
+    if file.parent.name not in ("training", "collection")
+)
+TRAINING = sorted(file.stem for file in CONF.glob("training/*.yaml"))
+COLLECTIONS = sorted(file.stem for file in CONF.glob("collection/*.yaml"))
+EXPERIMENT_FILES = sorted(EXPERIMENTS.glob("*/*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> list[str]:
+    directory = tmp_path_factory.mktemp("configs")
+    overrides = [*shrunk(tiny_folder(directory / "folder"), directory / "artifacts"), "runtime.device=cpu"]
+    return overrides
+
+
+@pytest.mark.parametrize(("group", "choice"), GROUPS)
+def test_every_choice_of_every_group_plans(small, group, choice):
+    overrides = [f"{group}={choice}", *small]
+    if (group, choice) == ("teacher", "msmarco_minilm"):  # its weights are on the hub
+        overrides.append(
+            next(one for one in small if one.startswith("model.backbone.name")).replace("model", "teacher", 1)
+        )
+    if (group, choice) in {("model", "bert_base"), ("model", "colbertv2")}:
+        overrides.append("model.conventions.query_maxlen=16")
+    if (group, choice) == ("codec", "binary"):
+        overrides.append("search=exhaustive")
+    steps = plan(compose(overrides))
+    assert steps[-1].key == "pipeline.metrics"
+
+
+@pytest.mark.parametrize("choice", TRAINING)
+@pytest.mark.parametrize("role", ["round1", "teacher", "round2"])
+def test_every_training_fits_every_role_or_says_why_not(small, choice, role):
+    overrides = [f"training@training.{role}={choice}", *small, f"training.{role}.n=3"]
+    assert plan(compose(overrides))
+
+
+@pytest.mark.parametrize("choice", COLLECTIONS)
+def test_every_collection_composes(choice, tmp_path):
+    required = {"ir_datasets": ["collection.id=stdlib-small/test"], "folder": [f"collection.path={tmp_path}"]}
+    config = compose([f"collection={choice}", *required.get(choice, [])])
+    assert {"name", "documents", "train", "dev", "eval"} <= set(config.collection)
+
+
+@pytest.mark.parametrize("file", EXPERIMENT_FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_every_experiment_composes_and_plans(small, file: Path):
+    # Any line above it would make Hydra ignore it, and the default would run in silence.
+    assert file.read_text().splitlines()[0] == "# @package _global_"
+    config = compose([f"+{file.parent.name}={file.stem}", *small])
+    assert plan(config)
+
+
+def test_a_sweep_of_the_codec_moves_the_index_and_what_follows_only(small):
+    def addresses(*overrides: str) -> dict[str, str]:
+        return {step.key: step.address for step in plan(compose([*small, *overrides]))}
+
+    before, after = addresses(), addresses("codec.bits=4")
+    assert {key for key in before if before[key] != after[key]} == {
+        "pipeline.index",
+        "pipeline.ranking",
+        "pipeline.metrics",
+    }
+    assert before == addresses("runtime.batch_tokens=64", "runtime.shard_documents=7")
+
+
+def test_wrong_values_are_reported_together_before_any_work(small):
+    with pytest.raises(InputError) as caught:
+        plan(compose([*small, "codec.bits=3", "denoising.action=erase", "training.round2.n=0"]))
+    assert all(word in str(caught.value) for word in ("bits", "erase", "training.n"))
+    with pytest.raises(InputError, match="bits"):
+        plan(compose([*small, "model.dim=12", "codec.bits=1"]))
