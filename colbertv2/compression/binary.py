@@ -77,7 +77,7 @@ class BinaryCodec:
         signs = arrays["signs"]
         dim = signs.shape[1] * 8
         values = ((byte_values(1) * 2.0 - 1.0) / np.sqrt(dim)).astype(np.float32)
-        return values[signs].reshape(len(signs), dim)
+        return values.take(signs, axis=0).reshape(len(signs), dim)
 
     def save(self, path: Path) -> None:
         """Write ``codec.json``."""

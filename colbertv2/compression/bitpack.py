@@ -68,4 +68,4 @@ def unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     array([[1, 2, 3, 0]], dtype=uint8)
     """
     check_bits(bits)
-    return byte_values(bits)[packed].reshape(len(packed), packed.shape[1] * (8 // bits))
+    return byte_values(bits).take(packed, axis=0).reshape(len(packed), packed.shape[1] * (8 // bits))

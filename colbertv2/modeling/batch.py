@@ -35,6 +35,19 @@ class Batch:
     excluded: Tensor
 
 
+def length_groups(attention_mask: Tensor, groups: int = 4) -> list[tuple[Tensor, int]]:
+    """Rows of like length and the longest of each group: encoding group by group, little is padding.
+
+    With random lengths a third of a batch of 32 passages is padding; in four groups, a twentieth.
+
+    >>> [(rows.tolist(), longest) for rows, longest in length_groups(torch.tensor([[1, 1], [1, 0]]), groups=2)]
+    [([1], 1), ([0], 2)]
+    """
+    lengths = attention_mask.sum(-1)
+    order = lengths.argsort(stable=True)
+    return [(rows, int(lengths[rows].max())) for rows in order.tensor_split(groups) if len(rows)]
+
+
 def excluded_in_batch(document_ids: list[str], num_queries: int) -> Tensor:
     """Where passage j is no in-batch negative of query i: ``[B, B·n]``.
 

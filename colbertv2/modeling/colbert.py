@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from colbertv2.errors import InputError
 from colbertv2.modeling.backbone import load_transformer
-from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch
+from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch, length_groups
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
 from colbertv2.modeling.tokenizer import Conventions, Encoding, Tokenizer
 
@@ -55,6 +55,15 @@ class ColBERT(nn.Module):
         states = self.transformer(input_ids=encoding.input_ids, attention_mask=encoding.attention_mask)
         return normalize(self.linear(states.last_hidden_state), dim=-1)
 
+    def document_vectors(self, documents: Encoding) -> Tensor:
+        """What :meth:`forward` gives for documents, ``[B, L, dim]``, zero behind each one's end; little padding."""
+        vectors = self.linear.weight.new_zeros(*documents.input_ids.shape, self.dim)
+        for rows, longest in length_groups(documents.attention_mask):
+            vectors[rows, :longest] = self(Encoding(*(tensor[rows, :longest] for tensor in documents))).to(
+                vectors.dtype
+            )
+        return vectors
+
     def collate(self, tuples: Tuples) -> Batch:
         """Tokenise a training batch."""
         inputs = (self.tokenizer.queries(tuples.queries), self.tokenizer.documents(tuples.documents))
@@ -65,7 +74,7 @@ class ColBERT(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """MaxSim of a training batch: own candidates ``[B, n]`` and, if asked, every pair ``[B, B·n]``."""
         queries, documents = inputs
-        query_vectors, document_vectors = self(queries), self(documents)
+        query_vectors, document_vectors = self(queries), self.document_vectors(documents)
         if all_pairs:
             scores = maxsim_all_pairs(query_vectors, document_vectors, queries.scored, documents.scored)
             rows = torch.arange(num_queries, device=scores.device)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from colbertv2.retrieval.index import Index
 from colbertv2.retrieval.packed import blocks
+from colbertv2.retrieval.parallel import parallel_map
 from colbertv2.retrieval.scoring import DECODED_VECTORS, best_documents, maxsim
 from colbertv2.retrieval.searcher import Found
 
@@ -31,15 +32,17 @@ class Exhaustive:
 
 
 def search_batch(index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
-    """As ``Exhaustive.search``, holding the scores of all ``queries`` against one block of documents."""
+    """As ``Exhaustive.search``, holding the scores of all ``queries`` against one block of documents a thread."""
+
+    def search_block(block: tuple[int, int]) -> list[Found]:
+        positions = np.arange(*block)
+        return [best_documents(positions, scores, k) for scores in maxsim(queries, index.decode(positions))]
+
     best: list[Found] = [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
-    for first, last in blocks(index.offsets, DECODED_VECTORS):
-        positions = np.arange(first, last)
-        for number, scores in enumerate(maxsim(queries, index.decode(positions))):
-            new_positions, new_scores = best_documents(positions, scores, k)
-            old_positions, old_scores = best[number]
-            # What came first has the lower positions, so equal scores stay in corpus order.
-            best[number] = best_documents(
-                np.concatenate([old_positions, new_positions]), np.concatenate([old_scores, new_scores]), k
-            )
+    for found in parallel_map(search_block, blocks(index.offsets, DECODED_VECTORS)):
+        # What came first has the lower positions, so equal scores stay in corpus order.
+        best = [
+            best_documents(np.concatenate([old[0], new[0]]), np.concatenate([old[1], new[1]]), k)
+            for old, new in zip(best, found, strict=True)
+        ]
     return best

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from colbertv2.errors import InputError
 from colbertv2.retrieval.index import Index
 from colbertv2.retrieval.packed import blocks, offsets_of
+from colbertv2.retrieval.parallel import parallel_map
 from colbertv2.retrieval.probing import centroid_similarities, nearest_centroids
 from colbertv2.retrieval.scoring import DECODED_VECTORS, best_documents, score_documents, segment_max, top_k
 from colbertv2.retrieval.searcher import Found
@@ -66,7 +67,7 @@ class Plaid:
 
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
         """The top ``k`` of each query ``[Lq, dim]``; InputError if the codec has no centroids."""
-        return [self.search_one(index, query, k) for query in queries]
+        return list(parallel_map(lambda query: self.search_one(index, query, k), queries))
 
     def search_one(self, index: Index, query: NDArray[np.float32], k: int) -> Found:
         """As ``search``, for one query."""

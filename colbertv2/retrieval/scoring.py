@@ -16,7 +16,7 @@ from colbertv2.retrieval.packed import Packed, blocks, offsets_of
 if TYPE_CHECKING:
     from colbertv2.retrieval.index import Index
 
-DECODED_VECTORS = 2**17  # vectors decoded at once, 64 MiB at 128 dimensions
+DECODED_VECTORS = 2**15  # vectors decoded at once by a thread, 16 MiB at 128 dimensions
 TILE_VECTORS, TILE_QUERY_VECTORS = 2**11, 2**9  # similarities computed at once: 4 MiB, which stay in the cache
 
 

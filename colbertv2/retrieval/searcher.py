@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
 from colbertv2.retrieval.index import Index
+from colbertv2.retrieval.parallel import parallel_map
 from colbertv2.retrieval.scoring import best_documents, score_documents
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # positions and scores, best first
@@ -78,14 +79,16 @@ class Searcher:
             raise InputError(f"k is {k}; expected at least 1.")
         if len(queries) != len(candidates):
             raise InputError(f"{len(queries)} queries and {len(candidates)} lists of candidates; expected as many.")
-        results = []
-        for query, doc_ids in zip(self.checked(queries), candidates, strict=True):
-            try:
-                positions = np.unique(np.array([self.positions[doc_id] for doc_id in doc_ids], dtype=np.int64))
-            except KeyError as error:
-                raise InputError(f"Candidate {error} is not in the index {self.index.path}.") from None
-            results.append(self.named(*best_documents(positions, score_documents(self.index, query, positions), k)))
-        return results
+        try:
+            positions = [np.unique(np.array([self.positions[i] for i in ids], dtype=np.int64)) for ids in candidates]
+        except KeyError as error:
+            raise InputError(f"Candidate {error} is not in the index {self.index.path}.") from None
+
+        def rerank_one(query_and_own: tuple[NDArray[np.float32], NDArray[np.int64]]) -> list[tuple[str, float]]:
+            query, own = query_and_own
+            return self.named(*best_documents(own, score_documents(self.index, query, own), k))
+
+        return list(parallel_map(rerank_one, zip(self.checked(queries), positions, strict=True)))
 
     @cached_property
     def positions(self) -> dict[str, int]:

@@ -7,6 +7,7 @@ from colbertv2.data import Collection, Queries
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.runtime import Runtime
 from colbertv2.teachers import CrossEncoder
+from colbertv2.training.data import sampled
 from colbertv2.training.examples import Example, write_examples
 
 
@@ -17,21 +18,25 @@ def run(
     documents: Collection,
     queries: Queries,
     *,
+    num_queries: int | None,
     depth: int,
     add_labelled: bool,
+    seed: int,
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Score the ``depth`` best candidates of every query.
+    """Score the ``depth`` best candidates of each query.
 
     Writes ``scored.jsonl`` (candidates in retrieval order with the teacher's score) and ``run.trec`` (the same
     re-ranked by the teacher, what it did not score below them, so that the teacher can be evaluated like any system).
 
     Args:
+        num_queries: score only the candidates of so many queries, drawn by ``seed``; ``None`` is all of them.
         add_labelled: score labelled documents that retrieval missed too, behind the candidates; for training data.
     """
     ranking = Ranking.read(candidates.path / "run.trec")
-    retrieved = {query_id: [document for document, _ in ranking.get(query_id, [])] for query_id, _ in queries}
+    chosen = sampled([query_id for query_id, _ in queries], num_queries, seed)
+    retrieved = {query_id: [document for document, _ in ranking.get(query_id, [])] for query_id in chosen}
     ids = {query_id: found[:depth] for query_id, found in retrieved.items()}
     if add_labelled:
         for query_id, found in ids.items():

@@ -14,7 +14,8 @@ from colbertv2.training.fit import Recipe, fit
 
 @stage(version=1, resumable=True)
 def run(
-    backbone: Backbone,
+    backbone: Backbone | None,
+    encoder: Artifact | None,
     examples: Artifact | None,
     validation: Artifact | None,
     documents: Collection | None,
@@ -32,12 +33,15 @@ def run(
     """Write a cross-encoder; with ``recipe=null`` the backbone as released, else trained on ``examples``.
 
     Args:
+        backbone: pretrained weights. encoder: instead of them, a ColBERT checkpoint whose encoder to start from.
         maxlen: tokens of a query–passage pair. readout: ``late_interaction`` or ``classifier``.
         temperature: of the late-interaction read-out.
     """
-    teacher = CrossEncoder.pretrained(backbone.directory, maxlen, readout, temperature)
+    assert encoder or backbone  # the stage's check has seen to it
+    directory = encoder.path if encoder else backbone.directory
+    teacher = CrossEncoder.pretrained(directory, maxlen, readout, temperature)
     if recipe is not None:
-        assert examples and documents and queries  # the stage's check has seen to it
+        assert examples and documents and queries
         fit(
             teacher,
             recipe,
@@ -52,7 +56,9 @@ def run(
     teacher.save(out)
 
 
-def check(examples, documents, queries, recipe, **_):
-    """A trained teacher needs something to learn from."""
+def check(backbone, encoder, examples, documents, queries, recipe, **_):
+    """A teacher needs weights to start from, and a trained one something to learn from."""
+    if (backbone is None) == (encoder is None):
+        yield "teacher.backbone and teacher.encoder: expected one of the two, the other null."
     if recipe is not None and not (examples and documents and queries):
         yield "teacher.recipe is set, but examples, documents or queries are null; a trained teacher needs all three."

@@ -25,7 +25,7 @@ from transformers import (
 
 from colbertv2.errors import InputError
 from colbertv2.modeling.backbone import load_transformer
-from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch
+from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch, length_groups
 from colbertv2.modeling.colbert import batches_by_length
 from colbertv2.modeling.maxsim import sum_over_query, token_similarities
 
@@ -134,7 +134,10 @@ class CrossEncoder(nn.Module):
         """Scores ``[B, n]`` of a training batch. In-batch negatives would need B times the encodings: refused."""
         if all_pairs:
             raise InputError("A cross-encoder has no in-batch negatives: leave in_batch out of its objectives.")
-        return self(inputs).view(num_queries, -1), None
+        scores = inputs.query_mask.new_zeros(len(inputs.input_ids), dtype=torch.float32)
+        for rows, longest in length_groups(inputs.attention_mask):
+            scores[rows] = self(PairEncoding(*(tensor[rows, :longest] for tensor in inputs))).float()
+        return scores.view(num_queries, -1), None
 
     def predict(
         self, queries: list[str], documents: list[str], batch_tokens: int = 2048, bar: Callable = iter

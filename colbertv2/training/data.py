@@ -1,6 +1,7 @@
 """Training batches as a pure function of (seed, step), so that a resumed run goes on exactly where it stopped."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from colbertv2.data import Collection, Queries
 from colbertv2.errors import InputError
 from colbertv2.modeling.batch import Batch, Tuples
 from colbertv2.training.examples import Example
+
+Item = TypeVar("Item")
 
 
 class TextLookup:
@@ -88,9 +91,9 @@ class ValidationBatches(Dataset[Batch]):
         return self.collate(self.texts([example._replace(scores=relevance)]))
 
 
-def sampled(examples: Sequence[Example], count: int, seed: int) -> list[Example]:
-    """``count`` examples drawn without replacement, in their own order; all of them if there are no more."""
-    if count >= len(examples):
-        return list(examples)
-    drawn = np.random.default_rng(seed).choice(len(examples), size=count, replace=False)
-    return [examples[position] for position in sorted(drawn)]
+def sampled(items: Sequence[Item], count: int | None, seed: int) -> list[Item]:
+    """``count`` items drawn without replacement, in their own order; all if ``None`` or if there are no more."""
+    if count is None or count >= len(items):
+        return list(items)
+    drawn = np.random.default_rng(seed).choice(len(items), size=count, replace=False)
+    return [items[position] for position in sorted(drawn)]

@@ -85,7 +85,7 @@ class KLDivergence:
 
 @dataclass(frozen=True)
 class MarginMSE:
-    """Mean squared error between student and teacher of the margin, positive minus negative (Hofstätter et al. 2020)."""
+    """Mean squared error between student's and teacher's margin, positive minus negative (Hofstätter et al. 2020)."""
 
     weight: float
     teacher_scale: float

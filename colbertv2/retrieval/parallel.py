@@ -1,0 +1,38 @@
+"""Search on several threads: whole pieces of work side by side, the matrix products of each on one.
+
+Measured on two busy cores: with the threads of OpenBLAS instead, which wait for each other in every one of many small
+products, one exhaustive query took twenty times as long.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np  # noqa: F401  (loads the library that BLAS limits)
+import torch
+from threadpoolctl import ThreadpoolController
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+BLAS = ThreadpoolController()
+
+
+def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """``function`` of every item, in order, on ``torch.get_num_threads()`` threads.
+
+    Few results are held at once. ``function`` should be mostly numpy, which lets other threads run.
+
+    >>> list(parallel_map(len, ["a", "bc"]))
+    [1, 2]
+    """
+    num_threads = torch.get_num_threads()
+    with BLAS.limit(limits=1, user_api="blas"), ThreadPoolExecutor(num_threads) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * num_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
