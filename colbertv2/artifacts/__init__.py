@@ -1,0 +1,26 @@
+"""Stages, nodes and the directories they fill: the address of an artifact is the digest of what determined it."""
+
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.build import BuildError, Step, build_node, plan_node
+from colbertv2.artifacts.node import Component, Node
+from colbertv2.artifacts.reader import parse, parse_value
+from colbertv2.artifacts.stage import Stage, stage, stage_of
+from colbertv2.artifacts.validate import component_problems, suggestion, validate
+
+__all__ = [
+    "Artifact",
+    "BuildError",
+    "Component",
+    "Node",
+    "Stage",
+    "Step",
+    "build_node",
+    "component_problems",
+    "parse",
+    "parse_value",
+    "plan_node",
+    "stage",
+    "stage_of",
+    "suggestion",
+    "validate",
+]

@@ -1,0 +1,171 @@
+"""One finished directory of a stage and what ``artifact.json`` says about it.
+
+``artifact.json`` is written last, into a directory that is renamed into place afterwards: present means complete.
+"""
+
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+
+from colbertv2.artifacts.node import Node, nearest
+from colbertv2.errors import InputError
+
+RECORD = "artifact.json"
+PACKAGES = {  # name in the record → names of the distribution
+    "torch": ("torch",),
+    "transformers": ("transformers",),
+    "faiss": ("faiss-cpu", "faiss-gpu"),
+    "numpy": ("numpy",),
+}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A complete artifact at ``<root>/<stage>/<address>``.
+
+    Args:
+        path: its directory.
+        record: contents of its ``artifact.json``.
+    """
+
+    path: Path
+    record: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> "Artifact":
+        """Read a finished artifact.
+
+        Raises:
+            InputError: there is no complete artifact at ``path``.
+        """
+        try:
+            return cls(Path(path), json.loads((Path(path) / RECORD).read_text(encoding="utf-8")))
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(f"There is no complete artifact at {path}: {RECORD} is missing. Build it first.") from None
+
+    @staticmethod
+    def present(path: Path) -> bool:
+        """Whether a complete artifact lies at ``path``."""
+        return (path / RECORD).is_file()
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage that made it."""
+        return self.record["stage"]
+
+    @property
+    def address(self) -> str:
+        """Name of its directory: stage and digest."""
+        return self.record["address"]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Resolved configuration of the stage; parents stand as addresses, components as their mappings."""
+        return self.record["arguments"]
+
+    @cached_property
+    def parents(self) -> dict[str, "Artifact"]:
+        """The artifacts it was made from, by role.
+
+        Raises:
+            InputError: one of them was deleted.
+        """
+        root = self.path.parents[1]
+        return {role: Artifact.open(location(root, address)) for role, address in self.record["parents"].items()}
+
+    def ancestor(self, role: str) -> "Artifact":
+        """The nearest ancestor that plays ``role`` anywhere upstream (breadth first, itself excluded).
+
+        Raises:
+            InputError: nothing upstream plays that role, or an artifact on the way was deleted.
+        """
+        return nearest(self, role)
+
+    def component(self, name: str) -> Any:
+        """A fresh instance of a component this artifact was made with: ``embeddings.component("collection")``."""
+        return instantiate({"_convert_": "all", **self.arguments[name]})
+
+
+def location(root: Path, address: str) -> Path:
+    """Where the artifact of an address lies, present or not.
+
+    >>> location(Path("artifacts"), "index-3f9a1c2b7d").as_posix()
+    'artifacts/index/index-3f9a1c2b7d'
+    """
+    return root / address.rpartition("-")[0] / address
+
+
+def write_record(directory: Path, node: Node, seconds: float, code: dict[str, Any]) -> None:
+    """Write ``artifact.json`` for the files that lie in ``directory``.
+
+    Args:
+        directory: what the stage filled.
+        node: the node it was run for.
+        seconds: wall-clock time of the run (of the last one where several were needed to finish).
+        code: :func:`code_state` when the run began.
+    """
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    record = {
+        "stage": node.stage.name,
+        "version": node.stage.version,
+        "address": node.address,
+        "arguments": node.arguments,
+        "identity": node.identity,
+        "parents": {role: parent.address for role, parent in node.parents.items()},
+        "seconds": round(seconds, 3),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "bytes": sum(path.stat().st_size for path in files),
+        "sha256": {path.relative_to(directory).as_posix(): _sha256(path) for path in files},
+        **code,
+    }
+    (directory / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def code_state() -> dict[str, Any]:
+    """Git commit, whether the code or configuration differs from it, and the versions of what computes.
+
+    ``commit`` and ``dirty`` are ``None`` where the package does not lie in a checkout of its own repository.
+    """
+    repository = Path(__file__).resolve().parents[2]
+    commit = dirty = None
+    toplevel = _git(repository, "rev-parse", "--show-toplevel")
+    if toplevel and Path(toplevel).resolve() == repository:
+        commit = _git(repository, "rev-parse", "HEAD")
+        changes = _git(repository, "status", "--porcelain", "--", "colbertv2", "conf", "experiments")
+        dirty = None if commit is None or changes is None else bool(changes)
+    versions = {"python": sys.version.split()[0], **{name: _version(names) for name, names in PACKAGES.items()}}
+    return {"commit": commit, "dirty": dirty, "versions": versions}
+
+
+def _git(directory: Path, *arguments: str) -> str | None:
+    try:
+        run = subprocess.run(["git", "-C", str(directory), *arguments], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return run.stdout.strip() if run.returncode == 0 else None
+
+
+def _version(distributions: tuple[str, ...]) -> str | None:
+    for distribution in distributions:
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

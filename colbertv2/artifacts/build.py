@@ -1,0 +1,143 @@
+"""Make the artifact of a node: reuse it, or lock, fill a directory beside it, seal, and rename into place.
+
+Parallel jobs meet at a lock per address and look again once they hold it, so a sweep whose jobs share ancestors builds
+each of them once. Whatever stops a build, a kill included, leaves nothing that could be taken for whole.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from colbertv2.artifacts.artifact import RECORD, Artifact, code_state, location, write_record
+from colbertv2.artifacts.node import Component, Node, transform
+from colbertv2.artifacts.validate import validate
+from colbertv2.errors import InputError
+from colbertv2.runtime import Runtime
+
+
+class BuildError(RuntimeError):
+    """A stage failed; the message names it, the cause is its own error."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node of a plan.
+
+    Args:
+        key: where it stands in the configuration, ``pipeline.index``.
+        stage: name of its stage.
+        address: name of its artifact.
+        cached: whether the artifact is there already.
+    """
+
+    key: str
+    stage: str
+    address: str
+    cached: bool
+
+
+def plan_node(node: Node, root: Path) -> list[Step]:
+    """What there is and what is missing of a node and its ancestors, parents first.
+
+    Raises:
+        InputError: the configuration is wrong.
+    """
+    validate(node)
+    steps = {
+        step.address: Step(step.key, step.stage.name, step.address, Artifact.present(location(root, step.address)))
+        for step in node.lineage()
+    }
+    return list(steps.values())
+
+
+def build_node(node: Node, runtime: Runtime) -> Artifact:
+    """The artifact of a node; what is complete is reused, what is missing upstream is built first.
+
+    Ancestors of an artifact that is complete are not asked for: they may have been deleted to save space.
+
+    Raises:
+        InputError: the configuration is wrong, or a stage refused its input.
+        BuildError: a stage failed.
+    """
+    validate(node)
+    runtime.prepare()
+    return _build(node, runtime, done={})
+
+
+def _build(node: Node, runtime: Runtime, done: dict[str, Artifact]) -> Artifact:
+    if node.address not in done:
+        path = location(runtime.root, node.address)
+        cached = Artifact.present(path)
+        if not cached:
+            if path.exists():
+                raise InputError(f"{path} has no {RECORD}, so it is not whole; move it away and build again.")
+            for parent in node.parents.values():
+                _build(parent, runtime, done)
+            with _locked(path):
+                cached = Artifact.present(path)  # by whoever held the lock
+                if not cached:
+                    _fill(node, path, done, runtime)
+        done[node.address] = Artifact.open(path)
+        record = done[node.address].record
+        note = "cached" if cached else f"built in {record['seconds']:.1f} s, {_size(record['bytes'])}"
+        print(f"{node.key}: {node.address} {note}", flush=True)
+    return done[node.address]
+
+
+def _fill(node: Node, path: Path, artifacts: dict[str, Artifact], runtime: Runtime) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    if not node.stage.resumable:
+        shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True, exist_ok=True)
+    (partial / RECORD).unlink(missing_ok=True)  # of a run killed between the record and the rename
+    code, start = code_state(), time.perf_counter()
+    try:
+        _run(node, artifacts, partial, runtime)
+    except InputError as error:
+        raise InputError(f"{node.key} (stage {node.stage.name}, {node.address}): {error}") from error
+    except Exception as error:
+        where = f"{node.key} (stage {node.stage.name}, {node.address})"
+        what = f"{type(error).__name__}: {error}"
+        raise BuildError(f"{where} failed with {what}\nWhat it wrote lies in {partial}.") from error
+    write_record(partial, node, time.perf_counter() - start, code)
+    partial.rename(path)
+
+
+def _run(node: Node, artifacts: dict[str, Artifact], out: Path, runtime: Runtime) -> None:
+    """Call the stage in this process: the one place to change for stages that need processes of their own."""
+
+    def given(leaf: object) -> object:
+        if isinstance(leaf, Node):
+            return artifacts[leaf.address]
+        return leaf.build() if isinstance(leaf, Component) else leaf
+
+    node.stage.function(**transform(node.values, given), out=out, runtime=runtime)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{path.name} waits: another process is building it", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _size(count: int) -> str:
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

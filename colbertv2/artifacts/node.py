@@ -1,0 +1,209 @@
+"""The pipeline as a graph of nodes, and their addresses.
+
+A node is one stage with its arguments; arguments that are nodes are its parents. Its address is
+``<stage>-<first 10 hex digits>`` of the SHA-256 of the canonical JSON of its stage, the stage's version and its
+arguments, parents standing as their addresses: so a digest covers everything upstream and nothing else.
+
+Values count as YAML reads them: ``1`` and ``1.0`` are two values (at worst work is repeated, never wrongly reused),
+``1e-5`` and ``0.00001`` are one. The order of lists counts; that of a mapping's keys only where it holds parents (the
+systems of a table are rows in that order).
+"""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+
+from colbertv2.artifacts.stage import Stage
+from colbertv2.errors import InputError
+
+
+def nearest(start: Any, role: str) -> Any:
+    """The ancestor that plays ``role`` with the fewest steps upstream of ``start`` (itself excluded).
+
+    Args:
+        start: a node or an artifact: anything with ``parents`` by role.
+
+    Raises:
+        InputError: nothing upstream plays that role.
+    """
+    queue, seen, roles = deque([start]), {id(start)}, set()
+    while queue:
+        parents = queue.popleft().parents
+        if role in parents:
+            return parents[role]
+        roles.update(parents)
+        for parent in parents.values():
+            if id(parent) not in seen:
+                seen.add(id(parent))
+                queue.append(parent)
+    raise InputError(f"No ancestor plays {role!r}; the roles upstream are {', '.join(sorted(roles)) or 'none'}.")
+
+
+def transform(value: Any, leaf: Callable[[Any], Any]) -> Any:
+    """The same nested dictionaries and lists with ``leaf`` applied to everything else.
+
+    >>> transform({"a": [1, 2]}, lambda number: number + 1)
+    {'a': [2, 3]}
+    """
+    if isinstance(value, dict):
+        return {key: transform(item, leaf) for key, item in value.items()}
+    if isinstance(value, list):
+        return [transform(item, leaf) for item in value]
+    return leaf(value)
+
+
+def leaves(value: Any, role: str = "") -> Iterator[tuple[str, Any]]:
+    """All leaves of nested dictionaries and lists, each with its dotted role.
+
+    >>> list(leaves({"systems": {"BM25": 1}, "depths": [10]}))
+    [('systems.BM25', 1), ('depths.0', 10)]
+    """
+    if isinstance(value, (dict, list)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(item, f"{role}.{key}" if role else str(key))
+    else:
+        yield role, value
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A value that the configuration does not really give: validation reports it with all other problems."""
+
+    key: str
+    problem: str
+
+
+@dataclass(frozen=True, eq=False)
+class Component:
+    """An object that a stage is given: a class (or function) of the configuration and its arguments.
+
+    Its constructor should be cheap, since it is called once to validate and once more when the stage runs. A component
+    that stands for outside data has a method ``identity() -> dict``, which replaces its arguments in the digest:
+    content counts, not the path it was found at.
+
+    Args:
+        key: where it stands in the configuration, ``codec``.
+        target: dotted name of the class.
+        values: arguments; nested components are :class:`Component`.
+    """
+
+    key: str
+    target: str
+    values: dict[str, Any]
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration it was read from."""
+        return {"_target_": self.target, **transform(self.values, configured)}
+
+    @cached_property
+    def instance(self) -> Any:
+        """The instance that validation and the digest look at."""
+        return self.build()
+
+    def build(self) -> Any:
+        """A fresh instance; dictionaries and lists arrive as plain ones.
+
+        Raises:
+            InputError: the constructor refused its arguments.
+        """
+        try:
+            return instantiate({"_convert_": "all", **self.config})
+        except InstantiationException as error:
+            if isinstance(error.__cause__, InputError):
+                raise error.__cause__ from error
+            raise
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What takes part in the digest."""
+        if callable(identity := getattr(self.instance, "identity", None)):
+            return {"_target_": self.target, "identity": identity()}
+        return {"_target_": self.target, **transform(self.values, identified)}
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One stage with its arguments; nodes are shared, so two of them are equal only if they are one.
+
+    Args:
+        key: where it stands in the configuration, ``pipeline.index``.
+        stage: the stage that runs.
+        values: arguments by name; nested values may hold :class:`Node` and :class:`Component`.
+    """
+
+    key: str
+    stage: Stage
+    values: dict[str, Any]
+
+    @cached_property
+    def parents(self) -> dict[str, "Node"]:
+        """The nodes it reads, by role: the argument's name, dotted (``systems.BM25``) inside a mapping or list."""
+        return {role: leaf for role, leaf in leaves(self.values) if isinstance(leaf, Node)}
+
+    @cached_property
+    def arguments(self) -> dict[str, Any]:
+        """Plain resolved arguments, as in ``Artifact.arguments``: parents stand as addresses."""
+        return transform(self.values, configured)
+
+    @cached_property
+    def bound(self) -> dict[str, Any]:
+        """Arguments as ``check`` receives them: components as instances, parents as nodes."""
+        return transform(self.values, lambda leaf: leaf.instance if isinstance(leaf, Component) else leaf)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What the address is the digest of."""
+        return {
+            "stage": self.stage.name,
+            "version": self.stage.version,
+            "arguments": transform(self.values, identified),
+            "order": [role for role in self.parents if "." in role],
+        }
+
+    @cached_property
+    def address(self) -> str:
+        """Name of the directory: ``index-3f9a1c2b7d``."""
+        return f"{self.stage.name}-{digest(self.identity)}"
+
+    def ancestor(self, role: str) -> "Node":
+        """The nearest ancestor that plays ``role`` anywhere upstream (breadth first, itself excluded)."""
+        return nearest(self, role)
+
+    def lineage(self) -> list["Node"]:
+        """All ancestors and the node itself, each once, parents before children."""
+        order: dict[int, Node] = {}
+
+        def visit(node: Node) -> None:
+            if id(node) not in order:
+                for parent in node.parents.values():
+                    visit(parent)
+                order[id(node)] = node
+
+        visit(self)
+        return list(order.values())
+
+
+def digest(identity: dict[str, Any]) -> str:
+    """First 10 hex digits of the SHA-256 of canonical JSON.
+
+    >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}), digest({"a": 1}) == digest({"a": 1.0})
+    (True, False)
+    """
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def configured(leaf: Any) -> Any:
+    return leaf.address if isinstance(leaf, Node) else leaf.config if isinstance(leaf, Component) else leaf
+
+
+def identified(leaf: Any) -> Any:
+    return leaf.address if isinstance(leaf, Node) else leaf.identity if isinstance(leaf, Component) else leaf

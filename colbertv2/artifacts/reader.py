@@ -1,0 +1,108 @@
+"""From a composed configuration to nodes: a mapping whose ``_target_`` is a stage becomes a :class:`Node`.
+
+References are followed, not copied. ``${pipeline.round2}`` leads OmegaConf back to the one mapping at that key, which
+is read once: inlining it wherever it is named would grow exponentially with the depth of the pipeline.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from colbertv2.artifacts.node import Component, Node, Unreadable, leaves, transform
+from colbertv2.artifacts.stage import stage_of
+from colbertv2.errors import InputError
+
+
+def parse(config: Any) -> Node:
+    """The graph that ends in this node; equal nodes upstream are one object.
+
+    Args:
+        config: a mapping whose ``_target_`` is a stage: part of a composed configuration, or plain dictionaries.
+
+    Raises:
+        InputError: it is not a stage, or nodes read each other in a circle. Everything else that is wrong with the
+            graph is left to :func:`colbertv2.artifacts.validate`, which reports all of it at once.
+    """
+    value = parse_value(config)
+    if isinstance(value, Unreadable):
+        raise InputError(f"{value.key}: {value.problem}")
+    if not isinstance(value, Node):
+        found = value.target if isinstance(value, Component) else type(value).__name__
+        raise InputError(f"Expected a node, a mapping whose _target_ is a stage function; found {found}.")
+    return value
+
+
+def parse_value(config: Any) -> Any:
+    """Like :func:`parse` for anything that an argument can be: node, component, mapping, list or plain value."""
+    return _Reader().read(config if OmegaConf.is_config(config) else OmegaConf.create(config), "")
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.read_before: dict[int, tuple[Any, Any]] = {}  # id → container (kept, so that the id stays its own), value
+        self.under_way: list[int] = []
+        self.nodes: dict[str, Node] = {}
+
+    def read(self, value: Any, key: str) -> Any:
+        if not isinstance(value, (DictConfig, ListConfig)):
+            return _plain(value, key)
+        key = value._get_full_key("") or key or "configuration"  # of what a reference leads to, not of the reference
+        if id(value) in self.under_way:
+            raise InputError(f"{key} reads itself through its own references; break the circle.")
+        if id(value) not in self.read_before:
+            self.under_way.append(id(value))
+            self.read_before[id(value)] = value, self._container(value, key)
+            self.under_way.pop()
+        return self.read_before[id(value)][1]
+
+    def _container(self, config: DictConfig | ListConfig, key: str) -> Any:
+        if isinstance(config, ListConfig):
+            return [item for _, item in self._items(config, range(len(config)), key)]
+        values = dict(self._items(config, list(config.keys()), key))
+        if "_target_" not in values:
+            return values
+        target = values.pop("_target_")
+        try:
+            declared = stage_of(get_object(target))
+        except Exception as error:  # whatever importing a module may raise
+            return Unreadable(key, f"cannot import {target!r}: {error}")
+        if declared is None:
+            if any(isinstance(leaf, Node) for _, leaf in leaves(values)):
+                return Unreadable(key, f"the component {target!r} reads a node; only stages may, so pass it there.")
+            return Component(key, target, values)
+        # Parents are shared already, so their ids tell equal nodes from unequal ones.
+        content = transform(values, lambda leaf: {"node": id(leaf)} if isinstance(leaf, Node) else _content(leaf))
+        written = json.dumps([target, content], sort_keys=True, default=repr)
+        return self.nodes.setdefault(written, Node(key, declared, values))
+
+    def _items(self, config: Any, keys: Iterable[Any], prefix: str) -> Iterator[tuple[str, Any]]:
+        for name in keys:
+            key = f"{prefix}.{name}"
+            if isinstance(config, DictConfig) and not isinstance(name, str):
+                yield str(name), Unreadable(key, f"the key {name!r} is not text; put it in quotes.")
+                continue
+            try:
+                value = config[name]
+            except MissingMandatoryValue:
+                yield name, Unreadable(key, f"no value given; set it, for instance {key}=… on the command line.")
+            except OmegaConfBaseException as error:
+                yield name, Unreadable(key, str(error).splitlines()[0])
+            else:
+                yield name, self.read(value, key)
+
+
+def _content(leaf: Any) -> Any:
+    return leaf.config if isinstance(leaf, Component) else repr(leaf)
+
+
+def _plain(value: Any, key: str) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return Unreadable(key, f"{value} is no finite number; say null for 'no limit'.")
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return Unreadable(key, f"a value of type {type(value).__name__} has no place in an address; use text or numbers.")

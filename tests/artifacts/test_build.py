@@ -1,0 +1,208 @@
+"""Artifacts are whole or absent, built once, and say what made them."""
+
+import hashlib
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from colbertv2.artifacts import Artifact, BuildError, build_node
+from colbertv2.artifacts.node import digest
+from colbertv2.configuration import build, plan, runtime_of, target_node
+from colbertv2.errors import InputError
+
+
+def cached(config) -> set[str]:
+    return {step.key.removeprefix("pipeline.") for step in plan(config) if step.cached}
+
+
+def test_a_second_build_does_no_work(toy, runs, capsys) -> None:
+    first = build(toy())
+    assert runs() == ["train", "encode", "index", "index", "table"]
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["built"] * 5
+    second = build(toy())
+    assert len(runs()) == 5
+    assert first == second
+    assert capsys.readouterr().out == f"{first.address} cached\n"
+
+
+def test_a_sweep_builds_only_what_moved(toy, runs) -> None:
+    build(toy())
+    build(toy("codec.bits=1"))
+    assert runs()[5:] == ["index", "table"]
+
+
+def test_stages_receive_artifacts_in_their_structure(toy) -> None:
+    table = build(toy())
+    assert (table.path / "table.md").read_text() == "| chosen | 2 bits |\n| wide | 4 bits |\n"
+    assert table.parents["systems.wide"].ancestor("checkpoint").stage == "train"
+    assert table.ancestor("checkpoint").arguments["epochs"] == 3
+
+
+def test_the_record_is_complete(toy, root: Path) -> None:
+    index = build(toy("target=index"))
+    record = index.record
+    assert index.path == root / "index" / index.address
+    assert record["stage"] == "index"
+    assert record["version"] == 1
+    assert index.address == f"index-{digest(record['identity'])}"
+    assert index.arguments["codec"] == {"_target_": "toy.components.Codec", "bits": 2, "dim": 8}
+    assert record["parents"] == {"embeddings": index.parents["embeddings"].address}
+    assert set(record["sha256"]) == {"shards/0.txt", "epochs.txt"}
+    for name, checksum in record["sha256"].items():
+        assert hashlib.sha256((index.path / name).read_bytes()).hexdigest() == checksum
+    assert record["bytes"] == sum((index.path / name).stat().st_size for name in record["sha256"])
+    assert record["seconds"] >= 0
+    assert record["created"].endswith("+00:00")
+    assert set(record["versions"]) == {"python", "torch", "transformers", "faiss", "numpy"}
+    assert {"commit", "dirty"} <= set(record)
+    assert index.component("codec").bits == 2
+
+
+def test_data_behind_an_identity_keeps_its_path_in_the_record(toy, tmp_path: Path) -> None:
+    checkpoint = build(toy("target=round1"))
+    assert checkpoint.arguments["corpus"]["path"] == str(tmp_path / "corpus.txt")
+    assert set(checkpoint.record["identity"]["arguments"]["corpus"]["identity"]) == {"sha256"}
+
+
+def test_what_is_complete_does_not_ask_for_its_ancestors(toy, root: Path, runs) -> None:
+    import shutil
+
+    table = build(toy())
+    shutil.rmtree(root / "encode")
+    assert build(toy()) == table
+    assert len(runs()) == 5
+    with pytest.raises(InputError, match="no complete artifact"):
+        _ = table.parents["systems.chosen"].parents
+
+
+def test_a_failed_stage_is_never_taken_for_whole(toy, root: Path, runs) -> None:
+    (root / "fail-index").touch()
+    with pytest.raises(BuildError, match=r"pipeline\.index \(stage index, index-\w{10}\) .*the disk is full"):
+        build(toy("target=index"))
+    assert cached(toy("target=index")) == {"round1", "embeddings"}
+    (root / "fail-index").unlink()
+    index = build(toy("target=index"))
+    assert set(index.record["sha256"]) == {"shards/0.txt", "epochs.txt"}
+    assert runs() == ["train", "encode", "index", "index"]
+    assert not list((root / "index").glob(".*.partial"))
+
+
+def test_what_a_failed_run_left_is_wiped(toy, root: Path) -> None:
+    node = target_node(toy("target=index"))
+    partial = root / "index" / f".{node.address}.partial"
+    partial.mkdir(parents=True)
+    (partial / "stale.txt").touch()
+    (partial / "artifact.json").write_text("{}")
+    assert "stale.txt" not in build(toy("target=index")).record["sha256"]
+
+
+def test_a_resumable_stage_finds_its_files(toy, root: Path) -> None:
+    (root / "fail-train").touch()
+    config = toy("target=round1")
+    with pytest.raises(BuildError):
+        build(config)
+    partial = root / "train" / f".{target_node(config).address}.partial"
+    assert (partial / "epochs.txt").read_text() == "01"
+    (partial / "artifact.json").write_text("{}")  # as if killed between the record and the rename
+    checkpoint = build(config)
+    assert (checkpoint.path / "epochs.txt").read_text() == "012"
+    assert checkpoint.address == target_node(config).address
+    with pytest.raises(BuildError):  # another configuration begins anew
+        build(toy("target=round1", "training.epochs=4"))
+    other = target_node(toy("target=round1", "training.epochs=4"))
+    assert (root / "train" / f".{other.address}.partial" / "epochs.txt").read_text() == "01"
+
+
+def test_refused_input_names_the_stage(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    from toy import encode
+
+    def refuse(*_: object) -> None:
+        raise InputError("no words in the corpus.")
+
+    monkeypatch.setattr(encode, "trace", refuse)
+    with pytest.raises(InputError, match=r"pipeline\.embeddings \(stage encode, encode-\w+\): no words"):
+        build(toy())
+
+
+def test_a_directory_without_a_record_is_not_touched(toy, root: Path) -> None:
+    index = build(toy("target=index"))
+    (index.path / "artifact.json").unlink()
+    assert "index" not in cached(toy("target=index"))
+    with pytest.raises(InputError, match="not whole"):
+        build(toy("target=index"))
+    assert (index.path / "epochs.txt").exists()
+
+
+def test_open_refuses_what_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no complete artifact"):
+        Artifact.open(tmp_path / "nothing")
+
+
+def command(root: Path, *overrides: str) -> list[str]:
+    toy = Path(__file__).parent / "toy"
+    places = [f"runtime.root={root}", f"corpus.path={root.parent / 'corpus.txt'}"]
+    flags = ["--config-path", str(toy / "conf"), "--config-dir", str(toy / "experiments")]
+    return [sys.executable, "-m", "colbertv2", *flags, *places, *overrides]
+
+
+def environment() -> dict[str, str]:
+    here = Path(__file__).parent
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])}
+
+
+def test_a_killed_build_is_never_taken_for_whole(toy, root: Path, runs) -> None:
+    (root / "slow-index").write_text("60")
+    config = toy("target=index")
+    process = subprocess.Popen(command(root, "target=index"), env=environment(), stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while "index" not in runs() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert runs() == ["train", "encode", "index"]
+    finally:
+        process.kill()  # SIGKILL
+        process.wait()
+    assert list((root / "index").glob(".*.partial/shards/0.txt"))
+    assert cached(config) == {"round1", "embeddings"}
+    (root / "slow-index").unlink()
+    build(config)
+    assert runs() == ["train", "encode", "index", "index"]
+    assert cached(config) == {"round1", "embeddings", "index"}
+
+
+def _build_in_child(config, start) -> None:
+    start.wait()
+    build_node(target_node(config), runtime_of(config))
+
+
+def test_two_processes_build_once(toy, root: Path, runs) -> None:
+    (root / "slow-encode").write_text("0.3")
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(3)
+    processes = [context.Process(target=_build_in_child, args=(toy(), start)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert runs() == ["train", "encode", "index", "index", "table"]
+
+
+def test_waiting_is_announced(toy, root: Path, runs, capfd) -> None:
+    (root / "slow-encode").write_text("1")
+    config = toy("target=embeddings")
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(1)
+    process = context.Process(target=_build_in_child, args=(config, start))
+    process.start()
+    while "encode" not in runs():
+        time.sleep(0.01)
+    artifact = build(config)
+    process.join(60)
+    assert f"{artifact.address} waits: another process is building it" in capfd.readouterr().out
+    assert runs().count("encode") == 1

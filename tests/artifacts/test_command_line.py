@@ -1,0 +1,129 @@
+"""``python -m colbertv2`` and ``python -m colbertv2.plan`` as a user calls them, and where values come from."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from colbertv2.configuration import compose, target_node
+from colbertv2.provenance import describe, origins
+
+TOY = Path(__file__).parent / "toy"
+DIRECTORIES = (TOY / "conf", TOY / "experiments")
+
+
+def run(
+    root: Path, *arguments: str, module: str = "colbertv2", directory: Path | None = None
+) -> subprocess.CompletedProcess:
+    (root.parent / "corpus.txt").write_text("one two\nthree\n")
+    flags = ["--config-path", str(TOY / "conf"), "--config-dir", str(TOY / "experiments")]
+    places = [f"runtime.root={root}", f"corpus.path={root.parent / 'corpus.txt'}"]
+    paths = os.pathsep.join([str(TOY.parent), str(TOY.parents[2])])
+    return subprocess.run(
+        [sys.executable, "-m", module, *flags, *arguments, *places],
+        env={**os.environ, "PYTHONPATH": paths},
+        cwd=directory or root.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_build_prints_what_it_does_and_publishes(root: Path) -> None:
+    done = run(root, "+ablation=bits", "dim=16", "publish=results")
+    assert done.returncode == 0, done.stderr
+    assert "  bits: 1  # experiments/ablation/bits.yaml" in done.stdout
+    assert "dim: 16  # dim=16" in done.stdout
+    assert done.stdout.count(" missing") == 5
+    assert done.stdout.count(" built in ") == 5
+    assert "| chosen | 1 bits |\n| wide | 4 bits |" in done.stdout
+    table = next((root / "table").glob("table-*"))
+    assert f"table: {table}" in done.stdout
+    results = root.parent / "results"
+    assert [file.name for file in results.iterdir()] == ["table.md"]
+    # Hydra leaves nothing behind
+    assert {path.name for path in root.parent.iterdir()} == {"artifacts", "corpus.txt", "results"}
+
+
+def test_plan_builds_nothing(root: Path, runs) -> None:
+    done = run(root, "target=index", module="colbertv2.plan")
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [line[0] for line in lines] == ["pipeline.round1", "pipeline.embeddings", "pipeline.index"]
+    assert [line[1].partition("-")[0] for line in lines] == ["train", "encode", "index"]
+    assert {line[2] for line in lines} == {"missing"}
+    assert runs() == []
+
+
+def test_wrong_input_is_said_without_a_traceback(root: Path, runs) -> None:
+    done = run(root, "codec.bits=3", "training.epochs=many")
+    assert done.returncode == 2
+    assert "2 problems in the configuration:" in done.stderr
+    assert "codec (Codec): bits is 3; expected 1, 2 or 4." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert runs() == []
+
+
+def test_unknown_keys_and_groups_stay_readable(root: Path) -> None:
+    done = run(root, "codec.bitz=3")
+    assert done.returncode != 0
+    assert "Could not override 'codec.bitz'" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = run(root, "codec=residul")
+    assert done.returncode != 0
+    assert "residual\n" in done.stderr  # the options
+
+
+def test_a_sweep_over_experiments_builds_each(root: Path, runs) -> None:
+    done = run(root, "--multirun", "target=index", "+ablation=glob(*)")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\nindex: ") == 2
+    assert runs().count("index") == 2
+    assert {path.name for path in root.parent.iterdir()} == {"artifacts", "corpus.txt"}
+
+
+def test_one_wrong_job_does_not_stop_the_others(root: Path, runs) -> None:
+    done = run(root, "--multirun", "target=index", "codec.bits=1,3,4")
+    assert done.returncode == 2
+    assert "bits is 3; expected 1, 2 or 4." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert runs() == ["train", "encode", "index", "index"]
+
+
+def test_compose_equals_the_command_line(root: Path, toy) -> None:
+    done = run(root, "+ablation=long", "target=index", module="colbertv2.plan")
+    assert target_node(toy("+ablation=long", "target=index")).address in done.stdout
+
+
+def test_compose_takes_odd_directories(tmp_path: Path) -> None:
+    main, more = tmp_path / "conf, [a]", tmp_path / "it's more"
+    (more / "extra").mkdir(parents=True)
+    main.mkdir()
+    (main / "config.yaml").write_text("target: x\n")
+    (more / "extra" / "one.yaml").write_text("# @package _global_\nfound: true\n")
+    assert compose(["+extra=one"], directories=(main, more)).found is True
+    assert compose(directories=(main, tmp_path / "absent")).target == "x"
+
+
+def test_every_value_has_an_origin(toy) -> None:
+    overrides = ["codec=wide", "codec.dim=8", "+ablation=long", "runtime.root=/r", "corpus.path=/c"]
+    found = origins(overrides, directories=DIRECTORIES)
+    assert found["codec.bits"] == "conf/codec/wide.yaml"
+    assert found["codec.dim"] == "codec.dim=8"
+    assert found["training.epochs"] == "experiments/ablation/long.yaml"
+    assert found["training.rate"] == "conf/config.yaml"
+    assert found["pipeline.index.codec"] == "conf/pipeline/toy.yaml"
+    assert not any(key.startswith(("hydra", "defaults")) and "searchpath" not in key for key in found)
+
+
+def test_the_description_is_the_configuration(toy) -> None:
+    overrides = ["runtime.root=/r", "corpus.path=/c", "codec.bits=1"]
+    config = compose(overrides, directories=DIRECTORIES)
+    text = describe(config, origins(overrides, directories=DIRECTORIES))
+    read = yaml.safe_load(text)
+    assert read["codec"] == {"_target_": "toy.components.Codec", "bits": 1, "dim": 8}
+    assert read["pipeline"]["index"]["embeddings"] == "${pipeline.embeddings}"
+    assert read["pipeline"]["round1"]["epochs"] == 3
+    assert "codec:  # conf/codec/residual.yaml\n  _target_: toy.components.Codec\n  bits: 1  # codec.bits=1\n" in text
