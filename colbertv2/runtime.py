@@ -1,13 +1,18 @@
 """How and where things run: devices, batch sizes, loggers. Never part of an artifact's identity."""
 
 import ctypes
+import logging
+import os
 import platform
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import torch
+import transformers
+from requests.utils import get_netrc_auth
 from tqdm import tqdm
 
 from colbertv2.errors import InputError
@@ -28,7 +33,7 @@ class Runtime:
         batch_tokens: tokens (padding included) in one encoding batch.
         shard_documents: documents in one shard of embeddings; bounds memory.
         latency_queries: queries searched one at a time to measure milliseconds a query.
-        wandb: ``offline``, ``online`` or ``disabled``.
+        wandb: ``auto`` (online if logged in, else offline), ``offline``, ``online`` or ``disabled``.
         progress: show bars with rate and time left.
 
     >>> Runtime(root=Path("artifacts"), device="cpu").torch_device
@@ -41,13 +46,14 @@ class Runtime:
     batch_tokens: int = 2048
     shard_documents: int = 25_000
     latency_queries: int = 50
-    wandb: str = "offline"
+    wandb: str = "auto"
     progress: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))
-        if self.wandb not in ("offline", "online", "disabled"):
-            raise InputError(f"runtime.wandb is {self.wandb!r}; expected offline, online or disabled.")
+        if self.wandb not in ("auto", "offline", "online", "disabled"):
+            raise InputError(f"runtime.wandb is {self.wandb!r}; expected auto, offline, online or disabled.")
+        _ = self.torch_device  # refuses an unknown device now rather than in the middle of a run
         if self.threads is not None and self.threads < 1:
             raise InputError(f"runtime.threads is {self.threads}; expected at least 1, or null for torch's default.")
         for name in ("batch_tokens", "shard_documents", "latency_queries"):
@@ -58,13 +64,23 @@ class Runtime:
     def torch_device(self) -> torch.device:
         if self.device == "auto":
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        device = torch.device(self.device)
+        try:
+            device = torch.device(self.device)
+        except RuntimeError:
+            raise InputError(f"runtime.device is {self.device!r}; expected auto, cpu, cuda, cuda:1, …") from None
         if device.type == "cuda" and not torch.cuda.is_available():
             raise InputError(f"runtime.device is {self.device!r}, but this torch sees no CUDA device; use runtime=cpu.")
         return device
 
+    @property
+    def wandb_online(self) -> bool:
+        """Whether wandb sends what it logs."""
+        logged_in = "WANDB_API_KEY" in os.environ or get_netrc_auth("https://api.wandb.ai") is not None
+        return self.wandb == "online" or (self.wandb == "auto" and logged_in)
+
     def prepare(self) -> None:
         """Apply what is global to the process; called before a build."""
+        quieten()
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         keep_freed_memory()
@@ -85,3 +101,15 @@ def keep_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     for parameter in (MALLOC_MMAP_THRESHOLD, MALLOC_TRIM_THRESHOLD):
         libc.mallopt(parameter, 1 << 30)
+
+
+def quieten() -> None:
+    """Silence what libraries say about their own business; warnings about the user's remain."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    for name in ("pytorch_lightning", "lightning", "bm25s", "faiss"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("WANDB_SILENT", "true")
+    for message in (".*does not have many workers.*", ".*in eval mode at the start of training.*", ".*LeafSpec.*"):
+        warnings.filterwarnings("ignore", message=message)
+    warnings.filterwarnings("ignore", message=".*but have no `val_dataloader`.*")

@@ -35,8 +35,8 @@ def test_every_choice_of_every_group_plans(small, group, choice):
         )
     if (group, choice) in {("model", "bert_base"), ("model", "colbertv2")}:
         overrides.append("model.conventions.query_maxlen=16")
-    if (group, choice) == ("codec", "binary"):
-        overrides.append("search=exhaustive")
+    if group == "search":
+        overrides.append("codec=residual")
     steps = plan(compose(overrides))
     assert steps[-1].key == "pipeline.metrics"
 
@@ -45,7 +45,11 @@ def test_every_choice_of_every_group_plans(small, group, choice):
 @pytest.mark.parametrize("role", ["round1", "teacher", "round2"])
 def test_every_training_fits_every_role_or_says_why_not(small, choice, role):
     overrides = [f"training@training.{role}={choice}", *small, f"training.{role}.n=3"]
-    assert plan(compose(overrides))
+    if role == "teacher" and choice != "teaching":
+        with pytest.raises(InputError, match="in-batch negatives"):
+            plan(compose(overrides))
+    else:
+        assert plan(compose(overrides))
 
 
 @pytest.mark.parametrize("choice", COLLECTIONS)
@@ -82,3 +86,33 @@ def test_wrong_values_are_reported_together_before_any_work(small):
     assert all(word in str(caught.value) for word in ("bits", "erase", "training.n"))
     with pytest.raises(InputError, match="bits"):
         plan(compose([*small, "model.dim=12", "codec.bits=1"]))
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("training.round1.accumulate=two", "expected int"),
+        ("training.round1.precision=fp7", "32-true"),
+        ("training.teacher.batch_size=0", "at least 1"),
+        ("teacher.readout=foo", "late_interaction"),
+        ("teacher.temperature=0", "above 0"),
+        ("model.projection=foo", "orthogonal"),
+        ("model.sample_documents=0", "sample_documents"),
+        ("model.dim=33", "hidden size"),
+        ("model.conventions.document_maxlen=9999", "at most 512"),
+        ("model.conventions.query_marker=[nowhere]", "vocabulary"),
+        ("depth=0", "depth"),
+        ("denoising.margin=abc", "margin"),
+        ("runtime.device=gpu", "expected auto"),
+        ("runtime.threads=0", "threads"),
+        ("codec.bitz=2", "did you mean"),
+    ],
+)
+def test_a_wrong_value_is_refused_before_any_work(small, override, expected):
+    with pytest.raises(InputError, match=expected):
+        plan(compose([*[one for one in small if one.split("=")[0] != override.split("=")[0]], f"++{override}"]))
+
+
+def test_an_engine_that_probes_needs_a_codec_with_centroids(small):
+    with pytest.raises(InputError, match="search=exhaustive"):
+        plan(compose(["codec=fp16", "search=plaid", *small]))

@@ -7,7 +7,8 @@ and stages with a ``check`` function compare values across the graph.
 import difflib
 import inspect
 import types
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
@@ -65,7 +66,7 @@ def _node_problems(node: Node) -> Iterator[str]:
         faulty = True
         yield problem
     if not faulty:
-        hints = _hints(node)
+        hints = _hints(node.stage.function)
         for name, value in node.bound.items():
             if name in hints and not _fits(value, hints[name]):
                 yield f"{where}: {name!r} is {_shown(value)}; expected {_written(hints[name])}."
@@ -91,6 +92,14 @@ def _component_misfits(component: Component) -> Iterator[str]:
         if parameter is not None and parameter.default is parameter.empty and parameter.kind not in variadic
     ]
     yield from _misfits(parameters, given, required=() if incomplete else required)
+    hints = _hints(factory.__init__ if isinstance(factory, type) else factory)
+    for name, value in given.items():
+        if name in hints and not _contains_component(value) and not _fits(value, hints[name]):
+            yield f"{name!r} is {_shown(value)}; expected {_written(hints[name])}."
+
+
+def _contains_component(value: Any) -> bool:
+    return any(isinstance(leaf, Component) for _, leaf in leaves(value))
 
 
 def _misfits(parameters: Collection[str], given: Mapping[str, Any], required: Collection[str]) -> Iterator[str]:
@@ -123,9 +132,9 @@ def _cross_checks(node: Node) -> Iterator[str]:
             yield str(error)
 
 
-def _hints(node: Node) -> dict[str, Any]:
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return get_type_hints(node.stage.function)
+        return get_type_hints(function)
     except NameError:  # an annotation that only type checkers can import judges nothing
         return {}
 
@@ -138,6 +147,8 @@ def _fits(value: Any, hint: Any) -> bool:
         return value in get_args(hint)
     if hint is Artifact:
         return isinstance(value, Node)
+    if hint is Path:
+        return isinstance(value, (str, Path))
     if hint in (bool, int, float, str):
         return type(value) is hint or (hint is float and type(value) is int)
     try:

@@ -25,6 +25,8 @@ class BinaryCodec:
 
     centroids: None = None
 
+    has_centroids = False
+
     def __init__(self) -> None:
         self.dim: int | None = None
         self.notes: list[str] = []

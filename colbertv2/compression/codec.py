@@ -18,6 +18,8 @@ class Codec(Protocol):
     ``encode``, ``decode`` and ``bytes_per_vector`` work after ``fit`` or ``load``.
     """
 
+    has_centroids: bool  # whether engines that probe centroids can search it
+
     @property
     def centroids(self) -> NDArray[np.float32] | None:
         """L2-normalised ``[num_centroids, dim]``, or None for a codec without them."""

@@ -40,6 +40,8 @@ class ResidualCodec:
     ({'codes': (3,), 'residuals': (3, 32)}, 36)
     """
 
+    has_centroids = True
+
     def __init__(
         self,
         bits: int,
@@ -120,6 +122,11 @@ class ResidualCodec:
         sample = sample[np.random.default_rng(seed).permutation(len(sample))]
         num_held_out = int(min(HELD_OUT_SHARE * len(sample), MAX_HELD_OUT))
         points, held_out = sample[: len(sample) - num_held_out], sample[len(sample) - num_held_out :]
+        if self.num_centroids is not None and self.num_centroids > len(points):
+            raise InputError(
+                f"codec.num_centroids is {self.num_centroids}, more than the {len(points)} sampled vectors; lower it, "
+                "or set it to null for the official rule, which is clamped."
+            )
         if num_held_out == 0:
             held_out = sample
             self.notes.append(f"Only {len(sample)} vectors sampled: the buckets are fitted on those of the centroids.")

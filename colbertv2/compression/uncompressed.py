@@ -22,6 +22,8 @@ class Float16Codec:
 
     centroids: None = None
 
+    has_centroids = False
+
     def __init__(self) -> None:
         self.dim: int | None = None
         self.notes: list[str] = []

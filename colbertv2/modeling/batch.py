@@ -48,17 +48,19 @@ def length_groups(attention_mask: Tensor, groups: int = 4) -> list[tuple[Tensor,
     return [(rows, int(lengths[rows].max())) for rows in order.tensor_split(groups) if len(rows)]
 
 
-def excluded_in_batch(document_ids: list[str], num_queries: int) -> Tensor:
+def excluded_in_batch(queries: list[str], document_ids: list[str]) -> Tensor:
     """Where passage j is no in-batch negative of query i: ``[B, B·n]``.
 
-    The own n−1 negatives are left out as in the official code; a passage with the same id as the own positive is
-    left out too, since it is relevant.
+    The own n−1 negatives are left out as in the official code. So are passages that are known to be relevant: a copy
+    of the own positive, and the candidates of the same query, which stands in a batch twice if it has two positives.
 
-    >>> excluded_in_batch(["a", "b", "c", "a"], num_queries=2).int().tolist()
+    >>> excluded_in_batch(["q", "r"], ["a", "b", "c", "a"]).int().tolist()
     [[1, 1, 0, 1], [0, 0, 1, 1]]
     """
-    n = len(document_ids) // num_queries
-    own = torch.eye(num_queries, dtype=torch.bool).repeat_interleave(n, dim=1)
+    n = len(document_ids) // len(queries)
+    places = {query: place for place, query in enumerate(queries)}
+    same = torch.tensor([places[query] for query in queries])
+    own = (same[:, None] == same[None, :]).repeat_interleave(n, dim=1)
     numbers = {document_id: number for number, document_id in enumerate(document_ids)}
     ids = torch.tensor([numbers[document_id] for document_id in document_ids])
     return own | (ids[::n, None] == ids[None, :])

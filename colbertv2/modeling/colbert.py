@@ -53,7 +53,7 @@ class ColBERT(nn.Module):
     def forward(self, encoding: Encoding) -> Tensor:
         """Unit vectors of all tokens, ``[B, L, dim]``; which of them count is ``encoding.scored``."""
         states = self.transformer(input_ids=encoding.input_ids, attention_mask=encoding.attention_mask)
-        return normalize(self.linear(states.last_hidden_state), dim=-1)
+        return normalize(self.linear(states.last_hidden_state).float(), dim=-1)
 
     def document_vectors(self, documents: Encoding) -> Tensor:
         """What :meth:`forward` gives for documents, ``[B, L, dim]``, zero behind each one's end; little padding."""
@@ -67,7 +67,7 @@ class ColBERT(nn.Module):
     def collate(self, tuples: Tuples) -> Batch:
         """Tokenise a training batch."""
         inputs = (self.tokenizer.queries(tuples.queries), self.tokenizer.documents(tuples.documents))
-        return Batch(inputs, tuples.teacher, excluded_in_batch(tuples.document_ids, len(tuples.queries)))
+        return Batch(inputs, tuples.teacher, excluded_in_batch(tuples.queries, tuples.document_ids))
 
     def batch_scores(
         self, inputs: tuple[Encoding, Encoding], num_queries: int, all_pairs: bool
@@ -75,6 +75,14 @@ class ColBERT(nn.Module):
         """MaxSim of a training batch: own candidates ``[B, n]`` and, if asked, every pair ``[B, B·n]``."""
         queries, documents = inputs
         query_vectors, document_vectors = self(queries), self.document_vectors(documents)
+        with torch.autocast(query_vectors.device.type, enabled=False):  # MaxSim sums; 16 bits would lose the margins
+            return self.interact(query_vectors, document_vectors, queries, documents, all_pairs)
+
+    def interact(
+        self, query_vectors: Tensor, document_vectors: Tensor, queries: Encoding, documents: Encoding, all_pairs: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """MaxSim of a batch's vectors, as :meth:`batch_scores` returns it."""
+        num_queries = len(query_vectors)
         if all_pairs:
             scores = maxsim_all_pairs(query_vectors, document_vectors, queries.scored, documents.scored)
             rows = torch.arange(num_queries, device=scores.device)

@@ -55,10 +55,5 @@ def colbert(
 def principal_components(identity: ColBERT, sample: list[str], dim: int) -> Tensor:
     """The ``dim`` leading directions ``[dim, hidden]`` of the sample's token vectors; uncentred: dot products count."""
     states = np.concatenate(identity.encode_documents(sample))
-    if len(states) < dim:
-        raise InputError(
-            f"PCA to {dim} dims needs at least {dim} token vectors, found {len(states)}; "
-            "use model.projection=orthogonal."
-        )
     second_moment = torch.from_numpy(states.T @ states).double()
     return torch.linalg.eigh(second_moment).eigenvectors[:, -dim:].T.flip(0).float()

@@ -37,6 +37,8 @@ class PaperEngine:
     nprobe: int = 2
     ncandidates: int | None = None
 
+    needs_centroids = True
+
     def __post_init__(self) -> None:
         if self.nprobe < 1 or (self.ncandidates is not None and self.ncandidates < 1):
             raise InputError(f"{self} has a value below 1; expected at least 1.")

@@ -22,6 +22,8 @@ class Exhaustive:
     Documents without vectors are never returned.
     """
 
+    needs_centroids = False
+
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
         """The exact top ``k`` of each query ``[Lq, dim]``."""
         return [

@@ -41,6 +41,8 @@ class Plaid:
     centroid_score_threshold: float | None = None
     ndocs: int | None = None
 
+    needs_centroids = True
+
     def __post_init__(self) -> None:
         if self.nprobe is not None and self.nprobe < 1:
             raise InputError(f"nprobe is {self.nprobe}; expected at least 1, or null for the preset.")

@@ -18,6 +18,8 @@ Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # positions and scores, b
 class Engine(Protocol):
     """A way to search; holds its knobs and nothing of a search."""
 
+    needs_centroids: bool
+
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
         """For each query ``[Lq, dim]`` at most ``k`` positions and scores, best first, ties in corpus order."""
         ...

@@ -1,11 +1,12 @@
 """Stage: the checkpoint before training, from pretrained weights."""
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from colbertv2.artifacts import stage
 from colbertv2.data import Collection
-from colbertv2.modeling import Backbone, Conventions, initial
+from colbertv2.modeling import Backbone, Conventions, Tokenizer, initial
 from colbertv2.runtime import Runtime
 
 
@@ -31,3 +32,19 @@ def run(
     step = max(1, len(documents) // sample_documents)
     sample = [text for _, text in islice(documents, 0, step * sample_documents, step)] if projection == "pca" else []
     initial.colbert(backbone, conventions, dim, projection, sample, seed).save(out)
+
+
+def check(
+    backbone: Backbone, conventions: Conventions, dim: int, projection: str, sample_documents: int, **_: object
+) -> Iterator[str]:
+    """What the backbone can't do."""
+    if projection not in initial.PROJECTIONS:
+        yield f"model.projection is {projection!r}; expected one of {', '.join(initial.PROJECTIONS)}."
+    if sample_documents < 1:
+        yield f"model.sample_documents is {sample_documents}; expected at least 1."
+    if not 1 <= dim <= backbone.hidden_size:
+        yield f"model.dim is {dim}; expected 1 to {backbone.hidden_size}, the backbone's hidden size."
+    for name in ("query_maxlen", "document_maxlen"):
+        if (length := getattr(conventions, name)) > backbone.max_length:
+            yield f"model.conventions.{name} is {length}; the backbone reads at most {backbone.max_length} tokens."
+    Tokenizer(backbone.tokenizer(), conventions)  # refuses markers that its vocabulary has not

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from colbertv2.artifacts import Artifact, stage
 from colbertv2.data import Collection, Queries
 from colbertv2.evaluation.ranking import Ranking
@@ -21,6 +23,7 @@ def run(
     num_queries: int | None,
     depth: int,
     add_labelled: bool,
+    retriever_weight: float,
     seed: int,
     out: Path,
     runtime: Runtime,
@@ -33,6 +36,8 @@ def run(
     Args:
         num_queries: score only the candidates of so many queries, drawn by ``seed``; ``None`` is all of them.
         add_labelled: score labelled documents that retrieval missed too, behind the candidates; for training data.
+        retriever_weight: how much of the retriever's own score is added to the teacher's. 0 is the paper's teacher; a
+            weak teacher and its retriever together can know more than either. What retrieval missed counts as its last.
     """
     ranking = Ranking.read(candidates.path / "run.trec")
     chosen = sampled([query_id for query_id, _ in queries], num_queries, seed)
@@ -49,6 +54,12 @@ def run(
         runtime.batch_tokens,
         lambda batches: runtime.bar(batches, "teacher scores", "batches"),
     )
+    if retriever_weight:
+        retrieved_scores = {query_id: dict(ranking.get(query_id, [])) for query_id in ids}
+        worst = {query_id: min(found.values(), default=0.0) for query_id, found in retrieved_scores.items()}
+        scores += retriever_weight * np.array(
+            [retrieved_scores[q].get(d, worst[q]) for q, d in pairs], dtype=np.float32
+        )
     remaining = iter(scores.tolist())
     examples = [Example(query_id, found, [next(remaining) for _ in found]) for query_id, found in ids.items() if found]
     write_examples(out / "scored.jsonl", examples)

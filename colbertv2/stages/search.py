@@ -1,9 +1,10 @@
 """Stage: search an index; also how candidates are mined, with training queries."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
-from colbertv2.artifacts import Artifact, stage
+from colbertv2.artifacts import Artifact, Node, stage
 from colbertv2.data import Queries
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
@@ -11,7 +12,7 @@ from colbertv2.modeling import ColBERT
 from colbertv2.retrieval import Engine, Index, Searcher
 from colbertv2.runtime import Runtime
 
-QUERIES_AT_ONCE = 256
+QUERIES_AT_ONCE = 64
 
 
 @stage(version=1)
@@ -35,3 +36,12 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
     Ranking(results).write(out / "run.trec", tag=out.name)
     milliseconds = milliseconds_per_query(lambda one: searcher.search([one], depth), vectors[: runtime.latency_queries])
     (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds}) + "\n")
+
+
+def check(index: Node, engine: Engine, depth: int, **_: object) -> Iterator[str]:
+    """The engine must go with the codec."""
+    if engine.needs_centroids and not index.bound["codec"].has_centroids:
+        engine_name, codec_name = type(engine).__name__, type(index.bound["codec"]).__name__
+        yield f"{engine_name} probes centroids, which {codec_name} has not; use search=exhaustive or codec=residual."
+    if depth < 1:
+        yield f"depth is {depth}; expected at least 1."

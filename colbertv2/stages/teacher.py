@@ -7,9 +7,10 @@ from colbertv2.data import Collection, Queries
 from colbertv2.modeling import Backbone
 from colbertv2.runtime import Runtime
 from colbertv2.stages.examples import read
-from colbertv2.teachers import CrossEncoder
+from colbertv2.teachers.cross_encoder import READOUTS, CrossEncoder
 from colbertv2.training.data import TextLookup
-from colbertv2.training.fit import Recipe, fit
+from colbertv2.training.fit import fit
+from colbertv2.training.recipe import Recipe
 
 
 @stage(version=1, resumable=True)
@@ -40,7 +41,9 @@ def run(
     assert encoder or backbone  # the stage's check has seen to it
     directory = encoder.path if encoder else backbone.directory
     teacher = CrossEncoder.pretrained(directory, maxlen, readout, temperature)
-    if recipe is not None:
+    if recipe is None:
+        teacher.save(out)
+    else:
         assert examples and documents and queries
         fit(
             teacher,
@@ -53,12 +56,17 @@ def run(
             out=out,
             runtime=runtime,
         )
-    teacher.save(out)
 
 
-def check(backbone, encoder, examples, documents, queries, recipe, **_):
+def check(backbone, encoder, examples, documents, queries, recipe, readout, temperature, **_):
     """A teacher needs weights to start from, and a trained one something to learn from."""
     if (backbone is None) == (encoder is None):
         yield "teacher.backbone and teacher.encoder: expected one of the two, the other null."
     if recipe is not None and not (examples and documents and queries):
         yield "teacher.recipe is set, but examples, documents or queries are null; a trained teacher needs all three."
+    if recipe is not None and any(objective.needs_all_pairs for objective in recipe.objectives.values()):
+        yield "training.teacher has in-batch negatives, which a cross-encoder can't score; leave that objective out."
+    if readout not in READOUTS:
+        yield f"teacher.readout is {readout!r}; expected one of {', '.join(READOUTS)}."
+    if not temperature > 0:
+        yield f"teacher.temperature is {temperature}; expected a number above 0."

@@ -8,7 +8,8 @@ from colbertv2.modeling import ColBERT
 from colbertv2.runtime import Runtime
 from colbertv2.stages.examples import read
 from colbertv2.training.data import TextLookup
-from colbertv2.training.fit import Recipe, fit
+from colbertv2.training.fit import fit
+from colbertv2.training.recipe import Recipe
 
 
 @stage(version=1, resumable=True)
@@ -42,4 +43,3 @@ def run(
         out=out,
         runtime=runtime,
     )
-    model.save(out)

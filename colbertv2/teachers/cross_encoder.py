@@ -86,8 +86,8 @@ class CrossEncoder(nn.Module):
                 "a relevance score."
             )
         model = AutoModelForSequenceClassification.from_pretrained(
-            directory, num_labels=1, use_safetensors=True, dtype="float32"
-        )
+            directory, num_labels=1, use_safetensors=True
+        ).float()
         return cls(model, tokenizer, maxlen, readout, temperature)
 
     def encode_pairs(self, queries: list[str], documents: list[str]) -> PairEncoding:
@@ -118,8 +118,9 @@ class CrossEncoder(nn.Module):
             inputs["token_type_ids"] = pairs.token_type_ids
         if self.readout == "classifier":
             return self.transformer(**inputs).logits.squeeze(-1)
-        states = normalize(self.transformer(**inputs).last_hidden_state, dim=-1)
-        best = token_similarities(states, states, pairs.document_mask)
+        states = normalize(self.transformer(**inputs).last_hidden_state.float(), dim=-1)
+        with torch.autocast(states.device.type, enabled=False):
+            best = token_similarities(states, states, pairs.document_mask)
         mean = sum_over_query(best, pairs.query_mask) / pairs.query_mask.sum(-1).clamp(min=1)
         return mean / self.temperature
 
@@ -127,7 +128,7 @@ class CrossEncoder(nn.Module):
         """Tokenise a training batch."""
         n = len(tuples.documents) // len(tuples.queries)
         queries = [query for query in tuples.queries for _ in range(n)]
-        excluded = excluded_in_batch(tuples.document_ids, len(tuples.queries))
+        excluded = excluded_in_batch(tuples.queries, tuples.document_ids)
         return Batch(self.encode_pairs(queries, tuples.documents), tuples.teacher, excluded)
 
     def batch_scores(self, inputs: PairEncoding, num_queries: int, all_pairs: bool) -> tuple[Tensor, Tensor | None]:
@@ -144,14 +145,11 @@ class CrossEncoder(nn.Module):
     ) -> np.ndarray:
         """Scores float32 ``[pairs]`` of (query, document) pairs, batched by length."""
         scores = np.empty(len(queries), dtype=np.float32)
-        lengths = [len(q) + len(d) for q, d in zip(queries, documents, strict=True)]
+        encoded = self.tokenizer(queries, documents, truncation="longest_first", max_length=self.maxlen)["input_ids"]
         device = next(self.parameters()).device
         self.eval()
         with torch.inference_mode():
-            # About four characters make a token; the cap keeps one overlong text from emptying its batch.
-            for batch in bar(
-                batches_by_length([min(length // 4, self.maxlen) + 1 for length in lengths], batch_tokens)
-            ):
+            for batch in bar(batches_by_length([len(row) for row in encoded], batch_tokens)):
                 pairs = self.encode_pairs([queries[i] for i in batch], [documents[i] for i in batch]).to(device)
                 scores[batch] = self(pairs).float().cpu().numpy()
         return scores

@@ -2,9 +2,10 @@
 
 from colbertv2.training.denoising import Denoising
 from colbertv2.training.examples import Example, Examples
-from colbertv2.training.fit import Recipe, fit
+from colbertv2.training.fit import fit
 from colbertv2.training.module import Optimization, RankingModule
 from colbertv2.training.objectives import CrossEntropy, InBatchNegatives, KLDivergence, MarginMSE
+from colbertv2.training.recipe import Recipe
 
 __all__ = [
     "CrossEntropy",

@@ -61,14 +61,23 @@ class TrainingBatches(IterableDataset[Batch]):
             )
         self.examples, self.texts, self.collate = examples, texts, collate
         self.n, self.batch_size, self.steps, self.seed, self.first = n, batch_size, steps, seed, first
+        self.epoch_order: tuple[int, np.ndarray] | None = None
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The permutation of an epoch; the last one asked for is kept."""
+        if self.epoch_order is None or self.epoch_order[0] != epoch:
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
+            self.epoch_order = (epoch, order)
+        return self.epoch_order[1]
 
     def chosen(self, step: int) -> list[Example]:
         """The examples of a step, with their negatives drawn."""
         chosen = []
         for position in range(step * self.batch_size, (step + 1) * self.batch_size):
             epoch, within = divmod(position, len(self.examples))
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
-            chosen.append(self.examples[order[within]].sample(self.n, np.random.default_rng([self.seed, 1, position])))
+            chosen.append(
+                self.examples[self.order(epoch)[within]].sample(self.n, np.random.default_rng([self.seed, 1, position]))
+            )
         return chosen
 
     def __iter__(self) -> Iterator[Batch]:

@@ -177,10 +177,11 @@ def test_batch_scores_agree_with_encoding(tmp_path):
 
 
 def test_excluded_in_batch_spares_copies_of_the_positive():
-    assert excluded_in_batch(["a", "b", "c", "a"], 2).tolist() == [
+    assert excluded_in_batch(["q", "r"], ["a", "b", "c", "a"]).tolist() == [
         [True, True, False, True],
         [False, False, True, True],
     ]
+    assert excluded_in_batch(["q", "q"], ["a", "b", "c", "d"]).all(), "one query with two positives"
 
 
 def test_batches_by_length_hold_everything_within_the_budget():

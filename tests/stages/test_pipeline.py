@@ -61,3 +61,19 @@ def test_rankings_are_trec_files_over_the_test_queries(table):
     run = Ranking.read(ranking.path / "run.trec")
     assert len(run) == 10 and all(len(run[query]) == 20 for query in run)
     assert Index.open(ranking.parents["index"].path).num_documents == 30
+
+
+@pytest.mark.parametrize("documents", [1, 2, 10])
+@pytest.mark.parametrize("choices", [["codec=residual", "search=plaid"], ["codec=fp16", "search=exhaustive"]], ids=str)
+def test_tiny_corpora_without_training_queries(tmp_path, documents, choices):
+    folder = tiny_folder(tmp_path / "folder", documents, splits=("test",))
+    overrides = ["pipeline=untrained", *choices, *shrunk(folder, tmp_path / "artifacts")]
+    metrics = build(compose(overrides))
+    assert json.loads((metrics.path / "metrics.json").read_text())["queries"] == documents
+
+
+def test_a_collection_without_dev_queries(tmp_path):
+    folder = tiny_folder(tmp_path / "folder", splits=("train", "test"))
+    overrides = ["pipeline=no_dev", *shrunk(folder, tmp_path / "artifacts"), "collection.dev=null", "target=round2"]
+    trained = build(compose([*overrides, "denoising=none"]))
+    assert json.loads((trained.path / "summary.json").read_text())["dev_best"] is None

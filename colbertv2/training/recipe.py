@@ -1,0 +1,69 @@
+"""What a training run is made of, as a training configuration names it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from colbertv2.errors import InputError
+from colbertv2.training.examples import Example
+from colbertv2.training.module import Optimization
+from colbertv2.training.objectives import Objective
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run, as a training configuration names it.
+
+    Args:
+        objectives: name → loss. optimization: learning rate, steps.
+        n: candidates a query, the positive included. batch_size: queries in a forward pass.
+        accumulate: batches in an optimizer step; in-batch negatives come from one batch.
+        precision: Lightning's ``32-true``, ``bf16-mixed``, ``16-mixed``.
+        gradient_clip: largest norm of the gradient. validation_interval: optimizer steps between evaluations.
+        validation_queries: dev queries in an evaluation, the same ones each time.
+    """
+
+    objectives: Mapping[str, Objective]
+    optimization: Optimization
+    n: int
+    batch_size: int
+    accumulate: int
+    precision: str
+    gradient_clip: float
+    validation_interval: int
+    validation_queries: int
+
+    def __post_init__(self) -> None:
+        for name in ("n", "batch_size", "accumulate", "validation_interval", "validation_queries"):
+            if not isinstance(value := getattr(self, name), int) or value < 1:
+                raise InputError(f"training.{name} is {value!r}; expected a whole number of at least 1.")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"training.precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}.")
+        if self.optimization.steps % self.validation_interval:
+            raise InputError(
+                f"training.validation_interval is {self.validation_interval}, which does not divide the "
+                f"{self.optimization.steps} steps: the last ones would never be evaluated."
+            )
+        if not self.objectives:
+            raise InputError("training.objectives is empty; name at least one loss.")
+        for name, objective in self.objectives.items():
+            if self.n < objective.minimum_candidates:
+                raise InputError(
+                    f"training.n is {self.n}, but the objective {name} needs at least {objective.minimum_candidates}."
+                )
+            if objective.needs_all_pairs and self.batch_size < 2:
+                raise InputError(
+                    f"The objective {name} needs a batch of at least 2 queries, found batch_size={self.batch_size}."
+                )
+
+    def usable(self, examples: Sequence[Example]) -> list[Example]:
+        """Examples with enough negatives, and with teacher scores where an objective needs them."""
+        enough = [example for example in examples if len(example.documents) >= self.n]
+        if any(objective.needs_teacher for objective in self.objectives.values()):
+            unscored = sum(any(score != score for score in example.scores) for example in enough)
+            if unscored:
+                raise InputError(
+                    f"{unscored} of {len(enough)} examples lack teacher scores, which a distillation objective needs."
+                )
+        return enough
