@@ -27,7 +27,7 @@ demo: install ## the main job on the embedded collection (COLLECTION=stdlib or s
 test: install ## the test suite
 	$(PY) -m pytest -q
 
-test-slow: install ## the tests that take minutes
+test-slow: install ## the tests that take minutes (SciFact, where it is at hand)
 	$(PY) -m pytest -q -m slow
 
 lint: install ## ruff and pyright

@@ -23,11 +23,11 @@ def cached(config) -> set[str]:
 def test_a_second_build_does_no_work(toy, runs, capsys) -> None:
     first = build(toy())
     assert runs() == ["train", "encode", "index", "index", "table"]
-    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["built"] * 5
+    assert [line.split()[2] for line in capsys.readouterr().out.splitlines()] == ["built"] * 5
     second = build(toy())
     assert len(runs()) == 5
     assert first == second
-    assert capsys.readouterr().out == f"{first.address} cached\n"
+    assert capsys.readouterr().out == f"pipeline.table: {first.address} cached\n"
 
 
 def test_a_sweep_builds_only_what_moved(toy, runs) -> None:
