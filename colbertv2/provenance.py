@@ -43,6 +43,7 @@ def describe(config: DictConfig, origins: Mapping[str, str]) -> str:
     """The configuration as YAML, with a comment wherever a value comes from elsewhere than what surrounds it.
 
     References to single values are resolved; those to mappings and lists stay, since inlined they would fill pages.
+    The pipeline is left to its file and to the plan, unless the command line rewired it.
 
     Args:
         config: as from :func:`colbertv2.configuration.compose`.
@@ -54,7 +55,13 @@ def describe(config: DictConfig, origins: Mapping[str, str]) -> str:
       dim: 128
       bits: 1  # codec.bits=1
     """
-    return "\n".join(line for name in config for line in _lines(config, str(name), "", "", origins))
+    rewired = any(key.startswith("pipeline.") and "=" in origin for key, origin in origins.items())
+    names = [str(name) for name in config if name != "pipeline" or rewired]
+    lines = [line for name in names for line in _lines(config, name, "", "", origins)]
+    if "pipeline" in config and not rewired:
+        files = dict.fromkeys(origin for key, origin in origins.items() if key.startswith("pipeline."))
+        lines.append(f"pipeline: …  # {', '.join(files)}; its nodes are the plan below")
+    return "\n".join(lines)
 
 
 def _lines(parent: DictConfig, name: str, prefix: str, around: str, origins: Mapping[str, str]) -> Iterator[str]:

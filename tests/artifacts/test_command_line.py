@@ -124,6 +124,10 @@ def test_the_description_is_the_configuration(toy) -> None:
     text = describe(config, origins(overrides, directories=DIRECTORIES))
     read = yaml.safe_load(text)
     assert read["codec"] == {"_target_": "toy.components.Codec", "bits": 1, "dim": 8}
+    assert read["pipeline"] == "…", "the plan shows it"
+    rewired = [*overrides, "pipeline.round1.epochs=4"]
+    config = compose(rewired, directories=DIRECTORIES)
+    read = yaml.safe_load(describe(config, origins(rewired, directories=DIRECTORIES)))
     assert read["pipeline"]["index"]["embeddings"] == "${pipeline.embeddings}"
-    assert read["pipeline"]["round1"]["epochs"] == 3
+    assert read["pipeline"]["round1"]["epochs"] == 4
     assert "codec:  # conf/codec/residual.yaml\n  _target_: toy.components.Codec\n  bits: 1  # codec.bits=1\n" in text

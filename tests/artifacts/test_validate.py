@@ -113,7 +113,7 @@ def test_infinity_has_no_address() -> None:
 def test_runtime_is_checked_too(toy) -> None:
     with pytest.raises(InputError, match=r"runtime \(Runtime\): unexpected argument 'bach_tokens'; did you mean"):
         runtime_of(toy("+runtime.bach_tokens=1"))
-    with pytest.raises(InputError, match="expected offline, online or disabled"):
+    with pytest.raises(InputError, match="expected auto, offline, online or disabled"):
         runtime_of(toy("+runtime.wandb=maybe"))
 
 
