@@ -38,9 +38,9 @@ def run(
         maxlen: tokens of a query–passage pair. readout: ``late_interaction`` or ``classifier``.
         temperature: of the late-interaction read-out.
     """
-    assert encoder or backbone  # the stage's check has seen to it
-    directory = encoder.path if encoder else backbone.directory
-    teacher = CrossEncoder.pretrained(directory, maxlen, readout, temperature)
+    start = encoder.path if encoder else backbone and backbone.directory
+    assert start  # the stage's check has seen to it
+    teacher = CrossEncoder.pretrained(start, maxlen, readout, temperature)
     if recipe is None:
         teacher.save(out)
     else:
