@@ -100,7 +100,7 @@ def test_wrong_values_are_reported_together_before_any_work(small):
         ("model.sample_documents=0", "sample_documents"),
         ("model.dim=33", "hidden size"),
         ("model.conventions.document_maxlen=9999", "at most 512"),
-        ("model.conventions.query_marker=[nowhere]", "vocabulary"),
+        ("model.conventions.query_marker='[nowhere]'", "vocabulary"),
         ("depth=0", "depth"),
         ("denoising.margin=abc", "margin"),
         ("runtime.device=gpu", "expected auto"),

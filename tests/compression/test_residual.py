@@ -112,12 +112,17 @@ def test_rule_takes_the_collection_not_the_sample():
 @pytest.mark.parametrize("num_vectors", [1, 2, 10, 19, 25])
 def test_tiny_samples_clamp_the_centroids_and_say_so(num_vectors):
     vectors = token_vectors(num_vectors)
-    codec = fitted(vectors=vectors, num_centroids=64)
+    codec = fitted(vectors=vectors, num_centroids=None, centroid_factor=64.0)
     assert 1 <= len(codec.fitted()) <= num_vectors
     assert any("clamped" in note for note in codec.notes)
     assert any("buckets" in note for note in codec.notes) == (num_vectors < 20)
     decoded = codec.decode(codec.encode(vectors))
     assert (decoded * vectors).sum(axis=1).min() > (0.99 if num_vectors < 20 else 0.3)
+
+
+def test_more_centroids_than_vectors_are_refused_where_they_are_named():
+    with pytest.raises(InputError, match="more than the 9"):
+        fitted(vectors=token_vectors(9), num_centroids=64)
 
 
 def test_every_knob_moves_the_decoded_vectors():
@@ -139,7 +144,7 @@ def test_every_knob_moves_the_decoded_vectors():
 
 
 def test_saved_and_loaded_is_the_same(tmp_path):
-    codec, vectors = fitted(num_centroids=100_000), token_vectors(100, seed=6)
+    codec, vectors = fitted(num_centroids=None, centroid_factor=1000.0), token_vectors(100, seed=6)
     codec.save(tmp_path / "codec")
     loaded = load_codec(tmp_path / "codec")
     assert isinstance(loaded, ResidualCodec)

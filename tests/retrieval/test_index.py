@@ -94,7 +94,7 @@ def test_array_of_another_shape_is_an_input_error(new_world):
 
 @pytest.mark.parametrize("num_documents", [1, 2, 10])
 @pytest.mark.parametrize(
-    "codec", [ResidualCodec(2), ResidualCodec(4, num_centroids=1000), Float16Codec(), BinaryCodec()]
+    "codec", [ResidualCodec(2), ResidualCodec(4, centroid_factor=1000.0), Float16Codec(), BinaryCodec()]
 )
 def test_tiny_collections_work_and_find_their_own_documents(new_world, num_documents, codec):
     world = new_world(num_documents, longest=6)
