@@ -1,9 +1,7 @@
 """How and where things run: devices, batch sizes, loggers. Never part of an artifact's identity."""
 
-import ctypes
 import logging
 import os
-import platform
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,8 +16,6 @@ from tqdm import tqdm
 from colbertv2.errors import InputError
 
 Item = TypeVar("Item")
-
-MALLOC_TRIM_THRESHOLD, MALLOC_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -83,24 +79,10 @@ class Runtime:
         quieten()
         if self.threads is not None:
             torch.set_num_threads(self.threads)
-        keep_freed_memory()
 
     def bar(self, items: Iterable[Item], description: str, unit: str, total: int | None = None) -> Iterable[Item]:
         """``items`` behind a progress bar with rate and time left."""
         return tqdm(items, desc=description, unit=f" {unit}", total=total, disable=not self.progress, leave=False)
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep freed blocks of up to 1 GiB instead of handing them back to the system.
-
-    Every step frees and takes the same activations; each time they come back as fresh pages, which costs a CPU a fifth
-    of its training speed (``experiments/speed/allocator.py``). Elsewhere than on glibc this does nothing.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    libc = ctypes.CDLL(None)
-    for parameter in (MALLOC_MMAP_THRESHOLD, MALLOC_TRIM_THRESHOLD):
-        libc.mallopt(parameter, 1 << 30)
 
 
 def quieten() -> None:
