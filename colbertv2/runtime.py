@@ -92,6 +92,5 @@ def quieten() -> None:
     for name in ("pytorch_lightning", "lightning", "bm25s", "faiss"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("WANDB_SILENT", "true")
-    for message in (".*does not have many workers.*", ".*in eval mode at the start of training.*", ".*LeafSpec.*"):
-        warnings.filterwarnings("ignore", message=message)
-    warnings.filterwarnings("ignore", message=".*but have no `val_dataloader`.*")
+    for message in ("does not have many workers", "in eval mode at the start", "LeafSpec", "have no `val_dataloader`"):
+        warnings.filterwarnings("ignore", message=f".*{message}.*")

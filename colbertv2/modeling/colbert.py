@@ -57,11 +57,9 @@ class ColBERT(nn.Module):
 
     def document_vectors(self, documents: Encoding) -> Tensor:
         """What :meth:`forward` gives for documents, ``[B, L, dim]``, zero behind each one's end; little padding."""
-        vectors = self.linear.weight.new_zeros(*documents.input_ids.shape, self.dim)
+        vectors = self.linear.weight.new_zeros(*documents.input_ids.shape, self.dim, dtype=torch.float32)
         for rows, longest in length_groups(documents.attention_mask):
-            vectors[rows, :longest] = self(Encoding(*(tensor[rows, :longest] for tensor in documents))).to(
-                vectors.dtype
-            )
+            vectors[rows, :longest] = self(Encoding(*(tensor[rows, :longest] for tensor in documents)))
         return vectors
 
     def collate(self, tuples: Tuples) -> Batch:
