@@ -7,7 +7,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed-$(EXTRA)
 
-.PHONY: help demo test test-slow lint install clean
+.PHONY: help demo agree test test-slow lint install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -23,6 +23,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: install ## the main job on the embedded collection (COLLECTION=stdlib or scifact): table and plots in outputs/
 	$(PY) -m colbertv2 +demo=$(COLLECTION)
+
+agree: install ## compare with colbert-ai, PyLate and fast-plaid: table in experiments/results/agree.md
+	$(PY) -m experiments.agree
 
 test: install ## the test suite
 	$(PY) -m pytest -q

@@ -1,0 +1,48 @@
+"""``make agree``: run every comparison with colbert-ai, PyLate and fast-plaid; write results/agree.md.
+
+``python -m experiments.agree [part …]`` runs some of the parts and prints their rows without writing the table.
+Exit code 1 if anything lies outside its tolerance. Working files are under outputs/agree/.
+"""
+
+import importlib
+import sys
+import time
+
+from experiments.agree.environments import ROOT, Peer
+from experiments.agree.report import Row, write
+
+PARTS = ["checkpoints", "encoding", "codec", "indexes", "plaid", "losses", "training_files", "metrics"]
+
+
+def main(parts: list[str]) -> int:
+    """Run ``parts``, or all of them and write the table; how many rows disagree."""
+    for unknown in set(parts) - set(PARTS):
+        raise SystemExit(f"{unknown!r} is no part; expected some of: {' '.join(PARTS)}.")
+    colbert_ai, pylate = Peer("colbert-ai"), Peer("pylate")
+    for peer in (colbert_ai, pylate):
+        peer.install()
+    rows: list[Row] = []
+    begun = time.time()
+    for part in parts or PARTS:
+        work = ROOT / "outputs" / "agree" / part
+        work.mkdir(parents=True, exist_ok=True)
+        for row in importlib.import_module(f"experiments.agree.{part}").run(work, colbert_ai, pylate):
+            rows.append(row)
+            verdict = "agrees" if row.agrees else "DISAGREES"
+            print(
+                f"{verdict:9} {row.part}, {row.peer}: {row.what}: {row.difference:.3g} (≤ {row.tolerance:g})",
+                flush=True,
+            )
+    if not parts:
+        minutes = (time.time() - begun) / 60
+        heading = (
+            "# Agreement with the other implementations\n\n"
+            f"Measured by `make agree` ({minutes:.0f} minutes, CPU). Largest difference over everything compared; a "
+            "tolerance of 0 means identical."
+        )
+        write(rows, ROOT / "experiments" / "results", heading)
+    return sum(not row.agrees for row in rows)
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(sys.argv[1:]) else 0)
