@@ -19,7 +19,7 @@ class Peer:
     """Another system, with its own Python; ``run`` executes a script of ``peers/`` in it.
 
     Args:
-        name: of a requirements file in ``peers/``: ``colbert-ai`` or ``pylate``. Blocks of it that are separated by
+        name: of a requirements file in ``peers/``: ``colbert-ai``, ``pylate`` or ``lightning-ir``. Blocks of it that are separated by
             an empty line are installed one after the other; one that begins with ``# no-deps`` without dependencies.
     """
 
@@ -43,12 +43,13 @@ class Peer:
             subprocess.run([self.python, "-m", "pip", "install", "--quiet", *options, *packages], check=True)
         mark.write_text(digest)
 
-    def run(self, script: str, *arguments: Any) -> None:
-        """Run ``peers/<script>.py`` with these arguments, on the CPU and without a network.
+    def run(self, script: str | Path, *arguments: Any) -> None:
+        """Run ``peers/<script>.py``, or the file at a path, with these arguments, on the CPU and without a network.
 
         Raises:
             RuntimeError: it failed; the end of its output is in the message.
         """
+        file = script if isinstance(script, Path) else HERE / "peers" / f"{script}.py"
         environment = {
             **{key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")},
             "CUDA_VISIBLE_DEVICES": "",
@@ -58,8 +59,18 @@ class Peer:
             "PATH": f"{self.directory / 'bin'}:{os.environ['PATH']}",
         }
         done = subprocess.run(
-            [self.python, HERE / "peers" / f"{script}.py", *map(str, arguments)],
+            [self.python, file, *map(str, arguments)],
             env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         if done.returncode:
-            raise RuntimeError(f"{self.name}: peers/{script}.py failed:\n{done.stdout[-4000:]}")
+            raise RuntimeError(f"{self.name}: {file.name} failed:\n{done.stdout[-4000:]}")
+
+
+class Ours(Peer):
+    """This project in the Python that runs now, so that it can be timed in a process of its own like the others."""
+
+    def __init__(self) -> None:
+        self.name, self.python, self.directory = "colbertv2", Path(sys.executable), Path(sys.prefix)
+
+    def install(self) -> None:
+        """Nothing to do."""

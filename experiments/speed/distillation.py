@@ -1,0 +1,103 @@
+"""Steps per second of n-way distillation: ours, PyLate and Lightning IR, each with its own trainer, in turn.
+
+``python -m experiments.speed.distillation``: the same weights (all-MiniLM-L6-v2, dropout 0), tuples, lengths,
+optimizer and schedule; no markers and no augmentation, which the three do differently. Every system runs in a
+process of its own, one after the other, round by round; a round's ratio pairs runs that were neighbours in time.
+Writes experiments/results/speed_distillation.md.
+"""
+
+import json
+import statistics
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from safetensors.torch import save_file
+
+from colbertv2.data import Collection, Queries
+from colbertv2.modeling import Conventions
+from experiments.agree.environments import ROOT, Ours, Peer
+from experiments.agree.texts import model
+
+ROUNDS, STEPS, BATCH, N, THREADS = 3, 12, 4, 8, 2
+WARM_UP = 2  # steps at the beginning of each run that are not counted
+LENGTHS = {"query_length": 32, "document_length": 176}
+
+
+def tuples() -> list[dict]:
+    """``STEPS`` batches of ``BATCH`` queries of the embedded collection, each with its positive and random others."""
+    generator = np.random.default_rng(0)
+    source, documents = Queries("stdlib/train", None, 0.0), dict(Collection("stdlib"))
+    ids, chosen = list(documents), list(islice(source, STEPS * BATCH))
+    rows = []
+    for query_id, query in chosen:
+        others = [ids[place] for place in generator.choice(len(ids), N - 1, replace=False)]
+        candidates = [source.qrels.relevant(query_id)[0], *others]
+        rows.append((query, candidates, generator.normal(size=N).round(3).tolist()))
+    return [
+        {
+            "queries": [query for query, _, _ in batch],
+            "ids": [candidate for _, candidates, _ in batch for candidate in candidates],
+            "documents": [documents[candidate] for _, candidates, _ in batch for candidate in candidates],
+            "scores": [scores for _, _, scores in batch],
+        }
+        for batch in (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))
+    ]
+
+
+def prepare(work: Path) -> dict:
+    """Write weights and tuples that every system reads; how long the documents are."""
+    start = model(Conventions(32, 180, None, None, False, False, True))
+    start.transformer.config.hidden_dropout_prob = start.transformer.config.attention_probs_dropout_prob = 0.0
+    start.transformer.save_pretrained(work / "backbone")
+    start.tokenizer.tokenizer.save_pretrained(work / "backbone")
+    save_file({"linear.weight": start.linear.weight.detach().contiguous()}, work / "projection.safetensors")
+    batches = tuples()
+    settings = {**LENGTHS, "threads": THREADS, "learning_rate": 1e-5, "batches": batches}
+    (work / "tuples.json").write_text(json.dumps(settings))
+    lengths = [len(row) for step in batches for row in start.tokenizer.document_ids(step["documents"])]
+    longest = [max(map(len, start.tokenizer.document_ids(step["documents"]))) for step in batches]
+    return {"mean": float(np.mean(lengths)), "padded": float(np.mean(longest))}
+
+
+def main() -> None:
+    """Measure, print, and write the table."""
+    work = ROOT / "outputs" / "speed" / "distillation"
+    work.mkdir(parents=True, exist_ok=True)
+    lengths = prepare(work)
+    systems = {"ours": Ours(), "PyLate 1.6.0": Peer("pylate"), "Lightning IR 0.0.6": Peer("lightning-ir")}
+    scripts = dict(zip(systems, ("ours", "pylate_system", "lightning_ir_system"), strict=True))
+    seconds: dict[str, list[float]] = {name: [] for name in systems}
+    losses: dict[str, list[float]] = {}
+    for peer in systems.values():
+        peer.install()
+    for number in range(ROUNDS):
+        for name, peer in systems.items():
+            out = work / f"{scripts[name]}.json"
+            script = Path(__file__).parent / "systems" / f"{scripts[name]}.py"
+            peer.run(script, work, out)
+            found = json.loads(out.read_text())
+            losses[name] = found["losses"]
+            seconds[name].append(statistics.median(np.diff(found["ends"])[WARM_UP:]))
+            print(f"round {number}: {name}: {seconds[name][-1]:.3f} s a step", flush=True)
+    lines = [
+        "# Steps per second of distillation",
+        "",
+        f"`python -m experiments.speed.distillation`: {BATCH} queries × {N} documents a step, {STEPS} steps, "
+        f"{ROUNDS} rounds in turn, {THREADS} threads, fp32, AdamW, dropout 0. Documents have {lengths['mean']:.0f} "
+        f"tokens on average (at most {LENGTHS['document_length']}); padded to the longest of a batch "
+        f"{lengths['padded']:.0f}.",
+        "",
+        "| system | seconds a step (median) | ours is faster by (each round) | largest difference of the loss |",
+        "|---|---|---|---|",
+    ]
+    for name in systems:
+        ratios = ", ".join(f"{theirs / ours:.2f}×" for ours, theirs in zip(seconds["ours"], seconds[name], strict=True))
+        difference = np.abs(np.subtract(losses[name], losses["ours"])).max()
+        lines.append(f"| {name} | {statistics.median(seconds[name]):.3f} | {ratios} | {difference:.1e} |")
+    (ROOT / "experiments" / "results" / "speed_distillation.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines[-5:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Distil with this project: its own module and trainer. Arguments: the working directory, where to write."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytorch_lightning as lightning
+import torch
+from safetensors.torch import load_file
+from torch.utils.data import DataLoader
+from transformers import AutoTokenizer
+
+from colbertv2.modeling import ColBERT, Conventions, Tokenizer
+from colbertv2.modeling.backbone import load_transformer
+from colbertv2.modeling.batch import Tuples
+from colbertv2.training import KLDivergence, Optimization
+from colbertv2.training.module import RankingModule
+
+
+class Clock(lightning.Callback):
+    """When each optimizer step ended, and its loss."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+        self.losses: list[float] = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        self.ends.append(time.perf_counter())
+        self.losses.append(float(outputs["loss"]))
+
+
+def main(work: Path, out: Path) -> None:
+    """Train over ``work/tuples.json`` and write losses and times of the steps' ends."""
+    settings = json.loads((work / "tuples.json").read_text())
+    torch.set_num_threads(settings["threads"])
+    conventions = Conventions(settings["query_length"], settings["document_length"], None, None, False, False, True)
+    tokenizer = Tokenizer(AutoTokenizer.from_pretrained(work / "backbone"), conventions)
+    projection = load_file(work / "projection.safetensors")["linear.weight"]
+    model = ColBERT(load_transformer(work / "backbone"), projection, tokenizer)
+    steps = settings["batches"]
+    distillation = KLDivergence(weight=1.0, temperature=1.0, teacher_scale=1.0)
+    optimization = Optimization(settings["learning_rate"], 0, len(steps), 0.0, None)
+    clock = Clock()
+    trainer = lightning.Trainer(
+        accelerator="cpu", max_steps=len(steps), logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[clock],
+    )  # fmt: skip
+
+    def batches():
+        for step in steps:
+            ids = [str(number) for number in step["ids"]]
+            yield model.collate(Tuples(step["queries"], step["documents"], ids, torch.tensor(step["scores"])))
+
+    class Steps(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return batches()
+
+    trainer.fit(
+        RankingModule(model, {"distillation": distillation}, optimization), DataLoader(Steps(), batch_size=None)
+    )
+    out.write_text(json.dumps({"losses": clock.losses, "ends": clock.ends}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
