@@ -19,8 +19,9 @@ class Peer:
     """Another system, with its own Python; ``run`` executes a script of ``peers/`` in it.
 
     Args:
-        name: of a requirements file in ``peers/``: ``colbert-ai``, ``pylate`` or ``lightning-ir``. Blocks of it that are separated by
-            an empty line are installed one after the other; one that begins with ``# no-deps`` without dependencies.
+        name: of a requirements file in ``peers/``: ``colbert-ai``, ``pylate`` or ``lightning-ir``. Blocks of it that
+            are separated by an empty line are installed one after the other; one that begins with ``# no-deps`` without
+            dependencies.
     """
 
     def __init__(self, name: str) -> None:
