@@ -6,17 +6,18 @@ Only safetensors are read, and no remote code is run.
 import hashlib
 import importlib.util
 import sys
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
-from safetensors import safe_open
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from colbertv2.errors import InputError
+from colbertv2.modeling.checkpoint import Checkpoint
+from colbertv2.modeling.layouts import layout_of, read_checkpoint
 
-WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.metadata"]
 
 
 class Backbone:
@@ -45,7 +46,15 @@ class Backbone:
         settings = [
             file for pattern in WANTED_FILES if pattern != "*.safetensors" for file in self.directory.glob(pattern)
         ]
-        return {"sha256": sha256_of_weights(self.directory), "settings": sha256_of(tuple(sorted(settings)))}
+        identity = {"sha256": sha256_of_weights(self.directory), "settings": sha256_of(tuple(sorted(settings)))}
+        if layout_of(self.directory) == "pylate":  # whose projection lies in a directory of its own
+            identity["projection"] = sha256_of(tuple(sorted(self.directory.glob("*/*.safetensors"))))
+        return identity
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint | None:
+        """The ColBERT checkpoint that this is, in whichever layout; ``None`` for any other encoder."""
+        return read_checkpoint(self.directory) if layout_of(self.directory) else None
 
     @property
     def hidden_size(self) -> int:
@@ -57,18 +66,14 @@ class Backbone:
         return getattr(AutoConfig.from_pretrained(self.directory), "max_position_embeddings", sys.maxsize)
 
     def transformer(self) -> PreTrainedModel:
-        return load_transformer(self.directory)
+        return self.checkpoint.transformer() if self.checkpoint else load_transformer(self.directory)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(self.directory)
 
     def projection(self) -> Tensor | None:
-        """The trained ``linear.weight`` ``[dim, hidden]`` of a released ColBERT checkpoint, where there is one."""
-        for file in weight_files(self.directory):
-            with safe_open(file, framework="pt") as tensors:
-                if "linear.weight" in tensors.keys():  # noqa: SIM118 (safe_open is no mapping)
-                    return tensors.get_tensor("linear.weight")
-        return None
+        """The trained ``[dim, hidden]`` projection of a released ColBERT checkpoint, where there is one."""
+        return self.checkpoint.projection if self.checkpoint else None
 
 
 def load_transformer(directory: Path) -> PreTrainedModel:
@@ -109,7 +114,10 @@ def directory_with_config(directory: Path, name: str) -> Path:
 def weight_files(directory: Path) -> list[Path]:
     files = sorted(directory.glob("*.safetensors"))
     if not files:
-        raise InputError(f"{directory} has no *.safetensors; convert the weights (pickled ones are not read).")
+        raise InputError(
+            f"{directory} has no *.safetensors, and pickled weights are not read here. A ColBERT checkpoint gets them "
+            "by python -m colbertv2.convert checkpoint <directory> <new directory> --to colbertv2."
+        )
     return files
 
 

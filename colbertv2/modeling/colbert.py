@@ -7,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import AutoTokenizer, PreTrainedModel
 
-from colbertv2.errors import InputError
-from colbertv2.modeling.backbone import load_transformer
 from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch, length_groups
+from colbertv2.modeling.layouts import read_checkpoint
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
-from colbertv2.modeling.tokenizer import Conventions, Encoding, Tokenizer
+from colbertv2.modeling.tokenizer import Encoding, Tokenizer
 
 
 class ColBERT(nn.Module):
@@ -132,14 +131,14 @@ class ColBERT(nn.Module):
 
     @classmethod
     def load(cls, directory: Path) -> "ColBERT":
-        """A checkpoint written by :meth:`save`."""
-        if not (directory / "colbert.json").is_file():
-            raise InputError(f"{directory} holds no colbert.json; expected a checkpoint saved by ColBERT.save.")
-        conventions = Conventions(**json.loads((directory / "colbert.json").read_text()))
-        tokenizer = Tokenizer(AutoTokenizer.from_pretrained(directory), conventions)
-        return cls(
-            load_transformer(directory), load_file(directory / "projection.safetensors")["linear.weight"], tokenizer
-        )
+        """A checkpoint written by :meth:`save`, by colbert-ai or by PyLate; its conventions are its own.
+
+        Raises:
+            InputError: it is none, not whole, or damaged.
+        """
+        checkpoint = read_checkpoint(Path(directory))
+        tokenizer = Tokenizer(AutoTokenizer.from_pretrained(directory), checkpoint.conventions)
+        return cls(checkpoint.transformer(), checkpoint.projection, tokenizer)
 
 
 def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:

@@ -4,6 +4,8 @@ A plain random linear layer loses most of what a sentence encoder knows; an orth
 (SciFact nDCG@10 .699 of .709 at 128 of 384 dims).
 """
 
+from dataclasses import fields
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +16,28 @@ from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.tokenizer import Conventions, Tokenizer
 
 PROJECTIONS = ("orthogonal", "pca", "linear")
+
+
+def conventions(backbone: Backbone, wanted: Conventions | None) -> Conventions:
+    """``wanted``, or the backbone's own where it is a ColBERT checkpoint."""
+    if wanted is not None:
+        return wanted
+    if backbone.checkpoint is None:
+        raise InputError(f"model.conventions is null, but {backbone.name} is no ColBERT checkpoint that has its own.")
+    return backbone.checkpoint.conventions
+
+
+def overridden(backbone: Backbone, chosen: Conventions) -> list[str]:
+    """A line for each of the checkpoint's own conventions that ``chosen`` overrides, and where it stands."""
+    if backbone.checkpoint is None:
+        return []
+    own, sources = backbone.checkpoint.conventions, backbone.checkpoint.sources
+    return [
+        f"model.conventions.{field.name}={getattr(chosen, field.name)!r} overrides the checkpoint's "
+        f"{getattr(own, field.name)!r} ({sources.get(field.name, 'default')})"
+        for field in fields(Conventions)
+        if getattr(own, field.name) != getattr(chosen, field.name)
+    ]
 
 
 def colbert(

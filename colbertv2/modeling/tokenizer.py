@@ -26,6 +26,7 @@ class Conventions:
         query_augmentation: fill queries up to ``query_maxlen`` with ``[MASK]``.
         attend_to_mask_tokens: let other tokens attend to those masks.
         skip_punctuation: leave documents' punctuation out of MaxSim.
+        skiplist: further words of the vocabulary whose vectors are left out, as PyLate can be told.
     """
 
     query_maxlen: int
@@ -35,6 +36,7 @@ class Conventions:
     query_augmentation: bool
     attend_to_mask_tokens: bool
     skip_punctuation: bool
+    skiplist: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("query_maxlen", "document_maxlen"):
@@ -65,16 +67,15 @@ class Tokenizer:
         self.document_marker = self._token_id(conventions.document_marker, "model.document_marker")
         if conventions.query_augmentation and tokenizer.mask_token_id is None:
             raise InputError("This tokenizer has no mask token: set model.query_augmentation=false.")
-        self.punctuation = torch.tensor(
-            sorted({tokenizer.encode(symbol, add_special_tokens=False)[0] for symbol in string.punctuation})
-            if conventions.skip_punctuation
-            else [],
-            dtype=torch.long,
-        )
+        skipped = {self._known_id(word, "model.conventions.skiplist") for word in conventions.skiplist}
+        if conventions.skip_punctuation:
+            skipped |= {tokenizer.encode(symbol, add_special_tokens=False)[0] for symbol in string.punctuation}
+        self.skipped = torch.tensor(sorted(skipped), dtype=torch.long)
 
     def _token_id(self, token: str | None, knob: str) -> int | None:
-        if token is None:
-            return None
+        return None if token is None else self._known_id(token, knob)
+
+    def _known_id(self, token: str, knob: str) -> int:
         if token not in (vocabulary := self.tokenizer.get_vocab()):
             raise InputError(
                 f"{knob} is {token!r}, which is not in the tokenizer's vocabulary; name a token of it or null."
@@ -105,7 +106,7 @@ class Tokenizer:
     def pad_documents(self, rows: list[list[int]]) -> Encoding:
         """Documents of one batch, padded to its longest."""
         ids, real = pad(rows, self.tokenizer.pad_token_id)
-        return Encoding(ids, real.long(), real & ~torch.isin(ids, self.punctuation))
+        return Encoding(ids, real.long(), real & ~torch.isin(ids, self.skipped))
 
     def queries(self, texts: list[str]) -> Encoding:
         return self.pad_queries(self.query_ids(texts))

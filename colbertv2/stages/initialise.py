@@ -13,7 +13,7 @@ from colbertv2.runtime import Runtime
 @stage(version=1)
 def run(
     backbone: Backbone,
-    conventions: Conventions,
+    conventions: Conventions | None,
     documents: Collection,
     *,
     dim: int,
@@ -26,16 +26,21 @@ def run(
     """Write an untrained ColBERT checkpoint.
 
     Args:
+        conventions: ``None`` takes those of the backbone, which then has to be a ColBERT checkpoint. Where both speak,
+            these hold, and what they override is printed.
         projection: ``orthogonal``, ``pca`` or ``linear``; see :mod:`colbertv2.modeling.initial`.
         sample_documents: documents that ``pca`` reads, spread evenly over the collection.
     """
     step = max(1, len(documents) // sample_documents)
     sample = [text for _, text in islice(documents, 0, step * sample_documents, step)] if projection == "pca" else []
-    initial.colbert(backbone, conventions, dim, projection, sample, seed).save(out)
+    chosen = initial.conventions(backbone, conventions)
+    for line in initial.overridden(backbone, chosen):
+        print(line)
+    initial.colbert(backbone, chosen, dim, projection, sample, seed).save(out)
 
 
 def check(
-    backbone: Backbone, conventions: Conventions, dim: int, projection: str, sample_documents: int, **_: object
+    backbone: Backbone, conventions: Conventions | None, dim: int, projection: str, sample_documents: int, **_: object
 ) -> Iterator[str]:
     """What the backbone can't do."""
     if projection not in initial.PROJECTIONS:
@@ -44,7 +49,8 @@ def check(
         yield f"model.sample_documents is {sample_documents}; expected at least 1."
     if not 1 <= dim <= backbone.hidden_size:
         yield f"model.dim is {dim}; expected 1 to {backbone.hidden_size}, the backbone's hidden size."
+    chosen = initial.conventions(backbone, conventions)
     for name in ("query_maxlen", "document_maxlen"):
-        if (length := getattr(conventions, name)) > backbone.max_length:
+        if (length := getattr(chosen, name)) > backbone.max_length:
             yield f"model.conventions.{name} is {length}; the backbone reads at most {backbone.max_length} tokens."
-    Tokenizer(backbone.tokenizer(), conventions)  # refuses markers that its vocabulary has not
+    Tokenizer(backbone.tokenizer(), chosen)  # refuses markers that its vocabulary has not

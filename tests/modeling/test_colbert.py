@@ -8,6 +8,7 @@ import torch
 from support import tiny_bert
 
 from colbertv2.errors import InputError
+from colbertv2.interchange.checkpoints import convert_checkpoint
 from colbertv2.modeling import Backbone, ColBERT, Conventions, initial
 from colbertv2.modeling.batch import Tuples, excluded_in_batch
 from colbertv2.modeling.colbert import batches_by_length
@@ -117,17 +118,40 @@ def test_checkpoint_round_trip(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-def test_trained_projection_of_a_released_checkpoint_is_kept(tmp_path):
-    from safetensors.torch import load_file, save_file
-
-    for file in tiny_bert().iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    weight = torch.randn(8, 32)
-    save_file({**load_file(tmp_path / "model.safetensors"), "linear.weight": weight}, tmp_path / "model.safetensors")
-    colbert = initial.colbert(Backbone(str(tmp_path), None), PAPER, 8, "orthogonal", [], 0)
-    assert torch.equal(colbert.linear.weight, weight)
+@pytest.mark.parametrize("layout", ["colbertv2", "official", "pylate"])
+def test_trained_projection_of_a_released_checkpoint_is_kept(tmp_path, layout):
+    trained = model(seed=7)
+    trained.save(tmp_path / "ours")
+    convert_checkpoint(str(tmp_path / "ours"), tmp_path / "released", layout)
+    backbone = Backbone(str(tmp_path / "released"), None)
+    start = initial.colbert(backbone, PAPER, 8, "orthogonal", [], 0)
+    assert torch.equal(start.linear.weight, trained.linear.weight)
+    for a, b in zip(trained.encode_documents(TEXTS), start.encode_documents(TEXTS), strict=True):
+        np.testing.assert_array_equal(a, b)
     with pytest.raises(InputError, match="8 dims"):
-        initial.colbert(Backbone(str(tmp_path), None), PAPER, 16, "orthogonal", [], 0)
+        initial.colbert(backbone, PAPER, 16, "orthogonal", [], 0)
+
+
+def test_conventions_of_a_released_checkpoint(tmp_path):
+    model().save(tmp_path)
+    released, plain = Backbone(str(tmp_path), None), Backbone(str(tiny_bert()), None)
+    assert initial.conventions(released, None) == PAPER and initial.overridden(released, PAPER) == []
+    longer = dataclasses.replace(PAPER, document_maxlen=99)
+    assert initial.conventions(released, longer) == longer
+    (line,) = initial.overridden(released, longer)
+    assert "document_maxlen=99" in line and "16 (colbert.json)" in line
+    assert initial.overridden(plain, PAPER) == []
+    with pytest.raises(InputError, match="no ColBERT checkpoint"):
+        initial.conventions(plain, None)
+
+
+def test_skiplist_leaves_further_words_out():
+    colbert = model(dataclasses.replace(PAPER, skiplist=("list",)))
+    encoding = colbert.tokenizer.documents(["sort the list"])
+    words = colbert.tokenizer.tokenizer.convert_ids_to_tokens(encoding.input_ids[0])
+    assert [word for word, scored in zip(words, encoding.scored[0].tolist(), strict=True) if not scored] == ["list"]
+    with pytest.raises(InputError, match=r"conventions\.skiplist"):
+        model(dataclasses.replace(PAPER, skiplist=("nowhere",)))
 
 
 def test_errors_name_the_remedy(tmp_path):

@@ -1,0 +1,80 @@
+"""Checkpoints: what colbert-ai and PyLate load, save and load again keeps every tensor and every setting."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from colbertv2.interchange.checkpoints import convert_checkpoint
+from colbertv2.modeling.checkpoint import Checkpoint
+from colbertv2.modeling.layouts import read_checkpoint
+from experiments.agree.environments import Peer
+from experiments.agree.report import Row
+from experiments.agree.texts import model
+
+LAYOUTS = ("colbertv2", "official", "pylate")
+COLBERT_AI, PYLATE = "colbert-ai 0.2.22", "PyLate 1.6.0"
+
+
+def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
+    """Write each layout, let its own system load and save it, and compare; then all conversions and back."""
+    shutil.rmtree(work)
+    (work / "colbertv2").mkdir(parents=True)
+    model().save(work / "colbertv2")
+    for layout in LAYOUTS[1:]:
+        convert_checkpoint(str(work / "colbertv2"), work / layout, layout)
+    colbert_ai.run("checkpoint_colbert_ai", work / "official", work / "official-saved")
+    pylate.run("checkpoint_pylate", work / "pylate", work / "pylate-saved")
+    pylate.run("checkpoint_pylate", work / "official", work / "official-in-pylate")
+    ours = read_checkpoint(work / "colbertv2")
+    for name, directory, note in (
+        (COLBERT_AI, "official-saved", "loaded and saved by colbert-ai; it adds a pooler of its own"),
+        (PYLATE, "pylate-saved", "loaded and saved by PyLate"),
+        (PYLATE, "official-in-pylate", "the official layout, loaded and saved by PyLate"),
+    ):
+        found = read_checkpoint(work / directory)
+        yield Row("checkpoints", name, "tensors that differ", float(len(differing_tensors(ours, found))), 0, note)
+        wrong = [key for key, value in vars(ours.conventions).items() if vars(found.conventions)[key] != value]
+        yield Row(
+            "checkpoints", name, f"conventions that differ, of {len(vars(ours.conventions))}", len(wrong), 0, note
+        )
+    originals = {"colbertv2": "colbertv2", "official": "official-saved", "pylate": "pylate-saved"}
+    lost = 0
+    for first, second in permutations(LAYOUTS, 2):
+        start, between, end = work / originals[first], work / f"{first}-{second}", work / f"{first}-{second}-{first}"
+        convert_checkpoint(str(start), between, second)
+        convert_checkpoint(str(between), end, first)
+        before, after = read_checkpoint(start), read_checkpoint(end)
+        lost += len(differing_tensors(before, after)) + len(differing_settings(before, after))
+    yield Row(
+        "checkpoints",
+        f"{COLBERT_AI}, {PYLATE}",
+        "tensors and settings lost in 6 round trips from files that they saved",
+        lost,
+        0,
+    )
+
+
+def differing_tensors(first: Checkpoint, second: Checkpoint) -> list[str]:
+    """Names of tensors of ``first`` that ``second`` lacks or has otherwise, by a single bit or in type."""
+    found = {**second.encoder, "projection": second.projection}
+    return [
+        name
+        for name, tensor in {**first.encoder, "projection": first.projection}.items()
+        if name not in found or found[name].dtype != tensor.dtype or not torch.equal(found[name], tensor)
+    ]
+
+
+def differing_settings(first: Checkpoint, second: Checkpoint) -> list[str]:
+    """Settings of ``first`` that ``second`` has otherwise, the layout's own and the conventions."""
+
+    def everything(checkpoint: Checkpoint) -> dict[str, Any]:
+        own = checkpoint.settings.get(checkpoint.layout, {})
+        return {**vars(checkpoint.conventions), **checkpoint.config, "own": json.dumps(own, sort_keys=True)}
+
+    before, after = everything(first), everything(second)
+    return [key for key, value in before.items() if after.get(key) != value]
