@@ -142,9 +142,46 @@ class ResidualCodec:
             self.notes.append(f"{wanted} centroids wanted, clamped to the {len(centroids)} vectors there are.")
         # Rounded at once, so that a codec encodes the same before it is saved and after it is loaded.
         self.centroids = centroids.astype(np.float16).astype(np.float32)
-        residuals = held_out - self.centroids[self.nearest(held_out)]
+        self.fit_buckets(held_out)
+
+    def fit_buckets(self, held_out: NDArray[np.float32]) -> None:
+        """Cutoffs and weights from the residuals of ``held_out [n, dim]``, for the centroids that are there."""
+        residuals = held_out - self.fitted()[self.nearest(held_out)]
         self.cutoffs, self.weights = quantile_buckets(residuals, self.bits)
         self.average_residual = float(np.abs(residuals).mean())
+
+    @classmethod
+    def from_tables(
+        cls,
+        bits: int,
+        centroids: NDArray[Any],
+        cutoffs: NDArray[Any] | None = None,
+        weights: NDArray[Any] | None = None,
+        average_residual: float = 0.0,
+    ) -> "ResidualCodec":
+        """A codec from tables that were learned elsewhere; without buckets, ``fit_buckets`` is still to be called.
+
+        Args:
+            centroids: ``[K, dim]``. cutoffs: ``[2^bits − 1]``, ascending. weights: ``[2^bits]``.
+
+        Raises:
+            InputError: a table is of another shape than ``bits`` asks for, or holds NaN or infinity.
+        """
+        codec = cls(bits=bits, num_centroids=len(centroids))
+        codec.centroids = np.asarray(centroids).astype(np.float16).astype(np.float32)
+        codec.average_residual = average_residual
+        if cutoffs is not None and weights is not None:
+            codec.cutoffs, codec.weights = np.asarray(cutoffs, np.float32), np.asarray(weights, np.float32)
+            if codec.cutoffs.shape != (2**bits - 1,) or codec.weights.shape != (2**bits,):
+                raise InputError(
+                    f"{codec.cutoffs.shape[0]} cutoffs and {codec.weights.shape[0]} weights do not make {bits} bits; "
+                    f"expected {2**bits - 1} and {2**bits}."
+                )
+        if not all(np.isfinite(table).all() for table in (codec.centroids, codec.cutoffs, codec.weights)):
+            raise InputError("The centroids, cutoffs or weights hold NaN or infinity; the codec is damaged.")
+        for problem in codec.check(codec.centroids.shape[1]):
+            raise InputError(problem)
+        return codec
 
     def fitted(self) -> NDArray[np.float32]:
         """The centroids, which are there after ``fit`` or ``load``."""

@@ -67,6 +67,11 @@ class Index:
             InputError: a file is missing, cut short, or of another size or shape than ``index.json`` says.
         """
         path = Path(path)
+        if (layout := layout_of(path)) not in (None, "colbertv2"):
+            raise InputError(
+                f"{path} is an index in the layout {layout}; convert it first: "
+                f"python -m colbertv2.convert index {path} <new directory> --to colbertv2"
+            )
         metadata = read_json(path / "index.json")
         try:
             return cls(path, metadata)
@@ -116,19 +121,12 @@ class Index:
         shutil.copyfile(embeddings.path / "doc_ids.txt", out / "doc_ids.txt")
         np.save(out / "lengths.npy", np.concatenate([shard.lengths for shard in embeddings.shards()]))
         arrays = encode_all(embeddings, codec, out, bar)
-        metadata = {
-            "dim": embeddings.dim,
-            "num_documents": embeddings.num_documents,
-            "num_vectors": embeddings.num_vectors,
-            "num_sampled_documents": num_sampled,
-            "arrays": {name: {"dtype": a.dtype.name, "shape": a.shape[1:]} for name, a in arrays.items()},
-        }
+        num_pairs = None
         if codec.centroids is not None:
-            lengths = np.load(out / "lengths.npy")
-            metadata["num_pairs"] = build_inverted(arrays["codes"], lengths, len(codec.centroids), out)
-        files = [out / "doc_ids.txt", *out.glob("*.npy"), *(out / "codec").iterdir()]
-        metadata["bytes"] = {file.relative_to(out).as_posix(): file.stat().st_size for file in sorted(files)}
-        (out / "index.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+            num_pairs = build_inverted(arrays["codes"], np.load(out / "lengths.npy"), len(codec.centroids), out)
+        write_metadata(
+            out, embeddings.dim, embeddings.num_documents, embeddings.num_vectors, num_sampled, arrays, num_pairs
+        )
         return cls.open(out)
 
     @cached_property
@@ -181,6 +179,42 @@ class Index:
         return InputError(
             f"{self.codec!r} has no centroids; use the exhaustive engine, or index with a residual codec."
         )
+
+
+def write_metadata(
+    out: Path,
+    dim: int,
+    num_documents: int,
+    num_vectors: int,
+    num_sampled_documents: int,
+    arrays: dict[str, NDArray[Any]],
+    num_pairs: int | None,
+) -> None:
+    """Write ``index.json``, which makes the directory an index; its other files must stand.
+
+    Args:
+        num_pairs: of centroid and document in the inverted list; None for a codec without centroids.
+    """
+    metadata: dict[str, Any] = {
+        "dim": dim,
+        "num_documents": num_documents,
+        "num_vectors": num_vectors,
+        "num_sampled_documents": num_sampled_documents,
+        "arrays": {name: {"dtype": a.dtype.name, "shape": a.shape[1:]} for name, a in arrays.items()},
+    }
+    if num_pairs is not None:
+        metadata["num_pairs"] = num_pairs
+    files = [out / "doc_ids.txt", *out.glob("*.npy"), *(out / "codec").iterdir()]
+    metadata["bytes"] = {file.relative_to(out).as_posix(): file.stat().st_size for file in sorted(files)}
+    (out / "index.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+
+
+def layout_of(path: Path) -> str | None:
+    """``colbertv2``, ``official`` or ``fast-plaid`` by the files in a directory; ``None`` if it is no index."""
+    for layout, file in {"colbertv2": "index.json", "official": "centroids.pt", "fast-plaid": "centroids.npy"}.items():
+        if (path / file).is_file():
+            return layout
+    return None
 
 
 def encode_all(embeddings: Embeddings, codec: Codec, out: Path, bar: Bar) -> dict[str, NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,14 @@ from colbertv2.retrieval.scoring import DECODED_VECTORS, best_documents, score_d
 from colbertv2.retrieval.searcher import Found
 
 
+class Candidates(NamedTuple):
+    """Ascending document positions after PLAID's stages 1 (``probed``), 2 (``pruned``) and 3 (``ranked``)."""
+
+    probed: NDArray[np.int64]
+    pruned: NDArray[np.int64]
+    ranked: NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class Plaid:
     """Four stages, of which only the last decodes residuals.
@@ -24,6 +33,10 @@ class Plaid:
        others stand for their centroids; the best ``ndocs`` stay. A document without any left ranks last.
     3. The same without leaving vectors out; the best ``ndocs // 4`` stay.
     4. Exact MaxSim of these.
+
+    Where this differs from colbert-ai 0.2.22: its parameters stick to the first ``k`` that a Searcher was asked for,
+    these are taken anew; its GPU code scores a document without any vector left 0 or −9999 a query vector, depending
+    on its batch of 2^20, its CPU code and this one rank it last; on a GPU it scores centroids in fp16.
 
     None takes the preset for the ``k`` of each search (PLAID Table 2), anew for every search. At most ``ndocs // 4``
     documents are returned, and none without a vector in a probed cell.
@@ -73,17 +86,34 @@ class Plaid:
 
     def search_one(self, index: Index, query: NDArray[np.float32], k: int) -> Found:
         """As ``search``, for one query."""
+        positions = self.candidates(index, query, k).ranked
+        return best_documents(positions, score_documents(index, query, positions), k)
+
+    def candidates(self, index: Index, query: NDArray[np.float32], k: int) -> Candidates:
+        """The documents that are left after each of the first three stages, for one query ``[Lq, dim]``."""
         nprobe, threshold, ndocs = self.settings(k)
         similarities = centroid_similarities(index, query)
-        positions = index.inverted(nearest_centroids(similarities, nprobe))
-        if len(positions) > ndocs:
+        probed = pruned = index.inverted(nearest_centroids(similarities, nprobe))
+        if len(probed) > ndocs:
             kept = similarities.max(axis=0) >= threshold
-            scores = centroid_scores(index, similarities, positions, kept)
-            positions = positions[np.sort(top_k(scores, ndocs))]
-        if len(positions) > ndocs // 4:
-            scores = centroid_scores(index, similarities, positions, np.ones(similarities.shape[1], dtype=bool))
-            positions = positions[np.sort(top_k(scores, ndocs // 4))]
-        return best_documents(positions, score_documents(index, query, positions), k)
+            pruned = best(probed, centroid_scores(index, similarities, probed, kept), ndocs)
+        ranked = pruned
+        if len(pruned) > ndocs // 4:
+            everything = np.ones(similarities.shape[1], dtype=bool)
+            ranked = best(pruned, centroid_scores(index, similarities, pruned, everything), ndocs // 4)
+        return Candidates(probed, pruned, ranked)
+
+
+def best(positions: NDArray[np.int64], scores: NDArray[np.float32], number: int) -> NDArray[np.int64]:
+    """The ``number`` best of ascending ``positions``, ascending; of equal scores the later position.
+
+    So does the official CPU code, by its queue of (score, passage) pairs: it matters where documents have lost all
+    their vectors to pruning and are equal at the bottom.
+
+    >>> best(np.array([3, 5, 8]), np.array([1, 2, 1], np.float32), 2).tolist()
+    [5, 8]
+    """
+    return np.sort(positions[::-1][top_k(scores[::-1], number)])
 
 
 def centroid_scores(

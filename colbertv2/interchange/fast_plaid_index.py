@@ -1,0 +1,111 @@
+"""The index directory of fast-plaid 1.7: NumPy arrays, chunk by chunk, and JSON."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbertv2.compression import ResidualCodec
+from colbertv2.errors import InputError
+from colbertv2.interchange.foreign_index import ForeignIndex, blocks_of, checked_chunk, checked_lengths, own_ids
+from colbertv2.interchange.official_index import number
+from colbertv2.retrieval.index import Index
+from colbertv2.retrieval.stored import read_json
+
+
+def load_array(file: Path, dimensions: int) -> NDArray[Any]:
+    """The array in ``file``; pickled objects are refused.
+
+    Raises:
+        InputError: it is missing, damaged, or has another number of dimensions.
+    """
+    try:
+        value = np.load(file, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing; the index is not whole.") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{file} is damaged, cut short or no plain array ({error}).") from None
+    if value.ndim != dimensions:
+        raise InputError(f"{file} has {value.ndim} dimensions; expected {dimensions}.")
+    return value
+
+
+def open_fast_plaid(path: Path) -> ForeignIndex:
+    """Open an index that fast-plaid built, or that :func:`write_fast_plaid` wrote.
+
+    Raises:
+        InputError: a file is missing, damaged, or does not belong to the others.
+    """
+    file = path / "metadata.json"
+    metadata = read_json(file)
+    bits = number(metadata, "nbits", file)
+    average = float(load_array(path / "avg_residual.npy", 1).mean())
+    codec = ResidualCodec.from_tables(
+        bits,
+        load_array(path / "centroids.npy", 2),
+        load_array(path / "bucket_cutoffs.npy", 1),
+        load_array(path / "bucket_weights.npy", 1),
+        average,
+    )
+    sizes, lengths = [], [np.zeros(0, np.int32)]
+    for chunk in range(number(metadata, "num_chunks", file)):
+        chunk_file, doclens = path / f"{chunk}.metadata.json", path / f"doclens.{chunk}.json"
+        sizes.append(number(read_json(chunk_file), "num_embeddings", chunk_file))
+        try:
+            lengths.append(checked_lengths(doclens, json.loads(doclens.read_text()), sizes[-1]))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{doclens} is missing or damaged ({error}); the index is not whole.") from None
+
+    def read() -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        for chunk, size in enumerate(sizes):
+            codes, residuals = (
+                load_array(path / f"{chunk}.codes.npy", 1),
+                load_array(path / f"{chunk}.residuals.npy", 2),
+            )
+            yield checked_chunk(path, chunk, codes, residuals, size, codec)
+
+    # Centroids that no vector chose may be missing at the end of the list of lengths.
+    documents, counts = load_array(path / "ivf.npy", 1), load_array(path / "ivf_lengths.npy", 1)
+    counts = np.concatenate([counts, np.zeros(max(0, len(codec.fitted()) - len(counts)), counts.dtype)])
+    return ForeignIndex(path, codec, np.concatenate(lengths), read, (documents, counts))
+
+
+def write_fast_plaid(index: Index, out: Path, checkpoint: str | None) -> None:
+    """Write ``index`` so that ``FastPlaid(index=…)`` searches it.
+
+    Two tables serve later additions there only and are not known here: the average residual of each dimension becomes
+    the average of all, and new centroids are opened beyond its norm.
+    """
+    codec = index.codec
+    if not isinstance(codec, ResidualCodec) or index.inverted_list is None:
+        raise InputError(f"Only a residual codec fits fast-plaid's layout; this index has {codec!r}.")
+    np.save(out / "centroids.npy", codec.fitted().astype(np.float16))
+    np.save(out / "bucket_cutoffs.npy", codec.cutoffs)
+    np.save(out / "bucket_weights.npy", codec.weights)
+    np.save(out / "avg_residual.npy", np.full(index.dim, codec.average_residual, np.float32))
+    np.save(out / "cluster_threshold.npy", np.float32(codec.average_residual * index.dim**0.5))
+    chunks = list(blocks_of(index))
+    for chunk, (first, last) in enumerate(chunks):
+        start, end = int(index.offsets[first]), int(index.offsets[last])
+        np.save(out / f"{chunk}.codes.npy", index.arrays["codes"][start:end].astype(np.int64))
+        np.save(out / f"{chunk}.residuals.npy", index.arrays["residuals"][start:end])
+        (out / f"doclens.{chunk}.json").write_text(json.dumps(index.lengths[first:last].tolist()))
+        metadata = {"num_documents": last - first, "num_embeddings": end - start, "embedding_offset": start}
+        (out / f"{chunk}.metadata.json").write_text(json.dumps(metadata, indent=4))
+    np.save(out / "ivf.npy", index.inverted_list.documents.astype(np.int64))
+    np.save(out / "ivf_lengths.npy", index.inverted_list.lengths.astype(np.int32))
+    metadata = {
+        "num_chunks": len(chunks),
+        "nbits": codec.bits,
+        "num_partitions": len(codec.fitted()),
+        "num_embeddings": index.num_vectors,
+        "avg_doclen": index.num_vectors / index.num_documents,
+        "num_documents": index.num_documents,
+        "compress_only": False,
+    }
+    (out / "metadata.json").write_text(json.dumps(metadata, indent=4))
+    (out / "plan.json").write_text(json.dumps({"nbits": codec.bits, "num_chunks": len(chunks)}, indent=4))
+    own_ids(index, out)

@@ -1,0 +1,146 @@
+"""What an index says, whichever system wrote it: the meeting point of the layouts that can be converted."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from colbertv2.compression import ResidualCodec
+from colbertv2.errors import InputError
+from colbertv2.retrieval.index import Index, write_metadata
+from colbertv2.retrieval.inverted import build_inverted
+
+DOC_IDS = "doc_ids.txt"
+CHUNK_DOCUMENTS = 25_000  # of a chunk that is written, as officially
+
+
+@dataclass(frozen=True)
+class ForeignIndex:
+    """An index in another system's layout, opened but not read.
+
+    Args:
+        codec: fitted. lengths: ``[N]`` vectors of each document.
+        chunks: reads ``codes`` int32 ``[n]`` and ``residuals`` uint8 ``[n, dim · bits / 8]``, chunk by chunk in order.
+        documents_of_centroids: the inverted list as stored, (documents, lengths), to be compared with the codes.
+    """
+
+    path: Path
+    codec: ResidualCodec
+    lengths: NDArray[np.int32]
+    chunks: Callable[[], Iterator[tuple[NDArray[Any], NDArray[Any]]]]
+    documents_of_centroids: tuple[NDArray[Any], NDArray[Any]] | None
+
+    @property
+    def dim(self) -> int:
+        return self.codec.fitted().shape[1]
+
+
+def checked_lengths(path: Path, lengths: Any, vectors: int) -> NDArray[np.int32]:
+    """Lengths of documents as read from JSON; InputError unless they are counts that sum to ``vectors``."""
+    if not isinstance(lengths, list) or not all(type(value) is int and value >= 0 for value in lengths):
+        raise InputError(f"{path} holds no list of lengths; the index is damaged.")
+    if sum(lengths) != vectors:
+        raise InputError(f"{path}: lengths sum to {sum(lengths)}, but the chunk has {vectors} vectors by its metadata.")
+    return np.array(lengths, dtype=np.int32)
+
+
+def checked_chunk(
+    path: Path, number: int, codes: NDArray[Any], residuals: NDArray[Any], vectors: int, codec: ResidualCodec
+) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """One chunk's arrays, or InputError where they are not what the metadata and the codec ask for."""
+    centroids, width = len(codec.fitted()), codec.bytes_per_vector - 4
+    if codes.shape != (vectors,):
+        raise InputError(f"{path}, chunk {number}: {list(codes.shape)} codes, expected {vectors} by the metadata.")
+    if residuals.shape != (vectors, width) or residuals.dtype != np.uint8:
+        raise InputError(
+            f"{path}, chunk {number}: residuals are {residuals.dtype} {list(residuals.shape)}; "
+            f"expected uint8 [{vectors}, {width}] for {codec.fitted().shape[1]} dimensions of {codec.bits} bits."
+        )
+    if len(codes) and not 0 <= int(codes.min()) <= int(codes.max()) < centroids:
+        raise InputError(
+            f"{path}, chunk {number}: codes from {codes.min()} to {codes.max()}; there are {centroids} centroids."
+        )
+    return codes.astype(np.int32), residuals
+
+
+def read_doc_ids(file: Path, number: int) -> list[str]:
+    """One id a line; InputError unless there are ``number`` different ones without whitespace."""
+    try:
+        ids = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing; expected one document id a line.") from None
+    if len(ids) != number or len(set(ids)) != number or any(doc_id.split() != [doc_id] for doc_id in ids):
+        raise InputError(
+            f"{file} has {len(ids)} ids, {len(set(ids))} different ones; expected {number} different ids without "
+            "whitespace, one a line."
+        )
+    return ids
+
+
+@contextmanager
+def whole(destination: Path) -> Iterator[Path]:
+    """A directory to write into, which becomes ``destination`` if nothing fails and vanishes if something does."""
+    if destination.exists():
+        raise InputError(f"{destination} exists; name a directory that does not.")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+    try:
+        yield partial
+        partial.chmod(0o755)
+        partial.rename(destination)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def import_index(foreign: ForeignIndex, destination: Path, doc_ids: list[str] | None) -> None:
+    """Write ``foreign`` as an index of ours, chunk by chunk.
+
+    Raises:
+        InputError: a chunk is damaged, or the stored inverted list is not that of the codes.
+    """
+    lengths = foreign.lengths
+    total = int(lengths.sum())
+    with whole(destination) as out:
+        foreign.codec.save(out / "codec")
+        ids = doc_ids or [str(number) for number in range(len(lengths))]
+        (out / DOC_IDS).write_text("".join(f"{doc_id}\n" for doc_id in ids), encoding="utf-8")
+        np.save(out / "lengths.npy", lengths)
+        width = foreign.codec.bytes_per_vector - 4
+        codes = open_memmap(out / "codes.npy", mode="w+", dtype=np.int32, shape=(total,))
+        residuals = open_memmap(out / "residuals.npy", mode="w+", dtype=np.uint8, shape=(total, width))
+        done = 0
+        for chunk_codes, chunk_residuals in foreign.chunks():
+            codes[done : done + len(chunk_codes)] = chunk_codes
+            residuals[done : done + len(chunk_codes)] = chunk_residuals
+            done += len(chunk_codes)
+        num_pairs = build_inverted(codes, lengths, len(foreign.codec.fitted()), out)
+        if foreign.documents_of_centroids is not None:
+            stored, counts = foreign.documents_of_centroids
+            ours, our_counts = np.load(out / "inverted.documents.npy", "r"), np.load(out / "inverted.lengths.npy")
+            if not np.array_equal(counts, our_counts) or not np.array_equal(stored, ours):
+                raise InputError(
+                    f"{foreign.path}: the inverted list is not that of the codes (documents out of range, or from "
+                    "another build); build the index again."
+                )
+        arrays: dict[str, NDArray[Any]] = {"codes": codes, "residuals": residuals}
+        write_metadata(out, foreign.dim, len(lengths), total, 0, arrays, num_pairs)
+
+
+def blocks_of(index: Index) -> Iterator[tuple[int, int]]:
+    """First and last document of each chunk that is written of an index of ours."""
+    for first in range(0, index.num_documents, CHUNK_DOCUMENTS):
+        yield first, min(first + CHUNK_DOCUMENTS, index.num_documents)
+
+
+def own_ids(index: Index, out: Path) -> None:
+    """Keep the documents' ids beside an index whose layout has only numbers, unless they are those numbers."""
+    if index.doc_ids != [str(number) for number in range(index.num_documents)]:
+        (out / DOC_IDS).write_text("".join(f"{doc_id}\n" for doc_id in index.doc_ids), encoding="utf-8")

@@ -1,0 +1,144 @@
+"""The official index directory (colbert-ai 0.2): tensors in ``.pt`` files, chunk by chunk, and JSON."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from colbertv2.compression import ResidualCodec
+from colbertv2.errors import InputError
+from colbertv2.interchange.foreign_index import (
+    ForeignIndex,
+    blocks_of,
+    checked_chunk,
+    checked_lengths,
+    own_ids,
+)
+from colbertv2.retrieval.index import Index
+from colbertv2.retrieval.stored import read_json
+
+
+def load_tensor(file: Path) -> Any:
+    """What ``file`` holds, tensors and tuples of them only; no code in it is run.
+
+    Raises:
+        InputError: it is missing, damaged, or holds anything else.
+    """
+    try:
+        return torch.load(file, weights_only=True, map_location="cpu")
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing; the index is not whole.") from None
+    except Exception as error:  # unpickling what is no tensor can raise anything
+        raise InputError(
+            f"{file} is damaged, cut short, or holds more than tensors; nothing in it was run ({str(error)[:150]})."
+        ) from None
+
+
+def array(file: Path, value: Any, dimensions: int) -> NDArray[Any]:
+    """A tensor as an array, half precision as float32; InputError unless it has that many dimensions."""
+    if not isinstance(value, torch.Tensor) or value.ndim != dimensions:
+        raise InputError(f"{file} holds {type(value).__name__}; expected a tensor of {dimensions} dimensions.")
+    return (value.float() if value.is_floating_point() else value).numpy()
+
+
+def pair(file: Path, dimensions: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The two tensors in ``file``; InputError if it holds something else."""
+    value = load_tensor(file)
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise InputError(f"{file} holds {type(value).__name__}; expected two tensors.")
+    return array(file, value[0], dimensions), array(file, value[1], dimensions)
+
+
+def number(values: dict[str, Any], key: str, file: Path) -> int:
+    """A count in a JSON file; InputError unless it is one."""
+    if type(values.get(key)) is not int or values[key] < 0:
+        raise InputError(f"{file}: {key} is {values.get(key)!r}; expected a count.")
+    return values[key]
+
+
+def open_official(path: Path) -> ForeignIndex:
+    """Open an index that colbert-ai built, or that :func:`write_official` wrote.
+
+    Raises:
+        InputError: a file is missing, damaged, or does not belong to the others.
+    """
+    file = path / ("metadata.json" if (path / "metadata.json").is_file() else "plan.json")
+    metadata = read_json(file)
+    config = metadata.get("config")
+    if not isinstance(config, dict):
+        raise InputError(f"{file} has no config; expected the metadata of a colbert-ai index.")
+    bits, dim = number(config, "nbits", file), number(config, "dim", file)
+    centroids = array(path / "centroids.pt", load_tensor(path / "centroids.pt"), 2)
+    if centroids.shape[1] != dim:
+        raise InputError(f"{path / 'centroids.pt'} has {centroids.shape[1]} dimensions, expected {dim} by {file.name}.")
+    cutoffs, weights = pair(path / "buckets.pt", 1)
+    average = load_tensor(path / "avg_residual.pt")
+    codec = ResidualCodec.from_tables(bits, centroids, cutoffs, weights, float(torch.as_tensor(average).float().mean()))
+    chunks = number(metadata, "num_chunks", file)
+    sizes, lengths, passages = [], [np.zeros(0, np.int32)], 0
+    for chunk in range(chunks):
+        chunk_file = path / f"{chunk}.metadata.json"
+        chunk_metadata = read_json(chunk_file)
+        sizes.append(number(chunk_metadata, "num_embeddings", chunk_file))
+        if number(chunk_metadata, "passage_offset", chunk_file) != passages:
+            raise InputError(f"{chunk_file}: passage_offset is not {passages}, the passages before it.")
+        doclens = path / f"doclens.{chunk}.json"
+        try:
+            lengths.append(checked_lengths(doclens, json.loads(doclens.read_text()), sizes[-1]))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{doclens} is missing or damaged ({error}); the index is not whole.") from None
+        passages += len(lengths[-1])
+
+    def read() -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        for chunk, size in enumerate(sizes):
+            files = path / f"{chunk}.codes.pt", path / f"{chunk}.residuals.pt"
+            codes, residuals = array(files[0], load_tensor(files[0]), 1), array(files[1], load_tensor(files[1]), 2)
+            yield checked_chunk(path, chunk, codes, residuals, size, codec)
+
+    inverted = None
+    if (path / "ivf.pid.pt").is_file():  # the older ivf.pt lists vectors; those of the codes are made anew
+        documents, counts = pair(path / "ivf.pid.pt", 1)
+        inverted = documents[: int(counts.sum())], counts  # zero-padded behind
+    return ForeignIndex(path, codec, np.concatenate(lengths), read, inverted)
+
+
+def write_official(index: Index, out: Path, checkpoint: str | None) -> None:
+    """Write ``index`` so that colbert-ai's Searcher opens it.
+
+    Args:
+        checkpoint: what the metadata name as its checkpoint; the Searcher can be given another.
+    """
+    codec = index.codec
+    if not isinstance(codec, ResidualCodec) or index.inverted_list is None:
+        raise InputError(f"Only a residual codec fits the official layout; this index has {codec!r}.")
+    torch.save(torch.from_numpy(codec.fitted()).half(), out / "centroids.pt")
+    torch.save((torch.from_numpy(codec.cutoffs), torch.from_numpy(codec.weights)), out / "buckets.pt")
+    torch.save(torch.tensor(codec.average_residual), out / "avg_residual.pt")
+    chunks = list(blocks_of(index))
+    for chunk, (first, last) in enumerate(chunks):
+        start, end = int(index.offsets[first]), int(index.offsets[last])
+        for name in ("codes", "residuals"):
+            torch.save(torch.from_numpy(np.array(index.arrays[name][start:end])), out / f"{chunk}.{name}.pt")
+        (out / f"doclens.{chunk}.json").write_text(json.dumps(index.lengths[first:last].tolist()))
+        metadata = {"passage_offset": first, "num_passages": last - first, "num_embeddings": end - start}
+        (out / f"{chunk}.metadata.json").write_text(json.dumps({**metadata, "embedding_offset": start}, indent=4))
+    documents = torch.from_numpy(np.array(index.inverted_list.documents))
+    counts = torch.from_numpy(np.array(index.inverted_list.lengths))
+    # Its strided views read up to the longest list behind the last one's beginning.
+    padding = torch.zeros(int(counts.max()), dtype=torch.int32)
+    torch.save((torch.cat([documents, padding]), counts), out / "ivf.pid.pt")
+    average_length = index.num_vectors / index.num_documents
+    common = {
+        "config": {"dim": index.dim, "nbits": codec.bits, "checkpoint": checkpoint, "avoid_fork_if_possible": True},
+        "num_chunks": len(chunks),
+        "num_partitions": len(codec.fitted()),
+    }
+    plan = {**common, "num_embeddings_est": index.num_vectors, "avg_doclen_est": average_length}
+    metadata = {**common, "num_embeddings": index.num_vectors, "avg_doclen": average_length}
+    (out / "plan.json").write_text(json.dumps(plan, indent=4))
+    (out / "metadata.json").write_text(json.dumps(metadata, indent=4))
+    own_ids(index, out)

