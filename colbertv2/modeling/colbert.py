@@ -1,6 +1,7 @@
 """The ColBERT model: a transformer, a linear projection without bias, unit vectors (ColBERTv2 §3.1)."""
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,8 @@ from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch, length_gr
 from colbertv2.modeling.layouts import read_checkpoint
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
 from colbertv2.modeling.tokenizer import Encoding, Tokenizer
+
+logger = logging.getLogger(__name__)
 
 
 class ColBERT(nn.Module):
@@ -131,12 +134,15 @@ class ColBERT(nn.Module):
 
     @classmethod
     def load(cls, directory: Path) -> "ColBERT":
-        """A checkpoint written by :meth:`save`, by colbert-ai or by PyLate; its conventions are its own.
+        """A checkpoint written by :meth:`save`, by colbert-ai or by PyLate; its conventions are its own,
+        and logged (INFO) with the file and key that each came from unless the layout is ours.
 
         Raises:
             InputError: it is none, not whole, or damaged.
         """
         checkpoint = read_checkpoint(Path(directory))
+        if checkpoint.layout != "colbertv2":
+            logger.info("%s: %s", directory, checkpoint.describe())
         tokenizer = Tokenizer(AutoTokenizer.from_pretrained(directory), checkpoint.conventions)
         return cls(checkpoint.transformer(), checkpoint.projection, tokenizer)
 

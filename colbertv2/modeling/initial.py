@@ -4,6 +4,7 @@ A plain random linear layer loses most of what a sentence encoder knows; an orth
 (SciFact nDCG@10 .699 of .709 at 128 of 384 dims).
 """
 
+from collections.abc import Iterator
 from dataclasses import fields
 
 import numpy as np
@@ -27,17 +28,23 @@ def conventions(backbone: Backbone, wanted: Conventions | None) -> Conventions:
     return backbone.checkpoint.conventions
 
 
-def overridden(backbone: Backbone, chosen: Conventions) -> list[str]:
-    """A line for each of the checkpoint's own conventions that ``chosen`` overrides, and where it stands."""
-    if backbone.checkpoint is None:
-        return []
-    own, sources = backbone.checkpoint.conventions, backbone.checkpoint.sources
-    return [
-        f"model.conventions.{field.name}={getattr(chosen, field.name)!r} overrides the checkpoint's "
-        f"{getattr(own, field.name)!r} ({sources.get(field.name, 'default')})"
-        for field in fields(Conventions)
-        if getattr(own, field.name) != getattr(chosen, field.name)
-    ]
+def conflicts(backbone: Backbone, chosen: Conventions, dim: int) -> Iterator[str]:
+    """Where ``chosen`` and ``dim`` contradict the ColBERT checkpoint that the backbone is, and what to do.
+
+    What the weights were trained with is overridden only on purpose: ``model.backbone.overrides`` names it.
+    """
+    if (checkpoint := backbone.checkpoint) is None:
+        return
+    if checkpoint.dim != dim:
+        yield f"{backbone.name} has a trained projection to {checkpoint.dim} dims; set model.dim to it, not {dim}."
+    for field in fields(Conventions):
+        own, other = getattr(checkpoint.conventions, field.name), getattr(chosen, field.name)
+        if own != other and field.name not in backbone.overrides:
+            yield (
+                f"model.conventions.{field.name} is {other!r}, but the checkpoint says {own!r} "
+                f"({checkpoint.sources.get(field.name, 'default')}): set it to that, or model.conventions=null for all "
+                f"of the checkpoint's, or override it on purpose with ++model.backbone.overrides=[{field.name}]."
+            )
 
 
 def colbert(
@@ -53,16 +60,13 @@ def colbert(
     """
     if projection not in PROJECTIONS:
         raise InputError(f"model.projection is {projection!r}; expected one of {', '.join(PROJECTIONS)}.")
-    trained = backbone.projection()
-    if trained is not None and trained.shape[0] != dim:
-        raise InputError(
-            f"{backbone.name} has a trained projection to {trained.shape[0]} dims; set model.dim to it, not {dim}."
-        )
+    if problems := list(conflicts(backbone, conventions, dim)):
+        raise InputError("\n".join(problems))
     if dim > backbone.hidden_size:
         raise InputError(f"model.dim is {dim}, above the backbone's hidden size {backbone.hidden_size}.")
     tokenizer = Tokenizer(backbone.tokenizer(), conventions)
     transformer = backbone.transformer()
-    if trained is not None:
+    if (trained := backbone.projection()) is not None:
         return ColBERT(transformer, trained, tokenizer)
     generator = torch.Generator().manual_seed(seed)
     hidden = backbone.hidden_size

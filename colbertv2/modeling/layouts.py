@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from colbertv2.errors import InputError
-from colbertv2.modeling.checkpoint import Checkpoint, read_ours, write_ours
+from colbertv2.modeling.checkpoint import Checkpoint
 from colbertv2.modeling.official_checkpoint import METADATA, read_official, write_official
+from colbertv2.modeling.own_checkpoint import read_ours, write_ours
 from colbertv2.modeling.pylate_checkpoint import MODULES, read_pylate, write_pylate
 
 READERS: dict[str, Callable[[Path], Checkpoint]] = {
@@ -27,7 +28,7 @@ def layout_of(directory: Path) -> str | None:
     """``colbertv2``, ``official`` or ``pylate`` by the files in ``directory``; ``None`` for any other model."""
     if (directory / "colbert.json").is_file():
         return "colbertv2"
-    if (directory / MODULES).is_file() and '.Dense"' in (directory / MODULES).read_text(encoding="utf-8"):
+    if (directory / MODULES).is_file() and '"pylate.' in (directory / MODULES).read_text(encoding="utf-8"):
         return "pylate"
     try:
         architectures = json.loads((directory / "config.json").read_text(encoding="utf-8")).get("architectures")
@@ -46,7 +47,7 @@ def read_checkpoint(directory: Path) -> Checkpoint:
     if layout is None:
         raise InputError(
             f"{directory} is no ColBERT checkpoint; expected colbert.json (ours), {METADATA} (the official layout) or "
-            f"{MODULES} with a Dense layer (PyLate's)."
+            f"{MODULES} that names a Dense layer of PyLate's."
         )
     return READERS[layout](directory)
 

@@ -10,11 +10,10 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from colbertv2.errors import InputError
-from colbertv2.modeling.checkpoint import (
-    Checkpoint,
+from colbertv2.modeling.checkpoint import Checkpoint, empty_encoder
+from colbertv2.modeling.checkpoint_files import (
     carried,
     contiguous,
-    empty_encoder,
     read_json,
     read_tensors,
     read_tokenizer,
@@ -85,6 +84,7 @@ def read_official(directory: Path) -> Checkpoint:
                 for name, (key, _, _) in KEYS.items()
             },
             "query_augmentation": "always, officially",
+            "literal_tokens": "never, officially",
         },
         read_tokenizer(directory),
         {**carried(directory), "official": metadata},

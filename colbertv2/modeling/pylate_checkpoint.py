@@ -9,8 +9,8 @@ from typing import Any
 from safetensors.torch import save_file
 
 from colbertv2.errors import InputError
-from colbertv2.modeling.checkpoint import (
-    Checkpoint,
+from colbertv2.modeling.checkpoint import Checkpoint
+from colbertv2.modeling.checkpoint_files import (
     carried,
     contiguous,
     read_json,
@@ -22,10 +22,11 @@ from colbertv2.modeling.checkpoint import (
 from colbertv2.modeling.tokenizer import Conventions
 
 MODULES, SETTINGS, TRANSFORMER = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
+DENSE = "1_Dense"
 PUNCTUATION = list(string.punctuation)
 NEW_MODULES = [
     {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-    {"idx": 1, "name": "1", "path": "1_Dense", "type": "pylate.models.Dense.Dense"},
+    {"idx": 1, "name": "1", "path": DENSE, "type": "pylate.models.Dense.Dense"},
 ]
 NEW_SETTINGS = {
     "prompts": {},
@@ -44,9 +45,10 @@ def read_pylate(directory: Path) -> Checkpoint:
         InputError: a file is missing or damaged, a setting is of the wrong type, or the modules are not one
             transformer and one plain linear layer.
     """
-    inner, dense = module_paths(directory)
+    modules = read_modules(directory / MODULES)
     file = directory / SETTINGS
     settings = read_json(file)
+    refuse_changed_texts(directory, settings)
     words = typed(settings, "skiplist_words", list, PUNCTUATION, file)
     if not all(isinstance(word, str) for word in words):
         raise InputError(f"{file}: skiplist_words is {words!r}; expected a list of words.")
@@ -60,6 +62,7 @@ def read_pylate(directory: Path) -> Checkpoint:
         attend_to_mask_tokens=typed(settings, "attend_to_expansion_tokens", bool, False, file),
         skip_punctuation=punctuation,
         skiplist=tuple(word for word in words if not (punctuation and word in PUNCTUATION)),
+        literal_tokens=True,
     )
     sources = {
         "query_maxlen": "query_length",
@@ -71,38 +74,54 @@ def read_pylate(directory: Path) -> Checkpoint:
         "skip_punctuation": "skiplist_words",
         "skiplist": "skiplist_words",
     }
-    projection, layer = read_dense(dense)
-    own = {"modules": json.loads((directory / MODULES).read_text()), "settings": settings, "dense": layer}
-    if (inner / TRANSFORMER).is_file():
-        own["transformer"] = read_json(inner / TRANSFORMER)
+    projection, layer = read_dense(directory / DENSE)
+    own = {"modules": modules, "settings": settings, "dense": layer}
+    if (directory / TRANSFORMER).is_file():
+        own["transformer"] = read_json(directory / TRANSFORMER)
     return Checkpoint(
         "pylate",
-        read_json(inner / "config.json"),
-        read_tensors(inner),
+        read_json(directory / "config.json"),
+        read_tensors(directory),
         projection,
         conventions,
-        {name: f"{SETTINGS}: {key}" if key in settings else "PyLate's default" for name, key in sources.items()},
-        read_tokenizer(inner),
+        {
+            **{name: f"{SETTINGS}: {key}" if key in settings else "PyLate's default" for name, key in sources.items()},
+            "literal_tokens": "always, in PyLate",
+        },
+        read_tokenizer(directory),
         {**carried(directory), "pylate": own},
     )
 
 
-def module_paths(directory: Path) -> tuple[Path, Path]:
-    """Where the transformer and the dense layer lie; InputError unless the modules are just these two."""
-    file = directory / MODULES
+def read_modules(file: Path) -> list[dict[str, Any]]:
+    """The content of ``modules.json``; InputError unless it lists just a transformer and the dense layer behind it."""
     try:
         modules = json.loads(file.read_text(encoding="utf-8"))
-        kinds = [module["type"].rsplit(".", 1)[-1] for module in modules]
-        paths = [(directory / module["path"]).resolve() for module in modules]
+        found = [(module["type"].rsplit(".", 1)[-1], module["path"]) for module in modules]
     except FileNotFoundError:
         raise InputError(f"{file} is missing; the checkpoint is not whole.") from None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{file} is damaged ({error!r}); expected a list of modules with type and path.") from None
-    if kinds != ["Transformer", "Dense"]:
-        raise InputError(f"{file} lists {kinds}; only a Transformer and one Dense layer make a ColBERT here.")
-    if not all(path.is_relative_to(directory.resolve()) for path in paths):
-        raise InputError(f"{file} names a path outside of {directory}.")
-    return paths[0], paths[1]
+    if found != [("Transformer", ""), ("Dense", DENSE)]:
+        raise InputError(
+            f"{file} lists {found}; expected a Transformer at '' and one Dense layer at {DENSE!r}: other or further "
+            "modules compute something else than this ColBERT."
+        )
+    return modules
+
+
+def refuse_changed_texts(directory: Path, settings: dict[str, Any]) -> None:
+    """InputError where PyLate would put a prompt before every text, or change its case before tokenising."""
+    name = settings.get("default_prompt_name")
+    if name is not None and (settings.get("prompts") or {}).get(name):
+        raise InputError(
+            f"{directory / SETTINGS}: default_prompt_name is {name!r}, a text put before every text; not supported: "
+            "expected null."
+        )
+    if (directory / TRANSFORMER).is_file() and read_json(directory / TRANSFORMER).get("do_lower_case"):
+        raise InputError(
+            f"{directory / TRANSFORMER}: do_lower_case is true; expected false, with a tokenizer that does so itself."
+        )
 
 
 def read_dense(directory: Path) -> tuple[Any, dict[str, Any]]:
@@ -145,16 +164,13 @@ def write_pylate(checkpoint: Checkpoint, directory: Path) -> None:
     rows, columns = checkpoint.projection.shape
     layer = own.get("dense") or {"bias": False, "activation_function": IDENTITY[0], "use_residual": False}
     layer |= {"in_features": columns, "out_features": rows}
-    paths = [directory / module["path"] for module in own["modules"]]
-    for path in paths:
-        path.mkdir(parents=True, exist_ok=True)
-    write_common(checkpoint, paths[0], checkpoint.config, without="pylate")
-    if paths[0] != directory and (paths[0] / "other_layouts.json").exists():
-        (paths[0] / "other_layouts.json").rename(directory / "other_layouts.json")
+    (directory / DENSE).mkdir()
+    write_common(checkpoint, directory, checkpoint.config, without="pylate")
     if "transformer" in own:
-        (paths[0] / TRANSFORMER).write_text(json.dumps(own["transformer"], indent=2), encoding="utf-8")
-    save_file(contiguous(checkpoint.encoder.items()), paths[0] / "model.safetensors", metadata={"format": "pt"})
-    save_file(contiguous([("linear.weight", checkpoint.projection)]), paths[1] / "model.safetensors")
-    (paths[1] / "config.json").write_text(json.dumps(layer, indent=2), encoding="utf-8")
+        (directory / TRANSFORMER).write_text(json.dumps(own["transformer"], indent=2), encoding="utf-8")
+    save_file(contiguous(checkpoint.encoder.items()), directory / "model.safetensors", metadata={"format": "pt"})
+    save_file(contiguous([("linear.weight", checkpoint.projection)]), directory / DENSE / "model.safetensors")
+    (directory / DENSE / "config.json").write_text(json.dumps(layer, indent=2), encoding="utf-8")
     (directory / SETTINGS).write_text(json.dumps(settings, indent=2), encoding="utf-8")
     (directory / MODULES).write_text(json.dumps(own["modules"], indent=2), encoding="utf-8")
+    read_modules(directory / MODULES)  # which may have travelled along from elsewhere

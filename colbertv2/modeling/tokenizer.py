@@ -27,6 +27,9 @@ class Conventions:
         attend_to_mask_tokens: let other tokens attend to those masks.
         skip_punctuation: leave documents' punctuation out of MaxSim.
         skiplist: further words of the vocabulary whose vectors are left out, as PyLate can be told.
+        literal_tokens: what the spelling of a special token within a text means. ``False``, as in colbert-ai: ``[PAD]``
+            is padding, so ``[MASK]`` in an augmented query and not scored in a document, and a marker is plain text.
+            ``True``, as in PyLate: both are the tokens they spell, and scored.
     """
 
     query_maxlen: int
@@ -37,8 +40,10 @@ class Conventions:
     attend_to_mask_tokens: bool
     skip_punctuation: bool
     skiplist: tuple[str, ...] = ()
+    literal_tokens: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "skiplist", tuple(self.skiplist))  # configurations and files have lists
         for name in ("query_maxlen", "document_maxlen"):
             if getattr(self, name) < 4:
                 raise InputError(
@@ -70,6 +75,13 @@ class Tokenizer:
         skipped = {self._known_id(word, "model.conventions.skiplist") for word in conventions.skiplist}
         if conventions.skip_punctuation:
             skipped |= {tokenizer.encode(symbol, add_special_tokens=False)[0] for symbol in string.punctuation}
+        # A tokenizer that pads with its mask (PyLate saves such ones) has no padding that a text could spell.
+        padding_spelled = not conventions.literal_tokens and tokenizer.pad_token_id != tokenizer.mask_token_id
+        self.padding = tokenizer.pad_token_id if padding_spelled else None
+        if self.padding is not None:
+            skipped.add(self.padding)
+        if conventions.literal_tokens:
+            tokenizer.add_tokens([one for one in (conventions.query_marker, conventions.document_marker) if one])
         self.skipped = torch.tensor(sorted(skipped), dtype=torch.long)
 
     def _token_id(self, token: str | None, knob: str) -> int | None:
@@ -100,6 +112,8 @@ class Tokenizer:
             ids, real = pad(rows, self.tokenizer.pad_token_id)
             return Encoding(ids, real.long(), real)
         ids, real = pad(rows, self.tokenizer.mask_token_id, self.conventions.query_maxlen)
+        if self.padding is not None:
+            ids[ids == self.padding] = self.tokenizer.mask_token_id
         attention = torch.ones_like(ids) if self.conventions.attend_to_mask_tokens else real.long()
         return Encoding(ids, attention, torch.ones_like(real))
 

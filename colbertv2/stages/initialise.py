@@ -27,15 +27,15 @@ def run(
 
     Args:
         conventions: ``None`` takes those of the backbone, which then has to be a ColBERT checkpoint. Where both speak,
-            these hold, and what they override is printed.
+            they have to agree, but for what ``backbone.overrides`` names.
         projection: ``orthogonal``, ``pca`` or ``linear``; see :mod:`colbertv2.modeling.initial`.
         sample_documents: documents that ``pca`` reads, spread evenly over the collection.
     """
     step = max(1, len(documents) // sample_documents)
     sample = [text for _, text in islice(documents, 0, step * sample_documents, step)] if projection == "pca" else []
     chosen = initial.conventions(backbone, conventions)
-    for line in initial.overridden(backbone, chosen):
-        print(line)
+    if backbone.checkpoint:
+        print(backbone.checkpoint.describe())
     initial.colbert(backbone, chosen, dim, projection, sample, seed).save(out)
 
 
@@ -50,6 +50,7 @@ def check(
     if not 1 <= dim <= backbone.hidden_size:
         yield f"model.dim is {dim}; expected 1 to {backbone.hidden_size}, the backbone's hidden size."
     chosen = initial.conventions(backbone, conventions)
+    yield from initial.conflicts(backbone, chosen, dim)
     for name in ("query_maxlen", "document_maxlen"):
         if (length := getattr(chosen, name)) > backbone.max_length:
             yield f"model.conventions.{name} is {length}; the backbone reads at most {backbone.max_length} tokens."

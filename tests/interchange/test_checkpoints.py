@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,15 @@ SETTINGS = {"colbertv2": "colbert.json", "official": "artifact.metadata", "pylat
 
 
 @pytest.fixture
-def saved(tmp_path) -> dict[str, Path]:
+def saved(tmp_path, templates) -> dict[str, Path]:
+    """A copy of :func:`templates` that a test may damage."""
+    return {layout: Path(shutil.copytree(path, tmp_path / layout)) for layout, path in templates.items()}
+
+
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory) -> dict[str, Path]:
     """The same tiny checkpoint in each layout, with fp16 weights, a pooler, and settings that mean nothing to us."""
+    tmp_path = tmp_path_factory.mktemp("layouts")
     model = initial.colbert(Backbone(str(tiny_bert()), None), CONVENTIONS, 8, "orthogonal", [], 0)
     (tmp_path / "made").mkdir()
     model.save(tmp_path / "made")
@@ -48,6 +56,8 @@ def saved(tmp_path) -> dict[str, Path]:
     for layout in LAYOUTS:
         paths[layout] = tmp_path / layout
         write_checkpoint(checkpoint, paths[layout], layout)
+    for layout in LAYOUTS[1:]:
+        (paths[layout] / "other_layouts.json").unlink()  # as if their own systems had saved them
     edit(paths["official"] / "artifact.metadata", lr=1e-5, kmeans_niters=20, nway=64, checkpoint="somewhere")
     edit(paths["pylate"] / "config_sentence_transformers.json", prompts={"a": "b"}, __version__={"pylate": "1.6.0"})
     return paths
@@ -70,7 +80,7 @@ def content(directory: Path) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.permutations(LAYOUTS, 2))
+@pytest.mark.parametrize(("first", "second"), list(itertools.permutations(LAYOUTS, 2)))
 def test_round_trips_lose_nothing(saved, tmp_path, first, second):
     (third,) = set(LAYOUTS) - {first, second}
     convert_checkpoint(str(saved[first]), tmp_path / "b", second)
@@ -79,7 +89,9 @@ def test_round_trips_lose_nothing(saved, tmp_path, first, second):
     assert content(tmp_path / "d") == content(saved[first])
     assert layout_of(tmp_path / "b") == second
     before, after = read_checkpoint(saved[first]), read_checkpoint(tmp_path / "b")
-    assert before.conventions == after.conventions == CONVENTIONS
+    # What the layout cannot say is fixed in it, and remembered for the way back.
+    literal = {"colbertv2": before.conventions.literal_tokens, "official": False, "pylate": True}[second]
+    assert after.conventions == dataclasses.replace(before.conventions, literal_tokens=literal)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -139,7 +151,9 @@ def test_what_the_official_layout_cannot_say_is_refused(saved, tmp_path, change)
         write_checkpoint(changed, tmp_path / "out", "official")
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
     write_checkpoint(changed, tmp_path / "out", "pylate")
-    assert read_checkpoint(tmp_path / "out").conventions == changed.conventions
+    assert read_checkpoint(tmp_path / "out").conventions == dataclasses.replace(
+        changed.conventions, literal_tokens=True
+    )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -171,6 +185,7 @@ def test_damaged_settings(saved, layout, wrong):
         ({"query_maxlen": 1}, "at least 4"),
         ({"query_token_id": "[nowhere]"}, "vocabulary"),
         ({"config": 3}, "expected a JSON object"),
+        ({"doc_maxlen": 10**9}, "at most 512"),
     ],
 )
 def test_tampered_official_metadata(saved, values, message):
@@ -190,9 +205,16 @@ def test_tampered_official_metadata(saved, values, message):
         ("config.json", {"auto_map": {"AutoModel": "evil.Evil"}}, "auto_map"),
         ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}, "auto_map"),
         ("config.json", {"model_type": "no-such-model"}, "no-such-model"),
+        ("config.json", {"model_type": "t5", "classifier_dropout": 0.0}, "an encoder with a decoder"),
+        ("config.json", {"hidden_size": "many"}, r"config\.json"),
+        ("config.json", {"num_attention_heads": 0}, r"config\.json"),
+        ("config.json", {"hidden_size": 10**9, "num_attention_heads": 1}, r"by config\.json"),
+        ("config_sentence_transformers.json", {"default_prompt_name": "a"}, "default_prompt_name"),
+        ("sentence_bert_config.json", {"do_lower_case": True}, "do_lower_case"),
     ],
 )
 def test_tampered_pylate_settings(saved, file, values, message):
+    (saved["pylate"] / "sentence_bert_config.json").write_text("{}")
     edit(saved["pylate"] / file, **values)
     with pytest.raises(InputError, match=message):
         ColBERT.load(saved["pylate"])
@@ -231,6 +253,61 @@ def test_weights_of_another_architecture(saved):
         save_file(wrong, file)
         with pytest.raises(InputError, match=message):
             ColBERT.load(saved["official"])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"document_maxlen": "300"}, "document_maxlen is '300'; expected int"),
+        ({"query_maxlen": None}, "only markers can be"),
+        ({"skip_punctuation": 1}, "expected bool"),
+        ({"skiplist": [1]}, "list of words"),
+        ({"extra": 1}, "holds 'extra'"),
+    ],
+)
+def test_tampered_settings_of_ours(saved, values, message):
+    edit(saved["colbertv2"] / "colbert.json", **values)
+    with pytest.raises(InputError, match=message):
+        ColBERT.load(saved["colbertv2"])
+
+
+def test_settings_that_travelled_along_cannot_write_elsewhere(saved, tmp_path):
+    modules = [{"type": "a.Transformer", "path": ""}, {"type": "pylate.Dense", "path": "../elsewhere"}]
+    other = saved["official"] / "other_layouts.json"
+    other.write_text(json.dumps({"pylate": {"modules": modules, "settings": {}}}))
+    with pytest.raises(InputError, match=r"modules\.json"):
+        convert_checkpoint(str(saved["official"]), tmp_path / "out", "pylate")
+    other.write_text(json.dumps({"pylate": "text"}))
+    with pytest.raises(InputError, match="expected a JSON object"):
+        convert_checkpoint(str(saved["official"]), tmp_path / "out", "pylate")
+    assert not (tmp_path / "out").exists() and not (tmp_path / "elsewhere").exists()
+
+
+def test_shards(saved, tmp_path):
+    whole = saved["official"] / "model.safetensors"
+    tensors = load_file(whole)
+    names = sorted(tensors)
+    shards = {"model-1.safetensors": names[::2], "model-2.safetensors": names[1::2]}
+    for shard, part in shards.items():
+        save_file({name: tensors[name] for name in part}, saved["official"] / shard)
+    index = {"weight_map": {name: shard for shard, part in shards.items() for name in part}}
+    (saved["official"] / "model.safetensors.index.json").write_text(json.dumps(index))
+    whole.unlink()
+    convert_checkpoint(str(saved["official"]), tmp_path / "out", "official")
+    found = load_file(tmp_path / "out" / "model.safetensors")
+    assert found.keys() == tensors.keys() and all(torch.equal(found[name], tensors[name]) for name in names)
+    (saved["official"] / "model-2.safetensors").unlink()
+    with pytest.raises(InputError, match=r"model-2\.safetensors is missing"):
+        read_checkpoint(saved["official"])
+    index["weight_map"][names[0]] = "../model-1.safetensors"
+    (saved["official"] / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match="weight_map"):
+        read_checkpoint(saved["official"])
+
+
+def test_an_unknown_version_is_shown(saved):
+    edit(saved["official"] / "artifact.metadata", meta={"version": "colbert-v9"})
+    assert "official checkpoint colbert-v9" in read_checkpoint(saved["official"]).describe()
 
 
 def test_plain_encoder_is_no_colbert():

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from support import tiny_bert
+from support import shrunk, tiny_bert, tiny_folder
 
 from colbertv2.errors import InputError
 from colbertv2.interchange.checkpoints import convert_checkpoint
@@ -124,25 +124,58 @@ def test_trained_projection_of_a_released_checkpoint_is_kept(tmp_path, layout):
     trained.save(tmp_path / "ours")
     convert_checkpoint(str(tmp_path / "ours"), tmp_path / "released", layout)
     backbone = Backbone(str(tmp_path / "released"), None)
-    start = initial.colbert(backbone, PAPER, 8, "orthogonal", [], 0)
+    start = initial.colbert(backbone, initial.conventions(backbone, None), 8, "orthogonal", [], 0)
     assert torch.equal(start.linear.weight, trained.linear.weight)
     for a, b in zip(trained.encode_documents(TEXTS), start.encode_documents(TEXTS), strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(InputError, match="8 dims"):
-        initial.colbert(backbone, PAPER, 16, "orthogonal", [], 0)
+        initial.colbert(backbone, initial.conventions(backbone, None), 16, "orthogonal", [], 0)
 
 
-def test_conventions_of_a_released_checkpoint(tmp_path):
+def test_conventions_of_a_released_checkpoint_are_overridden_only_on_purpose(tmp_path):
     model().save(tmp_path)
     released, plain = Backbone(str(tmp_path), None), Backbone(str(tiny_bert()), None)
-    assert initial.conventions(released, None) == PAPER and initial.overridden(released, PAPER) == []
+    assert initial.conventions(released, None) == PAPER and not list(initial.conflicts(released, PAPER, 8))
     longer = dataclasses.replace(PAPER, document_maxlen=99)
     assert initial.conventions(released, longer) == longer
-    (line,) = initial.overridden(released, longer)
-    assert "document_maxlen=99" in line and "16 (colbert.json)" in line
-    assert initial.overridden(plain, PAPER) == []
+    (line,) = initial.conflicts(released, longer, 8)
+    assert "document_maxlen is 99" in line and "16 (colbert.json)" in line and "overrides=[document_maxlen]" in line
+    with pytest.raises(InputError, match="document_maxlen"):
+        initial.colbert(released, longer, 8, "linear", [], 0)
+    allowed = Backbone(str(tmp_path), None, ["document_maxlen"])
+    assert initial.colbert(allowed, longer, 8, "linear", [], 0).tokenizer.conventions == longer
+    assert not list(initial.conflicts(plain, longer, 99))
     with pytest.raises(InputError, match="no ColBERT checkpoint"):
         initial.conventions(plain, None)
+    with pytest.raises(InputError, match="overrides names 'length'"):
+        Backbone(str(tmp_path), None, ["length"])
+
+
+def test_the_stage_reports_every_contradiction_with_a_released_checkpoint(tmp_path):
+    from colbertv2.configuration import compose, plan
+
+    model(dataclasses.replace(PAPER, attend_to_mask_tokens=True)).save(tmp_path / "released")
+    overrides = [*shrunk(tiny_folder(tmp_path / "folder"), tmp_path / "root"), "model=colbertv2", "target=initial"]
+    overrides += [f"model.backbone.name={tmp_path / 'released'}", "model.dim=8"]
+    with pytest.raises(InputError) as caught:
+        plan(compose(overrides))
+    assert all(name in str(caught.value) for name in ("query_maxlen", "document_maxlen", "attend_to_mask_tokens"))
+    assert plan(compose([*overrides, "model.conventions=null"]))
+    names = "query_maxlen,document_maxlen,attend_to_mask_tokens"
+    assert plan(compose([*overrides, f"model.backbone.overrides=[{names}]"]))
+
+
+def test_what_the_spelling_of_special_tokens_means():
+    texts = ["[PAD] sort [unused0] [MASK]"]
+    official, pylate = model(), model(dataclasses.replace(PAPER, literal_tokens=True))
+    vocabulary = official.tokenizer.tokenizer.get_vocab()
+    pad, marker, mask = (vocabulary[token] for token in ("[PAD]", "[unused0]", "[MASK]"))
+    query, document = official.tokenizer.queries(texts), official.tokenizer.documents(texts)
+    assert pad not in query.input_ids and query.attention_mask[0, 2] and query.input_ids[0, 2] == mask
+    assert not document.scored[0, 2] and document.attention_mask[0, 2] and marker not in document.input_ids
+    query, document = pylate.tokenizer.queries(texts), pylate.tokenizer.documents(texts)
+    assert query.input_ids[0, :6].tolist() == [vocabulary["[CLS]"], marker, pad, vocabulary["sort"], marker, mask]
+    assert document.scored.all() and marker in document.input_ids
 
 
 def test_skiplist_leaves_further_words_out():
