@@ -7,7 +7,7 @@ import numpy as np
 
 from colbertv2.retrieval import Index, Plaid
 from experiments.agree.environments import Peer
-from experiments.agree.indexes import COLBERT_AI, NEAR_TIE, SETTINGS, built
+from experiments.agree.indexes import COLBERT_AI, SETTINGS, as_colbert_ai, built, same_ranking
 from experiments.agree.report import Row
 
 NAMES = ["k ≤ 10", "k ≤ 100", "k = 1000", "PeerQA", "hard pruning"]
@@ -34,10 +34,8 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
             what = f"{title}: queries of {len(queries)} with other candidates after stage {described}"
             yield Row("plaid", COLBERT_AI, what, differing, 0, note)
         differing = 0
-        for place, (positions, scores) in enumerate(engine.search(index, queries, 10**4)):
-            theirs = found[f"{number}.{place}.scores"]
-            same = len(theirs) == len(scores) and np.abs(scores - theirs).max(initial=0) <= NEAR_TIE
-            swapped = positions != found[f"{number}.{place}.order"] if same else np.ones(1, bool)
-            near = same and not (np.abs(scores - theirs)[swapped] > NEAR_TIE).any()
-            differing += not near
-        yield Row("plaid", COLBERT_AI, f"{title}: queries with another final ranking", differing, 0, "up to float ties")
+        for place, query in enumerate(queries):
+            order, scores = (found[f"{number}.{place}.{what}"] for what in ("order", "scores"))
+            differing += not same_ranking(as_colbert_ai(index, engine, query, 10**4), order, scores)[0]
+        what = f"{title}: queries of {len(queries)} with another final ranking"
+        yield Row("plaid", COLBERT_AI, what, differing, 0, "to its end, up to float ties; scored as its CPU code does")
