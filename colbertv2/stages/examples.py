@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from colbertv2.artifacts import Artifact, stage
@@ -61,6 +61,6 @@ def scored(candidates: Artifact) -> dict[str, Example]:
     }
 
 
-def read(examples: Artifact | None) -> Examples:
+def read(examples: Artifact | None) -> Sequence[Example]:
     """The examples of an artifact of this stage; none of ``None``."""
-    return Examples.read(examples.path / "examples.jsonl") if examples else Examples()
+    return Examples(examples.path / "examples.jsonl") if examples else []

@@ -6,9 +6,10 @@ rank order. A score is ``null`` where no teacher has spoken.
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 
@@ -28,15 +29,71 @@ class Example(NamedTuple):
         return Example(self.query_id, [self.documents[i] for i in drawn], [self.scores[i] for i in drawn])
 
 
-class Examples(list[Example]):
-    """A list of :class:`Example` that can be written to and read from a file."""
+class Examples(Sequence[Example]):
+    """The examples of a file, read where they stand: in memory are only the places of the lines, 8 bytes each.
 
-    def write(self, path: Path) -> None:
-        write_examples(path, self)
+    So the released 64-way file (26 GB, 19 million lines) trains like a small one.
 
-    @classmethod
-    def read(cls, path: Path) -> "Examples":
-        return cls(read_examples(path))
+    Args:
+        path: as :func:`write_examples` writes it; unscored lines and those of the official RankingScorer too.
+
+    Raises:
+        InputError: when a line is read that has another form, with its number.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "examples.jsonl"
+    >>> write_examples(file, [Example("q", ["a", "b"], [2.0, 1.0]), Example("r", ["c"], [0.5])])
+    2
+    >>> Examples(file)[1].documents
+    ['c']
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        offsets = array("q")
+        with path.open("rb") as stream:
+            place = 0
+            for line in stream:
+                if line.strip():
+                    offsets.append(place)
+                place += len(line)
+        self.offsets = np.frombuffer(offsets, dtype=np.int64) if offsets else np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @overload
+    def __getitem__(self, item: int) -> Example: ...
+    @overload
+    def __getitem__(self, item: slice) -> list[Example]: ...
+    def __getitem__(self, item: int | slice) -> Example | list[Example]:
+        if isinstance(item, slice):
+            return [self[place] for place in range(len(self))[item]]
+        with self.path.open("rb") as stream:  # opened anew, so that processes share no position
+            stream.seek(int(self.offsets[item]))
+            return parsed(self.path, range(len(self))[item] + 1, stream.readline().decode("utf-8"))
+
+    def __iter__(self) -> Iterator[Example]:
+        return read_examples(self.path)
+
+
+class Selected(Sequence[Example]):
+    """Some of a sequence of examples, by their places ``[n]``; nothing is copied."""
+
+    def __init__(self, examples: Sequence[Example], places: Sequence[int]) -> None:
+        self.examples, self.places = examples, np.asarray(places, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, item: int) -> Example: ...
+    @overload
+    def __getitem__(self, item: slice) -> "Selected": ...
+    def __getitem__(self, item: int | slice) -> "Example | Selected":
+        if isinstance(item, slice):
+            return Selected(self.examples, self.places[item].tolist())
+        return self.examples[int(self.places[item])]
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> int:
@@ -58,21 +115,36 @@ def read_examples(path: Path) -> Iterator[Example]:
     Raises:
         InputError: for a line of another form, with its number.
     """
-    with path.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                yield parse_example(line)
-            except (ValueError, TypeError, KeyError, IndexError) as error:
-                raise InputError(
-                    f"{path}, line {number}: expected [query_id, [positive_id, score], [negative_id, score], …], "
-                    f"found {line.strip()[:80]!r}."
-                ) from error
+    with path.open(encoding="utf-8", newline="\n") as stream:
+        lines = (line for line in stream if line.strip())
+        for number, line in enumerate(lines, start=1):
+            yield parsed(path, number, line)
+
+
+def parsed(path: Path, number: int, line: str) -> Example:
+    """The example of a line; InputError with its number where it has another form."""
+    try:
+        return parse_example(line)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise InputError(
+            f"{path}, example {number}: expected [query_id, [positive_id, score], [negative_id, score], …], "
+            f"found {line.strip()[:80]!r}."
+        ) from error
 
 
 def parse_example(line: str) -> Example:
+    """``[query, [doc, score], …]``, ``[query, doc, …]``, or the RankingScorer's ``[query, [[score, doc], …]]``."""
     query_id, *candidates = json.loads(line)
+    if len(candidates) == 1 and isinstance(candidates[0], list) and isinstance(candidates[0][0], list):
+        candidates = [[doc, score] for score, doc in candidates[0]]
     pairs = [candidate if isinstance(candidate, list) else [candidate, None] for candidate in candidates]
     if not pairs:
         raise ValueError("no candidates")
-    documents = [str(doc) for doc, _ in pairs]
-    return Example(str(query_id), documents, [math.nan if score is None else float(score) for _, score in pairs])
+    ids = [query_id, *(doc for doc, _ in pairs)]
+    if not all(isinstance(name, (str, int)) for name in ids):
+        raise ValueError("an id is neither text nor a number")
+    return Example(
+        str(query_id),
+        [str(doc) for doc, _ in pairs],
+        [math.nan if score is None else float(score) for _, score in pairs],
+    )

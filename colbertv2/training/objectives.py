@@ -1,8 +1,20 @@
 """The losses, one small class each (ColBERTv2 §3.2; published.md names the official forms).
 
 Every objective maps :class:`Scores` to a scalar; a training configuration names any mix of them, each with its weight.
+
+What reproduces the losses of others (``make agree`` measures it; weight 1 throughout):
+
+- colbert-ai, scored examples: ``KLDivergence(temperature=1, teacher_scale=distillation_alpha)``; unscored ones:
+  ``CrossEntropy(temperature=1)``; with ``use_ib_negatives`` plus ``InBatchNegatives(temperature=1)``.
+- PyLate's ``Distillation``: ``KLDivergence(temperature=1, teacher_scale=1, student_normalisation="minmax")``, and
+  ``"none"`` for its ``normalize_scores=False``.
+- PyLate's ``Contrastive`` and ``CachedContrastive``: ``InBatchNegatives(temperature=…, own_negatives=True)``.
+
+PyLate counts a masked position of a document (padding, punctuation) as similarity 0, which wins where a query vector's
+best similarity is negative; here it never does.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -27,6 +39,24 @@ class Scores(NamedTuple):
     teacher: Tensor
     all_pairs: Tensor | None
     excluded: Tensor
+
+
+def minmax(scores: Tensor) -> Tensor:
+    """Each row of ``[B, n]`` stretched to 0 … 1; rows of equal scores to 0."""
+    low, high = scores.amin(-1, keepdim=True), scores.amax(-1, keepdim=True)
+    return (scores - low) / (high - low + 1e-8)
+
+
+def zscore(scores: Tensor) -> Tensor:
+    """Each row of ``[B, n]`` with mean 0 and standard deviation 1; rows of equal scores to 0."""
+    return (scores - scores.mean(-1, keepdim=True)) / (scores.std(-1, keepdim=True, correction=0) + 1e-8)
+
+
+NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda scores: scores,
+    "minmax": minmax,
+    "zscore": zscore,
+}
 
 
 class Objective(Protocol):
@@ -63,12 +93,16 @@ class CrossEntropy:
 class KLDivergence:
     """KL of the student's distribution over the n candidates from the teacher's: ``batchmean`` over queries.
 
-    The official form is ``temperature=1, teacher_scale=1`` (their ``alpha``).
+    Args:
+        temperature: divides the student's scores. teacher_scale: multiplies the teacher's (the official ``alpha``).
+        student_normalisation: of a query's n scores, before the temperature: ``none``, ``minmax`` (to 0 … 1) or
+            ``zscore``.
     """
 
     weight: float
     temperature: float
     teacher_scale: float
+    student_normalisation: str = "none"
     needs_all_pairs = False
     needs_teacher = True
     minimum_candidates = 2
@@ -76,9 +110,13 @@ class KLDivergence:
     def __post_init__(self) -> None:
         check_positive("temperature", self.temperature)
         check_positive("teacher_scale", self.teacher_scale)
+        if self.student_normalisation not in NORMALISATIONS:
+            raise InputError(
+                f"student_normalisation is {self.student_normalisation!r}; expected one of {', '.join(NORMALISATIONS)}."
+            )
 
     def __call__(self, scores: Scores) -> Tensor:
-        student = log_softmax(scores.own / self.temperature, dim=-1)
+        student = log_softmax(NORMALISATIONS[self.student_normalisation](scores.own) / self.temperature, dim=-1)
         teacher = log_softmax(scores.teacher * self.teacher_scale, dim=-1)
         return kl_div(student, teacher, reduction="batchmean", log_target=True)
 
@@ -104,10 +142,16 @@ class MarginMSE:
 
 @dataclass(frozen=True)
 class InBatchNegatives:
-    """Cross-entropy of the own positive against all passages of the *other* queries, the official form."""
+    """Cross-entropy of the own positive against all passages of the *other* queries, the official form.
+
+    Args:
+        own_negatives: and against the query's own n − 1 negatives, as PyLate's Contrastive does. The peers count a
+            second copy of a positive as a negative; ``Scores.excluded`` leaves it out here.
+    """
 
     weight: float
     temperature: float
+    own_negatives: bool = False
     needs_all_pairs = True
     needs_teacher = False
     minimum_candidates = 1
@@ -118,7 +162,8 @@ class InBatchNegatives:
     def __call__(self, scores: Scores) -> Tensor:
         assert scores.all_pairs is not None
         others = scores.all_pairs.masked_fill(scores.excluded, float("-inf"))
-        logits = torch.cat([scores.own[:, :1], others], dim=1) / self.temperature
+        own = scores.own if self.own_negatives else scores.own[:, :1]
+        logits = torch.cat([own, others], dim=1) / self.temperature
         return cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
 
 

@@ -1,10 +1,11 @@
 """What a training run is made of, as a training configuration names it."""
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from colbertv2.errors import InputError
-from colbertv2.training.examples import Example
+from colbertv2.training.examples import Example, Selected
 from colbertv2.training.module import Optimization
 from colbertv2.training.objectives import Objective
 
@@ -57,13 +58,16 @@ class Recipe:
                     f"The objective {name} needs a batch of at least 2 queries, found batch_size={self.batch_size}."
                 )
 
-    def usable(self, examples: Sequence[Example]) -> list[Example]:
-        """Examples with enough negatives, and with teacher scores where an objective needs them."""
-        enough = [example for example in examples if len(example.documents) >= self.n]
-        if any(objective.needs_teacher for objective in self.objectives.values()):
-            unscored = sum(any(score != score for score in example.scores) for example in enough)
-            if unscored:
-                raise InputError(
-                    f"{unscored} of {len(enough)} examples lack teacher scores, which a distillation objective needs."
-                )
-        return enough
+    def usable(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Examples with enough negatives, and with teacher scores where an objective needs them; one pass."""
+        needs_teacher = any(objective.needs_teacher for objective in self.objectives.values())
+        enough, unscored = array("q"), 0
+        for place, example in enumerate(examples):
+            if len(example.documents) >= self.n:
+                enough.append(place)
+                unscored += any(score != score for score in example.scores)
+        if needs_teacher and unscored:
+            raise InputError(
+                f"{unscored} of {len(enough)} examples lack teacher scores, which a distillation objective needs."
+            )
+        return Selected(examples, enough)

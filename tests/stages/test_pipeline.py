@@ -39,7 +39,7 @@ def test_the_table_has_every_row_and_column(table):
 def test_round_two_learns_from_what_round_one_mined_and_the_teacher_scored(table):
     index = table.parents["systems.ColBERT distilled, 2 bits"].ancestor("index")
     round2 = index.ancestor("checkpoint")
-    examples = Examples.read(round2.parents["examples"].path / "examples.jsonl")
+    examples = Examples(round2.parents["examples"].path / "examples.jsonl")
     assert examples and all(score == score for example in examples for score in example.scores), "all are scored"
     scored = round2.parents["examples"].parents["candidates"]
     assert scored.stage == "score" and scored.parents["teacher"].stage == "teacher"
@@ -51,7 +51,7 @@ def test_round_two_learns_from_what_round_one_mined_and_the_teacher_scored(table
 
 def test_labelled_documents_are_never_negatives(table):
     round2 = table.parents["systems.ColBERT distilled, 2 bits"].ancestor("index").ancestor("checkpoint")
-    for example in Examples.read(round2.parents["examples"].path / "examples.jsonl"):
+    for example in Examples(round2.parents["examples"].path / "examples.jsonl"):
         assert example.documents[0] == example.query_id.replace("q", "d")
         assert example.documents[0] not in example.documents[1:]
 

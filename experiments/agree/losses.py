@@ -1,0 +1,107 @@
+"""Losses and gradients of one batch, through their model and losses and through ours."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from colbertv2.interchange.checkpoints import convert_checkpoint
+from colbertv2.modeling import ColBERT
+from colbertv2.modeling.batch import Tuples
+from colbertv2.training import CrossEntropy, InBatchNegatives, KLDivergence
+from colbertv2.training.objectives import Objective, Scores
+from experiments.agree.environments import Peer
+from experiments.agree.report import Row
+from experiments.agree.texts import AWKWARD, OFFICIAL, documents, model, queries
+
+QUERIES, N, ALPHA, TEMPERATURE = 4, 4, 0.7, 0.5
+PYLATE_LENGTH = 24  # of every document: PyLate counts masked positions as similarity 0, so here there are none
+OFFICIAL_LOSSES: dict[str, Objective] = {
+    "distillation": KLDivergence(1.0, temperature=1.0, teacher_scale=ALPHA),
+    "cross_entropy": CrossEntropy(1.0, temperature=1.0),
+    "in_batch": InBatchNegatives(1.0, temperature=1.0),
+}
+CONTRASTIVE = InBatchNegatives(1.0, temperature=TEMPERATURE, own_negatives=True)
+PYLATE_LOSSES: dict[str, Objective] = {
+    "distillation": KLDivergence(1.0, temperature=1.0, teacher_scale=1.0),
+    "distillation_minmax": KLDivergence(1.0, temperature=1.0, teacher_scale=1.0, student_normalisation="minmax"),
+    "contrastive": CONTRASTIVE,
+    "cached": CONTRASTIVE,
+}
+
+
+def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
+    """Every loss of both systems."""
+    shutil.rmtree(work)
+    unmasked = dataclasses.replace(OFFICIAL, document_maxlen=PYLATE_LENGTH, skip_punctuation=False)
+    for peer, name, layout, start, losses in (
+        (colbert_ai, "colbert-ai 0.2.22", "official", model(), OFFICIAL_LOSSES),
+        (pylate, "PyLate 1.6.0", "pylate", model(unmasked), PYLATE_LOSSES),
+    ):
+        (work / f"{layout}-ours").mkdir(parents=True)
+        start.save(work / f"{layout}-ours")
+        convert_checkpoint(str(work / f"{layout}-ours"), work / layout, layout)
+        batch = example_batch()
+        (work / "batch.json").write_text(json.dumps(batch))
+        found = work / f"{layout}.safetensors"
+        peer.run(
+            f"losses_{'colbert_ai' if layout == 'official' else layout}", work / layout, work / "batch.json", found
+        )
+        yield from compared(name, ColBERT.load(work / layout), losses, batch, load_file(found))
+
+
+def example_batch() -> dict:
+    """A batch of long documents, no two alike, with a teacher's scores."""
+    long = [text for text in documents(200)[len(AWKWARD) :] if len(text) > 300][: QUERIES * N]
+    scores = np.random.default_rng(0).normal(size=(QUERIES, N)).round(3).tolist()
+    asked = queries(len(AWKWARD) + QUERIES)[len(AWKWARD) :]
+    return {"queries": asked, "documents": long, "scores": scores, "alpha": ALPHA, "temperature": TEMPERATURE}
+
+
+def compared(name: str, ours: ColBERT, losses: dict[str, Objective], batch: dict, found: dict) -> Iterator[Row]:
+    """A row for each loss and its gradients."""
+    ours.eval()
+    ids = [str(place) for place in range(len(batch["documents"]))]
+    tuples = Tuples(batch["queries"], batch["documents"], ids, torch.tensor(batch["scores"]))
+    collated = ours.collate(tuples)
+    own, everything = ours.batch_scores(collated.inputs, len(batch["queries"]), all_pairs=True)
+    scores = Scores(own, collated.teacher, everything, collated.excluded)
+    for key, objective in losses.items():
+        ours.zero_grad()
+        loss = objective(scores)
+        loss.backward(retain_graph=True)
+        yield Row("losses", name, f"{key}: loss", abs(loss.item() - found[f"{key}.loss"].item()), 1e-5, repr(objective))
+        theirs = {
+            encoder_name(parameter.removeprefix(f"{key}.")): gradient
+            for parameter, gradient in found.items()
+            if parameter.startswith(f"{key}.") and not parameter.endswith(".loss")
+        }
+        largest, compared_count = 0.0, 0
+        for parameter, tensor in ours.named_parameters():
+            if tensor.grad is not None and parameter in theirs:
+                rows = min(len(tensor.grad), len(theirs[parameter]))  # PyLate may add tokens at the end
+                largest = max(largest, float((tensor.grad[:rows] - theirs[parameter][:rows]).abs().max()))
+                compared_count += 1
+        expected = sum(tensor.grad is not None for tensor in ours.parameters())
+        if compared_count < expected:
+            largest = float("nan")
+        yield Row("losses", name, f"{key}: gradient of all {expected} parameters", largest, 1e-4)
+
+
+def encoder_name(name: str) -> str:
+    """A peer's parameter name as ours: ``transformer.…`` and ``linear.weight``."""
+    for prefix, ours in (
+        ("model.bert.", "transformer."),
+        ("model.linear.", "linear."),
+        ("0.auto_model.", "transformer."),
+        ("0.model.", "transformer."),
+        ("1.linear.", "linear."),
+    ):
+        if name.startswith(prefix):
+            return ours + name.removeprefix(prefix)
+    return name
