@@ -31,17 +31,16 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
     pylate.run("checkpoint_pylate", work / "pylate", work / "pylate-saved")
     pylate.run("checkpoint_pylate", work / "official", work / "official-in-pylate")
     ours = read_checkpoint(work / "colbertv2")
-    for name, directory, note in (
-        (COLBERT_AI, "official-saved", "loaded and saved by colbert-ai; it adds a pooler of its own"),
-        (PYLATE, "pylate-saved", "loaded and saved by PyLate"),
-        (PYLATE, "official-in-pylate", "the official layout, loaded and saved by PyLate"),
+    for name, written, directory, note in (
+        (COLBERT_AI, "official", "official-saved", "loaded and saved by colbert-ai; it adds a pooler of its own"),
+        (PYLATE, "pylate", "pylate-saved", "loaded and saved by PyLate"),
+        (PYLATE, "pylate", "official-in-pylate", "PyLate's conversion of our official layout, beside ours"),
     ):
-        found = read_checkpoint(work / directory)
+        expected, found = read_checkpoint(work / written), read_checkpoint(work / directory)
         yield Row("checkpoints", name, "tensors that differ", float(len(differing_tensors(ours, found))), 0, note)
-        wrong = [key for key, value in vars(ours.conventions).items() if vars(found.conventions)[key] != value]
-        yield Row(
-            "checkpoints", name, f"conventions that differ, of {len(vars(ours.conventions))}", len(wrong), 0, note
-        )
+        before, after = settings_of(expected), settings_of(found)
+        wrong = [key for key, value in before.items() if key not in after or after[key] != value]
+        yield Row("checkpoints", name, f"settings that differ, of {len(before)}", len(wrong), 0, note)
     originals = {"colbertv2": "colbertv2", "official": "official-saved", "pylate": "pylate-saved"}
     lost = 0
     for first, second in permutations(LAYOUTS, 2):
@@ -67,6 +66,19 @@ def differing_tensors(first: Checkpoint, second: Checkpoint) -> list[str]:
         for name, tensor in {**first.encoder, "projection": first.projection}.items()
         if name not in found or found[name].dtype != tensor.dtype or not torch.equal(found[name], tensor)
     ]
+
+
+def settings_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The conventions, and what the layout's settings file says but for where and by which version it was written."""
+    own = checkpoint.settings[checkpoint.layout]
+    return {
+        **vars(checkpoint.conventions),
+        **{
+            f"file: {key}": value
+            for key, value in own.get("settings", own).items()
+            if key not in ("meta", "checkpoint", "__version__", "prompts", "model_type")
+        },
+    }
 
 
 def differing_settings(first: Checkpoint, second: Checkpoint) -> list[str]:
