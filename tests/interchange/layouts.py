@@ -1,0 +1,13 @@
+"""What the tests of checkpoints share."""
+
+import json
+from pathlib import Path
+
+from colbertv2.modeling import Conventions
+
+CONVENTIONS = Conventions(12, 20, "[unused0]", "[unused1]", True, True, True)
+LAYOUTS = ["colbertv2", "official", "pylate"]
+
+
+def edit(file: Path, **values: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
