@@ -131,7 +131,7 @@ def test_plaid_stages_against_loops(residual_index, queries):
             return float(similarities[:, own].max(axis=1).sum()) if own else -INFINITY
 
         def best(candidates, number, kept):
-            return sorted(candidates, key=lambda candidate: (-by_centroids(candidate, kept), candidate))[:number]
+            return sorted(candidates, key=lambda candidate: (-by_centroids(candidate, kept), -candidate))[:number]
 
         stage2 = best(stage1, ndocs, lambda score: score >= threshold)
         stage3 = best(stage2, ndocs // 4, lambda score: True)
