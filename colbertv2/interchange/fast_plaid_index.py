@@ -1,4 +1,8 @@
-"""The index directory of fast-plaid 1.7: NumPy arrays, chunk by chunk, and JSON."""
+"""The index directory of fast-plaid 1.7: NumPy arrays, chunk by chunk, and JSON.
+
+What builds or opens an index there folds the chunks' codes and residuals into one ``merged_…`` file each, padded with
+rows of zeros, and removes them; only chunks that were changed since lie beside it. Both states are read here.
+"""
 
 import json
 from collections.abc import Iterator
@@ -16,14 +20,14 @@ from colbertv2.retrieval.index import Index
 from colbertv2.retrieval.stored import read_json
 
 
-def load_array(file: Path, dimensions: int) -> NDArray[Any]:
-    """The array in ``file``; pickled objects are refused.
+def load_array(file: Path, dimensions: int, mapped: bool = False) -> NDArray[Any]:
+    """The array in ``file``, or the file ``mapped`` into memory; pickled objects are refused.
 
     Raises:
         InputError: it is missing, damaged, or has another number of dimensions.
     """
     try:
-        value = np.load(file, allow_pickle=False)
+        value = np.load(file, "r" if mapped else None, allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{file} is missing; the index is not whole.") from None
     except (ValueError, EOFError, OSError) as error:
@@ -60,17 +64,25 @@ def open_fast_plaid(path: Path) -> ForeignIndex:
             raise InputError(f"{doclens} is missing or damaged ({error}); the index is not whole.") from None
 
     def read() -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        done = 0
         for chunk, size in enumerate(sizes):
-            codes, residuals = (
-                load_array(path / f"{chunk}.codes.npy", 1),
-                load_array(path / f"{chunk}.residuals.npy", 2),
-            )
+            codes = chunk_rows(path, chunk, "codes", 1, done, size)
+            residuals = chunk_rows(path, chunk, "residuals", 2, done, size)
             yield checked_chunk(path, chunk, codes, residuals, size, codec)
+            done += size
 
     # Centroids that no vector chose may be missing at the end of the list of lengths.
     documents, counts = load_array(path / "ivf.npy", 1), load_array(path / "ivf_lengths.npy", 1)
     counts = np.concatenate([counts, np.zeros(max(0, len(codec.fitted()) - len(counts)), counts.dtype)])
     return ForeignIndex(path, codec, np.concatenate(lengths), read, (documents, counts))
+
+
+def chunk_rows(path: Path, chunk: int, name: str, dimensions: int, start: int, size: int) -> NDArray[Any]:
+    """The codes or residuals of a chunk: its own file, or its rows of the merged one."""
+    file, merged = path / f"{chunk}.{name}.npy", path / f"merged_{name}.npy"
+    if file.exists() or not merged.exists():
+        return load_array(file, dimensions)
+    return load_array(merged, dimensions, mapped=True)[start : start + size]
 
 
 def write_fast_plaid(index: Index, out: Path, checkpoint: str | None) -> None:

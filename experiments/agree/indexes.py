@@ -2,15 +2,18 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from colbertv2.compression import ResidualCodec
+from colbertv2.compression.bitpack import unpack
 from colbertv2.interchange.checkpoints import convert_checkpoint
 from colbertv2.interchange.indexes import convert_index
-from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Exhaustive, Index, Plaid
+from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Index, Plaid
+from colbertv2.retrieval.packed import ranges
 from colbertv2.retrieval.scoring import best_documents, segment_max
 from experiments.agree.environments import Peer
 from experiments.agree.report import Row
@@ -30,7 +33,7 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
     theirs = Index.open(work / "imported")
     vectors = list(found["queries"])
     plaid = Plaid(*SETTINGS[1])
-    result = [as_colbert_ai(theirs, plaid, query, DEPTH) for query in vectors]
+    result = [scored_by(cpu_scores, theirs, plaid, query, DEPTH) for query in vectors]
     note = clamping(theirs, plaid, vectors)
     yield from compared(COLBERT_AI, "its index, converted and searched by us", result, found, "1", note)
     own = our_index(work)
@@ -41,7 +44,7 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
         "index_colbert_ai", work / "official", work / "texts.json", work / "exported", "ours", searched, "search"
     )
     what = "our index, converted and searched by its Searcher"
-    result = [as_colbert_ai(own, plaid, query, DEPTH) for query in vectors]
+    result = [scored_by(cpu_scores, own, plaid, query, DEPTH) for query in vectors]
     yield from compared(COLBERT_AI, what, result, np.load(searched), "1", "scored as its CPU code does")
     yield from with_fast_plaid(work, pylate, own, vectors[:FAST_PLAID_QUERIES])
 
@@ -93,14 +96,17 @@ def with_fast_plaid(work: Path, pylate: Peer, own: Index, vectors: Sequence[np.n
     for path, task in ((work / "fast-plaid", "search"), (built_path, "build")):
         pylate.run("index_fast_plaid", work / "vectors.npz", path, work / f"{path.name}.npz", task)
     convert_index(built_path, work / "fast-plaid-imported", "colbertv2", None, None)
-    engines = {"all": ("every cell probed", Exhaustive()), "default": ("8 cells", Plaid(8, -np.inf, 4 * 10**6))}
+    engines = {"all": ("every cell probed", len(own.codec.centroids)), "default": ("8 cells", 8)}
+    note = "scored in half precision, as it does"
     for index, name, whose in (
         (own, "fast-plaid", "our index, converted and searched by it"),
         (Index.open(work / "fast-plaid-imported"), "fast-plaid-built", "its index, converted and searched by us"),
     ):
-        for setting, (what, engine) in engines.items():
-            result = engine.search(index, vectors, DEPTH)
-            yield from compared(FAST_PLAID, f"{whose}, {what}", result, np.load(work / f"{name}.npz"), setting, "")
+        found = np.load(work / f"{name}.npz")
+        for setting, (what, nprobe) in engines.items():
+            plaid = Plaid(nprobe, -np.inf, 4 * index.num_documents)
+            result = [scored_by(half_scores, index, plaid, query, DEPTH) for query in vectors]
+            yield from compared(FAST_PLAID, f"{whose}, {what}", result, found, setting, note)
 
 
 def cpu_scores(index: Index, query: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -109,10 +115,22 @@ def cpu_scores(index: Index, query: np.ndarray, positions: np.ndarray) -> np.nda
     return np.maximum(segment_max(query @ documents.vectors.T, documents.lengths), 0).sum(axis=0)
 
 
-def as_colbert_ai(index: Index, engine: Plaid, query: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    """What ``engine`` finds, scored like colbert-ai's CPU code."""
+def half_scores(index: Index, query: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """MaxSim as fast-plaid computes it: vectors decoded, normalised and multiplied in half precision."""
+    codec, lengths = index.codec, index.lengths[positions]
+    assert isinstance(codec, ResidualCodec)
+    rows = ranges(index.offsets[positions], lengths)
+    residuals = torch.from_numpy(codec.weights).half()[unpack(index.arrays["residuals"][rows], codec.bits).astype(int)]
+    vectors = torch.from_numpy(codec.fitted()).half()[index.arrays["codes"][rows]] + residuals
+    vectors = vectors / vectors.norm(dim=-1, keepdim=True)
+    similarities = (torch.from_numpy(query).half() @ vectors.T).float().numpy()
+    return segment_max(similarities, lengths).sum(axis=0)
+
+
+def scored_by(scores: Callable, index: Index, engine: Plaid, query: np.ndarray, depth: int) -> tuple:
+    """What ``engine`` lets through to its last stage, scored like one of the peers."""
     positions = engine.candidates(index, query, depth).ranked
-    return best_documents(positions, cpu_scores(index, query, positions), depth)
+    return best_documents(positions, scores(index, query, positions), depth)
 
 
 def same_ranking(
@@ -144,7 +162,7 @@ def clamping(index: Index, engine: Plaid, queries: Sequence[np.ndarray]) -> str:
     """How many queries rank otherwise because colbert-ai's CPU code counts a negative maximum as 0."""
     exact = engine.search(index, queries, DEPTH)
     changed = sum(
-        list(positions) != list(as_colbert_ai(index, engine, query, DEPTH)[0])
+        list(positions) != list(scored_by(cpu_scores, index, engine, query, DEPTH)[0])
         for query, (positions, _) in zip(queries, exact, strict=True)
     )
     return (

@@ -7,7 +7,7 @@ import numpy as np
 
 from colbertv2.retrieval import Index, Plaid
 from experiments.agree.environments import Peer
-from experiments.agree.indexes import COLBERT_AI, SETTINGS, as_colbert_ai, built, same_ranking
+from experiments.agree.indexes import COLBERT_AI, SETTINGS, built, cpu_scores, same_ranking, scored_by
 from experiments.agree.report import Row
 
 NAMES = ["k ≤ 10", "k ≤ 100", "k = 1000", "PeerQA", "hard pruning"]
@@ -36,6 +36,6 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
         differing = 0
         for place, query in enumerate(queries):
             order, scores = (found[f"{number}.{place}.{what}"] for what in ("order", "scores"))
-            differing += not same_ranking(as_colbert_ai(index, engine, query, 10**4), order, scores)[0]
+            differing += not same_ranking(scored_by(cpu_scores, index, engine, query, 10**4), order, scores)[0]
         what = f"{title}: queries of {len(queries)} with another final ranking"
         yield Row("plaid", COLBERT_AI, what, differing, 0, "to its end, up to float ties; scored as its CPU code does")
