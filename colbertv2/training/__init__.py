@@ -4,6 +4,7 @@ from colbertv2.training.denoising import Denoising
 from colbertv2.training.examples import Example, Examples
 from colbertv2.training.fit import fit
 from colbertv2.training.module import Optimization, RankingModule
+from colbertv2.training.negatives import NegativeSampling
 from colbertv2.training.objectives import CrossEntropy, InBatchNegatives, KLDivergence, MarginMSE
 from colbertv2.training.recipe import Recipe
 
@@ -15,6 +16,7 @@ __all__ = [
     "InBatchNegatives",
     "KLDivergence",
     "MarginMSE",
+    "NegativeSampling",
     "Optimization",
     "RankingModule",
     "Recipe",

@@ -11,6 +11,7 @@ from colbertv2.data import Collection, Queries
 from colbertv2.errors import InputError
 from colbertv2.modeling.batch import Batch, Tuples
 from colbertv2.training.examples import Example
+from colbertv2.training.negatives import NegativeSampling
 
 Item = TypeVar("Item")
 
@@ -39,7 +40,8 @@ class TrainingBatches(IterableDataset[Batch]):
 
     Args:
         examples: each with at least n−1 negatives; those with fewer must have been left out.
-        n: candidates a query, the positive included. batch_size: queries a step. first: the step to start from.
+        n: candidates a query, the positive included. negatives: how the others are drawn.
+        batch_size: queries a step. first: the step to start from.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class TrainingBatches(IterableDataset[Batch]):
         collate: Callable[[Tuples], Batch],
         *,
         n: int,
+        negatives: NegativeSampling,
         batch_size: int,
         steps: int,
         seed: int,
@@ -60,7 +63,8 @@ class TrainingBatches(IterableDataset[Batch]):
                 f"least {n - 1} negatives; lower training.batch_size or training.n, or raise the mining depth."
             )
         self.examples, self.texts, self.collate = examples, texts, collate
-        self.n, self.batch_size, self.steps, self.seed, self.first = n, batch_size, steps, seed, first
+        self.n, self.negatives, self.batch_size = n, negatives, batch_size
+        self.steps, self.seed, self.first = steps, seed, first
         self.epoch_order: tuple[int, np.ndarray] | None = None
 
     def order(self, epoch: int) -> np.ndarray:
@@ -75,9 +79,8 @@ class TrainingBatches(IterableDataset[Batch]):
         chosen = []
         for position in range(step * self.batch_size, (step + 1) * self.batch_size):
             epoch, within = divmod(position, len(self.examples))
-            chosen.append(
-                self.examples[self.order(epoch)[within]].sample(self.n, np.random.default_rng([self.seed, 1, position]))
-            )
+            example = self.examples[self.order(epoch)[within]]
+            chosen.append(self.negatives.draw(example, self.n, np.random.default_rng([self.seed, 1, position])))
         return chosen
 
     def __iter__(self) -> Iterator[Batch]:

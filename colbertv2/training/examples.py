@@ -23,11 +23,6 @@ class Example(NamedTuple):
     documents: list[str]
     scores: list[float]
 
-    def sample(self, n: int, generator: np.random.Generator) -> "Example":
-        """The positive and n−1 negatives drawn uniformly without replacement from the pool."""
-        drawn = [0, *(1 + generator.choice(len(self.documents) - 1, size=n - 1, replace=False))] if n > 1 else [0]
-        return Example(self.query_id, [self.documents[i] for i in drawn], [self.scores[i] for i in drawn])
-
 
 class Examples(Sequence[Example]):
     """The examples of a file, read where they stand: in memory are only the places of the lines, 8 bytes each.

@@ -46,6 +46,7 @@ def fit(
         training_texts,
         ranker.collate,
         n=recipe.n,
+        negatives=recipe.negatives,
         batch_size=recipe.batch_size,
         steps=recipe.optimization.steps * recipe.accumulate,
         seed=seed,

@@ -95,14 +95,15 @@ class KLDivergence:
 
     Args:
         temperature: divides the student's scores. teacher_scale: multiplies the teacher's (the official ``alpha``).
-        student_normalisation: of a query's n scores, before the temperature: ``none``, ``minmax`` (to 0 … 1) or
-            ``zscore``.
+        student_normalisation, teacher_normalisation: of a query's n scores, before that: ``none``, ``minmax`` (to
+            0 … 1) or ``zscore``.
     """
 
     weight: float
     temperature: float
     teacher_scale: float
     student_normalisation: str = "none"
+    teacher_normalisation: str = "none"
     needs_all_pairs = False
     needs_teacher = True
     minimum_candidates = 2
@@ -110,14 +111,14 @@ class KLDivergence:
     def __post_init__(self) -> None:
         check_positive("temperature", self.temperature)
         check_positive("teacher_scale", self.teacher_scale)
-        if self.student_normalisation not in NORMALISATIONS:
-            raise InputError(
-                f"student_normalisation is {self.student_normalisation!r}; expected one of {', '.join(NORMALISATIONS)}."
-            )
+        for name in ("student_normalisation", "teacher_normalisation"):
+            if (value := getattr(self, name)) not in NORMALISATIONS:
+                raise InputError(f"{name} is {value!r}; expected one of {', '.join(NORMALISATIONS)}.")
 
     def __call__(self, scores: Scores) -> Tensor:
         student = log_softmax(NORMALISATIONS[self.student_normalisation](scores.own) / self.temperature, dim=-1)
-        teacher = log_softmax(scores.teacher * self.teacher_scale, dim=-1)
+        teacher = NORMALISATIONS[self.teacher_normalisation](scores.teacher) * self.teacher_scale
+        teacher = log_softmax(teacher, dim=-1)
         return kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from colbertv2.errors import InputError
 from colbertv2.training.examples import Example, Selected
 from colbertv2.training.module import Optimization
+from colbertv2.training.negatives import NegativeSampling
 from colbertv2.training.objectives import Objective
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
@@ -18,7 +19,8 @@ class Recipe:
 
     Args:
         objectives: name → loss. optimization: learning rate, steps.
-        n: candidates a query, the positive included. batch_size: queries in a forward pass.
+        n: candidates a query, the positive included. negatives: how the others are drawn.
+        batch_size: queries in a forward pass.
         accumulate: batches in an optimizer step; in-batch negatives come from one batch.
         precision: Lightning's ``32-true``, ``bf16-mixed``, ``16-mixed``.
         gradient_clip: largest norm of the gradient. validation_interval: optimizer steps between evaluations.
@@ -28,6 +30,7 @@ class Recipe:
     objectives: Mapping[str, Objective]
     optimization: Optimization
     n: int
+    negatives: NegativeSampling
     batch_size: int
     accumulate: int
     precision: str
@@ -60,7 +63,7 @@ class Recipe:
 
     def usable(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Examples with enough negatives, and with teacher scores where an objective needs them; one pass."""
-        needs_teacher = any(objective.needs_teacher for objective in self.objectives.values())
+        needs_teacher = self.negatives.needs_teacher or any(one.needs_teacher for one in self.objectives.values())
         enough, unscored = array("q"), 0
         for place, example in enumerate(examples):
             if len(example.documents) >= self.n:
@@ -68,6 +71,7 @@ class Recipe:
                 unscored += any(score != score for score in example.scores)
         if needs_teacher and unscored:
             raise InputError(
-                f"{unscored} of {len(enough)} examples lack teacher scores, which a distillation objective needs."
+                f"{unscored} of {len(enough)} examples lack teacher scores, which a distillation objective and "
+                "negatives.strategy=teacher need."
             )
         return Selected(examples, enough)

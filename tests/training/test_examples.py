@@ -63,12 +63,3 @@ def test_only_places_are_held_in_memory(tmp_path):
     assert examples.offsets.nbytes == 8000 and examples[999].query_id == "999"
     chosen = Selected(examples, [5, 3])
     assert [example.query_id for example in chosen] == ["5", "3"] and chosen[1:][0].query_id == "3"
-
-
-def test_sampling_keeps_the_positive_first_and_draws_without_replacement():
-    example = Example("q", list("pabcdef"), [float(i) for i in range(7)])
-    for seed in range(20):
-        drawn = example.sample(4, np.random.default_rng(seed))
-        assert drawn.documents[0] == "p" and len(set(drawn.documents)) == 4
-        assert [example.scores[example.documents.index(d)] for d in drawn.documents] == drawn.scores
-    assert example.sample(1, np.random.default_rng(0)).documents == ["p"]

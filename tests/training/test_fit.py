@@ -12,11 +12,21 @@ from colbertv2.errors import InputError
 from colbertv2.modeling import Backbone, ColBERT, Conventions, initial
 from colbertv2.runtime import Runtime
 from colbertv2.teachers import CrossEncoder
-from colbertv2.training import CrossEntropy, Example, InBatchNegatives, KLDivergence, Optimization, Recipe, fit
+from colbertv2.training import (
+    CrossEntropy,
+    Example,
+    InBatchNegatives,
+    KLDivergence,
+    NegativeSampling,
+    Optimization,
+    Recipe,
+    fit,
+)
 from colbertv2.training.data import TextLookup, TrainingBatches, sampled
 from colbertv2.training.module import reciprocal_rank
 
 WORDS = ["list", "string", "join", "sort", "open", "file", "read", "write", "number", "text", "parse", "return"]
+UNIFORM = NegativeSampling("uniform", 1.0)
 CONVENTIONS = Conventions(12, 12, None, None, False, False, False)
 
 
@@ -46,6 +56,7 @@ def recipe(steps: int = 6, learning_rate: float = 1e-3, interval: int = 3, **kno
         "objectives": objectives,
         "optimization": Optimization(learning_rate, 1, steps, 0.0, 0.0),
         "n": 3,
+        "negatives": UNIFORM,
         "batch_size": 4,
         "accumulate": 1,
         "precision": "32-true",
@@ -132,6 +143,7 @@ def test_cross_encoder_trains_by_the_same_module(tmp_path):
     "knobs",
     [
         {"n": 4},
+        {"negatives": NegativeSampling("top", 1.0)},
         {"batch_size": 3},
         {"accumulate": 2},
         {"gradient_clip": 0.01},
@@ -153,7 +165,9 @@ def test_every_knob_moves_the_weights(tmp_path, knobs):
 
 def test_seed_moves_the_batches_and_epochs_cover_every_example():
     def order(seed: int) -> list[list[str]]:
-        batches = TrainingBatches(EXAMPLES, LOOKUP, lambda tuples: tuples, n=3, batch_size=4, steps=6, seed=seed)  # pyright: ignore
+        batches = TrainingBatches(
+            EXAMPLES, LOOKUP, lambda tuples: tuples, n=3, negatives=UNIFORM, batch_size=4, steps=6, seed=seed
+        )  # pyright: ignore
         return [[example.query_id for example in batches.chosen(step)] for step in range(6)]
 
     assert order(0) == order(0) != order(1)

@@ -55,6 +55,8 @@ def test_in_batch_leaves_own_negatives_out():
         (CrossEntropy(1.0, 1.0), CrossEntropy(1.0, 0.5)),
         (KLDivergence(1.0, 1.0, 1.0), KLDivergence(1.0, 0.5, 1.0)),
         (KLDivergence(1.0, 1.0, 1.0), KLDivergence(1.0, 1.0, 0.5)),
+        (KLDivergence(1.0, 1.0, 1.0), KLDivergence(1.0, 1.0, 1.0, teacher_normalisation="zscore")),
+        (KLDivergence(1.0, 1.0, 1.0), KLDivergence(1.0, 1.0, 1.0, teacher_normalisation="minmax")),
         (MarginMSE(1.0, 1.0), MarginMSE(1.0, 0.5)),
         (InBatchNegatives(1.0, 1.0), InBatchNegatives(1.0, 0.5)),
     ],
