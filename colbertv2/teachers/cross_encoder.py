@@ -27,7 +27,7 @@ from colbertv2.errors import InputError
 from colbertv2.modeling.backbone import load_transformer
 from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch, length_groups
 from colbertv2.modeling.colbert import batches_by_length
-from colbertv2.modeling.maxsim import sum_over_query, token_similarities
+from colbertv2.modeling.maxsim import maxsim
 
 READOUTS = ("late_interaction", "classifier")
 
@@ -120,9 +120,8 @@ class CrossEncoder(nn.Module):
             return self.transformer(**inputs).logits.squeeze(-1)
         states = normalize(self.transformer(**inputs).last_hidden_state.float(), dim=-1)
         with torch.autocast(states.device.type, enabled=False):
-            best = token_similarities(states, states, pairs.document_mask)
-        mean = sum_over_query(best, pairs.query_mask) / pairs.query_mask.sum(-1).clamp(min=1)
-        return mean / self.temperature
+            scores = maxsim(states, states.unsqueeze(1), pairs.query_mask, pairs.document_mask.unsqueeze(1))
+        return scores.squeeze(1) / pairs.query_mask.sum(-1).clamp(min=1) / self.temperature
 
     def collate(self, tuples: Tuples) -> Batch:
         """Tokenise a training batch."""

@@ -44,3 +44,29 @@ def test_gradient_stays_finite_with_an_empty_document():
     d_mask = torch.tensor([[[True, False], [False, False]]])
     maxsim(q, torch.randn(1, 2, 2, 4), torch.ones(1, 3, dtype=torch.bool), d_mask).sum().backward()
     assert q.grad is not None and torch.isfinite(q.grad).all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    batch=st.integers(1, 3),
+    n=st.integers(1, 3),
+    shared=st.booleans(),
+    lengths=st.tuples(st.integers(1, 4), st.integers(1, 5)),
+    seed=st.integers(0, 99),
+)
+def test_gradient_is_that_of_the_dense_formula(batch, n, shared, lengths, seed):
+    generator = torch.Generator().manual_seed(seed)
+    queries = torch.randn(batch, lengths[0], 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    shape = (1 if shared else batch, n, lengths[1])
+    documents = torch.randn(*shape, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    mask = torch.rand(shape, generator=generator) > 0.2
+    mask[..., 0] = True
+    query_mask = torch.rand(batch, lengths[0], generator=generator) > 0.2
+    weights = torch.randn(batch, n, generator=generator, dtype=torch.float64)
+    scores = maxsim(queries, documents, query_mask, mask)
+    gradients = torch.autograd.grad((weights * scores).sum(), [queries, documents])
+    similarities = (queries.unsqueeze(1) @ documents.transpose(-1, -2)).masked_fill(~mask.unsqueeze(-2), -torch.inf)
+    dense = (similarities.amax(-1) * query_mask.unsqueeze(1)).sum(-1)
+    expected = torch.autograd.grad((weights * dense).sum(), [queries, documents])
+    torch.testing.assert_close(scores, dense)
+    torch.testing.assert_close(gradients, expected)
