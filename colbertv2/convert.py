@@ -1,4 +1,4 @@
-"""``python -m colbertv2.convert checkpoint|index SOURCE DESTINATION --to LAYOUT``: between our files and others'.
+"""``python -m colbertv2.convert checkpoint|index|examples SOURCE DESTINATION --to LAYOUT``: our files and others'.
 
 The layout of SOURCE is recognised. Nothing in it is executed, and DESTINATION appears only when it is whole.
 """
@@ -24,6 +24,18 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     index.add_argument("--to", required=True, choices=["colbertv2", "official", "fast-plaid"], dest="layout")
     index.add_argument("--doc-ids", type=Path, help="one id a line, for an index that has only numbers")
     index.add_argument("--checkpoint", help="the checkpoint that the official metadata should name")
+    examples = kinds.add_parser("examples", help="training examples: tuples of ids, with or without scores")
+    examples.add_argument("source", type=Path, help="a file of examples or triples, or a directory as written by --to")
+    examples.add_argument("destination", type=Path)
+    examples.add_argument(
+        "--to",
+        required=True,
+        choices=["colbertv2", "triples", "official", "pylate"],
+        dest="layout",
+        help="colbertv2 and triples are files; official and pylate directories that hold the texts, too",
+    )
+    examples.add_argument("--documents", help="for official and pylate: the ir_datasets id or folder:<path>")
+    examples.add_argument("--queries", help="for official and pylate: the ir_datasets id or folder:<path>/<split>")
     return parser.parse_args(words)
 
 
@@ -37,6 +49,10 @@ def main(words: list[str] | None = None) -> None:
             from colbertv2.interchange.checkpoints import convert_checkpoint
 
             print(convert_checkpoint(asked.source, asked.destination, asked.layout))
+        elif asked.kind == "examples":
+            from colbertv2.interchange.examples import convert_examples
+
+            print(convert_examples(asked.source, asked.destination, asked.layout, asked.documents, asked.queries))
         else:
             from colbertv2.interchange.indexes import convert_index
 

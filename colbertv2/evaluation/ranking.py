@@ -55,13 +55,17 @@ class Ranking(Mapping[str, Results]):
         """Write a TREC run file: ``query Q0 document rank score tag``, ranks from 1; a query without results leaves
         no line.
 
+        Tools break ties differently (ir_measures computes RR@10 with one that prefers the smaller id, trec_eval the
+        greater). So of equal scores the later ones are written smaller by the least that float32 can tell.
+
         Raises:
             InputError: ``tag`` is empty or holds whitespace.
         """
         checked(tag, "tag of a run")
         with open(path, "w", encoding="utf-8", newline="\n") as file:
             for query_id, found in self.results.items():
-                for rank, (doc_id, score) in enumerate(found, start=1):
+                scores = falling([score for _, score in found])
+                for rank, ((doc_id, _), score) in enumerate(zip(found, scores, strict=True), start=1):
                     file.write(f"{query_id} Q0 {doc_id} {rank} {score:.9g} {tag}\n")
 
     @classmethod
@@ -91,6 +95,19 @@ class Ranking(Mapping[str, Results]):
                 if math.isnan(found[doc_id]):
                     raise InputError(f"{place}: the score is NaN.")
         return cls({query_id: list(found.items()) for query_id, found in results.items()})
+
+
+def falling(scores: Sequence[float]) -> list[float]:
+    """``scores``, which do not rise, made to fall: each at most the next smaller float32 than the one before.
+
+    >>> falling([2.0, 1.0, 1.0])
+    [2.0, 1.0, 0.9999999403953552]
+    """
+    written: list[float] = []
+    for score in scores:
+        below = float(np.nextafter(np.float32(written[-1]), np.float32(-np.inf))) if written else math.inf
+        written.append(min(score, below))
+    return written
 
 
 def ordered(query_id: str, found: Results) -> list[tuple[str, float]]:

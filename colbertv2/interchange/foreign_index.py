@@ -1,9 +1,6 @@
 """What an index says, whichever system wrote it: the meeting point of the layouts that can be converted."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from numpy.typing import NDArray
 
 from colbertv2.compression import ResidualCodec
 from colbertv2.errors import InputError
+from colbertv2.interchange.whole import whole
 from colbertv2.retrieval.index import Index, write_metadata
 from colbertv2.retrieval.inverted import build_inverted
 
@@ -82,22 +80,6 @@ def read_doc_ids(file: Path, number: int) -> list[str]:
             "whitespace, one a line."
         )
     return ids
-
-
-@contextmanager
-def whole(destination: Path) -> Iterator[Path]:
-    """A directory to write into, which becomes ``destination`` if nothing fails and vanishes if something does."""
-    if destination.exists():
-        raise InputError(f"{destination} exists; name a directory that does not.")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
-    try:
-        yield partial
-        partial.chmod(0o755)
-        partial.rename(destination)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def import_index(foreign: ForeignIndex, destination: Path, doc_ids: list[str] | None) -> None:

@@ -30,7 +30,8 @@ class Examples(Sequence[Example]):
     So the released 64-way file (26 GB, 19 million lines) trains like a small one.
 
     Args:
-        path: as :func:`write_examples` writes it; unscored lines and those of the official RankingScorer too.
+        path: as :func:`write_examples` writes it; unscored lines, triples (JSON or TSV of ids) and the
+            official RankingScorer's too.
 
     Raises:
         InputError: when a line is read that has another form, with its number.
@@ -105,7 +106,7 @@ def write_examples(path: Path, examples: Iterable[Example]) -> int:
 
 
 def read_examples(path: Path) -> Iterator[Example]:
-    """Stream examples from a file; bare ids (``[query_id, doc_id, …]``, the unscored layout) are read as well.
+    """Stream examples from a file, in any of the layouts of :class:`Examples`.
 
     Raises:
         InputError: for a line of another form, with its number.
@@ -123,13 +124,15 @@ def parsed(path: Path, number: int, line: str) -> Example:
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise InputError(
             f"{path}, example {number}: expected [query_id, [positive_id, score], [negative_id, score], …], "
+            f"or ids between tabs, "
             f"found {line.strip()[:80]!r}."
         ) from error
 
 
 def parse_example(line: str) -> Example:
-    """``[query, [doc, score], …]``, ``[query, doc, …]``, or the RankingScorer's ``[query, [[score, doc], …]]``."""
-    query_id, *candidates = json.loads(line)
+    """``[query, [doc, score], …]``, ``[query, doc, …]``, the same ids between tabs (triples), or the RankingScorer's
+    ``[query, [[score, doc], …]]``."""
+    query_id, *candidates = json.loads(line) if line.startswith("[") else line.rstrip("\r\n").split("\t")
     if len(candidates) == 1 and isinstance(candidates[0], list) and isinstance(candidates[0][0], list):
         candidates = [[doc, score] for score, doc in candidates[0]]
     pairs = [candidate if isinstance(candidate, list) else [candidate, None] for candidate in candidates]

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,11 +13,19 @@ RESULTS = st.dictionaries(IDS, st.dictionaries(IDS, SCORES, min_size=1, max_size
 
 
 @given(RESULTS)
-def test_writing_and_reading_gives_the_same(tmp_path_factory, results):
+def test_a_run_file_keeps_the_order_and_has_no_ties(tmp_path_factory, results):
     ranking = Ranking({query_id: list(found.items()) for query_id, found in results.items()})
     path = tmp_path_factory.mktemp("runs") / "run.trec"
     ranking.write(path, tag="test")
-    assert dict(Ranking.read(path)) == dict(ranking)
+    again = Ranking.read(path)
+    assert list(again) == list(ranking)
+    for query_id, found in ranking.items():
+        assert [doc_id for doc_id, _ in again[query_id]] == [doc_id for doc_id, _ in found]
+        scores = [score for _, score in again[query_id] if score > -math.inf]
+        assert len(set(scores)) == len(scores)
+        untied = [score for _, score in found]
+        if len(set(untied)) == len(untied):
+            assert again[query_id] == found
 
 
 @given(RESULTS)

@@ -1,0 +1,116 @@
+"""PyLate's layout for distillation: tables ``train``, ``queries`` and ``documents``, as Parquet or JSON lines.
+
+``train`` has ``query_id``, ``document_ids`` and ``scores`` (lists, or lists written out as text), ``queries`` has
+``query_id`` and ``text``, ``documents`` has ``document_id`` and ``text``. Nothing there says which document is the
+positive; here it is the first, as in what :func:`write_pylate` writes.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from colbertv2.errors import InputError
+from colbertv2.training.examples import Example
+
+ROWS = 1000  # of a table, held in memory at a time
+TEXT = pyarrow.string()
+SCHEMAS = {
+    "train": pyarrow.schema(
+        {"query_id": TEXT, "document_ids": pyarrow.list_(TEXT), "scores": pyarrow.list_(pyarrow.float64())}
+    ),
+    "queries": pyarrow.schema({"query_id": TEXT, "text": TEXT}),
+    "documents": pyarrow.schema({"document_id": TEXT, "text": TEXT}),
+}
+
+
+def write_pylate(
+    directory: Path,
+    examples: Iterable[Example],
+    queries: Iterable[tuple[str, str]],
+    documents: Iterable[tuple[str, str]],
+) -> int:
+    """Write the three tables as Parquet, a thousand rows at a time; how many examples.
+
+    Args:
+        directory: exists, and is the caller's to remove if this fails.
+
+    Raises:
+        InputError: an example names an unknown query or document, or has no score.
+    """
+    known: dict[str, set[str]] = {}
+    for name, key, texts in (("queries", "query_id", queries), ("documents", "document_id", documents)):
+        ids = known[name] = set()
+        write_table(directory, name, ({key: one, "text": text} for one, text in texts if not ids.add(one)))
+    return write_table(directory, "train", rows(examples, known["queries"], known["documents"]))
+
+
+def rows(examples: Iterable[Example], queries: set[str], documents: set[str]) -> Iterator[dict[str, Any]]:
+    """Rows of ``train``; InputError where an id is unknown or a score missing."""
+    for number, example in enumerate(examples, start=1):
+        unknown = [doc for doc in example.documents if doc not in documents]
+        if example.query_id not in queries or unknown:
+            raise InputError(
+                f"Example {number} of query {example.query_id!r} names an unknown query or document "
+                f"{unknown[:3]}; give the collection that the examples were made from."
+            )
+        if any(map(math.isnan, example.scores)):
+            raise InputError(f"Example {number} has no teacher scores, which PyLate's distillation needs.")
+        yield {"query_id": example.query_id, "document_ids": example.documents, "scores": example.scores}
+
+
+def write_table(directory: Path, name: str, records: Iterable[dict[str, Any]]) -> int:
+    """Write ``<name>.parquet``; how many rows."""
+    iterator, count = iter(records), 0
+    with pyarrow.parquet.ParquetWriter(directory / f"{name}.parquet", SCHEMAS[name]) as writer:
+        while block := list(islice(iterator, ROWS)):
+            writer.write_table(pyarrow.Table.from_pylist(block, SCHEMAS[name]))
+            count += len(block)
+    return count
+
+
+def read_pylate(directory: Path) -> Iterator[Example]:
+    """The examples of ``train.parquet`` or ``train.jsonl``, streamed; numbers as ids become text.
+
+    Raises:
+        InputError: there is no such table, or a row has another form, with its number.
+    """
+    for number, record in enumerate(records_of(directory, "train"), start=1):
+        try:
+            documents, scores = (
+                json.loads(value) if isinstance(value, str) else list(value)
+                for value in (record["document_ids"], record["scores"])
+            )
+            if not documents or len(documents) != len(scores):
+                raise ValueError(f"{len(documents)} document_ids and {len(scores)} scores")
+            yield Example(str(record["query_id"]), [str(doc) for doc in documents], [float(s) for s in scores])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{directory}, train, row {number}: expected query_id, document_ids and as many scores; {error!r}."
+            ) from error
+
+
+def records_of(directory: Path, name: str) -> Iterator[dict[str, Any]]:
+    """The rows of a table, whichever format it is in."""
+    parquet, jsonl = directory / f"{name}.parquet", directory / f"{name}.jsonl"
+    if parquet.is_file():
+        try:
+            with pyarrow.parquet.ParquetFile(parquet) as table:
+                for batch in table.iter_batches(ROWS):
+                    yield from batch.to_pylist()
+        except (pyarrow.ArrowException, OSError) as error:
+            raise InputError(f"{parquet} is damaged or no Parquet file ({error}).") from error
+    elif jsonl.is_file():
+        with jsonl.open(encoding="utf-8", newline="\n") as stream:
+            for number, line in enumerate(stream, start=1):
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise InputError(f"{jsonl}, line {number}: not JSON ({error}).") from error
+    else:
+        raise InputError(f"{directory} has neither {parquet.name} nor {jsonl.name}; expected PyLate's tables there.")

@@ -1,0 +1,162 @@
+"""Training and ranking files in colbert-ai's layouts, for it and from it.
+
+Its passages are numbered by their line in ``collection.tsv`` and its queries by whole numbers, so what is written for
+it has numbers for ids, with ``doc_ids.txt`` and ``query_ids.txt`` (one id a line, in the numbers' order) beside it.
+What is read keeps whatever ids the file has, as strings.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+
+from colbertv2.data.readers import Faults, lines
+from colbertv2.errors import InputError
+from colbertv2.evaluation.ranking import Ranking
+from colbertv2.training.examples import Example, read_examples
+
+DOC_IDS, QUERY_IDS = "doc_ids.txt", "query_ids.txt"
+COLLECTION, QUERIES, EXAMPLES = "collection.tsv", "queries.tsv", "examples.json"
+
+
+def write_official(
+    directory: Path,
+    examples: Iterable[Example],
+    queries: Iterable[tuple[str, str]],
+    documents: Iterable[tuple[str, str]],
+) -> int:
+    """Write what colbert-ai trains on: ``collection.tsv``, ``queries.tsv``, ``examples.json``; how many examples.
+
+    Args:
+        directory: exists, and is the caller's to remove if this fails.
+        queries, documents: ``(id, text)``, a title already part of the text; only ids are kept in memory.
+
+    Raises:
+        InputError: an example names an unknown query or document.
+    """
+    doc_numbers = write_numbered(directory / COLLECTION, directory / DOC_IDS, documents)
+    query_numbers = write_numbered(directory / QUERIES, directory / QUERY_IDS, queries)
+    numbered = renamed(examples, query_numbers, doc_numbers)
+    with (directory / EXAMPLES).open("w", encoding="utf-8") as stream:
+        count = 0
+        for example in numbered:
+            scored = not any(map(math.isnan, example.scores))
+            ids = map(int, example.documents)
+            candidates = [[doc, score] for doc, score in zip(ids, example.scores, strict=True)] if scored else list(ids)
+            stream.write(json.dumps([int(example.query_id), *candidates]) + "\n")
+            count += 1
+    return count
+
+
+def read_official(directory: Path) -> Iterator[Example]:
+    """The examples of a directory that :func:`write_official` wrote, under their own ids again."""
+    names = [dict(enumerated(directory / file)) for file in (QUERY_IDS, DOC_IDS)]
+    return renamed(read_examples(directory / EXAMPLES), *names)
+
+
+def write_numbered(path: Path, ids_path: Path, texts: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Write ``number<TAB>text`` lines and the ids; id → number. Runs of whitespace in a text become one blank."""
+    numbers: dict[str, str] = {}
+    with path.open("w", encoding="utf-8") as stream, ids_path.open("w", encoding="utf-8") as ids:
+        for number, (name, text) in enumerate(texts):
+            numbers[name] = str(number)
+            stream.write(f"{number}\t{' '.join(text.split())}\n")
+            ids.write(f"{name}\n")
+    return numbers
+
+
+def enumerated(path: Path) -> Iterator[tuple[str, str]]:
+    """``(number, id)`` of a file of ids."""
+    try:
+        with path.open(encoding="utf-8", newline="\n") as stream:
+            yield from ((str(number), line.removesuffix("\n")) for number, line in enumerate(stream))
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}); expected one id a line.") from error
+
+
+def renamed(
+    examples: Iterable[Example], query_names: Mapping[str, str], doc_names: Mapping[str, str]
+) -> Iterator[Example]:
+    """Examples under other ids.
+
+    Raises:
+        InputError: an id that has no other name.
+    """
+    for number, example in enumerate(examples, start=1):
+        try:
+            documents = [doc_names[doc] for doc in example.documents]
+            yield Example(query_names[example.query_id], documents, example.scores)
+        except KeyError as error:
+            raise InputError(
+                f"Example {number} names {error.args[0]!r}, which is neither among the {len(query_names)} queries nor "
+                f"among the {len(doc_names)} documents; give the collection that the examples were made from."
+            ) from None
+
+
+def write_triples(path: Path, examples: Iterable[Example]) -> int:
+    """Write a line for every negative of every example: ``[query, positive, negative]``, TSV by the suffix; how many.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "triples.jsonl"
+    >>> write_triples(file, [Example("q", ["a", "b", "c"], [3.0, 2.0, 1.0])])
+    2
+    >>> file.read_text().splitlines()[0]
+    '["q", "a", "b"]'
+    """
+    count = 0
+    with path.open("w", encoding="utf-8") as stream:
+        for example in examples:
+            for negative in example.documents[1:]:
+                triple = [example.query_id, example.documents[0], negative]
+                stream.write(("\t".join(triple) if path.suffix == ".tsv" else json.dumps(triple)) + "\n")
+                count += 1
+    return count
+
+
+def write_ranking(path: Path, ranking: Ranking) -> None:
+    """Write ``query<TAB>document<TAB>rank<TAB>score`` lines, ranks from 1."""
+    with path.open("w", encoding="utf-8") as stream:
+        for query_id, found in ranking.items():
+            for rank, (doc_id, score) in enumerate(found, start=1):
+                stream.write(f"{query_id}\t{doc_id}\t{rank}\t{score:.9g}\n")
+
+
+def read_ranking(path: Path) -> Ranking:
+    """Read ``query document rank [score] [label]`` lines.
+
+    The ranks decide the order. Scores are kept where they fall with the ranks; where there are none, or labels stand
+    in their place, a document scores minus its rank.
+
+    Raises:
+        InputError: naming the lines of another number of columns, without a whole number as rank, or that repeat a
+            document or a rank of their query.
+    """
+    faults = Faults(path)
+    found: dict[str, dict[int, tuple[str, float]]] = {}
+    seen: set[tuple[str, str]] = set()
+    for number, line in lines(path, faults):
+        columns = line.split("\t")
+        try:
+            query_id, doc_id, rank = columns[0], columns[1], int(columns[2])
+            score = float(columns[3]) if len(columns) > 3 else math.nan
+        except (IndexError, ValueError):
+            faults.add(number, f"expected query, document, rank and perhaps score between tabs, found {line[:60]!r}")
+            continue
+        ranks = found.setdefault(query_id, {})
+        if len(columns) > 5:
+            faults.add(number, f"expected 3 to 5 columns (query, document, rank, score, label), found {len(columns)}")
+        elif rank in ranks or (query_id, doc_id) in seen:
+            faults.add(number, f"query {query_id!r} has rank {rank} or document {doc_id!r} already")
+        ranks[rank] = doc_id, score
+        seen.add((query_id, doc_id))
+    faults.finish()
+    return Ranking({query_id: falling(ranks) for query_id, ranks in found.items()})
+
+
+def falling(ranks: Mapping[int, tuple[str, float]]) -> list[tuple[str, float]]:
+    """``(document, score)`` by rank; minus the rank as score if the scores do not fall with it."""
+    ordered = sorted(ranks.items())
+    scores = [score for _, (_, score) in ordered]
+    real = all(a > b for a, b in pairwise(scores)) and not any(map(math.isnan, scores))
+    return [(doc_id, score if real else -float(rank)) for rank, (doc_id, score) in ordered]

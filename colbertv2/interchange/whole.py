@@ -1,0 +1,26 @@
+"""Nothing half-written is ever taken for whole: a file or directory appears under its name when it is finished."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from colbertv2.errors import InputError
+
+
+@contextmanager
+def whole(destination: Path, directory: bool = True) -> Iterator[Path]:
+    """An empty directory (or the path of a file) to write, which becomes ``destination`` unless something fails.
+
+    Raises:
+        InputError: ``destination`` exists.
+    """
+    if destination.exists():
+        raise InputError(f"{destination} exists; name one that does not, or remove it first.")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{destination.name}.", dir=destination.parent) as temporary:
+        partial = Path(temporary) / destination.name
+        if directory:
+            partial.mkdir()
+        yield partial
+        partial.rename(destination)
