@@ -1,7 +1,7 @@
 """Strict readers for local files: every fault is reported with its file and line, the first ten together.
 
-Formats: texts as TSV (``id<TAB>text``) or JSONL (``{"_id" | "id" | "doc_id" | "query_id", "title"?, "text"}``);
-judgements in TREC's four columns (``query 0 document grade``) or BEIR's three (``query document grade``, after a
+Formats: texts as TSV (``id<TAB>text[<TAB>title]``) or JSONL (``{"_id" | "id" | "doc_id" | "query_id", "title"?,
+"text"}``); judgements in TREC's four columns (``query 0 document grade``) or BEIR's three (``query document grade``, after a
 header). TSV holds texts as they are, without escapes: a text with tabs or newlines belongs into JSONL.
 """
 
@@ -122,16 +122,16 @@ def read_texts(path: Path, kind: str) -> Iterator[Text]:
 
 
 def parse_tsv(line: str) -> Text:
-    """``id<TAB>text``.
+    """``id<TAB>text``, and ``<TAB>title`` as in colbert-ai's collections.
 
     Raises:
         ValueError: another number of columns.
     """
     columns = line.split("\t")
-    if len(columns) != 2:
+    if len(columns) not in (2, 3):
         advice = "; a text that holds tabs or newlines belongs into a .jsonl file"
-        raise ValueError(f"expected 2 columns (id, text) between tabs, found {len(columns)}{advice}")
-    return Text(columns[0], "", columns[1])
+        raise ValueError(f"expected 2 or 3 columns (id, text, title) between tabs, found {len(columns)}{advice}")
+    return Text(columns[0], columns[2] if len(columns) == 3 else "", columns[1])
 
 
 def parse_json(line: str) -> Text:

@@ -31,6 +31,12 @@ def test_tsv_round_trip(tmp_path_factory, texts):
     }
 
 
+def test_a_third_column_is_the_title(tmp_path):
+    (tmp_path / "collection.tsv").write_text("d1\tthe text\tThe Title\nd2\tno title\n")
+    first, second = read_texts(tmp_path / "collection.tsv", "document")
+    assert (first.title, first.text, second.title) == ("The Title", "the text", "")
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused_with_the_file_named(tmp_path_factory, content):
     for name in ("collection.tsv", "collection.jsonl", "qrels.tsv"):
@@ -46,8 +52,8 @@ def test_any_bytes_are_read_or_refused_with_the_file_named(tmp_path_factory, con
 @pytest.mark.parametrize(
     ("name", "lines", "fault"),
     [
-        ("c.tsv", ["a\tone", "b"], "line 2: expected 2 columns .* found 1"),
-        ("c.tsv", ["a\tone\ttwo"], "line 1: expected 2 columns .* found 3.*jsonl"),
+        ("c.tsv", ["a\tone", "b"], "line 2: expected 2 or 3 columns .* found 1"),
+        ("c.tsv", ["a\tone\ttwo\tthree"], "line 1: expected 2 or 3 columns .* found 4.*jsonl"),
         ("c.tsv", ["a\tone", "b\ttwo", "a\tthree"], "line 3: the id 'a' stands on line 1 already"),
         ("c.tsv", ["\tone"], "line 1: the id '' is empty"),
         ("c.tsv", ["a b\tone"], "line 1: the id 'a b' is empty or holds whitespace"),
