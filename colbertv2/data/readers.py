@@ -1,8 +1,8 @@
 """Strict readers for local files: every fault is reported with its file and line, the first ten together.
 
 Formats: texts as TSV (``id<TAB>text[<TAB>title]``) or JSONL (``{"_id" | "id" | "doc_id" | "query_id", "title"?,
-"text"}``); judgements in TREC's four columns (``query 0 document grade``) or BEIR's three (``query document grade``, after a
-header). TSV holds texts as they are, without escapes: a text with tabs or newlines belongs into JSONL.
+"text"}``); judgements in TREC's four columns (``query 0 document grade``) or BEIR's three (``query document grade``,
+after a header). TSV holds texts as they are, without escapes: a text with tabs or newlines belongs into JSONL.
 """
 
 import json
