@@ -88,7 +88,7 @@ def with_fast_plaid(work: Path, pylate: Peer, own: Index, vectors: Sequence[np.n
     """Ours in its layout, and one it built in ours; with all cells probed, and with its default of 8."""
     shard = next(iter(Embeddings.open(work / "embeddings").shards()))
     given = {"documents": shard.vectors.astype(np.float32), "lengths": shard.lengths, "queries": np.stack(vectors)}
-    np.savez(work / "vectors.npz", **given, num_centroids=len(own.codec.centroids))
+    np.savez(work / "vectors.npz", **given)
     for path in (work / "fast-plaid", work / "fast-plaid-built", work / "fast-plaid-imported"):
         shutil.rmtree(path, ignore_errors=True)
     convert_index(own.path, work / "fast-plaid", "fast-plaid", None, None)

@@ -49,6 +49,24 @@ def test_in_batch_leaves_own_negatives_out():
     assert InBatchNegatives(1.0, 1.0)(SCORES).item() == pytest.approx(expected, abs=1e-5)
 
 
+def test_own_negatives_count_beside_those_of_the_others():
+    first, second = [2.0, 1.0, 0.5, 0.7, 0.2, 0.1], [0.3, 0.9, -1.0, 1.1, 0.4, 0.0]
+    expected = -(math.log(softmax(first)[0]) + math.log(softmax(second)[0])) / 2
+    assert InBatchNegatives(1.0, 1.0, own_negatives=True)(SCORES).item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("normalisation", ["minmax", "zscore"])
+def test_a_normalised_student_or_teacher_may_be_stretched_and_shifted(normalisation):
+    student = KLDivergence(1.0, 0.5, 1.0, student_normalisation=normalisation)
+    teacher = KLDivergence(1.0, 0.5, 1.0, teacher_normalisation=normalisation)
+    moved = 7 * OWN - 3, 0.1 * TEACHER + 9
+    assert student(SCORES._replace(own=moved[0])).item() == pytest.approx(student(SCORES).item(), abs=1e-5)
+    assert teacher(SCORES._replace(teacher=moved[1])).item() == pytest.approx(teacher(SCORES).item(), abs=1e-5)
+    assert abs(student(SCORES._replace(teacher=moved[1])).item() - student(SCORES).item()) > 1e-3
+    equal = Scores(torch.ones(1, 3), torch.ones(1, 3), None, EXCLUDED)
+    assert student(equal).item() == teacher(equal).item() == pytest.approx(0, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -70,3 +88,5 @@ def test_bad_values_are_refused():
         CrossEntropy(1.0, 0.0)
     with pytest.raises(InputError, match="teacher_scale"):
         KLDivergence(1.0, 1.0, -1.0)
+    with pytest.raises(InputError, match="teacher_normalisation is 'max'"):
+        KLDivergence(1.0, 1.0, 1.0, teacher_normalisation="max")

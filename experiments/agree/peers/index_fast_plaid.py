@@ -17,7 +17,7 @@ if task == "build":
     index.create(documents_embeddings=[torch.from_numpy(one) for one in documents], nbits=2, seed=0)
 queries = torch.from_numpy(given["queries"])
 found = {}
-for name, n_ivf_probe in {"all": int(given["num_centroids"]), "default": 8}.items():
+for name, n_ivf_probe in {"all": len(np.load(f"{path}/centroids.npy")), "default": 8}.items():
     results = index.search(queries, top_k=100, n_ivf_probe=n_ivf_probe, n_full_scores=10**6)
     for place, result in enumerate(results):
         found[f"{name}.{place}.order"] = np.array([document for document, _ in result])
