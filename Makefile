@@ -38,5 +38,5 @@ lint: install ## ruff and pyright
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright --pythonpath $(PY)
 
-clean: ## remove .venv and caches; artifacts and outputs stay
-	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info
+clean: ## remove .venv, the peers' environments and caches; artifacts and outputs stay
+	rm -rf $(VENV) .peers .pytest_cache .ruff_cache *.egg-info
