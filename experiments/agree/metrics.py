@@ -8,10 +8,10 @@ from pathlib import Path
 
 import ir_measures
 import pytrec_eval
-from colbertv2.interchange.training_files import write_ranking
 
 from colbertv2.data import Collection, Queries
 from colbertv2.evaluation import Ranking, evaluate
+from colbertv2.interchange.training_files import write_ranking
 from colbertv2.retrieval.bm25 import BM25
 from experiments.agree.environments import Peer
 from experiments.agree.report import Row
