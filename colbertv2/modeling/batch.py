@@ -1,10 +1,12 @@
 """What a ranker trains on: B queries with n candidates each, the first of which is the positive."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 
 class Tuples(NamedTuple):
@@ -27,12 +29,15 @@ class Batch:
     """Tuples after tokenisation: ``inputs`` are the ranker's own; ``teacher`` is ``[B, n]``.
 
     ``excluded`` ``[B, B·n]`` is true where a passage may not serve as in-batch negative of a query: its own
-    candidates, and other copies of its positive.
+    candidates, and other copies of its positive. ``step`` numbers the batches of a training,
+    whose queries are ``query_ids``.
     """
 
     inputs: Any
     teacher: Tensor
     excluded: Tensor
+    step: int = 0
+    query_ids: tuple[str, ...] = ()
 
 
 def length_groups(attention_mask: Tensor, groups: int = 4) -> list[tuple[Tensor, int]]:
@@ -46,6 +51,22 @@ def length_groups(attention_mask: Tensor, groups: int = 4) -> list[tuple[Tensor,
     lengths = attention_mask.sum(-1)
     order = lengths.argsort(stable=True)
     return [(rows, int(lengths[rows].max())) for rows in order.tensor_split(groups) if len(rows)]
+
+
+def encoded_by_length(
+    encode: Callable[[Any], Tensor], inputs: Any, attention_mask: Tensor, chunk: int | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """``encode`` of a named tuple of ``[N, L]`` tensors, group by group of like length: (rows, what came out).
+
+    Args:
+        chunk: rows encoded at a time. Their activations are not kept but computed again when their gradient is wanted,
+            with the same dropout. This is gradient caching (Gao et al. 2021): memory holds one chunk's activations
+            and the vectors of all. ``None`` keeps everything.
+    """
+    for rows, longest in length_groups(attention_mask):
+        for part in rows.split(chunk or len(rows)):
+            cut = type(inputs)(*(tensor[part, :longest] for tensor in inputs))
+            yield part, encode(cut) if chunk is None else checkpoint(encode, cut, use_reentrant=False)
 
 
 def excluded_in_batch(queries: list[str], document_ids: list[str]) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import AutoTokenizer, PreTrainedModel
 
-from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch, length_groups
+from colbertv2.modeling.batch import Batch, Tuples, encoded_by_length, excluded_in_batch
 from colbertv2.modeling.layouts import read_checkpoint
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
 from colbertv2.modeling.tokenizer import Encoding, Tokenizer
@@ -36,6 +36,8 @@ class ColBERT(nn.Module):
     >>> model.encode_queries(["how are strings joined?"])[0].shape
     (7, 128)
     """
+
+    chunk: int | None = None  # documents encoded at a time in training: see encoded_by_length
 
     def __init__(self, transformer: PreTrainedModel, projection: Tensor, tokenizer: Tokenizer):
         super().__init__()
@@ -60,8 +62,8 @@ class ColBERT(nn.Module):
     def document_vectors(self, documents: Encoding) -> Tensor:
         """What :meth:`forward` gives for documents, ``[B, L, dim]``, zero behind each one's end; little padding."""
         vectors = self.linear.weight.new_zeros(*documents.input_ids.shape, self.dim, dtype=torch.float32)
-        for rows, longest in length_groups(documents.attention_mask):
-            vectors[rows, :longest] = self(Encoding(*(tensor[rows, :longest] for tensor in documents)))
+        for rows, encoded in encoded_by_length(self, documents, documents.attention_mask, self.chunk):
+            vectors[rows, : encoded.shape[1]] = encoded
         return vectors
 
     def collate(self, tuples: Tuples) -> Batch:

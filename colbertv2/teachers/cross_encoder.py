@@ -25,7 +25,7 @@ from transformers import (
 
 from colbertv2.errors import InputError
 from colbertv2.modeling.backbone import load_transformer
-from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch, length_groups
+from colbertv2.modeling.batch import Batch, Tuples, encoded_by_length, excluded_in_batch
 from colbertv2.modeling.colbert import batches_by_length
 from colbertv2.modeling.maxsim import maxsim
 
@@ -54,6 +54,8 @@ class CrossEncoder(nn.Module):
         readout: ``late_interaction`` or ``classifier``.
         temperature: divides the mean MaxSim (a cosine) of ``late_interaction``; not read by ``classifier``.
     """
+
+    chunk: int | None = None  # pairs encoded at a time in training: see encoded_by_length
 
     def __init__(
         self,
@@ -135,8 +137,8 @@ class CrossEncoder(nn.Module):
         if all_pairs:
             raise InputError("A cross-encoder has no in-batch negatives: leave in_batch out of its objectives.")
         scores = inputs.query_mask.new_zeros(len(inputs.input_ids), dtype=torch.float32)
-        for rows, longest in length_groups(inputs.attention_mask):
-            scores[rows] = self(PairEncoding(*(tensor[rows, :longest] for tensor in inputs))).float()
+        for rows, encoded in encoded_by_length(self, inputs, inputs.attention_mask, self.chunk):
+            scores[rows] = encoded.float()
         return scores.view(num_queries, -1), None
 
     def predict(

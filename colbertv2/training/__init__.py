@@ -3,9 +3,10 @@
 from colbertv2.training.denoising import Denoising
 from colbertv2.training.examples import Example, Examples
 from colbertv2.training.fit import fit
-from colbertv2.training.module import Optimization, RankingModule
+from colbertv2.training.module import RankingModule
 from colbertv2.training.negatives import NegativeSampling
 from colbertv2.training.objectives import CrossEntropy, InBatchNegatives, KLDivergence, MarginMSE
+from colbertv2.training.optimization import Optimization
 from colbertv2.training.recipe import Recipe
 
 __all__ = [

@@ -85,7 +85,10 @@ class TrainingBatches(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         for step in range(self.first, self.steps):
-            yield self.collate(self.texts(self.chosen(step)))
+            chosen = self.chosen(step)
+            batch = self.collate(self.texts(chosen))
+            batch.step, batch.query_ids = step, tuple(example.query_id for example in chosen)
+            yield batch
 
 
 class ValidationBatches(Dataset[Batch]):

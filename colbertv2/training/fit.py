@@ -52,7 +52,7 @@ def fit(
         seed=seed,
         first=first * recipe.accumulate,
     )
-    module = RankingModule(ranker, recipe.objectives, recipe.optimization)
+    module = RankingModule(ranker, recipe, seed)
     dev_examples = sampled(validation, recipe.validation_queries, seed)
     dev_batches = ValidationBatches(dev_examples, validation_texts, ranker.collate)
     dev = DataLoader(dev_batches, batch_size=None) if dev_examples else None

@@ -1,8 +1,6 @@
 """One Lightning module for everything that ranks: ColBERT and the cross-encoder teacher alike."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
+import numpy as np
 import pytorch_lightning as lightning
 import torch
 from torch import Tensor
@@ -11,54 +9,31 @@ from colbertv2.errors import InputError
 from colbertv2.modeling import ColBERT
 from colbertv2.modeling.batch import Batch
 from colbertv2.teachers import CrossEncoder
-from colbertv2.training.objectives import Objective, Scores
+from colbertv2.training.objectives import Scores
+from colbertv2.training.recipe import Recipe
 
 Ranker = ColBERT | CrossEncoder  # what the module trains: it tokenises tuples (collate) and scores them (batch_scores)
-
-
-@dataclass(frozen=True)
-class Optimization:
-    """AdamW with linear warm-up and linear decay to zero (ColBERTv2: 1e-5, 20k of 400k steps).
-
-    Args:
-        learning_rate: the peak. warmup_steps, steps: optimizer steps.
-        weight_decay: on all weights. dropout: overrides every dropout of the backbone; ``None`` keeps them.
-    """
-
-    learning_rate: float
-    warmup_steps: int
-    steps: int
-    weight_decay: float
-    dropout: float | None
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or not 0 <= self.warmup_steps <= self.steps:
-            raise InputError(
-                f"steps={self.steps}, warmup_steps={self.warmup_steps}; "
-                "expected steps ≥ 1 and 0 ≤ warmup_steps ≤ steps."
-            )
-        if not self.learning_rate > 0:
-            raise InputError(f"learning_rate is {self.learning_rate}; expected a number above 0.")
-
-    def factor(self, step: int) -> float:
-        """Share of the peak learning rate at an optimizer step."""
-        if step < self.warmup_steps:
-            return (step + 1) / self.warmup_steps
-        return max(0.0, (self.steps - step) / max(1, self.steps - self.warmup_steps))
 
 
 class RankingModule(lightning.LightningModule):
     """Trains a ranker by a weighted sum of objectives and validates it by RR@10 over given candidates.
 
     Args:
-        ranker: ColBERT or CrossEncoder. objectives: name → objective; the names label the logged losses.
+        ranker: ColBERT or CrossEncoder. recipe: its objectives' names label the logged losses.
+        seed: of dropout, which depends on it and on the step alone: a resumed run goes on as if it had not stopped.
     """
 
-    def __init__(self, ranker: Ranker, objectives: Mapping[str, Objective], optimization: Optimization):
+    def __init__(self, ranker: Ranker, recipe: Recipe, seed: int):
         super().__init__()
         self.ranker: Ranker = ranker.train()  # from_pretrained leaves it in eval mode, and Lightning would keep it so
-        self.objectives = dict(objectives)
-        self.optimization = optimization
+        self.objectives = dict(recipe.objectives)
+        self.optimization = optimization = recipe.optimization
+        self.seed = seed
+        ranker.chunk = recipe.chunk
+        if recipe.gradient_checkpointing:
+            ranker.transformer.gradient_checkpointing_enable({"use_reentrant": False})
+        if recipe.compile:
+            ranker.transformer.compile(dynamic=True)
         self.all_pairs = any(objective.needs_all_pairs for objective in self.objectives.values())
         if optimization.dropout is not None:
             for module in ranker.modules():
@@ -66,10 +41,19 @@ class RankingModule(lightning.LightningModule):
                     module.p = optimization.dropout
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        state = np.random.SeedSequence([self.seed, batch.step, self.global_rank]).generate_state(1)
+        torch.manual_seed(int(state[0]))
         own, all_pairs = self.ranker.batch_scores(batch.inputs, len(batch.teacher), self.all_pairs)
         scores = Scores(own, batch.teacher, all_pairs, batch.excluded)
         losses = {name: objective(scores) for name, objective in self.objectives.items()}
         loss = torch.stack([objective.weight * losses[name] for name, objective in self.objectives.items()]).sum()
+        if not torch.isfinite(loss):
+            found = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
+            raise InputError(
+                f"The loss of batch {batch.step} is not finite ({found}); its queries: {', '.join(batch.query_ids)}. "
+                "Nothing was learnt from it, and the last good checkpoint is kept; look at these queries' scores, or "
+                "lower the learning rate."
+            )
         for name, value in losses.items():
             self.log(f"train/{name}", value.detach(), batch_size=len(own))
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(own))

@@ -1,14 +1,15 @@
 """What a training run is made of, as a training configuration names it."""
 
+import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from colbertv2.errors import InputError
 from colbertv2.training.examples import Example, Selected
-from colbertv2.training.module import Optimization
 from colbertv2.training.negatives import NegativeSampling
 from colbertv2.training.objectives import Objective
+from colbertv2.training.optimization import Optimization
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
 
@@ -25,6 +26,9 @@ class Recipe:
         precision: Lightning's ``32-true``, ``bf16-mixed``, ``16-mixed``.
         gradient_clip: largest norm of the gradient. validation_interval: optimizer steps between evaluations.
         validation_queries: dev queries in an evaluation, the same ones each time.
+        chunk: passages encoded at a time, their activations computed anew for the backward pass (gradient caching):
+            memory no longer grows with batch_size × n, for a third more work. ``None`` keeps them all.
+        gradient_checkpointing: the same within the transformer, layer by layer. compile: ``torch.compile`` it.
     """
 
     objectives: Mapping[str, Objective]
@@ -37,11 +41,16 @@ class Recipe:
     gradient_clip: float
     validation_interval: int
     validation_queries: int
+    chunk: int | None
+    gradient_checkpointing: bool
+    compile: bool
 
     def __post_init__(self) -> None:
         for name in ("n", "batch_size", "accumulate", "validation_interval", "validation_queries"):
             if not isinstance(value := getattr(self, name), int) or value < 1:
                 raise InputError(f"training.{name} is {value!r}; expected a whole number of at least 1.")
+        if self.chunk is not None and self.chunk < 1:
+            raise InputError(f"training.chunk is {self.chunk}; expected a whole number of at least 1, or null.")
         if self.precision not in PRECISIONS:
             raise InputError(f"training.precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}.")
         if self.optimization.steps % self.validation_interval:
@@ -68,10 +77,10 @@ class Recipe:
         for place, example in enumerate(examples):
             if len(example.documents) >= self.n:
                 enough.append(place)
-                unscored += any(score != score for score in example.scores)
+                unscored += not all(map(math.isfinite, example.scores))
         if needs_teacher and unscored:
             raise InputError(
-                f"{unscored} of {len(enough)} examples lack teacher scores, which a distillation objective and "
+                f"{unscored} of {len(enough)} examples lack finite teacher scores, which a distillation objective and "
                 "negatives.strategy=teacher need."
             )
         return Selected(examples, enough)

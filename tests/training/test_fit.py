@@ -63,6 +63,9 @@ def recipe(steps: int = 6, learning_rate: float = 1e-3, interval: int = 3, **kno
         "gradient_clip": 1.0,
         "validation_interval": interval,
         "validation_queries": 6,
+        "chunk": None,
+        "gradient_checkpointing": False,
+        "compile": False,
     }
     return Recipe(**{**values, **knobs})
 
@@ -139,6 +142,47 @@ def test_cross_encoder_trains_by_the_same_module(tmp_path):
     assert not torch.equal(before, weights(teacher))
 
 
+@pytest.mark.parametrize("knobs", [{"chunk": 1}, {"chunk": 5}, {"gradient_checkpointing": True}])
+def test_less_memory_gives_the_same_weights(tmp_path, knobs):
+    plain = recipe(optimization=Optimization(1e-3, 1, 3, 0.0, 0.0))
+    small = recipe(optimization=Optimization(1e-3, 1, 3, 0.0, 0.0), **knobs)
+    whole, chunked = run(ranker(), tmp_path / "a", plain, []), run(ranker(), tmp_path / "b", small, [])
+    torch.testing.assert_close(weights(whole), weights(chunked), atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("after", range(1, 8))
+def test_resumed_at_any_step_with_dropout_and_accumulation(tmp_path, after):
+    plan = recipe(optimization=Optimization(1e-3, 2, 4, 0.01, 0.3), accumulate=2, interval=1)
+    whole = run(ranker(), tmp_path / "whole", plan, validation=[])
+    with pytest.raises(RuntimeError, match="killed"):
+        run(ranker(), tmp_path / "cut", plan, validation=[], lookup=Interrupted(after))
+    torch.rand(after)  # another state of the generator than the killed run had
+    resumed = run(ranker(), tmp_path / "cut", plan, validation=[])
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+def test_a_loss_that_turns_nan_stops_and_keeps_the_last_checkpoint(tmp_path):
+    class Breaking(InBatchNegatives):
+        calls = 0
+
+        def __call__(self, scores):
+            Breaking.calls += 1
+            return super().__call__(scores) * (math.nan if Breaking.calls == 4 else 1)
+
+    plan = recipe(objectives={"in_batch": Breaking(1.0, 1.0)}, steps=6, interval=2)
+    with pytest.raises(InputError, match=r"loss of batch 3 is not finite \(in_batch nan\); its queries: \w+") as raised:
+        run(ranker(), tmp_path, plan, validation=[])
+    assert len(str(raised.value).split("queries: ")[1].split(". ")[0].split(", ")) == 4
+    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 2 and all(tensor.isfinite().all() for tensor in saved["state_dict"].values())
+
+
+def test_scores_that_are_not_finite_are_refused():
+    wrong = [EXAMPLES[0]._replace(scores=[math.inf, *EXAMPLES[0].scores[1:]])]
+    with pytest.raises(InputError, match="1 of 1 examples lack finite teacher scores"):
+        recipe(objectives={"kl": KLDivergence(1.0, 1.0, 1.0)}).usable(wrong)
+
+
 @pytest.mark.parametrize(
     "knobs",
     [
@@ -202,7 +246,7 @@ def test_bad_recipes_are_refused(tmp_path):
     with pytest.raises(InputError, match="warmup_steps"):
         Optimization(1e-3, 9, 5, 0.0, None)
     unscored = [Example("q", ["a", "b", "c"], [math.nan] * 3)]
-    with pytest.raises(InputError, match="lack teacher scores"):
+    with pytest.raises(InputError, match="lack finite teacher scores"):
         recipe(objectives={"kl": KLDivergence(1.0, 1.0, 1.0)}).usable(unscored)
     with pytest.raises(InputError, match="only 0 training examples"):
         run(ranker(), tmp_path, recipe(n=50))

@@ -14,8 +14,7 @@ from transformers import AutoTokenizer
 from colbertv2.modeling import ColBERT, Conventions, Tokenizer
 from colbertv2.modeling.backbone import load_transformer
 from colbertv2.modeling.batch import Tuples
-from colbertv2.training import KLDivergence, Optimization
-from colbertv2.training.module import RankingModule
+from colbertv2.training import KLDivergence, NegativeSampling, Optimization, RankingModule, Recipe
 
 
 class Clock(lightning.Callback):
@@ -39,8 +38,14 @@ def main(work: Path, out: Path) -> None:
     projection = load_file(work / "projection.safetensors")["linear.weight"]
     model = ColBERT(load_transformer(work / "backbone"), projection, tokenizer)
     steps = settings["batches"]
-    distillation = KLDivergence(weight=1.0, temperature=1.0, teacher_scale=1.0)
-    optimization = Optimization(settings["learning_rate"], 0, len(steps), 0.0, None)
+    n = len(steps[0]["documents"]) // len(steps[0]["queries"])
+    recipe = Recipe(
+        objectives={"distillation": KLDivergence(weight=1.0, temperature=1.0, teacher_scale=1.0)},
+        optimization=Optimization(settings["learning_rate"], 0, len(steps), 0.0, None),
+        n=n, negatives=NegativeSampling("top", 1.0), batch_size=len(steps[0]["queries"]), accumulate=1,
+        precision="32-true", gradient_clip=1.0, validation_interval=len(steps), validation_queries=1,
+        chunk=None, gradient_checkpointing=False, compile=False,
+    )  # fmt: skip
     clock = Clock()
     trainer = lightning.Trainer(
         accelerator="cpu", max_steps=len(steps), logger=False, enable_checkpointing=False,
@@ -56,9 +61,7 @@ def main(work: Path, out: Path) -> None:
         def __iter__(self):
             return batches()
 
-    trainer.fit(
-        RankingModule(model, {"distillation": distillation}, optimization), DataLoader(Steps(), batch_size=None)
-    )
+    trainer.fit(RankingModule(model, recipe, seed=0), DataLoader(Steps(), batch_size=None))
     out.write_text(json.dumps({"losses": clock.losses, "ends": clock.ends}))
 
 
