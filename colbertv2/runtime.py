@@ -25,6 +25,7 @@ class Runtime:
     Args:
         root: directory that holds all artifacts.
         device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        devices: processes that train and encode together, one a GPU or sharing the CPU's threads.
         threads: CPU threads for torch; ``None`` leaves torch's default.
         batch_tokens: tokens (padding included) in one encoding batch.
         shard_documents: documents in one shard of embeddings; bounds memory.
@@ -38,6 +39,7 @@ class Runtime:
 
     root: Path
     device: str = "auto"
+    devices: int = 1
     threads: int | None = None
     batch_tokens: int = 2048
     shard_documents: int = 25_000
@@ -52,7 +54,7 @@ class Runtime:
         _ = self.torch_device  # refuses an unknown device now rather than in the middle of a run
         if self.threads is not None and self.threads < 1:
             raise InputError(f"runtime.threads is {self.threads}; expected at least 1, or null for torch's default.")
-        for name in ("batch_tokens", "shard_documents", "latency_queries"):
+        for name in ("devices", "batch_tokens", "shard_documents", "latency_queries"):
             if getattr(self, name) < 1:
                 raise InputError(f"runtime.{name} is {getattr(self, name)}; expected at least 1.")
 

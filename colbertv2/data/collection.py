@@ -41,6 +41,9 @@ class Collection:
         self.opened: tuple[int, Any] | None = None
         self.nameless = 0
 
+    def __reduce__(self) -> tuple:
+        return Collection, (self.id,)  # another process opens it anew
+
     def store(self) -> Any:
         """The built document store, opened once per process: a forked one would share the file position."""
         if self.opened is None or self.opened[0] != os.getpid():

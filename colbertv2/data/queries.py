@@ -49,6 +49,9 @@ class Queries:
         if not self.dataset.has_queries():
             raise InputError(f"{id!r} has no queries; use one of its splits, such as {id}/test.")
 
+    def __reduce__(self) -> tuple:
+        return Queries, (self.id, self.part, self.hold_out)  # another process opens them anew
+
     @cached_property
     def judgements(self) -> dict[str, dict[str, int]]:
         """All judgements of the id; empty where it has none."""

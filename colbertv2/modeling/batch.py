@@ -69,11 +69,14 @@ def encoded_by_length(
             yield part, encode(cut) if chunk is None else checkpoint(encode, cut, use_reentrant=False)
 
 
-def excluded_in_batch(queries: list[str], document_ids: list[str]) -> Tensor:
+def excluded_in_batch(queries: list[str], document_ids: list[str], groups: int = 1) -> Tensor:
     """Where passage j is no in-batch negative of query i: ``[B, B·n]``.
 
     The own n−1 negatives are left out as in the official code. So are passages that are known to be relevant: a copy
     of the own positive, and the candidates of the same query, which stands in a batch twice if it has two positives.
+
+    Args:
+        groups: equal parts of the batch, B divisible by it; passages of another part than the query's are left out.
 
     >>> excluded_in_batch(["q", "r"], ["a", "b", "c", "a"]).int().tolist()
     [[1, 1, 0, 1], [0, 0, 1, 1]]
@@ -84,4 +87,6 @@ def excluded_in_batch(queries: list[str], document_ids: list[str]) -> Tensor:
     own = (same[:, None] == same[None, :]).repeat_interleave(n, dim=1)
     numbers = {document_id: number for number, document_id in enumerate(document_ids)}
     ids = torch.tensor([numbers[document_id] for document_id in document_ids])
-    return own | (ids[::n, None] == ids[None, :])
+    group = torch.arange(len(queries)) // (len(queries) // groups)
+    other = (group[:, None] != group[None, :]).repeat_interleave(n, dim=1)
+    return own | other | (ids[::n, None] == ids[None, :])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import AutoTokenizer, PreTrainedModel
 
+from colbertv2.distributed import gathered, rank_and_world
 from colbertv2.modeling.batch import Batch, Tuples, encoded_by_length, excluded_in_batch
 from colbertv2.modeling.layouts import read_checkpoint
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
@@ -38,6 +39,7 @@ class ColBERT(nn.Module):
     """
 
     chunk: int | None = None  # documents encoded at a time in training: see encoded_by_length
+    gather = False  # whether all pairs are those with every process's documents
 
     def __init__(self, transformer: PreTrainedModel, projection: Tensor, tokenizer: Tokenizer):
         super().__init__()
@@ -74,7 +76,10 @@ class ColBERT(nn.Module):
     def batch_scores(
         self, inputs: tuple[Encoding, Encoding], num_queries: int, all_pairs: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """MaxSim of a training batch: own candidates ``[B, n]`` and, if asked, every pair ``[B, B·n]``."""
+        """MaxSim of a training batch: own candidates ``[B, n]`` and, if asked, every pair ``[B, B·n]``.
+
+        With :attr:`gather` the pairs are with the documents of all processes, in their order.
+        """
         queries, documents = inputs
         query_vectors, document_vectors = self(queries), self.document_vectors(documents)
         with torch.autocast(query_vectors.device.type, enabled=False):  # MaxSim sums; 16 bits would lose the margins
@@ -86,9 +91,14 @@ class ColBERT(nn.Module):
         """MaxSim of a batch's vectors, as :meth:`batch_scores` returns it."""
         num_queries = len(query_vectors)
         if all_pairs:
-            scores = maxsim_all_pairs(query_vectors, document_vectors, queries.scored, documents.scored)
+            document_mask, first = documents.scored, 0
+            if self.gather:
+                first = rank_and_world()[0] * num_queries
+                document_vectors, document_mask = gathered(document_vectors, document_mask)
+            scores = maxsim_all_pairs(query_vectors, document_vectors, queries.scored, document_mask)
             rows = torch.arange(num_queries, device=scores.device)
-            return scores.view(num_queries, num_queries, -1)[rows, rows], scores
+            n = len(documents.scored) // num_queries
+            return scores.view(num_queries, -1, n)[rows, first + rows], scores
         per_query = (num_queries, -1, *document_vectors.shape[1:])
         own = maxsim(
             query_vectors, document_vectors.view(per_query), queries.scored, documents.scored.view(per_query[:3])

@@ -8,8 +8,9 @@ import torch
 from torch.utils.data import Dataset, IterableDataset
 
 from colbertv2.data import Collection, Queries
+from colbertv2.distributed import rank_and_world
 from colbertv2.errors import InputError
-from colbertv2.modeling.batch import Batch, Tuples
+from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch
 from colbertv2.training.examples import Example
 from colbertv2.training.negatives import NegativeSampling
 
@@ -32,7 +33,8 @@ class TextLookup:
 
 
 class TrainingBatches(IterableDataset[Batch]):
-    """Yields the whole batch of each step: its examples, their sampled negatives, tokenised.
+    """Yields the batch of each step: its examples, their sampled negatives, tokenised; of several processes, each
+    takes its part of the examples.
 
     An iterable without a length, since Lightning would count a resumed loader's length from its start.
 
@@ -41,7 +43,8 @@ class TrainingBatches(IterableDataset[Batch]):
     Args:
         examples: each with at least n−1 negatives; those with fewer must have been left out.
         n: candidates a query, the positive included. negatives: how the others are drawn.
-        batch_size: queries a step. first: the step to start from.
+        batch_size: queries a step. groups: parts of a batch that have their in-batch negatives for themselves.
+        first: the step to start from.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class TrainingBatches(IterableDataset[Batch]):
         n: int,
         negatives: NegativeSampling,
         batch_size: int,
+        groups: int,
         steps: int,
         seed: int,
         first: int = 0,
@@ -63,7 +67,7 @@ class TrainingBatches(IterableDataset[Batch]):
                 f"least {n - 1} negatives; lower training.batch_size or training.n, or raise the mining depth."
             )
         self.examples, self.texts, self.collate = examples, texts, collate
-        self.n, self.negatives, self.batch_size = n, negatives, batch_size
+        self.n, self.negatives, self.batch_size, self.groups = n, negatives, batch_size, groups
         self.steps, self.seed, self.first = steps, seed, first
         self.epoch_order: tuple[int, np.ndarray] | None = None
 
@@ -85,10 +89,28 @@ class TrainingBatches(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         for step in range(self.first, self.steps):
-            chosen = self.chosen(step)
-            batch = self.collate(self.texts(chosen))
-            batch.step, batch.query_ids = step, tuple(example.query_id for example in chosen)
-            yield batch
+            yield self.batch(step, *rank_and_world())
+
+    def batch(self, step: int, rank: int, world: int) -> Batch:
+        """A process's part of the batch of a step.
+
+        Its ``excluded`` has a column for each passage that its scores will be of: those of all processes if a part of
+        the batch that shares negatives spans several.
+        """
+        chosen = self.chosen(step)
+        rows = slice(rank * len(chosen) // world, (rank + 1) * len(chosen) // world)
+        batch = self.collate(self.texts(chosen[rows]))
+        batch.step, batch.query_ids = step, tuple(example.query_id for example in chosen[rows])
+        documents = [document for example in chosen for document in example.documents]
+        excluded = excluded_in_batch([example.query_id for example in chosen], documents, self.groups)[rows]
+        own = slice(rows.start * self.n, rows.stop * self.n)
+        batch.excluded = excluded if spans_processes(self.groups, world) else excluded[:, own]
+        return batch
+
+
+def spans_processes(groups: int, world: int) -> bool:
+    """Whether queries of different processes share in-batch negatives."""
+    return groups % world != 0
 
 
 class ValidationBatches(Dataset[Batch]):

@@ -10,10 +10,13 @@ import torch
 import wandb
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
+from colbertv2.errors import InputError
+from colbertv2.modeling import ColBERT
 from colbertv2.runtime import Runtime
-from colbertv2.training.data import TextLookup, TrainingBatches, ValidationBatches, sampled
+from colbertv2.training.data import TextLookup, TrainingBatches, ValidationBatches, sampled, spans_processes
 from colbertv2.training.examples import Example
 from colbertv2.training.module import Ranker, RankingModule
 from colbertv2.training.recipe import Recipe
@@ -48,6 +51,7 @@ def fit(
         n=recipe.n,
         negatives=recipe.negatives,
         batch_size=recipe.batch_size,
+        groups=recipe.in_batch_groups,
         steps=recipe.optimization.steps * recipe.accumulate,
         seed=seed,
         first=first * recipe.accumulate,
@@ -58,9 +62,19 @@ def fit(
     dev = DataLoader(dev_batches, batch_size=None) if dev_examples else None
     keep = checkpointing(checkpoints, recipe, has_dev=dev is not None)
     device = runtime.torch_device
+    one_device = [device.index or 0] if device.type == "cuda" else 1
+    several = runtime.devices > 1
+    if recipe.batch_size % runtime.devices:
+        raise InputError(f"training.batch_size is {recipe.batch_size}, which {runtime.devices} devices do not divide.")
+    if isinstance(ranker, ColBERT):
+        ranker.gather = several and spans_processes(recipe.in_batch_groups, runtime.devices)
     trainer = lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=[device.index or 0] if device.type == "cuda" else 1,
+        devices=runtime.devices if several else one_device,
+        strategy=DDPStrategy(start_method="spawn", process_group_backend="nccl" if device.type == "cuda" else "gloo")
+        if several
+        else "auto",
+        use_distributed_sampler=False,
         precision=recipe.precision,  # pyright: ignore[reportArgumentType] (Recipe checks the name)
         max_steps=recipe.optimization.steps,
         accumulate_grad_batches=recipe.accumulate,
@@ -76,19 +90,30 @@ def fit(
         enable_model_summary=False,
         default_root_dir=out,
     )
-    before = float(trainer.validate(module, dev, verbose=False)[0]["dev/RR@10"]) if dev else None
+    before = dev_metric(module, dev, device.type, one_device) if dev else None
     start = {name: tensor.clone() for name, tensor in ranker.state_dict().items()} if dev else {}
     trainer.fit(module, DataLoader(batches, batch_size=None), dev, ckpt_path=resume, weights_only=True)
-    best = float(keep.best_model_score or 0.0) if dev else None
-    if before is not None and best is not None:
-        weights = torch.load(keep.best_model_path, weights_only=True, map_location="cpu")["state_dict"]
-        trained = {name.removeprefix("ranker."): tensor for name, tensor in weights.items()}
+    best = None
+    if before is not None:
+        saved = torch.load(keep.best_model_path, weights_only=True, map_location="cpu")
+        states = [state for state in saved["callbacks"].values() if "best_model_score" in state]
+        best = float(states[0]["best_model_score"])
+        trained = {name.removeprefix("ranker."): tensor for name, tensor in saved["state_dict"].items()}
         ranker.load_state_dict(trained if best > before else start)
     wandb.finish()  # else the next training of this process would log into the same run
     ranker.save(out)
     shutil.rmtree(checkpoints)
     summary = {"examples": len(usable), "left_out": len(examples) - len(usable), "dev_before": before, "dev_best": best}
     (out / "summary.json").write_text(json.dumps(summary, indent=2))
+
+
+def dev_metric(module: RankingModule, dev: DataLoader, accelerator: str, devices: list[int] | int) -> float:
+    """The dev RR@10 of the weights as they are, in this process."""
+    trainer = lightning.Trainer(
+        accelerator="gpu" if accelerator == "cuda" else accelerator, devices=devices, logger=False,
+        enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False,
+    )  # fmt: skip
+    return float(trainer.validate(module, dev, verbose=False)[0]["dev/RR@10"])
 
 
 def checkpointing(directory: Path, recipe: Recipe, has_dev: bool) -> ModelCheckpoint:

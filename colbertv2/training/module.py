@@ -40,6 +40,10 @@ class RankingModule(lightning.LightningModule):
                 if isinstance(module, torch.nn.Dropout):
                     module.p = optimization.dropout
 
+    def on_fit_start(self) -> None:
+        if self.device.type == "cpu" and self.trainer.world_size > 1:
+            torch.set_num_threads(max(1, torch.get_num_threads() // self.trainer.world_size))
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         state = np.random.SeedSequence([self.seed, batch.step, self.global_rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
@@ -55,8 +59,8 @@ class RankingModule(lightning.LightningModule):
                 "lower the learning rate."
             )
         for name, value in losses.items():
-            self.log(f"train/{name}", value.detach(), batch_size=len(own))
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(own))
+            self.log(f"train/{name}", value.detach(), batch_size=len(own), sync_dist=True)
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(own), sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:

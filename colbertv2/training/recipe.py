@@ -21,8 +21,11 @@ class Recipe:
     Args:
         objectives: name → loss. optimization: learning rate, steps.
         n: candidates a query, the positive included. negatives: how the others are drawn.
-        batch_size: queries in a forward pass.
+        batch_size: queries in a forward pass, of all devices together.
         accumulate: batches in an optimizer step; in-batch negatives come from one batch.
+        in_batch_groups: equal parts of a batch; in-batch negatives come from the query's own part. The paper's batch
+            of 32 on 4 GPUs, each with its own negatives, is ``batch_size=32, in_batch_groups=4``, on however many
+            devices it runs. 1 gathers them over all.
         precision: Lightning's ``32-true``, ``bf16-mixed``, ``16-mixed``.
         gradient_clip: largest norm of the gradient. validation_interval: optimizer steps between evaluations.
         validation_queries: dev queries in an evaluation, the same ones each time.
@@ -37,6 +40,7 @@ class Recipe:
     negatives: NegativeSampling
     batch_size: int
     accumulate: int
+    in_batch_groups: int
     precision: str
     gradient_clip: float
     validation_interval: int
@@ -46,7 +50,7 @@ class Recipe:
     compile: bool
 
     def __post_init__(self) -> None:
-        for name in ("n", "batch_size", "accumulate", "validation_interval", "validation_queries"):
+        for name in ("n", "batch_size", "accumulate", "in_batch_groups", "validation_interval", "validation_queries"):
             if not isinstance(value := getattr(self, name), int) or value < 1:
                 raise InputError(f"training.{name} is {value!r}; expected a whole number of at least 1.")
         if self.chunk is not None and self.chunk < 1:
@@ -65,10 +69,15 @@ class Recipe:
                 raise InputError(
                     f"training.n is {self.n}, but the objective {name} needs at least {objective.minimum_candidates}."
                 )
-            if objective.needs_all_pairs and self.batch_size < 2:
+            if objective.needs_all_pairs and self.batch_size < 2 * self.in_batch_groups:
                 raise InputError(
-                    f"The objective {name} needs a batch of at least 2 queries, found batch_size={self.batch_size}."
+                    f"The objective {name} needs at least 2 queries in each part of a batch, found "
+                    f"batch_size={self.batch_size} and in_batch_groups={self.in_batch_groups}."
                 )
+        if self.batch_size % self.in_batch_groups:
+            raise InputError(
+                f"training.batch_size is {self.batch_size}; in_batch_groups={self.in_batch_groups} does not divide it."
+            )
 
     def usable(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Examples with enough negatives, and with teacher scores where an objective needs them; one pass."""

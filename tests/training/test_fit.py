@@ -59,6 +59,7 @@ def recipe(steps: int = 6, learning_rate: float = 1e-3, interval: int = 3, **kno
         "negatives": UNIFORM,
         "batch_size": 4,
         "accumulate": 1,
+        "in_batch_groups": 1,
         "precision": "32-true",
         "gradient_clip": 1.0,
         "validation_interval": interval,
