@@ -70,6 +70,11 @@ class Runtime:
             raise InputError(f"runtime.device is {self.device!r}, but this torch sees no CUDA device; use runtime=cpu.")
         return device
 
+    def device_of(self, rank: int) -> torch.device:
+        """The device of one of ``devices`` processes: a GPU each, from the configured one on."""
+        device = self.torch_device
+        return torch.device("cuda", (device.index or 0) + rank) if device.type == "cuda" and rank else device
+
     @property
     def wandb_online(self) -> bool:
         """Whether wandb sends what it logs."""

@@ -29,11 +29,15 @@ class EmbeddingsWriter:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         self.dim = dim
-        self.shards: list[dict[str, int]] = []
-        (self.path / "doc_ids.txt").write_bytes(b"")
+        self.num_shards = 0
 
-    def add(self, doc_ids: Sequence[str], vectors: NDArray[Any], lengths: NDArray[Any]) -> None:
+    def add(
+        self, doc_ids: Sequence[str], vectors: NDArray[Any], lengths: NDArray[Any], number: int | None = None
+    ) -> None:
         """Write a shard: D ids, ``vectors [T, dim]`` (kept as float16) and ``lengths [D]`` summing to T.
+
+        Args:
+            number: of the shard, where several processes write; else the next one.
 
         Raises:
             InputError: the three do not belong together, an id is empty or holds whitespace, or a value is no 16-bit
@@ -52,21 +56,32 @@ class EmbeddingsWriter:
             vectors = vectors.astype(np.float16)
         if not np.isfinite(vectors).all():
             raise InputError("A vector holds NaN or a value beyond 16-bit floats; expected L2-normalised vectors.")
-        number = len(self.shards)
+        number = self.num_shards if number is None else number
         np.save(self.path / f"{number}.vectors.npy", vectors)
         np.save(self.path / f"{number}.lengths.npy", lengths)
-        with open(self.path / "doc_ids.txt", "a", encoding="utf-8", newline="\n") as ids:
-            ids.writelines(f"{doc_id}\n" for doc_id in doc_ids)
-        self.shards.append({"num_documents": len(lengths), "num_vectors": len(vectors)})
+        (self.path / f"{number}.ids.txt").write_text("".join(f"{doc_id}\n" for doc_id in doc_ids), encoding="utf-8")
+        self.num_shards += 1
 
-    def close(self) -> None:
-        """Write ``embeddings.json``, which makes the directory complete."""
+    def close(self, num_shards: int | None = None) -> None:
+        """Write ``doc_ids.txt`` and ``embeddings.json``, which makes the directory complete.
+
+        Args:
+            num_shards: that all processes have written; else as many as this writer did.
+        """
+        numbers = range(self.num_shards if num_shards is None else num_shards)
+        with open(self.path / "doc_ids.txt", "wb") as ids:
+            for number in numbers:
+                part = self.path / f"{number}.ids.txt"
+                ids.write(part.read_bytes())
+                part.unlink()
+        lengths = [np.load(self.path / f"{number}.lengths.npy") for number in numbers]
+        shards = [{"num_documents": len(one), "num_vectors": int(one.sum())} for one in lengths]
         summary = {
             "dim": self.dim,
-            "num_documents": sum(shard["num_documents"] for shard in self.shards),
-            "num_vectors": sum(shard["num_vectors"] for shard in self.shards),
-            "num_shards": len(self.shards),
-            "shards": self.shards,
+            "num_documents": sum(shard["num_documents"] for shard in shards),
+            "num_vectors": sum(shard["num_vectors"] for shard in shards),
+            "num_shards": len(shards),
+            "shards": shards,
         }
         (self.path / "embeddings.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from colbertv2.artifacts import Artifact, Node, stage
 from colbertv2.data import Queries
+from colbertv2.distributed import run_on
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.modeling import ColBERT
@@ -25,17 +26,38 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
     Args:
         depth: documents a query, at most.
     """
-    model = ColBERT.load(index.ancestor("checkpoint").path).to(runtime.torch_device)
+    run_on(runtime.devices, search_part, index, queries, engine, depth, out, runtime)
+    parts = [out / f"run.{rank}.trec" for rank in range(runtime.devices)]
+    found = {query_id: results for part in parts for query_id, results in Ranking.read(part).items()}
+    Ranking({query_id: found[query_id] for query_id, _ in queries if query_id in found}).write(
+        out / "run.trec", tag=out.name
+    )
+    for part in parts:
+        part.unlink()
+    searcher, texts = Searcher(Index.open(index.path), engine), [text for _, text in queries][: runtime.latency_queries]
+    vectors = model_of(index).encode_queries(texts)
+    milliseconds = milliseconds_per_query(lambda one: searcher.search([one], depth), vectors)
+    (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds}) + "\n")
+
+
+def model_of(index: Artifact) -> ColBERT:
+    """The model that encoded the index's documents."""
+    return ColBERT.load(index.ancestor("checkpoint").path)
+
+
+def search_part(
+    rank: int, world: int, index: Artifact, queries: Queries, engine: Engine, depth: int, out: Path, runtime: Runtime
+) -> None:
+    """Write the results of one process's queries, every so-manieth."""
     searcher = Searcher(Index.open(index.path), engine)
-    texts = list(queries)
+    texts = list(queries)[rank::world]
+    model = model_of(index).to(runtime.device_of(rank))
     vectors = model.encode_queries([text for _, text in texts], runtime.batch_tokens)
     results = {}
     for start in runtime.bar(range(0, len(texts), QUERIES_AT_ONCE), "search", f"× {QUERIES_AT_ONCE} queries"):
         ranked = searcher.search(vectors[start : start + QUERIES_AT_ONCE], depth)
         results |= {query_id: one for (query_id, _), one in zip(texts[start:], ranked, strict=False)}
-    Ranking(results).write(out / "run.trec", tag=out.name)
-    milliseconds = milliseconds_per_query(lambda one: searcher.search([one], depth), vectors[: runtime.latency_queries])
-    (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds}) + "\n")
+    Ranking(results).write(out / f"run.{rank}.trec", tag="part")
 
 
 def check(index: Node, engine: Engine, depth: int, **_: object) -> Iterator[str]:
