@@ -5,10 +5,11 @@ Importing this package registers the embedded collection (``stdlib``) and local 
 
 from colbertv2.data import embedded, folder
 from colbertv2.data.collection import Collection
+from colbertv2.data.file import File
 from colbertv2.data.qrels import Qrels
 from colbertv2.data.queries import Queries
 
 embedded.register()
 folder.register()
 
-__all__ = ["Collection", "Qrels", "Queries"]
+__all__ = ["Collection", "File", "Qrels", "Queries"]

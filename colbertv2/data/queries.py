@@ -16,13 +16,15 @@ PARTS = ("train", "dev")
 class Queries:
     """The queries of an ``ir_datasets`` id as ``(query_id, text)``, in the order of the source.
 
-    Where the id has judgements, only queries with at least one relevant document are kept.
+    Where the id has judgements, only queries with at least one relevant document are kept, unless ``unlabelled``.
 
     Args:
         id: e.g. ``beir/scifact/train``, ``stdlib/dev`` or ``folder:<path>/<split>``.
         part: ``dev`` takes the share ``hold_out`` of the queries, chosen by a hash of the query id; ``train`` takes
             the others; ``None`` takes all.
         hold_out: between 0 and 1; 0 where ``part`` is ``None``.
+        unlabelled: keep queries without a relevant document, too: in training, the passage that the teacher scores
+            best is then their positive (ColBERTv2 §3.2).
 
     Raises:
         InputError: the id is unknown, has no queries, or its files can't be fetched; ``part`` and ``hold_out`` do
@@ -34,7 +36,9 @@ class Queries:
     True
     """
 
-    def __init__(self, id: str | None, part: str | None = None, hold_out: float = 0.0) -> None:
+    def __init__(
+        self, id: str | None, part: str | None = None, hold_out: float = 0.0, unlabelled: bool = False
+    ) -> None:
         if part is not None and part not in PARTS:
             raise InputError(f"part is {part!r}; expected train, dev or null.")
         if not (0 < hold_out < 1 if part else hold_out == 0):
@@ -46,11 +50,12 @@ class Queries:
         self.id = str(id)
         self.part = part
         self.hold_out = hold_out
+        self.unlabelled = unlabelled
         if not self.dataset.has_queries():
             raise InputError(f"{id!r} has no queries; use one of its splits, such as {id}/test.")
 
     def __reduce__(self) -> tuple:
-        return Queries, (self.id, self.part, self.hold_out)  # another process opens them anew
+        return Queries, (self.id, self.part, self.hold_out, self.unlabelled)  # another process opens them anew
 
     @cached_property
     def judgements(self) -> dict[str, dict[str, int]]:
@@ -73,7 +78,11 @@ class Queries:
             valid_id(record.query_id, self.id): text_of(record)
             for record in records
             if self.in_part(record.query_id)
-            and (not judged or any(grade > 0 for grade in self.judgements.get(record.query_id, {}).values()))
+            and (
+                self.unlabelled
+                or not judged
+                or any(grade > 0 for grade in self.judgements.get(record.query_id, {}).values())
+            )
         }
         if not kept:
             wanted = f" in part {self.part!r} of hold_out {self.hold_out}" if self.part else ""
@@ -110,9 +119,12 @@ class Queries:
         Raises:
             InputError: the id has no judgements.
         """
-        if not self.dataset.has_qrels():
-            raise InputError(f"{self.id!r} has no relevance judgements; evaluation and training need an id that has.")
-        return Qrels({query_id: self.judgements[query_id] for query_id in self.by_id})
+        if not self.dataset.has_qrels() and not self.unlabelled:
+            raise InputError(
+                f"{self.id!r} has no relevance judgements; evaluation needs an id that has, and training one that has "
+                "or unlabelled=true and a teacher."
+            )
+        return Qrels({query_id: self.judgements.get(query_id, {}) for query_id in self.by_id})
 
     def identity(self) -> dict[str, str | int]:
         """What decides the content: SHA-256 of ids, texts and judgements, and the number of queries."""

@@ -37,7 +37,7 @@ def convert_examples(source: Path, destination: Path, layout: str, documents: st
         if not documents or not queries:
             raise InputError(f"--to {layout} writes the texts, too: name them by --documents <id> and --queries <id>.")
         with whole(destination) as out:
-            count = DIRECTORIES[layout](out, nonempty(source), Queries(queries), Collection(documents))
+            count = DIRECTORIES[layout](out, nonempty(source), Queries(queries, unlabelled=True), Collection(documents))
     return f"{count:,} {'triples' if layout == 'triples' else 'examples'} written to {destination} ({layout})"
 
 

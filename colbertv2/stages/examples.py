@@ -16,14 +16,17 @@ from colbertv2.training.examples import Example, Examples, read_examples, write_
 
 @stage(version=1)
 def run(candidates: Artifact, queries: Queries, denoising: Denoising, *, out: Path, runtime: Runtime) -> None:
-    """One example per labelled query and positive, its negatives from ``candidates`` (a ranking, or scored ones).
+    """One example per query and labelled document, its negatives from ``candidates`` (a ranking, or scored ones).
+
+    A query without a label (``queries.unlabelled``) has the candidate that the teacher scores best as its positive;
+    where no teacher has spoken, as before round 1, it gives no example.
 
     Writes ``examples.jsonl`` and ``denoising.json``: what each filter removed, as counts and shares.
     """
     removed: Counter = Counter()
     count = write_examples(out / "examples.jsonl", denoised(scored(candidates), queries, denoising, removed))
     if not count:
-        raise InputError("No training example came out: no query has a label.")
+        raise InputError("No training example came out: no query has a label or teacher scores.")
     total = max(1, removed["candidates"])
     shares = {
         f"share_{name}": round(value / total, 4) for name, value in sorted(removed.items()) if name != "candidates"
@@ -36,7 +39,7 @@ def run(candidates: Artifact, queries: Queries, denoising: Denoising, *, out: Pa
 def denoised(
     candidates: dict[str, Example], queries: Queries, denoising: Denoising, removed: Counter
 ) -> Iterator[Example]:
-    """Examples of every labelled query; one that retrieval found nothing for has no negatives.
+    """Examples of every query with a positive; one that retrieval found nothing for has no negatives.
 
     Where only some queries' candidates were scored, those are the ones.
     """
@@ -47,8 +50,15 @@ def denoised(
             continue
         known = dict(zip(candidate.documents, candidate.scores, strict=True))
         denoising.check_scored(list(known.values()))
-        positives = {document: known.get(document, float("nan")) for document in queries.qrels.relevant(query_id)}
+        labelled = queries.qrels.relevant(query_id) or best_scored(known)
+        positives = {document: known.get(document, float("nan")) for document in labelled}
         yield from denoising.examples(query_id, list(known.items()), positives, removed)
+
+
+def best_scored(known: dict[str, float]) -> list[str]:
+    """The document that the teacher scores best; none where it has scored none."""
+    by_teacher = {document: score for document, score in known.items() if score == score}
+    return [max(by_teacher, key=by_teacher.__getitem__)] if by_teacher else []
 
 
 def scored(candidates: Artifact) -> dict[str, Example]:

@@ -74,6 +74,21 @@ def test_tiny_corpora_without_training_queries(tmp_path, documents, choices):
 
 def test_a_collection_without_dev_queries(tmp_path):
     folder = tiny_folder(tmp_path / "folder", splits=("train", "test"))
-    overrides = ["pipeline=no_dev", *shrunk(folder, tmp_path / "artifacts"), "collection.dev=null", "target=round2"]
+    overrides = [
+        "pipeline=no_dev",
+        *shrunk(folder, tmp_path / "artifacts"),
+        "collection.dev=null",
+        "target=round2.checkpoint",
+    ]
     trained = build(compose([*overrides, "denoising=none"]))
     assert json.loads((trained.path / "summary.json").read_text())["dev_best"] is None
+
+
+def test_a_third_round_reads_the_index_of_the_second(tmp_path):
+    overrides = ["pipeline=three_rounds", *shrunk(tiny_folder(tmp_path / "folder"), tmp_path / "artifacts")]
+    third = build(compose([*overrides, "target=round3.checkpoint", "denoising=none"]))
+    second = third.parents["checkpoint"]
+    mined_by = third.parents["examples"].parents["candidates"].parents["candidates"].ancestor("checkpoint")
+    assert mined_by.path == second.path and second.parents["examples"].path != third.parents["examples"].path
+    embeddings = compose([*overrides, "target=embeddings", "denoising=none"])
+    assert third.path.name in [step.address for step in plan(embeddings) if step.cached]

@@ -15,7 +15,7 @@ def scored(tmp_path_factory):
     folder = tiny_folder(directory / "folder")
 
     def run(*overrides: str) -> Artifact:
-        return build(compose([*shrunk(folder, directory / "artifacts"), "target=scored", *overrides]))
+        return build(compose([*shrunk(folder, directory / "artifacts"), "target=round2.scored", *overrides]))
 
     return run
 

@@ -211,7 +211,7 @@ def test_every_knob_moves_the_weights(tmp_path, knobs):
 def test_seed_moves_the_batches_and_epochs_cover_every_example():
     def order(seed: int) -> list[list[str]]:
         batches = TrainingBatches(
-            EXAMPLES, LOOKUP, lambda tuples: tuples, n=3, negatives=UNIFORM, batch_size=4, steps=6, seed=seed
+            EXAMPLES, LOOKUP, lambda tuples: tuples, n=3, negatives=UNIFORM, batch_size=4, groups=1, steps=6, seed=seed
         )  # pyright: ignore
         return [[example.query_id for example in batches.chosen(step)] for step in range(6)]
 
@@ -236,7 +236,7 @@ def test_bad_recipes_are_refused(tmp_path):
         recipe(objectives={})
     with pytest.raises(InputError, match="needs at least 2"):
         recipe(n=1)
-    with pytest.raises(InputError, match="batch of at least 2"):
+    with pytest.raises(InputError, match="at least 2 queries in each part"):
         recipe(batch_size=1)
     with pytest.raises(InputError, match="does not divide"):
         recipe(steps=7, interval=3)

@@ -1,0 +1,25 @@
+"""Stage: documents drawn at random as candidates, the easiest of negatives."""
+
+from pathlib import Path
+
+import numpy as np
+
+from colbertv2.artifacts import stage
+from colbertv2.data import Collection, Queries
+from colbertv2.evaluation.ranking import Ranking
+from colbertv2.runtime import Runtime
+
+
+@stage(version=1)
+def run(documents: Collection, queries: Queries, *, depth: int, seed: int, out: Path, runtime: Runtime) -> None:
+    """Write ``depth`` different documents for every query, in the order drawn, as ``run.trec``."""
+    ids = [doc_id for doc_id, _ in documents]
+    number = min(depth, len(ids))
+    drawn = {
+        query_id: [
+            (ids[place], -float(rank))
+            for rank, place in enumerate(np.random.default_rng([seed, row]).choice(len(ids), number, replace=False))
+        ]
+        for row, (query_id, _) in enumerate(queries)
+    }
+    Ranking(drawn).write(out / "run.trec", tag=out.name)
