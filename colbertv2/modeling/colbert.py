@@ -17,6 +17,7 @@ from colbertv2.distributed import gathered, rank_and_world
 from colbertv2.modeling.batch import Batch, Tuples, encoded_by_length, excluded_in_batch
 from colbertv2.modeling.layouts import read_checkpoint
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
+from colbertv2.modeling.precision import autocast
 from colbertv2.modeling.tokenizer import Encoding, Tokenizer
 
 logger = logging.getLogger(__name__)
@@ -110,23 +111,30 @@ class ColBERT(nn.Module):
         return self._encode(self.tokenizer.query_ids(list(texts)), self.tokenizer.pad_queries, batch_tokens)
 
     def encode_documents(
-        self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter
+        self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter, precision: str = "32-true"
     ) -> list[np.ndarray]:
         """Vectors of each document, float32 ``[Ld, dim]``, in the order given; empty texts keep CLS and SEP.
 
         Args:
             batch_tokens: tokens in one batch, padding included. Texts are batched by length, so little is padding.
             bar: wraps the iterable of batches, to show progress.
+            precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         """
-        return self._encode(self.tokenizer.document_ids(list(texts)), self.tokenizer.pad_documents, batch_tokens, bar)
+        rows = self.tokenizer.document_ids(list(texts))
+        return self._encode(rows, self.tokenizer.pad_documents, batch_tokens, bar, precision)
 
     def _encode(
-        self, rows: list[list[int]], pad: Callable, batch_tokens: int, bar: Callable = iter
+        self,
+        rows: list[list[int]],
+        pad: Callable,
+        batch_tokens: int,
+        bar: Callable = iter,
+        precision: str = "32-true",
     ) -> list[np.ndarray]:
         encoded: list[np.ndarray] = [np.empty(0)] * len(rows)
         was_training = self.training
         self.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(precision, self.device):
             for batch in bar(batches_by_length([len(row) for row in rows], batch_tokens)):
                 encoding = pad([rows[position] for position in batch]).to(self.device)
                 vectors, scored = self(encoding).float().cpu(), encoding.scored.cpu()

@@ -1,5 +1,6 @@
 """Stage: the teacher's scores of retrieved candidates."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from colbertv2.artifacts import Artifact, stage
 from colbertv2.data import Collection, Queries
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.modeling.precision import DTYPES
 from colbertv2.runtime import Runtime
 from colbertv2.teachers import CrossEncoder
 from colbertv2.training.data import sampled
@@ -24,6 +26,7 @@ def run(
     depth: int,
     add_labelled: bool,
     retriever_weight: float,
+    precision: str,
     seed: int,
     out: Path,
     runtime: Runtime,
@@ -38,6 +41,7 @@ def run(
         add_labelled: score labelled documents that retrieval missed too, behind the candidates; for training data.
         retriever_weight: how much of the retriever's own score is added to the teacher's. 0 is the paper's teacher; a
             weak teacher and its retriever together can know more than either. What retrieval missed counts as its last.
+        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
     """
     ranking = Ranking.read(candidates.path / "run.trec")
     chosen = sampled([query_id for query_id, _ in queries], num_queries, seed)
@@ -53,6 +57,7 @@ def run(
         documents.texts([document for _, document in pairs]),
         runtime.batch_tokens,
         lambda batches: runtime.bar(batches, "teacher scores", "batches"),
+        precision,
     )
     if retriever_weight:
         retrieved_scores = {query_id: dict(ranking.get(query_id, [])) for query_id in ids}
@@ -72,3 +77,9 @@ def run(
             *((document, score) for document, score in rest if document not in example.documents),
         ]
     Ranking(reranked).write(out / "run.trec", tag=teacher.path.name)
+
+
+def check(precision: str, **_: object) -> Iterator[str]:
+    """The precision must be one."""
+    if precision not in DTYPES:
+        yield f"precision is {precision!r}; expected one of {', '.join(DTYPES)}."

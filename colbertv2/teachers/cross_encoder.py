@@ -28,6 +28,7 @@ from colbertv2.modeling.backbone import load_transformer
 from colbertv2.modeling.batch import Batch, Tuples, encoded_by_length, excluded_in_batch
 from colbertv2.modeling.colbert import batches_by_length
 from colbertv2.modeling.maxsim import maxsim
+from colbertv2.modeling.precision import autocast
 
 READOUTS = ("late_interaction", "classifier")
 
@@ -142,14 +143,19 @@ class CrossEncoder(nn.Module):
         return scores.view(num_queries, -1), None
 
     def predict(
-        self, queries: list[str], documents: list[str], batch_tokens: int = 2048, bar: Callable = iter
+        self,
+        queries: list[str],
+        documents: list[str],
+        batch_tokens: int = 2048,
+        bar: Callable = iter,
+        precision: str = "32-true",
     ) -> np.ndarray:
         """Scores float32 ``[pairs]`` of (query, document) pairs, batched by length."""
         scores = np.empty(len(queries), dtype=np.float32)
         encoded = self.tokenizer(queries, documents, truncation="longest_first", max_length=self.maxlen)["input_ids"]
         device = next(self.parameters()).device
         self.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(precision, device):
             for batch in bar(batches_by_length([len(row) for row in encoded], batch_tokens)):
                 pairs = self.encode_pairs([queries[i] for i in batch], [documents[i] for i in batch]).to(device)
                 scores[batch] = self(pairs).float().cpu().numpy()

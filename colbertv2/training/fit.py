@@ -90,7 +90,7 @@ def fit(
         enable_model_summary=False,
         default_root_dir=out,
     )
-    before = dev_metric(module, dev, device.type, one_device) if dev else None
+    before = dev_metric(module, dev, device.type, one_device, recipe.precision) if dev else None
     start = {name: tensor.clone() for name, tensor in ranker.state_dict().items()} if dev else {}
     trainer.fit(module, DataLoader(batches, batch_size=None), dev, ckpt_path=resume, weights_only=True)
     best = None
@@ -107,12 +107,19 @@ def fit(
     (out / "summary.json").write_text(json.dumps(summary, indent=2))
 
 
-def dev_metric(module: RankingModule, dev: DataLoader, accelerator: str, devices: list[int] | int) -> float:
+def dev_metric(
+    module: RankingModule, dev: DataLoader, accelerator: str, devices: list[int] | int, precision: str
+) -> float:
     """The dev RR@10 of the weights as they are, in this process."""
     trainer = lightning.Trainer(
-        accelerator="gpu" if accelerator == "cuda" else accelerator, devices=devices, logger=False,
-        enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False,
-    )  # fmt: skip
+        accelerator="gpu" if accelerator == "cuda" else accelerator,
+        devices=devices,
+        precision=precision,  # pyright: ignore[reportArgumentType] (Recipe checks the name)
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
     return float(trainer.validate(module, dev, verbose=False)[0]["dev/RR@10"])
 
 

@@ -1,0 +1,130 @@
+"""Stage: the report on a round's supervision."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from colbertv2.artifacts import Artifact, stage
+from colbertv2.data import Collection, Queries
+from colbertv2.evaluation.supervision_figure import draw_supervision
+from colbertv2.modeling import ColBERT
+from colbertv2.runtime import Runtime
+from colbertv2.stages.examples import read
+from colbertv2.training.data import sampled
+from colbertv2.training.examples import Example, read_examples
+from colbertv2.training.supervision import agreement, by_rank, candidate_table, false_negative_bound
+
+FILTERS = ("outside_window", "labelled", "suspected", "relabelled", "kept")
+
+
+@stage(version=1)
+def run(
+    scored: Artifact,
+    examples: Artifact,
+    before: Artifact,
+    after: Artifact,
+    documents: Collection,
+    queries: Queries,
+    *,
+    num_queries: int,
+    precision: str,
+    seed: int,
+    out: Path,
+    runtime: Runtime,
+) -> None:
+    """Describe what the teacher said of the mined candidates, what denoising made of them, and what was learnt.
+
+    Writes ``supervision.md`` and ``supervision.png`` to read, ``by_rank.csv``, ``agreement.csv`` (a row per query and
+    student) and ``supervision.json`` to compute with.
+
+    Args:
+        scored: candidates with the teacher's scores. examples: what denoising made of them.
+        before, after: the checkpoints that the round started from and ended with.
+        num_queries: queries whose candidates the students score.
+    """
+    judged = list(read_examples(scored.path / "scored.jsonl"))
+    candidates, positives = candidate_table(judged, queries.qrels.relevant)
+    kept = {(example.query_id, document) for example in read(examples) for document in example.documents[1:]}
+    pairs = zip(candidates["query_id"], candidates["document"], strict=True)
+    candidates["kept"] = [pair in kept for pair in pairs]
+    removed = json.loads((examples.path / "denoising.json").read_text())
+    filters = {name.replace("_", " "): removed[name] for name in FILTERS if name in removed}
+    some = sampled([one for one in judged if len(one.documents) > 1], num_queries, seed)
+    teacher = [np.array(one.scores) for one in some]
+    students = {"before": before, "after": after}
+    agreements = {
+        name: agreement(teacher, student_scores(checkpoint, some, documents, queries, precision, runtime))
+        for name, checkpoint in students.items()
+    }
+    ranks = by_rank(candidates)
+    ranks.to_csv(out / "by_rank.csv", lineterminator="\n")
+    ids = pd.Index([one.query_id for one in some], name="query_id")
+    tables = {name: rows.set_index(ids) for name, rows in agreements.items()}
+    pd.concat(tables, names=["student"]).to_csv(out / "agreement.csv", lineterminator="\n")
+    figures = {
+        "queries": len(judged),
+        "unlabelled_candidates": len(candidates),
+        "share_above_positive": float((candidates["margin"] <= 0).mean()),
+        "share_above_positive_among_kept": float((candidates["margin"][candidates["kept"]] <= 0).mean()),
+        "false_negative_bound": false_negative_bound(candidates["score"].to_numpy(), positives),
+        "filters": filters,
+        **{f"agreement_{name}": rows.mean().to_dict() for name, rows in agreements.items()},
+    }
+    (out / "supervision.json").write_text(json.dumps(figures, indent=2) + "\n")
+    title = f"Supervision of {after.address}"
+    draw_supervision(ranks, candidates, filters, agreements, title, out / "supervision.png")
+    (out / "supervision.md").write_text(to_markdown(title, figures, ranks, len(some)), encoding="utf-8")
+
+
+def student_scores(
+    checkpoint: Artifact,
+    examples: list[Example],
+    documents: Collection,
+    queries: Queries,
+    precision: str,
+    runtime: Runtime,
+) -> list[np.ndarray]:
+    """MaxSim of each example's candidates, ``[n]`` an example; a document is encoded once."""
+    model = ColBERT.load(checkpoint.path).to(runtime.torch_device)
+    ids = list(dict.fromkeys(document for example in examples for document in example.documents))
+    encoded = model.encode_documents(documents.texts(ids), runtime.batch_tokens, precision=precision)
+    vectors = dict(zip(ids, encoded, strict=True))
+    asked = model.encode_queries(queries.texts([example.query_id for example in examples]), runtime.batch_tokens)
+    return [
+        np.array([(query @ vectors[document].T).max(1).sum() for document in example.documents])
+        for query, example in zip(asked, examples, strict=True)
+    ]
+
+
+def to_markdown(title: str, figures: dict, ranks: pd.DataFrame, asked: int) -> str:
+    """The report as text: false negatives, filters, agreement, and every rank up to ten, then every tenth."""
+    lines = [f"# {title}", ""]
+    lines += [
+        f"{figures['queries']:,} queries, {figures['unlabelled_candidates']:,} candidates without a label. The teacher "
+        f"puts {figures['share_above_positive']:.1%} of these level with the best labelled document or above it; among "
+        f"those kept as negatives {figures['share_above_positive_among_kept']:.1%}. If unlabelled positives are scored "
+        f"like labelled ones, at most {figures['false_negative_bound']:.1%} are positives.",
+        "",
+        "| what became of the candidates | |",
+        "|---|---:|",
+        *(f"| {name} | {count:,} |" for name, count in figures["filters"].items()),
+        "",
+        f"| student ({asked} queries) | Kendall's τ with the teacher | KL from it, nats | same first document |",
+        "|---|---:|---:|---:|",
+    ]
+    for name in ("before", "after"):
+        found = figures[f"agreement_{name}"]
+        lines.append(f"| {name} | {found['tau']:.3f} | {found['kl']:.3f} | {found['top1']:.1%} |")
+    lines += ["", "| rank | unlabelled candidates | median margin | above the positive |", "|---:|---:|---:|---:|"]
+    for rank, row in ranks.iterrows():
+        if int(str(rank)) <= 10 or int(str(rank)) % 10 == 0:
+            share = f"{row['share_above_positive']:.1%}"
+            lines.append(f"| {rank} | {row['unlabelled']:,.0f} | {row['median_margin']:.2f} | {share} |")
+    return "\n".join([*lines, "", "![supervision](supervision.png)", ""])
+
+
+def check(num_queries: int, **_: object) -> list[str]:
+    """At least one query."""
+    return [] if num_queries >= 1 else [f"num_queries is {num_queries}; expected at least 1."]
