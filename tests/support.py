@@ -70,7 +70,14 @@ def shrunk(folder: Path, root: Path) -> list[str]:
     training = [
         f"training.{role}.{key}"
         for role in ("round1", "teacher", "round2")
-        for key in ("optimization.steps=2", "optimization.warmup_steps=1", "batch_size=2", "validation_interval=1")
+        for key in (
+            "optimization.steps=2",
+            "optimization.warmup_steps=1",
+            "batch_size=2",
+            "in_batch_groups=1",
+            "precision=32-true",
+            "validation_interval=1",
+        )
     ]
     return [
         "collection=folder",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from support import shrunk, tiny_folder
 
-from colbertv2.configuration import CONF, EXPERIMENTS, compose, plan
+from colbertv2.configuration import CONF, EXPERIMENTS, build, compose, plan
 from colbertv2.errors import InputError
 
 # Groups that another group mounts, or that a local folder stands in for, have overrides of their own.
@@ -54,6 +54,17 @@ def test_every_training_fits_every_role_or_says_why_not(small, choice, role):
             plan(compose(overrides))
     else:
         assert plan(compose(overrides))
+
+
+def test_every_preset_trains(small, tmp_path):
+    checkpoints = set()
+    for choice in ("colbertv2", "jacolbertv25", "pylate"):
+        overrides = [f"training@training.round2={choice}", *small, "target=round2.checkpoint", "training.round2.n=3"]
+        trained = build(compose([*overrides, "denoising=none", f"runtime.root={tmp_path}"]))
+        log = next(trained.path.glob("log*/metrics.csv")).read_text()
+        assert ("train/in_batch" in log) == (choice == "colbertv2") and "train/distillation" in log
+        checkpoints.add(trained.address)
+    assert len(checkpoints) == 3
 
 
 @pytest.mark.parametrize("choice", COLLECTIONS)

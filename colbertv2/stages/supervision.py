@@ -1,6 +1,7 @@
 """Stage: the report on a round's supervision."""
 
 import json
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -100,12 +101,12 @@ def student_scores(
 
 def to_markdown(title: str, figures: dict, ranks: pd.DataFrame, asked: int) -> str:
     """The report as text: false negatives, filters, agreement, and every rank up to ten, then every tenth."""
-    lines = [f"# {title}", ""]
+    lines, bound = [f"# {title}", ""], figures["false_negative_bound"]
     lines += [
         f"{figures['queries']:,} queries, {figures['unlabelled_candidates']:,} candidates without a label. The teacher "
         f"puts {figures['share_above_positive']:.1%} of these level with the best labelled document or above it; among "
-        f"those kept as negatives {figures['share_above_positive_among_kept']:.1%}. If unlabelled positives are scored "
-        f"like labelled ones, at most {figures['false_negative_bound']:.1%} are positives.",
+        f"those kept as negatives {figures['share_above_positive_among_kept']:.1%}."
+        + ("" if isnan(bound) else f" If unlabelled positives score like labelled ones, at most {bound:.1%} are some."),
         "",
         "| what became of the candidates | |",
         "|---|---:|",
