@@ -1,4 +1,4 @@
-"""What training gives on BEIR SciFact: ingredient by ingredient, by document length, in the end, and its cost elsewhere.
+"""What training gives on BEIR SciFact: each ingredient, document lengths, the final figure, and its cost elsewhere.
 
 ``python -m experiments.quality`` builds whatever is missing (``scifact.yaml``, three seeds) and writes
 experiments/results/quality_scifact.{md,csv}. Choices were made on the dev claims, whose rows come first; of the 300

@@ -43,7 +43,8 @@ def main(work: Path, out: Path) -> None:
         objectives={"distillation": KLDivergence(weight=1.0, temperature=1.0, teacher_scale=1.0)},
         optimization=Optimization(settings["learning_rate"], 0, len(steps), 0.0, None),
         n=n, negatives=NegativeSampling("top", 1.0), batch_size=len(steps[0]["queries"]),
-        accumulate=1, in_batch_groups=1, precision="32-true", gradient_clip=1.0, validation_interval=len(steps), validation_queries=1,
+        accumulate=1, in_batch_groups=1, precision="32-true", gradient_clip=1.0,
+        validation_interval=len(steps), validation_queries=1,
         chunk=None, gradient_checkpointing=False, compile=False,
     )  # fmt: skip
     clock = Clock()
