@@ -14,7 +14,8 @@ from filelock import FileLock
 
 from colbertv2.errors import InputError
 
-NOISE = ("Opening ", "[starting]", "[finished]")  # ir_datasets' chatter per opened file; licences stay visible
+# What ir_datasets says per opened file and per failed attempt to fetch one (our error says it once); licences stay.
+NOISE = ("Opening ", "[starting]", "[finished]", "[error]", "download error", "Download failed")
 
 
 def load(dataset_id: str | None) -> Any:
