@@ -92,3 +92,24 @@ def test_a_third_round_reads_the_index_of_the_second(tmp_path):
     assert mined_by.path == second.path and second.parents["examples"].path != third.parents["examples"].path
     embeddings = compose([*overrides, "target=embeddings", "denoising=none"])
     assert third.path.name in [step.address for step in plan(embeddings) if step.cached]
+
+
+def test_the_recipe_runs(tmp_path):
+    overrides = ["+quality=recipe", *shrunk(tiny_folder(tmp_path / "folder"), tmp_path / "artifacts")]
+    metrics = build(compose([*overrides, "denoising=none", "document_maxlen=10"]))
+    assert json.loads((metrics.path / "metrics.json").read_text())["queries"] == 10
+    assert metrics.ancestor("embeddings").arguments["document_maxlen"] == 10
+
+
+@pytest.mark.parametrize("target", ["contrastive_metrics", "mined_metrics", "vaswani_trained"])
+def test_ingredients_run(tmp_path_factory, target):
+    directory = tmp_path_factory.getbasetemp() / "ingredients"  # shared: the second finds what the first made
+    folder = directory / "folder" if directory.exists() else tiny_folder(directory / "folder")
+    overrides = ["+quality=scifact", *shrunk(folder, directory / "artifacts"), "denoising=none"]
+    for name in ("cranfield", "vaswani"):
+        overrides += [f"elsewhere.{name}.documents.id=folder:{folder}", f"elsewhere.{name}.eval.id=folder:{folder}/dev"]
+    built = build(compose([*overrides, f"target={target}", "training.undistilled.n=3"]))
+    assert json.loads((built.path / "metrics.json").read_text())["queries"] == 10
+    trained = built.ancestor("checkpoint")
+    candidates = trained.parents["examples"].parents["candidates"]
+    assert candidates.stage == {"contrastive_metrics": "bm25", "mined_metrics": "search"}.get(target, "score")
