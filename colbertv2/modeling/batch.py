@@ -40,10 +40,10 @@ class Batch:
     query_ids: tuple[str, ...] = ()
 
 
-def length_groups(attention_mask: Tensor, groups: int = 4) -> list[tuple[Tensor, int]]:
+def length_groups(attention_mask: Tensor, groups: int = 8) -> list[tuple[Tensor, int]]:
     """Rows of like length and the longest of each group: encoding group by group, little is padding.
 
-    With random lengths a third of a batch of 32 passages is padding; in four groups, a twentieth.
+    Of batches of 32 functions of the standard library, cut at 176 tokens, half is padding; in eight groups, a twelfth.
 
     >>> [(rows.tolist(), longest) for rows, longest in length_groups(torch.tensor([[1, 1], [1, 0]]), groups=2)]
     [([1], 1), ([0], 2)]

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +22,13 @@ from colbertv2.modeling.precision import autocast
 from colbertv2.modeling.tokenizer import Encoding, Tokenizer
 
 logger = logging.getLogger(__name__)
+
+
+class Embedded(NamedTuple):
+    """Token embeddings ``[B, L, hidden]`` and their attention mask ``[B, L]``."""
+
+    embeddings: Tensor
+    attention_mask: Tensor
 
 
 class ColBERT(nn.Module):
@@ -59,13 +67,26 @@ class ColBERT(nn.Module):
 
     def forward(self, encoding: Encoding) -> Tensor:
         """Unit vectors of all tokens, ``[B, L, dim]``; which of them count is ``encoding.scored``."""
-        states = self.transformer(input_ids=encoding.input_ids, attention_mask=encoding.attention_mask)
+        return self.vectors(encoding.attention_mask, input_ids=encoding.input_ids)
+
+    def vectors(self, attention_mask: Tensor, **inputs: Tensor) -> Tensor:
+        """What :meth:`forward` gives, from ``input_ids`` or ``inputs_embeds``."""
+        states = self.transformer(attention_mask=attention_mask, **inputs)
         return normalize(self.linear(states.last_hidden_state).float(), dim=-1)
 
     def document_vectors(self, documents: Encoding) -> Tensor:
-        """What :meth:`forward` gives for documents, ``[B, L, dim]``, zero behind each one's end; little padding."""
+        """What :meth:`forward` gives for documents, ``[B, L, dim]``, zero behind each one's end; little padding.
+
+        All tokens' embeddings are looked up at once: each look-up costs a gradient of the whole vocabulary's size.
+        """
         vectors = self.linear.weight.new_zeros(*documents.input_ids.shape, self.dim, dtype=torch.float32)
-        for rows, encoded in encoded_by_length(self, documents, documents.attention_mask, self.chunk):
+        embedded = Embedded(self.transformer.get_input_embeddings()(documents.input_ids), documents.attention_mask)
+        for rows, encoded in encoded_by_length(
+            lambda part: self.vectors(part.attention_mask, inputs_embeds=part.embeddings),
+            embedded,
+            documents.attention_mask,
+            self.chunk,
+        ):
             vectors[rows, : encoded.shape[1]] = encoded
         return vectors
 
