@@ -151,6 +151,14 @@ def test_less_memory_gives_the_same_weights(tmp_path, knobs):
     torch.testing.assert_close(weights(whole), weights(chunked), atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.slow
+def test_compiled_training_gives_the_same_weights(tmp_path):
+    plain = recipe(optimization=Optimization(1e-3, 1, 2, 0.0, 0.0), interval=1)
+    compiled = recipe(optimization=Optimization(1e-3, 1, 2, 0.0, 0.0), interval=1, compile=True)
+    eager, fused = run(ranker(), tmp_path / "a", plain), run(ranker(), tmp_path / "b", compiled)
+    torch.testing.assert_close(weights(eager), weights(fused), atol=1e-5, rtol=1e-3)
+
+
 @pytest.mark.parametrize("after", range(1, 8))
 def test_resumed_at_any_step_with_dropout_and_accumulation(tmp_path, after):
     plan = recipe(optimization=Optimization(1e-3, 2, 4, 0.01, 0.3), accumulate=2, interval=1)
