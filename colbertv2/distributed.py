@@ -3,14 +3,18 @@
 What is made does not depend on how many there are: they share one batch, or divide shards between them.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed
 import torch.distributed.nn.functional
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import ProcessRaisedException, spawn
+
+from colbertv2.errors import InputError
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -46,7 +50,19 @@ def run_on(processes: int, function: Callable[..., None], *arguments: Any) -> No
         function(0, 1, *arguments)
     else:
         threads = max(1, torch.get_num_threads() // processes)
-        spawn(_start, (processes, threads, function, arguments), nprocs=processes)
+        with input_errors():
+            spawn(_start, (processes, threads, function, arguments), nprocs=processes)
+
+
+@contextmanager
+def input_errors() -> Iterator[None]:
+    """Around what runs in other processes: their InputError is raised here as what it is, not as its traceback."""
+    try:
+        yield
+    except ProcessRaisedException as error:
+        if found := re.search(r"^colbertv2\.errors\.InputError: (.*)", str(error), re.MULTILINE | re.DOTALL):
+            raise InputError(found[1].strip()) from None
+        raise
 
 
 def _start(rank: int, processes: int, threads: int, function: Callable[..., None], arguments: tuple) -> None:

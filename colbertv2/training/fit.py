@@ -13,6 +13,7 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
+from colbertv2.distributed import input_errors
 from colbertv2.errors import InputError
 from colbertv2.modeling import ColBERT
 from colbertv2.runtime import Runtime
@@ -92,7 +93,8 @@ def fit(
     )
     before = dev_metric(module, dev, device.type, one_device, recipe.precision) if dev else None
     start = {name: tensor.clone() for name, tensor in ranker.state_dict().items()} if dev else {}
-    trainer.fit(module, DataLoader(batches, batch_size=None), dev, ckpt_path=resume, weights_only=True)
+    with input_errors():
+        trainer.fit(module, DataLoader(batches, batch_size=None), dev, ckpt_path=resume, weights_only=True)
     best = None
     if before is not None:
         saved = torch.load(keep.best_model_path, weights_only=True, map_location="cpu")
