@@ -9,7 +9,8 @@ from colbertv2.evaluation.measures import parse
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SHARED = {"scifact", "cranfield", "vaswani"}
-NAMES = sorted(path.stem for path in (CONF / "collection").glob("*.yaml"))
+# scifact_dev is scifact evaluated on its dev queries: it builds on another file, and test_configs composes it.
+NAMES = sorted(path.stem for path in (CONF / "collection").glob("*.yaml") if path.stem != "scifact_dev")
 
 
 def group(name: str, **values: str):

@@ -70,7 +70,7 @@ def test_an_index_of_fast_plaid_ranks_as_there(tmp_path, setting, nprobe):
     for place, query in enumerate(np.load(DATA / "plaid.npz")["queries"]):
         ours = scored_by(half_scores, index, plaid, query, 100)
         same, _, difference = same_ranking(ours, *(stored[f"{setting}.{place}.{name}"] for name in ("order", "scores")))
-        assert same and difference < 1e-4
+        assert same and difference < 1e-3  # two steps of half precision: processors sum its products differently
 
 
 @pytest.fixture(scope="module", params=["official", "pylate"])
