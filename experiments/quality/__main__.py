@@ -104,7 +104,8 @@ def to_markdown(table: pd.DataFrame, seconds: float) -> str:
         "",
         "`python -m experiments.quality`: all-MiniLM-L6-v2 (22M parameters, 128 dims), 655 training claims, no other "
         "data; `experiments/quality/scifact.yaml` has every setting. Means over seeds ± the half-width of the 95 % "
-        "t-interval over seeds; p is against the row named, paired randomisation test on per-query means over seeds, unadjusted.",
+        "t-interval over seeds; p is against the row named, paired randomisation test on per-query means over seeds, "
+        "unadjusted.",
         "",
         f"One seed's final checkpoint took {seconds / 60:.0f} minutes of one core (training, mining, scoring and "
         "everything between, as the artifacts recorded it).",
