@@ -2,13 +2,26 @@
 
 import json
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
+
+
+class Additive(NamedTuple):
+    """How a decoded vector adds up, so that its similarity to a query can be added up from tables.
+
+    It is ``centroids[code] + concatenate(book[m, byte] for m, byte in residual)``, L2-normalised if ``normalise`` says
+    so, in a space that ``queries`` takes queries to.
+    """
+
+    centroids: NDArray[np.float32]  # [K, dim]
+    book: NDArray[np.float32]  # [M, 256, dim / M], or [1, 256, dim / M] for all bytes
+    normalise: bool
+    queries: NDArray[np.float32] | None  # [dim, dim] to multiply queries by, or None for the space of the vectors
 
 
 class Codec(Protocol):
@@ -67,6 +80,10 @@ class Codec(Protocol):
 
     def decode(self, arrays: Arrays) -> NDArray[np.float32]:
         """What ``encode`` returned, or the same rows of all its arrays, to ``[n, dim]``."""
+        ...
+
+    def additive(self) -> Additive | None:
+        """How decoded vectors add up; None for a codec without centroids."""
         ...
 
     def save(self, path: Path) -> None:

@@ -44,12 +44,14 @@ def kmeans(
     max_points_per_centroid: int,
     seed: int,
     device: torch.device | str,
+    spherical: bool = True,
 ) -> NDArray[np.float32]:
-    """Euclidean k-means; the centroids are L2-normalised afterwards, as the official code does.
+    """Euclidean k-means.
 
     Args:
         points: ``[n, dim]``; of these at most ``max_points_per_centroid · num_centroids`` are drawn.
         device: on a CUDA device faiss works on the GPU if this faiss has been built for it, else on the CPU.
+        spherical: L2-normalise the centroids afterwards, as the official code does.
 
     Returns:
         ``[min(num_centroids, n), dim]``: there can't be more centroids than points.
@@ -74,4 +76,5 @@ def kmeans(
         min_points_per_centroid=1,  # below this faiss prints a warning, and small collections are meant to work
     )
     clustering.train(np.ascontiguousarray(points, dtype=np.float32))
-    return normalised(np.asarray(clustering.centroids, dtype=np.float32))
+    centroids = np.asarray(clustering.centroids, dtype=np.float32)
+    return normalised(centroids) if spherical else centroids

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from colbertv2.compression.binary import BinaryCodec
 from colbertv2.compression.codec import Codec
+from colbertv2.compression.product import ProductCodec
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
@@ -25,7 +26,7 @@ def load_codec(path: Path) -> Codec:
     >>> load_codec(path).bytes_per_vector
     1
     """
-    kinds = {kind.__name__: kind for kind in (ResidualCodec, Float16Codec, BinaryCodec)}
+    kinds = {kind.__name__: kind for kind in (ResidualCodec, ProductCodec, Float16Codec, BinaryCodec)}
     file = Path(path) / "codec.json"
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))

@@ -1,5 +1,6 @@
 """Residual compression: a centroid and a few bits a dimension (ColBERTv2 §3.3)."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from colbertv2.compression.bitpack import byte_values, check_bits, pack
-from colbertv2.compression.codec import Arrays, write_settings
-from colbertv2.compression.kmeans import kmeans, normalised, num_centroids_rule
+from colbertv2.compression.buckets import BUCKETS
+from colbertv2.compression.centroids import Clustering, nearest
+from colbertv2.compression.codec import Additive, Arrays, write_settings
+from colbertv2.compression.kmeans import normalised
 from colbertv2.errors import InputError
-
-HELD_OUT_SHARE, MAX_HELD_OUT = 0.05, 50_000
-BLOCK_PRODUCTS = 2**24  # dot products computed at once in encoding, 64 MiB
 
 
 class ResidualCodec:
@@ -29,6 +29,8 @@ class ResidualCodec:
         centroid_factor: multiplies what the rule gives, for ablations.
         kmeans_iterations: 20 in the code of the paper's time and in the released checkpoint; colbert-ai now takes 4.
         max_points_per_centroid: k-means draws at most this many vectors a centroid.
+        buckets: ``quantile`` as in the paper, equally full; ``lloyd`` of least squared error (Lloyd and Max), in the
+            same format.
 
     Raises:
         InputError: a value is out of range, or ``centroid_factor`` is given beside ``num_centroids``.
@@ -49,24 +51,14 @@ class ResidualCodec:
         centroid_factor: float = 1.0,
         kmeans_iterations: int = 20,
         max_points_per_centroid: int = 256,
+        buckets: str = "quantile",
     ) -> None:
         check_bits(bits)
-        if centroid_factor <= 0:
-            raise InputError(f"centroid_factor is {centroid_factor}; expected a positive number.")
-        if num_centroids is not None and centroid_factor != 1:
-            raise InputError("centroid_factor multiplies the rule for num_centroids; set only one of the two.")
-        for name, value in {
-            "num_centroids": 1 if num_centroids is None else num_centroids,
-            "kmeans_iterations": kmeans_iterations,
-            "max_points_per_centroid": max_points_per_centroid,
-        }.items():
-            if value < 1:
-                raise InputError(f"{name} is {value}; expected at least 1.")
+        if buckets not in BUCKETS:
+            raise InputError(f"codec.buckets is {buckets!r}; expected one of {', '.join(BUCKETS)}.")
+        self.clustering = Clustering(num_centroids, centroid_factor, kmeans_iterations, max_points_per_centroid)
         self.bits = bits
-        self.num_centroids = num_centroids
-        self.centroid_factor = centroid_factor
-        self.kmeans_iterations = kmeans_iterations
-        self.max_points_per_centroid = max_points_per_centroid
+        self.buckets = buckets
         self.notes: list[str] = []
         self.centroids: NDArray[np.float32] | None = None
         self.cutoffs = np.zeros(0, np.float32)
@@ -75,16 +67,18 @@ class ResidualCodec:
         self.device = torch.device("cpu")
 
     def __repr__(self) -> str:
-        return (
-            f"ResidualCodec(bits={self.bits}, num_centroids={self.num_centroids}, "
-            f"centroid_factor={self.centroid_factor}, kmeans_iterations={self.kmeans_iterations}, "
-            f"max_points_per_centroid={self.max_points_per_centroid})"
-        )
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
+        return f"ResidualCodec({settings})"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"bits": self.bits, **asdict(self.clustering), "buckets": self.buckets}
 
     @property
     def label(self) -> str:
         """Its name in tables."""
-        return f"{self.bits} bit{'s' if self.bits > 1 else ''}"
+        return f"{self.bits} bit{'s' if self.bits > 1 else ''}" + (", lloyd" if self.buckets == "lloyd" else "")
 
     @property
     def bytes_per_vector(self) -> int:
@@ -106,40 +100,17 @@ class ResidualCodec:
         seed: int,
         device: torch.device | str,
     ) -> None:
-        """Learn centroids, and buckets from residuals of held-out vectors: 5 % of ``sample``, at most 50,000.
-
-        A sample of fewer than 20 vectors has no 5 %; then the same vectors serve for both, and ``notes`` says so.
+        """Learn centroids, and buckets from the residuals of held-out vectors; ``Clustering.fit`` says which.
 
         Raises:
             InputError: the sample is empty or its dimensions do not fill whole bytes.
         """
         for problem in self.check(sample.shape[1]):
             raise InputError(problem)
-        self.device, self.notes = torch.device(device), []
-        wanted = self.num_centroids
-        if wanted is None:
-            wanted = max(1, int(self.centroid_factor * num_centroids_rule(num_documents * average_length)))
-        sample = sample[np.random.default_rng(seed).permutation(len(sample))]
-        num_held_out = int(min(HELD_OUT_SHARE * len(sample), MAX_HELD_OUT))
-        points, held_out = sample[: len(sample) - num_held_out], sample[len(sample) - num_held_out :]
-        if self.num_centroids is not None and self.num_centroids > len(points):
-            raise InputError(
-                f"codec.num_centroids is {self.num_centroids}, more than the {len(points)} sampled vectors; lower it, "
-                "or set it to null for the official rule, which is clamped."
-            )
-        if num_held_out == 0:
-            held_out = sample
-            self.notes.append(f"Only {len(sample)} vectors sampled: the buckets are fitted on those of the centroids.")
-        centroids = kmeans(
-            points,
-            wanted,
-            iterations=self.kmeans_iterations,
-            max_points_per_centroid=self.max_points_per_centroid,
-            seed=seed,
-            device=device,
+        self.device = torch.device(device)
+        centroids, held_out, self.notes = self.clustering.fit(
+            sample, num_documents=num_documents, average_length=average_length, seed=seed, device=device, spherical=True
         )
-        if len(centroids) < wanted:
-            self.notes.append(f"{wanted} centroids wanted, clamped to the {len(centroids)} vectors there are.")
         # Rounded at once, so that a codec encodes the same before it is saved and after it is loaded.
         self.centroids = centroids.astype(np.float16).astype(np.float32)
         self.fit_buckets(held_out)
@@ -147,7 +118,7 @@ class ResidualCodec:
     def fit_buckets(self, held_out: NDArray[np.float32]) -> None:
         """Cutoffs and weights from the residuals of ``held_out [n, dim]``, for the centroids that are there."""
         residuals = held_out - self.fitted()[self.nearest(held_out)]
-        self.cutoffs, self.weights = quantile_buckets(residuals, self.bits)
+        self.cutoffs, self.weights = BUCKETS[self.buckets](residuals, self.bits)
         self.average_residual = float(np.abs(residuals).mean())
 
     @classmethod
@@ -190,14 +161,8 @@ class ResidualCodec:
         return self.centroids
 
     def nearest(self, vectors: NDArray[np.float32]) -> NDArray[np.int32]:
-        """``[n]``: the centroid of greatest dot product with each of ``[n, dim]``, in blocks of bounded memory."""
-        centroids = torch.from_numpy(self.fitted()).to(self.device)
-        codes = np.empty(len(vectors), dtype=np.int32)
-        step = max(1, BLOCK_PRODUCTS // len(centroids))
-        for start in range(0, len(vectors), step):
-            block = torch.from_numpy(np.ascontiguousarray(vectors[start : start + step])).to(self.device)
-            codes[start : start + step] = (block @ centroids.T).argmax(1).cpu().numpy()
-        return codes
+        """``[n]``: the centroid of greatest dot product with each of ``[n, dim]``."""
+        return nearest(vectors, self.fitted(), self.device, euclidean=False)
 
     def encode(self, vectors: NDArray[np.float32]) -> Arrays:
         """``[n, dim]`` to ``codes`` int32 ``[n]`` and ``residuals`` uint8 ``[n, dim · bits / 8]``."""
@@ -215,17 +180,15 @@ class ResidualCodec:
         vectors += weight_of_byte.take(arrays["residuals"], axis=0).reshape(vectors.shape)
         return normalised(vectors)
 
+    def additive(self) -> Additive:
+        """Every byte stands for the weights of its dimensions."""
+        book = self.weights[byte_values(self.bits)].astype(np.float32)
+        return Additive(self.fitted(), np.ascontiguousarray(book[None]), normalise=True, queries=None)
+
     def save(self, path: Path) -> None:
         """Write ``codec.json``, ``centroids.npy`` (float16), ``cutoffs.npy`` and ``weights.npy``."""
-        settings = {
-            "bits": self.bits,
-            "num_centroids": self.num_centroids,
-            "centroid_factor": self.centroid_factor,
-            "kmeans_iterations": self.kmeans_iterations,
-            "max_points_per_centroid": self.max_points_per_centroid,
-        }
         learned = {"average_residual": self.average_residual, "notes": self.notes}
-        write_settings(path, "ResidualCodec", {"settings": settings, **learned})
+        write_settings(path, "ResidualCodec", {"settings": self.settings, **learned})
         np.save(path / "centroids.npy", self.fitted().astype(np.float16))
         np.save(path / "cutoffs.npy", self.cutoffs)
         np.save(path / "weights.npy", self.weights)
@@ -240,15 +203,3 @@ class ResidualCodec:
         if len(codec.weights) != 2**codec.bits or len(codec.cutoffs) != 2**codec.bits - 1:
             raise InputError(f"{path} has {len(codec.weights)} bucket weights; expected {2**codec.bits}.")
         return codec
-
-
-def quantile_buckets(residuals: NDArray[np.float32], bits: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Cutoffs ``[2^bits - 1]`` at the quantiles i/2^bits and weights ``[2^bits]`` at (i + ½)/2^bits, all dims pooled.
-
-    >>> quantile_buckets(np.arange(5, dtype=np.float32), bits=1)
-    (array([2.], dtype=float32), array([1., 3.], dtype=float32))
-    """
-    steps = np.arange(2**bits) / 2**bits
-    # Not torch.quantile, which fails over 2^24 values.
-    values = np.quantile(residuals, np.concatenate([steps[1:], steps + 0.5 / 2**bits]))
-    return values[: len(steps) - 1].astype(np.float32), values[len(steps) - 1 :].astype(np.float32)

@@ -67,6 +67,9 @@ class Float16Codec:
         """Back to float32 ``[n, dim]``."""
         return arrays["vectors"].astype(np.float32)
 
+    def additive(self) -> None:
+        """There are no centroids to add to."""
+
     def save(self, path: Path) -> None:
         """Write ``codec.json``."""
         write_settings(path, "Float16Codec", {"dim": self.dim})

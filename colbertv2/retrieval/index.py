@@ -13,6 +13,7 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from colbertv2.compression import Codec, load_codec
+from colbertv2.compression.codec import Additive
 from colbertv2.compression.kmeans import num_sampled_documents_rule
 from colbertv2.errors import InputError
 from colbertv2.retrieval.embeddings import Embeddings
@@ -133,6 +134,18 @@ class Index:
     def doc_ids(self) -> list[str]:
         """All document ids, in corpus order; read at first use."""
         return read_ids(self.path / "doc_ids.txt", self.num_documents)
+
+    @cached_property
+    def additive(self) -> Additive:
+        """How decoded vectors add up; InputError if the codec has no centroids."""
+        if (additive := self.codec.additive()) is None:
+            raise self.no_centroids()
+        return additive
+
+    @cached_property
+    def factors(self) -> NDArray[np.int16]:
+        """``[num_vectors]`` for the cascade, which fills in what it comes by; untouched pages take no memory."""
+        return np.zeros(self.num_vectors, np.int16)
 
     @property
     def bytes_per_token(self) -> float:

@@ -4,8 +4,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from colbertv2.artifacts import Artifact, Node, stage
-from colbertv2.compression import Codec
+from colbertv2.compression import Codec, ProductCodec
+from colbertv2.modeling import ColBERT
 from colbertv2.retrieval import Embeddings, Index
 from colbertv2.runtime import Runtime
 
@@ -22,6 +25,12 @@ def run(
     Args:
         sample_documents: documents to fit on; ``None`` is the official rule.
     """
+    if isinstance(codec, ProductCodec) and codec.queries is not None:
+        texts = [text for _, text in codec.queries]
+        chosen = np.random.default_rng(seed).permutation(len(texts))[: codec.num_queries]
+        model = ColBERT.load(embeddings.ancestor("checkpoint").path).to(runtime.torch_device)
+        vectors = model.encode_queries([texts[place] for place in chosen], runtime.batch_tokens)
+        codec.see_queries(np.concatenate(vectors))
     index = Index.build(
         Embeddings.open(embeddings.path),
         codec,

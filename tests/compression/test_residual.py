@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from colbertv2.compression import ResidualCodec, load_codec, residual
+from colbertv2.compression import ResidualCodec, load_codec
+from colbertv2.compression import centroids as centroids_module
 from colbertv2.compression.bitpack import unpack
+from colbertv2.compression.buckets import quantile_buckets
 from colbertv2.compression.kmeans import normalised
-from colbertv2.compression.residual import quantile_buckets
 from colbertv2.errors import InputError
 
 DIM = 32
@@ -79,7 +80,7 @@ def test_buckets_are_about_equally_full_for_held_out_vectors():
 def test_encoding_in_blocks_is_encoding_at_once(monkeypatch):
     codec, vectors = fitted(), token_vectors(500, seed=3)
     whole = codec.encode(vectors)
-    monkeypatch.setattr(residual, "BLOCK_PRODUCTS", 32 * 7)
+    monkeypatch.setattr(centroids_module, "BLOCK_PRODUCTS", 32 * 7)
     for name, array in codec.encode(vectors).items():
         np.testing.assert_array_equal(array, whole[name])
     halves = [codec.encode(vectors[:123]), codec.encode(vectors[123:])]

@@ -1,0 +1,237 @@
+"""Residuals by product quantisation, in the space where queries look (beyond the paper)."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from colbertv2.compression.bitpack import check_bits
+from colbertv2.compression.centroids import Clustering, nearest
+from colbertv2.compression.codec import Additive, Arrays, write_settings
+from colbertv2.data.queries import Queries
+from colbertv2.errors import InputError
+
+WORDS = 256  # codewords, one for each value of a byte
+
+
+class ProductCodec:
+    """A vector is its centroid plus, for every 8 / ``bits`` dimensions, one of 256 learned pieces.
+
+    What counts is not the error of a vector but that of its similarity to queries, and these are far from evenly
+    spread: so vectors are first mapped by the square root of the queries' second moment, where Euclidean distance is
+    the expected squared error of the similarity. A rotation to the residuals' principal axes, dealt out so that every
+    byte has axes of about the same product of variances, does what optimised product quantisation does (Ge et al.,
+    CVPR 2013). Decoded vectors are not normalised: that would undo what the weighting bought.
+
+    Args:
+        bits: 1, 2, 4 or 8 a dimension.
+        num_centroids, centroid_factor, kmeans_iterations, max_points_per_centroid: as in ``ResidualCodec``.
+        queries: to learn from which directions queries look, such as training queries, never those of an evaluation;
+            None counts all directions alike.
+        num_queries: at most so many of them are encoded, drawn by the seed.
+        shrinkage: of the queries' second moment towards its mean, as a share of that.
+
+    Raises:
+        InputError: a value is out of range.
+
+    >>> vectors = np.random.default_rng(0).normal(size=(1000, 128)).astype(np.float32)
+    >>> codec = ProductCodec(bits=2, num_centroids=16, kmeans_iterations=4)
+    >>> codec.see_queries(vectors[:100])
+    >>> codec.fit(vectors, num_documents=10, average_length=100.0, seed=0, device="cpu")
+    >>> {name: array.shape for name, array in codec.encode(vectors[:3]).items()}, codec.bytes_per_vector
+    ({'codes': (3,), 'residuals': (3, 32)}, 36)
+    """
+
+    has_centroids = True
+
+    def __init__(
+        self,
+        bits: int,
+        num_centroids: int | None = None,
+        centroid_factor: float = 1.0,
+        kmeans_iterations: int = 20,
+        max_points_per_centroid: int = 256,
+        queries: Queries | None = None,
+        num_queries: int = 1000,
+        shrinkage: float = 0.05,
+    ) -> None:
+        check_bits(bits)
+        if num_queries < 1:
+            raise InputError(f"codec.num_queries is {num_queries}; expected at least 1.")
+        if not shrinkage > 0:
+            raise InputError(f"codec.shrinkage is {shrinkage}; expected a positive number.")
+        self.clustering = Clustering(num_centroids, centroid_factor, kmeans_iterations, max_points_per_centroid)
+        self.bits = bits
+        self.queries = queries
+        self.num_queries = num_queries
+        self.shrinkage = shrinkage
+        self.notes: list[str] = []
+        self.moment: NDArray[np.float64] | None = None  # [dim, dim] of the queries
+        self.transform = np.zeros((0, 0), np.float32)  # [dim, dim]: vectors @ transform
+        self.inverse = np.zeros((0, 0), np.float32)
+        self.clusters: NDArray[np.float32] | None = None  # [K, dim], transformed
+        self.book = np.zeros((0, WORDS, 0), np.float32)  # [M, 256, dim / M], transformed
+        self.device = torch.device("cpu")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The constructor's arguments, without the queries, which have left their mark."""
+        others = {"num_queries": self.num_queries, "shrinkage": self.shrinkage}
+        return {"bits": self.bits, **asdict(self.clustering), **others}
+
+    def __repr__(self) -> str:
+        return f"ProductCodec({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
+
+    @property
+    def label(self) -> str:
+        """Its name in tables."""
+        return f"{self.bits} bit{'s' if self.bits > 1 else ''}, product"
+
+    @property
+    def bytes_per_vector(self) -> int:
+        """Four for the code and ``bits`` for eight dimensions."""
+        return 4 + self.fitted().shape[1] * self.bits // 8
+
+    def check(self, dim: int) -> list[str]:
+        """The residual has to fill whole bytes."""
+        if dim * self.bits % 8:
+            return [f"{dim} dimensions of {self.bits} bits do not fill bytes; change codec.bits or the model's dim."]
+        return []
+
+    def see_queries(self, vectors: NDArray[np.float32]) -> None:
+        """Learn from query vectors ``[n, dim]`` where queries look; before ``fit``."""
+        self.moment = vectors.T.astype(np.float64) @ vectors / len(vectors)
+
+    def fit(
+        self,
+        sample: NDArray[np.float32],
+        *,
+        num_documents: int,
+        average_length: float,
+        seed: int,
+        device: torch.device | str,
+    ) -> None:
+        """Learn centroids, and pieces from the residuals of held-out vectors.
+
+        Raises:
+            InputError: the sample is empty or its dimensions do not fill whole bytes.
+        """
+        dim = sample.shape[1]
+        for problem in self.check(dim):
+            raise InputError(problem)
+        self.device = torch.device(device)
+        weigh, unweigh = square_root(np.eye(dim) if self.moment is None else self.moment, self.shrinkage)
+        centroids, held_out, self.notes = self.clustering.fit(
+            sample @ weigh,
+            num_documents=num_documents, average_length=average_length, seed=seed, device=device, spherical=False,
+        )  # fmt: skip
+        residuals: NDArray[Any] = held_out - centroids[nearest(held_out, centroids, self.device, euclidean=True)]
+        rotation = balanced_axes(residuals, dim * self.bits // 8)
+        self.transform, self.inverse = weigh @ rotation, rotation.T @ unweigh
+        # Rounded at once, so that a codec encodes the same before it is saved and after it is loaded.
+        self.clusters = (centroids @ rotation).astype(np.float16).astype(np.float32)
+        self.book = self.learn_pieces(residuals @ rotation, seed)
+
+    def learn_pieces(self, residuals: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+        """``[M, 256, dim / M]`` codewords of ``residuals [n, dim]`` by k-means."""
+        quantiser = self.quantiser(residuals.shape[1])
+        quantiser.cp.seed, quantiser.cp.min_points_per_centroid = seed, 1
+        # faiss wants at least as many points as codewords.
+        repeated = np.tile(residuals, (max(1, -(-WORDS // len(residuals))), 1))
+        quantiser.train(np.ascontiguousarray(repeated))
+        shape = quantiser.M, WORDS, quantiser.dsub
+        return faiss.vector_to_array(quantiser.centroids).reshape(shape).astype(np.float16).astype(np.float32)
+
+    def quantiser(self, dim: int) -> Any:
+        """A ``faiss.ProductQuantizer`` without codewords."""
+        return faiss.ProductQuantizer(dim, dim * self.bits // 8, 8)
+
+    def fitted(self) -> NDArray[np.float32]:
+        """The transformed centroids, which are there after ``fit`` or ``load``."""
+        if self.clusters is None:
+            raise InputError("This ProductCodec has not been fitted; call fit or load_codec first.")
+        return self.clusters
+
+    @property
+    def centroids(self) -> NDArray[np.float32]:
+        """``[K, dim]`` in the space of the vectors, of any norm."""
+        return self.fitted() @ self.inverse
+
+    def encode(self, vectors: NDArray[np.float32]) -> Arrays:
+        """``[n, dim]`` to ``codes`` int32 ``[n]`` and ``residuals`` uint8 ``[n, dim · bits / 8]``."""
+        clusters, transformed = self.fitted(), np.asarray(vectors, dtype=np.float32) @ self.transform
+        codes = nearest(transformed, clusters, self.device, euclidean=True)
+        quantiser = self.quantiser(transformed.shape[1])
+        faiss.copy_array_to_vector(self.book.ravel(), quantiser.centroids)
+        residuals = transformed - clusters[codes]
+        packed = quantiser.compute_codes(residuals) if len(vectors) else np.zeros((0, quantiser.M), np.uint8)
+        return {"codes": codes, "residuals": packed}
+
+    def decode(self, arrays: Arrays) -> NDArray[np.float32]:
+        """Centroid plus pieces, float32 ``[n, dim]``, of any norm."""
+        vectors = self.fitted().take(arrays["codes"], axis=0)
+        flat = self.book.reshape(-1, self.book.shape[2])
+        rows = arrays["residuals"] + np.arange(len(self.book)) * WORDS
+        vectors += flat.take(rows, axis=0).reshape(vectors.shape)
+        return vectors @ self.inverse
+
+    def additive(self) -> Additive:
+        """In the transformed space, where the similarity to a query is that to ``query @ inverse.T``."""
+        return Additive(self.fitted(), self.book, normalise=False, queries=np.ascontiguousarray(self.inverse.T))
+
+    def save(self, path: Path) -> None:
+        """Write ``codec.json`` and the four tables."""
+        write_settings(path, "ProductCodec", {"settings": self.settings, "notes": self.notes})
+        np.save(path / "centroids.npy", self.fitted().astype(np.float16))
+        np.save(path / "book.npy", self.book.astype(np.float16))
+        np.save(path / "transform.npy", self.transform)
+        np.save(path / "inverse.npy", self.inverse)
+
+    @classmethod
+    def load(cls, path: Path, settings: dict[str, Any]) -> "ProductCodec":
+        """From what ``save`` wrote; use ``load_codec``."""
+        codec = cls(**settings["settings"])
+        codec.notes = settings["notes"]
+        codec.clusters = np.load(path / "centroids.npy").astype(np.float32)
+        codec.book = np.load(path / "book.npy").astype(np.float32)
+        codec.transform, codec.inverse = np.load(path / "transform.npy"), np.load(path / "inverse.npy")
+        dim = codec.fitted().shape[1]
+        expected = (dim * codec.bits // 8, WORDS, 8 // codec.bits)
+        if codec.book.shape != expected or codec.transform.shape != (dim, dim) or codec.inverse.shape != (dim, dim):
+            raise InputError(
+                f"The tables in {path} are {codec.book.shape}, {codec.transform.shape} and {codec.inverse.shape}; "
+                f"expected {expected} and twice {(dim, dim)}."
+            )
+        return codec
+
+
+def square_root(moment: NDArray[Any], shrinkage: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The symmetric root of ``moment [dim, dim]`` shrunk towards its mean eigenvalue, and that root's inverse.
+
+    >>> [root.diagonal().tolist() for root in square_root(np.diag([3.5, 0.5]), shrinkage=0.25)]
+    [[2.0, 1.0], [0.5, 1.0]]
+    """
+    values, axes = np.linalg.eigh(moment)
+    root = np.sqrt(np.maximum(values, 0) + shrinkage * max(values.mean(), 1e-12))
+    return ((axes * root) @ axes.T).astype(np.float32), ((axes / root) @ axes.T).astype(np.float32)
+
+
+def balanced_axes(residuals: NDArray[np.float32], num_groups: int) -> NDArray[np.float32]:
+    """``[dim, dim]``: principal axes as columns, such that equal groups of them have about equal products of variances.
+
+    The axes are dealt out by falling variance, each to the group of the smallest product that has room (Ge et al.,
+    CVPR 2013, §4.3).
+    """
+    values, axes = np.linalg.eigh(np.cov(residuals.T, bias=True))
+    # In units of the least one that counts, so that every further axis makes a group's product grow.
+    logs = np.log(np.maximum(values / max(values.max() * 1e-6, 1e-30), 1.0))
+    room = len(values) // num_groups
+    groups: list[list[int]] = [[] for _ in range(num_groups)]
+    for axis in np.argsort(-values, kind="stable"):
+        open_groups = (group for group in groups if len(group) < room)
+        min(open_groups, key=lambda group: logs[group].sum()).append(int(axis))
+    return np.ascontiguousarray(axes[:, np.concatenate(groups)], dtype=np.float32)
