@@ -38,7 +38,10 @@ def lloyd_buckets(residuals: NDArray[np.float32], bits: int) -> Buckets:
     for _ in range(LLOYD_ITERATIONS):
         ends = np.concatenate([[0], np.searchsorted(values, (weights[1:] + weights[:-1]) / 2), [len(values)]])
         counts = np.diff(ends)
-        weights = np.where(counts > 0, np.diff(sums[ends]) / np.maximum(counts, 1), weights)  # an empty one stays
+        full = counts > 0  # an empty bucket stays where it is
+        means = np.diff(sums[ends])[full] / counts[full]
+        # Differences of sums lose digits: a mean that left its bucket would put the buckets out of order.
+        weights[full] = np.clip(means, values[ends[:-1][full]], values[ends[1:][full] - 1])
     return ((weights[1:] + weights[:-1]) / 2).astype(np.float32), weights.astype(np.float32)
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from support import shrunk, tiny_folder
@@ -64,12 +65,35 @@ def test_rankings_are_trec_files_over_the_test_queries(table):
 
 
 @pytest.mark.parametrize("documents", [1, 2, 10])
-@pytest.mark.parametrize("choices", [["codec=residual", "search=plaid"], ["codec=fp16", "search=exhaustive"]], ids=str)
+@pytest.mark.parametrize(
+    "choices",
+    [["codec=residual", "search=plaid"], ["codec=fp16", "search=exhaustive"], ["codec=product", "search=cascade"]],
+    ids=str,
+)
 def test_tiny_corpora_without_training_queries(tmp_path, documents, choices):
     folder = tiny_folder(tmp_path / "folder", documents, splits=("test",))
     overrides = ["pipeline=untrained", *choices, *shrunk(folder, tmp_path / "artifacts")]
     metrics = build(compose(overrides))
     assert json.loads((metrics.path / "metrics.json").read_text())["queries"] == documents
+
+
+def test_the_product_codec_sees_training_queries_and_lloyd_moves_the_buckets(tmp_path):
+    folder = tiny_folder(tmp_path / "folder")
+    overrides = ["pipeline=untrained", "target=index", *shrunk(folder, tmp_path / "artifacts")]
+    seeing, blind, fewer, lloyd, quantile = (
+        build(compose([*overrides, *choices])).path
+        for choices in (
+            ["codec=product"],
+            ["codec=product", "codec.queries=null"],
+            ["codec=product", "codec.num_queries=1"],
+            ["codec=lloyd"],
+            ["codec=residual"],
+        )
+    )
+    transforms = [np.load(path / "codec" / "transform.npy") for path in (seeing, blind, fewer)]
+    assert not np.allclose(transforms[0], transforms[1], atol=1e-3)
+    assert not np.allclose(transforms[0], transforms[2], atol=1e-3)
+    assert not np.array_equal(*(np.load(path / "codec" / "weights.npy") for path in (lloyd, quantile)))
 
 
 def test_a_collection_without_dev_queries(tmp_path):
