@@ -1,8 +1,10 @@
 """The interface that every codec meets (ColBERTv2 §3.3)."""
 
 import json
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,17 +13,25 @@ from numpy.typing import NDArray
 Arrays = dict[str, NDArray[Any]]
 
 
-class Additive(NamedTuple):
+@dataclass(frozen=True)
+class Additive:
     """How a decoded vector adds up, so that its similarity to a query can be added up from tables.
 
-    It is ``centroids[code] + concatenate(book[m, byte] for m, byte in residual)``, L2-normalised if ``normalise`` says
-    so, in a space that ``queries`` takes queries to.
+    It is ``centroids[code] + gains[gain] * concatenate(book[m, byte] for m, byte in residual)``, L2-normalised if
+    ``normalise`` says so, in a space that ``queries`` takes queries to.
     """
 
     centroids: NDArray[np.float32]  # [K, dim]
     book: NDArray[np.float32]  # [M, 256, dim / M], or [1, 256, dim / M] for all bytes
     normalise: bool
-    queries: NDArray[np.float32] | None  # [dim, dim] to multiply queries by, or None for the space of the vectors
+    queries: NDArray[np.float32] | None = None  # [dim, dim] to multiply queries by, or None
+    gains: NDArray[np.float32] | None = None  # [256], or None for 1
+
+    @cached_property
+    def covariance(self) -> NDArray[np.float32]:
+        """``[M or 1, d, d]`` of each byte's pieces, all values counted alike."""
+        deviation = self.book - self.book.mean(axis=1, keepdims=True)
+        return deviation.transpose(0, 2, 1) @ deviation
 
 
 class Codec(Protocol):

@@ -183,7 +183,7 @@ class ResidualCodec:
     def additive(self) -> Additive:
         """Every byte stands for the weights of its dimensions."""
         book = self.weights[byte_values(self.bits)].astype(np.float32)
-        return Additive(self.fitted(), np.ascontiguousarray(book[None]), normalise=True, queries=None)
+        return Additive(self.fitted(), np.ascontiguousarray(book[None]), normalise=True)
 
     def save(self, path: Path) -> None:
         """Write ``codec.json``, ``centroids.npy`` (float16), ``cutoffs.npy`` and ``weights.npy``."""

@@ -31,9 +31,9 @@ class Cascade:
        centroid, similarities are bytes. The best ``ndocs`` stay.
     2. Residuals, of the tokens alone whose centroid is within ``margin`` of the document's best for some query vector,
        and of these the bytes alone that carry ``share`` of the variance that this query sees. The best ``nexact`` stay.
-    3. All bytes of all tokens in 16-bit arithmetic find the best token for each query vector; its similarity is then
-       computed from the decoded vector. So the scores are exact whatever the knobs: these decide which documents get
-       that far.
+    3. All bytes of all tokens in 16-bit arithmetic find the tokens that can be the best for some query vector; their
+       similarities are then computed from the decoded vectors. So the scores are exact whatever the knobs: these
+       decide which documents get that far.
 
     With ``ndocs`` and ``nexact`` null this is exhaustive search, only faster than ``Exhaustive``.
 
@@ -82,7 +82,8 @@ class Cascade:
         if self.nprobe is None:
             positions = np.arange(index.num_documents)
         else:
-            positions = index.inverted(nearest_centroids(tables.similarities.T, self.nprobe))
+            similarities = tables.similarities[:, : tables.num_query_vectors]
+            positions = index.inverted(nearest_centroids(similarities, self.nprobe))
         if self.ndocs is not None and len(positions) > self.ndocs:
             positions = np.sort(positions[top_k(tables.centroid_scores(positions), max(self.ndocs, k))])
         scanned = positions

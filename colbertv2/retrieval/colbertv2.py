@@ -54,7 +54,7 @@ class PaperEngine:
         positions = index.inverted(cells)
         ncandidates = self.nprobe * 2**12 if self.ncandidates is None else self.ncandidates
         if len(positions) > ncandidates:
-            probed = np.zeros(similarities.shape[1], dtype=bool)
+            probed = np.zeros(len(similarities), dtype=bool)
             probed[cells] = True
             positions = positions[np.sort(top_k(lower_bounds(index, query, positions, probed), ncandidates))]
         return best_documents(positions, score_documents(index, query, positions), k)

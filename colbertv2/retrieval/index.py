@@ -143,6 +143,12 @@ class Index:
         return additive
 
     @cached_property
+    def stored_codes(self):
+        from types import SimpleNamespace
+
+        return SimpleNamespace(bytes=np.asarray(self.arrays["codes"]).view(np.uint8), width=4)
+
+    @cached_property
     def factors(self) -> NDArray[np.int16]:
         """``[num_vectors]`` for the cascade, which fills in what it comes by; untouched pages take no memory."""
         return np.zeros(self.num_vectors, np.int16)

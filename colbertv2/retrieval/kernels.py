@@ -1,4 +1,4 @@
-"""The compiled loops of the cascade: scan, refine, rescore. Compiled by numba at first use and cached on disk.
+"""The compiled loops of the cascade: scan, refine, score. Compiled by numba at first use and cached on disk.
 
 All release Python's lock. ``W`` is the number of query vectors rounded up to ``LANES``; tables have a column for each.
 """
@@ -10,10 +10,21 @@ import numpy as np
 from numba import njit
 from numba.core import event
 
-from colbertv2.retrieval.lanes import LANES, any_at_least, largest_rows, prefetch, take_maximum
+from colbertv2.retrieval.lanes import (
+    LANES,
+    ONE,
+    add_up,
+    any_at_least,
+    largest_rows,
+    load_id,
+    prefetch,
+    raise_to_piece,
+    raise_to_row,
+    write_piece,
+)
 
 GROUP = 16  # documents whose wanted tokens are found before any is scored, so that their bytes are on the way
-ONE = 1 << 13  # a factor of 1
+BLOCK_ROWS = 256
 
 
 class Announcement(event.Listener):
@@ -36,9 +47,17 @@ class Announcement(event.Listener):
 event.register("numba:compile", Announcement())
 
 
+@njit(nogil=True, cache=True)
+def extents(similarities, largest):
+    """Raise ``largest [W]`` to the greatest absolute value of each column of ``similarities [K, W]``."""
+    width = similarities.shape[1]
+    for place in range(0, similarities.size, LANES):
+        raise_to_row(similarities, place, largest, place % width)
+
+
 @njit(nogil=True, fastmath=True, cache=True)
 def quantise(similarities, byte_scale, scale, as_bytes, as_shorts):
-    """``[K, L]`` similarities: 0 and below to byte 0, the others times ``byte_scale``; 16 bits by ``scale [L]``."""
+    """``[K, W]`` similarities: 0 and below to byte 0, the others times ``byte_scale``; 16 bits by ``scale [W]``."""
     half = np.float32(0.5)
     for row in range(similarities.shape[0]):
         for column in range(similarities.shape[1]):
@@ -48,42 +67,97 @@ def quantise(similarities, byte_scale, scale, as_bytes, as_shorts):
 
 
 @njit(nogil=True, cache=True)
-def scan(table, codes, offsets, documents, scores):
-    """``scores [D]``: MaxSim of ``documents`` with each vector at its centroid, in units of ``table [K, W]`` bytes."""
+def piece_extents(book, parts, largest):
+    """Add to ``largest [W]`` for each byte of a residual the greatest absolute similarity to what it may stand for.
+
+    Args:
+        book: ``[M or 1, 256, d]``. parts: ``[M, d, W]``, each byte's part of the query vectors.
+    """
+    num_values, size, width = book.shape[1], book.shape[2], parts.shape[2]
+    own = np.empty(width, np.float32)
+    for place in range(len(parts)):
+        own[:] = 0
+        first = place * num_values if len(book) > 1 else 0
+        for column in range(0, width, LANES):
+            part = place * size * width + column
+            for value in range(num_values):
+                raise_to_piece(book, (first + value) * size, size, parts, part, width, own, column)
+        largest += own
+
+
+@njit(nogil=True, cache=True)
+def piece_tables(book, parts, order, tables):
+    """``tables [M, 256, W]`` int16: the similarities of ``parts`` to all pieces, of the bytes in ``order``."""
+    num_values, size, width = book.shape[1], book.shape[2], parts.shape[2]
+    for i in range(len(order)):
+        first = order[i] * num_values if len(book) > 1 else 0
+        for column in range(0, width, LANES):
+            part = order[i] * size * width + column
+            for value in range(num_values):
+                row = (i * num_values + value) * width + column
+                write_piece(book, (first + value) * size, size, parts, part, width, tables, row)
+
+
+@njit(nogil=True, cache=True)
+def scan(table, ids, id_width, offsets, documents, scores):
+    """``scores [D]``: MaxSim of ``documents`` with each vector at its centroid, in units of ``table [K, W]`` bytes.
+
+    Args:
+        ids: the centroid of every token, ``id_width`` bytes each.
+    """
     width = table.shape[1]
     maxima = np.empty(LANES, np.uint8)
     for i in range(len(documents)):
-        document = documents[i]
+        first, last = offsets[documents[i]], offsets[documents[i] + 1]
         total = 0
         for column in range(0, width, LANES):
-            total += largest_rows(table, width, column, codes, offsets[document], offsets[document + 1], maxima)
+            total += largest_rows(table, width, column, ids, id_width, first, last, maxima)
+        scores[i] = total
+
+
+@njit(nogil=True, cache=True)
+def scan_kept(similarities, kept, ids, id_width, offsets, documents, scores):
+    """As ``scan``, by ``[K, L]`` floats and over the tokens alone whose centroid is ``kept [K]``; -inf without any."""
+    best = np.empty(similarities.shape[1], np.float32)
+    for i in range(len(documents)):
+        best[:] = -np.inf
+        for token in range(offsets[documents[i]], offsets[documents[i] + 1]):
+            code = load_id(ids, id_width, token)
+            if kept[code]:
+                for column in range(len(best)):
+                    best[column] = max(best[column], similarities[code, column])
+        total = np.float32(0)
+        for column in range(len(best)):
+            total += best[column]
         scores[i] = total
 
 
 @njit(nogil=True, fastmath=True, cache=True)
-def decode(centroids, code, residuals, place, book, out):
-    """Write to ``out [dim]`` a centroid plus what the bytes from ``residuals[place]`` stand for; its squared norm."""
-    dim = len(out)
-    steps = dim // book.shape[2]
+def decode(centroids, code, residuals, place, gain, book, out):
+    """Write to ``out [dim]`` a centroid plus ``gain`` times what the bytes from ``residuals[place]`` on stand for.
+
+    Returns:
+        Its squared norm.
+    """
     width = book.shape[2]
     norm = np.float32(0)
-    for step in range(steps):
+    for step in range(len(out) // width):
         own = step if book.shape[0] > 1 else 0
         byte = residuals[place + step]
         for i in range(width):
-            value = centroids[code, step * width + i] + book[own, byte, i]
+            value = centroids[code, step * width + i] + gain * book[own, byte, i]
             out[step * width + i] = value
             norm += value * value
     return norm
 
 
 @njit(nogil=True, cache=True)
-def wanted_tokens(table, num_query_vectors, codes, first, last, margin, bounds, tokens, count):
+def wanted_tokens(table, num_query_vectors, ids, id_width, first, last, margin, bounds, tokens, count):
     """Append the tokens whose centroid is within ``margin`` of the document's best for some query vector."""
     width = table.shape[1]
     maxima = np.empty(LANES, np.uint8)
     for column in range(0, width, LANES):
-        largest_rows(table, width, column, codes, first, last, maxima)
+        largest_rows(table, width, column, ids, id_width, first, last, maxima)
         for lane in range(LANES):
             bounds[column + lane] = maxima[lane] - margin if maxima[lane] > margin else 0
     for column in range(num_query_vectors, width):
@@ -91,29 +165,42 @@ def wanted_tokens(table, num_query_vectors, codes, first, last, margin, bounds, 
     for token in range(first, last):
         wanted = False
         for column in range(0, width, LANES):
-            wanted |= any_at_least(table, np.int64(codes[token]) * width + column, bounds, column)
+            wanted |= any_at_least(table, load_id(ids, id_width, token) * width + column, bounds, column)
         tokens[count] = token
         count += np.int64(wanted)
     return count
 
 
+@njit(nogil=True, cache=True, inline="always")
+def factor_of(token, factors, centroids, code, flat, place, gain, book, vector):
+    """One over a decoded vector's norm in units of 1 / ``ONE``, from ``factors`` or noted there."""
+    factor = np.int64(factors[token])
+    if factor == 0:
+        norm = decode(centroids, code, flat, place, gain, book, vector)
+        factor = np.int64(min(ONE / np.sqrt(max(norm, np.float32(1e-24))), 32767.0))
+        factors[token] = factor
+    return factor
+
+
 @njit(nogil=True, cache=True)
-def refine(table, start, tables, order, residuals, codes, offsets, factors, centroids, book, normalise, margin,
-           unit, documents, scores, where):  # fmt: skip
-    """MaxSim of ``documents`` over their wanted tokens, by the first bytes in ``order``.
+def refine(table, start, tables, order, residuals, ids, id_width, gains, gain_units, gain_values, offsets, factors,
+           centroids, book, normalise, margin, unit, documents, scores):  # fmt: skip
+    """``scores [D]``: MaxSim of ``documents`` over their wanted tokens, by the first bytes in ``order``.
 
     Args:
-        table: ``[K, W]`` bytes. start: ``[K, W]`` int16. tables: ``[len(order), 256, W]`` int16.
+        table: ``[K, W]`` bytes. start: ``[K, W]`` int16. tables: ``[M, 256, W]`` int16.
         order: ``[at most M]`` the bytes of a residual to add, of M in each row of ``residuals [T, M]``.
+        ids: the centroid of every token, ``id_width`` bytes each.
+        gains: ``[T]`` bytes, or empty: no residual is multiplied. gain_units, gain_values: ``[256]`` what a byte
+            multiplies a residual by, in units of 1 / ``ONE`` for ``tables`` and as it is.
         factors: ``[T]`` one over a decoded vector's norm in units of 1 / ``ONE``; 0 is not yet known and is filled in.
         margin: in units of ``table``; 255 wants all tokens.
         unit: ``[L]`` what 1 in ``start`` and ``tables`` is for each query vector.
-        where: ``[D, W]`` the token of each maximum, counted from the document's first.
     """
     width, row, num_query_vectors = table.shape[1], residuals.shape[1], len(unit)
     flat = residuals.ravel()
     bounds, vector = np.empty(width, np.uint8), np.empty(centroids.shape[1], np.float32)
-    best = np.empty(width, np.int16)
+    best, value = np.empty(width, np.int16), np.empty(width, np.int16)
     ends = np.empty(GROUP, np.int64)
     for group in range(0, len(documents), GROUP):
         last_of_group = min(group + GROUP, len(documents))
@@ -125,7 +212,9 @@ def refine(table, start, tables, order, residuals, codes, offsets, factors, cent
         for i in range(group, last_of_group):
             first, last = offsets[documents[i]], offsets[documents[i] + 1]
             if margin < 255:
-                count = wanted_tokens(table, num_query_vectors, codes, first, last, margin, bounds, tokens, count)
+                count = wanted_tokens(
+                    table, num_query_vectors, ids, id_width, first, last, margin, bounds, tokens, count
+                )
             else:
                 for token in range(first, last):
                     tokens[count] = token
@@ -135,23 +224,19 @@ def refine(table, start, tables, order, residuals, codes, offsets, factors, cent
             prefetch(flat, tokens[i] * row)
         done = 0
         for i in range(group, last_of_group):
-            first = offsets[documents[i]]
             best[:] = -32768
-            where[i, :] = 0
-            own = where[i]
             while done < ends[i - group]:
                 token = tokens[done]
-                code = np.int64(codes[token])
-                factor = np.int64(ONE)
+                code = load_id(ids, id_width, token)
+                gain, factor = np.int64(ONE), np.int64(ONE)
+                if len(gains):
+                    gain = np.int64(gain_units[gains[token]])
                 if normalise:
-                    factor = np.int64(factors[token])
-                    if factor == 0:
-                        norm = decode(centroids, code, flat, token * row, book, vector)
-                        factor = np.int64(min(ONE / np.sqrt(max(norm, np.float32(1e-24))), 32767.0))
-                        factors[token] = factor
+                    own = gain_values[gains[token]] if len(gains) else np.float32(1)
+                    factor = factor_of(token, factors, centroids, code, flat, token * row, own, book, vector)
                 for column in range(0, width, LANES):
-                    take_maximum(start, tables, width, column, code, flat, token * row, order, len(order), factor,
-                                 token - first, best, own)  # fmt: skip
+                    add_up(start, tables, width, column, code, flat, token * row, order, len(order), gain, factor,
+                           best, value, column)  # fmt: skip
                 done += 1
             total = np.float32(0)
             for column in range(num_query_vectors):
@@ -160,27 +245,92 @@ def refine(table, start, tables, order, residuals, codes, offsets, factors, cent
 
 
 @njit(nogil=True, fastmath=True, cache=True)
-def rescore(query, codes, residuals, offsets, centroids, book, normalise, documents, where, scores):
-    """``scores [D]``: the similarities of ``query [L, dim]`` to the decoded tokens ``where [D, W]``, added up."""
+def score(query, start, tables, order, residuals, ids, id_width, gains, gain_units, gain_values, offsets, factors,
+          centroids, book, normalise, slack, documents, scores):  # fmt: skip
+    """``scores [D]``: MaxSim of ``documents`` over their decoded vectors; -inf for one without any.
+
+    The 16-bit sums tell which tokens can be the nearest: those within ``slack`` of the greatest. Only their
+    similarities to ``query [L, dim]`` are computed, in 32 bits. Other arguments are those of ``refine``.
+    """
     num_query_vectors, dim = query.shape
+    width, row = start.shape[1], residuals.shape[1]
     flat = residuals.ravel()
-    vector = np.empty(dim, np.float32)
+    vector, best, exact = np.empty(dim, np.float32), np.empty(width, np.int16), np.empty(width, np.float32)
+    values = np.empty((64, width), np.int16)
     for i in range(len(documents)):
         first, last = offsets[documents[i]], offsets[documents[i] + 1]
-        total = np.float32(0)
-        done = np.zeros(num_query_vectors, np.bool_)
-        for column in range(num_query_vectors):
-            if done[column]:
+        if last == first:
+            scores[i] = -np.inf
+            continue
+        if last - first > len(values):
+            values = np.empty((2 * (last - first), width), np.int16)
+        best[:] = -32768
+        for token in range(first, last):
+            code = load_id(ids, id_width, token)
+            gain, factor = np.int64(ONE), np.int64(ONE)
+            if len(gains):
+                gain = np.int64(gain_units[gains[token]])
+            if normalise:
+                own = gain_values[gains[token]] if len(gains) else np.float32(1)
+                factor = factor_of(token, factors, centroids, code, flat, token * row, own, book, vector)
+            for column in range(0, width, LANES):
+                add_up(start, tables, width, column, code, flat, token * row, order, len(order), gain, factor,
+                       best, values, (token - first) * width + column)  # fmt: skip
+        for column in range(width):
+            best[column] = max(best[column] - slack, -32768) if column < num_query_vectors else 32767
+        exact[:] = -np.inf
+        for token in range(first, last):
+            near = False
+            for column in range(0, width, LANES):
+                near |= any_at_least(values, (token - first) * width + column, best, column)
+            if not near:
                 continue
-            place = where[i, column]
-            token = first + place
-            norm = decode(centroids, np.int64(codes[token]), flat, token * residuals.shape[1], book, vector)
-            factor = np.float32(1) / np.sqrt(max(norm, np.float32(1e-24))) if normalise else np.float32(1)
-            for other in range(column, num_query_vectors):
-                if where[i, other] == place:
-                    done[other] = True
+            own = gain_values[gains[token]] if len(gains) else np.float32(1)
+            norm = decode(centroids, load_id(ids, id_width, token), flat, token * row, own, book, vector)
+            length = np.float32(1) / np.sqrt(max(norm, np.float32(1e-24))) if normalise else np.float32(1)
+            for column in range(num_query_vectors):
+                if values[token - first, column] >= best[column]:
                     similarity = np.float32(0)
                     for j in range(dim):
-                        similarity += query[other, j] * vector[j]
-                    total += similarity * factor
-        scores[i] = total if last > first else -np.inf
+                        similarity += query[column, j] * vector[j]
+                    exact[column] = max(exact[column], similarity * length)
+        total = np.float32(0)
+        for column in range(num_query_vectors):
+            total += exact[column]
+        scores[i] = total
+
+
+@njit(nogil=True, cache=True)
+def nearest_rows(similarities, found):
+    """``found [L, n]``: for each of the first L columns of ``[K, W]`` the rows of its n greatest values; n at most K.
+
+    The n greatest values lie in the n blocks of rows with the greatest maxima: only these are looked at one by one.
+    """
+    num_rows = len(similarities)
+    num_columns, number = found.shape
+    num_blocks = (num_rows + BLOCK_ROWS - 1) // BLOCK_ROWS
+    maxima = np.full((num_blocks, num_columns), -np.inf, np.float32)
+    for row in range(num_rows):
+        block = row // BLOCK_ROWS
+        for column in range(num_columns):
+            maxima[block, column] = max(maxima[block, column], similarities[row, column])
+    blocks, values = np.empty(min(number, num_blocks), np.int64), np.empty(number, np.float32)
+    for column in range(num_columns):
+        values[:] = -np.inf
+        for block in range(num_blocks):
+            insert(values[: len(blocks)], blocks, maxima[block, column], block)
+        values[:] = -np.inf
+        for block in blocks:
+            for row in range(block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, num_rows)):
+                insert(values, found[column], similarities[row, column], row)
+
+
+@njit(nogil=True, cache=True, inline="always")
+def insert(values, names, value, name):
+    """Put ``value`` and its name into falling ``values`` in place of the least, if that is less."""
+    place = len(values) - 1
+    if value > values[place]:
+        while place > 0 and values[place - 1] < value:
+            values[place], names[place] = values[place - 1], names[place - 1]
+            place -= 1
+        values[place], names[place] = value, name

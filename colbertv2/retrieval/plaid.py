@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
+from colbertv2.retrieval import kernels
 from colbertv2.retrieval.index import Index
-from colbertv2.retrieval.packed import blocks, offsets_of
 from colbertv2.retrieval.parallel import parallel_map
 from colbertv2.retrieval.probing import centroid_similarities, nearest_centroids
-from colbertv2.retrieval.scoring import DECODED_VECTORS, best_documents, score_documents, segment_max, top_k
+from colbertv2.retrieval.scoring import best_documents, score_documents, top_k
 from colbertv2.retrieval.searcher import Found
 
 
@@ -95,11 +95,11 @@ class Plaid:
         similarities = centroid_similarities(index, query)
         probed = pruned = index.inverted(nearest_centroids(similarities, nprobe))
         if len(probed) > ndocs:
-            kept = similarities.max(axis=0) >= threshold
+            kept = similarities.max(axis=1) >= threshold
             pruned = best(probed, centroid_scores(index, similarities, probed, kept), ndocs)
         ranked = pruned
         if len(pruned) > ndocs // 4:
-            everything = np.ones(similarities.shape[1], dtype=bool)
+            everything = np.ones(len(similarities), dtype=bool)
             ranked = best(pruned, centroid_scores(index, similarities, pruned, everything), ndocs // 4)
         return Candidates(probed, pruned, ranked)
 
@@ -122,14 +122,10 @@ def centroid_scores(
     """``[D]``: MaxSim with every vector replaced by its centroid, over vectors at ``kept [num_centroids]`` alone.
 
     Args:
-        similarities: ``[Lq, num_centroids]``.
-        positions: ``[D]`` documents with at least one vector. One of which nothing is kept scores -inf.
+        similarities: ``[num_centroids, Lq]``.
+        positions: ``[D]`` documents. One of which nothing is kept scores -inf.
     """
     scores = np.empty(len(positions), dtype=np.float32)
-    for first, last in blocks(offsets_of(index.lengths[positions]), DECODED_VECTORS):
-        block = positions[first:last]
-        codes = index.codes(block)
-        taken = kept[codes]
-        lengths = np.add.reduceat(taken, offsets_of(index.lengths[block])[:-1], dtype=np.int64)
-        scores[first:last] = segment_max(similarities.take(codes[taken], axis=1), lengths).sum(axis=0)
+    ids = index.stored_codes
+    kernels.scan_kept(similarities, kept, ids.bytes, ids.width, index.offsets, positions, scores)
     return scores
