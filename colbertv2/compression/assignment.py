@@ -127,7 +127,7 @@ class Assignment:
         first = begin = 0
         for end, last in zip(self.ends, wanted.sum(0).cumsum(0).tolist(), strict=True):
             own = rows[first:last]
-            members, found = self.table[begin:end].best(block[own])
+            members, found = self.table[begin:end].best(block.index_select(0, own))
             better = found > scores[own]
             own = own[better]
             scores[own], places[own] = found[better], members[better] + begin

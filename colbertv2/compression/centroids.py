@@ -113,8 +113,8 @@ class Clustering:
 
     def rounded(self, centroids: NDArray[np.float32]) -> NDArray[np.float32]:
         """``centroids`` as ``save`` keeps them: a codec encodes by these, so that loading it changes nothing."""
-        kept, scale = self.kept(centroids)
-        return kept.astype(np.float32) * np.float32(scale)
+        kept, unit = self.kept(centroids)
+        return kept.astype(np.float32) * np.float32(unit)
 
     def kept(self, centroids: NDArray[np.float32]) -> tuple[NDArray[np.float16 | np.int8], float]:
         """16-bit floats, or signed bytes in units of a power of two (which 16-bit floats hold exactly); the unit."""

@@ -83,6 +83,18 @@ def nearest_words(vectors, codes, centroids, book, penalties, packed):
             packed[i, part] = nearest_word(book, penalties, part, width, residual)
 
 
+@compiled()
+def add_up(residuals, packed, sums, counts):
+    """Add each part of ``residuals [n, dim]`` to that of its codeword in ``sums [M, 256, dim / M]`` and count them."""
+    parts, _, width = sums.shape
+    for i in range(len(residuals)):
+        for part in range(parts):
+            word = packed[i, part]
+            counts[part, word] += 1
+            for j in range(width):
+                sums[part, word, j] += residuals[i, part * width + j]
+
+
 def columns(book: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """``book [M, 256, dim / M]`` as ``[M, dim / M, 256]``, and half the squared norms ``[M, 256]``."""
     return np.ascontiguousarray(book.transpose(0, 2, 1)), np.square(book).sum(2) / np.float32(2)
@@ -105,13 +117,13 @@ def learn_codewords(residuals: NDArray[np.float32], num_parts: int, iterations: 
     packed = np.empty((number, num_parts), np.uint8)
     for _ in range(iterations):
         nearest_words(residuals, codes, nothing, *columns(book), packed)
-        for part, values in enumerate(np.split(residuals, num_parts, axis=1)):
-            own = packed[:, part]
-            counts = np.bincount(own, minlength=CODEWORDS)
-            sums = np.stack([np.bincount(own, value, CODEWORDS) for value in values.T], axis=1)
-            empty = np.flatnonzero(counts == 0)[:number]
-            furthest = np.argsort(-np.square(values - book[part, own]).sum(1), kind="stable")[: len(empty)]
-            full = counts > 0
-            book[part, full] = sums[full] / counts[full, None]
-            book[part, empty] = values[furthest]
+        sums, counts = np.zeros(book.shape), np.zeros(book.shape[:2])
+        add_up(residuals, packed, sums, counts)
+        means = (sums / np.maximum(counts, 1)[:, :, None]).astype(np.float32)
+        for part in np.flatnonzero((counts == 0).any(1)):
+            values = residuals[:, part * book.shape[2] :][:, : book.shape[2]]
+            empty = np.flatnonzero(counts[part] == 0)[:number]
+            distances = np.square(values - book[part, packed[:, part]]).sum(1)
+            means[part, empty] = values[np.argsort(-distances, kind="stable")[: len(empty)]]
+        book = means
     return book

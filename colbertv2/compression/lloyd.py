@@ -53,9 +53,9 @@ def lloyd(
         full = counts > 0
         centroids = np.zeros_like(centroids)
         centroids[full] = sums[full] / counts[full, None].astype(np.float32)
-        empty = np.flatnonzero(~full)
-        distances = np.einsum("nd,nd->n", points, points) - 2 * scores
-        centroids[empty] = points[np.argsort(-distances, kind="stable")[: len(empty)]]
+        if len(empty := np.flatnonzero(~full)):
+            distances = np.einsum("nd,nd->n", points, points) - 2 * scores
+            centroids[empty] = points[np.argsort(-distances, kind="stable")[: len(empty)]]
     return normalised(centroids) if spherical else centroids
 
 
