@@ -52,6 +52,10 @@ class BinaryCodec:
             return [f"The binary codec needs a multiple of 8 dimensions, found {dim}; change the model's dim."]
         return []
 
+    def max_sample(self, num_documents: int, average_length: float) -> int | None:
+        """One: nothing is learned but the number of dimensions."""
+        return 1
+
     def fit(
         self,
         sample: NDArray[np.float32],

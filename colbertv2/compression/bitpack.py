@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from colbertv2.compiled import compiled
 from colbertv2.errors import InputError
 
 BITS = (1, 2, 4, 8)
@@ -69,3 +70,32 @@ def unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     """
     check_bits(bits)
     return byte_values(bits).take(packed, axis=0).reshape(len(packed), packed.shape[1] * (8 // bits))
+
+
+@compiled()
+def pack_buckets(vectors, codes, centroids, cutoffs, reversed_bits, packed):
+    """Fill ``packed [n, dim · bits / 8]``: ``pack`` of the bucket of each value that ``vectors`` have beside centroids.
+
+    A value's bucket is the number of cutoffs below it: one equal to a cutoff belongs to the bucket that ends there.
+
+    Args:
+        vectors: float32 ``[n, dim]``. codes: int32 ``[n]``, rows of ``centroids [K, dim]``.
+        cutoffs: ``[2^bits - 1]``. reversed_bits: ``[2^bits]``, the table of that name.
+    """
+    dim, size = vectors.shape[1], packed.shape[1]
+    per_byte = dim // size
+    bits = 8 // per_byte
+    residual, buckets = np.empty(dim, np.float32), np.empty(dim, np.uint8)
+    for i in range(len(vectors)):
+        code = codes[i]
+        for j in range(dim):
+            residual[j] = vectors[i, j] - centroids[code, j]
+            buckets[j] = 0
+        for cutoff in cutoffs:
+            for j in range(dim):  # in this order, so that one instruction takes many dimensions
+                buckets[j] += np.uint8(residual[j] > cutoff)
+        for byte in range(size):
+            value = 0
+            for place in range(per_byte):
+                value = (value << bits) | reversed_bits[buckets[byte * per_byte + place]]
+            packed[i, byte] = value

@@ -67,6 +67,10 @@ class Codec(Protocol):
         """Why vectors of ``dim`` dimensions can't be encoded; empty if they can."""
         ...
 
+    def max_sample(self, num_documents: int, average_length: float) -> int | None:
+        """How many vectors ``fit`` can make use of, for a collection of this size; None for any number."""
+        ...
+
     def fit(
         self,
         sample: NDArray[np.float32],

@@ -1,21 +1,23 @@
 """Residuals by product quantisation, in the space where queries look (beyond the paper)."""
 
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from colbertv2.compression.assignment import Assignment
 from colbertv2.compression.bitpack import check_bits
-from colbertv2.compression.centroids import Clustering, nearest
+from colbertv2.compression.centroids import Clustering
 from colbertv2.compression.codec import Additive, Arrays, write_settings
+from colbertv2.compression.codewords import CODEWORDS, columns, learn_codewords, nearest_words
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 
-WORDS = 256  # codewords, one for each value of a byte
+CODEWORD_ITERATIONS = 25
 
 
 class ProductCodec:
@@ -29,7 +31,8 @@ class ProductCodec:
 
     Args:
         bits: 1, 2, 4 or 8 a dimension.
-        num_centroids, centroid_factor, kmeans_iterations, max_points_per_centroid: as in ``ResidualCodec``.
+        num_centroids, centroid_factor, kmeans_iterations, max_points_per_centroid, assignment_reach, centroid_bits:
+            as in ``ResidualCodec``.
         queries: to learn from which directions queries look, such as training queries, never those of an evaluation;
             None counts all directions alike.
         num_queries: at most so many of them are encoded, drawn by the seed.
@@ -55,6 +58,8 @@ class ProductCodec:
         centroid_factor: float = 1.0,
         kmeans_iterations: int = 20,
         max_points_per_centroid: int = 256,
+        assignment_reach: float | None = None,
+        centroid_bits: int = 16,
         queries: Queries | None = None,
         num_queries: int = 1000,
         shrinkage: float = 0.05,
@@ -64,7 +69,9 @@ class ProductCodec:
             raise InputError(f"codec.num_queries is {num_queries}; expected at least 1.")
         if not shrinkage > 0:
             raise InputError(f"codec.shrinkage is {shrinkage}; expected a positive number.")
-        self.clustering = Clustering(num_centroids, centroid_factor, kmeans_iterations, max_points_per_centroid)
+        self.clustering = Clustering(
+            num_centroids, centroid_factor, kmeans_iterations, max_points_per_centroid, assignment_reach, centroid_bits
+        )
         self.bits = bits
         self.queries = queries
         self.num_queries = num_queries
@@ -74,7 +81,7 @@ class ProductCodec:
         self.transform = np.zeros((0, 0), np.float32)  # [dim, dim]: vectors @ transform
         self.inverse = np.zeros((0, 0), np.float32)
         self.clusters: NDArray[np.float32] | None = None  # [K, dim], transformed
-        self.book = np.zeros((0, WORDS, 0), np.float32)  # [M, 256, dim / M], transformed
+        self.book = np.zeros((0, CODEWORDS, 0), np.float32)  # [M, 256, dim / M], transformed
         self.device = torch.device("cpu")
 
     @property
@@ -101,6 +108,10 @@ class ProductCodec:
         if dim * self.bits % 8:
             return [f"{dim} dimensions of {self.bits} bits do not fill bytes; change codec.bits or the model's dim."]
         return []
+
+    def max_sample(self, num_documents: int, average_length: float) -> int | None:
+        """As many vectors as k-means draws and as are held out."""
+        return self.clustering.max_sampled_vectors(num_documents * average_length)
 
     def see_queries(self, vectors: NDArray[np.float32]) -> None:
         """Learn from query vectors ``[n, dim]`` where queries look; before ``fit``."""
@@ -129,32 +140,27 @@ class ProductCodec:
             sample @ weigh,
             num_documents=num_documents, average_length=average_length, seed=seed, device=device, spherical=False,
         )  # fmt: skip
-        residuals: NDArray[Any] = held_out - centroids[nearest(held_out, centroids, self.device, euclidean=True)]
-        rotation = balanced_axes(residuals, dim * self.bits // 8)
+        codes = self.clustering.assignment(centroids, self.device, euclidean=True).nearest(held_out)
+        num_parts = dim * self.bits // 8
+        rotation = balanced_axes(held_out - centroids[codes], num_parts)
         self.transform, self.inverse = weigh @ rotation, rotation.T @ unweigh
+        self.clusters = self.clustering.rounded(centroids @ rotation)
+        self.__dict__.pop("assignment", None)  # of an earlier fit
+        residuals = held_out @ rotation - self.clusters[codes]
+        book = learn_codewords(residuals, num_parts, CODEWORD_ITERATIONS, seed)
         # Rounded at once, so that a codec encodes the same before it is saved and after it is loaded.
-        self.clusters = (centroids @ rotation).astype(np.float16).astype(np.float32)
-        self.book = self.learn_pieces(residuals @ rotation, seed)
-
-    def learn_pieces(self, residuals: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-        """``[M, 256, dim / M]`` codewords of ``residuals [n, dim]`` by k-means."""
-        quantiser = self.quantiser(residuals.shape[1])
-        quantiser.cp.seed, quantiser.cp.min_points_per_centroid = seed, 1
-        # faiss wants at least as many points as codewords.
-        repeated = np.tile(residuals, (max(1, -(-WORDS // len(residuals))), 1))
-        quantiser.train(np.ascontiguousarray(repeated))
-        shape = quantiser.M, WORDS, quantiser.dsub
-        return faiss.vector_to_array(quantiser.centroids).reshape(shape).astype(np.float16).astype(np.float32)
-
-    def quantiser(self, dim: int) -> Any:
-        """A ``faiss.ProductQuantizer`` without codewords."""
-        return faiss.ProductQuantizer(dim, dim * self.bits // 8, 8)
+        self.book = book.astype(np.float16).astype(np.float32)
 
     def fitted(self) -> NDArray[np.float32]:
         """The transformed centroids, which are there after ``fit`` or ``load``."""
         if self.clusters is None:
             raise InputError("This ProductCodec has not been fitted; call fit or load_codec first.")
         return self.clusters
+
+    @cached_property
+    def assignment(self) -> Assignment:
+        """What finds the centroid of a transformed vector."""
+        return self.clustering.assignment(self.fitted(), self.device, euclidean=True)
 
     @property
     def centroids(self) -> NDArray[np.float32]:
@@ -163,19 +169,18 @@ class ProductCodec:
 
     def encode(self, vectors: NDArray[np.float32]) -> Arrays:
         """``[n, dim]`` to ``codes`` int32 ``[n]`` and ``residuals`` uint8 ``[n, dim · bits / 8]``."""
-        clusters, transformed = self.fitted(), np.asarray(vectors, dtype=np.float32) @ self.transform
-        codes = nearest(transformed, clusters, self.device, euclidean=True)
-        quantiser = self.quantiser(transformed.shape[1])
-        faiss.copy_array_to_vector(self.book.ravel(), quantiser.centroids)
-        residuals = transformed - clusters[codes]
-        packed = quantiser.compute_codes(residuals) if len(vectors) else np.zeros((0, quantiser.M), np.uint8)
+        clusters = self.fitted()
+        transformed = np.asarray(vectors, dtype=np.float32) @ self.transform
+        codes = self.assignment.nearest(transformed)
+        packed = np.empty((len(vectors), len(self.book)), np.uint8)
+        nearest_words(transformed, codes, clusters, *columns(self.book), packed)
         return {"codes": codes, "residuals": packed}
 
     def decode(self, arrays: Arrays) -> NDArray[np.float32]:
         """Centroid plus pieces, float32 ``[n, dim]``, of any norm."""
         vectors = self.fitted().take(arrays["codes"], axis=0)
         flat = self.book.reshape(-1, self.book.shape[2])
-        rows = arrays["residuals"] + np.arange(len(self.book)) * WORDS
+        rows = arrays["residuals"] + np.arange(len(self.book)) * CODEWORDS
         vectors += flat.take(rows, axis=0).reshape(vectors.shape)
         return vectors @ self.inverse
 
@@ -186,7 +191,7 @@ class ProductCodec:
     def save(self, path: Path) -> None:
         """Write ``codec.json`` and the four tables."""
         write_settings(path, "ProductCodec", {"settings": self.settings, "notes": self.notes})
-        np.save(path / "centroids.npy", self.fitted().astype(np.float16))
+        self.clustering.save(path, self.fitted())
         np.save(path / "book.npy", self.book.astype(np.float16))
         np.save(path / "transform.npy", self.transform)
         np.save(path / "inverse.npy", self.inverse)
@@ -196,11 +201,11 @@ class ProductCodec:
         """From what ``save`` wrote; use ``load_codec``."""
         codec = cls(**settings["settings"])
         codec.notes = settings["notes"]
-        codec.clusters = np.load(path / "centroids.npy").astype(np.float32)
+        codec.clusters = codec.clustering.load(path)
         codec.book = np.load(path / "book.npy").astype(np.float32)
         codec.transform, codec.inverse = np.load(path / "transform.npy"), np.load(path / "inverse.npy")
         dim = codec.fitted().shape[1]
-        expected = (dim * codec.bits // 8, WORDS, 8 // codec.bits)
+        expected = (dim * codec.bits // 8, CODEWORDS, 8 // codec.bits)
         if codec.book.shape != expected or codec.transform.shape != (dim, dim) or codec.inverse.shape != (dim, dim):
             raise InputError(
                 f"The tables in {path} are {codec.book.shape}, {codec.transform.shape} and {codec.inverse.shape}; "

@@ -47,6 +47,10 @@ class Float16Codec:
         """Any number of dimensions will do."""
         return []
 
+    def max_sample(self, num_documents: int, average_length: float) -> int | None:
+        """One: nothing is learned but the number of dimensions."""
+        return 1
+
     def fit(
         self,
         sample: NDArray[np.float32],

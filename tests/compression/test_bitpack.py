@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colbertv2.compression.bitpack import BITS, pack, unpack
+from colbertv2.compression.bitpack import BITS, pack, pack_buckets, reversed_bits, unpack
 from colbertv2.errors import InputError
 
 
@@ -50,3 +51,18 @@ def test_bits_that_do_not_fill_a_byte_are_refused(bits):
 def test_rows_that_do_not_fill_bytes_are_refused():
     with pytest.raises(InputError, match="multiple of 4"):
         pack(np.zeros((1, 6), np.uint8), 2)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(BITS), st.integers(0, 5), st.integers(1, 4), st.integers(0, 999))
+def test_packed_buckets_are_those_of_bucketize_and_pack(bits, number, num_bytes, seed):
+    random = np.random.default_rng(seed)
+    dim = 8 // bits * num_bytes
+    # Few distinct values, so that many are equal to a cutoff and some cutoffs to each other.
+    vectors, centroids = (random.integers(-9, 10, (rows, dim)).astype(np.float32) / 8 for rows in (number, 3))
+    cutoffs = np.sort(random.integers(-16, 17, 2**bits - 1)).astype(np.float32) / 8
+    codes = random.integers(3, size=number).astype(np.int32)
+    packed = np.empty((number, num_bytes), np.uint8)
+    pack_buckets(vectors, codes, centroids, cutoffs, reversed_bits(bits), packed)
+    buckets = torch.bucketize(torch.from_numpy(vectors - centroids[codes]), torch.from_numpy(cutoffs)).numpy()
+    np.testing.assert_array_equal(packed, pack(buckets.astype(np.uint8), bits))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from colbertv2.compression import ResidualCodec, load_codec
-from colbertv2.compression import centroids as centroids_module
+from colbertv2.compression import assignment as assignment_module
 from colbertv2.compression.bitpack import unpack
 from colbertv2.compression.buckets import quantile_buckets
 from colbertv2.compression.kmeans import normalised
@@ -80,7 +80,7 @@ def test_buckets_are_about_equally_full_for_held_out_vectors():
 def test_encoding_in_blocks_is_encoding_at_once(monkeypatch):
     codec, vectors = fitted(), token_vectors(500, seed=3)
     whole = codec.encode(vectors)
-    monkeypatch.setattr(centroids_module, "BLOCK_PRODUCTS", 32 * 7)
+    monkeypatch.setattr(assignment_module, "BLOCK_PRODUCTS", 32 * 7)
     for name, array in codec.encode(vectors).items():
         np.testing.assert_array_equal(array, whole[name])
     halves = [codec.encode(vectors[:123]), codec.encode(vectors[123:])]
@@ -138,14 +138,17 @@ def test_every_knob_moves_the_decoded_vectors():
         {"num_centroids": None},
         {"kmeans_iterations": 1},
         {"max_points_per_centroid": 10},
+        {"assignment_reach": 0.1},
+        {"centroid_bits": 8},
         {"seed": 1},
     ):
         codec = fitted(**knob)
         assert not np.array_equal(codec.decode(codec.encode(vectors)), outcome), knob
 
 
-def test_saved_and_loaded_is_the_same(tmp_path):
-    codec, vectors = fitted(num_centroids=None, centroid_factor=1000.0), token_vectors(100, seed=6)
+@pytest.mark.parametrize("settings", [{}, {"assignment_reach": 0.7}, {"centroid_bits": 8}])
+def test_saved_and_loaded_is_the_same(tmp_path, settings):
+    codec, vectors = fitted(num_centroids=None, centroid_factor=1000.0, **settings), token_vectors(100, seed=6)
     codec.save(tmp_path / "codec")
     loaded = load_codec(tmp_path / "codec")
     assert isinstance(loaded, ResidualCodec)
@@ -178,6 +181,8 @@ def test_missing_or_damaged_files_are_input_errors(tmp_path, name):
         {"bits": 2, "kmeans_iterations": 0},
         {"bits": 2, "centroid_factor": 0.0},
         {"bits": 2, "max_points_per_centroid": 0},
+        {"bits": 2, "assignment_reach": -1.0},
+        {"bits": 2, "centroid_bits": 4},
         {"bits": 2, "num_centroids": 4, "centroid_factor": 2.0},
     ],
 )

@@ -1,0 +1,129 @@
+"""The nearest of 256 codewords, 32 of them compared at once, and how codewords are learned."""
+
+import math
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numpy.typing import NDArray
+
+from colbertv2.compiled import FLOATS, I8, I32, I64, LANES, WORDS, compiled, intrinsic, load, pointer, spread
+
+CODEWORDS = 256  # one for each value of a byte
+
+
+@intrinsic
+def nearest_word(typing_context, book, penalties, part, width, values):
+    """The ``k`` of greatest ``own · book[part, :, k] - penalties[part, k]``, the first of equal ones.
+
+    Args:
+        values: float32, of which ``own`` is ``values[part · width:][:width]``.
+        book: float32 ``[M, width, 256]``. penalties: ``[M, 256]``, half the codewords' squared norms.
+    """
+    size = types.int64
+    signature = types.uint8(book, penalties, size, size, values)
+
+    def generate(context, builder, signature, arguments):
+        def at(argument, place):
+            return pointer(context, builder, signature.args[argument], arguments[argument], place)
+
+        part, width, words = arguments[2], arguments[3], ir.Constant(I64, CODEWORDS)
+        row = builder.mul(part, width)
+        columns, penalty, value = at(0, builder.mul(row, words)), at(1, builder.mul(part, words)), at(4, row)
+        best = cgutils.alloca_once_value(builder, ir.Constant(FLOATS, [-math.inf] * LANES))
+        block = cgutils.alloca_once_value(builder, ir.Constant(WORDS, [0] * LANES))
+        score = cgutils.alloca_once(builder, FLOATS)
+        with cgutils.for_range(builder, ir.Constant(I64, CODEWORDS // LANES)) as blocks:
+            first = builder.mul(blocks.index, ir.Constant(I64, LANES))
+            builder.store(builder.fneg(load(builder, builder.gep(penalty, [first]), FLOATS)), score)
+            with cgutils.for_range(builder, width) as dimensions:
+                column = builder.gep(columns, [builder.add(first, builder.mul(dimensions.index, words))])
+                factor = spread(builder, builder.load(builder.gep(value, [dimensions.index])))
+                product = builder.fmul(factor, load(builder, column, FLOATS), flags=("contract",))
+                builder.store(builder.fadd(builder.load(score), product, flags=("contract",)), score)
+            old, new = builder.load(best), builder.load(score)
+            better = builder.fcmp_ordered(">", new, old)
+            builder.store(builder.select(better, new, old), best)
+            now = spread(builder, builder.trunc(blocks.index, I32))
+            builder.store(builder.select(better, now, builder.load(block)), block)
+        found = builder.load(best)
+        equal = builder.fcmp_ordered("==", found, spread(builder, reduced(builder, "fmax", found)))
+        words_found = builder.mul(builder.load(block), ir.Constant(WORDS, [LANES] * LANES))
+        words_found = builder.add(words_found, ir.Constant(WORDS, list(range(LANES))))
+        candidates = builder.select(equal, words_found, ir.Constant(WORDS, [CODEWORDS] * LANES))
+        return builder.trunc(reduced(builder, "umin", candidates), I8)
+
+    return signature, generate
+
+
+def reduced(builder: Any, operation: str, vector: Any) -> Any:
+    """One value from all lanes, by ``fmax`` or ``umin``."""
+    name = f"llvm.vector.reduce.{operation}.v{LANES}{'f' if operation == 'fmax' else 'i'}32"
+    kind = ir.FunctionType(vector.type.element, [vector.type])
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, [vector], fastmath=("nnan",) if operation == "fmax" else ())
+
+
+@compiled()
+def nearest_words(vectors, codes, centroids, book, penalties, packed):
+    """Fill ``packed [n, M]``: the nearest codeword for each part of what ``vectors [n, dim]`` have beside centroids.
+
+    Args:
+        codes: int32 ``[n]``, rows of ``centroids [K, dim]``. book, penalties: see ``columns``.
+    """
+    parts, width, _ = book.shape
+    residual = np.empty(vectors.shape[1], np.float32)
+    for i in range(len(vectors)):
+        code = codes[i]
+        for j in range(len(residual)):
+            residual[j] = vectors[i, j] - centroids[code, j]
+        for part in range(parts):
+            packed[i, part] = nearest_word(book, penalties, part, width, residual)
+
+
+@compiled()
+def add_up(residuals, packed, sums, counts):
+    """Add each part of ``residuals [n, dim]`` to that of its codeword in ``sums [M, 256, dim / M]`` and count them."""
+    parts, _, width = sums.shape
+    for i in range(len(residuals)):
+        for part in range(parts):
+            word = packed[i, part]
+            counts[part, word] += 1
+            for j in range(width):
+                sums[part, word, j] += residuals[i, part * width + j]
+
+
+def columns(book: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """``book [M, 256, dim / M]`` as ``[M, dim / M, 256]``, and half the squared norms ``[M, 256]``."""
+    return np.ascontiguousarray(book.transpose(0, 2, 1)), np.square(book).sum(2) / np.float32(2)
+
+
+def learn_codewords(residuals: NDArray[np.float32], num_parts: int, iterations: int, seed: int) -> NDArray[np.float32]:
+    """``[M, 256, dim / M]``: k-means of each of ``num_parts`` equal parts of ``residuals [n, dim]`` by itself.
+
+    A codeword that no vector is nearest to moves to the vector furthest from its own. Fewer than 256 vectors leave
+    codewords equal to each other.
+
+    >>> learn_codewords(np.eye(4, dtype=np.float32), num_parts=2, iterations=1, seed=0).shape
+    (2, 256, 2)
+    """
+    residuals = np.ascontiguousarray(residuals, dtype=np.float32)
+    number, dim = residuals.shape
+    first = np.resize(np.random.default_rng(seed).permutation(number), CODEWORDS)
+    book = np.ascontiguousarray(residuals[first].reshape(CODEWORDS, num_parts, -1).transpose(1, 0, 2))
+    codes, nothing = np.zeros(number, np.int32), np.zeros((1, dim), np.float32)
+    packed = np.empty((number, num_parts), np.uint8)
+    for _ in range(iterations):
+        nearest_words(residuals, codes, nothing, *columns(book), packed)
+        sums, counts = np.zeros(book.shape), np.zeros(book.shape[:2])
+        add_up(residuals, packed, sums, counts)
+        means = (sums / np.maximum(counts, 1)[:, :, None]).astype(np.float32)
+        for part in np.flatnonzero((counts == 0).any(1)):
+            values = residuals[:, part * book.shape[2] :][:, : book.shape[2]]
+            empty = np.flatnonzero(counts[part] == 0)[:number]
+            distances = np.square(values - book[part, packed[:, part]]).sum(1)
+            means[part, empty] = values[np.argsort(-distances, kind="stable")[: len(empty)]]
+        book = means
+    return book
