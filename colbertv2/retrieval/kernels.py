@@ -167,6 +167,9 @@ def rescore(query, codes, residuals, offsets, centroids, book, normalise, docume
     vector = np.empty(dim, np.float32)
     for i in range(len(documents)):
         first, last = offsets[documents[i]], offsets[documents[i] + 1]
+        if first == last:
+            scores[i] = -np.inf
+            continue
         total = np.float32(0)
         done = np.zeros(num_query_vectors, np.bool_)
         for column in range(num_query_vectors):
@@ -183,4 +186,4 @@ def rescore(query, codes, residuals, offsets, centroids, book, normalise, docume
                     for j in range(dim):
                         similarity += query[other, j] * vector[j]
                     total += similarity * factor
-        scores[i] = total if last > first else -np.inf
+        scores[i] = total

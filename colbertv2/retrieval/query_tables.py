@@ -32,6 +32,8 @@ class QueryTables:
                 "Use search=exhaustive, or set document_maxlen."
             )
         self.additive = additive = index.additive
+        assert index.stored_codes is not None
+        self.codes = index.stored_codes[:]
         self.query = query if additive.queries is None else query @ additive.queries
         self.num_query_vectors = len(query)
         width = -(-len(query) // LANES) * LANES
@@ -52,7 +54,7 @@ class QueryTables:
     def centroid_scores(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """``[D]``: MaxSim with every vector at its centroid."""
         scores = np.empty(len(positions), np.float32)
-        kernels.scan(self.bytes, self.index.arrays["codes"], self.index.offsets, positions, scores)
+        kernels.scan(self.bytes, self.codes, self.index.offsets, positions, scores)
         return (scores / self.byte_scale).astype(np.float32)
 
     def residual_scores(self, positions: NDArray[np.int64], margin: float, share: float) -> NDArray[np.float32]:
@@ -67,7 +69,7 @@ class QueryTables:
         scores = np.empty(len(positions), np.float32)
         additive, arrays = self.additive, self.index.arrays
         kernels.rescore(
-            self.query, arrays["codes"], arrays["residuals"], self.index.offsets,
+            self.query, self.codes, arrays["residuals"], self.index.offsets,
             additive.centroids, additive.book, additive.normalise, positions, where, scores,
         )  # fmt: skip
         return scores
@@ -81,7 +83,7 @@ class QueryTables:
         where = np.empty((len(positions), self.bytes.shape[1]), np.int16)
         kernels.refine(
             self.bytes, self.start, self.tables, self.order[:num_bytes], index.arrays["residuals"],
-            index.arrays["codes"], index.offsets, index.factors, additive.centroids, additive.book, additive.normalise,
+            self.codes, index.offsets, index.factors, additive.centroids, additive.book, additive.normalise,
             int(min(np.ceil(margin * self.byte_scale), 255)), 1 / self.scale, positions, scores, where,
         )  # fmt: skip
         return scores, where
