@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colbertv2.retrieval import rice
@@ -17,6 +17,7 @@ def plain(numbers: list[int], low_bits: int) -> bytes:
     return np.packbits(np.array(bits, np.uint8), bitorder="little").tobytes()
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.lists(st.lists(GAPS, max_size=60), min_size=1, max_size=5))
 def test_lists_end_to_end_are_as_defined_and_come_back(lists):
     numbers = [np.cumsum(np.array(gaps, np.int64) + 1) - 1 for gaps in lists]
@@ -36,6 +37,7 @@ def test_lists_end_to_end_are_as_defined_and_come_back(lists):
         start += size
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.lists(GAPS, min_size=1, max_size=60), st.data())
 def test_a_list_that_ends_too_early_is_found_out(gaps, data):
     numbers = np.cumsum(np.array(gaps, np.int64) + 1) - 1
