@@ -29,6 +29,7 @@ class BinaryCodec:
 
     def __init__(self) -> None:
         self.dim: int | None = None
+        self.device = torch.device("cpu")
         self.notes: list[str] = []
 
     def __repr__(self) -> str:

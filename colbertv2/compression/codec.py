@@ -42,6 +42,7 @@ class Codec(Protocol):
     """
 
     has_centroids: bool  # whether engines that probe centroids can search it
+    device: torch.device  # where encoding runs, the CPU after ``load``
 
     @property
     def centroids(self) -> NDArray[np.float32] | None:

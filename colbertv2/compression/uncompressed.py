@@ -26,6 +26,7 @@ class Float16Codec:
 
     def __init__(self) -> None:
         self.dim: int | None = None
+        self.device = torch.device("cpu")
         self.notes: list[str] = []
 
     def __repr__(self) -> str:

@@ -92,7 +92,7 @@ def write_fast_plaid(index: Index, out: Path, checkpoint: str | None) -> None:
     the average of all, and new centroids are opened beyond its norm.
     """
     codec = index.codec
-    if not isinstance(codec, ResidualCodec) or index.inverted_list is None:
+    if not isinstance(codec, ResidualCodec) or index.inverted_list is None or index.stored_codes is None:
         raise InputError(f"Only a residual codec fits fast-plaid's layout; this index has {codec!r}.")
     np.save(out / "centroids.npy", codec.fitted().astype(np.float16))
     np.save(out / "bucket_cutoffs.npy", codec.cutoffs)
@@ -102,7 +102,7 @@ def write_fast_plaid(index: Index, out: Path, checkpoint: str | None) -> None:
     chunks = list(blocks_of(index))
     for chunk, (first, last) in enumerate(chunks):
         start, end = int(index.offsets[first]), int(index.offsets[last])
-        np.save(out / f"{chunk}.codes.npy", index.arrays["codes"][start:end].astype(np.int64))
+        np.save(out / f"{chunk}.codes.npy", index.stored_codes[start:end].astype(np.int64))
         np.save(out / f"{chunk}.residuals.npy", index.arrays["residuals"][start:end])
         (out / f"doclens.{chunk}.json").write_text(json.dumps(index.lengths[first:last].tolist()))
         metadata = {"num_documents": last - first, "num_embeddings": end - start, "embedding_offset": start}

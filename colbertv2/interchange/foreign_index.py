@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from colbertv2.compression import ResidualCodec
 from colbertv2.errors import InputError
 from colbertv2.interchange.whole import whole
-from colbertv2.retrieval.index import Index, write_metadata
-from colbertv2.retrieval.inverted import build_inverted
+from colbertv2.retrieval.building import create_arrays, finish, write_block
+from colbertv2.retrieval.index import Index
+from colbertv2.retrieval.inverted import Inverted
 
 DOC_IDS = "doc_ids.txt"
 CHUNK_DOCUMENTS = 25_000  # of a chunk that is written, as officially
@@ -53,7 +53,7 @@ def checked_chunk(
     path: Path, number: int, codes: NDArray[Any], residuals: NDArray[Any], vectors: int, codec: ResidualCodec
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """One chunk's arrays, or InputError where they are not what the metadata and the codec ask for."""
-    centroids, width = len(codec.fitted()), codec.bytes_per_vector - 4
+    centroids, width = len(codec.fitted()), codec.fitted().shape[1] * codec.bits // 8
     if codes.shape != (vectors,):
         raise InputError(f"{path}, chunk {number}: {list(codes.shape)} codes, expected {vectors} by the metadata.")
     if residuals.shape != (vectors, width) or residuals.dtype != np.uint8:
@@ -89,31 +89,22 @@ def import_index(foreign: ForeignIndex, destination: Path, doc_ids: list[str] | 
         InputError: a chunk is damaged, or the stored inverted list is not that of the codes.
     """
     lengths = foreign.lengths
-    total = int(lengths.sum())
     with whole(destination) as out:
-        foreign.codec.save(out / "codec")
         ids = doc_ids or [str(number) for number in range(len(lengths))]
-        (out / DOC_IDS).write_text("".join(f"{doc_id}\n" for doc_id in ids), encoding="utf-8")
-        np.save(out / "lengths.npy", lengths)
-        width = foreign.codec.bytes_per_vector - 4
-        codes = open_memmap(out / "codes.npy", mode="w+", dtype=np.int32, shape=(total,))
-        residuals = open_memmap(out / "residuals.npy", mode="w+", dtype=np.uint8, shape=(total, width))
+        create_arrays(out, foreign.codec, foreign.dim, ids, lengths)
         done = 0
-        for chunk_codes, chunk_residuals in foreign.chunks():
-            codes[done : done + len(chunk_codes)] = chunk_codes
-            residuals[done : done + len(chunk_codes)] = chunk_residuals
-            done += len(chunk_codes)
-        num_pairs = build_inverted(codes, lengths, len(foreign.codec.fitted()), out)
+        for codes, residuals in foreign.chunks():
+            write_block(out, foreign.codec, done, {"codes": codes, "residuals": residuals})
+            done += len(codes)
+        finish(out, foreign.codec, foreign.dim, lengths, 0)
         if foreign.documents_of_centroids is not None:
             stored, counts = foreign.documents_of_centroids
-            ours, our_counts = np.load(out / "inverted.documents.npy", "r"), np.load(out / "inverted.lengths.npy")
-            if not np.array_equal(counts, our_counts) or not np.array_equal(stored, ours):
+            ours = Inverted.open(out, len(foreign.codec.fitted()), len(lengths))
+            if not np.array_equal(counts, ours.lengths) or not np.array_equal(stored, ours.documents):
                 raise InputError(
                     f"{foreign.path}: the inverted list is not that of the codes (documents out of range, or from "
                     "another build); build the index again."
                 )
-        arrays: dict[str, NDArray[Any]] = {"codes": codes, "residuals": residuals}
-        write_metadata(out, foreign.dim, len(lengths), total, 0, arrays, num_pairs)
 
 
 def blocks_of(index: Index) -> Iterator[tuple[int, int]]:

@@ -113,7 +113,7 @@ def write_official(index: Index, out: Path, checkpoint: str | None) -> None:
         checkpoint: what the metadata name as its checkpoint; the Searcher can be given another.
     """
     codec = index.codec
-    if not isinstance(codec, ResidualCodec) or index.inverted_list is None:
+    if not isinstance(codec, ResidualCodec) or index.inverted_list is None or index.stored_codes is None:
         raise InputError(f"Only a residual codec fits the official layout; this index has {codec!r}.")
     torch.save(torch.from_numpy(codec.fitted()).half(), out / "centroids.pt")
     torch.save((torch.from_numpy(codec.cutoffs), torch.from_numpy(codec.weights)), out / "buckets.pt")
@@ -121,13 +121,14 @@ def write_official(index: Index, out: Path, checkpoint: str | None) -> None:
     chunks = list(blocks_of(index))
     for chunk, (first, last) in enumerate(chunks):
         start, end = int(index.offsets[first]), int(index.offsets[last])
-        for name in ("codes", "residuals"):
-            torch.save(torch.from_numpy(np.array(index.arrays[name][start:end])), out / f"{chunk}.{name}.pt")
+        torch.save(torch.from_numpy(index.stored_codes[start:end]), out / f"{chunk}.codes.pt")
+        residuals = np.array(index.arrays["residuals"][start:end])
+        torch.save(torch.from_numpy(residuals), out / f"{chunk}.residuals.pt")
         (out / f"doclens.{chunk}.json").write_text(json.dumps(index.lengths[first:last].tolist()))
         metadata = {"passage_offset": first, "num_passages": last - first, "num_embeddings": end - start}
         (out / f"{chunk}.metadata.json").write_text(json.dumps({**metadata, "embedding_offset": start}, indent=4))
-    documents = torch.from_numpy(np.array(index.inverted_list.documents))
-    counts = torch.from_numpy(np.array(index.inverted_list.lengths))
+    documents = torch.from_numpy(index.inverted_list.documents)
+    counts = torch.from_numpy(index.inverted_list.lengths)
     # Its strided views read up to the longest list behind the last one's beginning.
     padding = torch.zeros(int(counts.max()), dtype=torch.int32)
     torch.save((torch.cat([documents, padding]), counts), out / "ivf.pid.pt")

@@ -3,15 +3,10 @@
 All release Python's lock. ``W`` is the number of query vectors rounded up to ``LANES``; tables have a column for each.
 """
 
-import sys
-from typing import Any
-
 import numpy as np
-from numba import njit
-from numba.core import event
 
+from colbertv2.compiled import LANES, compiled
 from colbertv2.retrieval.lanes import (
-    LANES,
     ONE,
     add_up,
     any_at_least,
@@ -27,27 +22,7 @@ GROUP = 16  # documents whose wanted tokens are found before any is scored, so t
 BLOCK_ROWS = 256
 
 
-class Announcement(event.Listener):
-    """Says once that kernels are being compiled: it takes seconds, and happens at their first use on a machine."""
-
-    def __init__(self) -> None:
-        self.said = False
-
-    def on_start(self, event: Any) -> None:
-        """A function was not in the cache."""
-        dispatcher = event.data["dispatcher"]
-        if not self.said and dispatcher.py_func.__module__ == __name__:
-            self.said = True
-            print("Compiling the search kernels; this happens once on a machine.", file=sys.stderr, flush=True)
-
-    def on_end(self, event: Any) -> None:
-        """Nothing to say."""
-
-
-event.register("numba:compile", Announcement())
-
-
-@njit(nogil=True, cache=True)
+@compiled()
 def extents(similarities, largest):
     """Raise ``largest [W]`` to the greatest absolute value of each column of ``similarities [K, W]``."""
     width = similarities.shape[1]
@@ -55,7 +30,7 @@ def extents(similarities, largest):
         raise_to_row(similarities, place, largest, place % width)
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def quantise(similarities, byte_scale, scale, as_bytes, as_shorts):
     """``[K, W]`` similarities: 0 and below to byte 0, the others times ``byte_scale``; 16 bits by ``scale [W]``."""
     half = np.float32(0.5)
@@ -66,7 +41,7 @@ def quantise(similarities, byte_scale, scale, as_bytes, as_shorts):
             as_shorts[row, column] = np.int16(np.floor(value * scale[column] + half))
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def piece_extents(book, parts, largest):
     """Add to ``largest [W]`` for each byte of a residual the greatest absolute similarity to what it may stand for.
 
@@ -85,7 +60,7 @@ def piece_extents(book, parts, largest):
         largest += own
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def piece_tables(book, parts, order, tables):
     """``tables [M, 256, W]`` int16: the similarities of ``parts`` to all pieces, of the bytes in ``order``."""
     num_values, size, width = book.shape[1], book.shape[2], parts.shape[2]
@@ -98,7 +73,7 @@ def piece_tables(book, parts, order, tables):
                 write_piece(book, (first + value) * size, size, parts, part, width, tables, row)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def scan(table, ids, id_width, offsets, documents, scores):
     """``scores [D]``: MaxSim of ``documents`` with each vector at its centroid, in units of ``table [K, W]`` bytes.
 
@@ -115,7 +90,7 @@ def scan(table, ids, id_width, offsets, documents, scores):
         scores[i] = total
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def scan_kept(similarities, kept, ids, id_width, offsets, documents, scores):
     """As ``scan``, by ``[K, L]`` floats and over the tokens alone whose centroid is ``kept [K]``; -inf without any."""
     best = np.empty(similarities.shape[1], np.float32)
@@ -132,7 +107,7 @@ def scan_kept(similarities, kept, ids, id_width, offsets, documents, scores):
         scores[i] = total
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def decode(centroids, code, residuals, place, gain, book, out):
     """Write to ``out [dim]`` a centroid plus ``gain`` times what the bytes from ``residuals[place]`` on stand for.
 
@@ -151,7 +126,7 @@ def decode(centroids, code, residuals, place, gain, book, out):
     return norm
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def wanted_tokens(table, num_query_vectors, ids, id_width, first, last, margin, bounds, tokens, count):
     """Append the tokens whose centroid is within ``margin`` of the document's best for some query vector."""
     width = table.shape[1]
@@ -171,7 +146,7 @@ def wanted_tokens(table, num_query_vectors, ids, id_width, first, last, margin, 
     return count
 
 
-@njit(nogil=True, cache=True, inline="always")
+@compiled(inline="always")
 def factor_of(token, factors, centroids, code, flat, place, gain, book, vector):
     """One over a decoded vector's norm in units of 1 / ``ONE``, from ``factors`` or noted there."""
     factor = np.int64(factors[token])
@@ -182,7 +157,7 @@ def factor_of(token, factors, centroids, code, flat, place, gain, book, vector):
     return factor
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def refine(table, start, tables, order, residuals, ids, id_width, gains, gain_units, gain_values, offsets, factors,
            centroids, book, normalise, margin, unit, documents, scores):  # fmt: skip
     """``scores [D]``: MaxSim of ``documents`` over their wanted tokens, by the first bytes in ``order``.
@@ -244,7 +219,7 @@ def refine(table, start, tables, order, residuals, ids, id_width, gains, gain_un
             scores[i] = total
 
 
-@njit(nogil=True, fastmath=True, cache=True)
+@compiled(fastmath=True)
 def score(query, start, tables, order, residuals, ids, id_width, gains, gain_units, gain_values, offsets, factors,
           centroids, book, normalise, slack, documents, scores):  # fmt: skip
     """``scores [D]``: MaxSim of ``documents`` over their decoded vectors; -inf for one without any.
@@ -300,7 +275,7 @@ def score(query, start, tables, order, residuals, ids, id_width, gains, gain_uni
         scores[i] = total
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def nearest_rows(similarities, found):
     """``found [L, n]``: for each of the first L columns of ``[K, W]`` the rows of its n greatest values; n at most K.
 
@@ -325,7 +300,7 @@ def nearest_rows(similarities, found):
                 insert(values, found[column], similarities[row, column], row)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@compiled(inline="always")
 def insert(values, names, value, name):
     """Put ``value`` and its name into falling ``values`` in place of the least, if that is less."""
     place = len(values) - 1

@@ -8,47 +8,33 @@ table for 32 query vectors side by side; all arrays are C-ordered and addressed 
 from typing import Any
 
 from llvmlite import ir
-from numba import extending, types
+from numba import types
 from numba.core import cgutils
 
-LANES = 32
+from colbertv2.compiled import (
+    BYTES,
+    FLOATS,
+    I8,
+    I16,
+    I32,
+    I64,
+    LANES,
+    SHORTS,
+    WORDS,
+    intrinsic,
+    load,
+    pointer,
+    spread,
+    store,
+)
+
 SHIFT = 13
 ONE = 1 << SHIFT  # a factor of 1
-
-intrinsic: Any = extending.intrinsic  # which gives functions that lack the first parameter
-
-I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-BYTES, SHORTS, WORDS, FLOATS = (ir.VectorType(lane, LANES) for lane in (I8, I16, I32, ir.FloatType()))
 
 
 def of_floats(builder: Any, name: str) -> Any:
     """LLVM's function ``name`` of 32 floats."""
     return cgutils.get_or_insert_function(builder.module, ir.FunctionType(FLOATS, [FLOATS]), f"llvm.{name}.v32f32")
-
-
-def pointer(context: Any, builder: Any, array_type: Any, array: Any, place: Any = None) -> Any:
-    """Address of an array's first element, or of the one at ``place``."""
-    data = context.make_array(array_type)(context, builder, array).data
-    return data if place is None else builder.gep(data, [place])
-
-
-def load(builder: Any, address: Any, kind: Any) -> Any:
-    """The vector at an address that need not be aligned."""
-    value = builder.load(builder.bitcast(address, kind.as_pointer()))
-    value.align = 1
-    return value
-
-
-def store(builder: Any, value: Any, address: Any) -> None:
-    """Write a vector to an address that need not be aligned."""
-    builder.store(value, builder.bitcast(address, value.type.as_pointer())).align = 1
-
-
-def spread(builder: Any, value: Any) -> Any:
-    """A vector with ``value`` in every lane."""
-    kind = ir.VectorType(value.type, LANES)
-    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(I32, 0))
-    return builder.shuffle_vector(one, one, ir.Constant(WORDS, [0] * LANES))
 
 
 def keep_largest(builder: Any, values: Any, address: Any) -> None:

@@ -126,6 +126,7 @@ def centroid_scores(
         positions: ``[D]`` documents. One of which nothing is kept scores -inf.
     """
     scores = np.empty(len(positions), dtype=np.float32)
-    ids = index.stored_codes
-    kernels.scan_kept(similarities, kept, ids.bytes, ids.width, index.offsets, positions, scores)
+    assert index.stored_codes is not None  # or there were no similarities
+    ids = index.stored_codes.bytes, index.stored_codes.width
+    kernels.scan_kept(similarities, kept, *ids, index.offsets, positions, scores)
     return scores

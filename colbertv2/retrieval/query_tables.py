@@ -52,6 +52,8 @@ class QueryTables:
     def __init__(self, index: Index, query: NDArray[np.float32]) -> None:
         self.index = index
         self.additive = additive = index.additive
+        assert index.stored_codes is not None  # as it is of a codec that adds up
+        self.ids = index.stored_codes.bytes, index.stored_codes.width
         length, book, dim = len(query), additive.book, query.shape[1]
         width = -(-length // LANES) * LANES
         num_bytes, size = dim // book.shape[2], book.shape[2]
@@ -84,8 +86,7 @@ class QueryTables:
     def centroid_scores(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """``[D]``: MaxSim with every vector at its centroid."""
         scores = np.empty(len(positions), np.float32)
-        ids = self.index.stored_codes
-        kernels.scan(self.bytes, ids.bytes, ids.width, self.index.offsets, positions, scores)
+        kernels.scan(self.bytes, *self.ids, self.index.offsets, positions, scores)
         return (scores / self.byte_scale).astype(np.float32)
 
     def residual_scores(self, positions: NDArray[np.int64], margin: float, share: float) -> NDArray[np.float32]:
@@ -110,9 +111,9 @@ class QueryTables:
 
     def sums(self, num_bytes: int) -> tuple[Any, ...]:
         """What ``kernels.refine`` and ``kernels.score`` have in common, for the bytes that matter most."""
-        index, additive, ids = self.index, self.additive, self.index.stored_codes
+        index, additive = self.index, self.additive
         return (
-            self.start, self.tables, self.order[:num_bytes], index.arrays["residuals"], ids.bytes, ids.width,
+            self.start, self.tables, self.order[:num_bytes], index.arrays["residuals"], *self.ids,
             self.gains, self.gain_units, self.gain_values, index.offsets, index.factors,
             additive.centroids, additive.book, additive.normalise,
         )  # fmt: skip

@@ -13,11 +13,11 @@ from colbertv2.retrieval import Embeddings, Index
 from colbertv2.runtime import Runtime
 
 
-@stage(version=1)
+@stage(version=2)
 def run(
     embeddings: Artifact, codec: Codec, *, sample_documents: int | None, seed: int, out: Path, runtime: Runtime
 ) -> None:
-    """Fit ``codec`` on a sample, encode every vector, build the inverted list.
+    """Fit ``codec`` on a sample, encode every vector in ``runtime.devices`` processes, build the inverted list.
 
     Writes the index and ``statistics.json``: its codec and size. ``bytes_per_token`` is what one encoded vector
     takes, the papers' figure; ``index_bytes_per_token`` counts everything on disk, as ``bytes_per_document`` does.
@@ -39,6 +39,7 @@ def run(
         sample_documents=sample_documents,
         device=runtime.torch_device,
         bar=runtime.bar,
+        devices=[runtime.device_of(rank) for rank in range(runtime.devices)],
     )
     statistics = {
         "codec": index.codec.label,

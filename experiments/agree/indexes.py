@@ -121,7 +121,7 @@ def half_scores(index: Index, query: np.ndarray, positions: np.ndarray) -> np.nd
     assert isinstance(codec, ResidualCodec)
     rows = ranges(index.offsets[positions], lengths)
     residuals = torch.from_numpy(codec.weights).half()[unpack(index.arrays["residuals"][rows], codec.bits).astype(int)]
-    vectors = torch.from_numpy(codec.fitted()).half()[index.arrays["codes"][rows]] + residuals
+    vectors = torch.from_numpy(codec.fitted()).half()[index.stored_codes[rows]] + residuals
     vectors = vectors / vectors.norm(dim=-1, keepdim=True)
     similarities = (torch.from_numpy(query).half() @ vectors.T).float().numpy()
     return segment_max(similarities, lengths).sum(axis=0)

@@ -13,6 +13,10 @@ def unit(vectors):
     return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
 
 
+def no_bar(items, *_):
+    return items
+
+
 class World:
     """A random collection in which tokens cluster; some documents are empty, two are equal."""
 
@@ -43,7 +47,9 @@ class World:
         writer.close()
         return Embeddings.open(path)
 
-    def index(self, codec=None, name="index", *, seed=0, sample_documents=None, shard_documents=1000) -> Index:
+    def index(
+        self, codec=None, name="index", *, seed=0, sample_documents=None, shard_documents=1000, devices=None
+    ) -> Index:
         return Index.build(
             self.embeddings(shard_documents),
             codec or ResidualCodec(2, num_centroids=32, kmeans_iterations=4),
@@ -51,7 +57,8 @@ class World:
             seed=seed,
             sample_documents=sample_documents,
             device="cpu",
-            bar=lambda items, *_: items,
+            bar=no_bar,
+            devices=devices,
         )
 
 

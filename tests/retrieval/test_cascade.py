@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from colbertv2.compression import ProductCodec, ResidualCodec
 from colbertv2.errors import InputError
-from colbertv2.retrieval import Cascade, Embeddings, EmbeddingsWriter, Exhaustive, Index, kernels
+from colbertv2.retrieval import Cascade, Embeddings, EmbeddingsWriter, Exhaustive, Index
 from colbertv2.retrieval.query_tables import QueryTables
 
 EVERYTHING = {"nprobe": None, "ndocs": None, "margin": 2.0, "share": 1.0, "nexact": None}
@@ -137,11 +137,3 @@ def test_threads_and_order_change_nothing(index, queries, same_results):
 def test_bad_knobs_are_refused(knobs):
     with pytest.raises(InputError, match=f"search.{next(iter(knobs))} is"):
         Cascade(**knobs)
-
-
-def test_kernels_are_announced_once(capsys):
-    announcement = kernels.Announcement()
-    event = type("Event", (), {"data": {"dispatcher": kernels.scan}})()
-    announcement.on_start(event)
-    announcement.on_start(event)
-    assert capsys.readouterr().err.count("Compiling the search kernels") == 1

@@ -33,6 +33,47 @@ def test_sample_takes_whole_documents_in_corpus_order_whatever_the_shards(world)
     )
 
 
+def test_vectors_are_read_across_shards(world):
+    everything = np.concatenate(world.documents).astype(np.float16)
+    for shard_documents in (1, 7, 1000):
+        embeddings = world.embeddings(shard_documents)
+        for start, end in ((0, 10), (3, 400), (90, 90), (len(everything) - 5, len(everything) + 99)):
+            np.testing.assert_array_equal(embeddings.vectors(start, end), everything[start:end])
+
+
+def test_a_part_is_embeddings_of_its_own(world):
+    whole, part = world.embeddings(20), world.embeddings(20).part(2, 5)
+    assert part.doc_ids == world.doc_ids[40:100]
+    assert part.lengths.tolist() == whole.lengths[40:100].tolist() and part.num_documents == 60
+    start, end = whole.offsets[40], whole.offsets[100]
+    np.testing.assert_array_equal(part.vectors(0, part.num_vectors), whole.vectors(start, end))
+    assert part.part(1, 2).doc_ids == world.doc_ids[60:80]
+
+
+def test_a_sample_ends_before_it_has_too_many_vectors(world):
+    embeddings = world.embeddings(20)
+    whole = embeddings.sample(100, seed=3)
+    for limit in (len(whole.vectors), 10**9, None):
+        np.testing.assert_array_equal(embeddings.sample(100, seed=3, max_vectors=limit).vectors, whole.vectors)
+    for limit in (200, 31):
+        less = embeddings.sample(100, seed=3, max_vectors=limit)
+        assert limit - 20 < len(less.vectors) <= limit and 0 < len(less) < 100
+        rows = {row.tobytes() for row in whole.vectors}
+        assert all(row.tobytes() in rows for row in less.vectors)
+    assert len(embeddings.sample(100, seed=3, max_vectors=0).vectors) > 0
+
+
+def test_a_shard_cut_short_after_opening_is_an_input_error(new_world):
+    embeddings = new_world(30).embeddings(10)
+    file = embeddings.path / "1.vectors.npy"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"1\.vectors\.npy is cut short"):
+        embeddings.vectors(0, embeddings.num_vectors)
+    file.unlink()
+    with pytest.raises(InputError, match=r"1\.vectors\.npy is missing"):
+        embeddings.vectors(0, embeddings.num_vectors)
+
+
 @pytest.mark.parametrize("name", ["0.vectors.npy", "0.lengths.npy", "embeddings.json"])
 def test_missing_or_cut_files_are_input_errors(new_world, name):
     embeddings = new_world(30).embeddings()

@@ -1,11 +1,11 @@
-"""Two processes encode and mine exactly what one does."""
+"""Two processes encode, index and mine exactly what one does."""
 
 import pytest
 from support import shrunk, tiny_folder
 
 from colbertv2.artifacts import Artifact
 from colbertv2.configuration import build, compose
-from colbertv2.retrieval import Embeddings
+from colbertv2.retrieval import Embeddings, Index
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,13 @@ def test_encoding(rankings):
     for name in names:
         if name.endswith((".npy", "doc_ids.txt", "embeddings.json")):
             assert (one / name).read_bytes() == (two / name).read_bytes(), name
+
+
+def test_indexing(rankings):
+    one, two = (Index.open(ranking.parents["index"].path) for ranking in rankings)
+    assert one.bytes == two.bytes and "inverted.lists.npy" in one.bytes
+    for name in ("index.json", *one.bytes):
+        assert (one.path / name).read_bytes() == (two.path / name).read_bytes(), name
 
 
 def test_mining(rankings):
