@@ -144,8 +144,8 @@ class Searcher:
             if (wrong := np.abs(norms - 1) > NORM_TOLERANCE).any():
                 row = int(wrong.argmax())
                 raise InputError(
-                    f"Query {number}, row {row} has norm {norms[row]:.4g}; expected L2-normalised rows. Divide each by its "
-                    "norm, and leave out rows of zeros, such as padding."
+                    f"Query {number}, row {row} has norm {norms[row]:.4g}; expected L2-normalised rows. "
+                    "Divide each by its norm, and leave out rows of zeros, such as padding."
                 )
         return [np.ascontiguousarray(query, dtype=np.float32) for query in queries]
 
