@@ -84,12 +84,19 @@ class DeviceSearch:
             positions: as for ``DeviceIndex.blocks``.
         """
 
-        def scores(block: Block) -> Tensor:
+        def score(block: Block) -> Iterator[Tensor]:
             vectors = self.there.decode(block.rows)
-            return torch.cat([maxsim(group, vectors, block.offsets) for group in groups])
+            return (maxsim(group, vectors, block.offsets) for group in groups)
 
         num_vectors = self.there.work_bytes // (12 * self.there.index.dim)
-        return best_keys(scores, self.there.blocks(num_vectors, positions), k, sum(map(len, groups)))
+        blocks = self.there.blocks(num_vectors, positions)
+        return torch.cat(best_keys(score, blocks, k, [len(group) for group in groups], self.there.device))
+
+    @torch.inference_mode()
+    def rerank(self, query: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Found:
+        """The best ``k`` of the documents at ascending ``positions [D]`` for one query, by exact MaxSim."""
+        full = positions[self.there.index.lengths[positions] > 0]
+        return from_keys(self.exact([self.there.queries([query])], full, k)[0])
 
     def cascade(self, engine: Cascade, queries: Tensor, k: int) -> Iterator[Tensor]:
         """The keys of each query's best, for queries ``[Q, L, dim]``."""
@@ -116,10 +123,11 @@ class DeviceSearch:
         there, width = self.there, similarities[0].numel()
         # A maximum and its place take 8 bytes, and a document may be of one vector.
         blocks = there.blocks(max(there.work_bytes // (8 * width), 1), positions)
+        queries = similarities.shape[1]
         keys = best_keys(
-            lambda block: there.centroid_scores(similarities, block), blocks, number, similarities.shape[1]
+            lambda block: [there.centroid_scores(similarities, block)], blocks, number, [queries], there.device
         )
-        return list(np.sort(positions_of(keys.cpu().numpy())))
+        return list(np.sort(positions_of(keys[0].cpu().numpy())))
 
 
 def leaves_out(engine: Cascade, num_documents: int, k: int) -> bool:
@@ -143,14 +151,24 @@ def grouped(queries: list[NDArray[np.float32]], columns: int) -> Iterator[list[N
         yield group
 
 
-def best_keys(scores: Callable[[Block], Tensor], blocks: Iterator[Block], k: int, num_queries: int) -> Tensor:
-    """Keys ``[num_queries, at most k]``, best first, over the ``scores [num_queries, D]`` of all blocks."""
-    best: Tensor | None = None
+def best_keys(
+    score: Callable[[Block], Iterable[Tensor]],
+    blocks: Iterator[Block],
+    k: int,
+    num_queries: Sequence[int],
+    device: torch.device,
+) -> list[Tensor]:
+    """For each group of queries the keys ``[num_queries, at most k]`` over all blocks, best first.
+
+    Args:
+        score: gives the scores ``[num_queries, D]`` of one block for each group.
+    """
+    best = [torch.empty(number, 0, dtype=torch.int64, device=device) for number in num_queries]
     for block in blocks:
-        keys = to_keys(scores(block), block.positions)
-        both = keys if best is None else torch.cat([best, keys], dim=1)
-        best = both.topk(min(k, both.shape[1])).values
-    return torch.empty(num_queries, 0, dtype=torch.int64) if best is None else best
+        for group, scores in enumerate(score(block)):
+            keys = torch.cat([best[group], to_keys(scores, block.positions)], dim=1)
+            best[group] = keys.topk(min(k, keys.shape[1])).values
+    return best
 
 
 def to_keys(scores: Tensor, positions: Tensor) -> Tensor:

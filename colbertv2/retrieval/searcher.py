@@ -98,7 +98,7 @@ class Searcher:
     def rerank(
         self, queries: Sequence[NDArray[np.float32]], candidates: Sequence[Sequence[str]], k: int
     ) -> list[list[tuple[str, float]]]:
-        """The best ``k`` of each query's own candidates (document ids) by exact MaxSim on the CPU, whatever the engine.
+        """The best ``k`` of each query's own candidates (document ids) by exact MaxSim, whatever the engine.
 
         Candidates without vectors are left out.
 
@@ -116,6 +116,8 @@ class Searcher:
 
         def rerank_one(query_and_own: tuple[NDArray[np.float32], NDArray[np.int64]]) -> list[tuple[str, float]]:
             query, own = query_and_own
+            if self.on_device is not None:
+                return self.named(*self.on_device.rerank(query, own, k))
             return self.named(*best_documents(own, score_documents(self.index, query, own), k))
 
         return list(parallel_map(rerank_one, zip(self.checked(queries), positions, strict=True)))
