@@ -1,16 +1,20 @@
 """Queries in, ranked document ids out."""
 
+import sys
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
 from colbertv2.retrieval.index import Index
 from colbertv2.retrieval.parallel import parallel_map
 from colbertv2.retrieval.scoring import best_documents, score_documents
+
+NORM_TOLERANCE = 1e-2  # a model that computes in 16 bits is well within
 
 Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # positions and scores, best first
 
@@ -28,9 +32,16 @@ class Engine(Protocol):
 class Searcher:
     """An index, searched by an engine.
 
+    On a CUDA device ``Cascade`` and ``Exhaustive`` search there, as ``DeviceSearch`` says; the other engines, and every
+    other device, search on the CPU, by compiled kernels.
+
     Args:
         index: as ``Index.open`` gives it.
-        engine: ``Exhaustive``, ``PaperEngine`` or ``Plaid``.
+        engine: ``Cascade``, ``Exhaustive``, ``PaperEngine`` or ``Plaid``.
+        device: such as ``cuda:0``; moves no score by more than rounding.
+
+    Raises:
+        InputError: the index does not fit into the device's memory, or the engine does not go with the codec.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -46,9 +57,22 @@ class Searcher:
     [[('b', 1.0)]]
     """
 
-    def __init__(self, index: Index, engine: Engine) -> None:
+    def __init__(self, index: Index, engine: Engine, device: torch.device | str = "cpu") -> None:
+        from colbertv2.retrieval.device_search import DeviceSearch  # which imports the engines, and they this module
+
         self.index = index
         self.engine = engine
+        self.on_device: DeviceSearch | None = None
+        if torch.device(device).type != "cpu":
+            if torch.device(device).type == "cuda" and DeviceSearch.takes(engine):
+                self.on_device = DeviceSearch(index, engine, device)
+            else:
+                say_once(f"{type(engine).__name__} searches on the CPU; on a CUDA device Cascade and Exhaustive can.")
+
+    @property
+    def path(self) -> str:
+        """How queries are searched, for records."""
+        return f"{type(self.engine).__name__} on the CPU" if self.on_device is None else str(self.on_device)
 
     def search(self, queries: Sequence[NDArray[np.float32]], k: int) -> list[list[tuple[str, float]]]:
         """At most ``k`` (document id, score) for each query, best first, ties in corpus order.
@@ -59,12 +83,16 @@ class Searcher:
             queries: float32 arrays ``[Lq, dim]`` with L2-normalised rows.
 
         Raises:
-            InputError: k is below 1, a query is empty, not finite or of another dimension than the index, or the engine
-                does not go with the codec.
+            InputError: k is below 1, a query is empty, not finite, not normalised or of another dimension than the
+                index, or the engine does not go with the codec.
         """
         if k < 1:
             raise InputError(f"k is {k}; expected at least 1.")
-        found = self.engine.search(self.index, self.checked(queries), k)
+        checked = self.checked(queries)
+        if self.on_device is None:
+            found = self.engine.search(self.index, checked, k)
+        else:
+            found = self.on_device.search(checked, k)
         return [self.named(*one) for one in found]
 
     def rerank(
@@ -88,6 +116,8 @@ class Searcher:
 
         def rerank_one(query_and_own: tuple[NDArray[np.float32], NDArray[np.int64]]) -> list[tuple[str, float]]:
             query, own = query_and_own
+            if self.on_device is not None:
+                return self.named(*self.on_device.rerank(query, own, k))
             return self.named(*best_documents(own, score_documents(self.index, query, own), k))
 
         return list(parallel_map(rerank_one, zip(self.checked(queries), positions, strict=True)))
@@ -112,4 +142,17 @@ class Searcher:
                 )
             if not np.isfinite(query).all():
                 raise InputError(f"Query {number} holds NaN or infinity; check the model that encoded it.")
+            norms = np.linalg.norm(query.astype(np.float32), axis=1)
+            if (wrong := np.abs(norms - 1) > NORM_TOLERANCE).any():
+                row = int(wrong.argmax())
+                raise InputError(
+                    f"Query {number}, row {row} has norm {norms[row]:.4g}; expected L2-normalised rows. "
+                    "Divide each by its norm, and leave out rows of zeros, such as padding."
+                )
         return [np.ascontiguousarray(query, dtype=np.float32) for query in queries]
+
+
+@cache
+def say_once(message: str) -> None:
+    """Print ``message`` to stderr, unless this process has done so."""
+    print(message, file=sys.stderr, flush=True)

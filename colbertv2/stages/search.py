@@ -21,7 +21,7 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
     """Rank the index's documents for ``queries``, encoded by the model that encoded the documents.
 
     Writes ``run.trec`` and ``timing.json``: milliseconds a query, one at a time, encoding of the query excluded (the
-    PLAID paper's protocol), over the first ``runtime.latency_queries``.
+    PLAID paper's protocol), over the first ``runtime.latency_queries``; and on what device, by what part of the engine.
 
     Args:
         depth: documents a query, at most.
@@ -34,10 +34,10 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
     )
     for part in parts:
         part.unlink()
-    searcher, texts = Searcher(Index.open(index.path), engine), [text for _, text in queries][: runtime.latency_queries]
-    vectors = model_of(index).encode_queries(texts)
+    searcher = Searcher(Index.open(index.path), engine, runtime.device_of(0))
+    vectors = model_of(index).encode_queries([text for _, text in queries][: runtime.latency_queries])
     milliseconds = milliseconds_per_query(lambda one: searcher.search([one], depth), vectors)
-    (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds}) + "\n")
+    (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds, "searched_by": searcher.path}) + "\n")
 
 
 def model_of(index: Artifact) -> ColBERT:
@@ -49,9 +49,10 @@ def search_part(
     rank: int, world: int, index: Artifact, queries: Queries, engine: Engine, depth: int, out: Path, runtime: Runtime
 ) -> None:
     """Write the results of one process's queries, every so-manieth."""
-    searcher = Searcher(Index.open(index.path), engine)
+    device = runtime.device_of(rank)
+    searcher = Searcher(Index.open(index.path), engine, device)
     texts = list(queries)[rank::world]
-    model = model_of(index).to(runtime.device_of(rank))
+    model = model_of(index).to(device)
     vectors = model.encode_queries([text for _, text in texts], runtime.batch_tokens)
     results = {}
     for start in runtime.bar(range(0, len(texts), QUERIES_AT_ONCE), "search", f"× {QUERIES_AT_ONCE} queries"):

@@ -3,9 +3,22 @@ import pytest
 
 from colbertv2.compression import Float16Codec
 from colbertv2.errors import InputError
-from colbertv2.retrieval import Exhaustive, Index, PaperEngine, Plaid, Searcher
+from colbertv2.retrieval import Cascade, Exhaustive, Index, PaperEngine, Plaid, Searcher, device_search
+from colbertv2.retrieval.searcher import say_once
 
 ENGINES = [Exhaustive(), Plaid(), PaperEngine()]
+
+
+@pytest.fixture
+def graphics(monkeypatch):
+    """Lets the CPU stand for a CUDA device, so that a Searcher takes the way through torch."""
+
+    class Stand(device_search.DeviceSearch):
+        def __init__(self, index, engine, device):
+            super().__init__(index, engine, "cpu")
+
+    monkeypatch.setattr(device_search, "DeviceSearch", Stand)
+    return "cuda"
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=repr)
@@ -36,8 +49,30 @@ def test_equal_scores_come_in_corpus_order(new_world):
     assert searcher.search([halves[[2]]], 3)[0] == expected[:3]
 
 
-def test_rerank_is_the_exhaustive_order_of_the_candidates(world, residual_index):
-    searcher, queries = Searcher(residual_index, Plaid()), world.queries(3)
+@pytest.mark.parametrize("engine", [Exhaustive(), Cascade(ndocs=None, nexact=None)], ids=repr)
+def test_a_device_finds_what_the_cpu_finds(world, residual_index, graphics, engine):
+    queries = world.queries(6)
+    here, there = Searcher(residual_index, engine), Searcher(residual_index, engine, graphics)
+    assert here.on_device is None and there.on_device is not None
+    assert here.path == f"{type(engine).__name__} on the CPU" and there.path.startswith(
+        f"{type(engine).__name__} on cpu"
+    )
+    for one, other in zip(here.search(queries, 150), there.search(queries, 150), strict=True):
+        assert [score for _, score in one] == pytest.approx([score for _, score in other], abs=1e-3)
+        assert dict(one) == pytest.approx(dict(other), abs=1e-3)
+
+
+@pytest.mark.parametrize(("engine", "device"), [(Plaid(), "cuda"), (PaperEngine(), "cuda:1"), (Cascade(), "mps")])
+def test_what_no_device_does_is_done_on_the_cpu_and_said_once(world, residual_index, engine, device, capsys):
+    say_once.cache_clear()
+    searchers = [Searcher(residual_index, engine, device) for _ in range(2)]
+    assert searchers[1].search(world.queries(1), 5) and searchers[1].path == f"{type(engine).__name__} on the CPU"
+    assert capsys.readouterr().err.count(f"{type(engine).__name__} searches on the CPU") == 1
+
+
+@pytest.mark.parametrize("make", [lambda *_: (Plaid(), "cpu"), lambda device: (Exhaustive(), device)])
+def test_rerank_is_the_exhaustive_order_of_the_candidates(world, residual_index, graphics, make):
+    searcher, queries = Searcher(residual_index, *make(graphics)), world.queries(3)
     candidates = [["d9", "d3", "d7", "d3"], [], ["d140", "d12", "d4"]]
     exact = Searcher(residual_index, Exhaustive()).search(queries, 150)
     for found, own, everything in zip(searcher.rerank(queries, candidates, 5), candidates, exact, strict=True):
@@ -59,11 +94,20 @@ def test_no_queries(residual_index):
         (np.ones((0, 16), np.float32), 5, "shape"),
         (np.ones(16, np.float32), 5, "shape"),
         (np.full((1, 16), np.nan, np.float32), 5, "NaN"),
+        (np.eye(3, 16) * [[1], [1.02], [1]], 5, r"Query 0, row 1 has norm 1\.02; expected L2-normalised rows"),
+        (np.eye(3, 16) * [[1], [1], [0]], 5, r"row 2 has norm 0; expected .* leave out rows of zeros"),
     ],
 )
 def test_bad_searches_are_input_errors(residual_index, query, k, message):
     with pytest.raises(InputError, match=message):
         Searcher(residual_index, Exhaustive()).search([query], k)
+
+
+def test_queries_normalised_in_16_bits_are_taken(world, residual_index):
+    searcher, queries = Searcher(residual_index, Exhaustive()), world.queries(5)
+    found = searcher.search([query.astype(np.float16) for query in queries], 1)
+    for one, other in zip(found, searcher.search(queries, 1), strict=True):
+        assert one[0][1] == pytest.approx(other[0][1], abs=1e-2)
 
 
 def test_bad_candidates_are_input_errors(world, residual_index):
