@@ -1,14 +1,15 @@
 """Loops that numba compiles at first use on a machine and keeps on disk, and LLVM's vector types within them."""
 
+import hashlib
+import os
 import sys
-from functools import partial
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
-from numba import extending, njit
+from numba import config, extending, njit
 from numba.core import event
-
-compiled: Any = partial(njit, nogil=True, cache=True)  # a decorator; Python's lock is free while the loop runs
 
 intrinsic: Any = extending.intrinsic  # which gives functions that lack the first parameter
 
@@ -17,6 +18,36 @@ LANES = 32  # values side by side in a vector, which numba makes vector instruct
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 BYTES, SHORTS, WORDS = (ir.VectorType(lane, LANES) for lane in (I8, I16, I32))
 FLOATS = ir.VectorType(ir.FloatType(), LANES)
+
+
+def cache_directory() -> Path:
+    """Where compiled loops are kept, for these very sources.
+
+    numba compiles anew when the file of a function has changed, but not when what the function calls has.
+    """
+    package = Path(__file__).parent
+    sources = [text for file in sorted(package.rglob("*.py")) if b"colbertv2.compiled" in (text := file.read_bytes())]
+    digest = hashlib.sha256(b"".join([Path(__file__).read_bytes(), *sources])).hexdigest()[:10]
+    inside = package / "__pycache__"
+    others = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "colbertv2"
+    root = Path(config.CACHE_DIR) if config.CACHE_DIR else inside if os.access(package, os.W_OK) else others
+    return root / f"compiled-{digest}"
+
+
+CACHE = str(cache_directory())
+
+
+def compiled(**options: Any) -> Any:
+    """A decorator: compile at first use, keep on disk; Python's lock is free while the loop runs."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        before, config.CACHE_DIR = config.CACHE_DIR, CACHE  # of these functions alone
+        try:
+            return njit(nogil=True, cache=True, **options)(function)
+        finally:
+            config.CACHE_DIR = before
+
+    return decorate
 
 
 class Announcement(event.Listener):

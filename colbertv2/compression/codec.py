@@ -27,6 +27,11 @@ class Additive:
     queries: NDArray[np.float32] | None = None  # [dim, dim] to multiply queries by, or None
     gains: NDArray[np.float32] | None = None  # [256], or None for 1
 
+    @property
+    def gain_values(self) -> NDArray[np.float32]:
+        """``gains``, or ``[1]`` without."""
+        return np.ones(1, np.float32) if self.gains is None else self.gains
+
     @cached_property
     def covariance(self) -> NDArray[np.float32]:
         """``[M or 1, d, d]`` of each byte's pieces, all values counted alike."""

@@ -67,32 +67,55 @@ def reduced(builder: Any, operation: str, vector: Any) -> Any:
 
 
 @compiled()
-def nearest_words(vectors, codes, centroids, book, penalties, packed):
-    """Fill ``packed [n, M]``: the nearest codeword for each part of what ``vectors [n, dim]`` have beside centroids.
+def nearest_words(vectors, book, penalties, packed):
+    """Fill ``packed [n, M]``: the nearest codeword for each part of ``vectors [n, dim]``; see ``columns``."""
+    for i in range(len(vectors)):
+        for part in range(len(book)):
+            packed[i, part] = nearest_word(book, penalties, part, book.shape[1], vectors[i])
+
+
+@compiled()
+def shapes_and_gains(vectors, codes, centroids, book, penalties, packed, gains):
+    """What ``vectors [n, dim]`` have beside centroids, as codewords and a gain.
+
+    Fill ``packed [n, M]``, the nearest codeword for each part of the residual at norm 1, and ``gains [n]``, what these
+    codewords have to be multiplied by to come nearest to the residual.
 
     Args:
         codes: int32 ``[n]``, rows of ``centroids [K, dim]``. book, penalties: see ``columns``.
     """
     parts, width, _ = book.shape
-    residual = np.empty(vectors.shape[1], np.float32)
+    shape = np.empty(vectors.shape[1], np.float32)
     for i in range(len(vectors)):
         code = codes[i]
-        for j in range(len(residual)):
-            residual[j] = vectors[i, j] - centroids[code, j]
+        squares = np.float32(0)
+        for j in range(len(shape)):
+            value = vectors[i, j] - centroids[code, j]
+            shape[j] = value
+            squares += value * value
+        norm = max(np.sqrt(squares), np.float32(1e-12))
+        for j in range(len(shape)):
+            shape[j] /= norm
+        product, length = np.float32(0), np.float32(1e-12)
         for part in range(parts):
-            packed[i, part] = nearest_word(book, penalties, part, width, residual)
+            word = nearest_word(book, penalties, part, width, shape)
+            packed[i, part] = word
+            length += 2 * penalties[part, word]
+            for j in range(width):
+                product += shape[part * width + j] * book[part, j, word]
+        gains[i] = norm * max(product, np.float32(0)) / length
 
 
 @compiled()
-def add_up(residuals, packed, sums, counts):
-    """Add each part of ``residuals [n, dim]`` to that of its codeword in ``sums [M, 256, dim / M]`` and count them."""
+def add_up(vectors, packed, sums, counts):
+    """Add each part of ``vectors [n, dim]`` to that of its codeword in ``sums [M, 256, dim / M]`` and count them."""
     parts, _, width = sums.shape
-    for i in range(len(residuals)):
+    for i in range(len(vectors)):
         for part in range(parts):
             word = packed[i, part]
             counts[part, word] += 1
             for j in range(width):
-                sums[part, word, j] += residuals[i, part * width + j]
+                sums[part, word, j] += vectors[i, part * width + j]
 
 
 def columns(book: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -100,8 +123,8 @@ def columns(book: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.
     return np.ascontiguousarray(book.transpose(0, 2, 1)), np.square(book).sum(2) / np.float32(2)
 
 
-def learn_codewords(residuals: NDArray[np.float32], num_parts: int, iterations: int, seed: int) -> NDArray[np.float32]:
-    """``[M, 256, dim / M]``: k-means of each of ``num_parts`` equal parts of ``residuals [n, dim]`` by itself.
+def learn_codewords(vectors: NDArray[np.float32], num_parts: int, iterations: int, seed: int) -> NDArray[np.float32]:
+    """``[M, 256, dim / M]``: k-means of each of ``num_parts`` equal parts of ``vectors [n, dim]`` by itself.
 
     A codeword that no vector is nearest to moves to the vector furthest from its own. Fewer than 256 vectors leave
     codewords equal to each other.
@@ -109,19 +132,18 @@ def learn_codewords(residuals: NDArray[np.float32], num_parts: int, iterations: 
     >>> learn_codewords(np.eye(4, dtype=np.float32), num_parts=2, iterations=1, seed=0).shape
     (2, 256, 2)
     """
-    residuals = np.ascontiguousarray(residuals, dtype=np.float32)
-    number, dim = residuals.shape
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    number = len(vectors)
     first = np.resize(np.random.default_rng(seed).permutation(number), CODEWORDS)
-    book = np.ascontiguousarray(residuals[first].reshape(CODEWORDS, num_parts, -1).transpose(1, 0, 2))
-    codes, nothing = np.zeros(number, np.int32), np.zeros((1, dim), np.float32)
+    book = np.ascontiguousarray(vectors[first].reshape(CODEWORDS, num_parts, -1).transpose(1, 0, 2))
     packed = np.empty((number, num_parts), np.uint8)
     for _ in range(iterations):
-        nearest_words(residuals, codes, nothing, *columns(book), packed)
+        nearest_words(vectors, *columns(book), packed)
         sums, counts = np.zeros(book.shape), np.zeros(book.shape[:2])
-        add_up(residuals, packed, sums, counts)
+        add_up(vectors, packed, sums, counts)
         means = (sums / np.maximum(counts, 1)[:, :, None]).astype(np.float32)
         for part in np.flatnonzero((counts == 0).any(1)):
-            values = residuals[:, part * book.shape[2] :][:, : book.shape[2]]
+            values = vectors[:, part * book.shape[2] :][:, : book.shape[2]]
             empty = np.flatnonzero(counts[part] == 0)[:number]
             distances = np.square(values - book[part, packed[:, part]]).sum(1)
             means[part, empty] = values[np.argsort(-distances, kind="stable")[: len(empty)]]

@@ -11,17 +11,20 @@ from numpy.typing import NDArray
 
 from colbertv2.compression.assignment import Assignment
 from colbertv2.compression.bitpack import check_bits
+from colbertv2.compression.buckets import lloyd_buckets
 from colbertv2.compression.centroids import Clustering
 from colbertv2.compression.codec import Additive, Arrays, write_settings
-from colbertv2.compression.codewords import CODEWORDS, columns, learn_codewords, nearest_words
+from colbertv2.compression.codewords import CODEWORDS, columns, learn_codewords, shapes_and_gains
+from colbertv2.compression.decoding import added_up
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 
 CODEWORD_ITERATIONS = 25
+GAIN_BITS = 8
 
 
 class ProductCodec:
-    """A vector is its centroid plus, for every 8 / ``bits`` dimensions, one of 256 learned pieces.
+    """A vector is its centroid plus, for every 8 / ``bits`` dimensions, one of 256 learned pieces, times a gain.
 
     What counts is not the error of a vector but that of its similarity to queries, and these are far from evenly
     spread: so vectors are first mapped by the square root of the queries' second moment, where Euclidean distance is
@@ -46,7 +49,7 @@ class ProductCodec:
     >>> codec.see_queries(vectors[:100])
     >>> codec.fit(vectors, num_documents=10, average_length=100.0, seed=0, device="cpu")
     >>> {name: array.shape for name, array in codec.encode(vectors[:3]).items()}, codec.bytes_per_vector
-    ({'codes': (3,), 'residuals': (3, 32)}, 36)
+    ({'codes': (3,), 'residuals': (3, 32), 'gains': (3,)}, 37)
     """
 
     has_centroids = True
@@ -82,6 +85,7 @@ class ProductCodec:
         self.inverse = np.zeros((0, 0), np.float32)
         self.clusters: NDArray[np.float32] | None = None  # [K, dim], transformed
         self.book = np.zeros((0, CODEWORDS, 0), np.float32)  # [M, 256, dim / M], transformed
+        self.cutoffs, self.gains = np.zeros(0, np.float32), np.zeros(0, np.float32)  # [255], [256]
         self.device = torch.device("cpu")
 
     @property
@@ -100,8 +104,8 @@ class ProductCodec:
 
     @property
     def bytes_per_vector(self) -> int:
-        """Four for the code and ``bits`` for eight dimensions."""
-        return 4 + self.fitted().shape[1] * self.bits // 8
+        """Four for the code, one for the gain and ``bits`` for eight dimensions."""
+        return 5 + self.fitted().shape[1] * self.bits // 8
 
     def check(self, dim: int) -> list[str]:
         """The residual has to fill whole bytes."""
@@ -146,10 +150,13 @@ class ProductCodec:
         self.transform, self.inverse = weigh @ rotation, rotation.T @ unweigh
         self.clusters = self.clustering.rounded(centroids @ rotation)
         self.__dict__.pop("assignment", None)  # of an earlier fit
-        residuals = held_out @ rotation - self.clusters[codes]
-        book = learn_codewords(residuals, num_parts, CODEWORD_ITERATIONS, seed)
+        transformed = np.ascontiguousarray(held_out @ rotation)
+        residuals = transformed - self.clusters[codes]
+        norms = np.maximum(np.sqrt(np.einsum("nd,nd->n", residuals, residuals)), 1e-12, dtype=np.float32)
+        book = learn_codewords(residuals / norms[:, None], num_parts, CODEWORD_ITERATIONS, seed)
         # Rounded at once, so that a codec encodes the same before it is saved and after it is loaded.
         self.book = book.astype(np.float16).astype(np.float32)
+        self.cutoffs, self.gains = lloyd_buckets(self.shapes(transformed, codes)[1], GAIN_BITS)
 
     def fitted(self) -> NDArray[np.float32]:
         """The transformed centroids, which are there after ``fit`` or ``load``."""
@@ -168,31 +175,36 @@ class ProductCodec:
         return self.fitted() @ self.inverse
 
     def encode(self, vectors: NDArray[np.float32]) -> Arrays:
-        """``[n, dim]`` to ``codes`` int32 ``[n]`` and ``residuals`` uint8 ``[n, dim · bits / 8]``."""
-        clusters = self.fitted()
+        """``[n, dim]`` to ``codes`` int32 ``[n]``, ``residuals`` uint8 ``[n, dim · bits / 8]`` and ``gains`` uint8."""
         transformed = np.asarray(vectors, dtype=np.float32) @ self.transform
         codes = self.assignment.nearest(transformed)
-        packed = np.empty((len(vectors), len(self.book)), np.uint8)
-        nearest_words(transformed, codes, clusters, *columns(self.book), packed)
-        return {"codes": codes, "residuals": packed}
+        packed, gains = self.shapes(transformed, codes)
+        return {"codes": codes, "residuals": packed, "gains": np.searchsorted(self.cutoffs, gains).astype(np.uint8)}
+
+    def shapes(
+        self, transformed: NDArray[np.float32], codes: NDArray[np.int32]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """The codewords ``[n, M]`` of residuals at norm 1, and the gains ``[n]`` that go with them."""
+        packed, gains = np.empty((len(codes), len(self.book)), np.uint8), np.empty(len(codes), np.float32)
+        shapes_and_gains(transformed, codes, self.fitted(), *columns(self.book), packed, gains)
+        return packed, gains
 
     def decode(self, arrays: Arrays) -> NDArray[np.float32]:
-        """Centroid plus pieces, float32 ``[n, dim]``, of any norm."""
-        vectors = self.fitted().take(arrays["codes"], axis=0)
-        flat = self.book.reshape(-1, self.book.shape[2])
-        rows = arrays["residuals"] + np.arange(len(self.book)) * CODEWORDS
-        vectors += flat.take(rows, axis=0).reshape(vectors.shape)
-        return vectors @ self.inverse
+        """Centroid plus gain times pieces, float32 ``[n, dim]``, of any norm."""
+        return added_up(self.additive(), arrays) @ self.inverse
 
     def additive(self) -> Additive:
         """In the transformed space, where the similarity to a query is that to ``query @ inverse.T``."""
-        return Additive(self.fitted(), self.book, normalise=False, queries=np.ascontiguousarray(self.inverse.T))
+        queries = np.ascontiguousarray(self.inverse.T)
+        return Additive(self.fitted(), self.book, normalise=False, queries=queries, gains=self.gains)
 
     def save(self, path: Path) -> None:
-        """Write ``codec.json`` and the four tables."""
+        """Write ``codec.json`` and the tables."""
         write_settings(path, "ProductCodec", {"settings": self.settings, "notes": self.notes})
         self.clustering.save(path, self.fitted())
         np.save(path / "book.npy", self.book.astype(np.float16))
+        np.save(path / "cutoffs.npy", self.cutoffs)
+        np.save(path / "gains.npy", self.gains)
         np.save(path / "transform.npy", self.transform)
         np.save(path / "inverse.npy", self.inverse)
 
@@ -204,6 +216,7 @@ class ProductCodec:
         codec.clusters = codec.clustering.load(path)
         codec.book = np.load(path / "book.npy").astype(np.float32)
         codec.transform, codec.inverse = np.load(path / "transform.npy"), np.load(path / "inverse.npy")
+        codec.cutoffs, codec.gains = np.load(path / "cutoffs.npy"), np.load(path / "gains.npy")
         dim = codec.fitted().shape[1]
         expected = (dim * codec.bits // 8, CODEWORDS, 8 // codec.bits)
         if codec.book.shape != expected or codec.transform.shape != (dim, dim) or codec.inverse.shape != (dim, dim):

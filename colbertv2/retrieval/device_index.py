@@ -49,21 +49,28 @@ class DeviceIndex:
         self.index, self.device = index, torch.device(device)
         self.work_bytes = WORK_BYTES.get(self.device.type, WORK_BYTES["cuda"])
         stored, additive = stored_and_tables(index)
-        arrays = [array for array in (stored, *(additive or ())) if isinstance(array, np.ndarray)]
+        arrays = [stored, index.arrays.get("gains")]
+        if additive is not None:
+            arrays += [additive.centroids, additive.book, additive.queries]
         codes = 4 * index.num_vectors if index.codec.has_centroids else 0
-        self.check_memory(sum(array.nbytes for array in arrays) + codes + 16 * index.num_documents)
+        held = sum(array.nbytes for array in arrays if array is not None)
+        self.check_memory(held + codes + 16 * index.num_documents)
         # Without the others no maximum is over nothing, and a bound on vectors bounds documents.
         self.full: NDArray[np.int64] = np.flatnonzero(index.lengths)
         self.starts: NDArray[np.int64] = np.append(index.offsets[self.full], index.num_vectors)
         self.full_there, self.starts_there = self.put(self.full), self.put(self.starts)
         self.stored = None if stored is None else self.copied(parts(stored), stored.shape, stored.dtype)
-        self.centroids = self.codes = self.book = self.base = self.to_queries = None
+        self.centroids = self.codes = self.book = self.base = self.to_queries = self.gains = self.gain_values = None
         self.normalise = False
         if additive is not None:
             self.book = self.put(additive.book.reshape(-1, additive.book.shape[2]))
             self.base = 256 * torch.arange(len(additive.book), dtype=torch.int32, device=self.device)
             self.normalise = additive.normalise
             self.to_queries = None if additive.queries is None else self.put(additive.queries)
+            if additive.gains is not None:
+                gains = index.arrays["gains"]
+                self.gains = self.copied(parts(gains), gains.shape, gains.dtype)
+                self.gain_values = self.put(additive.gains)
         self.num_centroids = 0
         if additive is not None and index.codec.has_centroids:
             self.num_centroids, self.centroids = len(additive.centroids), self.put(additive.centroids)
@@ -135,6 +142,8 @@ class DeviceIndex:
         if self.book is None or self.base is None:
             return stored.float()
         vectors = embedding(stored.int() + self.base, self.book).flatten(1)
+        if self.gains is not None and self.gain_values is not None:
+            vectors *= self.gain_values[self.gains[rows].int()][:, None]
         if self.centroids is not None and self.codes is not None:
             vectors += self.centroids.index_select(0, self.codes[rows])
         if self.normalise:
@@ -188,7 +197,7 @@ def stored_and_tables(index: Index) -> tuple[NDArray[Any] | None, Additive | Non
         return index.arrays["residuals"], additive
     if isinstance(index.codec, BinaryCodec):
         book = ((byte_values(1)[None] * 2.0 - 1.0) / np.sqrt(index.dim)).astype(np.float32)
-        return index.arrays["signs"], Additive(np.zeros((0, index.dim), np.float32), book, False, None)
+        return index.arrays["signs"], Additive(np.zeros((0, index.dim), np.float32), book, normalise=False)
     return (index.arrays["vectors"] if isinstance(index.codec, Float16Codec) else None), None
 
 

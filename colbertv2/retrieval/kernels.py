@@ -6,6 +6,7 @@ All release Python's lock. ``W`` is the number of query vectors rounded up to ``
 import numpy as np
 
 from colbertv2.compiled import LANES, compiled
+from colbertv2.compression.decoding import decode
 from colbertv2.retrieval.lanes import (
     ONE,
     add_up,
@@ -105,25 +106,6 @@ def scan_kept(similarities, kept, ids, id_width, offsets, documents, scores):
         for column in range(len(best)):
             total += best[column]
         scores[i] = total
-
-
-@compiled(fastmath=True)
-def decode(centroids, code, residuals, place, gain, book, out):
-    """Write to ``out [dim]`` a centroid plus ``gain`` times what the bytes from ``residuals[place]`` on stand for.
-
-    Returns:
-        Its squared norm.
-    """
-    width = book.shape[2]
-    norm = np.float32(0)
-    for step in range(len(out) // width):
-        own = step if book.shape[0] > 1 else 0
-        byte = residuals[place + step]
-        for i in range(width):
-            value = centroids[code, step * width + i] + gain * book[own, byte, i]
-            out[step * width + i] = value
-            norm += value * value
-    return norm
 
 
 @compiled()

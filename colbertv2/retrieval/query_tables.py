@@ -69,7 +69,7 @@ class QueryTables:
         kernels.extents(self.similarities, largest)
         kernels.piece_extents(book, parts, of_pieces)
         self.byte_scale = np.float32(255 / max(largest.max(), 1e-6))
-        self.gain_values = np.ones(1, np.float32) if additive.gains is None else additive.gains
+        self.gain_values = additive.gain_values
         self.gains = index.arrays.get("gains", np.zeros(0, np.uint8))
         largest += self.gain_values.max() * of_pieces
         if additive.normalise:

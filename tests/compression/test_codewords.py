@@ -4,16 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colbertv2.compression.codewords import CODEWORDS, columns, learn_codewords, nearest_words
+from colbertv2.compression.codewords import CODEWORDS, columns, learn_codewords, nearest_words, shapes_and_gains
 
 
 def random_vectors(number, dim, seed, size=1.0):
     return (size * np.random.default_rng(seed).normal(size=(number, dim))).astype(np.float32)
 
 
-def found(vectors, codes, centroids, book):
+def found(vectors, book):
     packed = np.empty((len(vectors), len(book)), np.uint8)
-    nearest_words(vectors, codes, centroids, *columns(book), packed)
+    nearest_words(vectors, *columns(book), packed)
     return packed
 
 
@@ -26,21 +26,44 @@ def distances(residuals, book):
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 20), st.integers(1, 5), st.integers(1, 8), st.integers(0, 99), st.sampled_from([1e-3, 1.0, 30.0]))
 def test_each_part_gets_its_nearest_codeword(number, num_parts, width, seed, size):
-    vectors, centroids = (random_vectors(n, num_parts * width, seed + n, size) for n in (number, 3))
-    codes = np.random.default_rng(seed).integers(3, size=number).astype(np.int32)
+    vectors = random_vectors(number, num_parts * width, seed + number, size)
     book = random_vectors(num_parts * CODEWORDS, width, seed, size).reshape(num_parts, CODEWORDS, width)
-    packed = found(vectors, codes, centroids, book)
-    expected = distances(vectors - centroids[codes], book)
+    packed = found(vectors, book)
+    expected = distances(vectors, book)
     at = np.take_along_axis(expected, packed[:, :, None].astype(np.int64), 2)[:, :, 0]
     np.testing.assert_allclose(at, expected.min(2), atol=1e-5 * size**2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 20), st.integers(1, 5), st.integers(1, 8), st.integers(0, 99), st.sampled_from([1e-3, 1.0, 30.0]))
+def test_a_residual_is_its_nearest_shape_at_the_best_gain(number, num_parts, width, seed, size):
+    vectors, centroids = (random_vectors(n, num_parts * width, s, size) for n, s in ((number, seed), (3, seed + 1000)))
+    codes = np.random.default_rng(seed).integers(3, size=number).astype(np.int32)
+    book = random_vectors(num_parts * CODEWORDS, width, seed, 0.5).reshape(num_parts, CODEWORDS, width)
+    packed, gains = np.empty((number, num_parts), np.uint8), np.empty(number, np.float32)
+    shapes_and_gains(vectors, codes, centroids, *columns(book), packed, gains)
+    residuals = vectors - centroids[codes]
+    expected = distances(residuals / np.linalg.norm(residuals, axis=1, keepdims=True), book)
+    at = np.take_along_axis(expected, packed[:, :, None].astype(np.int64), 2)[:, :, 0]
+    np.testing.assert_allclose(at, expected.min(2), atol=1e-5)
+    shapes = book[np.arange(num_parts), packed].reshape(number, num_parts * width)
+    best = np.maximum((residuals * shapes).sum(1), 0) / np.square(shapes).sum(1)
+    np.testing.assert_allclose(gains, best, atol=1e-4 * size)
+
+
+def test_a_vector_on_its_centroid_has_no_gain():
+    one, book = np.ones((1, 2), np.float32), random_vectors(CODEWORDS, 2, 0)[None]
+    packed, gains = np.empty((1, 1), np.uint8), np.empty(1, np.float32)
+    shapes_and_gains(one, np.zeros(1, np.int32), one, *columns(book), packed, gains)
+    assert gains[0] == 0
 
 
 def test_the_first_of_equal_codewords_is_taken():
     book = np.ones((1, CODEWORDS, 2), np.float32)
     vectors = random_vectors(5, 2, 0)
-    assert (found(vectors, np.zeros(5, np.int32), np.zeros((1, 2), np.float32), book) == 0).all()
+    assert (found(vectors, book) == 0).all()
     book[0, 77:] = vectors[3]
-    assert found(vectors[3:4], np.zeros(1, np.int32), np.zeros((1, 2), np.float32), book)[0, 0] == 77
+    assert found(vectors[3:4], book)[0, 0] == 77
 
 
 @pytest.mark.parametrize("num_parts", [4, 8, 16])
@@ -50,8 +73,7 @@ def test_codes_are_those_of_faiss(num_parts):
     quantiser.cp.min_points_per_centroid = 1
     quantiser.train(residuals)
     book = faiss.vector_to_array(quantiser.centroids).reshape(num_parts, CODEWORDS, -1)
-    nothing = np.zeros((1, 16), np.float32)
-    same = found(residuals, np.zeros(2000, np.int32), nothing, book) == quantiser.compute_codes(residuals)
+    same = found(residuals, book) == quantiser.compute_codes(residuals)
     assert same.mean() > 0.9999  # but for near ties
 
 
