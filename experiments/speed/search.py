@@ -129,7 +129,10 @@ def main() -> None:
     parser.add_argument("--again", choices=["build", "search"], help="measure anew, all or the search alone")
     arguments = parser.parse_args()
     peers = [PEERS[name] for name in chosen(arguments.peers, list(PEERS))]
-    ours = [System(f"ours, {name}", Ours(), "ours_search", (name,)) for name in chosen(arguments.codecs, list(CODECS))]
+    ours = [
+        System(f"ours, {name}", Ours(), "ours_search", (name, "search"))
+        for name in chosen(arguments.codecs, list(CODECS))
+    ]
     address = prepare(WORK)
     results = list(all_measured([EXACT, *ours, *peers], WORK, address, arguments.again))
     write(results, Judge.of(WORK), ROOT / "experiments" / "results")

@@ -62,9 +62,12 @@ def run(
         out.write_text(json.dumps(found))
     else:
         queries = np.load(work / "queries.npy")
+        begun = time.perf_counter()
+        opened = list(settings())
+        seconds = time.perf_counter() - begun
         with open(out, "w") as lines:
-            for setting in settings():
-                print(json.dumps(measured(setting, queries)), file=lines, flush=True)
+            for setting in opened:
+                print(json.dumps({"open_seconds": seconds, **measured(setting, queries)}), file=lines, flush=True)
 
 
 def measured(setting: Setting, queries: np.ndarray) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Build and search with this project. A further argument: the codec, a name in ``settings.CODECS``."""
+"""Build and search with this project. Further arguments: names of a codec and of a group of engines in ``settings``."""
 
 import shutil
 import sys
@@ -11,7 +11,7 @@ from colbertv2.compression import ProductCodec
 from colbertv2.retrieval import Embeddings, Index
 from experiments.speed.settings import CODECS, ENGINES
 
-work, name = Path(sys.argv[1]), sys.argv[4]
+work, name, engines = Path(sys.argv[1]), sys.argv[4], ENGINES[sys.argv[5]]
 path = work / f"ours {name}"
 
 
@@ -35,7 +35,7 @@ def settings():
 
         return Setting(name, lambda query: many(query[None])[0], many)
 
-    return [setting(*item) for item in ENGINES.items()]
+    return [setting(*item) for item in engines.items()]
 
 
 run(["colbertv2", "torch", "numpy", "numba", "faiss-cpu"], path, build, settings)
