@@ -101,14 +101,15 @@ class TestCollection:
 
     def test_full_disk(self, source: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-        with pytest.raises(InputError, match="free; 250 documents .* take about"):
+        with pytest.raises(InputError, match=r"free; 250 documents .* take about"):
             growth_collection.write(source, tmp_path / "e", 250, average_length=30, noise=0.2, seed=0)
         assert not (tmp_path / "e").exists()
 
 
 def point(setting: str, threads: int, ms: float, found: list[list[int]]) -> dict:
     return {
-        "setting": setting, "threads": threads, "ms": ms, "ms_least": ms / 2, "passes": 3, "queries_per_second": 1000 / ms,
+        "setting": setting, "threads": threads, "ms": ms, "ms_least": ms / 2, "passes": 3,
+        "queries_per_second": 1000 / ms,
         "search_mib": 50.0, "same_top_10_in_batches": 1.0, "open_seconds": 0.1, "found": found,
     }  # fmt: skip
 
@@ -179,7 +180,7 @@ class TestGrowthReport:
                     "date": "2026-01-02",
                     "commit": "abc",
                     "what": {"average_length": 10, "noise": 0.3, "queries": 5, "codec": "lloyd 2 bits", "threads": 1},
-                }  # fmt: skip
+                }
             )
         frame = growth_report.table(results, 0.95)
         assert frame["setting"].tolist() == ["most", "most"] and frame["ms"].tolist() == [20.0, 200.0]
@@ -210,9 +211,8 @@ class TestMeasured:
         tiny(tmp_path, source)
         ids = [str(position) for position in range(300)]
         exact = np.load(tmp_path / "exact.npy")
-        judge = search_report.Judge(
-            exact, int(np.load(tmp_path / "lengths.npy").sum()), list("abcdef"), ids, {"a": {"0": 1}}
-        )
+        num_vectors = int(np.load(tmp_path / "lengths.npy").sum())
+        judge = search_report.Judge(exact, num_vectors, list("abcdef"), ids, {"a": {"0": 1}})
         systems = [search.EXACT, System("ours, lloyd 4 bits", Ours(), "ours_search", ("lloyd 4 bits", "growth"))]
         results = list(all_measured(systems, tmp_path, "address", None))
         frame = search_report.table(results, judge)
@@ -265,8 +265,7 @@ def test_raw_results_are_plain_json(tmp_path: Path) -> None:
     """What a system writes is read by another Python, so it holds no types of numpy."""
     from experiments.speed.systems import measure
 
-    setting = measure.Setting(
-        "one", lambda query: np.array([3, 1], np.uint32), lambda queries: [np.array([3, 1])] * len(queries)
-    )
+    documents = np.array([3, 1], np.uint32)
+    setting = measure.Setting("one", lambda query: documents, lambda queries: [documents] * len(queries))
     found = json.loads(json.dumps(measure.measured(setting, np.zeros((4, 2, 2), np.float32))))
     assert found["found"] == [[3, 1]] * 4 and found["passes"] >= 2 and found["same_top_10_in_batches"] == 1.0

@@ -1,4 +1,4 @@
-"""Build and search with tachiom, by its own presets and without early exit."""
+"""Build and search with tachiom: its defaults, and a faster and a more thorough search around them."""
 
 import sys
 from pathlib import Path
