@@ -3,11 +3,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 EXTRA ?= cpu
 COLLECTION ?= stdlib
+PEERS_CHOSEN ?= colbert-ai,fast-plaid,tachiom,xtr-warp-rs
+SIZES ?= 50000,200000,1000000
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed-$(EXTRA)
 
-.PHONY: help demo agree test test-slow lint install clean
+.PHONY: help demo agree speed growth test test-slow lint install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -26,6 +28,12 @@ demo: install ## the main job on the embedded collection (COLLECTION=stdlib or s
 
 agree: install ## compare with colbert-ai, PyLate and fast-plaid: table in experiments/results/agree.md
 	$(PY) -m experiments.agree
+
+speed: install ## search beside other engines (PEERS_CHOSEN=colbert-ai,tachiom, or none: PEERS_CHOSEN=): experiments/results/speed_search.md
+	$(PY) -m experiments.speed.search --peers "$(PEERS_CHOSEN)"
+
+growth: install ## build and search generated collections (SIZES=50000,200000,1000000; 16 GB of disk): experiments/results/growth.md
+	$(PY) -m experiments.speed.growth --sizes $(SIZES)
 
 test: install ## the test suite
 	$(PY) -m pytest -q

@@ -5,13 +5,16 @@ Each is made once from ``peers/<name>.txt`` under ``.peers/`` and made anew when
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
+THREAD_VARIABLES = [f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "RAYON", "NUMBA")]
 COLBERT_AI, PYLATE = "colbert-ai", "pylate"
 
 
@@ -19,10 +22,12 @@ class Peer:
     """Another system, with its own Python; ``run`` executes a script of ``peers/`` in it.
 
     Args:
-        name: of a requirements file in ``peers/``: ``colbert-ai``, ``pylate`` or ``lightning-ir``. Blocks of it that
-            are separated by an empty line are installed one after the other; one that begins with ``# no-deps`` without
-            dependencies.
+        name: of a requirements file in ``peers/``, such as ``colbert-ai``. Blocks of it that are separated by an empty
+            line are installed one after the other; one that begins with ``# no-deps`` without dependencies, and one
+            that begins with ``# platform <tag>:`` likewise, from its wheels for that platform.
     """
+
+    environment: ClassVar[Mapping[str, str]] = {}  # beside that of this process
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -31,7 +36,11 @@ class Peer:
         self.python = self.directory / "bin" / "python"
 
     def install(self) -> None:
-        """Make the environment, unless it stands and its requirements have not changed."""
+        """Make the environment, unless it stands and its requirements have not changed.
+
+        Raises:
+            RuntimeError: pip failed; its last error is in the message.
+        """
         digest = hashlib.sha256(self.requirements.read_bytes()).hexdigest()
         mark = self.directory / ".installed"
         if mark.is_file() and mark.read_text() == digest:
@@ -40,12 +49,25 @@ class Peer:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(self.directory)], check=True)
         for block in self.requirements.read_text().strip().split("\n\n"):
             packages = [line for line in block.splitlines() if not line.startswith("#")]
-            options = ["--no-deps"] if block.startswith("# no-deps") else []
-            subprocess.run([self.python, "-m", "pip", "install", "--quiet", *options, *packages], check=True)
+            command = [self.python, "-m", "pip", "install", "--quiet", *self.options(block), *packages]
+            done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+            if done.returncode:
+                errors = [line for line in done.stderr.splitlines() if line.lower().startswith("error")]
+                raise RuntimeError(f"{self.name}: pip failed:\n{done.stderr[-4000:]}\n{' '.join(errors[-1:])}")
         mark.write_text(digest)
 
-    def run(self, script: str | Path, *arguments: Any) -> None:
+    def options(self, block: str) -> list[str]:
+        """Of pip, for a block of the requirements."""
+        if platform := re.match(r"# platform (\w+):", block):
+            target = next(self.directory.glob("lib/python*/site-packages"))
+            return ["--no-deps", "--only-binary", ":all:", "--platform", platform[1], "--target", str(target)]
+        return ["--no-deps"] if block.startswith("# no-deps") else []
+
+    def run(self, script: str | Path, *arguments: Any, threads: int | None = None) -> None:
         """Run ``peers/<script>.py``, or the file at a path, with these arguments, on the CPU and without a network.
+
+        Args:
+            threads: of every library that asks its environment; None for what they choose.
 
         Raises:
             RuntimeError: it failed; the end of its output is in the message.
@@ -58,6 +80,8 @@ class Peer:
             "TOKENIZERS_PARALLELISM": "false",
             # For ninja, with which colbert-ai compiles at first use.
             "PATH": f"{self.directory / 'bin'}:{os.environ['PATH']}",
+            **self.environment,
+            **({} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))),
         }
         done = subprocess.run(
             [self.python, file, *map(str, arguments)],
@@ -69,6 +93,8 @@ class Peer:
 
 class Ours(Peer):
     """This project in the Python that runs now, so that it can be timed in a process of its own like the others."""
+
+    environment: ClassVar[Mapping[str, str]] = {"PYTHONPATH": str(ROOT)}
 
     def __init__(self) -> None:
         self.name, self.python, self.directory = "colbertv2", Path(sys.executable), Path(sys.prefix)

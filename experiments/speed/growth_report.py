@@ -1,0 +1,131 @@
+"""The table and the picture of how cost grows with the collection, with exponents fitted to it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from experiments.speed.machine import described
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+COSTS = {
+    "build_wall_seconds": "build wall s",
+    "build_cpu_seconds": "build CPU s",
+    "build_mib": "build MiB",
+    "index_mib": "index MiB",
+    "open_ms": "open ms",
+    "ms": "ms/query",
+    "search_mib": "search MiB",
+}
+
+
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """The b of cost ≈ a·sizeᵇ, by least squares of the logarithms; NaN from less than two points.
+
+    >>> round(exponent([1, 10, 100], [3, 30, 300]), 6)
+    1.0
+    """
+    known = [(size, cost) for size, cost in zip(sizes, costs, strict=True) if cost > 0]  # NaN is not
+    if len(known) < 2:
+        return float("nan")
+    x, y = np.log(np.array(known)).T
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def table(results: Sequence[Mapping[str, Any]], recall: float) -> pd.DataFrame:
+    """One row a size: costs, with the fastest setting that has ``recall``; NaN and no setting if none has."""
+    rows = []
+    for result in results:
+        enough = [point for point in result["points"] if point["recall"] >= recall]
+        point = min(enough, key=lambda point: point["ms"]) if enough else {}
+        rows.append(
+            {
+                "documents": result["documents"],
+                "vectors": result["vectors"],
+                **{name: result[name] for name in ("build_wall_seconds", "build_cpu_seconds", "build_mib")},
+                "index_mib": result["index_bytes"] / 2**20,
+                "bytes_per_token": result["index_bytes"] / result["vectors"],
+                "open_ms": 1000 * min(point["open_seconds"] for point in result["points"]),
+                "setting": point.get("setting", "none"),
+                **{name: point.get(name, float("nan")) for name in ("recall", "ms", "search_mib")},
+                "date": result["date"],
+                "commit": result["commit"],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def write(results: Sequence[Mapping[str, Any]], recall: float, out: Path) -> None:
+    """``growth.md``, ``.csv`` and ``.png`` under ``out``."""
+    frame = table(results, recall)
+    frame.to_csv(out / "growth.csv", index=False)
+    fitted = {name: exponent(frame["documents"].tolist(), frame[name].tolist()) for name in COSTS}
+    what = results[-1]["what"]
+    dates, commits = (", ".join(sorted(set(frame[name]))) for name in ("date", "commit"))
+    threads = f"{what['threads']} thread{'s' * (what['threads'] > 1)}"
+    lines = [
+        "# Growth with the collection",
+        "",
+        f"`python -m experiments.speed.growth`: documents of about {what['average_length']:g} vectors, spliced from "
+        f"spans of SciFact's with noise of length {what['noise']:g}; {what['queries']} test claims; codec "
+        f"{what['codec']}, {threads}. Search is the fastest setting that has {recall:g} of the exact top 10 in its top "
+        "100, one query at a time; opening is in a fresh process, imports not counted; memory is the largest resident "
+        "size of the process, with the pages of memory-mapped files that it touched.",
+        "",
+        described(),
+        f"Measured {dates}, at commit {commits}.",
+        "",
+        "| documents | vectors | build wall s | build CPU s | build MiB | index MiB | bytes/token | open ms | setting "
+        "| recall | ms/query | search MiB |",
+        "|---" * 12 + "|",
+        *(
+            f"| {row.documents:,} | {row.vectors:,} | {row.build_wall_seconds:.0f} | {row.build_cpu_seconds:.0f} "
+            f"| {row.build_mib:.0f} | {row.index_mib:.0f} | {row.bytes_per_token:.1f} | {row.open_ms:.0f} "
+            f"| {row.setting} | {row.recall:.3f} | {row.ms:.2f} | {row.search_mib:.0f} |"
+            for row in frame.itertuples()
+        ),
+        "",
+        "Fitted to these, cost ∝ documents^b: "
+        + ", ".join(f"{label} {fitted[name]:.2f}" for name, label in COSTS.items())
+        + ".",
+        "",
+        "## Every setting",
+        "",
+        "| documents | setting | recall | ms/query | queries/s in a batch |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {result['documents']:,} | {point['setting']} | {point['recall']:.3f} | {point['ms']:.2f} "
+            f"| {point['queries_per_second']:.1f} |"
+            for result in results
+            for point in result["points"]
+        ),
+    ]
+    (out / "growth.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    draw(frame, fitted, out / "growth.png")
+
+
+def draw(frame: pd.DataFrame, fitted: Mapping[str, float], file: Path) -> None:
+    """A panel for each cost, both axes logarithmic, with the exponent; a dashed line grows as the square root."""
+    figure, grid = plt.subplots(2, 4, figsize=(13, 6), layout="constrained")
+    sizes = frame["documents"].to_numpy(float)
+    for axes, (name, label) in zip(grid.flat, COSTS.items(), strict=False):
+        values = frame[name].to_numpy(float)
+        known = np.flatnonzero(values > 0)
+        if not len(known):
+            axes.set_axis_off()  # no setting reached the recall
+            continue
+        axes.plot(sizes, values, "o-")
+        if name == "ms":
+            axes.plot(sizes, values[known[0]] * np.sqrt(sizes / sizes[known[0]]), "--", color="grey", label="∝ √N")
+            axes.legend(frameon=False)
+        axes.set(xscale="log", yscale="log", xlabel="documents", title=f"{label}, exponent {fitted[name]:.2f}")
+        axes.grid(alpha=0.3, which="both")
+    for axes in grid.flat[len(COSTS) :]:
+        axes.set_axis_off()
+    figure.savefig(file, dpi=150)
+    plt.close(figure)

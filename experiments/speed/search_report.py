@@ -1,0 +1,199 @@
+"""From what the systems measured to tables and a picture: quality by exact scores and judgements, then writing."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from colbertv2.data import Queries
+from colbertv2.evaluation import evaluate
+from colbertv2.evaluation.ranking import Ranking
+from experiments.speed.machine import described
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+MEASURES = ("nDCG@10", "RR@10")
+NOTHING = "–"
+OURS = "ours"
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What rankings are held against.
+
+    Args:
+        exact: MaxSim ``[n, D]`` of every query with every document. num_vectors: of all documents.
+        queries, documents: their ids. qrels: query id → {document id: grade}.
+    """
+
+    exact: NDArray[np.float32]
+    num_vectors: int
+    queries: Sequence[str]
+    documents: Sequence[str]
+    qrels: Mapping[str, Mapping[str, int]]
+
+    @classmethod
+    def of(cls, work: Path) -> "Judge":
+        """From what ``prepare`` wrote, and the judgements of SciFact's test claims."""
+        ids = json.loads((work / "ids.json").read_text())
+        num_vectors = int(np.load(work / "lengths.npy").sum())
+        exact = np.load(work / "exact.npy")
+        return cls(exact, num_vectors, ids["queries"], ids["documents"], Queries("beir/scifact/test").qrels)
+
+    def quality(self, found: Sequence[Sequence[int]]) -> dict[str, float]:
+        """Overlap@10 with the exact ranking, share of the exact top 10 in the first 100, and ``MEASURES``."""
+        best = np.argsort(-self.exact, axis=1, kind="stable")[:, :10].tolist()
+        # Some systems fill up with a number beyond the documents.
+        kept = [[position for position in one if position < len(self.documents)] for one in found]
+        shares = {
+            name: float(np.mean([len({*one[:depth]} & {*own}) / len(own) for one, own in zip(kept, best, strict=True)]))
+            for name, depth in (("overlap@10", 10), ("top 10 in top 100", 100))
+        }
+        ranking = Ranking(
+            {
+                query: [(self.documents[position], -float(rank)) for rank, position in enumerate(one)]
+                for query, one in zip(self.queries, kept, strict=True)
+            }
+        )
+        return shares | evaluate(ranking, self.qrels, MEASURES).mean().to_dict()
+
+
+def table(results: Sequence[Mapping[str, Any]], judge: Judge) -> pd.DataFrame:
+    """One row a system and setting, with all that was measured; one with ``failed`` alone for a system that did."""
+    rows: list[dict[str, Any]] = []
+    for result in results:
+        if "failed" in result:
+            rows.append({"system": result["system"], "failed": result["failed"]})
+            continue
+        single = {point["setting"]: point for point in result["points"] if point["threads"] == 1}
+        double = {point["setting"]: point for point in result["points"] if point["threads"] == 2}
+        common = {key: value for key, value in result.items() if key.startswith("build")}
+        common["bytes_per_token"] = result["index_bytes"] / judge.num_vectors
+        versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+        common["versions"] = f"{versions}, Python {result['python']}"
+        common |= {"dates": " ".join(result["dates"]), "commits": " ".join(result["commits"])}
+        for name, point in single.items():
+            rows.append(
+                {
+                    "system": result["system"],
+                    **{key: value for key, value in point.items() if key not in ("found", "threads")},
+                    **{f"{key}_2_threads": double[name][key] for key in ("ms", "queries_per_second")},
+                    **judge.quality(point["found"]),
+                    **common,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def write(results: Sequence[Mapping[str, Any]], judge: Judge, out: Path) -> None:
+    """``speed_search.md``, ``.csv`` and ``.png`` under ``out``."""
+    frame = table(results, judge)
+    frame.to_csv(out / "speed_search.csv", index=False)
+    searched = frame[frame["setting"].notna()] if "setting" in frame else frame[:0]
+    lines = [
+        "# Search, side by side",
+        "",
+        f"`python -m experiments.speed.search`: {len(judge.documents)} documents of SciFact in {judge.num_vectors} "
+        f"vectors of 128 dimensions (MiniLM, untrained), {len(judge.queries)} test claims of 32 vectors, k=100. All "
+        "systems have the same vectors. A system builds with one thread, and searches in another process; it is kept "
+        "to as many cores as it has threads. Milliseconds are the median of several passes over 100 queries (20 of a "
+        "slow system), one query at a time; queries a second are those of all queries in one call. Memory is the "
+        "largest resident size. Overlap is with exact MaxSim of the float16 vectors.",
+        "",
+        described(),
+        f"Measured {span(searched, 'dates')}, ours at commit {span(searched, 'commits')}.",
+        "",
+        "## Index",
+        "",
+        "| system | build CPU s | build wall s | build MiB | bytes/token on disk | versions |",
+        "|---|---|---|---|---|---|",
+        *(index_line(row) for _, row in frame.drop_duplicates("system").iterrows()),
+        "",
+        "## Search",
+        "",
+        "| system | setting | ms/query | (least) | two threads | queries/s in a batch | two threads | overlap@10 "
+        "| exact top 10 in top 100 | nDCG@10 | RR@10 | search MiB |",
+        "|---" * 12 + "|",
+        *(search_line(row) for _, row in searched.iterrows()),
+        "",
+        *against_peers(searched),
+    ]
+    (out / "speed_search.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    draw(searched, out / "speed_search.png")
+
+
+def span(frame: pd.DataFrame, column: str) -> str:
+    """The different words in a column, for a sentence."""
+    return ", ".join(sorted({word for cell in frame.get(column, []) for word in cell.split()})) or "never"
+
+
+def index_line(row: pd.Series) -> str:
+    if isinstance(row.get("failed"), str):
+        return f"| {row['system']} | not measured: {row['failed'].replace('|', '/')} | | | | |"
+    if row["system"].startswith("exact"):
+        return f"| {row['system']} | – | – | – | {row['bytes_per_token']:.0f} | {row['versions']} |"
+    return (
+        f"| {row['system']} | {row['build_cpu_seconds']:.0f} | {row['build_wall_seconds']:.0f} "
+        f"| {row['build_mib']:.0f} | {row['bytes_per_token']:.1f} | {row['versions']} |"
+    )
+
+
+def search_line(row: pd.Series) -> str:
+    return (
+        f"| {row['system']} | {row['setting']} | {row['ms']:.2f} | {row['ms_least']:.2f} | {row['ms_2_threads']:.2f} "
+        f"| {row['queries_per_second']:.0f} | {row['queries_per_second_2_threads']:.0f} | {row['overlap@10']:.3f} "
+        f"| {row['top 10 in top 100']:.3f} | {row['nDCG@10']:.3f} | {row['RR@10']:.3f} | {row['search_mib']:.0f} |"
+    )
+
+
+def against_peers(searched: pd.DataFrame) -> list[str]:
+    """For each setting of the others the fastest of ours that is as close to exact, if there is one."""
+    if not len(searched):
+        return []
+    is_ours = searched["system"].str.startswith(OURS)
+    lines = [
+        "## Ours where each of the others is",
+        "",
+        "The fastest of ours, one query at a time on one thread, with at least the other's overlap@10.",
+        "",
+        "| other | overlap@10 | ms/query | ours | overlap@10 | ms/query | bytes/token | ours is faster by |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for _, row in searched[~is_ours].iterrows():
+        cells = f"| {row['system']}, {row['setting']} | {row['overlap@10']:.3f} | {row['ms']:.2f} "
+        reached = searched[is_ours & (searched["overlap@10"] >= row["overlap@10"])]
+        if len(reached):
+            best = reached.loc[reached["ms"].idxmin()]
+            cells += (
+                f"| {best['system'].removeprefix(OURS + ', ')}, {best['setting']} | {best['overlap@10']:.3f} "
+                f"| {best['ms']:.2f} | {best['bytes_per_token']:.1f} | {row['ms'] / best['ms']:.1f}× |"
+            )
+        else:
+            cells += "| none reaches it | | | | |"
+        lines.append(cells)
+    return lines
+
+
+def draw(searched: pd.DataFrame, file: Path) -> None:
+    """Overlap against milliseconds, a line for each system: ours full, the others dashed."""
+    figure, axes = plt.subplots(figsize=(10, 5.5), layout="constrained")
+    colours = iter(plt.get_cmap("tab20").colors)  # type: ignore[attr-defined]
+    for system, points in searched.groupby("system", sort=False):
+        points = points.sort_values("ms")
+        style = "o-" if str(system).startswith(OURS) else "*" if str(system).startswith("exact") else "s--"
+        size = 12 if style == "*" else 6
+        axes.plot(points["ms"], points["overlap@10"], style, label=system, color=next(colours), markersize=size)
+    axes.set(xscale="log", xlabel="milliseconds a query, one thread", ylabel="overlap@10 with exact MaxSim")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.grid(alpha=0.3, which="both")
+    if len(searched):
+        figure.legend(loc="outside right upper", frameon=False, title="full: ours, dashed: others")
+    figure.savefig(file, dpi=150)
+    plt.close(figure)
