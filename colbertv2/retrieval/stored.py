@@ -103,7 +103,9 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{file} is missing: {file.parent} is not complete; build it again.") from None
+        raise InputError(
+            f"{file} is missing: {file.parent} is not complete; wait if it is still being made, else build it again."
+        ) from None
     except ValueError as error:
         raise InputError(f"{file} is damaged ({error}); build {file.parent} again.") from None
     if not isinstance(value, dict):

@@ -20,7 +20,8 @@ def run(
     """Fit ``codec`` on a sample, encode every vector in ``runtime.devices`` processes, build the inverted list.
 
     Writes the index and ``statistics.json``: its codec and size. ``bytes_per_token`` is what one encoded vector
-    takes, the papers' figure; ``index_bytes_per_token`` counts everything on disk, as ``bytes_per_document`` does.
+    takes with an id of four bytes, the papers' figure; ``index_bytes_per_token`` counts everything on disk, where ids
+    take fewer, as ``bytes_per_document`` does.
 
     Args:
         sample_documents: documents to fit on; ``None`` is the official rule.

@@ -44,7 +44,7 @@ def test_an_error_in_one_process_is_raised_and_leaves_no_index(new_world):
 @pytest.mark.parametrize("norm", [0.0, 0.5, 1.02, np.nan])
 @pytest.mark.parametrize("codec", [ResidualCodec(2, num_centroids=8), Float16Codec()])
 def test_vectors_of_another_norm_are_refused_by_document(tmp_path, monkeypatch, norm, codec):
-    monkeypatch.setattr(building, "BLOCK_VECTORS", 7)
+    monkeypatch.setattr(building, "CHECKED_VECTORS", 7)
     random = np.random.default_rng(0)
     vectors = random.normal(size=(30, DIM))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
