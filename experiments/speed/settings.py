@@ -3,12 +3,15 @@
 from colbertv2.compression import ProductCodec, ResidualCodec
 from colbertv2.retrieval import Cascade, Exhaustive
 
-CLUSTERING = {"kmeans_iterations": 4, "max_points_per_centroid": 25}
+CLUSTERING = {"kmeans_iterations": 4, "max_points_per_centroid": 50, "assignment_reach": 0.7, "centroid_bits": 8}
+FULL = {"kmeans_iterations": 4}  # every sampled vector, compared with every centroid
 
 CODECS = {
     "quantile 2 bits": lambda: ResidualCodec(2, **CLUSTERING),
     "lloyd 2 bits": lambda: ResidualCodec(2, buckets="lloyd", **CLUSTERING),
+    "lloyd 2 bits, full k-means": lambda: ResidualCodec(2, buckets="lloyd", **FULL),
     "lloyd 4 bits": lambda: ResidualCodec(4, buckets="lloyd", **CLUSTERING),
+    "lloyd 1 bit": lambda: ResidualCodec(1, buckets="lloyd", **CLUSTERING),
     "product 1 bit": lambda: ProductCodec(1, **CLUSTERING),
     "product 2 bits": lambda: ProductCodec(2, **CLUSTERING),
     "product 4 bits": lambda: ProductCodec(4, **CLUSTERING),
@@ -21,6 +24,11 @@ ENGINES = {
         "exhaustive": Exhaustive(),
     },
     # Of growing effort: the cheapest that reaches the recall asked for counts at each size.
-    "growth": {f"ndocs {ndocs}": Cascade(ndocs=ndocs) for ndocs in (100, 300, 1000, 3000, 10_000, 30_000)},
+    "growth": {
+        f"nprobe {nprobe}, ndocs {ndocs}": Cascade(nprobe=nprobe, ndocs=ndocs)
+        for nprobe in (1, 2, 4, 8)
+        for ndocs in (300, 1000, 3000)
+    }
+    | {f"ndocs {ndocs}": Cascade(ndocs=ndocs) for ndocs in (300, 1000, 3000)},
 }
 GROWTH_CODEC = "product 2 bits"
