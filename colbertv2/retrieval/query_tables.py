@@ -1,5 +1,6 @@
 """One query's similarities to an index's centroids and to what its residual bytes stand for, and scoring by them."""
 
+import math
 import threading
 from typing import Any
 
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 from colbertv2.retrieval import kernels
 from colbertv2.retrieval.index import Index
 from colbertv2.retrieval.lanes import LANES, ONE
+
+
+CACHE_LINE = 64  # bytes
 
 
 class Buffers(threading.local):
@@ -22,16 +26,24 @@ class Buffers(threading.local):
         if self.shape != (shape := (num_centroids, num_bytes, width)):
             rows = num_centroids, width
             self.arrays = (
-                np.empty(rows, np.float32),
-                np.empty(rows, np.uint8),
-                np.empty(rows, np.int16),
-                np.empty((num_bytes, 256, width), np.int16),
+                aligned(rows, np.float32),
+                aligned(rows, np.uint8),
+                aligned(rows, np.int16),
+                aligned((num_bytes, 256, width), np.int16),
             )
             self.shape = shape
         return self.arrays
 
 
 BUFFERS = Buffers()
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """An empty array that begins with a cache line, so that no row of 32 values lies in more than it fills."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 class QueryTables:
