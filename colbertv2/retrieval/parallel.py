@@ -4,9 +4,11 @@ Measured on two busy cores: with the threads of OpenBLAS instead, which wait for
 products, one exhaustive query took twenty times as long.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 import numpy as np  # noqa: F401  (loads the library that BLAS limits)
@@ -19,6 +21,16 @@ Result = TypeVar("Result")
 BLAS = ThreadpoolController()
 
 
+@cache
+def threads(number: int) -> ThreadPoolExecutor:
+    """A pool that stays: what its threads hold for the next query is not made anew."""
+    return ThreadPoolExecutor(number)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=threads.cache_clear)  # threads do not survive a fork
+
+
 def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """``function`` of every item, in order, on ``torch.get_num_threads()`` threads.
 
@@ -28,7 +40,11 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> I
     [1, 2]
     """
     num_threads = torch.get_num_threads()
-    with BLAS.limit(limits=1, user_api="blas"), ThreadPoolExecutor(num_threads) as pool:
+    with BLAS.limit(limits=1, user_api="blas"):
+        if num_threads == 1:
+            yield from map(function, items)
+            return
+        pool = threads(num_threads)
         waiting: deque[Future[Result]] = deque()
         for item in items:
             waiting.append(pool.submit(function, item))
