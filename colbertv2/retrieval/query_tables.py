@@ -11,7 +11,6 @@ from colbertv2.retrieval import kernels
 from colbertv2.retrieval.index import Index
 from colbertv2.retrieval.lanes import LANES, ONE
 
-
 CACHE_LINE = 64  # bytes
 
 
