@@ -2,7 +2,7 @@
 
 ``python -m experiments.speed.growth [--sizes 50000,200000,1000000] [--codec …] [--threads 1] [--keep] [--again]``: see
 ``growth_collection`` for the documents, SciFact's test claims are the queries. What counts as search is the cheapest of
-``settings.ENGINES["growth"]`` that has ``RECALL`` of the exact top 10 in its top 100. A million documents are 16 GB on
+``settings.ENGINES["growth"]`` that has ``RECALL`` of the exact top 10 in its top 100. A million documents are 8 GB on
 disk, which are deleted after use unless ``--keep``. What was measured is kept in outputs/speed/growth; ``--again``
 measures anew. Writes experiments/results/growth.md, .csv and .png.
 """
@@ -30,7 +30,7 @@ from experiments.speed.settings import CODECS, GROWTH_CODEC
 
 WORK = ROOT / "outputs" / "speed" / "growth"
 RECALL = 0.95
-DOCUMENT = {"average_length": 63.0, "noise": 0.3, "seed": 0}
+DOCUMENT = {"average_length": 32.0, "noise": 0.3, "seed": 0}
 
 
 def exact_best(queries: NDArray[np.float32], embeddings: Embeddings, k: int) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ import torch
 from measure import K, Setting, run
 
 work = Path(sys.argv[1])
-path = work / "exact.npy"
+path = work / "vectors in float32.npy"
 
 
 def build():
