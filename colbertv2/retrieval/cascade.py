@@ -50,8 +50,8 @@ class Cascade:
 
     nprobe: int | None = None
     ndocs: int | None = 512
-    margin: float = 0.05
-    share: float = 0.7
+    margin: float = 0.03
+    share: float = 0.5
     nexact: int | None = 100
 
     needs_centroids = True

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from colbertv2.compiled import compiled
 from colbertv2.errors import InputError
 from colbertv2.retrieval import rice
 from colbertv2.retrieval.codes import Codes
@@ -129,7 +129,7 @@ def read_codes(
         yield first, lengths[first:last].astype(np.int64), codes[offsets[first] : offsets[last]]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def collect(codes, lengths, document, first, starts, ends, documents):
     """Append every document of a block to the lists of its centroids, of the C from ``first`` on.
 
@@ -150,7 +150,7 @@ def collect(codes, lengths, document, first, starts, ends, documents):
         document += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def coded(documents, starts, ends, low_bits, sizes):
     """The bytes of the lists from ``starts`` to ``ends``; fills in ``low_bits`` and ``sizes`` of each."""
     total = 0
@@ -165,7 +165,7 @@ def coded(documents, starts, ends, low_bits, sizes):
     return data
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def union(data, starts, ends, lengths, low_bits, num_documents):
     """Ascending documents of some lists, by one bit for each document; and whether all lists are whole."""
     seen = np.zeros((num_documents + 63) >> 6, np.uint64)
@@ -195,7 +195,7 @@ def union(data, starts, ends, lengths, low_bits, num_documents):
     return found, True
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def concatenation(data, offsets, lengths, low_bits, num_documents):
     """All lists end to end; and whether all are whole."""
     found = np.empty(lengths.sum(), np.int32)

@@ -6,15 +6,13 @@ random this is within a twentieth of the entropy. Unary codes are read a word at
 fast: about a nanosecond a number. Bits fill bytes from the lowest up, every list begins at a byte.
 """
 
-from typing import Any
-
 import numpy as np
 from llvmlite import ir
-from numba import extending, njit, types
+from numba import types
+
+from colbertv2.compiled import I64, compiled, intrinsic, pointer
 
 PADDING = 8  # bytes behind the last list, so that a word can be read at each of its bytes
-
-intrinsic: Any = extending.intrinsic  # which gives functions that lack the first parameter
 
 
 @intrinsic
@@ -22,9 +20,8 @@ def word_at(typing_context, array, place):
     """The 64 bits from byte ``place`` on."""
 
     def generate(context, builder, signature, arguments):
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        address = builder.gep(data, [arguments[1]])
-        word = builder.load(builder.bitcast(address, ir.IntType(64).as_pointer()))
+        address = pointer(context, builder, signature.args[0], arguments[0], arguments[1])
+        word = builder.load(builder.bitcast(address, I64.as_pointer()))
         word.align = 1
         return word
 
@@ -41,7 +38,7 @@ def trailing_zeros(typing_context, word):
     return types.int64(types.uint64), generate
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def best_low_bits(numbers):
     """The ``low_bits`` that take the least room, and the bytes that ``numbers [n]``, ascending, then take."""
     best, least = 0, np.int64(-1)
@@ -58,7 +55,7 @@ def best_low_bits(numbers):
     return best, (least + 7) >> 3
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def encode(numbers, low_bits, out, start):
     """Write ``numbers [n]``, ascending, into the zeros of ``out`` from byte ``start`` on."""
     low = np.int64(start) * 8
@@ -75,7 +72,7 @@ def encode(numbers, low_bits, out, start):
         high += 1
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def decode(data, start, end, low_bits, out):
     """Read ``out [n]`` from the bytes from ``start`` to ``end``; False if they do not hold so many numbers.
 
