@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numba
 from llvmlite import ir
-from numba import config, extending, njit
+from numba import extending, njit
 from numba.core import event
+
+config: Any = numba.config
 
 intrinsic: Any = extending.intrinsic  # which gives functions that lack the first parameter
 
