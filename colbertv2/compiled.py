@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba import extending, njit
+from numba.core import config as numba_config
 from numba.core import event
 
-config: Any = numba.config
+config: Any = numba_config
 
 intrinsic: Any = extending.intrinsic  # which gives functions that lack the first parameter
 
