@@ -22,7 +22,7 @@ import numpy as np
 
 K = 100
 TIMED, TIMED_OF_SLOW, SLOW = 100, 20, 0.2  # queries a pass; as many if one takes more seconds than SLOW
-PASSES, BATCH_PASSES, BUDGET = 7, 3, 30.0  # no further pass begins after BUDGET seconds, but one at a time has two
+PASSES, BATCH_PASSES, BUDGET = 5, 3, 15.0  # no further pass begins after BUDGET seconds, but one at a time has two
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "1"))
 
 
