@@ -1,9 +1,11 @@
 """A tiny random BERT with a real vocabulary file, for unit tests without weights."""
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.models import WordPiece
@@ -11,6 +13,9 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from colbertv2.compression import Codec
+from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Index
 
 WORDS = ["the", "a", "of", "in", "python", "list", "string", "join", "sort", "open"]
 WORDS += ["file", "read", "write", "number", "text", "parse", "return", "value", "key", "map"]
@@ -98,3 +103,33 @@ def shrunk(folder: Path, root: Path) -> list[str]:
         "runtime.latency_queries=2",
         "publish=null",
     ]
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows at L2 norm 1, float32."""
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def no_bar(items: Iterable, *_: object) -> Iterable:
+    """In place of a progress bar."""
+    return items
+
+
+def index_of(path: Path, codec: Codec, lengths: list[int], dim: int, seed: int) -> Index:
+    """An index of random documents of these lengths."""
+    writer = EmbeddingsWriter(path / "embeddings", dim)
+    vectors = unit(np.random.default_rng(seed).normal(size=(sum(lengths), dim)))
+    writer.add([f"d{place}" for place in range(len(lengths))], vectors, np.array(lengths))
+    writer.close()
+    return Index.build(
+        Embeddings.open(path / "embeddings"), codec, path / "index",
+        seed=seed, sample_documents=None, device="cpu", bar=no_bar,
+    )  # fmt: skip
+
+
+def agree(found: list, exact: list, tolerance: float = 1e-3) -> None:
+    """Every score is that document's exact one, and no document that is left out is better."""
+    for (positions, scores), (all_positions, all_scores) in zip(found, exact, strict=True):
+        expected = dict(zip(all_positions.tolist(), all_scores.tolist(), strict=True))
+        np.testing.assert_allclose(scores, [expected[place] for place in positions.tolist()], atol=tolerance)
+        np.testing.assert_allclose(scores, all_scores[: len(scores)], atol=tolerance)

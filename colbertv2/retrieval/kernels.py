@@ -129,14 +129,19 @@ def wanted_tokens(table, num_query_vectors, ids, id_width, first, last, margin, 
 
 
 @compiled(inline="always")
-def factor_of(token, factors, centroids, code, flat, place, gain, book, vector):
-    """One over a decoded vector's norm in units of 1 / ``ONE``, from ``factors`` or noted there."""
-    factor = np.int64(factors[token])
-    if factor == 0:
-        norm = decode(centroids, code, flat, place, gain, book, vector)
-        factor = np.int64(min(ONE / np.sqrt(max(norm, np.float32(1e-24))), 32767.0))
-        factors[token] = factor
-    return factor
+def multipliers(token, code, flat, place, gains, gain_units, gain_values, factors, centroids, book, normalise, vector):
+    """What a token's residual, and then the sum, is multiplied by, in units of 1 / ``ONE``; see ``refine``."""
+    gain, factor = np.int64(ONE), np.int64(ONE)
+    if len(gains):
+        gain = np.int64(gain_units[gains[token]])
+    if normalise:
+        factor = np.int64(factors[token])
+        if factor == 0:
+            own = gain_values[gains[token]] if len(gains) else np.float32(1)
+            norm = decode(centroids, code, flat, place, own, book, vector)
+            factor = np.int64(min(ONE / np.sqrt(max(norm, np.float32(1e-24))), 32767.0))
+            factors[token] = factor
+    return gain, factor
 
 
 @compiled()
@@ -185,12 +190,20 @@ def refine(table, start, tables, order, residuals, ids, id_width, gains, gain_un
             while done < ends[i - group]:
                 token = tokens[done]
                 code = load_id(ids, id_width, token)
-                gain, factor = np.int64(ONE), np.int64(ONE)
-                if len(gains):
-                    gain = np.int64(gain_units[gains[token]])
-                if normalise:
-                    own = gain_values[gains[token]] if len(gains) else np.float32(1)
-                    factor = factor_of(token, factors, centroids, code, flat, token * row, own, book, vector)
+                gain, factor = multipliers(
+                    token,
+                    code,
+                    flat,
+                    token * row,
+                    gains,
+                    gain_units,
+                    gain_values,
+                    factors,
+                    centroids,
+                    book,
+                    normalise,
+                    vector,
+                )
                 for column in range(0, width, LANES):
                     add_up(start, tables, width, column, code, flat, token * row, order, len(order), gain, factor,
                            best, value, column)  # fmt: skip
@@ -224,12 +237,20 @@ def score(query, start, tables, order, residuals, ids, id_width, gains, gain_uni
         best[:] = -32768
         for token in range(first, last):
             code = load_id(ids, id_width, token)
-            gain, factor = np.int64(ONE), np.int64(ONE)
-            if len(gains):
-                gain = np.int64(gain_units[gains[token]])
-            if normalise:
-                own = gain_values[gains[token]] if len(gains) else np.float32(1)
-                factor = factor_of(token, factors, centroids, code, flat, token * row, own, book, vector)
+            gain, factor = multipliers(
+                token,
+                code,
+                flat,
+                token * row,
+                gains,
+                gain_units,
+                gain_values,
+                factors,
+                centroids,
+                book,
+                normalise,
+                vector,
+            )
             for column in range(0, width, LANES):
                 add_up(start, tables, width, column, code, flat, token * row, order, len(order), gain, factor,
                        best, values, (token - first) * width + column)  # fmt: skip

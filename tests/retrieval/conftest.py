@@ -2,19 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import no_bar, unit
 
 from colbertv2.compression import Float16Codec, ResidualCodec
 from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Index
 
 DIM = 16
-
-
-def unit(vectors):
-    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
-
-
-def no_bar(items, *_):
-    return items
 
 
 class World:

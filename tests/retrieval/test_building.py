@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from retrieval.conftest import DIM, World, no_bar
+from retrieval.conftest import DIM, World
+from support import no_bar
 
 from colbertv2.compression import BinaryCodec, Float16Codec, ResidualCodec
 from colbertv2.errors import InputError

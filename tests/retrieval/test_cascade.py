@@ -4,37 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import agree, index_of, unit
 
 from colbertv2.compression import ProductCodec, ResidualCodec
 from colbertv2.errors import InputError
-from colbertv2.retrieval import Cascade, Embeddings, EmbeddingsWriter, Exhaustive, Index
+from colbertv2.retrieval import Cascade, Exhaustive, Index
 from colbertv2.retrieval.query_tables import QueryTables
 
 EVERYTHING = {"nprobe": None, "ndocs": None, "margin": 2.0, "share": 1.0, "nexact": None}
-
-
-def unit(vectors):
-    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
-
-
-def index_of(path, codec, lengths, dim, seed):
-    random = np.random.default_rng(seed)
-    writer = EmbeddingsWriter(path / "embeddings", dim)
-    vectors = unit(random.normal(size=(sum(lengths), dim)))
-    writer.add([f"d{place}" for place in range(len(lengths))], vectors, np.array(lengths))
-    writer.close()
-    return Index.build(
-        Embeddings.open(path / "embeddings"), codec, path / "index",
-        seed=seed, sample_documents=None, device="cpu", bar=lambda items, *_: items,
-    )  # fmt: skip
-
-
-def agree(found, exact, tolerance):
-    """Every score is that document's exact one, and no document that is left out is better."""
-    for (positions, scores), (all_positions, all_scores) in zip(found, exact, strict=True):
-        expected = dict(zip(all_positions.tolist(), all_scores.tolist(), strict=True))
-        np.testing.assert_allclose(scores, [expected[place] for place in positions.tolist()], atol=tolerance)
-        np.testing.assert_allclose(scores, all_scores[: len(scores)], atol=tolerance)
 
 
 @settings(max_examples=40, deadline=None)

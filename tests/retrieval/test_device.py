@@ -5,12 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import agree, index_of, unit
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from colbertv2.compression import BinaryCodec, Float16Codec, ProductCodec, ResidualCodec
 from colbertv2.errors import InputError
-from colbertv2.retrieval import Cascade, Embeddings, EmbeddingsWriter, Exhaustive, Index, device_index
+from colbertv2.retrieval import Cascade, Exhaustive, device_index
 from colbertv2.retrieval.device_index import DeviceIndex, maxsim
 from colbertv2.retrieval.device_search import DeviceSearch, from_keys, to_keys
 from colbertv2.retrieval.scoring import best_documents, score_documents, segment_max, top_k
@@ -31,34 +32,10 @@ def on_torch(index, engine, queries, k, work_bytes=None):
 PATHS = pytest.mark.parametrize("find", [on_kernels, on_torch])
 
 
-def unit(vectors):
-    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
-
-
-def index_of(path, codec, lengths, dim, seed):
-    random = np.random.default_rng(seed)
-    writer = EmbeddingsWriter(path / "embeddings", dim)
-    vectors = unit(random.normal(size=(sum(lengths), dim)))
-    writer.add([f"d{place}" for place in range(len(lengths))], vectors, np.array(lengths))
-    writer.close()
-    return Index.build(
-        Embeddings.open(path / "embeddings"), codec, path / "index",
-        seed=seed, sample_documents=None, device="cpu", bar=lambda items, *_: items,
-    )  # fmt: skip
-
-
 def exact_results(index, queries):
     """All documents of each query by the plain reference."""
     positions = np.arange(index.num_documents)
     return [best_documents(positions, score_documents(index, query, positions), len(positions)) for query in queries]
-
-
-def agree(found, exact, tolerance=1e-3):
-    """Every score is that document's exact one, and no document that is left out is better."""
-    for (positions, scores), (all_positions, all_scores) in zip(found, exact, strict=True):
-        expected = dict(zip(all_positions.tolist(), all_scores.tolist(), strict=True))
-        np.testing.assert_allclose(scores, [expected[place] for place in positions.tolist()], atol=tolerance)
-        np.testing.assert_allclose(scores, all_scores[: len(scores)], atol=tolerance)
 
 
 CODECS = {

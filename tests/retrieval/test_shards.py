@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from retrieval.conftest import World, no_bar
+from retrieval.conftest import World
+from support import no_bar
 
 from colbertv2.compression import Float16Codec, ProductCodec, ResidualCodec
 from colbertv2.errors import InputError

@@ -9,7 +9,7 @@ from measure import K, Setting, run
 
 from colbertv2.compression import ProductCodec
 from colbertv2.retrieval import Embeddings, Index
-from experiments.speed.settings import CODECS, ENGINES
+from experiments.speed.settings import CODECS, ENGINES, GROWTH_CODECS
 
 work, name, engines = Path(sys.argv[1]), sys.argv[4], ENGINES[sys.argv[5]]
 path = work / f"ours {name}"
@@ -18,7 +18,7 @@ path = work / f"ours {name}"
 def build():
     """The product codec sees training queries; no codec sees those that are searched."""
     shutil.rmtree(path, ignore_errors=True)
-    codec = CODECS[name]()
+    codec = (CODECS | GROWTH_CODECS)[name]()
     if isinstance(codec, ProductCodec):
         codec.see_queries(np.concatenate(np.load(work / "train_queries.npy")))
     embeddings = Embeddings.open(Path((work / "embeddings.txt").read_text()))
