@@ -16,9 +16,8 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from colbertv2.compression import Codec, load_codec
-from colbertv2.compression.centroids import MAX_HELD_OUT, Clustering
 from colbertv2.compression.codec import Arrays
-from colbertv2.compression.kmeans import num_centroids_rule, num_sampled_documents_rule
+from colbertv2.compression.kmeans import num_sampled_documents_rule
 from colbertv2.distributed import run_on
 from colbertv2.errors import InputError
 from colbertv2.retrieval.codes import create_codes, write_codes
@@ -64,29 +63,12 @@ def fit(
     codec: Codec, embeddings: Embeddings, *, seed: int, sample_documents: int | None, device: torch.device | str
 ) -> int:
     """Fit ``codec`` on sampled documents, at most so many that it can use all their vectors; how many these are."""
-    num_documents, num_vectors = embeddings.num_documents, embeddings.num_vectors
-    sample = embeddings.sample(
-        min(sample_documents or num_sampled_documents_rule(num_documents), num_documents),
-        seed,
-        max_vectors=usable_vectors(codec, num_vectors),
-    )
-    codec.fit(
-        sample.vectors,
-        num_documents=num_documents,
-        average_length=num_vectors / num_documents,
-        seed=seed,
-        device=device,
-    )
+    num_documents = embeddings.num_documents
+    average_length = embeddings.num_vectors / num_documents
+    wanted = min(sample_documents or num_sampled_documents_rule(num_documents), num_documents)
+    sample = embeddings.sample(wanted, seed, max_vectors=codec.max_sample(num_documents, average_length))
+    codec.fit(sample.vectors, num_documents=num_documents, average_length=average_length, seed=seed, device=device)
     return len(sample)
-
-
-def usable_vectors(codec: Codec, num_vectors: int) -> int:
-    """How many sampled vectors ``codec`` can learn from at most: its k-means takes so many for each centroid."""
-    clustering = getattr(codec, "clustering", None)
-    if not isinstance(clustering, Clustering):
-        return MAX_HELD_OUT
-    wanted = clustering.num_centroids or int(clustering.centroid_factor * num_centroids_rule(num_vectors))
-    return max(1, wanted) * clustering.max_points_per_centroid + MAX_HELD_OUT
 
 
 def encode_all(

@@ -12,7 +12,7 @@ from support import no_bar
 from colbertv2.compression import BinaryCodec, Float16Codec, ResidualCodec
 from colbertv2.errors import InputError
 from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Index, building
-from colbertv2.retrieval.building import is_being_built, usable_vectors
+from colbertv2.retrieval.building import is_being_built
 
 
 def files(index: Index) -> dict[str, bytes]:
@@ -140,7 +140,7 @@ def test_nothing_is_left_of_a_larger_index_that_was_there(new_world, tmp_path):
 
 def test_the_sample_is_bounded_by_what_k_means_uses(new_world):
     codec = ResidualCodec(2, num_centroids=16, max_points_per_centroid=3, kmeans_iterations=1)
-    assert usable_vectors(codec, 10**9) == 16 * 3 + 50_000
-    assert usable_vectors(ResidualCodec(2), 63_000_000) == 65536 * 256 + 50_000
-    assert usable_vectors(Float16Codec(), 10**9) == 50_000
+    assert codec.max_sample(10**9, 1.0) == 16 * 3 + 50_000
+    assert ResidualCodec(2).max_sample(10**6, 63.0) == 65536 * 256 + 50_000
+    assert Float16Codec().max_sample(10**9, 1.0) == 1
     assert new_world(60).index(codec).num_sampled_documents == 60
