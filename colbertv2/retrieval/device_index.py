@@ -51,7 +51,7 @@ class DeviceIndex:
         stored, additive = stored_and_tables(index)
         arrays = [stored, index.arrays.get("gains")]
         if additive is not None:
-            arrays += [additive.centroids, additive.book, additive.queries]
+            arrays += [additive.centroids, additive.book, additive.queries, additive.gains]
         codes = 4 * index.num_vectors if index.codec.has_centroids else 0
         held = sum(array.nbytes for array in arrays if array is not None)
         self.check_memory(held + codes + 16 * index.num_documents)

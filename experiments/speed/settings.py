@@ -18,7 +18,9 @@ CODECS = {
 # With many centroids most of the time goes into assignment: half of it at a squared error that is 1 % greater.
 # Memory is what k-means draws: 65,536 centroids, 25 vectors each, are 0.8 GiB, and that a few times over.
 GROWTH_CODECS = {
-    "product 2 bits": lambda: ProductCodec(2, **CLUSTERING | {"assignment_reach": 0.5, "max_points_per_centroid": 25})
+    "product 2 bits, of growing collections": lambda: ProductCodec(
+        2, **CLUSTERING | {"assignment_reach": 0.5, "max_points_per_centroid": 25}
+    )
 }
 
 ENGINES = {

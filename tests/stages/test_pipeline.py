@@ -67,7 +67,11 @@ def test_rankings_are_trec_files_over_the_test_queries(table):
 @pytest.mark.parametrize("documents", [1, 2, 10])
 @pytest.mark.parametrize(
     "choices",
-    [["codec=residual", "search=plaid"], ["codec=fp16", "search=exhaustive"], ["codec=product", "search=cascade"]],
+    [
+        ["codec=residual", "search=plaid"],
+        ["codec=fp16", "search=exhaustive"],
+        ["codec=product", "codec.queries=null", "search=cascade"],
+    ],
     ids=str,
 )
 def test_tiny_corpora_without_training_queries(tmp_path, documents, choices):

@@ -18,7 +18,7 @@ path = work / f"ours {name}"
 def build():
     """The product codec sees training queries; no codec sees those that are searched."""
     shutil.rmtree(path, ignore_errors=True)
-    codec = (GROWTH_CODECS if sys.argv[5] == "growth" else CODECS)[name]()
+    codec = (CODECS | GROWTH_CODECS)[name]()
     if isinstance(codec, ProductCodec):
         codec.see_queries(np.concatenate(np.load(work / "train_queries.npy")))
     embeddings = Embeddings.open(Path((work / "embeddings.txt").read_text()))
