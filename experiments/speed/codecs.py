@@ -2,14 +2,17 @@
 
 ``python -m experiments.speed.codecs [untrained] [trained]``: BEIR SciFact's 300 test claims, all-MiniLM-L6-v2 at 128
 dimensions as it is, and after round 1 of the recipe (training claims, BM25's negatives). The product codec sees
-training claims alone. Writes experiments/results/codecs.md and .csv.
+training claims alone. What was measured is kept in outputs/speed/codecs; ``--again`` measures anew. Writes
+experiments/results/codecs.md and .csv.
 """
 
 import argparse
 import dataclasses
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +41,14 @@ VECTORS = {
 FAST = {"kmeans_iterations": 4, "max_points_per_centroid": 50, "assignment_reach": 0.7, "centroid_bits": 8}
 
 
-def codecs() -> Iterator[tuple[str, Codec]]:
-    """Names and codecs, not yet fitted."""
-    yield "fp16", Float16Codec()
-    yield "sign", BinaryCodec()
-    yield "quantile (paper), 2 bits, full k-means", ResidualCodec(2, kmeans_iterations=4)
-    for bits in (1, 2, 4):
-        yield f"quantile (paper), {bits} bits", ResidualCodec(bits, **FAST)
-    for bits in (1, 2, 4):
-        yield f"lloyd, {bits} bits", ResidualCodec(bits, buckets="lloyd", **FAST)
-    for bits in (1, 2, 4):
-        yield f"product, {bits} bits", ProductCodec(bits, **FAST)
+CODECS: dict[str, Callable[[], Codec]] = {
+    "fp16": Float16Codec,
+    **{f"product, {bits} bits": partial(ProductCodec, bits, **FAST) for bits in (1, 2, 4)},
+    **{f"lloyd, {bits} bits": partial(ResidualCodec, bits, buckets="lloyd", **FAST) for bits in (1, 2, 4)},
+    **{f"quantile (paper), {bits} bits": partial(ResidualCodec, bits, **FAST) for bits in (1, 2, 4)},
+    "quantile (paper), 2 bits, full k-means": partial(ResidualCodec, 2, kmeans_iterations=4),
+    "sign": BinaryCodec,
+}
 
 
 def encoded(overrides: list[str]) -> tuple[Embeddings, dict[str, NDArray[np.float32]], NDArray[np.float32]]:
@@ -63,42 +63,55 @@ def encoded(overrides: list[str]) -> tuple[Embeddings, dict[str, NDArray[np.floa
     return Embeddings.open(artifact.path), {q.query_id: v for q, v in zip(test, queries, strict=True)}, seen
 
 
-def rows(name: str, overrides: list[str]) -> Iterator[dict[str, Any]]:
-    """One a codec."""
-    embeddings, queries, seen = encoded(overrides)
-    qrels: dict[str, dict[str, int]] = {}
-    for qrel in ir_datasets.load("beir/scifact/test").qrels_iter():
-        qrels.setdefault(qrel.query_id, {})[qrel.doc_id] = qrel.relevance
-    vectors = list(queries.values())
-    shards = [dataclasses.replace(one, vectors=one.vectors.astype(np.float32)) for one in embeddings.shards()]
-    exact = np.concatenate([maxsim(vectors, shard) for shard in shards], axis=1)
-    best = [{embeddings.doc_ids[place] for place in row} for row in np.argsort(-exact, axis=1, kind="stable")[:, :10]]
-    for label, codec in codecs():
+class Vectors:
+    """A collection's vectors, queries and what exact MaxSim finds, for one codec after the other."""
+
+    def __init__(self, overrides: list[str]) -> None:
+        self.embeddings, self.queries, self.seen = encoded(overrides)
+        self.qrels: dict[str, dict[str, int]] = {}
+        for qrel in ir_datasets.load("beir/scifact/test").qrels_iter():
+            self.qrels.setdefault(qrel.query_id, {})[qrel.doc_id] = qrel.relevance
+
+    @cached_property
+    def best(self) -> list[set[str]]:
+        """The exact ten best documents of each query."""
+        shards = (dataclasses.replace(one, vectors=one.vectors.astype(np.float32)) for one in self.embeddings.shards())
+        exact = np.concatenate([maxsim(list(self.queries.values()), shard) for shard in shards], axis=1)
+        ids = self.embeddings.doc_ids
+        return [{ids[place] for place in row} for row in np.argsort(-exact, axis=1, kind="stable")[:, :10]]
+
+    def row(self, codec: Codec) -> dict[str, Any]:
+        """What ``codec`` costs and keeps."""
         if isinstance(codec, ProductCodec):
-            codec.see_queries(seen)
+            codec.see_queries(self.seen)
         with tempfile.TemporaryDirectory() as directory:
             index = Index.build(
-                embeddings, codec, Path(directory) / "index",
+                self.embeddings, codec, Path(directory) / "index",
                 seed=1, sample_documents=None, device="cpu", bar=lambda items, *_: items,
             )  # fmt: skip
             everything = Cascade(ndocs=None, nexact=None) if codec.has_centroids else Exhaustive()
-            found = Searcher(index, everything).search(vectors, K)
-            decoded = index.decode(np.arange(0, index.num_documents, 10)).vectors
-            originals = np.concatenate([shard.vectors for shard in shards])
-            originals = originals[np.repeat(np.arange(index.num_documents) % 10 == 0, index.lengths)]
-        overlap = [len(own & {doc_id for doc_id, _ in one[:10]}) / 10 for own, one in zip(best, found, strict=True)]
-        quality = evaluate(Ranking(dict(zip(queries, found, strict=True))), qrels, MEASURES).mean()
-        row = {
-            "vectors": name,
-            "codec": label,
+            found = Searcher(index, everything).search(list(self.queries.values()), K)
+            originals = np.concatenate([shard.vectors[::10].astype(np.float32) for shard in self.embeddings.shards()])
+            decoded = np.concatenate(
+                [index.decode_rows(np.arange(first, last, 10)) for first, last in ends(self.embeddings)]
+            )
+        overlap = [len(own & {one for one, _ in top[:10]}) / 10 for own, top in zip(self.best, found, strict=True)]
+        quality = evaluate(Ranking(dict(zip(self.queries, found, strict=True))), self.qrels, MEASURES).mean()
+        return {
             "bytes/token": codec.bytes_per_vector,
             "bytes/token, whole index": index.bytes_per_token,
             "squared error": float(np.square(decoded - originals).sum(1).mean()),
             "overlap@10": float(np.mean(overlap)),
             **quality.to_dict(),
         }
-        print({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}, flush=True)
-        yield row
+
+
+def ends(embeddings: Embeddings) -> Iterator[tuple[int, int]]:
+    """Where the vectors of each shard begin and end."""
+    first = 0
+    for size in embeddings.sizes:
+        yield first, first + size["num_vectors"]
+        first += size["num_vectors"]
 
 
 def shown(value: object) -> str:
@@ -107,12 +120,28 @@ def shown(value: object) -> str:
 
 
 def main() -> None:
-    """Measure, and write the table."""
+    """Measure what has not been measured, and write the table after each codec."""
     parser = argparse.ArgumentParser(description="Codecs: quality against bytes.")
     parser.add_argument("vectors", nargs="*", default=list(VECTORS), help=f"of {', '.join(VECTORS)}")
-    chosen = parser.parse_args().vectors
+    parser.add_argument("--again", action="store_true", help="measure anew what was measured before")
+    arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
-    frame = pd.DataFrame(row for name in chosen for row in rows(name, VECTORS[name]))
+    kept = ROOT / "outputs" / "speed" / "codecs"
+    rows: list[dict[str, Any]] = []
+    for name in arguments.vectors:
+        vectors = Vectors(VECTORS[name])
+        directory = kept / vectors.embeddings.path.name
+        directory.mkdir(parents=True, exist_ok=True)
+        for label, make in CODECS.items():
+            file = directory / f"{label}.json"
+            if arguments.again or not file.is_file():
+                file.write_text(json.dumps({"vectors": name, "codec": label, **vectors.row(make())}))
+            rows.append(json.loads(file.read_text()))
+            write(pd.DataFrame(rows))
+
+
+def write(frame: pd.DataFrame) -> None:
+    """The table under experiments/results/."""
     results = ROOT / "experiments" / "results"
     frame.to_csv(results / "codecs.csv", index=False)
     lines = [
