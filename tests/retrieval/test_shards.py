@@ -11,12 +11,12 @@ from colbertv2.retrieval.shards import ShardedSearcher, merge
 CODECS = [ResidualCodec(2, num_centroids=32), ProductCodec(2, num_centroids=300), Float16Codec()]
 
 
-def parts_of(world, codec) -> list[Index]:
+def parts_of(world, codec, num_sampled_documents=150) -> list[Index]:
     embeddings = world.embeddings(20)
     return [
         Index.build_fitted(
             embeddings.part(first, last), codec, world.path / f"part-{first}",
-            num_sampled_documents=150, device="cpu", bar=no_bar,
+            num_sampled_documents=num_sampled_documents, device="cpu", bar=no_bar,
         )
         for first, last in ((0, 1), (1, 5), (5, 8))
     ]  # fmt: skip
@@ -26,7 +26,7 @@ def parts_of(world, codec) -> list[Index]:
 def whole_and_parts(request, new_world):
     world = new_world(150)
     whole = world.index(request.param)
-    return world, whole, parts_of(world, request.param)
+    return world, whole, parts_of(world, request.param, whole.num_sampled_documents)
 
 
 def test_several_indexes_are_searched_as_if_they_were_one(whole_and_parts):
