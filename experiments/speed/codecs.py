@@ -89,6 +89,7 @@ class Vectors:
                 self.embeddings, codec, Path(directory) / "index",
                 seed=1, sample_documents=None, device="cpu", bar=lambda items, *_: items,
             )  # fmt: skip
+            bytes_per_token = index.bytes_per_token
             everything = Cascade(ndocs=None, nexact=None) if codec.has_centroids else Exhaustive()
             found = Searcher(index, everything).search(list(self.queries.values()), K)
             originals = np.concatenate([shard.vectors[::10].astype(np.float32) for shard in self.embeddings.shards()])
@@ -99,7 +100,7 @@ class Vectors:
         quality = evaluate(Ranking(dict(zip(self.queries, found, strict=True))), self.qrels, MEASURES).mean()
         return {
             "bytes/token": codec.bytes_per_vector,
-            "bytes/token, whole index": index.bytes_per_token,
+            "bytes/token, whole index": bytes_per_token,
             "squared error": float(np.square(decoded - originals).sum(1).mean()),
             "overlap@10": float(np.mean(overlap)),
             **quality.to_dict(),
