@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.retrieval import kernels
+from colbertv2.retrieval import query_kernels
 from colbertv2.retrieval.index import Index
 
 
@@ -29,5 +29,5 @@ def nearest_centroids(similarities: NDArray[np.float32], nprobe: int) -> NDArray
     if nprobe >= num_centroids:
         return np.arange(num_centroids)
     found = np.empty((length, nprobe), np.int64)
-    kernels.nearest_rows(similarities, found)
+    query_kernels.nearest_rows(similarities, found)
     return np.unique(found)

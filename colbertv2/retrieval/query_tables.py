@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.retrieval import kernels
+from colbertv2.retrieval import kernels, query_kernels
 from colbertv2.retrieval.index import Index
 from colbertv2.retrieval.lanes import LANES, ONE
 
@@ -77,8 +77,8 @@ class QueryTables:
         self.energy = (additive.covariance * (parts @ parts.transpose(0, 2, 1))).sum(axis=(1, 2))
         self.order = np.argsort(-self.energy, kind="stable")
         largest, of_pieces = np.zeros(width, np.float32), np.zeros(width, np.float32)
-        kernels.extents(self.similarities, largest)
-        kernels.piece_extents(book, parts, of_pieces)
+        query_kernels.extents(self.similarities, largest)
+        query_kernels.piece_extents(book, parts, of_pieces)
         self.byte_scale = np.float32(255 / max(largest.max(), 1e-6))
         self.gain_values = additive.gain_values
         self.gains = index.arrays.get("gains", np.zeros(0, np.uint8))
@@ -90,9 +90,9 @@ class QueryTables:
         # What is multiplied by a gain has to fit as well.
         gain_unit = np.float32(1 if additive.gains is None else 32000 / max((of_pieces * self.scale).max(), 1e-6))
         self.gain_units = np.rint(self.gain_values * (ONE / gain_unit)).astype(np.int16)
-        kernels.quantise(self.similarities, self.byte_scale, self.scale, self.bytes, self.start)
+        query_kernels.quantise(self.similarities, self.byte_scale, self.scale, self.bytes, self.start)
         parts *= self.scale * gain_unit
-        kernels.piece_tables(book, parts, self.order, self.tables)
+        query_kernels.piece_tables(book, parts, self.order, self.tables)
 
     def centroid_scores(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """``[D]``: MaxSim with every vector at its centroid."""
