@@ -83,11 +83,12 @@ def test_every_experiment_composes_and_plans(small, file: Path):
     assert plan(config)
 
 
-def test_a_sweep_of_the_codec_moves_the_index_and_what_follows_only(small):
+@pytest.mark.parametrize("override", ["codec.bits=4", "codec.assignment_reach=0.7", "codec.centroid_bits=8"])
+def test_a_sweep_of_the_codec_moves_the_index_and_what_follows_only(small, override):
     def addresses(*overrides: str) -> dict[str, str]:
         return {step.key: step.address for step in plan(compose([*small, *overrides]))}
 
-    before, after = addresses(), addresses("codec.bits=4")
+    before, after = addresses(), addresses(override)
     assert {key for key in before if before[key] != after[key]} == {
         "pipeline.index",
         "pipeline.ranking",
@@ -122,6 +123,8 @@ def test_wrong_values_are_reported_together_before_any_work(small):
         ("runtime.device=gpu", "expected auto"),
         ("runtime.threads=0", "threads"),
         ("codec.bitz=2", "did you mean"),
+        ("codec.assignment_reach=0", "a positive number, or null"),
+        ("codec.centroid_bits=4", "expected 8 or 16"),
     ],
 )
 def test_a_wrong_value_is_refused_before_any_work(small, override, expected):
