@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from colbert.indexing import collection_indexer
 from colbert.infra import ColBERTConfig, Run, RunConfig
+from colbert.modeling.colbert import ColBERT
 from colbert.search.index_storage import IndexScorer
 from measure import K, Setting, run
 
@@ -48,6 +49,7 @@ def build():
 
 def settings():
     """Both groups of defaults."""
+    ColBERT.try_load_torch_extensions(use_gpu=False)  # as its searcher does by loading a checkpoint
     scorer = IndexScorer(str(path), use_gpu=False)
 
     def setting(name, cells, threshold, documents):
