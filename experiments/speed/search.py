@@ -22,21 +22,24 @@ from experiments.speed.settings import CODECS
 
 SYSTEMS = Path(__file__).parent / "systems"
 WORK = ROOT / "outputs" / "speed" / "search"
-THREADS = (1, 2)
 
 
 class System(NamedTuple):
-    """Something that builds and searches: its name, its Python, its script in ``systems/`` and what that needs."""
+    """Something that builds and searches: its name, its Python, its script in ``systems/`` and what that needs.
+
+    ``threads`` are those that it searches with, one after the other.
+    """
 
     name: str
     python: Peer
     script: str
     arguments: tuple[str, ...] = ()
+    threads: tuple[int, ...] = (1, 2)
 
 
 PEERS = {
     "colbert-ai": System("colbert-ai", Peer("colbert-ai"), "colbert_ai_search"),
-    "fast-plaid": System("fast-plaid", Peer("torch-2.11"), "fast_plaid_search"),
+    "fast-plaid": System("fast-plaid", Peer("torch-2.11"), "fast_plaid_search", threads=(1,)),  # a second a query
     "tachiom": System("tachiom", Peer("tachiom"), "tachiom_search"),
     "xtr-warp-rs": System("xtr-warp-rs", Peer("torch-2.11"), "xtr_warp_search"),
 }
@@ -77,7 +80,7 @@ def measured(system: System, work: Path, address: str, again: str | None = None)
         return found
 
     built = kept("build", 1, again == "build")
-    searched = [kept("search", threads, again is not None) for threads in THREADS]
+    searched = [kept("search", threads, again is not None) for threads in system.threads]
     return {
         "system": system.name,
         "dates": sorted({one["date"] for one in (built, *searched)}),

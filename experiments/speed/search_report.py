@@ -84,7 +84,10 @@ def table(results: Sequence[Mapping[str, Any]], judge: Judge) -> pd.DataFrame:
                 {
                     "system": result["system"],
                     **{key: value for key, value in point.items() if key not in ("found", "threads")},
-                    **{f"{key}_2_threads": double[name][key] for key in ("ms", "queries_per_second")},
+                    **{
+                        f"{key}_2_threads": double.get(name, {}).get(key, np.nan)
+                        for key in ("ms", "queries_per_second")
+                    },
                     **judge.quality(point["found"]),
                     **common,
                 }
@@ -145,10 +148,16 @@ def index_line(row: pd.Series) -> str:
     )
 
 
+def measured(value: float, digits: int) -> str:
+    """A number, or a dash for what was not measured."""
+    return "–" if np.isnan(value) else f"{value:.{digits}f}"
+
+
 def search_line(row: pd.Series) -> str:
     return (
-        f"| {row['system']} | {row['setting']} | {row['ms']:.2f} | {row['ms_least']:.2f} | {row['ms_2_threads']:.2f} "
-        f"| {row['queries_per_second']:.0f} | {row['queries_per_second_2_threads']:.0f} | {row['overlap@10']:.3f} "
+        f"| {row['system']} | {row['setting']} | {row['ms']:.2f} | {row['ms_least']:.2f} "
+        f"| {measured(row['ms_2_threads'], 2)} | {row['queries_per_second']:.0f} "
+        f"| {measured(row['queries_per_second_2_threads'], 0)} | {row['overlap@10']:.3f} "
         f"| {row['top 10 in top 100']:.3f} | {row['nDCG@10']:.3f} | {row['RR@10']:.3f} | {row['search_mib']:.0f} |"
     )
 
