@@ -8,33 +8,37 @@ from colbertv2.compression.codec import Additive, Arrays
 
 
 @compiled(fastmath=True)
-def decode(centroids, code, residuals, place, gain, book, out):
-    """Write to ``out [dim]`` a centroid plus ``gain`` times what the bytes from ``residuals[place]`` on stand for.
+def decode(centroids, code, residuals, token, gains, gain_values, book, out):
+    """Write to ``out [dim]`` a centroid plus the gain of a token times what its bytes stand for.
+
+    Args:
+        residuals: the bytes of all tokens, end to end. gains: a byte for each token, or empty for a gain of 1.
 
     Returns:
-        Its squared norm.
+        The norm of ``out``, or 1e-12 if that is less.
     """
     width = book.shape[2]
-    norm = np.float32(0)
-    for step in range(len(out) // width):
+    steps = len(out) // width
+    gain = gain_values[gains[token]] if len(gains) else np.float32(1)
+    squares = np.float32(0)
+    for step in range(steps):
         own = step if book.shape[0] > 1 else 0
-        byte = residuals[place + step]
+        byte = residuals[token * steps + step]
         for i in range(width):
             value = centroids[code, step * width + i] + gain * book[own, byte, i]
             out[step * width + i] = value
-            norm += value * value
-    return norm
+            squares += value * value
+    return np.sqrt(max(squares, np.float32(1e-24)))
 
 
 @compiled(fastmath=True)
 def decode_all(centroids, codes, residuals, gains, gain_values, book, normalise, out):
     """Fill ``out [n, dim]``; the arguments are those of ``Additive`` and of what is kept of n vectors."""
-    flat, row = residuals.ravel(), residuals.shape[1]
+    flat = residuals.ravel()
     for i in range(len(codes)):
-        gain = gain_values[gains[i]] if len(gains) else np.float32(1)
-        norm = decode(centroids, codes[i], flat, i * row, gain, book, out[i])
+        norm = decode(centroids, codes[i], flat, i, gains, gain_values, book, out[i])
         if normalise:
-            factor = np.float32(1) / np.sqrt(max(norm, np.float32(1e-24)))
+            factor = np.float32(1) / norm
             for j in range(out.shape[1]):
                 out[i, j] *= factor
 

@@ -74,19 +74,27 @@ def wanted_tokens(table, num_query_vectors, ids, id_width, first, last, margin, 
 
 
 @compiled(inline="always")
-def multipliers(token, code, flat, place, gains, gain_units, gain_values, factors, centroids, book, normalise, vector):
-    """What a token's residual, and then the sum, is multiplied by, in units of 1 / ``ONE``; see ``refine``."""
+def sum_up(token, start, tables, order, flat, ids, id_width, gains, gain_units, gain_values, factors, centroids, book,
+           normalise, vector, best, out, place):  # fmt: skip
+    """Write a token's similarities to all query vectors to ``out[place:]`` and raise ``best [W]`` to them.
+
+    Arguments are those of ``refine``; ``flat`` its residuals end to end, ``vector [dim]`` memory to decode into.
+    """
+    width = start.shape[1]
+    num_bytes = len(vector) // book.shape[2]
+    code = load_id(ids, id_width, token)
     gain, factor = np.int64(ONE), np.int64(ONE)
     if len(gains):
         gain = np.int64(gain_units[gains[token]])
     if normalise:
         factor = np.int64(factors[token])
         if factor == 0:
-            own = gain_values[gains[token]] if len(gains) else np.float32(1)
-            norm = decode(centroids, code, flat, place, own, book, vector)
-            factor = np.int64(min(ONE / np.sqrt(max(norm, np.float32(1e-24))), 32767.0))
+            norm = decode(centroids, code, flat, token, gains, gain_values, book, vector)
+            factor = np.int64(min(ONE / norm, 32767.0))
             factors[token] = factor
-    return gain, factor
+    for column in range(0, width, LANES):
+        add_up(start, tables, width, column, code, flat, token * num_bytes, order, len(order), gain, factor,
+               best, out, place + column)  # fmt: skip
 
 
 @compiled()
@@ -133,25 +141,8 @@ def refine(table, start, tables, order, residuals, ids, id_width, gains, gain_un
         for i in range(group, last_of_group):
             best[:] = -32768
             while done < ends[i - group]:
-                token = tokens[done]
-                code = load_id(ids, id_width, token)
-                gain, factor = multipliers(
-                    token,
-                    code,
-                    flat,
-                    token * row,
-                    gains,
-                    gain_units,
-                    gain_values,
-                    factors,
-                    centroids,
-                    book,
-                    normalise,
-                    vector,
-                )
-                for column in range(0, width, LANES):
-                    add_up(start, tables, width, column, code, flat, token * row, order, len(order), gain, factor,
-                           best, value, column)  # fmt: skip
+                sum_up(tokens[done], start, tables, order, flat, ids, id_width, gains, gain_units, gain_values, factors,
+                       centroids, book, normalise, vector, best, value, 0)  # fmt: skip
                 done += 1
             total = np.float32(0)
             for column in range(num_query_vectors):
@@ -168,7 +159,7 @@ def score(query, start, tables, order, residuals, ids, id_width, gains, gain_uni
     similarities to ``query [L, dim]`` are computed, in 32 bits. Other arguments are those of ``refine``.
     """
     num_query_vectors, dim = query.shape
-    width, row = start.shape[1], residuals.shape[1]
+    width = start.shape[1]
     flat = residuals.ravel()
     vector, best, exact = np.empty(dim, np.float32), np.empty(width, np.int16), np.empty(width, np.float32)
     values = np.empty((64, width), np.int16)
@@ -181,24 +172,8 @@ def score(query, start, tables, order, residuals, ids, id_width, gains, gain_uni
             values = np.empty((2 * (last - first), width), np.int16)
         best[:] = -32768
         for token in range(first, last):
-            code = load_id(ids, id_width, token)
-            gain, factor = multipliers(
-                token,
-                code,
-                flat,
-                token * row,
-                gains,
-                gain_units,
-                gain_values,
-                factors,
-                centroids,
-                book,
-                normalise,
-                vector,
-            )
-            for column in range(0, width, LANES):
-                add_up(start, tables, width, column, code, flat, token * row, order, len(order), gain, factor,
-                       best, values, (token - first) * width + column)  # fmt: skip
+            sum_up(token, start, tables, order, flat, ids, id_width, gains, gain_units, gain_values, factors,
+                   centroids, book, normalise, vector, best, values, (token - first) * width)  # fmt: skip
         for column in range(width):
             best[column] = max(best[column] - slack, -32768) if column < num_query_vectors else 32767
         exact[:] = -np.inf
@@ -208,15 +183,14 @@ def score(query, start, tables, order, residuals, ids, id_width, gains, gain_uni
                 near |= any_at_least(values, (token - first) * width + column, best, column)
             if not near:
                 continue
-            own = gain_values[gains[token]] if len(gains) else np.float32(1)
-            norm = decode(centroids, load_id(ids, id_width, token), flat, token * row, own, book, vector)
-            length = np.float32(1) / np.sqrt(max(norm, np.float32(1e-24))) if normalise else np.float32(1)
+            norm = decode(centroids, load_id(ids, id_width, token), flat, token, gains, gain_values, book, vector)
+            factor = np.float32(1) / norm if normalise else np.float32(1)
             for column in range(num_query_vectors):
                 if values[token - first, column] >= best[column]:
                     similarity = np.float32(0)
                     for j in range(dim):
                         similarity += query[column, j] * vector[j]
-                    exact[column] = max(exact[column], similarity * length)
+                    exact[column] = max(exact[column], similarity * factor)
         total = np.float32(0)
         for column in range(num_query_vectors):
             total += exact[column]

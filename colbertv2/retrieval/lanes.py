@@ -56,10 +56,14 @@ def raise_to_row(typing_context, table, place, largest, column):
     return types.void(table, types.int64, largest, types.int64), generate
 
 
-def piece_similarities(builder: Any, piece: Any, parts: Any, size: Any, stride: Any) -> Any:
-    """32 query vectors' similarities to one piece: Σᵢ piece[i] · parts[i · stride:][:32], i below ``size``."""
+def piece_similarities(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """32 query vectors' similarities to one piece: Σᵢ book[piece + i] · parts[place + i · stride:][:32], i < ``size``.
+
+    The first six arguments are book, piece, size, parts, place and stride.
+    """
+    size, stride = arguments[2], arguments[5]
+    piece, parts = (pointer(context, builder, signature.args[i], arguments[i], arguments[i + 1]) for i in (0, 3))
     total = cgutils.alloca_once_value(builder, ir.Constant(FLOATS, [0.0] * LANES))
-    builder.store(ir.Constant(FLOATS, [0.0] * LANES), total)
     with cgutils.for_range(builder, size) as loop:
         part = load(builder, builder.gep(parts, [builder.mul(loop.index, stride)]), FLOATS)
         value = spread(builder, builder.load(builder.gep(piece, [loop.index])))
@@ -74,9 +78,7 @@ def raise_to_piece(typing_context, book, piece, size, parts, place, stride, larg
     integer = types.int64
 
     def generate(context, builder, signature, arguments):
-        piece = pointer(context, builder, signature.args[0], arguments[0], arguments[1])
-        parts = pointer(context, builder, signature.args[3], arguments[3], arguments[4])
-        values = piece_similarities(builder, piece, parts, arguments[2], arguments[5])
+        values = piece_similarities(context, builder, signature, arguments)
         keep_largest(builder, values, pointer(context, builder, signature.args[6], arguments[6], arguments[7]))
         return context.get_dummy_value()
 
@@ -89,9 +91,7 @@ def write_piece(typing_context, book, piece, size, parts, place, stride, table, 
     integer = types.int64
 
     def generate(context, builder, signature, arguments):
-        piece = pointer(context, builder, signature.args[0], arguments[0], arguments[1])
-        parts = pointer(context, builder, signature.args[3], arguments[3], arguments[4])
-        values = piece_similarities(builder, piece, parts, arguments[2], arguments[5])
+        values = piece_similarities(context, builder, signature, arguments)
         rounded = builder.fptosi(builder.call(of_floats(builder, "rint"), [values]), WORDS)
         address = pointer(context, builder, signature.args[6], arguments[6], arguments[7])
         store(builder, builder.trunc(rounded, SHORTS), address)
@@ -190,7 +190,6 @@ def add_up(typing_context, start, tables, stride, column, code, residuals, place
 
         stride, column, code, place, num_bytes, gain, factor = (arguments[i] for i in (2, 3, 4, 6, 8, 9, 10))
         total = cgutils.alloca_once_value(builder, ir.Constant(SHORTS, [0] * LANES))
-        builder.store(ir.Constant(SHORTS, [0] * LANES), total)
         rows, own, places = at(1, column), at(5, place), at(7)
         with cgutils.for_range(builder, num_bytes) as loop:
             byte = builder.load(builder.gep(own, [builder.load(builder.gep(places, [loop.index]))]))
