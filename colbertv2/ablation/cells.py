@@ -1,0 +1,85 @@
+"""The result of a sweep: one cell for each setting of its factors, which holds the values of all seeds.
+
+What varies in a sweep is either a *factor*, whose effect is asked for, or a *seed*, whose effect is noise. Seeds come
+in two kinds that are kept apart, those of training and those of k-means.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting of the factors.
+
+    Args:
+        factors: factor → value, as written on the command line: ``{"codec.bits": "2", "search": "plaid"}``.
+        values: measure → ``[training seeds, k-means seeds, queries]``; empty if any of these was not run or failed.
+        costs: means over the seeds of ``bytes_per_token``, ``bytes_per_document``, ``ms_per_query``, ``build_seconds``;
+            what is not known is not there.
+        problem: why there are no values: an error, or that it was not run; None if there are.
+        command: what runs it.
+
+    >>> Cell({"codec.bits": "2"}, {"RR@10": np.ones((2, 1, 30))}, {}, None, "").name
+    'codec.bits=2'
+    """
+
+    factors: Mapping[str, str]
+    values: Mapping[str, NDArray[np.float64]]
+    costs: Mapping[str, float]
+    problem: str | None
+    command: str
+
+    @property
+    def name(self) -> str:
+        """Its factors as overrides, separated by commas."""
+        return ", ".join(f"{factor}={value}" for factor, value in self.factors.items())
+
+    def per_query(self, measure: str) -> NDArray[np.float64]:
+        """``[queries]``: means over all seeds."""
+        return self.values[measure].mean(axis=(0, 1))
+
+    def mean(self, measure: str) -> float:
+        """Over seeds and queries."""
+        return float(self.values[measure].mean())
+
+
+@dataclass(frozen=True)
+class Cells:
+    """A sweep: all its cells, evaluated on the same queries with the same seeds.
+
+    Args:
+        title: of the report.
+        factors: factor → its values in the order of the sweep; more than one each.
+        training_seeds, kmeans_seeds: as written; one of each where a sweep has none.
+        queries: ids, in the order of the values.
+        measures: those of the values; the first is the one that conclusions are about.
+        cells: in the order of the sweep. A complete factorial design has one for every combination of values.
+        baseline: the cell that the others are compared with; it is one of ``cells``.
+        warnings: what a reader must know, such as cells that two versions of the code have made.
+        commands: what builds the sweep, and what makes this report.
+    """
+
+    title: str
+    factors: Mapping[str, Sequence[str]]
+    training_seeds: Sequence[str]
+    kmeans_seeds: Sequence[str]
+    queries: Sequence[str]
+    measures: Sequence[str]
+    cells: Sequence[Cell]
+    baseline: Cell
+    warnings: Sequence[str] = field(default_factory=list)
+    commands: Sequence[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> list[Cell]:
+        """The cells that have values."""
+        return [cell for cell in self.cells if cell.values]
+
+    @property
+    def others(self) -> list[Cell]:
+        """The cells that have values, without the baseline."""
+        return [cell for cell in self.complete if cell is not self.baseline]
