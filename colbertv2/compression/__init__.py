@@ -5,10 +5,21 @@
 """
 
 from colbertv2.compression.binary import BinaryCodec
-from colbertv2.compression.codec import Codec
+from colbertv2.compression.clusters import CentroidsOf, Clusters
+from colbertv2.compression.codec import Codec, fit
 from colbertv2.compression.loading import load_codec
 from colbertv2.compression.product import ProductCodec
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
 
-__all__ = ["BinaryCodec", "Codec", "Float16Codec", "ProductCodec", "ResidualCodec", "load_codec"]
+__all__ = [
+    "BinaryCodec",
+    "CentroidsOf",
+    "Clusters",
+    "Codec",
+    "Float16Codec",
+    "ProductCodec",
+    "ResidualCodec",
+    "fit",
+    "load_codec",
+]

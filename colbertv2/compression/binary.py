@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from colbertv2.compression.bitpack import byte_values
+from colbertv2.compression.clusters import Clusters
 from colbertv2.compression.codec import Arrays, write_settings
 from colbertv2.errors import InputError
 
@@ -17,8 +18,9 @@ class BinaryCodec:
 
     Decoded vectors are ±1/√dim, of norm 1. Zero counts as negative.
 
+    >>> from colbertv2.compression import fit
     >>> codec = BinaryCodec()
-    >>> codec.fit(np.ones((1, 8), np.float32), num_documents=1, average_length=1.0, seed=0, device="cpu")
+    >>> fit(codec, np.ones((1, 8), np.float32), num_documents=1, average_length=1.0, seed=0, device="cpu")
     >>> codec.encode(np.array([[1, -1, 1, -1, 1, -1, 1, 1]], np.float32))
     {'signs': array([[171]], dtype=uint8)}
     """
@@ -26,6 +28,7 @@ class BinaryCodec:
     centroids: None = None
 
     has_centroids = False
+    shares_codes = False
 
     def __init__(self) -> None:
         self.dim: int | None = None
@@ -44,7 +47,7 @@ class BinaryCodec:
     def bytes_per_vector(self) -> int:
         """One for eight dimensions."""
         if self.dim is None:
-            raise InputError("This BinaryCodec has not been fitted; call fit or load_codec first.")
+            raise InputError("This BinaryCodec has not been fitted; call learn or load_codec first.")
         return self.dim // 8
 
     def check(self, dim: int) -> list[str]:
@@ -57,7 +60,11 @@ class BinaryCodec:
         """One: nothing is learned but the number of dimensions."""
         return 1
 
-    def fit(
+    def cluster_settings(self) -> dict[str, Any]:
+        """Nothing: there are no centroids."""
+        return {}
+
+    def cluster(
         self,
         sample: NDArray[np.float32],
         *,
@@ -65,17 +72,22 @@ class BinaryCodec:
         average_length: float,
         seed: int,
         device: torch.device | str,
-    ) -> None:
-        """Nothing is learned but the number of dimensions of ``sample [n, dim]``.
+    ) -> Clusters:
+        """None."""
+        return Clusters.none(sample.shape[1])
+
+    def learn(self, clusters: Clusters, *, seed: int, device: torch.device | str) -> None:
+        """Nothing is learned but the number of dimensions.
 
         Raises:
             InputError: the dimensions do not fill whole bytes.
         """
-        for problem in self.check(sample.shape[1]):
+        dim = clusters.centroids.shape[1]
+        for problem in self.check(dim):
             raise InputError(problem)
-        self.dim = sample.shape[1]
+        self.dim = dim
 
-    def encode(self, vectors: NDArray[np.float32]) -> Arrays:
+    def encode(self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None) -> Arrays:
         """``[n, dim]`` to ``signs`` uint8 ``[n, dim / 8]``, the first dimension in the highest bit."""
         return {"signs": np.packbits(vectors > 0, axis=1)}
 

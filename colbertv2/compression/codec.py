@@ -4,11 +4,14 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from colbertv2.compression.clusters import Clusters
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -42,11 +45,13 @@ class Additive:
 class Codec(Protocol):
     """Turns token vectors into small arrays and back.
 
-    The constructor takes hyper-parameters and validates them; ``fit`` learns from a sample what encoding needs.
-    ``encode``, ``decode`` and ``bytes_per_vector`` work after ``fit`` or ``load``.
+    The constructor takes hyper-parameters and validates them; ``cluster`` and ``learn`` learn from a sample what
+    encoding needs (``fit`` does both). ``encode``, ``decode`` and ``bytes_per_vector`` work after ``learn`` or
+    ``load``.
     """
 
     has_centroids: bool  # whether engines that probe centroids can search it
+    shares_codes: bool  # whether the centroid of a vector depends on nothing but ``cluster_settings``
     device: torch.device  # where encoding runs, the CPU after ``load``
 
     @property
@@ -66,7 +71,7 @@ class Codec(Protocol):
 
     @property
     def notes(self) -> list[str]:
-        """What ``fit`` had to do differently from what was asked, such as clamping the number of centroids."""
+        """What learning had to do differently from what was asked, such as clamping the number of centroids."""
         ...
 
     def check(self, dim: int) -> list[str]:
@@ -74,10 +79,14 @@ class Codec(Protocol):
         ...
 
     def max_sample(self, num_documents: int, average_length: float) -> int | None:
-        """How many vectors ``fit`` can make use of, for a collection of this size; None for any number."""
+        """How many vectors ``cluster`` can make use of, for a collection of this size; None for any number."""
         ...
 
-    def fit(
+    def cluster_settings(self) -> dict[str, Any]:
+        """All that ``cluster`` depends on, of what the constructor was given."""
+        ...
+
+    def cluster(
         self,
         sample: NDArray[np.float32],
         *,
@@ -85,17 +94,28 @@ class Codec(Protocol):
         average_length: float,
         seed: int,
         device: torch.device | str,
-    ) -> None:
-        """Learn from ``sample [n, dim]``; encoding then runs on ``device`` too.
+    ) -> "Clusters":
+        """Centroids from ``sample [n, dim]``.
 
         Args:
             num_documents: documents in the whole collection, not only in the sample.
             average_length: mean number of vectors in a document.
+
+        Raises:
+            InputError: the sample is empty, or its dimensions can't be encoded.
         """
         ...
 
-    def encode(self, vectors: NDArray[np.float32]) -> Arrays:
-        """``[n, dim]`` to named arrays whose first axis is n; dtypes and other axes do not depend on n."""
+    def learn(self, clusters: "Clusters", *, seed: int, device: torch.device | str) -> None:
+        """Learn all else; encoding then runs on ``device`` too."""
+        ...
+
+    def encode(self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None) -> Arrays:
+        """``[n, dim]`` to named arrays whose first axis is n; dtypes and other axes do not depend on n.
+
+        Args:
+            codes: the centroids ``[n]``, where they are known.
+        """
         ...
 
     def decode(self, arrays: Arrays) -> NDArray[np.float32]:
@@ -109,6 +129,23 @@ class Codec(Protocol):
     def save(self, path: Path) -> None:
         """Write hyper-parameters and everything learned into the directory ``path``."""
         ...
+
+
+def fit(
+    codec: Codec,
+    sample: NDArray[np.float32],
+    *,
+    num_documents: int,
+    average_length: float,
+    seed: int,
+    device: torch.device | str,
+) -> None:
+    """Learn all that ``codec`` needs from ``sample [n, dim]``; arguments are those of ``Codec.cluster``."""
+    codec.learn(
+        codec.cluster(sample, num_documents=num_documents, average_length=average_length, seed=seed, device=device),
+        seed=seed,
+        device=device,
+    )
 
 
 def write_settings(path: Path, codec: str, settings: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from colbertv2.compression.assignment import Assignment
 from colbertv2.compression.bitpack import check_bits
 from colbertv2.compression.buckets import lloyd_buckets
 from colbertv2.compression.centroids import Clustering
+from colbertv2.compression.clusters import Clusters
 from colbertv2.compression.codec import Additive, Arrays, write_settings
 from colbertv2.compression.codewords import CODEWORDS, columns, learn_codewords, shapes_and_gains
 from colbertv2.compression.decoding import added_up
@@ -44,15 +45,17 @@ class ProductCodec:
     Raises:
         InputError: a value is out of range.
 
+    >>> from colbertv2.compression import fit
     >>> vectors = np.random.default_rng(0).normal(size=(1000, 128)).astype(np.float32)
     >>> codec = ProductCodec(bits=2, num_centroids=16, kmeans_iterations=4)
     >>> codec.see_queries(vectors[:100])
-    >>> codec.fit(vectors, num_documents=10, average_length=100.0, seed=0, device="cpu")
+    >>> fit(codec, vectors, num_documents=10, average_length=100.0, seed=0, device="cpu")
     >>> {name: array.shape for name, array in codec.encode(vectors[:3]).items()}, codec.bytes_per_vector
     ({'codes': (3,), 'residuals': (3, 32), 'gains': (3,)}, 37)
     """
 
     has_centroids = True
+    shares_codes = False  # the rotation depends on the bits, and it is in the rotated space that centroids are rounded
 
     def __init__(
         self,
@@ -118,10 +121,15 @@ class ProductCodec:
         return self.clustering.max_sampled_vectors(num_documents * average_length)
 
     def see_queries(self, vectors: NDArray[np.float32]) -> None:
-        """Learn from query vectors ``[n, dim]`` where queries look; before ``fit``."""
+        """Learn from query vectors ``[n, dim]`` where queries look; before ``cluster``."""
         self.moment = vectors.T.astype(np.float64) @ vectors / len(vectors)
 
-    def fit(
+    def cluster_settings(self) -> dict[str, Any]:
+        """All knobs of the centroids and of the space they lie in, whatever the bits."""
+        queries = None if self.queries is None else {**self.queries.identity(), "number": self.num_queries}
+        return {**asdict(self.clustering), "queries": queries, "shrinkage": self.shrinkage}
+
+    def cluster(
         self,
         sample: NDArray[np.float32],
         *,
@@ -129,27 +137,32 @@ class ProductCodec:
         average_length: float,
         seed: int,
         device: torch.device | str,
-    ) -> None:
-        """Learn centroids, and pieces from the residuals of held-out vectors.
-
-        Raises:
-            InputError: the sample is empty or its dimensions do not fill whole bytes.
-        """
-        dim = sample.shape[1]
-        for problem in self.check(dim):
+    ) -> Clusters:
+        """Centroids and held-out vectors, weighted by where queries look."""
+        for problem in self.check(sample.shape[1]):
             raise InputError(problem)
-        self.device = torch.device(device)
-        weigh, unweigh = square_root(np.eye(dim) if self.moment is None else self.moment, self.shrinkage)
-        centroids, held_out, self.notes = self.clustering.fit(
-            sample @ weigh,
+        found = self.clustering.fit(
+            sample @ self.weights(self.moment, sample.shape[1])[0],
             num_documents=num_documents, average_length=average_length, seed=seed, device=device, spherical=False,
         )  # fmt: skip
+        return Clusters(*found, self.moment)
+
+    def weights(self, moment: NDArray[np.float64] | None, dim: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """``[dim, dim]`` to and from the space where distances are what queries see."""
+        return square_root(np.eye(dim) if moment is None else moment, self.shrinkage)
+
+    def learn(self, clusters: Clusters, *, seed: int, device: torch.device | str) -> None:
+        """Take over the centroids, and learn pieces from the residuals of held-out vectors."""
+        self.device, self.notes = torch.device(device), list(clusters.notes)
+        centroids, held_out = clusters.centroids, clusters.held_out
+        dim = centroids.shape[1]
+        weigh, unweigh = self.weights(clusters.moment, dim)
         codes = self.clustering.assignment(centroids, self.device, euclidean=True).nearest(held_out)
         num_parts = dim * self.bits // 8
         rotation = balanced_axes(held_out - centroids[codes], num_parts)
         self.transform, self.inverse = weigh @ rotation, rotation.T @ unweigh
         self.clusters = self.clustering.rounded(centroids @ rotation)
-        self.__dict__.pop("assignment", None)  # of an earlier fit
+        self.__dict__.pop("assignment", None)  # of centroids that were there before
         transformed = np.ascontiguousarray(held_out @ rotation)
         residuals = transformed - self.clusters[codes]
         norms = np.maximum(np.sqrt(np.einsum("nd,nd->n", residuals, residuals)), 1e-12, dtype=np.float32)
@@ -161,7 +174,7 @@ class ProductCodec:
     def fitted(self) -> NDArray[np.float32]:
         """The transformed centroids, which are there after ``fit`` or ``load``."""
         if self.clusters is None:
-            raise InputError("This ProductCodec has not been fitted; call fit or load_codec first.")
+            raise InputError("This ProductCodec has not been fitted; call learn or load_codec first.")
         return self.clusters
 
     @cached_property
@@ -174,10 +187,10 @@ class ProductCodec:
         """``[K, dim]`` in the space of the vectors, of any norm."""
         return self.fitted() @ self.inverse
 
-    def encode(self, vectors: NDArray[np.float32]) -> Arrays:
+    def encode(self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None) -> Arrays:
         """``[n, dim]`` to ``codes`` int32 ``[n]``, ``residuals`` uint8 ``[n, dim · bits / 8]`` and ``gains`` uint8."""
         transformed = np.asarray(vectors, dtype=np.float32) @ self.transform
-        codes = self.assignment.nearest(transformed)
+        codes = self.assignment.nearest(transformed) if codes is None else codes
         packed, gains = self.shapes(transformed, codes)
         return {"codes": codes, "residuals": packed, "gains": np.searchsorted(self.cutoffs, gains).astype(np.uint8)}
 

@@ -13,6 +13,7 @@ from colbertv2.compression.assignment import Assignment
 from colbertv2.compression.bitpack import byte_values, check_bits, pack_buckets, reversed_bits
 from colbertv2.compression.buckets import BUCKETS
 from colbertv2.compression.centroids import Clustering
+from colbertv2.compression.clusters import Clusters
 from colbertv2.compression.codec import Additive, Arrays, write_settings
 from colbertv2.compression.decoding import added_up
 from colbertv2.errors import InputError
@@ -41,14 +42,16 @@ class ResidualCodec:
     Raises:
         InputError: a value is out of range, or ``centroid_factor`` is given beside ``num_centroids``.
 
+    >>> from colbertv2.compression import fit
     >>> vectors = np.random.default_rng(0).normal(size=(1000, 128)).astype(np.float32)
     >>> codec = ResidualCodec(bits=2, num_centroids=16, kmeans_iterations=4)
-    >>> codec.fit(vectors, num_documents=10, average_length=100.0, seed=0, device="cpu")
+    >>> fit(codec, vectors, num_documents=10, average_length=100.0, seed=0, device="cpu")
     >>> {name: array.shape for name, array in codec.encode(vectors[:3]).items()}, codec.bytes_per_vector
     ({'codes': (3,), 'residuals': (3, 32)}, 36)
     """
 
     has_centroids = True
+    shares_codes = True
 
     def __init__(
         self,
@@ -105,7 +108,11 @@ class ResidualCodec:
         """As many vectors as k-means draws and as are held out."""
         return self.clustering.max_sampled_vectors(num_documents * average_length)
 
-    def fit(
+    def cluster_settings(self) -> dict[str, Any]:
+        """All knobs of the centroids, whatever the bits and buckets."""
+        return asdict(self.clustering)
+
+    def cluster(
         self,
         sample: NDArray[np.float32],
         *,
@@ -113,21 +120,23 @@ class ResidualCodec:
         average_length: float,
         seed: int,
         device: torch.device | str,
-    ) -> None:
-        """Learn centroids, and buckets from the residuals of held-out vectors; ``Clustering.fit`` says which.
-
-        Raises:
-            InputError: the sample is empty or its dimensions do not fill whole bytes.
-        """
+    ) -> Clusters:
+        """Centroids of norm 1 and held-out vectors; ``Clustering.fit`` says which."""
         for problem in self.check(sample.shape[1]):
             raise InputError(problem)
-        self.device = torch.device(device)
-        centroids, held_out, self.notes = self.clustering.fit(
-            sample, num_documents=num_documents, average_length=average_length, seed=seed, device=device, spherical=True
-        )
-        self.centroids = self.clustering.rounded(centroids)
-        self.__dict__.pop("assignment", None)  # of an earlier fit
-        self.fit_buckets(held_out)
+        return Clusters(
+            *self.clustering.fit(
+                sample, num_documents=num_documents, average_length=average_length, seed=seed, device=device,
+                spherical=True,
+            )
+        )  # fmt: skip
+
+    def learn(self, clusters: Clusters, *, seed: int, device: torch.device | str) -> None:
+        """Take over the centroids, and learn buckets from the residuals of held-out vectors."""
+        self.device, self.notes = torch.device(device), list(clusters.notes)
+        self.centroids = self.clustering.rounded(clusters.centroids)
+        self.__dict__.pop("assignment", None)  # of centroids that were there before
+        self.fit_buckets(clusters.held_out)
 
     def fit_buckets(self, held_out: NDArray[np.float32]) -> None:
         """Cutoffs and weights from the residuals of ``held_out [n, dim]``, for the centroids that are there."""
@@ -171,7 +180,7 @@ class ResidualCodec:
     def fitted(self) -> NDArray[np.float32]:
         """The centroids, which are there after ``fit`` or ``load``."""
         if self.centroids is None:
-            raise InputError("This ResidualCodec has not been fitted; call fit or load_codec first.")
+            raise InputError("This ResidualCodec has not been fitted; call learn or load_codec first.")
         return self.centroids
 
     @cached_property
@@ -183,10 +192,10 @@ class ResidualCodec:
         """``[n]``: the centroid of greatest dot product with each of ``[n, dim]``."""
         return self.assignment.nearest(vectors)
 
-    def encode(self, vectors: NDArray[np.float32]) -> Arrays:
+    def encode(self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None) -> Arrays:
         """``[n, dim]`` to ``codes`` int32 ``[n]`` and ``residuals`` uint8 ``[n, dim · bits / 8]``."""
         vectors, centroids = np.ascontiguousarray(vectors, dtype=np.float32), self.fitted()
-        codes = self.nearest(vectors)
+        codes = self.nearest(vectors) if codes is None else codes
         packed = np.empty((len(vectors), centroids.shape[1] * self.bits // 8), np.uint8)
         pack_buckets(vectors, codes, centroids, self.cutoffs, reversed_bits(self.bits), packed)
         return {"codes": codes, "residuals": packed}

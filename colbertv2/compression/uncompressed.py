@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from colbertv2.compression.clusters import Clusters
 from colbertv2.compression.codec import Arrays, write_settings
 from colbertv2.errors import InputError
 
@@ -14,8 +15,9 @@ from colbertv2.errors import InputError
 class Float16Codec:
     """Every dimension as a 16-bit float: 256 bytes a vector at 128 dimensions.
 
+    >>> from colbertv2.compression import fit
     >>> codec = Float16Codec()
-    >>> codec.fit(np.ones((1, 2), np.float32), num_documents=1, average_length=1.0, seed=0, device="cpu")
+    >>> fit(codec, np.ones((1, 2), np.float32), num_documents=1, average_length=1.0, seed=0, device="cpu")
     >>> codec.decode(codec.encode(np.array([[0.5, 0.25]], np.float32)))
     array([[0.5 , 0.25]], dtype=float32)
     """
@@ -23,6 +25,7 @@ class Float16Codec:
     centroids: None = None
 
     has_centroids = False
+    shares_codes = False
 
     def __init__(self) -> None:
         self.dim: int | None = None
@@ -41,7 +44,7 @@ class Float16Codec:
     def bytes_per_vector(self) -> int:
         """Two a dimension."""
         if self.dim is None:
-            raise InputError("This Float16Codec has not been fitted; call fit or load_codec first.")
+            raise InputError("This Float16Codec has not been fitted; call learn or load_codec first.")
         return 2 * self.dim
 
     def check(self, dim: int) -> list[str]:
@@ -52,7 +55,11 @@ class Float16Codec:
         """One: nothing is learned but the number of dimensions."""
         return 1
 
-    def fit(
+    def cluster_settings(self) -> dict[str, Any]:
+        """Nothing: there are no centroids."""
+        return {}
+
+    def cluster(
         self,
         sample: NDArray[np.float32],
         *,
@@ -60,11 +67,15 @@ class Float16Codec:
         average_length: float,
         seed: int,
         device: torch.device | str,
-    ) -> None:
-        """Nothing is learned but the number of dimensions of ``sample [n, dim]``."""
-        self.dim = sample.shape[1]
+    ) -> Clusters:
+        """None."""
+        return Clusters.none(sample.shape[1])
 
-    def encode(self, vectors: NDArray[np.float32]) -> Arrays:
+    def learn(self, clusters: Clusters, *, seed: int, device: torch.device | str) -> None:
+        """Nothing is learned but the number of dimensions."""
+        self.dim = clusters.centroids.shape[1]
+
+    def encode(self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None) -> Arrays:
         """``[n, dim]`` to ``vectors`` float16 ``[n, dim]``."""
         return {"vectors": vectors.astype(np.float16)}
 

@@ -1,4 +1,4 @@
-"""What fills an index: a codec fitted on a sample, then every vector encoded, by one process or several.
+"""What fills an index: centroids from a sample, then every vector assigned and encoded, by one process or several.
 
 Memory is bounded by the sample and by blocks, whatever the collection: vectors are read and results written by plain
 reads and writes, since pages of a mapping count as memory once they are touched.
@@ -15,12 +15,12 @@ import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from colbertv2.compression import Codec, load_codec
+from colbertv2.compression import Clusters, Codec, load_codec
 from colbertv2.compression.codec import Arrays
 from colbertv2.compression.kmeans import num_sampled_documents_rule
 from colbertv2.distributed import run_on
 from colbertv2.errors import InputError
-from colbertv2.retrieval.codes import create_codes, write_codes
+from colbertv2.retrieval.codes import Codes, create_codes, write_codes
 from colbertv2.retrieval.embeddings import Embeddings
 from colbertv2.retrieval.inverted import build_inverted
 from colbertv2.retrieval.stored import save_unsigned, shape_array, write_json, write_rows
@@ -59,28 +59,58 @@ def check(embeddings: Embeddings, codec: Codec, bar: Bar) -> None:
             )
 
 
-def fit(
+def cluster(
     codec: Codec, embeddings: Embeddings, *, seed: int, sample_documents: int | None, device: torch.device | str
-) -> int:
-    """Fit ``codec`` on sampled documents, at most so many that it can use all their vectors; how many these are."""
+) -> tuple[Clusters, int]:
+    """The centroids of ``codec`` from sampled documents, at most so many that it can use all their vectors; how many.
+
+    Args:
+        sample_documents: how many to draw; None for the official rule (``num_sampled_documents_rule``).
+    """
+    if sample_documents is not None and sample_documents < 1:
+        raise InputError(f"sample_documents is {sample_documents}; expected at least 1, or null for the rule.")
     num_documents = embeddings.num_documents
     average_length = embeddings.num_vectors / num_documents
     wanted = min(sample_documents or num_sampled_documents_rule(num_documents), num_documents)
     sample = embeddings.sample(wanted, seed, max_vectors=codec.max_sample(num_documents, average_length))
-    codec.fit(sample.vectors, num_documents=num_documents, average_length=average_length, seed=seed, device=device)
-    return len(sample)
+    clusters = codec.cluster(
+        sample.vectors, num_documents=num_documents, average_length=average_length, seed=seed, device=device
+    )
+    return clusters, len(sample)
+
+
+def assign_all(embeddings: Embeddings, codec: Codec, file: Path, bar: Bar, devices: Sequence[Any]) -> None:
+    """Write the centroid of every vector to ``file``, as ``Codes`` reads it; ``codec`` must share its codes."""
+    create_codes(file, embeddings.num_vectors, num_centroids(codec))
+    run_on(len(devices), assign_blocks, embeddings, codec, file, bar, devices)
+
+
+def assign_blocks(
+    rank: int, world: int, embeddings: Embeddings, codec: Codec, file: Path, bar: Bar, devices: Sequence[Any]
+) -> None:
+    """The blocks of one process, every so-manieth."""
+    codec.device = torch.device(devices[rank])
+    for start, vectors in blocks_of(rank, world, embeddings, bar, "assign vectors"):
+        write_codes(file, start, codec.encode(vectors)["codes"], num_centroids(codec))
 
 
 def encode_all(
-    embeddings: Embeddings, codec: Codec, out: Path, num_sampled_documents: int, bar: Bar, devices: Sequence[Any]
+    embeddings: Embeddings,
+    codec: Codec,
+    out: Path,
+    num_sampled_documents: int,
+    bar: Bar,
+    devices: Sequence[Any],
+    codes: Path | None = None,
 ) -> None:
-    """Fill ``out`` with an index of all vectors by a codec that is fitted.
+    """Fill ``out`` with an index of all vectors by a codec that has learned.
 
     Args:
         devices: one for each process; a single one is used in this process.
+        codes: the file of ``assign_all``, if there is one.
     """
     create_arrays(out, codec, embeddings.dim, embeddings.doc_ids, embeddings.lengths)
-    run_on(len(devices), encode_blocks, embeddings, out, bar, devices)
+    run_on(len(devices), encode_blocks, embeddings, out, bar, devices, codes)
     finish(out, codec, embeddings.dim, embeddings.lengths, num_sampled_documents)
 
 
@@ -111,15 +141,31 @@ def write_block(out: Path, codec: Codec, start: int, encoded: Arrays) -> None:
 
 
 def encode_blocks(
-    rank: int, world: int, embeddings: Embeddings, out: Path, bar: Bar, devices: Sequence[torch.device | str]
+    rank: int,
+    world: int,
+    embeddings: Embeddings,
+    out: Path,
+    bar: Bar,
+    devices: Sequence[torch.device | str],
+    codes: Path | None,
 ) -> None:
     """The blocks of one process, every so-manieth, each written to its place."""
     codec = load_codec(out / "codec")
     codec.device = torch.device(devices[rank])
+    assigned = None if codes is None else Codes.open(codes, embeddings.num_vectors, num_centroids(codec))
+    for start, vectors in blocks_of(rank, world, embeddings, bar, "encode vectors"):
+        known = None if assigned is None else assigned[start : start + len(vectors)]
+        write_block(out, codec, start, codec.encode(vectors, known))
+
+
+def blocks_of(
+    rank: int, world: int, embeddings: Embeddings, bar: Bar, description: str
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Every so-manieth block of vectors, float32, with the place of its first."""
     starts = range(rank * BLOCK_VECTORS, embeddings.num_vectors, world * BLOCK_VECTORS)
-    for start in bar(starts, "encode vectors", f"× {BLOCK_VECTORS} vectors", len(starts)):
+    for start in bar(starts, description, f"× {BLOCK_VECTORS} vectors", len(starts)):
         vectors = torch.from_numpy(embeddings.vectors(start, start + BLOCK_VECTORS))
-        write_block(out, codec, start, codec.encode(vectors.float().numpy()))  # which numpy does more slowly
+        yield start, vectors.float().numpy()  # which numpy does more slowly
 
 
 def kinds_of(codec: Codec, dim: int) -> dict[str, NDArray[Any]]:

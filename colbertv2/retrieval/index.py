@@ -17,8 +17,8 @@ from colbertv2.retrieval.building import (
     Bar,
     building,
     check,
+    cluster,
     encode_all,
-    fit,
     is_being_built,
     num_centroids,
 )
@@ -120,12 +120,13 @@ class Index:
             InputError: there are no vectors or one is not L2-normalised, ``sample_documents`` is below 1, the codec
                 can't take their dimension, or another process is building in ``out``.
         """
-        if sample_documents is not None and sample_documents < 1:
-            raise InputError(f"sample_documents is {sample_documents}; expected at least 1, or null for the rule.")
         out = Path(out)
         with building(out):
             check(embeddings, codec, bar)
-            num_sampled = fit(codec, embeddings, seed=seed, sample_documents=sample_documents, device=device)
+            clusters, num_sampled = cluster(
+                codec, embeddings, seed=seed, sample_documents=sample_documents, device=device
+            )
+            codec.learn(clusters, seed=seed, device=device)
             encode_all(embeddings, codec, out, num_sampled, bar, devices or [device])
         return cls.open(out)
 
@@ -140,11 +141,15 @@ class Index:
         device: torch.device | str,
         bar: Bar,
         devices: Sequence[torch.device | str] | None = None,
+        codes: Path | None = None,
     ) -> "Index":
-        """As ``build``, with a codec that has been fitted on so many documents: one of several indexes that share it.
+        """As ``build``, with a codec that has learned from so many documents: one of several indexes that share it.
 
         ``embeddings`` may be a part (``Embeddings.part``) of a collection. See
         :class:`~colbertv2.retrieval.shards.ShardedSearcher`.
+
+        Args:
+            codes: the file that ``building.assign_all`` wrote, where vectors have been assigned already.
         """
         out = Path(out)
         with building(out):

@@ -4,43 +4,35 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from colbertv2.artifacts import Artifact, Node, stage
-from colbertv2.compression import Codec, ProductCodec
-from colbertv2.modeling import ColBERT
+from colbertv2.compression import Clusters, Codec
 from colbertv2.retrieval import Embeddings, Index
 from colbertv2.runtime import Runtime
+from colbertv2.stages.centroids import CODES
+from colbertv2.stages.table import read_json
 
 
-@stage(version=2)
-def run(
-    embeddings: Artifact, codec: Codec, *, sample_documents: int | None, seed: int, out: Path, runtime: Runtime
-) -> None:
-    """Fit ``codec`` on a sample, encode every vector in ``runtime.devices`` processes, build the inverted list.
+@stage(version=3)
+def run(embeddings: Artifact, centroids: Artifact, codec: Codec, *, seed: int, out: Path, runtime: Runtime) -> None:
+    """Learn residuals for ``centroids``, encode every vector in ``runtime.devices`` processes, build the inverted list.
 
     Writes the index and ``statistics.json``: its codec and size. ``bytes_per_token`` is what one encoded vector
     takes with an id of four bytes, the papers' figure; ``index_bytes_per_token`` counts everything on disk, where ids
     take fewer, as ``bytes_per_document`` does.
 
     Args:
-        sample_documents: documents to fit on; ``None`` is the official rule.
+        centroids: of the stage of that name, for the same vectors and codec.
     """
-    if isinstance(codec, ProductCodec) and codec.queries is not None:
-        texts = [text for _, text in codec.queries]
-        chosen = np.random.default_rng(seed).permutation(len(texts))[: codec.num_queries]
-        model = ColBERT.load(embeddings.ancestor("checkpoint").path).to(runtime.torch_device)
-        vectors = model.encode_queries([texts[place] for place in chosen], runtime.batch_tokens)
-        codec.see_queries(np.concatenate(vectors))
-    index = Index.build(
+    codec.learn(Clusters.load(centroids.path), seed=seed, device=runtime.torch_device)
+    index = Index.build_fitted(
         Embeddings.open(embeddings.path),
         codec,
         out,
-        seed=seed,
-        sample_documents=sample_documents,
+        num_sampled_documents=read_json(centroids.path / "sample.json")["num_sampled_documents"],
         device=runtime.torch_device,
         bar=runtime.bar,
         devices=[runtime.device_of(rank) for rank in range(runtime.devices)],
+        codes=centroids.path / CODES if codec.shares_codes else None,
     )
     statistics = {
         "codec": index.codec.label,
@@ -55,9 +47,9 @@ def run(
     (out / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
 
 
-def check(embeddings: Node, codec: Codec, **_: object) -> Iterator[str]:
-    """The codec must take the model's dimension, which the untrained checkpoint furthest upstream was given."""
-    checkpoint = embeddings.ancestor("checkpoint")
-    while "checkpoint" in checkpoint.parents:
-        checkpoint = checkpoint.parents["checkpoint"]
-    yield from codec.check(checkpoint.bound["dim"])
+def check(embeddings: Node, centroids: Node, codec: Codec, **_: object) -> Iterator[str]:
+    """The centroids must be those of these vectors and this codec."""
+    if centroids.parents["embeddings"].address != embeddings.address:
+        yield "the centroids are those of other embeddings; both must read the same node."
+    if (found := centroids.bound["codec"].identity()) != (wanted := codec.cluster_settings()):
+        yield f"the centroids are those of another codec: {found}; expected {wanted}."

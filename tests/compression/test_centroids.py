@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from colbertv2.compression import BinaryCodec, Float16Codec, ProductCodec, ResidualCodec, load_codec
+from colbertv2.compression import BinaryCodec, Float16Codec, ProductCodec, ResidualCodec, fit, load_codec
 from colbertv2.compression.centroids import MAX_HELD_OUT, Clustering
 from colbertv2.compression.kmeans import normalised
 from colbertv2.errors import InputError
@@ -26,7 +26,7 @@ def clustering(**changed):
 
 def fitted(kind, **settings):
     codec = kind(2, **{"num_centroids": 256, "kmeans_iterations": 4, **settings})
-    codec.fit(token_vectors(3000), num_documents=3000, average_length=1.0, seed=0, device="cpu")
+    fit(codec, token_vectors(3000), num_documents=3000, average_length=1.0, seed=0, device="cpu")
     return codec
 
 
@@ -83,7 +83,7 @@ def test_fitted_again_it_assigns_to_its_new_centroids(kind):
     again, fresh = fitted(kind), kind(2, num_centroids=256, kmeans_iterations=4)
     again.encode(vectors)
     for codec in (again, fresh):
-        codec.fit(token_vectors(3000, seed=8), num_documents=3000, average_length=1.0, seed=3, device="cpu")
+        fit(codec, token_vectors(3000, seed=8), num_documents=3000, average_length=1.0, seed=3, device="cpu")
     np.testing.assert_array_equal(again.encode(vectors)["codes"], fresh.encode(vectors)["codes"])
 
 

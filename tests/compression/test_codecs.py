@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as numpy_arrays
 
-from colbertv2.compression import BinaryCodec, Codec, Float16Codec, ResidualCodec, load_codec
+from colbertv2.compression import BinaryCodec, Codec, Float16Codec, ResidualCodec, fit, load_codec
 from colbertv2.errors import InputError
 
 
-def fit(codec: Codec, dim=16) -> Codec:
+def fitted(codec: Codec, dim=16) -> Codec:
     sample = np.random.default_rng(0).normal(size=(200, dim)).astype(np.float32)
-    codec.fit(sample, num_documents=10, average_length=20.0, seed=0, device="cpu")
+    fit(codec, sample, num_documents=10, average_length=20.0, seed=0, device="cpu")
     return codec
 
 
@@ -22,7 +22,7 @@ CODECS = [lambda: ResidualCodec(2, num_centroids=8), Float16Codec, BinaryCodec]
 @pytest.mark.parametrize("make", CODECS)
 @pytest.mark.parametrize("number", [0, 1, 7])
 def test_arrays_have_the_vectors_first_and_their_stated_size(make, number):
-    codec = fit(make())
+    codec = fitted(make())
     vectors = np.random.default_rng(1).normal(size=(number, 16)).astype(np.float32)
     arrays = codec.encode(vectors)
     assert all(len(array) == number for array in arrays.values())
@@ -35,7 +35,7 @@ def test_arrays_have_the_vectors_first_and_their_stated_size(make, number):
 
 @pytest.mark.parametrize("make", CODECS)
 def test_save_and_load(make, tmp_path):
-    codec = fit(make())
+    codec = fitted(make())
     codec.save(tmp_path)
     loaded = load_codec(tmp_path)
     assert type(loaded) is type(codec)
@@ -44,8 +44,8 @@ def test_save_and_load(make, tmp_path):
 
 
 def test_sizes_at_128_dimensions():
-    assert fit(Float16Codec(), 128).bytes_per_vector == 256
-    assert fit(BinaryCodec(), 128).bytes_per_vector == 16
+    assert fitted(Float16Codec(), 128).bytes_per_vector == 256
+    assert fitted(BinaryCodec(), 128).bytes_per_vector == 16
 
 
 @given(numpy_arrays(np.float32, (3, 16), elements=st.floats(-1, 1, width=16)))
@@ -62,7 +62,7 @@ def test_binary_keeps_signs_at_norm_one(vectors):
 
 
 def test_only_the_residual_codec_has_centroids():
-    assert fit(ResidualCodec(1, num_centroids=4)).centroids.shape == (4, 16)
+    assert fitted(ResidualCodec(1, num_centroids=4)).centroids.shape == (4, 16)
     assert Float16Codec().centroids is None and BinaryCodec().centroids is None
 
 
@@ -71,7 +71,7 @@ def test_binary_needs_whole_bytes():
     assert "multiple of 8" in BinaryCodec().check(20)[0]
     assert Float16Codec().check(7) == []
     with pytest.raises(InputError):
-        fit(BinaryCodec(), dim=20)
+        fitted(BinaryCodec(), dim=20)
 
 
 def test_unknown_codec_is_named(tmp_path):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colbertv2.compression import ProductCodec, ResidualCodec, load_codec
+from colbertv2.compression import ProductCodec, ResidualCodec, fit, load_codec
 from colbertv2.compression.buckets import lloyd_buckets, quantile_buckets
 from colbertv2.compression.kmeans import normalised
 from colbertv2.compression.product import balanced_axes, square_root
@@ -29,7 +29,7 @@ def query_vectors(number, seed=1):
 def fitted(codec, queries=None):
     if queries is not None:
         codec.see_queries(queries)
-    codec.fit(token_vectors(4000), num_documents=4000, average_length=1.0, seed=0, device="cpu")
+    fit(codec, token_vectors(4000), num_documents=4000, average_length=1.0, seed=0, device="cpu")
     return codec
 
 
@@ -79,7 +79,7 @@ def test_every_setting_changes_what_is_encoded():
 
 def test_few_vectors_are_enough():
     codec = ProductCodec(2)
-    codec.fit(token_vectors(3), num_documents=1, average_length=3.0, seed=0, device="cpu")
+    fit(codec, token_vectors(3), num_documents=1, average_length=3.0, seed=0, device="cpu")
     np.testing.assert_allclose(codec.decode(codec.encode(token_vectors(3))), token_vectors(3), atol=0.01)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from colbertv2.compression import ResidualCodec, load_codec
+from colbertv2.compression import ResidualCodec, fit, load_codec
 from colbertv2.compression import assignment as assignment_module
 from colbertv2.compression.bitpack import unpack
 from colbertv2.compression.buckets import quantile_buckets
@@ -25,7 +25,7 @@ def token_vectors(num_vectors, seed=0):
 def fitted(bits=2, seed=0, vectors=None, **settings):
     codec = ResidualCodec(bits, **{"num_centroids": 32, "kmeans_iterations": 4, **settings})
     vectors = token_vectors(3000) if vectors is None else vectors
-    codec.fit(vectors, num_documents=len(vectors), average_length=1.0, seed=seed, device="cpu")
+    fit(codec, vectors, num_documents=len(vectors), average_length=1.0, seed=seed, device="cpu")
     return codec
 
 
@@ -106,7 +106,7 @@ def test_number_of_centroids_by_the_rule_times_the_factor():
 
 def test_rule_takes_the_collection_not_the_sample():
     codec = ResidualCodec(2, kmeans_iterations=1)
-    codec.fit(token_vectors(1000), num_documents=20, average_length=20.0, seed=0, device="cpu")
+    fit(codec, token_vectors(1000), num_documents=20, average_length=20.0, seed=0, device="cpu")
     assert len(codec.fitted()) == 256  # 16·√400 = 320
 
 
@@ -196,7 +196,7 @@ def test_check_names_dimensions_that_do_not_fill_bytes():
     assert ResidualCodec(4).check(6) == []
     assert "12 dimensions of 1 bits" in ResidualCodec(1).check(12)[0]
     with pytest.raises(InputError, match="do not fill"):
-        ResidualCodec(1).fit(np.ones((5, 12), np.float32), num_documents=1, average_length=5, seed=0, device="cpu")
+        fit(ResidualCodec(1), np.ones((5, 12), np.float32), num_documents=1, average_length=5, seed=0, device="cpu")
 
 
 def test_unfitted_codec_says_so():

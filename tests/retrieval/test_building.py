@@ -56,7 +56,7 @@ def test_vectors_of_another_norm_are_refused_by_document(tmp_path, monkeypatch, 
     shard = np.load(tmp_path / "embeddings" / "1.vectors.npy")
     shard[7] *= norm
     np.save(tmp_path / "embeddings" / "1.vectors.npy", shard)
-    monkeypatch.setattr(type(codec), "fit", None)  # refused before
+    monkeypatch.setattr(type(codec), "cluster", None)  # refused before
     with pytest.raises(InputError, match=rf"Vector 2 of document d in .* has norm {norm:.4g}"):
         Index.build(
             Embeddings.open(tmp_path / "embeddings"), codec, tmp_path / "index",

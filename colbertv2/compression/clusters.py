@@ -1,0 +1,73 @@
+"""What k-means gives a codec, kept on its own: bit widths that share centroids share it (ColBERTv2 §3.3)."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbertv2.compression.codec import Codec
+from colbertv2.errors import InputError
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Centroids, and vectors to learn residuals from; both empty for a codec without centroids.
+
+    Args:
+        centroids: ``[K, dim]``, in the space that the codec clusters in. held_out: ``[n, dim]``, likewise.
+        notes: what k-means had to do differently from what was asked.
+        moment: ``[dim, dim]`` of the queries that the codec has seen, if it has seen any.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp())
+    >>> Clusters(np.eye(2, dtype=np.float32), np.ones((3, 2), np.float32), ["clamped"]).save(path)
+    >>> Clusters.load(path).notes
+    ['clamped']
+    """
+
+    centroids: NDArray[np.float32]
+    held_out: NDArray[np.float32]
+    notes: list[str] = field(default_factory=list)
+    moment: NDArray[np.float64] | None = None
+
+    @classmethod
+    def none(cls, dim: int) -> "Clusters":
+        """Of a codec without centroids."""
+        return cls(np.zeros((0, dim), np.float32), np.zeros((0, dim), np.float32))
+
+    def save(self, path: Path) -> None:
+        """Write ``centroids.npy``, ``held_out.npy``, ``moment.npy`` where there is one, and ``clusters.json``."""
+        np.save(path / "centroids.npy", self.centroids)
+        np.save(path / "held_out.npy", self.held_out)
+        if self.moment is not None:
+            np.save(path / "moment.npy", self.moment)
+        text = json.dumps({"notes": self.notes, "moment": self.moment is not None}, indent=2)
+        (path / "clusters.json").write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "Clusters":
+        """What ``save`` wrote.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        try:
+            settings = json.loads((path / "clusters.json").read_text(encoding="utf-8"))
+            moment = np.load(path / "moment.npy") if settings["moment"] else None
+            return cls(np.load(path / "centroids.npy"), np.load(path / "held_out.npy"), settings["notes"], moment)
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise InputError(f"The centroids in {path} are damaged or missing ({error}); build them again.") from None
+
+
+@dataclass(frozen=True)
+class CentroidsOf:
+    """A codec as far as its centroids go: what else it is told is no part of their identity."""
+
+    codec: Codec
+
+    def identity(self) -> dict[str, Any]:
+        """All that its centroids depend on."""
+        return self.codec.cluster_settings()
