@@ -5,16 +5,20 @@ Prints the configuration and where each value comes from, the plan, one line per
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from colbertv2.artifacts import Artifact, Step, build_node, plan_node
-from colbertv2.configuration import CONF, EXPERIMENTS, plan, runtime_of, target_node
+from colbertv2 import command_line, tracking
+from colbertv2.ablation.linter import check_axes
+from colbertv2.ablation.points import collect, is_sweep, with_experiments
+from colbertv2.artifacts import Artifact, build_node, plan_node
+from colbertv2.configuration import CONF, runtime_of, target_node
 from colbertv2.errors import InputError
 from colbertv2.provenance import describe, origins
 
@@ -38,22 +42,11 @@ def command(task: Callable[[DictConfig], None]) -> None:
             refused.append(error)
             raise Refused(str(error)) from error
 
-    # Not hydra.searchpath: there a sweep over glob(*) finds nothing, and runs no job without saying so.
-    if EXPERIMENTS.is_dir() and not any(word.split("=")[0] in ("--config-dir", "-cd") for word in sys.argv):
-        sys.argv[1:1] = ["--config-dir", str(EXPERIMENTS)]
+    sys.argv[1:] = with_experiments(sys.argv[1:])
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
     except SystemExit as end:
         raise SystemExit(2 if refused else end.code) from None
-
-
-def show_plan(config: DictConfig) -> None:
-    """Print key, address and state of the target and everything upstream; build nothing.
-
-    Raises:
-        InputError: the configuration is wrong; all problems at once.
-    """
-    _print_steps(plan(config))
 
 
 def main(config: DictConfig) -> None:
@@ -63,9 +56,14 @@ def main(config: DictConfig) -> None:
         InputError: wrong input, found before or while building.
         BuildError: a stage failed.
     """
-    print(describe(config, _job_origins()), end="\n\n")
     node, runtime = target_node(config), runtime_of(config)  # one graph: outside data is hashed once
-    _print_steps(plan_node(node, runtime.root))
+    settings = HydraConfig.get()
+    name = ", ".join(settings.overrides.task)
+    if settings.mode == RunMode.MULTIRUN:
+        print(f"\n{name}")
+    else:
+        print(describe(config, _job_origins()), end="\n\n")
+        command_line.print_steps(plan_node(node, runtime.root))
     print()
     artifact = build_node(node, runtime)
     print(f"\n{config.target}: {artifact.path}")
@@ -74,12 +72,7 @@ def main(config: DictConfig) -> None:
         print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
     if config.publish is not None:
         _publish(artifact, Path(config.publish))
-
-
-def _print_steps(steps: list[Step]) -> None:
-    key_width, address_width = max(len(step.key) for step in steps), max(len(step.address) for step in steps)
-    for step in steps:
-        print(f"{step.key:{key_width}}  {step.address:{address_width}}  {'cached' if step.cached else 'missing'}")
+    tracking.log(config, name, artifact, runtime)
 
 
 def _publish(artifact: Artifact, directory: Path) -> None:
@@ -97,5 +90,18 @@ def _job_origins() -> dict[str, str]:
     return origins(list(settings.overrides.task), str(settings.job.config_name), directories)
 
 
+def check_sweep(arguments: Sequence[str]) -> None:
+    """Before the first point: refuse a sweep over what no stage reads, and give its runs a common group.
+
+    Raises:
+        InputError: so it is, or Hydra can't compose the sweep.
+    """
+    if is_sweep(arguments):
+        points = collect(arguments)
+        check_axes(points)
+        tracking.name_group(points)
+
+
 if __name__ == "__main__":
+    command_line.run(check_sweep)
     command(main)

@@ -1,7 +1,7 @@
 """Stages, nodes and the directories they fill: the address of an artifact is the digest of what determined it."""
 
-from colbertv2.artifacts.artifact import Artifact
-from colbertv2.artifacts.build import BuildError, Step, build_node, plan_node
+from colbertv2.artifacts.artifact import Artifact, location
+from colbertv2.artifacts.build import BuildError, Step, build_node, failure_of, plan_node
 from colbertv2.artifacts.node import Component, Node
 from colbertv2.artifacts.reader import parse, parse_value
 from colbertv2.artifacts.stage import Stage, stage, stage_of
@@ -16,6 +16,8 @@ __all__ = [
     "Step",
     "build_node",
     "component_problems",
+    "failure_of",
+    "location",
     "parse",
     "parse_value",
     "plan_node",

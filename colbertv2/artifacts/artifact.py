@@ -90,6 +90,18 @@ class Artifact:
         """
         return nearest(self, role)
 
+    def lineage(self) -> "list[Artifact]":
+        """The artifact and everything upstream that has not been deleted, each once."""
+        found: dict[str, Artifact] = {}
+        waiting = [self]
+        while waiting:
+            one = waiting.pop()
+            if one.address not in found:
+                found[one.address] = one
+                places = [location(self.path.parents[1], address) for address in one.record["parents"].values()]
+                waiting += [Artifact.open(place) for place in places if Artifact.present(place)]
+        return list(found.values())
+
     def component(self, name: str) -> Any:
         """A fresh instance of a component this artifact was made with: ``embeddings.component("collection")``."""
         return instantiate({"_convert_": "all", **self.arguments[name]})

@@ -4,11 +4,13 @@ Parallel jobs meet at a lock per address and look again once they hold it, so a 
 each of them once. Whatever stops a build, a kill included, leaves nothing that could be taken for whole.
 """
 
+import json
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -96,16 +98,38 @@ def _fill(node: Node, path: Path, artifacts: dict[str, Artifact], runtime: Runti
     partial.mkdir(parents=True, exist_ok=True)
     (partial / RECORD).unlink(missing_ok=True)  # of a run killed between the record and the rename
     code, start = code_state(), time.perf_counter()
+    where = f"{node.key} (stage {node.stage.name}, {node.address})"
     try:
         _run(node, artifacts, partial, runtime)
     except InputError as error:
-        raise InputError(f"{node.key} (stage {node.stage.name}, {node.address}): {error}") from error
+        _note_failure(path, f"{where}: {error}")
+        raise InputError(f"{where}: {error}") from error
     except Exception as error:
-        where = f"{node.key} (stage {node.stage.name}, {node.address})"
-        what = f"{type(error).__name__}: {error}"
-        raise BuildError(f"{where} failed with {what}\nWhat it wrote lies in {partial}.") from error
+        what = f"{where} failed with {type(error).__name__}: {error}"
+        _note_failure(path, what)
+        raise BuildError(f"{what}\nWhat it wrote lies in {partial}.") from error
     write_record(partial, node, time.perf_counter() - start, code)
     partial.rename(path)
+    _failure_file(path).unlink(missing_ok=True)
+
+
+def failure_of(path: Path) -> str | None:
+    """What the last attempt to build the artifact at ``path`` failed with; None if none has, or it is there now."""
+    if Artifact.present(path):
+        return None
+    try:
+        return str(json.loads(_failure_file(path).read_text(encoding="utf-8"))["error"])
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+        return None
+
+
+def _failure_file(path: Path) -> Path:
+    return path.with_name(f".{path.name}.failed.json")
+
+
+def _note_failure(path: Path, error: str) -> None:
+    when = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    _failure_file(path).write_text(json.dumps({"error": error, "when": when}, ensure_ascii=False), encoding="utf-8")
 
 
 def _run(node: Node, artifacts: dict[str, Artifact], out: Path, runtime: Runtime) -> None:

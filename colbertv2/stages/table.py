@@ -11,6 +11,8 @@ from colbertv2.evaluation.measures import parse
 from colbertv2.evaluation.table import System, make_table, to_markdown
 from colbertv2.runtime import Runtime
 
+COSTS = ("bytes_per_token", "bytes_per_document", "ms_per_query", "build_seconds")
+
 
 def check(
     systems: dict[str, object], title: str, baseline: str, measures: list[str], notes: list[str], seed: int
@@ -80,3 +82,14 @@ def engine(ranking: Artifact) -> str:
 def read_json(path: Path) -> dict:
     """The content of a JSON file; nothing where there is none."""
     return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def costs(metrics: Artifact) -> dict[str, float]:
+    """What a point's index and search take; of ``COSTS`` what is known."""
+    ranking = metrics.parents["ranking"]
+    index = ranking.parents.get("index", ranking)
+    found = {**read_json(ranking.path / "timing.json"), **read_json(index.path / "statistics.json")}
+    if index is not ranking:
+        own = [index, *(parent for role, parent in index.parents.items() if role == "centroids")]
+        found["build_seconds"] = sum(one.record["seconds"] for one in own)
+    return {name: float(found[name]) for name in COSTS if found.get(name) is not None}

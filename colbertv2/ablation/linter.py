@@ -1,0 +1,67 @@
+"""What is wrong with a sweep: before the work, knobs that nothing reads; after it, points that are one and the same."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from colbertv2.ablation.points import Point, axes_of
+from colbertv2.artifacts import Artifact
+from colbertv2.errors import InputError
+
+
+def check_axes(points: Sequence[Point]) -> None:
+    """Refuse a sweep over what no stage on the way to the target reads.
+
+    Raises:
+        InputError: naming every such axis.
+    """
+    addresses = [address_of(point) for point in points]
+    dead = []
+    for key, values in axes_of(points).items():
+        seen: dict[tuple[str, ...], set[str]] = {}
+        for point, address in zip(points, addresses, strict=True):
+            others = tuple(f"{name}={value}" for name, value in point.overrides.items() if name != key)
+            if address is not None:  # a wrong configuration is the point's own affair
+                seen.setdefault(others, set()).add(address)
+        if seen and all(len(found) == 1 for found in seen.values()):
+            dead.append(f"{key} ({', '.join(values)})")
+    if dead:
+        target = points[0].config.target
+        raise InputError(
+            f"No stage on the way to target={target} reads {' or '.join(dead)}: all its values give the same result. "
+            "Sweep what this pipeline reads, or choose a pipeline that reads it."
+        )
+
+
+def address_of(point: Point) -> str | None:
+    """Where the point's result lies; None for a configuration that is wrong."""
+    try:
+        return point.node.address
+    except InputError:
+        return None
+
+
+def identical(results: Mapping[str, Artifact]) -> list[str]:
+    """A warning for each group of points whose rankings are the same, down to the last score.
+
+    Args:
+        results: name of the point → its artifact of the stage ``evaluate``.
+    """
+    groups: dict[str, dict[str, str]] = {}
+    for name, artifact in results.items():
+        ranking = artifact.parents["ranking"]
+        groups.setdefault(content(ranking.path / "run.trec"), {})[name] = ranking.address
+    return [
+        f"Identical rankings, bit for bit: {'; '.join(names)}. What tells them apart changes nothing here."
+        for names in groups.values()
+        if len(set(names.values())) > 1
+    ]
+
+
+def content(run: Path) -> str:
+    """Digest of a TREC run file, its tags left out."""
+    digest = hashlib.sha256()
+    with open(run, encoding="utf-8") as file:
+        for line in file:
+            digest.update(line.rpartition(" ")[0].encode() + b"\n")
+    return digest.hexdigest()

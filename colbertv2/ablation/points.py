@@ -1,0 +1,176 @@
+"""The points of a sweep: the configurations that one command line asks for, in Hydra's own reading of it."""
+
+import shlex
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
+
+from colbertv2.artifacts import Node
+from colbertv2.configuration import CONF, EXPERIMENTS, target_node
+from colbertv2.errors import InputError
+
+SEEDS = ("seed", "kmeans_seed")  # axes whose effect is noise: of training, of k-means
+
+
+@dataclass(frozen=True)
+class Point:
+    """One configuration of a sweep.
+
+    Args:
+        overrides: key → value, as written, in the order of the command line: ``{"codec.bits": "2", "depth": "10"}``.
+        config: the composed configuration.
+    """
+
+    overrides: Mapping[str, str]
+    config: DictConfig
+
+    @cached_property
+    def node(self) -> Node:
+        """Its target.
+
+        Raises:
+            InputError: the pipeline has no such node.
+        """
+        return target_node(self.config)
+
+    @property
+    def command(self) -> str:
+        """What builds this point alone."""
+        words = [f"{key}={value}" if value else key for key, value in self.overrides.items()]
+        alone = ["hydra.mode=RUN"] if any(word.startswith("+ablation=") for word in words) else []
+        return shlex.join(["python", "-m", "colbertv2", *words, *alone])
+
+
+def axes_of(points: Sequence[Point]) -> dict[str, list[str]]:
+    """The overrides that differ between points, each with its values in the order of the sweep.
+
+    >>> points = [Point({"a": "1", "b": "x"}, DictConfig({})), Point({"a": "2", "b": "x"}, DictConfig({}))]
+    >>> axes_of(points)
+    {'a': ['1', '2']}
+    """
+    keys = dict.fromkeys(key for point in points for key in point.overrides)
+    values = {key: list(dict.fromkeys(point.overrides.get(key, "") for point in points)) for key in keys}
+    return {key: found for key, found in values.items() if len(found) > 1}
+
+
+def collect(arguments: Sequence[str]) -> list[Point]:
+    """Every configuration that ``python -m colbertv2 <arguments>`` would run, composed; none is run.
+
+    A search by Optuna has the points that its study holds so far: what it will ask for next nobody knows.
+
+    Args:
+        arguments: as on the command line: ``["-m", "codec.bits=1,2", "collection=scifact"]``.
+
+    Raises:
+        InputError: the sweep has no point, or Hydra can't compose it.
+    """
+    flags = get_args_parser().parse_args([*with_experiments(arguments)])
+    outer = GlobalHydra.instance().hydra  # that of the job or notebook around us
+    GlobalHydra.instance().clear()
+    try:
+        points = [Point(as_mapping(overrides), config) for overrides, config in composed(flags)]
+    except HydraException as error:
+        raise InputError(str(error)) from error
+    finally:
+        GlobalHydra.instance().hydra = outer
+    if not points:
+        raise InputError("The sweep has no points: some axis has no values, such as a glob(…) that matches nothing.")
+    return points
+
+
+def is_sweep(arguments: Sequence[str]) -> bool:
+    """Whether Hydra would launch the points of a grid, all known beforehand, for these arguments."""
+    flags = get_args_parser().parse_args([*with_experiments(arguments)])
+    return (flags.multirun or any(word.startswith("+ablation=") for word in flags.overrides)) and not any(
+        "optuna" in word for word in flags.overrides
+    )
+
+
+def composed(flags: Namespace) -> Iterator[tuple[list[str], DictConfig]]:
+    """The overrides and the configuration of each job that Hydra would launch for these flags."""
+    search_path = create_config_search_path(flags.config_path or str(CONF))
+    if flags.config_dir is not None:
+        place = f"file://{Path(flags.config_dir).resolve()}"
+        search_path.prepend("command-line", place, SearchPathQuery(provider="schema"))
+    loader = Hydra.create_main_hydra2("colbertv2", search_path).config_loader
+    name = flags.config_name or "config"
+    master = loader.load_configuration(name, flags.overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
+    if (master.hydra.mode or (RunMode.MULTIRUN if flags.multirun else RunMode.RUN)) == RunMode.RUN:
+        yield flags.overrides, without_hydra(loader.load_configuration(name, flags.overrides, RunMode.RUN))
+        return
+    for overrides in jobs(loader, master):
+        yield overrides, without_hydra(loader.load_sweep_config(master, overrides))
+
+
+def jobs(loader: ConfigLoader, master: DictConfig) -> list[list[str]]:
+    """The overrides of each job of a sweep.
+
+    Raises:
+        InputError: the sweeper is neither Hydra's own nor Optuna's.
+    """
+    sweeper, task = master.hydra.sweeper, list(master.hydra.overrides.task)
+    kind = str(sweeper._target_).rpartition(".")[2]
+    if kind == BasicSweeper.__name__:
+        words = [*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *task]
+        (all_jobs,) = BasicSweeper.split_arguments(OverridesParser.create(loader).parse_overrides(words), None)
+        return all_jobs
+    if kind == "OptunaSweeper":
+        return [*studied(sweeper, task)]
+    raise InputError(f"The points of hydra/sweeper={kind} can't be told; use Hydra's own (basic) or optuna.")
+
+
+def studied(sweeper: DictConfig, task: Sequence[str]) -> Iterator[list[str]]:
+    """The overrides of each trial that an Optuna study holds."""
+    import optuna  # of the extra `sweep`
+
+    if sweeper.storage is None:
+        raise InputError(
+            "This search keeps no study (hydra.sweeper.storage is null), so that there is nothing to report on; name "
+            "one: hydra.sweeper.storage=sqlite:///artifacts/.sweep/study.db"
+        )
+    try:
+        study = optuna.load_study(study_name=sweeper.study_name, storage=sweeper.storage)
+    except KeyError:
+        return
+    fixed = [word for word in task if word.partition("=")[0] not in (sweeper.params or {})]
+    for trial in study.get_trials(deepcopy=False):
+        yield [*(f"{key}={value}" for key, value in trial.params.items()), *fixed]
+
+
+def as_mapping(overrides: Sequence[str]) -> dict[str, str]:
+    """Overrides by key.
+
+    >>> as_mapping(["codec.bits=2", "~teacher"])
+    {'codec.bits': '2', '~teacher': ''}
+    """
+    parts = [override.partition("=") for override in overrides]
+    return {key: value for key, _, value in parts}
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """The configuration as a job sees it."""
+    with open_dict(config):
+        del config["hydra"]
+    return config
+
+
+def with_experiments(arguments: Sequence[str]) -> list[str]:
+    """Arguments by which Hydra finds the groups of ``experiments/`` beside those of ``conf/``.
+
+    Not by hydra.searchpath: there a sweep over glob(*) finds nothing, and runs no job without saying so.
+    """
+    named = any(word.split("=")[0] in ("--config-dir", "-cd") for word in arguments)
+    return [*arguments] if named or not EXPERIMENTS.is_dir() else ["--config-dir", str(EXPERIMENTS), *arguments]

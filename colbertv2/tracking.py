@@ -1,0 +1,50 @@
+"""What a run found, to wandb: its configuration and its measures, grouped by sweep (trainings log themselves)."""
+
+import os
+from collections.abc import Sequence
+
+import wandb
+from omegaconf import DictConfig, OmegaConf
+
+from colbertv2.ablation.points import Point, axes_of
+from colbertv2.artifacts import Artifact
+from colbertv2.artifacts.node import digest
+from colbertv2.errors import InputError
+from colbertv2.runtime import Runtime
+from colbertv2.stages.table import costs, read_json
+
+PROJECT = "colbertv2"
+GROUP = "WANDB_RUN_GROUP"  # which wandb itself reads, in every process that this one starts
+
+
+def name_group(points: Sequence[Point]) -> None:
+    """Put all runs of a sweep, its trainings among them, into one group, unless the user has named one."""
+    addresses = []
+    for point in points:
+        try:
+            addresses.append(point.node.address)
+        except InputError:  # which its own run will tell
+            continue
+    name = points[0].overrides.get("+ablation") or "-".join(key.rpartition(".")[2] for key in axes_of(points))
+    os.environ.setdefault(GROUP, f"{name}-{digest({'points': sorted(set(addresses))})}")
+
+
+def log(config: DictConfig, name: str, artifact: Artifact, runtime: Runtime) -> None:
+    """One run for a result of the stage ``evaluate``: measures and costs as its summary; nothing for other stages.
+
+    Offline runs lie under the artifact root and can be sent later (``wandb sync``).
+    """
+    if runtime.wandb == "disabled" or artifact.stage != "evaluate":
+        return
+    settings = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(settings, dict)
+    run = wandb.init(
+        project=PROJECT,
+        dir=runtime.root,
+        mode="online" if runtime.wandb_online else "offline",
+        name=name or artifact.address,
+        job_type="evaluate",
+        config={str(key): value for key, value in settings.items()} | {"address": artifact.address},
+    )
+    run.summary.update({**read_json(artifact.path / "metrics.json"), **costs(artifact)})
+    run.finish()
