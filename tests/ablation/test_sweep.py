@@ -1,0 +1,114 @@
+"""From the artifacts of a sweep to its cells."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from support import shrunk, tiny_folder
+
+from colbertv2.ablation import Sweep
+from colbertv2.artifacts import BuildError
+from colbertv2.configuration import build
+from colbertv2.errors import InputError
+from colbertv2.stages import index as index_stage
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> list[str]:
+    directory = tmp_path_factory.mktemp("sweep")
+    overrides = shrunk(tiny_folder(directory / "folder"), directory / "artifacts")
+    return [*overrides, "runtime.device=cpu", "pipeline=untrained", "search=exhaustive", "measures=[RR@10,R@5]"]
+
+
+def build_all(sweep: Sweep) -> Sweep:
+    for point in sweep.points:
+        build(point.config)
+    return Sweep.collect(sweep.arguments)
+
+
+def test_cells_hold_the_values_of_every_seed_by_query(small):
+    arguments = ["-m", "codec=residual,fp16", "seed=1,2", "kmeans_seed=5,6,7", *small]
+    sweep = build_all(Sweep.collect(arguments))
+    cells = sweep.cells()
+    assert cells.factors == {"codec": ["residual", "fp16"]}
+    assert (cells.training_seeds, cells.kmeans_seeds) == (["1", "2"], ["5", "6", "7"])
+    assert cells.measures == ["RR@10", "R@5"] and len(cells.queries) == 10
+    for cell in cells.cells:
+        assert {name: found.shape for name, found in cell.values.items()} == dict.fromkeys(cells.measures, (2, 3, 10))
+    for point, artifact in zip(sweep.points, sweep.results, strict=True):
+        cell = next(cell for cell in cells.cells if cell.factors["codec"] == point.overrides["codec"])
+        table = pd.read_csv(artifact.path / "per_query.csv", index_col="query_id")
+        place = int(point.overrides["seed"]) - 1, int(point.overrides["kmeans_seed"]) - 5
+        np.testing.assert_array_equal(cell.values["R@5"][place], table.loc[cells.queries, "R@5"])
+    assert cells.cells[1].costs["bytes_per_token"] == 32.0 and cells.cells[0].costs["bytes_per_token"] == 8.0
+    assert set(cells.cells[0].costs) == {"bytes_per_token", "bytes_per_document", "ms_per_query", "build_seconds"}
+    # What depends on neither seed of k-means is told: fp16 has no centroids.
+    assert any("Identical rankings" in one and "codec=fp16, seed=1, kmeans_seed=5" in one for one in cells.warnings)
+    assert cells.baseline is cells.cells[0]
+    assert cells.commands[0].startswith("python -m colbertv2 -m codec=residual,fp16")
+
+
+def test_measure_and_baseline_are_chosen_or_refused(small):
+    arguments = ["-m", "codec.bits=1,2,4", *small]
+    build_all(Sweep.collect(arguments))
+    cells = Sweep.collect(
+        [*arguments, "report.measure=R@5", "+report.baseline={codec.bits: 4}", "report.title=Bits"]
+    ).cells()
+    assert cells.measures == ["R@5", "RR@10"] and cells.baseline.factors == {"codec.bits": "4"}
+    assert cells.title == "Bits"
+    with pytest.raises(InputError, match=r"no cell of this sweep: codec\.bits=1,2,4"):
+        Sweep.collect([*arguments, "+report.baseline={codec.bits: 8}"]).cells()
+    with pytest.raises(InputError, match=r"report\.measure is 'MAP'"):
+        Sweep.collect([*arguments, "report.measure=MAP"]).cells()
+    with pytest.raises(InputError, match="Nothing varies"):
+        Sweep.collect(["-m", "seed=1,2", *small]).cells()
+
+
+def test_what_was_never_run_is_answered_with_the_command(small):
+    sweep = Sweep.collect(["-m", "codec.bits=1,2", "depth=3", *[one for one in small if not one.startswith("depth")]])
+    with pytest.raises(InputError, match=r"None of the 2 points.*\n  python -m colbertv2 -m codec\.bits=1,2 depth=3"):
+        sweep.cells()
+
+
+def test_a_point_that_fails_is_shown_with_its_error_and_the_others_stand(small, tmp_path, monkeypatch):
+    sweep = Sweep.collect(["-m", "codec.bits=1,2,3,4", "document_maxlen=9", *small])
+    learn = index_stage.Clusters.load
+    for point in sweep.points:
+        with monkeypatch.context() as patch:
+            if point.config.codec.bits == 4:
+                patch.setattr(index_stage.Clusters, "load", lambda path: learn(tmp_path))
+            try:
+                build(point.config)
+            except (InputError, BuildError):
+                assert point.config.codec.bits in (3, 4)
+    cells = Sweep.collect(sweep.arguments).cells()
+    problems = {cell.factors["codec.bits"]: cell.problem for cell in cells.cells}
+    assert problems["1"] is None and problems["2"] is None
+    assert "bits is 3" in problems["3"] and "pipeline.index (stage index" in problems["4"]
+    assert "damaged or missing" in problems["4"]
+    assert next(cell for cell in cells.cells if cell.problem).command.startswith("python -m colbertv2 codec.bits=3")
+    build(sweep.points[3].config)
+    assert Sweep.collect(sweep.arguments).cells().cells[3].problem is None
+
+
+def test_two_versions_of_the_code_are_a_warning(small):
+    sweep = build_all(Sweep.collect(["-m", "codec.bits=1,2", "document_maxlen=8", *small]))
+    index = sweep.results[0].parents["ranking"].parents["index"]
+    record = {**index.record, "commit": "0123456789", "dirty": False}
+    (index.path / "artifact.json").write_text(json.dumps(record))
+    assert any("Stage index was run by several versions of the code" in one and "0123456" in one
+               for one in Sweep.collect(sweep.arguments).cells().warnings)  # fmt: skip
+
+
+def test_other_queries_cannot_be_compared(small, tmp_path):
+    other = tiny_folder(tmp_path / "other", documents=12)
+    paths = next(one for one in small if one.startswith("collection.path="))
+    arguments = ["-m", f"{paths},{other}", *[one for one in small if one != paths]]
+    with pytest.raises(InputError, match="different queries"):
+        build_all(Sweep.collect(arguments)).cells()
+
+
+def test_only_evaluations_can_be_compared(small):
+    with pytest.raises(InputError, match="target=metrics"):
+        build_all(Sweep.collect(["-m", "codec.bits=1,2", "target=index", *small])).cells()
