@@ -166,9 +166,10 @@ def combined_error(values: Values) -> tuple[float, float] | None:
         (M_t + M_k + M_q − M_tk − M_tq − M_kq + M_tkq) / TKQ
 
     estimates the variance without bias (Cornfield and Tukey, 1956), and a factor with one level drops out: with one
-    seed of both kinds M_q/Q, the usual standard error, is left. The sum's degrees of freedom are Satterthwaite's (1946),
-    (Σ M)² / Σ (M² / its degrees). The sum can come out below one of M_t, M_k and M_q, although its expectation is at
-    least each of theirs: then the largest is taken, so that the error is never below that of one factor alone.
+    seed of both kinds M_q/Q, the usual standard error squared, is left. The sum's degrees of freedom are
+    Satterthwaite's (1946), (Σ ±M)² / Σ (M² / its degrees). The sum can come out below one of M_t, M_k and M_q, although
+    its expectation is at least each of theirs: then the largest is taken, so that the error is never below that of one
+    factor alone.
 
     Args:
         values: ``[training seeds, k-means seeds, queries]``.
@@ -218,9 +219,9 @@ def detectable_difference(difference: Estimate, queries: int, comparisons: int) 
 
     The test is the two-sided t-test with the error and degrees ν of ``combined_error`` at level .05 / comparisons, the
     hardest step of Holm's procedure, with critical value c. It finds a difference of d standard errors with probability
-    E[Φ(d − c·S) + Φ(−d − c·S)], where S² = χ²_ν / ν stands for the error of the estimated error. The randomisation test,
-    which is over queries alone, finds it no less often; but from n queries it has no p below 2 / 2^n, nor, resampled,
-    below 2 / 10,000.
+    E[Φ(d − c·S) + Φ(−d − c·S)], where S² = χ²_ν / ν stands for the error of the estimated error. The randomisation
+    test, which is over queries alone, finds it no less often; but from n queries it has no p below 2 / 2^n, nor,
+    resampled, below 2 / 10,000.
 
     Args:
         difference: what the error is known of.

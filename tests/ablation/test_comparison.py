@@ -19,7 +19,7 @@ from colbertv2.evaluation.significance import bootstrap_intervals, holm, paired_
 
 
 def drawn(rng, shape, deviations, mean=0.0):
-    """Values of the crossed model: an effect of every axis, of every two and of all three (t, k, q, tk, tq, kq, tkq)."""
+    """Values of the crossed model: an effect of every axis, of every two and of all (t, k, q, tk, tq, kq, tkq)."""
     axes = [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
     values = np.full(shape, mean)
     for held, deviation in zip(axes, deviations, strict=True):
