@@ -75,7 +75,7 @@ def find_effects(cells: Cells, measure: str, seed: int) -> Effects:
         shown = "; ".join(lacking[:3]) + ("; …" if len(lacking) > 3 else "")
         total = len(lacking) + len(cells.complete)
         reason = (
-            f"The grid is not complete: {len(lacking)} of {total} cells lack values ({shown}). Means over what is there "
+            f"The grid is not complete: {len(lacking)} of {total} cells lack values ({shown}). Means of what is there "
             "would mix the effects of the factors, so that neither main effects nor interactions are given."
         )
         return Effects([], [], {}, reason)
