@@ -49,7 +49,9 @@ def against(cell: Cell, baseline: Cell) -> str:
     apart = [factor for factor, value in cell.factors.items() if baseline.factors[factor] != value]
     if len(apart) == 1:
         return f"{apart[0]}={cell.factors[apart[0]]} against {baseline.factors[apart[0]]}"
-    return " against ".join(", ".join(f"{factor}={one.factors[factor]}" for factor in apart) for one in (cell, baseline))
+    return " against ".join(
+        ", ".join(f"{factor}={one.factors[factor]}" for factor in apart) for one in (cell, baseline)
+    )
 
 
 def difference_of(contrast: Contrast, measure: str, cells: Cells) -> str:
@@ -71,7 +73,9 @@ def evidence(contrast: Contrast) -> str:
 def detectability(contrast: Contrast) -> str:
     """Which true difference would have been found."""
     if contrast.detectable is None:
-        return "with so few queries for so many tests, or none that differs, it is not known which would have been found"
+        return (
+            "with so few queries for so many tests, or none that differs, it is not known which would have been found"
+        )
     power = f"{POWER:.1f}".removeprefix("0")
     return f"a true one of {amount(contrast.detectable)} would have been found with probability {power}"
 
@@ -163,10 +167,8 @@ def pareto_sentence(cells: Cells, measure: str, cost: str) -> list[str]:
         return []
     left = pareto(known, measure, cost)
     told = "; ".join(f"{cell.name} ({plain(cell.costs[cost], 1)}, {fraction(cell.mean(measure))})" for cell in left)
-    verb = "is" if len(left) == 1 else "are"
-    return [
-        f"{measure} against {COSTS[cost]}: {len(left)} of {len(known)} cells {verb} not dominated, by the means: {told}."
-    ]
+    counted = f"{len(left)} of {len(known)} cells {'is' if len(left) == 1 else 'are'}"
+    return [f"{measure} against {COSTS[cost]}: {counted} not dominated, by the means: {told}."]
 
 
 def unknown_sentences(cells: Cells) -> list[str]:
