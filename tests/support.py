@@ -1,6 +1,7 @@
-"""A tiny random BERT with a real vocabulary file, for unit tests without weights."""
+"""What unit tests work on: a tiny random BERT with a real vocabulary file, a small folder, a sweep of known effects."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -14,6 +15,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.compression import Codec
 from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Index
 
@@ -55,7 +57,6 @@ def tiny_bert() -> Path:
 
 def tiny_folder(directory: Path, documents: int = 30, splits: tuple[str, ...] = ("train", "dev", "test")) -> Path:
     """A local collection whose every document is the answer to one query; queries are dealt out over the splits."""
-    import itertools
     import json
 
     phrases = [" ".join(words) for words in itertools.islice(itertools.permutations(WORDS, 3), 0, 40 * documents, 40)]
@@ -133,3 +134,58 @@ def agree(found: list, exact: list, tolerance: float = 1e-3) -> None:
         expected = dict(zip(all_positions.tolist(), all_scores.tolist(), strict=True))
         np.testing.assert_allclose(scores, [expected[place] for place in positions.tolist()], atol=tolerance)
         np.testing.assert_allclose(scores, all_scores[: len(scores)], atol=tolerance)
+
+
+def made_cells(
+    factors: dict[str, list[str]],
+    effect: Callable[[dict[str, str]], float] = lambda setting: 0.0,
+    *,
+    seeds: tuple[int, int] = (1, 1),
+    queries: int = 50,
+    measures: tuple[str, ...] = ("RR@10",),
+    noise: tuple[float, float, float] = (0.0, 0.0, 0.02),
+    fails: Callable[[dict[str, str]], bool] = lambda setting: False,
+    grid: bool = True,
+) -> Cells:
+    """A sweep with known effects; its baseline is the first value of every factor.
+
+    Args:
+        effect: the setting → what it adds to every value.
+        seeds: how many of training, how many of k-means.
+        noise: standard deviations of what is drawn anew for each setting and training seed, each setting and k-means
+            seed, and each value. Queries differ by .2 besides, alike in all settings.
+        fails: the settings that have no values.
+        grid: all combinations, else only those that differ from the baseline in one factor.
+    """
+    rng = np.random.default_rng(0)
+    difficulty = {measure: rng.normal(0.5, 0.2, queries) for measure in measures}
+    baseline = {factor: values[0] for factor, values in factors.items()}
+    cells = []
+    for place, chosen in enumerate(itertools.product(*factors.values())):
+        setting = dict(zip(factors, chosen, strict=True))
+        if not grid and sum(setting[factor] != baseline[factor] for factor in factors) > 1:
+            continue
+        values = {
+            measure: effect(setting)
+            + difficulty[measure]
+            + rng.normal(0, noise[0], (seeds[0], 1, 1))
+            + rng.normal(0, noise[1], (1, seeds[1], 1))
+            + rng.normal(0, noise[2], (*seeds, queries))
+            for measure in measures
+        }
+        command = "python -m colbertv2 " + " ".join(f"{factor}={value}" for factor, value in setting.items())
+        costs = {"bytes_per_token": 20.0 + place, "bytes_per_document": 900.0 + 30 * place, "ms_per_query": 9.0 - place}
+        failed = fails(setting)
+        problem = "InputError: no such codec;\nexpected one of residual, fp16." if failed else None
+        cells.append(Cell(setting, {} if failed else values, {} if failed else costs, problem, command))
+    return Cells(
+        title="Made up",
+        factors=factors,
+        training_seeds=[str(seed) for seed in range(seeds[0])],
+        kmeans_seeds=[str(seed) for seed in range(seeds[1])],
+        queries=[f"q{number}" for number in range(queries)],
+        measures=list(measures),
+        cells=cells,
+        baseline=next(cell for cell in cells if cell.factors == baseline),
+        commands=["python -m colbertv2.report"],
+    )

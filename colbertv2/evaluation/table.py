@@ -146,16 +146,24 @@ def fraction(value: float) -> str:
     return f"{value:.3f}".removeprefix("0") if value >= 0 else f"{value:.3f}"
 
 
+def signed(value: float) -> str:
+    """A difference: likewise, with a minus sign where it is negative.
+
+    >>> signed(-0.0281), signed(0.015), signed(-0.0001)
+    ('−.028', '.015', '.000')
+    """
+    return ("−" if round(value, 3) < 0 else "") + fraction(abs(value))
+
+
 def plain(value: float, decimals: int) -> str:
     """A number for reading; a dash where it is missing."""
     return NOTHING if value is None or math.isnan(value) else f"{value:,.{decimals}f}"
 
 
-def markdown_rows(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table whose columns line up as text too; numbers stand right."""
+def markdown_rows(header: Sequence[str], body: Sequence[Sequence[str]], left: int = 2) -> list[str]:
+    """A Markdown table whose columns line up as text too; all but the first ``left`` columns stand right."""
     rows = [list(header), *([cell.replace("|", "\\|") for cell in row] for row in body)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-    left = 2  # system and codec
 
     def line(row: Sequence[str]) -> str:
         padded = [

@@ -1,0 +1,170 @@
+"""Factorial designs: what each factor does by itself, what two do together, and how much each matters.
+
+A marginal mean averages a level's cells over all other factors, query by query, so that the tests stay paired.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbertv2.ablation.cells import Cells
+from colbertv2.ablation.comparison import Contrast, Estimate, contrasts, effects_of, estimate
+
+
+@dataclass(frozen=True)
+class MainEffect:
+    """One level of a factor, averaged over the levels of all others.
+
+    Args:
+        mean: the marginal mean.
+        contrast: its difference from the marginal mean of the baseline's level, Holm-adjusted over all levels of all
+            factors; None for that level itself.
+    """
+
+    factor: str
+    level: str
+    mean: Estimate
+    contrast: Contrast | None
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """What two levels do together beyond the sum of what each does: y_ab − y_a0 − y_0b + y_00, 0 being the baseline's.
+
+    Args:
+        contrast: averaged over the levels of all further factors; Holm-adjusted over all pairs of levels of all pairs
+            of factors.
+    """
+
+    factors: tuple[str, str]
+    levels: tuple[str, str]
+    contrast: Contrast
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Of one measure.
+
+    Args:
+        main: every level of every factor; empty where ``explanation`` says why.
+        interactions: of every two factors; empty with one.
+        shares: factors → the share of the sum of squares between the cells' means that is theirs beyond their subsets;
+            they sum to 1, and hold the noise of the means as well as effects. Empty where no two cells differ.
+        explanation: why something of this is not there; None if all is.
+    """
+
+    main: Sequence[MainEffect]
+    interactions: Sequence[Interaction]
+    shares: Mapping[tuple[str, ...], float]
+    explanation: str | None
+
+
+def find_effects(cells: Cells, measure: str, seed: int) -> Effects:
+    """Main effects, interactions and shares, as far as the design allows.
+
+    Args:
+        seed: of the resampling.
+    """
+    if not cells.baseline.values:
+        return Effects([], [], {}, f"The baseline {cells.baseline.name} has no values, so nothing is compared with it.")
+    lacking = missing_settings(cells)
+    if lacking and len(cells.factors) > 1:
+        shown = "; ".join(lacking[:3]) + ("; …" if len(lacking) > 3 else "")
+        total = len(lacking) + len(cells.complete)
+        reason = (
+            f"The grid is not complete: {len(lacking)} of {total} cells lack values ({shown}). Means of what is there "
+            "would mix the effects of the factors, so that neither main effects nor interactions are given."
+        )
+        return Effects([], [], {}, reason)
+    grid = Grid(cells, measure)
+    explanation = "There is one factor, hence no interaction." if len(cells.factors) == 1 else None
+    return Effects(main_effects(grid, seed), interactions(grid, seed), shares(grid), explanation)
+
+
+def missing_settings(cells: Cells) -> list[str]:
+    """The combinations of the factors' values without a cell that has values, as overrides."""
+    there = {tuple(cell.factors[factor] for factor in cells.factors) for cell in cells.complete}
+    return [
+        ", ".join(f"{factor}={level}" for factor, level in zip(cells.factors, levels, strict=True))
+        for levels in product(*cells.factors.values())
+        if levels not in there
+    ]
+
+
+class Grid:
+    """The values of a complete design as one array ``[levels of each factor …, training, k-means, queries]``.
+
+    With one factor, levels without values are left out.
+    """
+
+    def __init__(self, cells: Cells, measure: str) -> None:
+        held = {factor: {cell.factors[factor] for cell in cells.complete} for factor in cells.factors}
+        self.factors = {factor: [v for v in levels if v in held[factor]] for factor, levels in cells.factors.items()}
+        found = {
+            tuple(cell.factors[factor] for factor in cells.factors): cell.values[measure] for cell in cells.complete
+        }
+        values = np.stack([found[levels] for levels in product(*self.factors.values())])
+        self.values = values.reshape(*map(len, self.factors.values()), *values.shape[1:])
+        self.baseline = dict(cells.baseline.factors)
+
+    def others(self, factor: str) -> list[str]:
+        """Its levels without the baseline's."""
+        return [level for level in self.factors[factor] if level != self.baseline[factor]]
+
+    def marginal(self, setting: Mapping[str, str]) -> NDArray[np.float64]:
+        """``[training, k-means, queries]``: the mean of all cells with these levels."""
+        chosen = self.values
+        for axis, (factor, levels) in enumerate(self.factors.items()):
+            if factor in setting:
+                chosen = chosen.take([levels.index(setting[factor])], axis=axis)
+        return chosen.mean(axis=tuple(range(len(self.factors))))
+
+
+def main_effects(grid: Grid, seed: int) -> list[MainEffect]:
+    """Every level of every factor, in the order of the sweep."""
+    settings = [(factor, level) for factor in grid.factors for level in grid.others(factor)]
+    tested = contrasts(
+        [grid.marginal({factor: level}) - grid.marginal({factor: grid.baseline[factor]}) for factor, level in settings],
+        seed,
+    )
+    found = dict(zip(settings, tested, strict=True))
+    return [
+        MainEffect(factor, level, estimate(grid.marginal({factor: level}), seed), found.get((factor, level)))
+        for factor, levels in grid.factors.items()
+        for level in levels
+    ]
+
+
+def interactions(grid: Grid, seed: int) -> list[Interaction]:
+    """Every pair of levels, none of them the baseline's, of every pair of factors."""
+    settings = [
+        ((one, two), (a, b))
+        for one, two in combinations(grid.factors, 2)
+        for a in grid.others(one)
+        for b in grid.others(two)
+    ]
+
+    def beyond_the_sum(factors: tuple[str, str], levels: tuple[str, str]) -> NDArray[np.float64]:
+        (one, two), (a, b) = factors, levels
+        base_one, base_two = grid.baseline[one], grid.baseline[two]
+        alone = grid.marginal({one: a, two: base_two}) + grid.marginal({one: base_one, two: b})
+        return grid.marginal({one: a, two: b}) - alone + grid.marginal({one: base_one, two: base_two})
+
+    tested = contrasts([beyond_the_sum(*setting) for setting in settings], seed)
+    return [Interaction(factors, levels, found) for (factors, levels), found in zip(settings, tested, strict=True)]
+
+
+def shares(grid: Grid) -> dict[tuple[str, ...], float]:
+    """Of the sum of squares between the cells' means: every set of factors' own."""
+    means = grid.values.mean(axis=(-3, -2, -1))
+    names = list(grid.factors)
+    squares = {
+        tuple(names[axis] for axis in axes): float((np.broadcast_to(part, means.shape) ** 2).sum())
+        for axes, part in effects_of(means).items()
+        if axes
+    }
+    total = sum(squares.values())
+    return {factors: square / total for factors, square in squares.items()} if total > 1e-20 else {}

@@ -1,0 +1,146 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import made_cells
+
+from colbertv2.ablation.cells import Cell
+from colbertv2.ablation.comparison import Contrast, Estimate, Interval
+from colbertv2.ablation.conclusions import (
+    against,
+    conclude,
+    difference_of,
+    interaction_sentences,
+    pareto,
+    unknown_sentences,
+)
+from colbertv2.ablation.effects import Interaction
+from colbertv2.ablation.findings import find
+
+AXIS = {"codec.bits": ["2", "1", "4"]}
+LOWER = Estimate(-0.0281, Interval(-0.0412, -0.0149), None, None, 0.0066, 299)
+
+
+def one_bit(setting):
+    return -0.03 * (setting["codec.bits"] == "1")
+
+
+def test_a_difference_is_told_with_its_evidence():
+    told = difference_of(Contrast(LOWER, 0.0012, 0.02), "RR@10", made_cells(AXIS))
+    assert told == "RR@10 is .028 lower (95 % interval −.041 to −.015, Holm-adjusted p = .001)"
+    higher = Estimate(0.0002, Interval(0.0001, 0.0003), None, None, 0.0001, 299)
+    told = difference_of(Contrast(higher, 0.0004, 0.02), "RR@10", made_cells(AXIS))
+    assert told.startswith("RR@10 is less than .001 higher") and told.endswith("p < .001)")
+
+
+@pytest.mark.parametrize("p", [0.05, 0.61])
+def test_without_significance_nothing_is_called_lower(p):
+    told = difference_of(Contrast(LOWER, p, 0.009), "RR@10", made_cells(AXIS))
+    assert told.startswith("no difference in RR@10 was shown (−.028, 95 % interval −.041 to −.015, Holm-adjusted p = ")
+    assert told.endswith("; a true one of .009 would have been found with probability .8")
+
+
+def test_what_cannot_be_found_is_not_promised():
+    told = difference_of(Contrast(LOWER, 0.06, None), "RR@10", made_cells(AXIS))
+    assert "not known which would have been found" in told and "probability" not in told
+    same = Estimate(0.0, Interval(0, 0), None, None, 0.0, 299)
+    assert difference_of(Contrast(same, 1.0, None), "RR@10", made_cells(AXIS)) == "no query differs in RR@10"
+
+
+def test_an_interval_over_seeds_that_includes_zero_is_told():
+    cells = made_cells(AXIS, seeds=(3, 2))
+    doubtful = replace(LOWER, training=Interval(-0.06, 0.004), kmeans=Interval(-0.03, -0.02), degrees=100)
+    told = difference_of(Contrast(doubtful, 0.001, 0.02), "RR@10", cells)
+    assert told.endswith("; but the one over 3 training seeds (−.060 to .004) includes 0: it may be due to the seed")
+    both = replace(doubtful, kmeans=Interval(-0.06, 0.01), error=0.02, degrees=2.0)
+    told = difference_of(Contrast(both, 0.001, 0.02), "RR@10", cells)
+    assert "2 k-means seeds (−.060 to .010) and the one over queries and seeds together" in told
+    assert "include 0" in told
+    sure = replace(doubtful, training=Interval(-0.05, -0.01))
+    assert "due to the seed" not in difference_of(Contrast(sure, 0.001, 0.02), "RR@10", cells)
+
+
+def test_seeds_that_matter_more_than_the_knob_are_found_in_made_up_values():
+    cells = made_cells(AXIS, one_bit, seeds=(3, 1), noise=(0.05, 0.0, 0.02))
+    sentences = conclude(find(cells, 0))
+    assert "it may be due to the seed" in sentences[0]
+
+
+def test_the_factors_that_differ_are_named():
+    def cell(**factors):
+        return Cell(factors, {}, {}, None, "")
+
+    assert against(cell(bits="1", k="64"), cell(bits="2", k="64")) == "bits=1 against 2"
+    assert against(cell(bits="1", k="64"), cell(bits="2", k="9")) == "bits=1, k=64 against bits=2, k=9"
+
+
+def test_one_factor_is_told_by_its_cells_and_the_seeds_once_at_the_end():
+    sentences = conclude(find(made_cells(AXIS, one_bit), 0))
+    assert sentences[0].startswith("codec.bits=1 against 2: RR@10 is .0") and " lower (" in sentences[0]
+    assert sentences[1].startswith("codec.bits=4 against 2: no difference in RR@10 was shown")
+    assert sentences[-1] == (
+        "There is one training seed and one k-means seed: nothing is known of other training and k-means seeds."
+    )
+    assert sum("nothing is known" in sentence for sentence in sentences) == 1
+    assert unknown_sentences(made_cells(AXIS, seeds=(2, 2))) == []
+
+
+def test_a_factorial_design_is_told_by_its_effects():
+    axes = AXIS | {"num_centroids": ["64", "128"], "nprobe": ["1", "2"]}
+    cells = made_cells(axes, lambda s: one_bit(s) * (1 + (s["num_centroids"] == "128")), queries=100)
+    told = conclude(find(cells, 0))
+    assert told[0].startswith("codec.bits=1 against 2, averaged over num_centroids and nprobe: RR@10 is .04")
+    [interaction] = [sentence for sentence in told if sentence.startswith("Interaction")]
+    assert "RR@10 of codec.bits=1 with num_centroids=128 is .0" in interaction
+    assert "lower than their two effects add up to (95 % interval" in interaction
+    absent = [sentence for sentence in told if sentence.startswith("No interaction of")]
+    assert len(absent) == 2 and all("would have been found with probability .8" in sentence for sentence in absent)
+    assert any(sentence.startswith("Of the sum of squares") and "codec.bits 8" in sentence for sentence in told)
+
+
+def test_the_interaction_that_is_hardest_to_find_is_the_one_told():
+    family = [
+        Interaction(("a", "b"), ("1", "1"), Contrast(LOWER, 0.4, 0.01)),
+        Interaction(("a", "b"), ("2", "1"), Contrast(LOWER, 0.2, 0.03)),
+    ]
+    assert interaction_sentences(family, "RR@10") == [
+        "No interaction of a and b was shown (smallest Holm-adjusted p = .200); "
+        "a true one of .030 would have been found with probability .8."
+    ]
+
+
+def test_holes_and_a_failed_baseline_are_told():
+    axes = AXIS | {"nprobe": ["1", "2"]}
+    told = conclude(find(made_cells(axes, one_bit, fails=lambda s: s == {"codec.bits": "1", "nprobe": "2"}), 0))
+    assert told[0].startswith("The grid is not complete: 1 of 6 cells lack values")
+    assert told[1].startswith("nprobe=2 against 1: no difference")
+    assert "1 of 6 cells has no values." in told
+    told = conclude(find(made_cells(AXIS, fails=lambda s: s["codec.bits"] == "2"), 0))
+    assert told[0] == "The baseline codec.bits=2 has no values, so nothing is compared with it."
+    assert not any("lower" in sentence or "higher" in sentence for sentence in told)
+    conclude(find(made_cells(AXIS, fails=lambda s: True), 0))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
+@settings(max_examples=60, deadline=None)
+def test_pareto_leaves_what_no_other_dominates(points):
+    made = made_cells({"a": [str(i) for i in range(len(points))]}, queries=1)
+    cells = [
+        replace(cell, values={"RR@10": 0 * cell.values["RR@10"] + quality}, costs={"ms_per_query": float(cost)})
+        for cell, (quality, cost) in zip(made.cells, points, strict=True)
+    ]
+    left = {cell.name for cell in pareto(cells, "RR@10", "ms_per_query")}
+    for cell, (quality, cost) in zip(cells, points, strict=True):
+        dominated = any((q >= quality and c < cost) or (q > quality and c <= cost) for q, c in points)
+        assert (cell.name in left) != dominated
+
+
+def test_pareto_is_told_where_costs_are_known():
+    cells = made_cells(AXIS, one_bit)  # bytes rise and milliseconds fall from cell to cell
+    told = " ".join(conclude(find(cells, 0)))
+    assert "RR@10 against bytes per token: " in told and "codec.bits=2 (20.0, ." in told
+    assert "codec.bits=1 (21.0" not in told  # dearer and worse than 2 bits
+    without = replace(cells, cells=[replace(cell, costs={}) for cell in cells.cells])
+    without = replace(without, baseline=without.cells[0])
+    assert "dominated" not in " ".join(conclude(find(without, 0)))
