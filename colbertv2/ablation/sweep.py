@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -161,6 +162,18 @@ class Sweep:
             for point, found in zip(self.points, self.results, strict=True)
             if found is not None
         }
+
+    def training_logs(self) -> dict[str, Path]:
+        """The log of every training of ColBERT that some points rest on and others do not, by the name of the first."""
+        logs: dict[str, tuple[str, Path]] = {}
+        counts: dict[str, int] = {}
+        for name, artifact in self.by_name().items():
+            for one in artifact.lineage():
+                if one.stage == "train":
+                    counts[one.address] = counts.get(one.address, 0) + 1
+                    logs.setdefault(one.address, (name, max(one.path.glob("log*/metrics.csv"))))
+        shared = len(self.by_name())
+        return {f"{name} ({address})": log for address, (name, log) in logs.items() if counts[address] < shared}
 
     def versions(self) -> list[str]:
         """A warning for each stage that several versions of the code, or uncommitted changes, have run."""

@@ -18,7 +18,7 @@ from colbertv2.stages import index as index_stage
 def small(tmp_path_factory) -> list[str]:
     directory = tmp_path_factory.mktemp("sweep")
     overrides = shrunk(tiny_folder(directory / "folder"), directory / "artifacts")
-    return [*overrides, "runtime.device=cpu", "pipeline=untrained", "search=exhaustive", "measures=[RR@10,R@5]"]
+    return [*overrides, "runtime.device=cpu", "pipeline=untrained", "search=exhaustive"]
 
 
 def build_all(sweep: Sweep) -> Sweep:
@@ -33,14 +33,14 @@ def test_cells_hold_the_values_of_every_seed_by_query(small):
     cells = sweep.cells()
     assert cells.factors == {"codec": ["residual", "fp16"]}
     assert (cells.training_seeds, cells.kmeans_seeds) == (["1", "2"], ["5", "6", "7"])
-    assert cells.measures == ["RR@10", "R@5"] and len(cells.queries) == 10
+    assert cells.measures[:2] == ["RR@10", "nDCG@10"] and len(cells.queries) == 10
     for cell in cells.cells:
         assert {name: found.shape for name, found in cell.values.items()} == dict.fromkeys(cells.measures, (2, 3, 10))
     for point, artifact in zip(sweep.points, sweep.results, strict=True):
         cell = next(cell for cell in cells.cells if cell.factors["codec"] == point.overrides["codec"])
         table = pd.read_csv(artifact.path / "per_query.csv", index_col="query_id")
         place = int(point.overrides["seed"]) - 1, int(point.overrides["kmeans_seed"]) - 5
-        np.testing.assert_array_equal(cell.values["R@5"][place], table.loc[cells.queries, "R@5"])
+        np.testing.assert_array_equal(cell.values["nDCG@10"][place], table.loc[cells.queries, "nDCG@10"])
     assert cells.cells[1].costs["bytes_per_token"] == 32.0 and cells.cells[0].costs["bytes_per_token"] == 8.0
     assert set(cells.cells[0].costs) == {"bytes_per_token", "bytes_per_document", "ms_per_query", "build_seconds"}
     # What depends on neither seed of k-means is told: fp16 has no centroids.
@@ -53,9 +53,9 @@ def test_measure_and_baseline_are_chosen_or_refused(small):
     arguments = ["-m", "codec.bits=1,2,4", *small]
     build_all(Sweep.collect(arguments))
     cells = Sweep.collect(
-        [*arguments, "report.measure=R@5", "+report.baseline={codec.bits: 4}", "report.title=Bits"]
+        [*arguments, "report.measure=R@10", "+report.baseline={codec.bits: 4}", "report.title=Bits"]
     ).cells()
-    assert cells.measures == ["R@5", "RR@10"] and cells.baseline.factors == {"codec.bits": "4"}
+    assert cells.measures[:2] == ["R@10", "RR@10"] and cells.baseline.factors == {"codec.bits": "4"}
     assert cells.title == "Bits"
     with pytest.raises(InputError, match=r"no cell of this sweep: codec\.bits=1,2,4"):
         Sweep.collect([*arguments, "+report.baseline={codec.bits: 8}"]).cells()

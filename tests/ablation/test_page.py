@@ -1,0 +1,104 @@
+"""The HTML report: one file, nothing loaded, everything escaped; and in a real browser it sorts and tells."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from support import made_cells
+
+from colbertv2 import report
+from colbertv2.ablation import figures
+from colbertv2.ablation.findings import find
+from colbertv2.ablation.page import Section, write_page
+from colbertv2.ablation.tables import make_tables
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Path:
+    """The report of a made-up sweep, one value of which is markup."""
+    out = tmp_path_factory.mktemp("page")
+    factors = {"codec": ["residual", '<i>&"it\'s"</i>', "fp16"], "search.nprobe": ["1", "2", "10"]}
+    findings = find(made_cells(factors, lambda s: 0.01 * int(s["search.nprobe"]), queries=20), 0)
+    pictures = {"pareto": "bytes_per_token", "slow": "ms_per_query"}
+    for name, cost in pictures.items():
+        figures.draw_pareto(findings, cost, out / name)
+    write_page(
+        out / "report.html",
+        title="A < B & C",
+        sentences=["</script><script>document.title = 'broken'</script>"],
+        sections=[
+            *(Section(name, text=cost, figure=out / f"{name}.svg") for name, cost in pictures.items()),
+            *(Section(table.title, table=table) for table in make_tables(findings).values()),
+        ],
+        warnings=["Mixed <versions>"],
+        commands=["python -m colbertv2 '<x>'"],
+        hovers={
+            figures.POINT.format(i): report.hover(cell, findings) for i, cell in enumerate(findings.cells.cells)
+        },
+    )  # fmt: skip
+    return out / "report.html"
+
+
+def test_the_page_is_whole_by_itself(page):
+    html = page.read_text()
+    outside = re.findall(r"(?:src|href)=\"(?!#)([^\"]+)\"", html) + re.findall(r"url\((?!#)([^)]+)\)", html)
+    assert outside == []
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+    references = re.findall(r'(?:url\(#|href="#)([^)"]+)', html)
+    assert references and set(references) <= set(ids)
+    assert len(html) < 2_000_000 and "<i>" not in html.replace("&lt;i&gt;", "") and "A &lt; B &amp; C" in html
+
+
+def browser_page(playwright, page: Path, width: int):
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+    opened = browser.new_page(viewport={"width": width, "height": 900})
+    requests: list[str] = []
+    errors: list[str] = []
+    opened.on("request", lambda request: requests.append(request.url))
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.goto(page.as_uri())
+    return opened, requests, errors
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium)")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_in_a_browser_tables_sort_and_points_tell_what_they_are(page, tmp_path, width):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra dev")
+    with sync_api.sync_playwright() as playwright:
+        opened, requests, errors = browser_page(playwright, page, width)
+        assert opened.title() == "A < B & C"
+        table = opened.locator("table").first
+        headers = table.locator("th button").all_inner_texts()
+
+        def column(name: str) -> list[str]:
+            return table.locator(f"tbody tr td:nth-child({headers.index(name) + 1})").all_inner_texts()
+
+        def sort_by(name: str) -> list[str]:
+            table.locator("th button").nth(headers.index(name)).click()
+            return column(name)
+
+        assert sort_by("search.nprobe") == ["1"] * 3 + ["2"] * 3 + ["10"] * 3  # as numbers, not as text
+        assert sort_by("search.nprobe") == ["10"] * 3 + ["2"] * 3 + ["1"] * 3
+        assert sort_by("codec")[0].startswith("<i>") and sort_by("codec")[0] == "residual"
+        differences = sort_by("Δ RR@10")
+        assert differences[-1] == "–"  # what has no number comes last
+
+        tip, point = opened.locator("#tip"), opened.locator("g[data-hover]").first
+        assert not tip.is_visible()
+        point.scroll_into_view_if_needed()
+        point.hover(force=True)
+        assert tip.is_visible() and tip.inner_text().startswith("codec=residual, search.nprobe=1\nRR@10 .")
+        opened.mouse.move(1, 1)
+        assert not tip.is_visible()
+        point.focus()  # by keyboard as well
+        assert tip.is_visible()
+        assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")  # wide things scroll by themselves
+        opened.screenshot(path=tmp_path / "page.png", full_page=True)
+        assert (tmp_path / "page.png").stat().st_size > 50_000
+        assert requests == [page.as_uri()] and errors == []
