@@ -84,7 +84,6 @@ def read_json(path: Path) -> dict:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
-<<<<<<< HEAD
 def costs(metrics: Artifact) -> dict[str, float]:
     """What a point's index and search take; of ``COSTS`` what is known."""
     ranking = metrics.parents["ranking"]
@@ -94,8 +93,8 @@ def costs(metrics: Artifact) -> dict[str, float]:
         own = [index, *(parent for role, parent in index.parents.items() if role == "centroids")]
         found["build_seconds"] = sum(one.record["seconds"] for one in own)
     return {name: float(found[name]) for name in COSTS if found.get(name) is not None}
-=======
+
+
 def cost(estimates: Estimates, systems: dict[str, object], measures: list[str], **_: object) -> Cost:
     """Tests of every row against the baseline, and a figure."""
     return Cost(seconds=1.5 + 0.1 * len(systems) * len(measures), memory=60_000_000, disk=60_000)
->>>>>>> 6f9f7f9 (Estimates: plan says seconds, memory and disk, learnt from what steps of the same kind have taken)

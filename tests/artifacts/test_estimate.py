@@ -113,7 +113,7 @@ def test_a_plan_for_several_targets_counts_shared_steps_once(toy, costs) -> None
     steps = estimate_nodes([target_node(config) for config in configs], runtime)
     assert [step.address.partition("-")[0] for step in steps] == ["train", "encode", "index", "index", "index"]
     last = to_text(steps, runtime).splitlines()[-1]
-    assert last.startswith("to build: 5 steps, about 2 min 35 s, 653.0 MB of memory, ")  # 60 + 5 + 3 · 30 seconds
+    assert last.startswith("to build: 5 steps, about 2 min 35 s, 803.0 MB of memory, ")  # 60 + 5 + 3 · 30 seconds
 
 
 def test_what_only_finished_artifacts_read_is_not_needed(toy, costs) -> None:
