@@ -29,7 +29,7 @@ REFERENCE_FLOPS = 1e11  # a second, of float32 matrix products: about two cores 
 BASELINE = 800_000_000  # bytes resident once all is imported (650 MB), and what the allocator keeps of earlier steps
 RUNS = 3  # finished ones that a rate is the median of
 LATEST = 30  # finished ones that these are chosen among
-SHRINKAGE = 1.0  # seconds: a run much shorter than this tells little of a rate
+SHRINKAGE = 3.0  # seconds of work by the default rate that a finished run is averaged with: short ones tell little
 
 
 class Unknown(LookupError):
@@ -140,10 +140,11 @@ class Estimates:
         if (cost := self.cost(node)) is None:
             return None
         memory = BASELINE + cost.memory
-        alike = self.alike(node, cost)
+        alike, guess = self.alike(node, cost), self.guessed(cost)
         if not alike:
-            return self.guessed(cost), memory, cost.disk, "from a default"
-        slower = median((run["seconds"] + SHRINKAGE) / (run["cost"]["work"] + SHRINKAGE) for run in alike)
+            return guess, memory, cost.disk, "from a default"
+        default = guess / cost.work if cost.work else 1.0
+        slower = median((run["seconds"] + SHRINKAGE * default) / (run["cost"]["work"] + SHRINKAGE) for run in alike)
         larger = median(run["peak_memory"] / run["cost"]["memory"] for run in alike)
         source = f"from {len(alike)} run{'s' if len(alike) > 1 else ''} here"
         return cost.work * slower, memory * larger, cost.disk, source

@@ -9,7 +9,7 @@ import toy.index
 import toy.train
 
 from colbertv2.artifacts import Artifact, Cost, Estimates, Node, estimate_nodes, to_text
-from colbertv2.artifacts.estimate import BASELINE, REFERENCE_FLOPS, RUNS
+from colbertv2.artifacts.estimate import BASELINE, REFERENCE_FLOPS, RUNS, SHRINKAGE
 from colbertv2.configuration import build, runtime_of, target_node
 
 
@@ -34,6 +34,11 @@ def costs(monkeypatch) -> None:
 def plan(config) -> dict[str, object]:
     runtime = runtime_of(config)
     return {one.key.removeprefix("pipeline."): one for one in estimate_nodes([target_node(config)], runtime)}
+
+
+def seconds_of(work: float, slower: float) -> float:
+    """How long a run must have taken to tell that a kind is so much slower than on the reference machine."""
+    return slower * (work + SHRINKAGE) - SHRINKAGE
 
 
 def rewrite(artifact: Artifact, **changes: object) -> None:
@@ -63,22 +68,22 @@ def test_history_beats_the_default_and_nothing_else_does(toy, costs) -> None:
     index = build(toy("target=index"))
     assert index.record["cost"] == {"work": 30.0, "memory": BASELINE + 2e6, "kind": "2 bits"}
     assert index.record["peak_memory"] > 1e7
-    rewrite(index, seconds=92.0)  # (92 + 1) / (30 + 1) = 3 times the reference machine's
+    rewrite(index, seconds=seconds_of(30, slower=3))
     other_kind = plan(toy("target=index", "codec.bits=4"))["index"]
     assert other_kind == before, "a run of another kind tells nothing"
     same_kind = plan(toy("target=index", "codec.bits=2", "training.rate=0.5"))["index"]
     assert same_kind.seconds == pytest.approx(90)
     assert same_kind.source == "from 1 run here"
-    rewrite(index, seconds=92.0, device="another machine")
+    rewrite(index, seconds=seconds_of(30, slower=3), device="another machine")
     assert plan(toy("target=index", "codec.bits=2", "training.rate=0.5"))["index"].source == "from a default"
 
 
 def test_the_rate_is_the_median_of_the_runs_nearest_in_size(toy, costs) -> None:
     # of five runs the three nearest to 30 s of work are those 2, 3 and 4 times as slow as the reference
-    runs = [(1.0, 100.0), (3000.0, 90000.0), (29.0, 2 * 30 - 1), (30.0, 3 * 31 - 1), (31.0, 4 * 32 - 1)]
-    for epochs, (work, seconds) in enumerate(runs, start=1):
+    runs = [(1.0, 9), (3000.0, 9), (29.0, 2), (30.0, 3), (31.0, 4)]
+    for epochs, (work, slower) in enumerate(runs, start=1):
         artifact = build(toy("target=index", f"training.epochs={epochs}"))
-        rewrite(artifact, seconds=seconds, cost={**artifact.record["cost"], "work": work})
+        rewrite(artifact, seconds=seconds_of(work, slower), cost={**artifact.record["cost"], "work": work})
     found = plan(toy("target=index", "training.epochs=9"))["index"]
     assert found.seconds == pytest.approx(3 * 30)
     assert found.source == f"from {RUNS} runs here"
