@@ -7,32 +7,35 @@ from collections.abc import Sequence
 
 from colbertv2.ablation.linter import check_axes
 from colbertv2.ablation.points import collect
-from colbertv2.artifacts import Step
-from colbertv2.command_line import print_steps, run
-from colbertv2.configuration import plan
+from colbertv2.artifacts import Node, estimate_nodes, to_text, validate
+from colbertv2.command_line import run
+from colbertv2.configuration import runtime_of, target_node
 from colbertv2.errors import InputError
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print key, address and state of the targets and everything upstream; build nothing.
+    """Print key, address, state and estimated cost of the targets and everything upstream; build nothing.
 
     Raises:
         InputError: the configuration of a point is wrong, or the sweep is over what nothing reads.
     """
     points = collect(arguments)
     check_axes(points)
-    steps: dict[str, Step] = {}
+    nodes: list[Node] = []
     problems: dict[str, str] = {}
     for point in points:
         try:
-            steps.update({step.address: step for step in plan(point.config) if step.address not in steps})
+            node, runtime = target_node(point.config), runtime_of(point.config)  # the same root for all
+            validate(node)
+            nodes.append(node)
         except InputError as error:
             problems.setdefault(str(error), point.command)
-    if steps:
-        print_steps(list(steps.values()))
-    if len(points) > 1:
-        missing = sum(not step.cached for step in steps.values())
-        print(f"{len(points)} points: {len(steps)} different steps, {missing} missing")
+    if nodes:
+        steps = estimate_nodes(nodes, runtime)
+        print(to_text(steps, runtime))
+        if len(points) > 1:
+            missing = sum(step.state == "missing" for step in steps)
+            print(f"{len(points)} points: {len(steps)} different steps, {missing} missing")
     if problems:
         raise InputError("\n".join(f"{command}\n{problem}" for problem, command in problems.items()))
 

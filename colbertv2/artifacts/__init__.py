@@ -2,6 +2,7 @@
 
 from colbertv2.artifacts.artifact import Artifact, location
 from colbertv2.artifacts.build import BuildError, Step, build_node, failure_of, plan_node
+from colbertv2.artifacts.estimate import Cost, Estimate, Estimates, estimate_nodes, to_text
 from colbertv2.artifacts.node import Component, Node
 from colbertv2.artifacts.reader import parse, parse_value
 from colbertv2.artifacts.stage import Stage, stage, stage_of
@@ -11,11 +12,15 @@ __all__ = [
     "Artifact",
     "BuildError",
     "Component",
+    "Cost",
+    "Estimate",
+    "Estimates",
     "Node",
     "Stage",
     "Step",
     "build_node",
     "component_problems",
+    "estimate_nodes",
     "failure_of",
     "location",
     "parse",
@@ -24,5 +29,6 @@ __all__ = [
     "stage",
     "stage_of",
     "suggestion",
+    "to_text",
     "validate",
 ]

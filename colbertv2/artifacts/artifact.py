@@ -116,7 +116,7 @@ def location(root: Path, address: str) -> Path:
     return root / address.rpartition("-")[0] / address
 
 
-def write_record(directory: Path, node: Node, seconds: float, code: dict[str, Any]) -> None:
+def write_record(directory: Path, node: Node, seconds: float, code: dict[str, Any], measured: dict[str, Any]) -> None:
     """Write ``artifact.json`` for the files that lie in ``directory``.
 
     Args:
@@ -124,6 +124,7 @@ def write_record(directory: Path, node: Node, seconds: float, code: dict[str, An
         node: the node it was run for.
         seconds: wall-clock time of the run (of the last one where several were needed to finish).
         code: :func:`code_state` when the run began.
+        measured: what the run took beside time, for estimates of later ones.
     """
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     record = {
@@ -138,6 +139,7 @@ def write_record(directory: Path, node: Node, seconds: float, code: dict[str, An
         "bytes": sum(path.stat().st_size for path in files),
         "sha256": {path.relative_to(directory).as_posix(): _sha256(path) for path in files},
         **code,
+        **measured,
     }
     (directory / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from colbertv2.artifacts.artifact import RECORD, Artifact, code_state, location, write_record
+from colbertv2.artifacts.estimate import byte_size, measured
+from colbertv2.artifacts.machine import reset_peak_memory
 from colbertv2.artifacts.node import Component, Node, transform
 from colbertv2.artifacts.validate import validate
 from colbertv2.errors import InputError
@@ -86,7 +88,7 @@ def _build(node: Node, runtime: Runtime, done: dict[str, Artifact]) -> Artifact:
                     _fill(node, path, done, runtime)
         done[node.address] = Artifact.open(path)
         record = done[node.address].record
-        note = "cached" if cached else f"built in {record['seconds']:.1f} s, {_size(record['bytes'])}"
+        note = "cached" if cached else f"built in {record['seconds']:.1f} s, {byte_size(record['bytes'])}"
         print(f"{node.key}: {node.address} {note}", flush=True)
     return done[node.address]
 
@@ -95,8 +97,10 @@ def _fill(node: Node, path: Path, artifacts: dict[str, Artifact], runtime: Runti
     partial = path.with_name(f".{path.name}.partial")
     if not node.stage.resumable:
         shutil.rmtree(partial, ignore_errors=True)
+    whole = not partial.exists()
     partial.mkdir(parents=True, exist_ok=True)
     (partial / RECORD).unlink(missing_ok=True)  # of a run killed between the record and the rename
+    reset_peak_memory()
     code, start = code_state(), time.perf_counter()
     where = f"{node.key} (stage {node.stage.name}, {node.address})"
     try:
@@ -108,7 +112,7 @@ def _fill(node: Node, path: Path, artifacts: dict[str, Artifact], runtime: Runti
         what = f"{where} failed with {type(error).__name__}: {error}"
         _note_failure(path, what)
         raise BuildError(f"{what}\nWhat it wrote lies in {partial}.") from error
-    write_record(partial, node, time.perf_counter() - start, code)
+    write_record(partial, node, time.perf_counter() - start, code, measured(node, runtime, whole))
     partial.rename(path)
     _failure_file(path).unlink(missing_ok=True)
 
@@ -156,12 +160,3 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _size(count: int) -> str:
-    size, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"

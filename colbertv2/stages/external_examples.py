@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from colbertv2.artifacts import stage
+from colbertv2.artifacts import Cost, Estimates, stage
 from colbertv2.data import Collection, File, Queries
 from colbertv2.errors import InputError
 from colbertv2.runtime import Runtime
@@ -37,3 +37,9 @@ def checked(examples: Iterable[Example], documents: Collection, queries: Queries
                 raise InputError(f"Example {number} names document {wrong[0]!r}, which {documents.id} has not.")
             yield example
         done += len(block)
+
+
+def cost(estimates: Estimates, file: File, **_: object) -> Cost:
+    """Reading and writing a file; how many examples it holds is not known before."""
+    size = file.path.stat().st_size
+    return Cost(seconds=0.5 + size / 2e7, memory=100_000_000, disk=size)

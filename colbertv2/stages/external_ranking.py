@@ -3,12 +3,14 @@
 from collections import Counter
 from pathlib import Path
 
-from colbertv2.artifacts import stage
+from colbertv2.artifacts import Cost, Estimates, stage
 from colbertv2.data import Collection, File, Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.interchange.training_files import read_ranking
+from colbertv2.modeling.sizes import sampled
 from colbertv2.runtime import Runtime
+from colbertv2.stages.sizes import RESULT_BYTES, RESULT_SECONDS, mean, ranking_bytes
 
 
 @stage(version=1)
@@ -33,3 +35,17 @@ def run(file: File, documents: Collection, queries: Queries, *, depth: int, out:
             f"{file.path} names {len(unknown)} documents that {documents.id} has not, such as {next(iter(unknown))!r}."
         )
     Ranking(known).write(out / "run.trec", tag=out.name)
+
+
+def cost(estimates: Estimates, file: File, documents: Collection, queries: Queries, depth: int, **_: object) -> Cost:
+    """Reading the file and writing as many documents as it can hold."""
+    query_id, document_id = (mean(len(name) for name, _ in sampled(texts)) for texts in (queries, documents))
+    held = file.path.stat().st_size / (query_id + document_id + 15)
+    deep = min(depth, len(documents), held / len(queries))
+    results = len(queries) * deep
+    return Cost(
+        seconds=0.1 + held * RESULT_SECONDS,
+        memory=held * RESULT_BYTES,
+        disk=results and ranking_bytes(len(queries), deep, query_id, document_id, 27),
+        sizes={"queries": len(queries), "depth": deep, "id_bytes": document_id},
+    )

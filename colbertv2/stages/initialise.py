@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from colbertv2.artifacts import stage
+from colbertv2.artifacts import Cost, Estimates, stage
 from colbertv2.data import Collection
 from colbertv2.modeling import Backbone, Conventions, Tokenizer, initial
+from colbertv2.modeling.sizes import Transformer, document_lengths, tokenizer_of
 from colbertv2.runtime import Runtime
+from colbertv2.stages.sizes import checkpoint_bytes
 
 
 @stage(version=1)
@@ -55,3 +57,27 @@ def check(
         if (length := getattr(chosen, name)) > backbone.max_length:
             yield f"model.conventions.{name} is {length}; the backbone reads at most {backbone.max_length} tokens."
     Tokenizer(backbone.tokenizer(), chosen)  # refuses markers that its vocabulary has not
+
+
+def cost(
+    estimates: Estimates,
+    backbone: Backbone,
+    conventions: Conventions | None,
+    documents: Collection,
+    projection: str,
+    sample_documents: int,
+    **_: object,
+) -> Cost:
+    """Reading and writing weights; for ``pca`` also encoding the sample."""
+    transformer, tokenizer, flops = Transformer.of(backbone.directory), tokenizer_of(backbone, conventions), 0.0
+    if projection == "pca":
+        lengths = document_lengths(documents, tokenizer)
+        number = min(sample_documents, lengths.count)
+        flops = transformer.flops(number * lengths.tokens, number * lengths.squares)
+    return Cost(
+        flops=flops,
+        seconds=1.5 + transformer.weights / 2e8,
+        memory=2 * transformer.weights + transformer.forward_bytes(2048, 256),
+        disk=checkpoint_bytes(transformer, tokenizer),
+        kind=projection,
+    )

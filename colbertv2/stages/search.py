@@ -4,16 +4,21 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from colbertv2.artifacts import Artifact, Node, stage
+from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.data import Queries
 from colbertv2.distributed import run_on
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.modeling import ColBERT
-from colbertv2.retrieval import Engine, Index, Searcher
+from colbertv2.retrieval import Cascade, Engine, Exhaustive, Index, PaperEngine, Plaid, Searcher
 from colbertv2.runtime import Runtime
+from colbertv2.stages.sizes import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 
 QUERIES_AT_ONCE = 64
+DECODED = 150.0  # operations for each value of a vector that is decoded
+REFINED = 60.0  # the same where compiled loops decode only what can matter
+SCANNED = 50.0  # operations for each token and query vector that are compared by their centroids' bytes
+SCANNED_FLOATS = 300.0  # the same by floats
 
 
 @stage(version=1)
@@ -68,3 +73,54 @@ def check(index: Node, engine: Engine, depth: int, **_: object) -> Iterator[str]
         yield f"{engine_name} probes centroids, which {codec_name} has not; use search=exhaustive or codec=residual."
     if depth < 1:
         yield f"depth is {depth}; expected at least 1."
+
+
+def cost(estimates: Estimates, index: Node, queries: Queries, engine: Engine, depth: int, **_: object) -> Cost:
+    """Encoding of the queries, then what the engine compares; again for those that are timed, one at a time."""
+    model, runtime = Model.of(index.ancestor("checkpoint")), estimates.runtime
+    lengths = model.queries(queries)
+    names = ("documents", "vectors", "dim", "id_bytes", "centroids", "bytes")
+    documents, vectors, dim, id_bytes, centroids, held = (estimates.size(index, name) for name in names)
+    timed = TIMED_PASSES * min(lengths.count, runtime.latency_queries)
+    searches = lengths.count + timed
+    exact, scanned = compared(engine, documents, depth)
+    tokens = vectors / documents * exact
+    decodings = searches
+    if isinstance(engine, Exhaustive):  # decodes a block once for all queries of a batch
+        decodings = timed + -(-lengths.count // QUERIES_AT_ONCE)
+    pairs = searches * lengths.vectors
+    encoding, tokenising = model.encoding(lengths, lengths.count + min(lengths.count, runtime.latency_queries))
+    results = lengths.count * min(depth, exact)
+    searching = (
+        pairs * 2 * dim * (tokens + (centroids if engine.needs_centroids else 0))
+        + decodings * tokens * dim * (REFINED if isinstance(engine, Cascade) else DECODED)
+        + pairs * scanned * vectors / documents * (SCANNED if isinstance(engine, Cascade) else SCANNED_FLOATS)
+    )
+    on_device = runtime.torch_device.type == "cuda" and isinstance(engine, Cascade | Exhaustive)
+    return Cost(
+        flops=encoding + (searching if on_device else 0),
+        cpu_flops=0 if on_device else searching,
+        seconds=2 * LOADING + tokenising + results * RESULT_SECONDS,
+        memory=2 * model.transformer.weights
+        + held
+        + results * RESULT_BYTES
+        + model.transformer.forward_bytes(runtime.batch_tokens, model.tokenizer.conventions.query_maxlen)
+        + 150_000_000,
+        disk=ranking_bytes(lengths.count, min(depth, exact), lengths.id_bytes, id_bytes, len("search-") + 10),
+        sizes={"queries": lengths.count, "depth": min(depth, exact), "id_bytes": id_bytes},
+        kind=f"{type(engine).__name__} of {type(index.bound['codec']).__name__}",
+    )
+
+
+def compared(engine: Engine, documents: float, depth: int) -> tuple[float, float]:
+    """Documents a query that are scored exactly, and that are looked at by their centroids alone."""
+    if isinstance(engine, Plaid):
+        ndocs = engine.settings(depth)[2]
+        return min(documents, ndocs // 4), min(documents, 4 * ndocs) if documents > ndocs // 4 else 0
+    if isinstance(engine, PaperEngine):
+        ncandidates = engine.nprobe * 2**12 if engine.ncandidates is None else engine.ncandidates
+        return min(documents, ncandidates), min(documents, 4 * ncandidates) if documents > ncandidates else 0
+    if isinstance(engine, Cascade):
+        exact = documents if engine.nexact is None else min(documents, max(engine.nexact, depth))
+        return exact, documents
+    return documents, 0

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from colbertv2.artifacts import Artifact, stage
+from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.data import Collection, Queries
 from colbertv2.evaluation.supervision_figure import draw_supervision
 from colbertv2.modeling import ColBERT
 from colbertv2.runtime import Runtime
 from colbertv2.stages.examples import read
+from colbertv2.stages.sizes import LOADING, Model
 from colbertv2.training.data import sampled
 from colbertv2.training.examples import Example, read_examples
 from colbertv2.training.supervision import agreement, by_rank, candidate_table, false_negative_bound
@@ -129,3 +130,29 @@ def to_markdown(title: str, figures: dict, ranks: pd.DataFrame, asked: int) -> s
 def check(num_queries: int, **_: object) -> list[str]:
     """At least one query."""
     return [] if num_queries >= 1 else [f"num_queries is {num_queries}; expected at least 1."]
+
+
+def cost(
+    estimates: Estimates,
+    scored: Node,
+    before: Node,
+    documents: Collection,
+    queries: Queries,
+    num_queries: int,
+    **_: object,
+) -> Cost:
+    """The candidates of some queries, encoded by both students; all of the candidates in a table."""
+    model = Model.of(before)
+    lengths = model.documents(documents)
+    asked, depth = (estimates.size(scored, name) for name in ("queries", "depth"))
+    encoded = min(lengths.count, min(num_queries, asked) * depth)
+    flops, tokenising = model.encoding(lengths, encoded)
+    return Cost(
+        flops=2 * flops,
+        seconds=2 * (LOADING + tokenising) + 2 + asked * depth * 2e-5,
+        memory=2 * model.transformer.weights
+        + encoded * lengths.vectors * model.dim * 4
+        + asked * depth * 400
+        + model.transformer.forward_bytes(estimates.runtime.batch_tokens, lengths.tokens),
+        disk=150_000 + min(num_queries, asked) * 2 * 80,
+    )

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from colbertv2.artifacts import Artifact, stage
+from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.data import Collection, Queries
 from colbertv2.modeling import Backbone
 from colbertv2.runtime import Runtime
 from colbertv2.stages.examples import read
+from colbertv2.stages.sizes import LOADING, Model, checkpoint_bytes, training
 from colbertv2.teachers.cross_encoder import READOUTS, CrossEncoder
 from colbertv2.training.data import TextLookup
 from colbertv2.training.fit import fit
@@ -70,3 +71,41 @@ def check(backbone, encoder, examples, documents, queries, recipe, readout, temp
         yield f"teacher.readout is {readout!r}; expected one of {', '.join(READOUTS)}."
     if not temperature > 0:
         yield f"teacher.temperature is {temperature}; expected a number above 0."
+
+
+def cost(
+    estimates: Estimates,
+    backbone: Backbone | None,
+    encoder: Node | None,
+    validation: Node | None,
+    documents: Collection | None,
+    queries: Queries | None,
+    recipe: Recipe | None,
+    maxlen: int,
+    **_: object,
+) -> Cost:
+    """As of training, for pairs; next to nothing for a teacher as released."""
+    model = model_of(backbone, encoder, maxlen)
+    weights = model.transformer.weights
+    if recipe is None or documents is None or queries is None:
+        disk = checkpoint_bytes(model.transformer, model.tokenizer)
+        return Cost(seconds=LOADING + weights / 2e8, memory=2 * weights, disk=disk, kind="released")
+    evaluated = 0.0
+    if validation is not None:
+        asked, depth = (estimates.size(validation, name) for name in ("examples", "depth"))
+        evaluated = min(recipe.validation_queries, asked) * depth
+    pair = pair_tokens(model, queries, documents, maxlen)
+    return training(model, recipe, estimates.runtime, None, (pair, pair * pair), evaluated, maxlen)
+
+
+def model_of(backbone: Backbone | None, encoder: Node | None, maxlen: int) -> Model:
+    """The size of the encoder that a teacher starts from, and its tokenizer."""
+    if backbone is not None:
+        return Model.of_backbone(backbone, maxlen)
+    assert encoder is not None  # the stage's check has seen to it
+    return Model.of(encoder)
+
+
+def pair_tokens(model: Model, queries: Queries, documents: Collection, maxlen: int) -> float:
+    """Tokens of a query and a document that are read together."""
+    return min(float(maxlen), model.queries(queries).tokens + model.documents(documents).tokens)

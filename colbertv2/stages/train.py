@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from colbertv2.artifacts import Artifact, stage
+from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.data import Collection, Queries
 from colbertv2.modeling import ColBERT
 from colbertv2.runtime import Runtime
 from colbertv2.stages.examples import read
+from colbertv2.stages.sizes import Model, training
 from colbertv2.training.data import TextLookup
 from colbertv2.training.fit import fit
 from colbertv2.training.recipe import Recipe
@@ -43,3 +44,23 @@ def run(
         out=out,
         runtime=runtime,
     )
+
+
+def cost(
+    estimates: Estimates,
+    checkpoint: Node,
+    validation: Node | None,
+    documents: Collection,
+    queries: Queries,
+    recipe: Recipe,
+    **_: object,
+) -> Cost:
+    """Forward and backward passes of every step, and forward ones of the evaluations."""
+    model = Model.of(checkpoint)
+    lengths, evaluated = model.documents(documents), 0.0
+    if validation is not None:
+        asked, depth = (estimates.size(validation, name) for name in ("examples", "depth"))
+        evaluated = min(recipe.validation_queries, asked) * depth
+    longest = model.tokenizer.conventions.document_maxlen
+    passage = lengths.tokens, lengths.squares
+    return training(model, recipe, estimates.runtime, model.queries(queries), passage, evaluated, longest)
