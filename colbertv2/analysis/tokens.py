@@ -25,4 +25,4 @@ def document_token_ids(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[N
 
 def names(tokenizer: Tokenizer, ids: NDArray[np.integer]) -> list[str]:
     """Tokens as the vocabulary spells them."""
-    return tokenizer.tokenizer.convert_ids_to_tokens(ids.tolist())
+    return list(tokenizer.tokenizer.convert_ids_to_tokens(ids.tolist()))
