@@ -67,10 +67,7 @@ def encode_shards(
     runtime: Runtime,
 ) -> None:
     """The shards of one process."""
-    model = ColBERT.load(checkpoint).to(runtime.device_of(rank))
-    if document_maxlen is not None:
-        conventions = replace(model.tokenizer.conventions, document_maxlen=document_maxlen)
-        model.tokenizer = Tokenizer(model.tokenizer.tokenizer, conventions)
+    model = load_model(checkpoint, document_maxlen).to(runtime.device_of(rank))
     writer = EmbeddingsWriter(out, model.dim)
     stream = iter(documents)
     for number in range(num_shards):
@@ -87,6 +84,15 @@ def encode_shards(
             precision,
         )
         writer.add(list(ids), *stacked(vectors, model.dim), number)
+
+
+def load_model(checkpoint: Path, document_maxlen: int | None) -> ColBERT:
+    """The model as it encodes: with documents cut at ``document_maxlen`` tokens, or as in training for ``None``."""
+    model = ColBERT.load(checkpoint)
+    if document_maxlen is not None:
+        conventions = replace(model.tokenizer.conventions, document_maxlen=document_maxlen)
+        model.tokenizer = Tokenizer(model.tokenizer.tokenizer, conventions)
+    return model
 
 
 def check(document_maxlen: int | None, precision: str, **_: object) -> Iterator[str]:

@@ -1,0 +1,92 @@
+"""Why a document has its score: which of its tokens each query token takes (MaxSim, ColBERTv2 §3.1)."""
+
+import numpy as np
+import pandas as pd
+
+from colbertv2.analysis.map_figure import draw_map
+from colbertv2.analysis.maxsim_map import MaxSimMap
+from colbertv2.analysis.tokens import names, scored_ids
+from colbertv2.compression import Codec
+from colbertv2.errors import InputError
+from colbertv2.evaluation.ranking import Ranking
+from colbertv2.modeling import ColBERT
+
+__all__ = ["MaxSimMap", "draw_map", "explain", "explain_difference", "ranking_difference"]
+
+
+def explain(model: ColBERT, query: str, document: str, codec: Codec | None = None) -> MaxSimMap:
+    """The MaxSim of ``query`` and ``document``, token by token, as searching an index scores it.
+
+    Punctuation that is not scored does not appear; ``[MASK]`` of an augmented query does.
+
+    Args:
+        model: with the document length that the index was encoded with.
+        codec: of the index; the document's vectors are encoded and decoded by it. None leaves them as they are.
+
+    Raises:
+        InputError: no token of the document is scored.
+    """
+    encodings = model.tokenizer.queries([query]), model.tokenizer.documents([document])
+    query_tokens, document_tokens = (names(model.tokenizer, scored_ids(encoding)[0]) for encoding in encodings)
+    (query_vectors,), (document_vectors,) = model.encode_queries([query]), model.encode_documents([document])
+    if codec is not None:
+        stored = document_vectors.astype(np.float16).astype(np.float32)  # as codecs get them: embeddings are 16-bit
+        document_vectors = codec.decode(codec.encode(stored))
+    return MaxSimMap(query_tokens, document_tokens, query_vectors @ document_vectors.T)
+
+
+def explain_difference(first: MaxSimMap, second: MaxSimMap) -> pd.DataFrame:
+    """What each query token takes under two configurations and how its contribution changes, greatest changes first.
+
+    ``change`` is the second's contribution less the first's, and sums to the difference of the scores.
+
+    Args:
+        first, second: of the same query and document. The document may be cut to different lengths.
+
+    Raises:
+        InputError: the query's tokens differ, as those of different queries or conventions do.
+    """
+    if first.query_tokens != second.query_tokens:
+        raise InputError(
+            f"The tokens of the queries differ: {' '.join(first.query_tokens)!r} and "
+            f"{' '.join(second.query_tokens)!r}; explain the same query by models of the same conventions."
+        )
+    table = pd.DataFrame(
+        {
+            "query_token": first.query_tokens,
+            "first_document_token": first.taken,
+            "second_document_token": second.taken,
+            "first": first.contributions,
+            "second": second.contributions,
+            "change": second.contributions - first.contributions,
+        }
+    ).rename_axis("place")
+    return table.sort_values("change", key=np.abs, ascending=False, kind="stable")
+
+
+def ranking_difference(first: Ranking, second: Ranking, query_id: str, k: int) -> pd.DataFrame:
+    """The documents of either top ``k`` for a query: ranks and scores in both rankings, and how many ranks each rises.
+
+    A document that a ranking has not, at any rank, is missing (``<NA>``) there, and so is its move.
+
+    Raises:
+        InputError: a ranking lacks the query, or ``k`` is below 1.
+
+    >>> first, second = Ranking({"q": [("a", 3.0), ("b", 2.0)]}), Ranking({"q": [("b", 2.5), ("a", 2.0)]})
+    >>> ranking_difference(first, second, "q", k=1)[["first_rank", "second_rank", "move"]].values.tolist()
+    [[1, 2, -1], [2, 1, 1]]
+    """
+    if k < 1:
+        raise InputError(f"k is {k}; expected at least 1.")
+    columns, tops = {}, []
+    for name, ranking in {"first": first, "second": second}.items():
+        if query_id not in ranking:
+            raise InputError(f"The {name} ranking has no query {query_id!r}; it has {len(ranking)} others.")
+        found = ranking[query_id]
+        tops += [document for document, _ in found[:k]]
+        ranks = {document: rank for rank, (document, _) in enumerate(found, start=1)}
+        columns[f"{name}_rank"] = pd.Series(ranks, dtype="Int64")
+        columns[f"{name}_score"] = pd.Series(dict(found), dtype="Float64")
+    table = pd.DataFrame(columns).loc[list(dict.fromkeys(tops))].rename_axis("document")
+    table["move"] = table["first_rank"] - table["second_rank"]
+    return table.sort_values(["first_rank", "second_rank"], kind="stable")
