@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from colbertv2.evaluation.figure import COLOURS, GREY
+from colbertv2.evaluation.figure import COLOURS, GREY, save
 
 BINS = 80
 BELOW: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, -0.16), "frameon": False, "fontsize": 8}
@@ -43,8 +43,7 @@ def draw_centroids(clusters: Mapping[str, Clusters], title: str, path: Path | No
     norms = {name: one.norms for name, one in clusters.items() if one.norms is not None}
     draw_norms(residuals, norms, colours)
     if path is not None:
-        for suffix in ("png", "svg"):
-            figure.savefig(path.with_name(f"{path.name}.{suffix}"), dpi=160)
+        save(figure, path)
     return figure
 
 

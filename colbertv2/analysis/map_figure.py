@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from colbertv2.analysis.maxsim_map import MaxSimMap
-from colbertv2.evaluation.figure import COLOURS, GREY
+from colbertv2.evaluation.figure import COLOURS, GREY, save
 
 MOST_COLUMNS = 60  # a longer document is shown only where it is taken
 CELL = 0.21  # inches
@@ -46,8 +46,7 @@ def draw_map(map: MaxSimMap, path: Path | None = None) -> Figure:
     colours.ax.tick_params(labelsize=FONT_SIZE)
     colours.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     if path is not None:
-        for suffix in ("png", "svg"):
-            figure.savefig(path.with_name(f"{path.name}.{suffix}"), dpi=160)
+        save(figure, path)
     return figure
 
 

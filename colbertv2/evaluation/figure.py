@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -61,6 +62,13 @@ def draw(table: pd.DataFrame, measure: str, title: str, path: Path) -> None:
     figure.canvas.draw()
     label_points(axes, points)
     figure.savefig(path, dpi=160)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write ``path`` with ``.png`` and with ``.svg`` behind it, replaced if there; the same bytes each time."""
+    figure.savefig(path.with_name(f"{path.name}.png"), dpi=160)
+    with rc_context({"svg.hashsalt": path.name}):
+        figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
 
 
 def arrange(rows: Sequence[dict], measure: str) -> list[Point]:

@@ -156,6 +156,12 @@ def test_a_long_document_is_drawn_where_it_is_taken(tmp_path):
     assert shown_columns(found) == [0, 1, 49, 50, 51, 52]
     figure = draw_map(found, tmp_path / "map.of.it")
     assert (tmp_path / "map.of.it.png").stat().st_size > 5_000 and (tmp_path / "map.of.it.svg").exists()
+    (tmp_path / "again").mkdir()
+    draw_map(found, tmp_path / "again" / "map.of.it")
+    for suffix in ("png", "svg"):
+        assert (tmp_path / "again" / f"map.of.it.{suffix}").read_bytes() == (
+            tmp_path / f"map.of.it.{suffix}"
+        ).read_bytes()
     heat, bars = figure.axes[:2]
     corners = [patch.get_xy() for patch in heat.patches]
     assert corners == [(-0.5, -0.5), (3.5, 0.5), (4.5, 1.5)]  # the free place 2 is the gap
