@@ -20,7 +20,7 @@ install: $(INSTALLED) ## create .venv and install (EXTRA=cpu or gpu)
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else f"Python 3.10, 3.11 or 3.12 is needed, $(PYTHON) is {v[0]}.{v[1]}; name another with: make PYTHON=python3.11")'
 	$(PYTHON) -m venv --clear $(VENV) # faiss-cpu and faiss-gpu are never to stand side by side
-	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRA),dev]"
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRA),sweep,dev]"
 	@touch $@
 
 demo: install ## the main job on the embedded collection (COLLECTION=stdlib or scifact): table and plots in outputs/

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -16,7 +17,7 @@ from omegaconf import DictConfig
 
 from colbertv2 import command_line, tracking
 from colbertv2.ablation.linter import check_axes
-from colbertv2.ablation.points import collect, is_sweep, with_experiments
+from colbertv2.ablation.points import collect, with_experiments
 from colbertv2.artifacts import Artifact, build_node, plan_node
 from colbertv2.configuration import CONF, runtime_of, target_node
 from colbertv2.errors import InputError
@@ -27,7 +28,7 @@ class Refused(CompactHydraException):
     """Wrong input on its way through Hydra, which prints errors of this kind without a traceback."""
 
 
-def command(task: Callable[[DictConfig], None]) -> None:
+def command(task: Callable[[DictConfig], Any]) -> None:
     """Run ``task`` on the configuration that the command line asks for, or on each of a sweep (``-m``).
 
     The groups of ``experiments/`` are found beside those of ``conf/``. Wrong input ends with its message on standard
@@ -35,9 +36,9 @@ def command(task: Callable[[DictConfig], None]) -> None:
     """
     refused: list[InputError] = []
 
-    def job(config: DictConfig) -> None:
+    def job(config: DictConfig) -> Any:
         try:
-            task(config)
+            return task(config)
         except InputError as error:
             refused.append(error)
             raise Refused(str(error)) from error
@@ -49,8 +50,11 @@ def command(task: Callable[[DictConfig], None]) -> None:
         raise SystemExit(2 if refused else end.code) from None
 
 
-def main(config: DictConfig) -> None:
+def main(config: DictConfig) -> tuple[float, ...] | None:
     """Build ``config.target``; print its ``table.md`` and publish its files where the configuration asks for it.
+
+    Returns:
+        What ``config.objectives`` names, for a sweeper that searches.
 
     Raises:
         InputError: wrong input, found before or while building.
@@ -73,6 +77,21 @@ def main(config: DictConfig) -> None:
     if config.publish is not None:
         _publish(artifact, Path(config.publish))
     tracking.log(config, name, artifact, runtime)
+    return None if config.get("objectives") is None else objectives(artifact, config.objectives)
+
+
+def objectives(artifact: Artifact, names: Sequence[str]) -> tuple[float, ...]:
+    """Measures and costs of an artifact of ``evaluate``.
+
+    Raises:
+        InputError: one of them is not there.
+    """
+    known = tracking.summary(artifact) if artifact.stage == "evaluate" else {}
+    if missing := [name for name in names if name not in known]:
+        raise InputError(
+            f"objectives: {', '.join(missing)} unknown; {artifact.address} has {', '.join(known) or 'none'}."
+        )
+    return tuple(known[name] for name in names)
 
 
 def _publish(artifact: Artifact, directory: Path) -> None:
@@ -96,8 +115,9 @@ def check_sweep(arguments: Sequence[str]) -> None:
     Raises:
         InputError: so it is, or Hydra can't compose the sweep.
     """
-    if is_sweep(arguments):
-        points = collect(arguments)
+    if any(word in ("-m", "--multirun") or word.startswith("+ablation=") for word in arguments) and (
+        points := collect(arguments, searched=False)
+    ):
         check_axes(points)
         tracking.name_group(points)
 

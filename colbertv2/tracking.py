@@ -46,5 +46,10 @@ def log(config: DictConfig, name: str, artifact: Artifact, runtime: Runtime) -> 
         job_type="evaluate",
         config={str(key): value for key, value in settings.items()} | {"address": artifact.address},
     )
-    run.summary.update({**read_json(artifact.path / "metrics.json"), **costs(artifact)})
+    run.summary.update(summary(artifact))
     run.finish()
+
+
+def summary(artifact: Artifact) -> dict[str, float]:
+    """Measures and costs of an artifact of ``evaluate``."""
+    return {**read_json(artifact.path / "metrics.json"), **costs(artifact)}

@@ -66,40 +66,33 @@ def axes_of(points: Sequence[Point]) -> dict[str, list[str]]:
     return {key: found for key, found in values.items() if len(found) > 1}
 
 
-def collect(arguments: Sequence[str]) -> list[Point]:
+def collect(arguments: Sequence[str], searched: bool = True) -> list[Point]:
     """Every configuration that ``python -m colbertv2 <arguments>`` would run, composed; none is run.
 
     A search by Optuna has the points that its study holds so far: what it will ask for next nobody knows.
 
     Args:
         arguments: as on the command line: ``["-m", "codec.bits=1,2", "collection=scifact"]``.
+        searched: False leaves a search by Optuna without points, as it is before it runs.
 
     Raises:
         InputError: the sweep has no point, or Hydra can't compose it.
     """
-    flags = get_args_parser().parse_args([*with_experiments(arguments)])
+    flags = get_args_parser().parse_args(with_experiments(arguments))
     outer = GlobalHydra.instance().hydra  # that of the job or notebook around us
     GlobalHydra.instance().clear()
     try:
-        points = [Point(as_mapping(overrides), config) for overrides, config in composed(flags)]
+        points = [Point(as_mapping(overrides), config) for overrides, config in composed(flags, searched)]
     except HydraException as error:
         raise InputError(str(error)) from error
     finally:
         GlobalHydra.instance().hydra = outer
-    if not points:
+    if not points and searched:
         raise InputError("The sweep has no points: some axis has no values, such as a glob(…) that matches nothing.")
     return points
 
 
-def is_sweep(arguments: Sequence[str]) -> bool:
-    """Whether Hydra would launch the points of a grid, all known beforehand, for these arguments."""
-    flags = get_args_parser().parse_args([*with_experiments(arguments)])
-    return (flags.multirun or any(word.startswith("+ablation=") for word in flags.overrides)) and not any(
-        "optuna" in word for word in flags.overrides
-    )
-
-
-def composed(flags: Namespace) -> Iterator[tuple[list[str], DictConfig]]:
+def composed(flags: Namespace, searched: bool) -> Iterator[tuple[list[str], DictConfig]]:
     """The overrides and the configuration of each job that Hydra would launch for these flags."""
     search_path = create_config_search_path(flags.config_path or str(CONF))
     if flags.config_dir is not None:
@@ -111,11 +104,11 @@ def composed(flags: Namespace) -> Iterator[tuple[list[str], DictConfig]]:
     if (master.hydra.mode or (RunMode.MULTIRUN if flags.multirun else RunMode.RUN)) == RunMode.RUN:
         yield flags.overrides, without_hydra(loader.load_configuration(name, flags.overrides, RunMode.RUN))
         return
-    for overrides in jobs(loader, master):
+    for overrides in jobs(loader, master, searched):
         yield overrides, without_hydra(loader.load_sweep_config(master, overrides))
 
 
-def jobs(loader: ConfigLoader, master: DictConfig) -> list[list[str]]:
+def jobs(loader: ConfigLoader, master: DictConfig, searched: bool) -> list[list[str]]:
     """The overrides of each job of a sweep.
 
     Raises:
@@ -128,7 +121,7 @@ def jobs(loader: ConfigLoader, master: DictConfig) -> list[list[str]]:
         (all_jobs,) = BasicSweeper.split_arguments(OverridesParser.create(loader).parse_overrides(words), None)
         return all_jobs
     if kind == "OptunaSweeper":
-        return [*studied(sweeper, task)]
+        return [*studied(sweeper, task)] if searched else []
     raise InputError(f"The points of hydra/sweeper={kind} can't be told; use Hydra's own (basic) or optuna.")
 
 
@@ -138,8 +131,8 @@ def studied(sweeper: DictConfig, task: Sequence[str]) -> Iterator[list[str]]:
 
     if sweeper.storage is None:
         raise InputError(
-            "This search keeps no study (hydra.sweeper.storage is null), so that there is nothing to report on; name "
-            "one: hydra.sweeper.storage=sqlite:///artifacts/.sweep/study.db"
+            "This search keeps no study (hydra.sweeper.storage is null), so that its points are not known; name one, "
+            "before it runs: hydra.sweeper.storage=sqlite:///artifacts/study.db hydra.sweeper.study_name=mine"
         )
     try:
         study = optuna.load_study(study_name=sweeper.study_name, storage=sweeper.storage)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 from omegaconf import OmegaConf
 
 from colbertv2.ablation.cells import Cell, Cells
@@ -244,12 +245,14 @@ def mean_costs(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def baseline(cells: Sequence[Cell], wanted: Mapping[str, Any]) -> Cell:
-    """The first cell with values that has what ``wanted`` names.
+    """The first cell with values that has what ``wanted`` names, as far as it names factors of this sweep.
 
     Raises:
         InputError: there is none.
     """
-    matching = [cell for cell in cells if all(cell.factors.get(key) == str(value) for key, value in wanted.items())]
+    matching = [
+        cell for cell in cells if all(same(cell.factors[key], wanted[key]) for key in cell.factors if key in wanted)
+    ]
     if not matching:
         shown = ", ".join(f"{key}={value}" for key, value in wanted.items())
         raise InputError(f"report.baseline is {shown}, which is no cell of this sweep: {factors_of(cells)}.")
@@ -257,6 +260,15 @@ def baseline(cells: Sequence[Cell], wanted: Mapping[str, Any]) -> Cell:
         problem, command = matching[0].problem, matching[0].command
         raise InputError(f"The baseline {matching[0].name} has no values ({problem}); build it first:\n  {command}")
     return chosen
+
+
+def same(written: str, value: Any) -> bool:
+    """Whether an override says this value.
+
+    >>> same("1", 1.0), same("null", None), same("residual", "residual"), same("2", 4)
+    (True, True, True, False)
+    """
+    return written == str(value) or yaml.safe_load(written) == value
 
 
 def factors_of(cells: Sequence[Cell]) -> str:

@@ -66,6 +66,10 @@ class Cascade:
         if not 0 <= self.share <= 1:
             raise InputError(f"search.share is {self.share}; expected a number between 0 and 1.")
 
+    def probes(self, k: int) -> int | None:
+        """Centroids that each query vector probes in a search for ``k`` documents; None where all are scanned."""
+        return self.nprobe
+
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
         """The top ``k`` of each query ``[Lq, dim]``; InputError if the codec has no centroids."""
         return list(parallel_map(lambda query: self.search_one(index, query, k), queries))

@@ -43,6 +43,10 @@ class PaperEngine:
         if self.nprobe < 1 or (self.ncandidates is not None and self.ncandidates < 1):
             raise InputError(f"{self} has a value below 1; expected at least 1.")
 
+    def probes(self, k: int) -> int:
+        """Centroids that each query vector probes in a search for ``k`` documents."""
+        return self.nprobe
+
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
         """The top ``k`` of each query ``[Lq, dim]``; InputError if the codec has no centroids."""
         return list(parallel_map(lambda query: self.search_one(index, query, k), queries))

@@ -2,17 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.retrieval.index import Index
-from colbertv2.retrieval.packed import blocks
+from colbertv2.retrieval.packed import Packed, blocks
 from colbertv2.retrieval.parallel import parallel_map
 from colbertv2.retrieval.scoring import DECODED_VECTORS, best_documents, maxsim
 from colbertv2.retrieval.searcher import Found
 
 BATCH_QUERIES = 1024  # bounds the scores held at once; a block is decoded once for so many queries
+
+
+class Documents(Protocol):
+    """Vectors of documents that follow one another: an index, or anything that can stand for one."""
+
+    offsets: NDArray[np.int64]  # [num_documents + 1]
+
+    def decode(self, positions: NDArray[np.int64]) -> Packed:
+        """The vectors of documents at positions that follow one another."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,7 @@ class Exhaustive:
         ]
 
 
-def search_batch(index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
+def search_batch(index: Documents, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
     """As ``Exhaustive.search``, holding the scores of all ``queries`` against one block of documents a thread."""
 
     def search_block(block: tuple[int, int]) -> list[Found]:

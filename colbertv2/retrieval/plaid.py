@@ -80,6 +80,10 @@ class Plaid:
             ndocs if self.ndocs is None else self.ndocs,
         )
 
+    def probes(self, k: int) -> int:
+        """Centroids that each query vector probes in a search for ``k`` documents."""
+        return self.settings(k)[0]
+
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
         """The top ``k`` of each query ``[Lq, dim]``; InputError if the codec has no centroids."""
         return list(parallel_map(lambda query: self.search_one(index, query, k), queries))

@@ -19,6 +19,16 @@ def centroid_similarities(index: Index, query: NDArray[np.float32]) -> NDArray[n
     return centroids @ query.T
 
 
+def probed_documents(index: Index, query: NDArray[np.float32], nprobe: int | None) -> NDArray[np.int64]:
+    """Ascending positions of the documents with a vector at one of the ``nprobe`` best centroids of a query vector.
+
+    None probes nothing and gives all documents.
+    """
+    if nprobe is None:
+        return np.arange(index.num_documents)
+    return index.inverted(nearest_centroids(centroid_similarities(index, query), nprobe))
+
+
 def nearest_centroids(similarities: NDArray[np.float32], nprobe: int) -> NDArray[np.int64]:
     """Ascending, unique ids of the ``nprobe`` best centroids of each query vector; all of them if there are fewer.
 

@@ -65,7 +65,7 @@ def check(backbone, encoder, examples, documents, queries, recipe, readout, temp
         yield "teacher.backbone and teacher.encoder: expected one of the two, the other null."
     if recipe is not None and not (examples and documents and queries):
         yield "teacher.recipe is set, but examples, documents or queries are null; a trained teacher needs all three."
-    if recipe is not None and any(objective.needs_all_pairs for objective in recipe.objectives.values()):
+    if recipe is not None and any(objective.needs_all_pairs for objective in recipe.losses.values()):
         yield "training.teacher has in-batch negatives, which a cross-encoder can't score; leave that objective out."
     if readout not in READOUTS:
         yield f"teacher.readout is {readout!r}; expected one of {', '.join(READOUTS)}."

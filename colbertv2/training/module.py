@@ -26,7 +26,7 @@ class RankingModule(lightning.LightningModule):
     def __init__(self, ranker: Ranker, recipe: Recipe, seed: int):
         super().__init__()
         self.ranker: Ranker = ranker.train()  # from_pretrained leaves it in eval mode, and Lightning would keep it so
-        self.objectives = dict(recipe.objectives)
+        self.objectives = recipe.losses
         self.optimization = optimization = recipe.optimization
         self.seed = seed
         ranker.chunk = recipe.chunk

@@ -19,7 +19,7 @@ class Recipe:
     """One training run, as a training configuration names it.
 
     Args:
-        objectives: name → loss. optimization: learning rate, steps.
+        objectives: name → loss; one of weight 0 is as if it were not there. optimization: learning rate, steps.
         n: candidates a query, the positive included. negatives: how the others are drawn.
         batch_size: queries in a forward pass, of all devices together.
         accumulate: batches in an optimizer step; in-batch negatives come from one batch.
@@ -62,9 +62,9 @@ class Recipe:
                 f"training.validation_interval is {self.validation_interval}, which does not divide the "
                 f"{self.optimization.steps} steps: the last ones would never be evaluated."
             )
-        if not self.objectives:
-            raise InputError("training.objectives is empty; name at least one loss.")
-        for name, objective in self.objectives.items():
+        if not self.losses:
+            raise InputError("training.objectives is empty or all of weight 0; name at least one loss.")
+        for name, objective in self.losses.items():
             if self.n < objective.minimum_candidates:
                 raise InputError(
                     f"training.n is {self.n}, but the objective {name} needs at least {objective.minimum_candidates}."
@@ -79,9 +79,14 @@ class Recipe:
                 f"training.batch_size is {self.batch_size}; in_batch_groups={self.in_batch_groups} does not divide it."
             )
 
+    @property
+    def losses(self) -> dict[str, Objective]:
+        """The objectives that take part: a sweep turns one off by weight 0, which must not cost its scores."""
+        return {name: objective for name, objective in self.objectives.items() if objective.weight}
+
     def usable(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Examples with enough negatives, and with teacher scores where an objective needs them; one pass."""
-        needs_teacher = self.negatives.needs_teacher or any(one.needs_teacher for one in self.objectives.values())
+        needs_teacher = self.negatives.needs_teacher or any(one.needs_teacher for one in self.losses.values())
         enough, unscored = array("q"), 0
         for place, example in enumerate(examples):
             if len(example.documents) >= self.n:

@@ -5,7 +5,7 @@ from omegaconf import OmegaConf
 from support import shrunk, tiny_folder
 
 from colbertv2.ablation.linter import check_axes
-from colbertv2.ablation.points import axes_of, collect, is_sweep
+from colbertv2.ablation.points import axes_of, collect
 from colbertv2.configuration import compose
 from colbertv2.errors import InputError
 
@@ -30,7 +30,6 @@ def test_points_are_the_product_of_the_axes_composed_as_each_alone(small):
 def test_without_a_sweep_there_is_one_point(small):
     (point,) = collect(["codec.bits=1", *small])
     assert point.config.codec.bits == 1 and axes_of([point]) == {}
-    assert not is_sweep(["codec.bits=1"]) and is_sweep(["-m", "codec.bits=1"]) and is_sweep(["+ablation=bits"])
 
 
 @pytest.mark.parametrize(

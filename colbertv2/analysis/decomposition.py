@@ -1,0 +1,183 @@
+"""What each step between exact MaxSim and a search engine's answer costs, query by query.
+
+unprojected → projected → centroids → residual → probed → engine: the token vectors at the backbone's own size; after
+the projection; each replaced by its centroid alone; with its residual at so many bits; only documents that the engine's
+first stage finds; and what is left after it has pruned these.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from colbertv2.ablation.comparison import contrasts
+from colbertv2.errors import InputError
+from colbertv2.evaluation.figure import COLOURS, GREY, LABEL_SIZE, save
+from colbertv2.retrieval import Cascade, Embeddings, Index, PaperEngine, Plaid
+from colbertv2.retrieval.exhaustive import BATCH_QUERIES, Documents, search_batch
+from colbertv2.retrieval.packed import Packed
+from colbertv2.retrieval.probing import probed_documents
+from colbertv2.retrieval.scoring import best_documents, score_documents
+from colbertv2.retrieval.searcher import Found
+
+STEPS = {
+    "unprojected": "token vectors of the backbone's size",
+    "projected": "projected, uncompressed",
+    "centroids": "centroids alone",
+    "residual": "centroids and residuals",
+    "probed": "only documents that are probed",
+    "engine": "the engine, which prunes these",
+}
+ProbingEngine = Plaid | PaperEngine | Cascade
+
+
+class Uncompressed:
+    """Encoded vectors in the place of an index."""
+
+    def __init__(self, embeddings: Embeddings) -> None:
+        self.embeddings = embeddings
+        self.offsets = embeddings.offsets
+
+    def decode(self, positions: NDArray[np.int64]) -> Packed:
+        """The vectors of documents at positions that follow one another, as float32."""
+        start, end = int(self.offsets[positions[0]]), int(self.offsets[positions[-1] + 1])
+        return Packed(self.embeddings.vectors(start, end).astype(np.float32), self.embeddings.lengths[positions])
+
+
+class CentroidsOnly:
+    """An index whose vectors are those of their centroids.
+
+    Raises:
+        InputError: its codec has none.
+    """
+
+    def __init__(self, index: Index) -> None:
+        if index.codec.centroids is None:
+            raise index.no_centroids()
+        self.index, self.centroids = index, index.codec.centroids
+        self.offsets = index.offsets
+
+    def decode(self, positions: NDArray[np.int64]) -> Packed:
+        """The centroids of the vectors of these documents."""
+        return Packed(self.centroids[self.index.codes(positions)], self.index.lengths[positions])
+
+
+def exact(documents: Documents, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
+    """The top ``k`` of each query by MaxSim over all documents, block by block."""
+    starts = range(0, len(queries), BATCH_QUERIES)
+    return [found for start in starts for found in search_batch(documents, queries[start : start + BATCH_QUERIES], k)]
+
+
+def search_steps(
+    index: Index, embeddings: Embeddings, engine: ProbingEngine, queries: Sequence[NDArray[np.float32]], k: int
+) -> dict[str, list[Found]]:
+    """The top ``k`` of each query ``[Lq, dim]`` at every step from ``projected`` on.
+
+    Raises:
+        InputError: the codec has no centroids, or index and embeddings hold different documents.
+    """
+    if not np.array_equal(index.offsets, embeddings.offsets):
+        raise InputError(f"{index.path} was not built from {embeddings.path}: their documents differ in length.")
+
+    def probed(query: NDArray[np.float32]) -> Found:
+        positions = probed_documents(index, query, engine.probes(k))
+        return best_documents(positions, score_documents(index, query, positions), k)
+
+    return {
+        "projected": exact(Uncompressed(embeddings), queries, k),
+        "centroids": exact(CentroidsOnly(index), queries, k),
+        "residual": exact(index, queries, k),
+        "probed": [probed(query) for query in queries],
+        "engine": engine.search(index, queries, k),
+    }
+
+
+def changes(values: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The mean of each step and its change to the step before.
+
+    Args:
+        values: ``[queries, steps]`` of a measure. seed: of the resampling.
+
+    Returns:
+        a row a step: ``mean``, ``change``, its 95 % interval over queries ``low`` and ``high``, ``p`` (paired
+        randomisation test, Holm-adjusted over the steps), ``worse`` and ``better`` (queries); NaN for the first.
+
+    >>> changes(pd.DataFrame({"projected": [1.0, 0.5], "centroids": [0.5, 0.5]}), seed=0)["change"].tolist()
+    [nan, -0.25]
+    """
+    steps = list(values.columns)
+    differences = [values[step].to_numpy() - values[before].to_numpy() for before, step in pairwise(steps)]
+    rows = [{"mean": values[steps[0]].mean()}]
+    for step, difference, found in zip(
+        steps[1:], differences, contrasts([one[None, None] for one in differences], seed), strict=True
+    ):
+        rows.append(
+            {
+                "mean": values[step].mean(),
+                "change": found.difference.mean,
+                "low": found.difference.queries.low,
+                "high": found.difference.queries.high,
+                "p": found.p,
+                "worse": int((difference < 0).sum()),
+                "better": int((difference > 0).sum()),
+            }
+        )
+    return pd.DataFrame(rows, index=pd.Index(steps, name="step"))
+
+
+def most_changed(values: pd.DataFrame, number: int) -> dict[str, Mapping[str, float]]:
+    """Step → the queries that it moves most, down or up, with how far."""
+    steps = list(values.columns)
+    found: dict[str, Mapping[str, float]] = {}
+    for before, step in pairwise(steps):
+        moved = (values[step] - values[before]).round(12)
+        moved = moved[moved != 0]
+        found[step] = moved.reindex(moved.abs().sort_values(ascending=False, kind="stable").index)[:number].to_dict()
+    return found
+
+
+def draw_decomposition(values: pd.DataFrame, table: pd.DataFrame, measure: str, path: Path) -> None:
+    """A waterfall of the means, and below it every query's change at every step, sorted.
+
+    Args:
+        values: ``[queries, steps]``. table: of ``changes``.
+        path: without suffix; ``.png`` and ``.svg`` are written.
+    """
+    figure = Figure(figsize=(8.4, 6.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    for place, (step, row) in enumerate(table.to_dict("index").items()):
+        colour = GREY if place == 0 or row["change"] == 0 else COLOURS[2] if row["change"] > 0 else COLOURS[1]
+        before = row["mean"] if place == 0 else float(table["mean"].iloc[place - 1])
+        above.bar(place, row["mean"] - before if place else row["mean"], bottom=before if place else 0, color=colour,
+                  width=0.6, zorder=2)  # fmt: skip
+        if place:
+            above.plot([place - 1.3, place + 0.3], [before] * 2, color=GREY, linewidth=0.8, zorder=1)
+            above.plot(
+                [place] * 2, [before + row["low"], before + row["high"]], "_-", color="black", linewidth=1, zorder=3
+            )
+            moved = np.sort((values[step] - values.iloc[:, place - 1]).to_numpy())
+            spread = place + np.linspace(-0.3, 0.3, len(moved))
+            below.vlines(spread, 0, moved, color=np.where(moved < 0, COLOURS[1], COLOURS[2]), linewidth=0.6)
+        label = f"{row['mean']:.3f}" + (f"\n{row['change']:+.3f}" if place else "")
+        top = max(row["mean"], before + (row["high"] if place else 0))
+        above.annotate(label.replace("-", "−"), (place, top), xytext=(0, 4), textcoords="offset points", ha="center",
+                       fontsize=LABEL_SIZE)  # fmt: skip
+    low, high = table["mean"].min(), table["mean"].max()
+    above.set_ylim(max(0.0, low - 0.6 * max(high - low, 0.02)), high + 0.6 * max(high - low, 0.02))
+    above.set_ylabel(f"{measure} (changes with 95 % intervals)")
+    below.axhline(0, color=GREY, linewidth=0.8)
+    below.set_ylabel("change, by query")
+    names = [STEPS[str(step)].replace(", ", ",\n").replace("only ", "only\n") for step in table.index]
+    below.set_xticks(range(len(names)), names, fontsize=LABEL_SIZE, rotation=20, ha="right")
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#e6e6e6", linewidth=0.8, zorder=0)
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        save(figure, path)

@@ -1,0 +1,129 @@
+"""Stage: how much each step from exact MaxSim to a search engine's answer costs, and which queries."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from colbertv2.analysis.decomposition import (
+    STEPS,
+    Uncompressed,
+    changes,
+    draw_decomposition,
+    exact,
+    most_changed,
+    search_steps,
+)
+from colbertv2.artifacts import Artifact, Node, stage
+from colbertv2.data import Queries
+from colbertv2.errors import InputError
+from colbertv2.evaluation import Ranking, evaluate
+from colbertv2.evaluation.measures import parse
+from colbertv2.evaluation.table import fraction, markdown_rows, signed
+from colbertv2.modeling import ColBERT
+from colbertv2.retrieval import Cascade, Embeddings, Index, PaperEngine, Plaid
+from colbertv2.retrieval.searcher import Found
+from colbertv2.runtime import Runtime
+
+LISTED = 5  # queries in the text, for each step
+
+
+@stage(version=1)
+def run(
+    index: Artifact,
+    unprojected: Artifact | None,
+    queries: Queries,
+    engine: Plaid | PaperEngine | Cascade,
+    *,
+    depth: int,
+    measure: str,
+    seed: int,
+    out: Path,
+    runtime: Runtime,
+) -> None:
+    """Rank the documents at each of ``STEPS`` and evaluate.
+
+    Writes ``decomposition.csv`` (``query_id`` and one column a step), ``decomposition.md`` and ``decomposition.png``
+    and ``.svg``.
+
+    Args:
+        index: with a codec that has centroids; the embeddings it was built from must still be there.
+        unprojected: embeddings of the same documents by the stage ``unprojected``'s checkpoint; null leaves them out.
+        depth: documents in a ranking. seed: of the resampling.
+    """
+    texts = list(queries)
+    encoded, opened = index.parents["embeddings"], Index.open(index.path)
+    embeddings = Embeddings.open(encoded.path)
+
+    def evaluated(found: Sequence[Found]) -> pd.Series:
+        ranked = {
+            query_id: [(embeddings.doc_ids[place], score) for place, score in zip(*one, strict=True)]
+            for (query_id, _), one in zip(texts, found, strict=True)
+        }
+        return evaluate(Ranking(ranked), queries.qrels, [measure])[measure]
+
+    def vectors(of: Artifact) -> list:
+        model = ColBERT.load(of.ancestor("checkpoint").path).to(runtime.torch_device)
+        return model.encode_queries([text for _, text in texts], runtime.batch_tokens)
+
+    columns = {}
+    if unprojected is not None:
+        wide = Embeddings.open(unprojected.path)
+        if wide.doc_ids != embeddings.doc_ids:
+            raise InputError("unprojected holds other documents than the index; encode the same collection.")
+        columns["unprojected"] = evaluated(exact(Uncompressed(wide), vectors(unprojected), depth))
+    steps = search_steps(opened, embeddings, engine, vectors(encoded), depth)
+    values = pd.DataFrame(columns | {step: evaluated(found) for step, found in steps.items()})
+    table = changes(values, seed)
+    values.to_csv(out / "decomposition.csv", lineterminator="\n")
+    draw_decomposition(values, table, measure, out / "decomposition")
+    text = to_markdown(values, table, measure, opened.codec.label, engine, dict(texts))
+    (out / "decomposition.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def to_markdown(
+    values: pd.DataFrame, table: pd.DataFrame, measure: str, codec: str, engine: object, texts: dict[str, str]
+) -> str:
+    """The table, and the queries that each step moves most."""
+    body = [
+        [
+            STEPS[str(step)],
+            fraction(row["mean"]),
+            *(
+                ["–"] * 4
+                if pd.isna(row["change"])
+                else [
+                    f"{signed(row['change'])} [{signed(row['low'])}, {signed(row['high'])}]",
+                    fraction(row["p"]),
+                    f"{row['worse']:.0f}",
+                    f"{row['better']:.0f}",
+                ]
+            ),
+        ]
+        for step, row in table.to_dict("index").items()
+    ]
+    lines = [
+        f"# Where {measure} is lost: {codec}, {engine}",
+        "",
+        *markdown_rows(["Step", measure, "change", "p", "worse", "better"], body, left=1),
+        "",
+        f"Means over {len(values)} queries. Changes are to the step above, with 95 % bootstrap intervals over queries; "
+        "p of paired randomisation tests, Holm-adjusted over the steps; how many queries get worse and better.",
+    ]
+    for step, moved in most_changed(values, LISTED).items():
+        if moved:
+            lines += ["", f"## {STEPS[step]}: the queries it moves most", ""]
+            lines += [f"- {signed(change)} `{query_id}`: {texts[query_id]}" for query_id, change in moved.items()]
+    return "\n".join(lines) + "\n"
+
+
+def check(index: Node, queries: Queries, engine: object, depth: int, measure: str, **_: object) -> Iterator[str]:
+    """A codec with centroids, a measure there is, queries with judgements."""
+    parse([measure])
+    if not index.bound["codec"].has_centroids:
+        yield f"{type(index.bound['codec']).__name__} has no centroids to take apart; use codec=residual."
+    if not queries.judgements:
+        yield f"{queries.id!r} has no relevance judgements to evaluate against."
+    if depth < 1:
+        yield f"depth is {depth}; expected at least 1."

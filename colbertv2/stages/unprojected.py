@@ -1,0 +1,16 @@
+"""Stage: a checkpoint without its projection, so that token vectors keep the backbone's size."""
+
+from pathlib import Path
+
+import torch
+
+from colbertv2.artifacts import Artifact, stage
+from colbertv2.modeling import ColBERT
+from colbertv2.runtime import Runtime
+
+
+@stage(version=1)
+def run(checkpoint: Artifact, *, out: Path, runtime: Runtime) -> None:
+    """Write ``checkpoint`` with the identity as its projection; everything else is as it was."""
+    model = ColBERT.load(checkpoint.path)
+    ColBERT(model.transformer, torch.eye(model.linear.in_features), model.tokenizer).save(out)
