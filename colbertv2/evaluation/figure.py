@@ -65,9 +65,13 @@ def draw(table: pd.DataFrame, measure: str, title: str, path: Path) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write ``path`` with ``.png`` and with ``.svg`` behind it, replaced if there; the same bytes each time."""
+    """Write ``path`` with ``.png`` and with ``.svg`` behind it, replaced if there; the same bytes each time.
+
+    Text of the SVG stays text, so that it can be searched, and read aloud.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path.with_name(f"{path.name}.png"), dpi=160)
-    with rc_context({"svg.hashsalt": path.name}):
+    with rc_context({"svg.hashsalt": path.name, "svg.fonttype": "none"}):
         figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
 
 
