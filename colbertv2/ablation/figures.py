@@ -68,8 +68,10 @@ def draw_pareto(findings: Findings, cost: str, path: Path) -> bool:
     plain_ticks(axes)
     axes.set_xlabel(f"{COSTS.get(cost, cost)} (log scale)")
     axes.set_ylabel(f"{measure} (95 % interval over queries)")
+    drawn = {line.get_color() for line in axes.lines}
     for label, colour in (("baseline", BASELINE), ("not dominated", FRONT), ("dominated", GREY)):
-        axes.plot([], [], "o", color=colour, label=label)
+        if colour in drawn:
+            axes.plot([], [], "o", color=colour, label=label)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=LABEL_SIZE)
     head(figure, f"{cells.title}: {', '.join(cells.factors)}", 8.4)
     chosen = [front[i] for i in np.unique(np.linspace(0, len(front) - 1, LABELLED).round().astype(int))]

@@ -1,13 +1,16 @@
 """A report as one HTML page that needs nothing else: tables that sort, pictures whose points tell what they are."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from colbertv2.ablation.rendering import Table
+
+NAMESPACES = {"": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/1999/xlink"}  # those of matplotlib's SVG
+LARGEST = 1.2  # times the size that a picture was drawn at
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def write_page(
         {
             "title": section.title,
             "text": section.text,
-            "svg": inline(section.figure, number) if section.figure else "",
+            "svg": inline(section.figure, number, section.title) if section.figure else "",
             "table": section.table,
         }
         for number, section in enumerate(sections)
@@ -71,11 +74,29 @@ def write_page(
     path.write_text(html + "\n", encoding="utf-8")
 
 
-def inline(figure: Path, number: int) -> str:
-    """An SVG as part of a page: without its preamble, its ids told apart from those of other pictures."""
-    svg = figure.read_text(encoding="utf-8")
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="s{number}-', svg)
-    return re.sub(r'(url\(#|href="#)', rf"\g<1>s{number}-", svg)
+def inline(figure: Path, number: int, title: str) -> str:
+    """An SVG as part of a page: without its preamble, its ids told apart from those of other pictures.
+
+    Args:
+        number: of the picture; ``s<number>-`` is put before every id.
+        title: what a screen reader calls it.
+    """
+    for prefix, namespace in NAMESPACES.items():
+        ElementTree.register_namespace(prefix, namespace)
+    svg = ElementTree.parse(figure).getroot()
+    for metadata in svg.findall(f"{{{NAMESPACES['']}}}metadata"):
+        svg.remove(metadata)
+    width = svg.attrib.pop("width")  # in points; the viewBox stays, so that it shrinks with the page
+    svg.attrib.pop("height")
+    svg.set("style", f"max-width: {LARGEST * float(width.removesuffix('pt')):.0f}pt")
+    for element in svg.iter():
+        for name, value in element.items():
+            if name == "id":
+                element.set(name, f"s{number}-{value}")
+            elif name.endswith("href") and value.startswith("#"):
+                element.set(name, f"#s{number}-{value[1:]}")
+            elif "url(#" in value:
+                element.set(name, value.replace("url(#", f"url(#s{number}-"))
+    svg.set("role", "group")
+    svg.set("aria-label", title)
+    return ElementTree.tostring(svg, encoding="unicode")

@@ -4,18 +4,25 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from support import made_cells
 
 from colbertv2 import report
 from colbertv2.ablation import figures
 from colbertv2.ablation.findings import find
 from colbertv2.ablation.page import Section, write_page
+from colbertv2.ablation.rendering import Table
 from colbertv2.ablation.tables import make_tables
+from colbertv2.evaluation.figure import save
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+RATES = Table("Rates", pd.DataFrame(), ["rate", "steps"],
+              [["1e-05", "1,500"], ["–", "none"], ["3e-06", "900"], ["0.1", "−2"]], 0)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +41,7 @@ def page(tmp_path_factory) -> Path:
         sections=[
             *(Section(name, text=cost, figure=out / f"{name}.svg") for name, cost in pictures.items()),
             *(Section(table.title, table=table) for table in make_tables(findings).values()),
+            Section("Rates", text="Of learning.", table=RATES),
         ],
         warnings=["Mixed <versions>"],
         commands=["python -m colbertv2 '<x>'"],
@@ -55,9 +63,22 @@ def test_the_page_is_whole_by_itself(page):
     assert len(html) < 2_000_000 and "<i>" not in html.replace("&lt;i&gt;", "") and "A &lt; B &amp; C" in html
 
 
-def browser_page(playwright, page: Path, width: int):
+def test_words_of_a_picture_stay_as_they_are(tmp_path):
+    figure = Figure()
+    words = 'id="a" url(#b) href="#c" & <script>'
+    figure.subplots().set_title(words)
+    save(figure, tmp_path / "picture")
+    write_page(
+        tmp_path / "page.html", title="", sentences=[], sections=[Section("<A>", figure=tmp_path / "picture.svg")]
+    )
+    html = (tmp_path / "page.html").read_text()
+    assert words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in html
+    assert 'aria-label="&lt;A&gt;"' in html and "<script>" in html and html.count("<script>") == 1
+
+
+def browser_page(playwright, page: Path, width: int, scheme: str):
     browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-    opened = browser.new_page(viewport={"width": width, "height": 900})
+    opened = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     requests: list[str] = []
     errors: list[str] = []
     opened.on("request", lambda request: requests.append(request.url))
@@ -66,28 +87,28 @@ def browser_page(playwright, page: Path, width: int):
     return opened, requests, errors
 
 
+def sort_by(table, name: str) -> list[str]:
+    """Click on a header; the column then."""
+    headers = table.locator("th button").all_inner_texts()
+    table.locator("th button").nth(headers.index(name)).click()
+    return table.locator(f"tbody tr td:nth-child({headers.index(name) + 1})").all_inner_texts()
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium)")
-@pytest.mark.parametrize("width", [1280, 390])
-def test_in_a_browser_tables_sort_and_points_tell_what_they_are(page, tmp_path, width):
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_in_a_browser_tables_sort_and_points_tell_what_they_are(page, tmp_path, width, scheme):
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra dev")
     with sync_api.sync_playwright() as playwright:
-        opened, requests, errors = browser_page(playwright, page, width)
+        opened, requests, errors = browser_page(playwright, page, width, scheme)
         assert opened.title() == "A < B & C"
-        table = opened.locator("table").first
-        headers = table.locator("th button").all_inner_texts()
-
-        def column(name: str) -> list[str]:
-            return table.locator(f"tbody tr td:nth-child({headers.index(name) + 1})").all_inner_texts()
-
-        def sort_by(name: str) -> list[str]:
-            table.locator("th button").nth(headers.index(name)).click()
-            return column(name)
-
-        assert sort_by("search.nprobe") == ["1"] * 3 + ["2"] * 3 + ["10"] * 3  # as numbers, not as text
-        assert sort_by("search.nprobe") == ["10"] * 3 + ["2"] * 3 + ["1"] * 3
-        assert sort_by("codec")[0].startswith("<i>") and sort_by("codec")[0] == "residual"
-        differences = sort_by("Δ RR@10")
-        assert differences[-1] == "–"  # what has no number comes last
+        first = opened.locator("table").first
+        assert sort_by(first, "search.nprobe") == ["1"] * 3 + ["2"] * 3 + ["10"] * 3  # as numbers, not as text
+        assert sort_by(first, "search.nprobe") == ["10"] * 3 + ["2"] * 3 + ["1"] * 3
+        assert sort_by(first, "codec") == ['<i>&"it\'s"</i>'] * 3 + ["fp16"] * 3 + ["residual"] * 3
+        rates = opened.locator("table").last
+        assert sort_by(rates, "rate") == ["3e-06", "1e-05", "0.1", "–"]
+        assert sort_by(rates, "rate") == ["0.1", "1e-05", "3e-06", "–"]  # what has no number comes last either way
+        assert sort_by(rates, "steps") == ["−2", "900", "1,500", "none"]
 
         tip, point = opened.locator("#tip"), opened.locator("g[data-hover]").first
         assert not tip.is_visible()
