@@ -1,7 +1,6 @@
-"""What centroids stand for: the tokens at each, and how near its vectors are, against random vectors (App. A, Fig. 2).
+"""What centroids stand for: the tokens at each, the centroids of each token, and random vectors beside (App. A).
 
-That a cluster holds few distinct tokens, and residuals are short, is why a centroid and a few bits are enough
-(ColBERTv2 §3.3).
+That a cluster holds few distinct tokens is why a centroid and a few bits are enough (ColBERTv2 §3.3).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,8 +18,7 @@ from colbertv2.errors import InputError
 from colbertv2.retrieval import Index
 
 BLOCK_VECTORS = 2**20  # counted at once
-NORM_VECTORS = 2**16  # subtracted from their centroids at once
-EXAMPLES = 5  # tokens of each centroid that its row shows
+EXAMPLES = 5  # tokens that the row of a centroid shows, and centroids that of a token
 
 Names = Callable[[NDArray[np.int64]], list[str]]
 
@@ -33,25 +31,23 @@ class TokenCounts(NamedTuple):
     counts: NDArray[np.int64]
 
 
-def centroid_tokens(index: Index, tokens: Iterable[NDArray[Any]], names: Names) -> pd.DataFrame:
-    """The table of ``token_table`` for all vectors of ``index``.
+def index_counts(index: Index, tokens: Iterable[NDArray[Any]]) -> TokenCounts:
+    """The counts of all vectors of ``index``, of which ``centroid_table`` and ``token_table`` are made.
 
     Memory is bounded by the pairs of a centroid and a token that occur, and a block of vectors; ``tokens`` is streamed.
 
     Args:
         tokens: the token id of every vector, an array a document, in corpus order, as ``document_token_ids`` gives it.
-        names: ids → tokens.
 
     Raises:
         InputError: the codec has no centroids, or documents or their lengths are not those of the index.
     """
     if index.stored_codes is None:
         raise index.no_centroids()
-    counts = count_tokens(
+    return count_tokens(
         (index.codes(np.arange(first, first + len(block))), np.concatenate(block))
         for first, block in blocks_of_documents(index, tokens)
     )
-    return token_table(counts, len(index.additive.centroids), names)
 
 
 def blocks_of_documents(index: Index, tokens: Iterable[NDArray[Any]]) -> Iterator[tuple[int, list[NDArray[Any]]]]:
@@ -96,41 +92,81 @@ def count_tokens(blocks: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> TokenCo
     return TokenCounts(pairs >> 32, pairs & (2**32 - 1), counts)
 
 
-def token_table(counts: TokenCounts, num_centroids: int, names: Names) -> pd.DataFrame:
+def centroid_table(counts: TokenCounts, num_centroids: int, names: Names) -> pd.DataFrame:
     """A row for each centroid.
 
     Columns: ``size`` (vectors at it), ``distinct_tokens``, ``majority_token`` (the most frequent, of equal ones that
     with the lower id), ``majority_share`` of the vectors, ``examples``: the most frequent tokens, separated by spaces.
     A centroid without vectors has ``""`` for tokens and NaN for the share.
+
+    Args:
+        names: ids → tokens.
     """
-    order = np.lexsort((counts.tokens, -counts.counts, counts.centroids))
-    size = np.bincount(counts.centroids, counts.counts, minlength=num_centroids).astype(np.int64)
-    distinct = np.bincount(counts.centroids, minlength=num_centroids)
-    ends = np.cumsum(distinct)
-    full = np.flatnonzero(distinct)
-    share = np.full(num_centroids, np.nan)
-    share[full] = counts.counts[order][(ends - distinct)[full]] / size[full]
-    shown = [counts.tokens[order[end - number : end][:EXAMPLES]] for number, end in zip(distinct, ends, strict=True)]
-    examples = [names(ids) if len(ids) else [] for ids in shown]
+    size, distinct, examples, most = ranked(counts.centroids, counts.tokens, counts.counts, num_centroids)
+    spelled = [names(ids) if len(ids) else [] for ids in examples]
     columns = {
         "size": size,
         "distinct_tokens": distinct,
-        "majority_token": [tokens[0] if tokens else "" for tokens in examples],
-        "majority_share": share,
-        "examples": [" ".join(tokens) for tokens in examples],
+        "majority_token": [tokens[0] if tokens else "" for tokens in spelled],
+        "majority_share": np.divide(most, size, out=np.full(num_centroids, np.nan), where=size > 0),
+        "examples": [" ".join(tokens) for tokens in spelled],
     }
     return pd.DataFrame(columns).rename_axis("centroid")
 
 
-def share_of_clusters(table: pd.DataFrame, at_most: Sequence[int] = (1, 2, 4, 8, 16, 32)) -> pd.Series:
-    """The share of the centroids with vectors that hold at most so many distinct tokens, by that number.
+def token_table(counts: TokenCounts, names: Names) -> pd.DataFrame:
+    """A row for each token that occurs, by its id: over how many clusters it spreads (Fig. 2b).
 
-    >>> share_of_clusters(pd.DataFrame({"distinct_tokens": [0, 1, 3, 20, 2]}), at_most=(1, 2, 4)).tolist()
+    Columns: ``token``, ``vectors`` of it, ``clusters`` with one of these, ``majority_share`` of its vectors that are at
+    the centroid which has most of them, ``centroids``: those that have most, separated by spaces.
+    """
+    ids, places = np.unique(counts.tokens, return_inverse=True)
+    vectors, clusters, examples, most = ranked(places, counts.centroids, counts.counts, len(ids))
+    columns = {
+        "token": names(ids) if len(ids) else [],
+        "vectors": vectors,
+        "clusters": clusters,
+        "majority_share": most / vectors,
+        "centroids": [" ".join(map(str, centroids)) for centroids in examples],
+    }
+    return pd.DataFrame(columns, index=pd.Index(ids, name="token_id"))
+
+
+class Ranked(NamedTuple):
+    """Of each group: how much it holds, its distinct members, the most frequent of these, how much of the first."""
+
+    sizes: NDArray[np.int64]
+    distinct: NDArray[np.int64]
+    examples: list[NDArray[np.int64]]
+    most: NDArray[np.int64]
+
+
+def ranked(groups: NDArray[np.int64], members: NDArray[np.int64], counts: NDArray[np.int64], number: int) -> Ranked:
+    """Pairs of a group (below ``number``) and a member, as often as ``counts`` say; of equal members the lower first.
+
+    >>> ranked(np.array([2, 0, 2]), np.array([7, 8, 9]), np.array([1, 1, 3]), 3).examples
+    [array([8]), array([], dtype=int64), array([9, 7])]
+    """
+    order = np.lexsort((members, -counts, groups))
+    sizes = np.bincount(groups, counts, minlength=number).astype(np.int64)
+    distinct = np.bincount(groups, minlength=number)
+    ends, full = np.cumsum(distinct), distinct > 0
+    most = np.zeros(number, np.int64)
+    most[full] = counts[order][(ends - distinct)[full]]
+    examples = [members[order[end - held : end][:EXAMPLES]] for held, end in zip(distinct, ends, strict=True)]
+    return Ranked(sizes, distinct, examples, most)
+
+
+def cumulative(numbers: NDArray[Any], at_most: Sequence[int] = (1, 2, 4, 8, 16, 32)) -> pd.Series:
+    """The share of ``numbers`` that are at most so great, by that bound; those that are 0 do not count.
+
+    Of ``distinct_tokens`` of centroids it is the paper's Fig. 2a, of ``clusters`` of tokens 2b.
+
+    >>> cumulative(np.array([0, 1, 3, 20, 2]), at_most=(1, 2, 4)).tolist()
     [0.25, 0.5, 0.75]
     """
-    distinct = table["distinct_tokens"].to_numpy()
-    distinct = distinct[distinct > 0]
-    shares = {number: float((distinct <= number).mean()) if len(distinct) else np.nan for number in at_most}
+    held = np.asarray(numbers)[np.asarray(numbers) > 0]
+    shares = {bound: float((held <= bound).mean()) if len(held) else np.nan for bound in at_most}
     return pd.Series(shares, dtype=float).rename_axis("at_most")
 
 
@@ -159,8 +195,8 @@ def clustered(
     *,
     seed: int,
     device: torch.device | str,
-) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Cluster ``vectors [n, dim]`` by the settings of ``codec``: the centroid of each ``[n]``, and all centroids.
+) -> tuple[NDArray[np.int32], ResidualCodec]:
+    """Cluster ``vectors [n, dim]`` by the settings of ``codec``: the centroid of each ``[n]``, and the codec learnt.
 
     Raises:
         InputError: there are fewer vectors than centroids.
@@ -170,15 +206,4 @@ def clustered(
     )
     clusters = fresh.cluster(vectors, num_documents=1, average_length=float(len(vectors)), seed=seed, device=device)
     fresh.learn(clusters, seed=seed, device=device)
-    return fresh.nearest(vectors), fresh.fitted()
-
-
-def residual_norms(
-    vectors: NDArray[np.float32], codes: NDArray[Any], centroids: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """``[n]``: how far ``vectors [n, dim]`` are from their centroids; 2 at most, between unit vectors."""
-    norms = np.empty(len(vectors), np.float32)
-    for start in range(0, len(vectors), NORM_VECTORS):
-        block = slice(start, start + NORM_VECTORS)
-        norms[block] = np.linalg.norm(vectors[block] - centroids[codes[block]], axis=1)
-    return norms
+    return fresh.nearest(vectors), fresh

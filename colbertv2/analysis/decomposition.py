@@ -5,9 +5,10 @@ the projection; each replaced by its centroid alone; with its residual at so man
 first stage finds; and what is left after it has pruned these.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -85,17 +86,31 @@ def search_steps(
     if not np.array_equal(index.offsets, embeddings.offsets):
         raise InputError(f"{index.path} was not built from {embeddings.path}: their documents differ in length.")
 
-    def probed(query: NDArray[np.float32]) -> Found:
-        positions = probed_documents(index, query, engine.probes(k))
-        return best_documents(positions, score_documents(index, query, positions), k)
-
+    residual = exact(index, queries, k)
     return {
         "projected": exact(Uncompressed(embeddings), queries, k),
         "centroids": exact(CentroidsOnly(index), queries, k),
-        "residual": exact(index, queries, k),
-        "probed": [probed(query) for query in queries],
+        "residual": residual,
+        "probed": [
+            among(index, query, found, probed_documents(index, query, engine.probes(k)), k)
+            for query, found in zip(queries, residual, strict=True)
+        ],
         "engine": engine.search(index, queries, k),
     }
+
+
+def among(index: Index, query: NDArray[np.float32], found: Found, positions: NDArray[np.int64], k: int) -> Found:
+    """The top ``k`` of documents at ``positions``, taken from ``found``, the top ``k`` of all, as far as these go.
+
+    So no rounding comes between the two: where all of ``found`` are among ``positions`` nothing changes.
+    """
+    kept = np.isin(found[0], positions)
+    best = found[0][kept], found[1][kept]
+    if len(best[0]) < min(k, len(positions)):
+        rest = np.setdiff1d(positions, best[0], assume_unique=True)
+        more = best_documents(rest, score_documents(index, query, rest), k - len(best[0]))
+        best = np.concatenate([best[0], more[0]]), np.concatenate([best[1], more[1]])
+    return best
 
 
 def changes(values: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -131,14 +146,24 @@ def changes(values: pd.DataFrame, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows, index=pd.Index(steps, name="step"))
 
 
-def most_changed(values: pd.DataFrame, number: int) -> dict[str, Mapping[str, float]]:
-    """Step → the queries that it moves most, down or up, with how far."""
-    steps = list(values.columns)
-    found: dict[str, Mapping[str, float]] = {}
-    for before, step in pairwise(steps):
-        moved = (values[step] - values[before]).round(12)
-        moved = moved[moved != 0]
-        found[step] = moved.reindex(moved.abs().sort_values(ascending=False, kind="stable").index)[:number].to_dict()
+class Moved(NamedTuple):
+    """Query id → change, of the queries that lose most and of those that gain most, greatest changes first."""
+
+    lose: dict[str, float]
+    gain: dict[str, float]
+
+
+def most_moved(values: pd.DataFrame, number: int) -> dict[str, Moved]:
+    """Step → at most ``number`` queries that lose, and as many that gain, at this step.
+
+    >>> most_moved(pd.DataFrame({"projected": [1.0, 0.5], "centroids": [0.5, 0.5]}, index=["q", "r"]), 5)
+    {'centroids': Moved(lose={'q': -0.5}, gain={})}
+    """
+    found = {}
+    for before, step in pairwise(values.columns):
+        change = (values[step] - values[before]).round(12).sort_values(kind="stable")
+        gain = change[change > 0].sort_values(ascending=False, kind="stable")
+        found[str(step)] = Moved(change[change < 0][:number].to_dict(), gain[:number].to_dict())
     return found
 
 

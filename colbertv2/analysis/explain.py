@@ -1,5 +1,7 @@
 """Why a document has its score: which of its tokens each query token takes (MaxSim, ColBERTv2 §3.1)."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
@@ -7,11 +9,41 @@ from colbertv2.analysis.map_figure import draw_map
 from colbertv2.analysis.maxsim_map import MaxSimMap
 from colbertv2.analysis.tokens import names, scored_ids
 from colbertv2.compression import Codec
+from colbertv2.data import Collection
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.modeling import ColBERT
+from colbertv2.retrieval import Searcher
 
-__all__ = ["MaxSimMap", "draw_map", "explain", "explain_difference", "ranking_difference"]
+__all__ = [
+    "Configuration",
+    "Difference",
+    "MaxSimMap",
+    "difference",
+    "draw_map",
+    "explain",
+    "explain_difference",
+    "ranking_difference",
+]
+
+
+class Configuration(NamedTuple):
+    """A way to answer queries: a model and what searches the documents that it has encoded."""
+
+    model: ColBERT
+    searcher: Searcher
+
+
+class Difference(NamedTuple):
+    """How two configurations answer a query.
+
+    Args:
+        documents: as of ``ranking_difference``.
+        tokens: as of ``explain_difference``, for each of these documents; index ``document`` and ``place``.
+    """
+
+    documents: pd.DataFrame
+    tokens: pd.DataFrame
 
 
 def explain(model: ColBERT, query: str, document: str, codec: Codec | None = None) -> MaxSimMap:
@@ -90,3 +122,29 @@ def ranking_difference(first: Ranking, second: Ranking, query_id: str, k: int) -
     table = pd.DataFrame(columns).loc[list(dict.fromkeys(tops))].rename_axis("document")
     table["move"] = table["first_rank"] - table["second_rank"]
     return table.sort_values(["first_rank", "second_rank"], kind="stable")
+
+
+def difference(
+    first: Configuration, second: Configuration, query: str, documents: Collection, *, k: int, depth: int
+) -> Difference:
+    """What two configurations rank differently for ``query``, and which of its tokens make it so.
+
+    A document's changes by token sum to the difference of its scores. Where a ranking lacks a document whose score
+    would have put it in, the engine has not found or has pruned it, and no token explains that.
+
+    Args:
+        first, second: with indexes of ``documents``, encoded as their models cut documents.
+        k: whose documents are looked at, in either ranking. depth: ranks at which they are looked for.
+
+    Raises:
+        InputError: ``k`` is below 1, ``documents`` lacks what was found, or the models tokenise the query differently.
+    """
+    rankings = [
+        Ranking({"query": one.searcher.search(one.model.encode_queries([query]), depth)[0]}) for one in (first, second)
+    ]
+    moved = ranking_difference(*rankings, "query", k)
+    tokens = {}
+    for document, text in zip(moved.index, documents.texts(list(moved.index)), strict=True):
+        maps = [explain(one.model, query, text, one.searcher.index.codec) for one in (first, second)]
+        tokens[document] = explain_difference(*maps)
+    return Difference(moved, pd.concat(tokens, names=["document"]))

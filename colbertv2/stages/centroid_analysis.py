@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 
 from colbertv2.analysis.centroids import (
-    centroid_tokens,
+    TokenCounts,
+    centroid_table,
     clustered,
     count_tokens,
+    cumulative,
+    index_counts,
     random_vectors,
-    residual_norms,
     sampled_documents,
-    share_of_clusters,
     token_table,
 )
-from colbertv2.analysis.centroids_figure import Clusters, draw_centroids
+from colbertv2.analysis.centroids_figure import Clusters, draw_centroids, draw_residuals
+from colbertv2.analysis.residuals import Residuals, residuals_of
 from colbertv2.analysis.tokens import document_token_ids, names
 from colbertv2.artifacts import Artifact, Node, stage
 from colbertv2.compression import ResidualCodec
@@ -27,11 +29,11 @@ from colbertv2.retrieval import Embeddings, Index
 from colbertv2.runtime import Runtime
 from colbertv2.stages.encode import load_model
 
-LISTED = 15  # centroids of a kind in the text
-RANDOM = "random vectors"
+LISTED = 15  # centroids and tokens of a kind in the text
+ALL, RANDOM = "all vectors", "random vectors"
 
 
-@stage(version=1)
+@stage(version=2)
 def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: int, out: Path, runtime: Runtime) -> None:
     """Count the tokens at every centroid, and compare with as many random vectors, clustered alike.
 
@@ -39,13 +41,14 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
     clustered anew, as the random ones are, with as many vectors a centroid as the index has. The random vectors take
     over the tokens of these documents one by one.
 
-    Writes ``centroids.csv`` (a row for each centroid of the index; read it with ``keep_default_na=False``, ``null`` is
-    a token), ``shares.csv`` (of clusters with at most so many distinct tokens), ``centroids.md``, and
-    ``centroids.png`` and ``.svg``.
+    Writes ``centroids.csv`` and ``tokens.csv`` (a row for each centroid of the index, and each token; read them with
+    ``keep_default_na=False``, ``null`` is a token), ``shares.csv`` (of clusters with at most so many distinct tokens,
+    and of tokens in at most so many clusters), ``residuals.csv`` (a row for each dimension), ``centroids.md``, and the
+    pictures ``centroids`` and ``residuals`` as ``.png`` and ``.svg``.
 
     Args:
         index: with a residual codec. documents: those that it holds.
-        sample_vectors: bounds memory, at ``8 · dim`` bytes a vector, and the time of k-means.
+        sample_vectors: bounds memory, at ``12 · dim`` bytes a vector, and the time of k-means.
     """
     opened, encoded = Index.open(index.path), index.ancestor("embeddings")
     codec = opened.codec
@@ -56,32 +59,46 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
     def spelled(ids: np.ndarray) -> list[str]:
         return names(tokenizer, ids)
 
+    def summed_up(counts: TokenCounts, num_centroids: int, residuals: Residuals | None) -> Clusters:
+        return Clusters(centroid_table(counts, num_centroids, spelled), token_table(counts, spelled), residuals)
+
     progress = runtime.bar((text for _, text in documents), "count tokens", "documents", len(documents))
-    table = centroid_tokens(opened, document_token_ids(tokenizer, progress), spelled)
+    counts = index_counts(opened, document_token_ids(tokenizer, progress))
 
     chosen = sampled_documents(opened.lengths, sample_vectors, seed)
     texts = documents.texts([opened.doc_ids[position] for position in chosen])
     ids = np.concatenate(list(document_token_ids(tokenizer, texts)))
     vectors = vectors_of(Embeddings.open(encoded.path), chosen)
-    num_centroids = max(1, len(table) * len(vectors) // opened.num_vectors)
+    number = len(codec.fitted())
     how: dict[str, Any] = {"seed": seed, "device": runtime.torch_device}
 
     def anew(vectors: np.ndarray) -> Clusters:
-        codes, centroids = clustered(codec, vectors, num_centroids, **how)
-        found = token_table(count_tokens([(codes, ids)]), len(centroids), spelled)
-        return Clusters(found, residual_norms(vectors, codes, centroids))
+        codes, learnt = clustered(codec, vectors, max(1, number * len(vectors) // opened.num_vectors), **how)
+        return summed_up(count_tokens([(codes, ids)]), len(learnt.fitted()), residuals_of(vectors, codes, learnt))
 
-    if len(vectors) == opened.num_vectors:
-        clusters = {"all vectors": Clusters(table, residual_norms(vectors, opened.codes(chosen), codec.fitted()))}
-    else:
-        clusters = {"all vectors": Clusters(table, None), f"{len(vectors):,} of them": anew(vectors)}
+    whole = len(vectors) == opened.num_vectors
+    residuals = residuals_of(vectors, opened.codes(chosen), codec) if whole else None
+    clusters = {ALL: summed_up(counts, number, residuals)}
+    if not whole:
+        clusters[f"{len(vectors):,} of them"] = anew(vectors)
     clusters[RANDOM] = anew(random_vectors(len(vectors), opened.dim, seed))
-    shares = pd.DataFrame({name: share_of_clusters(one.table) for name, one in clusters.items()})
-    table.to_csv(out / "centroids.csv", lineterminator="\n")
+    shares = shares_of(clusters)
+    clusters[ALL].centroids.to_csv(out / "centroids.csv", lineterminator="\n")
+    clusters[ALL].tokens.to_csv(out / "tokens.csv", lineterminator="\n")
     shares.to_csv(out / "shares.csv", lineterminator="\n")
-    title = f"Centroids of {index.address}"
-    draw_centroids(clusters, f"{title}: {len(table):,}, of {opened.num_vectors:,} vectors", out / "centroids")
+    by_dimension = {name: one.residuals.dimensions for name, one in clusters.items() if one.residuals is not None}
+    pd.concat(by_dimension, names=["vectors"]).to_csv(out / "residuals.csv", lineterminator="\n")
+    title = f"{index.address}: {number:,} centroids of {opened.num_vectors:,} vectors"
+    draw_centroids(clusters, title, out / "centroids")
+    draw_residuals(clusters, f"{title}, {codec.label}", out / "residuals")
     (out / "centroids.md").write_text(to_markdown(title, clusters, shares), encoding="utf-8")
+
+
+def shares_of(clusters: dict[str, Clusters]) -> pd.DataFrame:
+    """Cumulative shares of clusters by distinct tokens and of tokens by clusters, by bound; columns (of, vectors)."""
+    columns = {("clusters", name): cumulative(one.centroids["distinct_tokens"]) for name, one in clusters.items()}
+    columns |= {("tokens", name): cumulative(one.tokens["clusters"]) for name, one in clusters.items()}
+    return pd.DataFrame(columns).rename_axis(columns=["of", "vectors"])
 
 
 def vectors_of(embeddings: Embeddings, positions: np.ndarray) -> np.ndarray:
@@ -91,32 +108,55 @@ def vectors_of(embeddings: Embeddings, positions: np.ndarray) -> np.ndarray:
 
 
 def to_markdown(title: str, clusters: dict[str, Clusters], shares: pd.DataFrame) -> str:
-    """The shares, residual norms, and the largest and the most mixed centroids."""
-    table = clusters["all vectors"].table
+    """The shares, residuals, the largest and the most mixed centroids, and the tokens that spread most."""
+    table, tokens, _ = clusters[ALL]
     full = table.loc[table["size"] > 0]
     lines = [
         f"# {title}",
         "",
-        f"{len(table):,} centroids, {len(table) - len(full):,} of them without a vector; {table['size'].sum():,} "
-        f"vectors. Of those with vectors, the median holds {np.median(full['distinct_tokens']):g} distinct tokens, and "
-        f"its most frequent token is {np.median(full['majority_share']):.0%} of its vectors.",
-        "",
-        "The share of clusters with at most so many distinct tokens, and the norms of residuals:",
-        "",
+        f"{len(table) - len(full):,} centroids are without a vector. Of the others the median holds "
+        f"{np.median(full['distinct_tokens']):g} distinct tokens, and its most frequent token is "
+        f"{np.median(full['majority_share']):.0%} of its vectors; the median token lies in "
+        f"{np.median(tokens['clusters']):g} of them.",
     ]
-    header = ["vectors", "centroids", *(f"≤ {number}" for number in shares.index), "mean norm", "95th percentile"]
-    body = []
-    for name, one in clusters.items():
-        norms = ["–"] * 2 if one.norms is None else [f"{one.norms.mean():.3f}", f"{np.percentile(one.norms, 95):.3f}"]
-        body.append([name, f"{len(one.table):,}", *(f"{share:.1%}" for share in shares[name]), *norms])
+    texts = {
+        "clusters": "The share of clusters with at most so many distinct tokens (the paper's Fig. 2a):",
+        "tokens": "The share of tokens that lie in at most so many clusters (Fig. 2b):",
+    }
+    for of, text in texts.items():
+        header = ["vectors", of, *(f"≤ {number}" for number in shares.index)]
+        body = [
+            [name, f"{len(one.centroids if of == 'clusters' else one.tokens):,}",
+             *(f"{share:.1%}" for share in shares[of, name])]
+            for name, one in clusters.items()
+        ]  # fmt: skip
+        lines += ["", text, "", *markdown_rows(header, body, left=1)]
     lines += [
-        *markdown_rows(header, body, left=1),
         "",
-        "The paper has about 90 % at 16 for MS MARCO, and less than 50 % for random vectors (App. A, Fig. 2a). Its "
-        "clusters hold some 2,300 vectors each (600 million, 2^18 centroids), these "
+        "The paper has about 90 % of clusters at 16 for MS MARCO, and less than 50 % for random vectors. Its clusters "
+        "hold some 2,300 vectors each (600 million, 2^18 centroids), these "
         f"{table['size'].sum() / len(table):,.0f}; the fewer there are, the fewer distinct tokens there can be, of any "
         "vectors. So compare real with random vectors at a small number of tokens where clusters are small.",
+        "",
+        "Residuals. Bits used is the entropy of a dimension's buckets, which are the same for all dimensions: the less "
+        "alike dimensions are, the further it is below the codec's bits.",
+        "",
     ]
+    header = ["vectors", "mean norm", "95th percentile", "deviation, least", "deviation, most", "bits used", "of"]
+    body = [
+        [
+            name,
+            f"{one.norms.mean():.3f}",
+            f"{np.percentile(one.norms, 95):.3f}",
+            f"{one.dimensions['deviation'].min():.4f}",
+            f"{one.dimensions['deviation'].max():.4f}",
+            f"{one.bits_used.mean():.2f}",
+            f"{np.log2(len(one.cutoffs) + 1):.0f}",
+        ]
+        for name, (*_, one) in clusters.items()
+        if one is not None
+    ]
+    lines += markdown_rows(header, body, left=1)
     kinds = {"largest": "size", "most mixed": "distinct_tokens"}
     for kind, column in kinds.items():
         header = ["centroid", "most frequent tokens", "vectors", "distinct tokens", "share of the first"]
@@ -126,7 +166,13 @@ def to_markdown(title: str, clusters: dict[str, Clusters], shares: pd.DataFrame)
             for row in full.nlargest(LISTED, column).itertuples()
         ]  # fmt: skip
         lines += ["", f"## The {kind} centroids", "", *markdown_rows(header, body)]
-    return "\n".join([*lines, "", "![centroids](centroids.png)", ""])
+    body = [
+        [f"`` {row.token} ``", f"{row.vectors:,}", f"{row.clusters:,}", f"{row.majority_share:.0%}", row.centroids]
+        for row in tokens.nlargest(LISTED, "clusters").itertuples()
+    ]
+    header = ["token", "vectors", "clusters", "share of the first", "centroids"]
+    lines += ["", "## The tokens in most clusters", "", *markdown_rows(header, body, left=1)]
+    return "\n".join([*lines, "", "![centroids](centroids.png)", "", "![residuals](residuals.png)", ""])
 
 
 def check(index: Node, documents: Collection, sample_vectors: int, **_: object) -> Iterator[str]:

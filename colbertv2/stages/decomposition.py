@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from colbertv2.analysis.decomposition import (
@@ -11,12 +12,11 @@ from colbertv2.analysis.decomposition import (
     changes,
     draw_decomposition,
     exact,
-    most_changed,
+    most_moved,
     search_steps,
 )
-from colbertv2.artifacts import Artifact, Node, stage
+from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.data import Queries
-from colbertv2.errors import InputError
 from colbertv2.evaluation import Ranking, evaluate
 from colbertv2.evaluation.measures import parse
 from colbertv2.evaluation.table import fraction, markdown_rows, signed
@@ -24,11 +24,16 @@ from colbertv2.modeling import ColBERT
 from colbertv2.retrieval import Cascade, Embeddings, Index, PaperEngine, Plaid
 from colbertv2.retrieval.searcher import Found
 from colbertv2.runtime import Runtime
+from colbertv2.stages.search import DECODED, SCANNED_FLOATS, compared
+from colbertv2.stages.sizes import LOADING, RESULT_BYTES, RESULT_SECONDS, Model
 
-LISTED = 5  # queries in the text, for each step
+LISTED = 5  # queries in the text that a step makes lose most, and as many that gain
+EXACT_STEPS = 3  # besides the unprojected one
+DRAWING = 3.0  # seconds of resampling and of pictures
+PICTURES, BYTES_A_QUERY = 150_000, 1_000  # a line for each query and step in the SVG, and the CSV
 
 
-@stage(version=1)
+@stage(version=2)
 def run(
     index: Artifact,
     unprojected: Artifact | None,
@@ -62,15 +67,13 @@ def run(
         }
         return evaluate(Ranking(ranked), queries.qrels, [measure])[measure]
 
-    def vectors(of: Artifact) -> list:
+    def vectors(of: Artifact) -> list[np.ndarray]:
         model = ColBERT.load(of.ancestor("checkpoint").path).to(runtime.torch_device)
         return model.encode_queries([text for _, text in texts], runtime.batch_tokens)
 
     columns = {}
     if unprojected is not None:
         wide = Embeddings.open(unprojected.path)
-        if wide.doc_ids != embeddings.doc_ids:
-            raise InputError("unprojected holds other documents than the index; encode the same collection.")
         columns["unprojected"] = evaluated(exact(Uncompressed(wide), vectors(unprojected), depth))
     steps = search_steps(opened, embeddings, engine, vectors(encoded), depth)
     values = pd.DataFrame(columns | {step: evaluated(found) for step, found in steps.items()})
@@ -111,15 +114,20 @@ def to_markdown(
         f"Means over {len(values)} queries. Changes are to the step above, with 95 % bootstrap intervals over queries; "
         "p of paired randomisation tests, Holm-adjusted over the steps; how many queries get worse and better.",
     ]
-    for step, moved in most_changed(values, LISTED).items():
-        if moved:
-            lines += ["", f"## {STEPS[step]}: the queries it moves most", ""]
-            lines += [f"- {signed(change)} `{query_id}`: {texts[query_id]}" for query_id, change in moved.items()]
+    for step, moved in most_moved(values, LISTED).items():
+        if moved.lose or moved.gain:
+            lines += ["", f"## {STEPS[step]}"]
+        for verb, changes_of in moved._asdict().items():
+            if changes_of:
+                lines += ["", f"Queries that {verb} most:", ""]
+                lines += [f"- {signed(change)} `{key}`: {texts[key]}" for key, change in changes_of.items()]
     return "\n".join(lines) + "\n"
 
 
-def check(index: Node, queries: Queries, engine: object, depth: int, measure: str, **_: object) -> Iterator[str]:
-    """A codec with centroids, a measure there is, queries with judgements."""
+def check(
+    index: Node, unprojected: Node | None, queries: Queries, engine: object, depth: int, measure: str, **_: object
+) -> Iterator[str]:
+    """A codec with centroids, a measure there is, queries with judgements, and the index's documents unprojected."""
     parse([measure])
     if not index.bound["codec"].has_centroids:
         yield f"{type(index.bound['codec']).__name__} has no centroids to take apart; use codec=residual."
@@ -127,3 +135,43 @@ def check(index: Node, queries: Queries, engine: object, depth: int, measure: st
         yield f"{queries.id!r} has no relevance judgements to evaluate against."
     if depth < 1:
         yield f"depth is {depth}; expected at least 1."
+    if unprojected is not None:
+        encoded = index.parents["embeddings"].bound, unprojected.bound
+        if len({repr((one["documents"].identity(), one["document_maxlen"])) for one in encoded}) > 1:
+            yield "unprojected is of other documents than the index, or cuts them elsewhere; encode both alike."
+
+
+def cost(
+    estimates: Estimates,
+    index: Node,
+    unprojected: Node | None,
+    queries: Queries,
+    engine: Plaid | PaperEngine | Cascade,
+    depth: int,
+    **_: object,
+) -> Cost:
+    """The queries encoded, compared with all vectors at each exact step, and searched by the engine."""
+    model = Model.of(index.ancestor("checkpoint"))
+    lengths, names = model.queries(queries), ("documents", "vectors", "dim", "centroids", "bytes")
+    documents, vectors, dim, centroids, held = (estimates.size(index, name) for name in names)
+    exact, scanned = compared(engine, documents, depth)
+    pairs, a_document = lengths.count * lengths.vectors, vectors / documents
+    dims = EXACT_STEPS * dim
+    encoding, tokenising = model.encoding(lengths)
+    if unprojected is not None:
+        dims += estimates.size(unprojected, "dim")
+        encoding, tokenising = 2 * encoding, 2 * tokenising
+    looked_at = pairs * (scanned * a_document * SCANNED_FLOATS + centroids * 2 * dim)
+    decoded = lengths.count * exact * a_document * dim * (2 * lengths.vectors + DECODED)
+    results = (EXACT_STEPS + 3) * lengths.count * min(depth, documents)
+    return Cost(
+        flops=encoding,
+        cpu_flops=pairs * vectors * 2 * dims + looked_at + decoded,
+        seconds=2 * LOADING + DRAWING + tokenising + results * RESULT_SECONDS,
+        memory=2 * model.transformer.weights
+        + held
+        + results * RESULT_BYTES
+        + model.transformer.forward_bytes(estimates.runtime.batch_tokens, model.tokenizer.conventions.query_maxlen),
+        disk=PICTURES + lengths.count * (BYTES_A_QUERY + lengths.id_bytes),
+        kind=type(engine).__name__,
+    )

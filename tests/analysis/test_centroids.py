@@ -9,18 +9,21 @@ from support import index_of, unit
 
 from colbertv2.analysis import centroids as analysis
 from colbertv2.analysis.centroids import (
-    centroid_tokens,
+    centroid_table,
     clustered,
     count_tokens,
+    cumulative,
+    index_counts,
     random_vectors,
-    residual_norms,
     sampled_documents,
-    share_of_clusters,
     token_table,
 )
-from colbertv2.analysis.centroids_figure import Clusters, draw_centroids
+from colbertv2.analysis.centroids_figure import Clusters, draw_centroids, draw_residuals
+from colbertv2.analysis.residuals import EDGES, residuals_of
 from colbertv2.compression import Float16Codec, ResidualCodec
+from colbertv2.compression.bitpack import unpack
 from colbertv2.errors import InputError
+from colbertv2.retrieval import Embeddings
 
 LENGTHS = [3, 0, 7, 12, 1, 30, 9, 18]
 
@@ -44,7 +47,8 @@ def index(tmp_path_factory):
 def test_the_table_agrees_with_a_loop(index, monkeypatch, block):
     monkeypatch.setattr(analysis, "BLOCK_VECTORS", block)
     tokens = tokens_of(LENGTHS)
-    table = centroid_tokens(index, iter(tokens), spelled)
+    counts = index_counts(index, iter(tokens))
+    table = centroid_table(counts, 12, spelled)
     held = {centroid: Counter() for centroid in range(12)}
     for position, ids in enumerate(tokens):
         for code, token in zip(index.codes(np.array([position])), ids, strict=True):
@@ -60,6 +64,14 @@ def test_the_table_agrees_with_a_loop(index, monkeypatch, block):
             assert row["majority_share"] == ranked[0][1] / counter.total()
         else:
             assert row["majority_token"] == "" and np.isnan(row["majority_share"])
+    spread = token_table(counts, spelled)
+    assert spread["token"].tolist() == [f"w{token}" for token in range(9)] and spread.index.tolist() == list(range(9))
+    for token, row in spread.iterrows():
+        at = {centroid: counter[token] for centroid, counter in held.items() if counter[token]}
+        by_count = sorted(at.items(), key=lambda item: (-item[1], item[0]))
+        assert row["vectors"] == sum(at.values()) and row["clusters"] == len(at)
+        assert row["centroids"] == " ".join(str(centroid) for centroid, _ in by_count[:5])
+        assert row["majority_share"] == by_count[0][1] / row["vectors"]
 
 
 @pytest.mark.parametrize(
@@ -73,24 +85,29 @@ def test_the_table_agrees_with_a_loop(index, monkeypatch, block):
 )
 def test_other_documents_are_refused(index, change, message):
     with pytest.raises(InputError, match=message):
-        centroid_tokens(index, change(tokens_of(LENGTHS)), spelled)
+        index_counts(index, change(tokens_of(LENGTHS)))
 
 
 def test_a_codec_without_centroids_is_refused(tmp_path):
     with pytest.raises(InputError, match="no centroids"):
-        centroid_tokens(index_of(tmp_path, Float16Codec(), LENGTHS, 16, seed=0), tokens_of(LENGTHS), spelled)
+        index_counts(index_of(tmp_path, Float16Codec(), LENGTHS, 16, seed=0), tokens_of(LENGTHS))
 
 
 def test_a_centroid_without_vectors_has_a_row_and_no_share():
-    table = token_table(count_tokens([(np.array([2, 2, 0]), np.array([5, 5, 5]))]), 4, spelled)
+    counts = count_tokens([(np.array([2, 2, 0]), np.array([5, 5, 5]))])
+    table = centroid_table(counts, 4, spelled)
     assert table["size"].tolist() == [1, 0, 2, 0]
-    assert share_of_clusters(table, at_most=(1,)).tolist() == [1.0]
-    assert share_of_clusters(token_table(count_tokens([]), 2, spelled)).isna().all()
+    assert table["majority_share"].fillna(-1).tolist() == [1, -1, 1, -1]
+    assert cumulative(table["distinct_tokens"], at_most=(1,)).tolist() == [1.0]
+    assert token_table(counts, spelled)["clusters"].to_dict() == {5: 2}
+    nothing = count_tokens([])
+    assert cumulative(centroid_table(nothing, 2, spelled)["distinct_tokens"]).isna().all()
+    assert len(token_table(nothing, spelled)) == 0
 
 
 def test_shares_are_those_of_a_loop_and_do_not_fall():
     distinct = np.random.default_rng(1).integers(0, 40, 500)
-    shares = share_of_clusters(pd.DataFrame({"distinct_tokens": distinct}))
+    shares = cumulative(distinct)
     full = [number for number in distinct.tolist() if number]
     for most, share in shares.items():
         assert share == sum(number <= most for number in full) / len(full)
@@ -116,15 +133,16 @@ def test_clusters_of_tokens_are_purer_and_tighter_than_random_ones():
     codec = ResidualCodec(1, centroid_factor=0.5, kmeans_iterations=8)
     found = {}
     for name, points in {"real": vectors, "random": random_vectors(4000, 32, seed=6)}.items():
-        codes, centroids = clustered(codec, points, 80, seed=0, device="cpu")
-        assert len(centroids) == 80 and codes.max() < 80
-        norms = residual_norms(points, codes, centroids)
-        loop = [np.linalg.norm(point - centroids[code]) for point, code in zip(points[:50], codes, strict=False)]
-        np.testing.assert_allclose(norms[:50], loop, rtol=1e-5)
-        found[name] = token_table(count_tokens([(codes, ids)]), 80, spelled), norms
+        codes, learnt = clustered(codec, points, 80, seed=0, device="cpu")
+        assert len(learnt.fitted()) == 80 and codes.max() < 80
+        found[name] = (
+            centroid_table(count_tokens([(codes, ids)]), 80, spelled),
+            residuals_of(points, codes, learnt).norms,
+        )
         assert found[name][0]["size"].sum() == 4000
     (real, near), (scattered, far) = found["real"], found["random"]
-    assert share_of_clusters(real)[4] > 0.9 > 0.1 > share_of_clusters(scattered)[16]
+    shares, scattered_shares = (cumulative(table["distinct_tokens"]) for table in (real, scattered))
+    assert shares[4] > 0.9 > 0.1 > scattered_shares[16]
     # For unit vectors of noise of σ a dimension around a unit direction in d dimensions the distance is known: with
     # r = σ / |direction|, their cosine is 1 / √(1 + r²d), and the distance √(2 − 2 · cosine).
     cosine = 1 / np.sqrt(1 + noise**2)  # |direction|² is d on average
@@ -140,12 +158,58 @@ def test_random_vectors_are_of_norm_one_and_seeded():
     assert not np.array_equal(vectors, random_vectors(1000, 64, seed=2))
 
 
-def test_the_figure_draws_the_shares_and_the_norms(tmp_path):
-    table = pd.DataFrame({"distinct_tokens": [0, 1, 2, 2, 40]})
-    clusters = {"real": Clusters(table, None), "random": Clusters(table + 1, np.linspace(0, 1, 50, dtype=np.float32))}
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_residuals_fill_the_buckets_that_the_codec_writes(index, bits):
+    """Against the codec's own bytes, and against a loop."""
+    embeddings = Embeddings.open(index.path.parent / "embeddings")
+    vectors = embeddings.vectors(0, embeddings.num_vectors).astype(np.float32)
+    codec = ResidualCodec.from_tables(bits, index.codec.centroids)
+    codec.fit_buckets(vectors)
+    written = codec.encode(vectors)
+    found = residuals_of(vectors, written["codes"], codec)
+    buckets = unpack(written["residuals"], bits)
+    residuals = vectors - codec.fitted()[written["codes"]]
+    for dimension, row in found.dimensions.iterrows():
+        shares = [(buckets[:, dimension] == bucket).mean() for bucket in range(2**bits)]
+        assert row.filter(regex="^bucket_").tolist() == pytest.approx(shares)
+        present = [share for share in shares if share]
+        assert found.bits_used[dimension] == pytest.approx(-sum(share * np.log2(share) for share in present))
+    np.testing.assert_allclose(found.norms, np.linalg.norm(residuals, axis=1), rtol=1e-5)
+    np.testing.assert_allclose(found.dimensions["deviation"], residuals.std(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(found.dimensions["p95"], np.percentile(residuals, 95, axis=0), rtol=1e-5)
+    np.testing.assert_allclose(found.histogram, np.histogram(residuals, EDGES)[0] / residuals.size, atol=1e-6)
+    assert found.histogram.sum() == pytest.approx(1)
+
+
+def test_dimensions_that_differ_in_width_use_fewer_bits_of_common_buckets():
+    """Of a dimension without any spread nothing is learnt; of all alike, all bits are used."""
+    values = np.random.default_rng(0).normal(size=(4000, 16)).astype(np.float32) / 10
+    for scale, expected in ((np.ones(16), 2.0), (np.array([1e-3, 1] * 8), None)):
+        codec = ResidualCodec.from_tables(2, np.zeros((1, 16)))
+        scaled = (values * scale).astype(np.float32)
+        codec.fit_buckets(scaled)
+        used = residuals_of(scaled, np.zeros(4000, int), codec).bits_used
+        if expected:
+            assert used == pytest.approx(expected, abs=0.01)
+        else:
+            assert used.mean() < 1.7
+
+
+def test_the_figures_draw_the_shares_and_the_residuals(tmp_path):
+    centroids, tokens = pd.DataFrame({"distinct_tokens": [0, 1, 2, 2, 40]}), pd.DataFrame({"clusters": [1, 3]})
+    vectors = random_vectors(100, 16, seed=0)
+    codec = ResidualCodec.from_tables(2, vectors[:4])
+    codec.fit_buckets(vectors)
+    residuals = residuals_of(vectors, codec.nearest(vectors), codec)
+    clusters = {"real": Clusters(centroids, tokens, None), "random": Clusters(centroids + 1, tokens, residuals)}
     figure = draw_centroids(clusters, "Made up", tmp_path / "made.up")
     assert (tmp_path / "made.up.png").stat().st_size > 5_000 and (tmp_path / "made.up.svg").exists()
-    shares, norms = figure.axes
-    assert shares.lines[0].get_xydata().tolist() == [[1, 25], [2, 50], [2, 75], [40, 100], [41, 100]]
-    assert shares.get_legend().get_texts()[0].get_text() == "real: 75.0% at most 16"
-    assert [text.get_text() for text in norms.get_legend().get_texts()] == ["random: mean 0.50"]
+    held, spread = figure.axes
+    assert held.lines[0].get_xydata().tolist() == [[1, 25], [2, 50], [2, 75], [40, 100], [41, 100]]
+    assert held.get_legend().get_texts()[0].get_text() == "real: 75.0% at most 16"
+    assert spread.lines[0].get_xydata().tolist() == [[1, 50], [3, 100], [3, 100]]
+    norms, values, dimensions = draw_residuals(clusters, "Made up", tmp_path / "residuals").axes
+    mean = f"random: mean {residuals.norms.mean():.2f}"
+    assert [text.get_text() for text in norms.get_legend().get_texts()] == [mean]
+    assert [path.vertices[0, 0] for path in values.collections[0].get_paths()] == pytest.approx(codec.cutoffs)
+    assert f"{residuals.bits_used.mean():.2f} of 2 bits" in dimensions.get_legend().get_texts()[0].get_text()

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from support import index_of, unit
 
-from colbertv2.analysis.decomposition import changes, draw_decomposition, most_changed, search_steps
+from colbertv2.analysis.decomposition import among, changes, draw_decomposition, exact, most_moved, search_steps
 from colbertv2.compression import Float16Codec, ProductCodec, ResidualCodec
 from colbertv2.errors import InputError
 from colbertv2.retrieval import Cascade, Embeddings, PaperEngine, Plaid
@@ -66,10 +66,22 @@ def test_each_step_is_what_a_loop_over_documents_finds(world, engine):
 def test_where_all_is_probed_and_nothing_pruned_nothing_is_lost(world, engine):
     index, embeddings, queries = world
     steps = search_steps(index, embeddings, engine, queries, k=40)
-    for step in ("probed", "engine"):
-        for (positions, scores), (wanted, exact_scores) in zip(steps[step], steps["residual"], strict=True):
-            np.testing.assert_allclose(scores, exact_scores, atol=1e-3)
-            assert set(positions.tolist()) == set(wanted.tolist())
+    for found, probed, (wanted, exact_scores) in zip(steps["engine"], steps["probed"], steps["residual"], strict=True):
+        assert np.array_equal(probed[0], wanted) and np.array_equal(probed[1], exact_scores)  # without any rounding
+        np.testing.assert_allclose(found[1], exact_scores, atol=1e-3)
+        assert set(found[0].tolist()) == set(wanted.tolist())
+
+
+@pytest.mark.parametrize("k", [1, 5, 30])
+def test_what_is_not_probed_is_made_up_for_by_the_next_best(world, k):
+    index, _, queries = world
+    positions = np.arange(0, 40, 3)
+    vectors, exact_found = index.decode(np.arange(40)).vectors, exact(index, queries, k)
+    for query, found in zip(queries, exact_found, strict=True):
+        expected = naive(vectors, index.lengths, query)
+        best, scores = among(index, query, found, positions, k)
+        assert best.tolist() == positions[np.argsort(-expected[positions], kind="stable")][:k].tolist()
+        np.testing.assert_allclose(scores, expected[best], atol=1e-5)
 
 
 def test_what_has_no_centroids_and_other_documents_are_refused(world, tmp_path):
@@ -92,6 +104,10 @@ def test_changes_and_the_queries_behind_them(tmp_path):
     assert table.loc["centroids", "change"] == pytest.approx(-0.105) and table.loc["centroids", "p"] < 0.01
     assert (table.loc["centroids", "worse"], table.loc["centroids", "better"]) == (80, 0)
     assert table.loc["residual", "change"] == 0 and table.loc["residual", "p"] == 1
-    assert next(iter(most_changed(values, 3)["centroids"])) == "q7" and most_changed(values, 3)["residual"] == {}
+    moved = most_moved(values, 3)
+    assert next(iter(moved["centroids"].lose)) == "q7" and len(moved["centroids"].lose) == 3
+    assert moved["centroids"].gain == {} and moved["residual"] == ({}, {})
+    back = most_moved(values[["centroids", "projected"]], 2)["projected"]
+    assert next(iter(back.gain)) == "q7" and back.gain["q7"] == pytest.approx(0.5) and back.lose == {}
     draw_decomposition(values, table, "RR@10", tmp_path / "picture")
     assert "centroids alone" in (tmp_path / "picture.svg").read_text()

@@ -1,20 +1,31 @@
 """What a score is made of, against search and against loops."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from support import WORDS, no_bar, tiny_bert
 from transformers import AutoTokenizer
 
-from colbertv2.analysis.explain import MaxSimMap, draw_map, explain, explain_difference, ranking_difference
+from colbertv2.analysis.explain import (
+    Configuration,
+    MaxSimMap,
+    difference,
+    draw_map,
+    explain,
+    explain_difference,
+    ranking_difference,
+)
 from colbertv2.analysis.map_figure import shown_columns
-from colbertv2.compression import Float16Codec, ProductCodec, ResidualCodec
+from colbertv2.compression import Codec, Float16Codec, ProductCodec, ResidualCodec
+from colbertv2.data import Collection
 from colbertv2.errors import InputError
 from colbertv2.evaluation import Ranking
 from colbertv2.modeling import Backbone, ColBERT, Conventions, Tokenizer, initial
 from colbertv2.modeling.colbert import stacked
-from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Exhaustive, Index, Searcher
+from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Exhaustive, Index, Plaid, Searcher
 
 CONVENTIONS = Conventions(
     query_maxlen=10,
@@ -46,20 +57,26 @@ def made(similarities, query="qr", document="abcdefgh") -> MaxSimMap:
     return MaxSimMap(list(query[:rows]), list(document[:columns]), np.array(similarities))
 
 
+def index_by(model: ColBERT, codec: Codec, path: Path) -> Index:
+    """Of ``DOCUMENTS``, named d0 and so on."""
+    writer = EmbeddingsWriter(path / "embeddings", model.dim)
+    ids = [f"d{number}" for number in range(len(DOCUMENTS))]
+    writer.add(ids, *stacked(model.encode_documents(DOCUMENTS), model.dim))
+    writer.close()
+    return Index.build(
+        Embeddings.open(path / "embeddings"), codec, path / "index",
+        seed=0, sample_documents=None, device="cpu", bar=no_bar,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "codec",
     [Float16Codec(), ResidualCodec(1, num_centroids=16), ResidualCodec(2), ProductCodec(2, num_centroids=16)],
     ids=repr,
 )
 def test_the_score_is_that_of_search(model, codec, tmp_path):
-    writer = EmbeddingsWriter(tmp_path / "embeddings", model.dim)
-    ids = [f"d{number}" for number in range(len(DOCUMENTS))]
-    writer.add(ids, *stacked(model.encode_documents(DOCUMENTS), model.dim))
-    writer.close()
-    index = Index.build(
-        Embeddings.open(tmp_path / "embeddings"), codec, tmp_path / "index",
-        seed=0, sample_documents=None, device="cpu", bar=no_bar,
-    )  # fmt: skip
+    index = index_by(model, codec, tmp_path)
+    ids = list(index.doc_ids)
     (found,) = Searcher(index, Exhaustive()).search(model.encode_queries([QUERY]), k=len(DOCUMENTS))
     explained = {id: explain(model, QUERY, text, index.codec) for id, text in zip(ids, DOCUMENTS, strict=True)}
     np.testing.assert_allclose([explained[id].score for id, _ in found], [score for _, score in found], atol=1e-3)
@@ -115,6 +132,31 @@ def test_changes_sum_to_the_difference_of_scores(model):
     assert moved.loc[0].tolist() == ["q", "a", "b", 0.9, 0.6, pytest.approx(-0.3)]
     with pytest.raises(InputError, match="tokens of the queries differ"):
         explain_difference(made([[1.0]]), made([[1.0]], query="z"))
+
+
+def test_a_difference_of_rankings_goes_down_to_tokens(model, tmp_path):
+    """The same model at two codecs: every document of either top, and changes that sum to its scores' difference."""
+    (tmp_path / "folder").mkdir()
+    rows = [json.dumps({"_id": f"d{number}", "text": text}) for number, text in enumerate(DOCUMENTS)]
+    (tmp_path / "folder" / "corpus.jsonl").write_text("\n".join(rows) + "\n")
+    documents = Collection(f"folder:{tmp_path / 'folder'}")
+    exact, coarse = (
+        Configuration(model, Searcher(index_by(model, codec, tmp_path / codec.label), Exhaustive()))
+        for codec in (Float16Codec(), ResidualCodec(1, num_centroids=4))
+    )
+    found = difference(exact, coarse, QUERY, documents, k=5, depth=40)
+    vectors = model.encode_queries([QUERY])
+    tops = [{id for id, _ in one.searcher.search(vectors, 5)[0]} for one in (exact, coarse)]
+    assert set(found.documents.index) == tops[0] | tops[1] and (found.documents["move"] != 0).any()
+    changes = found.tokens.groupby("document")["change"].sum()
+    scores = (found.documents["second_score"] - found.documents["first_score"]).astype(float)
+    np.testing.assert_allclose(changes.loc[scores.index], scores, atol=1e-3)
+    assert (difference(exact, exact, QUERY, documents, k=5, depth=40).tokens["change"] == 0).all()
+    # What an engine prunes is missing from its ranking, and its tokens say that it would have scored the same.
+    pruning = Configuration(model, Searcher(coarse.searcher.index, Plaid(nprobe=1, ndocs=8)))
+    pruned = difference(coarse, pruning, QUERY, documents, k=5, depth=40)
+    assert len(pruned.documents) > 2 == pruned.documents["second_rank"].notna().sum()
+    assert (pruned.tokens["change"] == 0).all()
 
 
 def test_maps_without_tokens_or_of_other_shapes_are_refused():

@@ -1,6 +1,7 @@
 """The report on what the centroids of an index hold."""
 
 import string
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from colbertv2.retrieval import Index
 def small(tmp_path_factory) -> list[str]:
     directory = tmp_path_factory.mktemp("centroids")
     overrides = shrunk(tiny_folder(directory / "folder"), directory / "artifacts")
-    return [*overrides, "pipeline=centroid_analysis", "target=centroid_analysis"]
+    return [*overrides, "pipeline=untrained", "analysis=centroids", "target=centroid_analysis"]
 
 
 @pytest.mark.parametrize("maxlen", [None, 7])
@@ -41,13 +42,22 @@ def test_every_vector_is_counted_at_its_centroid(small, sample_vectors, maxlen):
     assert table["distinct_tokens"].tolist() == [len(tokens) for tokens in held]
     full = table[table["size"] > 0]
     assert all(token in held[centroid] for centroid, token in full["majority_token"].items())
-    shares = pd.read_csv(report.path / "shares.csv", index_col="at_most")
+    spread = pd.read_csv(report.path / "tokens.csv", index_col="token", keep_default_na=False)
+    assert spread["clusters"].to_dict() == Counter(token for tokens in held for token in tokens)
+    assert spread["vectors"].sum() == index.num_vectors
+    shares = pd.read_csv(report.path / "shares.csv", header=[0, 1], index_col=0)
     whole = sample_vectors > index.num_vectors
-    assert (len(shares.columns) == 2) == whole and {"all vectors", "random vectors"} <= set(shares.columns)
-    assert shares.loc[2, "all vectors"] == pytest.approx((full["distinct_tokens"] <= 2).mean())
-    assert shares.loc[1, "random vectors"] < 1
-    for suffix in ("png", "svg"):
-        assert (report.path / f"centroids.{suffix}").stat().st_size > 10_000
+    kinds = ["all vectors", *([] if whole else [shares.columns[1][1]]), "random vectors"]
+    assert shares.columns.tolist() == [(of, kind) for of in ("clusters", "tokens") for kind in kinds]
+    assert shares.loc[2, ("clusters", "all vectors")] == pytest.approx((full["distinct_tokens"] <= 2).mean())
+    assert shares.loc[8, ("tokens", "all vectors")] == pytest.approx((spread["clusters"] <= 8).mean())
+    assert shares.loc[1, ("clusters", "random vectors")] < 1
+    residuals = pd.read_csv(report.path / "residuals.csv", index_col=["vectors", "dimension"])
+    assert residuals.index.get_level_values(0).unique().tolist() == kinds[-2:] and len(residuals) == 2 * 16
+    np.testing.assert_allclose(residuals.filter(regex="^bucket_").sum(axis=1), 1)
+    for name in ("centroids", "residuals"):
+        for suffix in ("png", "svg"):
+            assert (report.path / f"{name}.{suffix}").stat().st_size > 10_000
     text = (report.path / "centroids.md").read_text()
     assert f"{len(table):,} centroids" in text and f"{index.num_vectors:,} vectors" in text
 

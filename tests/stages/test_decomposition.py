@@ -6,7 +6,8 @@ import pytest
 import torch
 from support import shrunk, tiny_folder
 
-from colbertv2.configuration import build, compose, plan
+from colbertv2.artifacts import Estimates
+from colbertv2.configuration import build, compose, plan, runtime_of, target_node
 from colbertv2.errors import InputError
 from colbertv2.modeling import ColBERT
 
@@ -15,7 +16,7 @@ from colbertv2.modeling import ColBERT
 def small(tmp_path_factory) -> list[str]:
     directory = tmp_path_factory.mktemp("decomposition")
     overrides = shrunk(tiny_folder(directory / "folder"), directory / "artifacts")
-    return [*overrides, "runtime.device=cpu", "pipeline=decomposition"]
+    return [*overrides, "runtime.device=cpu", "pipeline=untrained", "analysis=decomposition"]
 
 
 @pytest.mark.parametrize("search", ["plaid", "colbertv2", "cascade"])
@@ -47,6 +48,34 @@ def test_the_unprojected_step_can_be_left_out(small):
     config = compose([*small, "search=plaid", "target=decomposition", "pipeline.decomposition.unprojected=null"])
     values = pd.read_csv(build(config).path / "decomposition.csv", index_col="query_id")
     assert "unprojected" not in values.columns
+
+
+def test_what_it_costs_is_told_beforehand(small):
+    """Vectors without a projection are as long as the backbone's; disk is within twice."""
+    config = compose([*small, "search=plaid", "target=decomposition", "seed=3"])
+    node, estimates = target_node(config), Estimates(runtime_of(config))
+    unprojected = node.parents["unprojected"]
+    predicted = {one.address: estimates.cost(one) for one in (node, unprojected, unprojected.parents["checkpoint"])}
+    assert predicted[unprojected.address].sizes["dim"] == 32
+    artifact = build(config)
+    built = [artifact, artifact.parents["unprojected"], artifact.ancestor("unprojected").parents["checkpoint"]]
+    for one, cost in zip(built, predicted.values(), strict=True):
+        assert 0.5 < (one.record["bytes"] + 4096) / (cost.disk + 4096) < 2
+
+
+def test_a_trained_checkpoint_is_taken_apart_as_well(small):
+    steps = {step.key: step.address for step in plan(compose([*small, "analysis=decomposition", "pipeline=round1"]))}
+    config = compose([*small, "analysis=decomposition", "pipeline=round1", "search=plaid", "target=decomposition"])
+    node = target_node(config)
+    trained = node.parents["index"].ancestor("checkpoint")
+    assert trained.address == steps["pipeline.round1"]
+    assert node.parents["unprojected"].ancestor("checkpoint").parents["checkpoint"].address == trained.address
+
+
+def test_unprojected_vectors_of_texts_cut_elsewhere_are_refused(small):
+    override = "pipeline.unprojected_embeddings.document_maxlen=5"
+    with pytest.raises(InputError, match="cuts them elsewhere"):
+        plan(compose([*small, "search=plaid", "target=decomposition", override]))
 
 
 @pytest.mark.parametrize(
