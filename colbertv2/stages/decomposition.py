@@ -14,7 +14,7 @@ from colbertv2.analysis.decomposition import (
     most_changed,
     search_steps,
 )
-from colbertv2.artifacts import Artifact, Node, stage
+from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.data import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation import Ranking, evaluate
@@ -24,6 +24,8 @@ from colbertv2.modeling import ColBERT
 from colbertv2.retrieval import Cascade, Embeddings, Index, PaperEngine, Plaid
 from colbertv2.retrieval.searcher import Found
 from colbertv2.runtime import Runtime
+from colbertv2.stages.search import DECODED, compared
+from colbertv2.stages.sizes import LOADING, RESULT_BYTES, RESULT_SECONDS, Model
 
 LISTED = 5  # queries in the text, for each step
 
@@ -127,3 +129,33 @@ def check(index: Node, queries: Queries, engine: object, depth: int, measure: st
         yield f"{queries.id!r} has no relevance judgements to evaluate against."
     if depth < 1:
         yield f"depth is {depth}; expected at least 1."
+
+
+def cost(
+    estimates: Estimates,
+    index: Node,
+    unprojected: Node | None,
+    queries: Queries,
+    engine: Plaid | PaperEngine | Cascade,
+    depth: int,
+    **_: object,
+) -> Cost:
+    """Every query with all documents, at every exact step; with what is probed, at most all; and by the engine."""
+    model = Model.of(index.ancestor("checkpoint"))
+    lengths = model.queries(queries)
+    documents, vectors, dim = (estimates.size(index, name) for name in ("documents", "vectors", "dim"))
+    pairs = lengths.count * lengths.vectors
+    wide = 0.0 if unprojected is None else estimates.size(unprojected, "dim")
+    pruned = compared(engine, documents, depth)[0] / documents
+    steps = 5 if unprojected is None else 6
+    results = steps * lengths.count * min(depth, documents)
+    encoding, tokenising = model.encoding(lengths)
+    models = 1 if unprojected is None else 2
+    return Cost(
+        flops=models * encoding,
+        cpu_flops=pairs * 2 * vectors * (dim * (4 + pruned) + wide) + lengths.count * vectors * dim * DECODED * 1.5,
+        seconds=models * (LOADING + tokenising) + 8 + 2 * results * RESULT_SECONDS,
+        memory=2 * model.transformer.weights + estimates.size(index, "bytes") + results / steps * RESULT_BYTES + 2e8,
+        disk=350_000 + lengths.count * 12 * steps,
+        kind=type(engine).__name__,
+    )

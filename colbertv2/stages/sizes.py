@@ -45,13 +45,16 @@ class Model:
         Raises:
             Unknown: that was not made by the stage ``initialise``.
         """
+        projected = True
         while "checkpoint" in checkpoint.parents:
+            projected &= checkpoint.stage.name != "unprojected"
             checkpoint = checkpoint.parents["checkpoint"]
         given = checkpoint.bound
         if not {"backbone", "conventions", "dim"} <= given.keys():
             raise Unknown(f"{checkpoint.key}: the size of its model")
-        backbone = given["backbone"]
-        return cls(Transformer.of(backbone.directory), tokenizer_of(backbone, given["conventions"]), int(given["dim"]))
+        transformer = Transformer.of(given["backbone"].directory)
+        tokenizer = tokenizer_of(given["backbone"], given["conventions"])
+        return cls(transformer, tokenizer, int(given["dim"]) if projected else transformer.hidden)
 
     def documents(self, documents: Collection, maxlen: int | None = None) -> Lengths:
         """The lengths of a collection."""

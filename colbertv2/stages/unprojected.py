@@ -4,9 +4,10 @@ from pathlib import Path
 
 import torch
 
-from colbertv2.artifacts import Artifact, stage
+from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.modeling import ColBERT
 from colbertv2.runtime import Runtime
+from colbertv2.stages.sizes import LOADING, Model, checkpoint_bytes
 
 
 @stage(version=1)
@@ -14,3 +15,10 @@ def run(checkpoint: Artifact, *, out: Path, runtime: Runtime) -> None:
     """Write ``checkpoint`` with the identity as its projection; everything else is as it was."""
     model = ColBERT.load(checkpoint.path)
     ColBERT(model.transformer, torch.eye(model.linear.in_features), model.tokenizer).save(out)
+
+
+def cost(estimates: Estimates, checkpoint: Node, **_: object) -> Cost:
+    """Reading and writing weights."""
+    model = Model.of(checkpoint)
+    disk = checkpoint_bytes(model.transformer, model.tokenizer) + 4 * model.transformer.hidden**2
+    return Cost(seconds=LOADING + disk / 2e8, memory=2 * disk, disk=disk)
