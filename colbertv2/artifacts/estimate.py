@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from colbertv2.artifacts.artifact import RECORD, Artifact, location
-from colbertv2.artifacts.machine import device_name, free_disk, free_memory, peak_memory, products_per_second
+from colbertv2.artifacts.machine import cpu_share, device_name, free_disk, free_memory, peak_memory, products_per_second
 from colbertv2.artifacts.node import Node
 from colbertv2.runtime import Runtime
 
@@ -150,14 +150,26 @@ class Estimates:
         return cost.work * slower, memory * larger, cost.disk, source
 
     def guessed(self, cost: Cost) -> float:
-        """Seconds, by how fast this machine multiplies matrices. GPUs add up; processes on a CPU share its threads."""
-        device, cpu = self.runtime.torch_device, torch.device("cpu")
-        gpus = self.runtime.devices if device.type == "cuda" else 1
-        seconds = cost.seconds
-        for flops, place, number in ((cost.flops, device, gpus), (cost.cpu_flops, cpu, 1)):
-            if flops:
-                seconds += flops / (number * products_per_second(place, self.runtime.threads))
-        return seconds
+        """Seconds, by how fast this machine multiplies matrices and how busy it is.
+
+        GPUs add up; processes on a CPU share its threads.
+        """
+        device, threads = self.runtime.torch_device, self.runtime.threads
+        seconds, cpu_flops = 0.0, cost.cpu_flops
+        if device.type == "cpu":
+            cpu_flops += cost.flops
+        elif cost.flops:
+            devices = self.runtime.devices if device.type == "cuda" else 1
+            seconds += cost.flops / (devices * products_per_second(device, threads))
+        on_cpu = cost.seconds
+        if cpu_flops:
+            on_cpu += cpu_flops / products_per_second(torch.device("cpu"), threads)
+        return seconds + on_cpu / self.cpu_share
+
+    @cached_property
+    def cpu_share(self) -> float:
+        """Of the processor, what others leave."""
+        return cpu_share(self.runtime.threads)
 
     def alike(self, node: Node, cost: Cost) -> list[dict[str, Any]]:
         """Records of the finished runs of the same stage, kind and device that are nearest in size."""

@@ -21,13 +21,14 @@ from colbertv2.analysis.centroids import (
 from colbertv2.analysis.centroids_figure import Clusters, draw_centroids, draw_residuals
 from colbertv2.analysis.residuals import Residuals, residuals_of
 from colbertv2.analysis.tokens import document_token_ids, names
-from colbertv2.artifacts import Artifact, Node, stage
+from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.compression import ResidualCodec
 from colbertv2.data import Collection
 from colbertv2.evaluation.table import markdown_rows
 from colbertv2.retrieval import Embeddings, Index
 from colbertv2.runtime import Runtime
 from colbertv2.stages.encode import load_model
+from colbertv2.stages.sizes import LOADING, TOKENISED, Model
 
 LISTED = 15  # centroids and tokens of a kind in the text
 ALL, RANDOM = "all vectors", "random vectors"
@@ -183,3 +184,21 @@ def check(index: Node, documents: Collection, sample_vectors: int, **_: object) 
         yield "the documents are not those that the index holds; both must read the same collection."
     if sample_vectors < 1:
         yield f"sample_vectors is {sample_vectors}; expected at least 1."
+
+
+def cost(estimates: Estimates, index: Node, documents: Collection, sample_vectors: int, **_: object) -> Cost:
+    """Tokenising all documents, and k-means of the sampled vectors and of as many random ones."""
+    embeddings, clustering = index.ancestor("embeddings"), index.bound["codec"].clustering
+    model = Model.of(embeddings.ancestor("checkpoint"))
+    lengths = model.documents(documents, embeddings.bound["document_maxlen"])
+    vectors, dim, number = (estimates.size(index, name) for name in ("vectors", "dim", "centroids"))
+    sampled = min(vectors, sample_vectors)
+    clusters = number * sampled / vectors
+    times = 1 if sampled == vectors else 2
+    fitted = min(sampled, clusters * clustering.max_points_per_centroid) * clustering.kmeans_iterations + sampled
+    return Cost(
+        cpu_flops=times * fitted * clusters * 2 * dim,
+        seconds=LOADING + 6 + 2 * lengths.count * lengths.tokens / TOKENISED,
+        memory=2 * model.transformer.weights + 12 * dim * sampled + 32 * vectors + 2e8,
+        disk=400_000 + number * 90,
+    )

@@ -15,7 +15,11 @@ from colbertv2.configuration import build, runtime_of, target_node
 
 @pytest.fixture
 def costs(monkeypatch) -> None:
-    """Toy stages that tell their costs, all but ``table``: 100 vectors a dimension, each 2 bytes, indexed in 30 s."""
+    """Toy stages that tell their costs, all but ``table``: 100 vectors a dimension, each 2 bytes, indexed in 30 s.
+
+    The machine is idle.
+    """
+    monkeypatch.setattr("colbertv2.artifacts.estimate.cpu_share", lambda threads: 1.0)
 
     def train(estimates: Estimates, epochs: int, **_: object) -> Cost:
         return Cost(seconds=20.0 * epochs, memory=1e6, disk=10)
@@ -93,6 +97,11 @@ def test_flops_take_as_long_as_the_machine_needs(toy, costs, monkeypatch) -> Non
     monkeypatch.setattr("colbertv2.artifacts.estimate.products_per_second", lambda device, threads: REFERENCE_FLOPS / 4)
     monkeypatch.setattr("toy.train.cost", lambda estimates, **_: Cost(flops=10 * REFERENCE_FLOPS, seconds=1))
     assert plan(toy("target=round1"))["round1"].seconds == pytest.approx(41)
+
+
+def test_a_busy_machine_takes_longer(toy, costs, monkeypatch) -> None:
+    monkeypatch.setattr("colbertv2.artifacts.estimate.cpu_share", lambda threads: 0.25)
+    assert plan(toy("target=index"))["index"].seconds == pytest.approx(4 * 30)
 
 
 def test_unknown_steps_are_said_and_not_counted(toy, costs, monkeypatch) -> None:
