@@ -18,10 +18,11 @@ from omegaconf import DictConfig
 from colbertv2 import command_line, tracking
 from colbertv2.ablation.linter import check_axes
 from colbertv2.ablation.points import collect, with_experiments
-from colbertv2.artifacts import Artifact, build_node, plan_node
+from colbertv2.artifacts import Artifact, Node, build_node, plan_node
 from colbertv2.configuration import CONF, runtime_of, target_node
 from colbertv2.errors import InputError
 from colbertv2.provenance import describe, origins
+from colbertv2.stages.table import COSTS
 
 
 class Refused(CompactHydraException):
@@ -34,23 +35,21 @@ def command(task: Callable[[DictConfig], Any]) -> None:
     The groups of ``experiments/`` are found beside those of ``conf/``. Wrong input ends with its message on standard
     error and exit code 2; the other jobs of a sweep are run all the same.
     """
-    refused: list[InputError] = []
 
-    def job(config: DictConfig) -> Any:
+    def job(config: DictConfig) -> Any:  # perhaps in another process: only what it returns or raises comes back
         try:
             return task(config)
         except InputError as error:
-            refused.append(error)
             raise Refused(str(error)) from error
 
     sys.argv[1:] = with_experiments(sys.argv[1:])
     try:
         hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
     except SystemExit as end:
-        raise SystemExit(2 if refused else end.code) from None
+        raise SystemExit(2 if isinstance(end.__context__, Refused) else end.code) from None
 
 
-def main(config: DictConfig) -> tuple[float, ...] | None:
+def main(config: DictConfig) -> float | tuple[float, ...] | None:
     """Build ``config.target``; print its ``table.md`` and publish its files where the configuration asks for it.
 
     Returns:
@@ -61,6 +60,8 @@ def main(config: DictConfig) -> tuple[float, ...] | None:
         BuildError: a stage failed.
     """
     node, runtime = target_node(config), runtime_of(config)  # one graph: outside data is hashed once
+    wanted = config.get("objectives") or []
+    check_objectives(node, wanted)
     settings = HydraConfig.get()
     name = ", ".join(settings.overrides.task)
     if settings.mode == RunMode.MULTIRUN:
@@ -77,21 +78,31 @@ def main(config: DictConfig) -> tuple[float, ...] | None:
     if config.publish is not None:
         _publish(artifact, Path(config.publish))
     tracking.log(config, name, artifact, runtime)
-    return None if config.get("objectives") is None else objectives(artifact, config.objectives)
+    return objectives(artifact, wanted) if wanted else None
 
 
-def objectives(artifact: Artifact, names: Sequence[str]) -> tuple[float, ...]:
-    """Measures and costs of an artifact of ``evaluate``.
+def check_objectives(node: Node, names: Sequence[str]) -> None:
+    """Before any work: a search can only get back what its target will have.
 
     Raises:
-        InputError: one of them is not there.
+        InputError: one of them it will not.
     """
-    known = tracking.summary(artifact) if artifact.stage == "evaluate" else {}
+    known = [*node.values.get("measures", []), *COSTS] if node.stage.name == "evaluate" else []
     if missing := [name for name in names if name not in known]:
-        raise InputError(
-            f"objectives: {', '.join(missing)} unknown; {artifact.address} has {', '.join(known) or 'none'}."
-        )
-    return tuple(known[name] for name in names)
+        raise InputError(f"objectives: {node.key} has no {', '.join(missing)}; known: {', '.join(known) or 'none'}.")
+
+
+def objectives(artifact: Artifact, names: Sequence[str]) -> float | tuple[float, ...]:
+    """Measures and costs of an artifact of ``evaluate``; of one name a number, as Optuna wants it.
+
+    Raises:
+        InputError: one of them is not there, such as the bytes of what searched without an index.
+    """
+    known = tracking.summary(artifact)
+    if missing := [name for name in names if name not in known]:
+        raise InputError(f"objectives: {artifact.address} has no {', '.join(missing)}; known: {', '.join(known)}.")
+    values = tuple(known[name] for name in names)
+    return values[0] if len(values) == 1 else values
 
 
 def _publish(artifact: Artifact, directory: Path) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from support import shrunk, tiny_folder
 
+from colbertv2.__main__ import check_objectives, objectives
 from colbertv2.ablation.linter import check_axes
 from colbertv2.ablation.points import axes_of, collect
 from colbertv2.artifacts import Node
-from colbertv2.configuration import EXPERIMENTS
+from colbertv2.configuration import EXPERIMENTS, build, compose, target_node
+from colbertv2.errors import InputError
 
 PROJECT = EXPERIMENTS.parent
 FILES = sorted((EXPERIMENTS / "ablation").glob("*.yaml"))
@@ -93,7 +95,7 @@ def test_other_processes_build_what_they_share_once_and_one_wrong_point_stops_no
     done = run(
         "-m", "codec.bits=1,2,3", "pipeline=untrained", *launcher, *small, f"runtime.root={root}", directory=tmp_path
     )
-    assert done.returncode != 0 and "bits is 3" in done.stdout + done.stderr
+    assert done.returncode == 2 and "bits is 3" in done.stderr and "Traceback" not in done.stderr
     assert {stage.name: len(list(stage.glob("[a-z]*"))) for stage in root.glob("[a-z]*")} == {
         "initialise": 1, "encode": 1, "centroids": 1, "index": 2, "search": 2, "evaluate": 2
     }  # fmt: skip
@@ -107,3 +109,15 @@ def test_optuna_searches_and_its_study_can_be_reported(small, tmp_path):
     points = collect([*arguments, *study])
     assert len(points) == 3 and all(0.2 <= point.config.search.centroid_score_threshold <= 0.7 for point in points)
     assert collect(arguments, searched=False) == []
+
+
+def test_a_search_gets_back_what_its_target_has_and_nothing_else(small, tmp_path):
+    config = compose(["pipeline=untrained", *small, f"runtime.root={tmp_path}"])
+    with pytest.raises(InputError, match=r"pipeline\.metrics has no nDCG@7; known: RR@10, .*ms_per_query"):
+        check_objectives(target_node(config), ["nDCG@10", "nDCG@7"])
+    with pytest.raises(InputError, match=r"pipeline\.index has no nDCG@10; known: none"):
+        check_objectives(target_node(compose(["pipeline=untrained", "target=index", *small])), ["nDCG@10"])
+    metrics = build(config)
+    quality, size = objectives(metrics, ["nDCG@10", "bytes_per_token"])
+    assert 0 < quality < 1 and size == 4 + 16 * 2 // 8
+    assert objectives(metrics, ["nDCG@10"]) == quality

@@ -1,0 +1,280 @@
+"""No key of a codec, a search engine or a training is dead: each changes what comes out, not its address alone.
+
+The tables name, for every key, the file it is tried in, another value, and what must stand beside it for it to matter.
+A key that a file has and a table has not fails a test: whoever adds one says here what it changes.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from support import WORDS, index_of, shrunk, tiny_bert, tiny_folder, unit
+
+from colbertv2.compression import ResidualCodec
+from colbertv2.configuration import CONF, build, compose
+from colbertv2.modeling import Backbone, ColBERT, Conventions, initial
+from colbertv2.retrieval import Index
+from colbertv2.runtime import Runtime
+from colbertv2.training import Example, Recipe, fit
+from colbertv2.training.data import TextLookup
+from colbertv2.training.module import RankingModule
+
+
+def keys(group: str, choice: str) -> Iterator[str]:
+    """The dotted keys of a file as composed; what a whole component stands for (``queries``) is one."""
+    config = compose([f"+{group}@chosen={choice}"]).chosen
+    stack = [("", OmegaConf.to_container(config))]
+    while stack:
+        prefix, values = stack.pop()
+        for name, value in values.items():
+            if isinstance(value, dict) and value:
+                stack.append((f"{prefix}{name}.", value))
+            elif name != "_target_":
+                yield f"{prefix}{name}"
+
+
+def files(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+# file, key, another value, what stands beside it
+FEW = {"num_centroids": 32}
+CODEC = [
+    ("residual", "bits", 4, FEW),
+    ("residual", "num_centroids", 16, FEW),
+    ("residual", "centroid_factor", 0.25, {}),
+    ("residual", "kmeans_iterations", 1, FEW),
+    ("residual", "max_points_per_centroid", 2, FEW),
+    ("residual", "assignment_reach", 0.1, FEW),
+    ("residual", "centroid_bits", 8, FEW),
+    ("lloyd", "buckets", "quantile", FEW),
+    ("product", "bits", 4, FEW),
+    ("product", "num_centroids", 16, FEW),
+    ("product", "centroid_factor", 0.25, {}),
+    ("product", "kmeans_iterations", 1, FEW),
+    ("product", "max_points_per_centroid", 2, FEW),
+    ("product", "assignment_reach", 0.01, {"max_points_per_centroid": 1}),
+    ("product", "centroid_bits", 16, FEW),
+    ("product", "queries", None, FEW),
+    ("product", "num_queries", 1, FEW),
+    ("product", "shrinkage", 5.0, FEW),
+]
+
+NARROW = {"ndocs": 40, "margin": 0.5, "share": 1.0, "nexact": 10}
+SEARCH = [
+    ("plaid", "nprobe", 2, {"nprobe": 1, "centroid_score_threshold": -1.0, "ndocs": 600}),
+    ("plaid", "centroid_score_threshold", 0.5, {"nprobe": 4, "centroid_score_threshold": -1.0, "ndocs": 40}),
+    ("plaid", "ndocs", 80, {"nprobe": 4, "centroid_score_threshold": -1.0, "ndocs": 40}),
+    ("colbertv2", "nprobe", 2, {"nprobe": 1, "ncandidates": 150}),
+    ("colbertv2", "ncandidates", 15, {"ncandidates": 5}),
+    ("cascade", "nprobe", 1, {}),
+    ("cascade", "ndocs", 10, NARROW),
+    ("cascade", "margin", 0.0, NARROW),
+    ("cascade", "share", 0.0, NARROW),
+    ("cascade", "nexact", 20, NARROW | {"share": 0.0}),
+    ("exact", "nprobe", 1, {}),
+    ("exact", "ndocs", 10, {}),
+    ("exact", "margin", 0.0, NARROW),
+    ("exact", "share", 0.0, NARROW),
+    ("exact", "nexact", 10, {"ndocs": 40}),
+]
+
+WEIGHTS = {  # the key changes the weights that are learnt: file, another value, what stands beside it
+    "objectives.in_batch.weight": ("distillation", 0.0, {}),
+    "objectives.in_batch.temperature": ("distillation", 0.5, {}),
+    "objectives.distillation.weight": ("distillation", 0.5, {}),
+    "objectives.distillation.temperature": ("distillation", 0.5, {}),
+    "objectives.distillation.teacher_scale": ("distillation", 0.5, {}),
+    "objectives.distillation.student_normalisation": ("jacolbertv25", "none", {}),
+    "objectives.distillation.teacher_normalisation": ("jacolbertv25", "none", {}),
+    "objectives.cross_entropy.weight": ("teaching", 0.5, {}),
+    "objectives.cross_entropy.temperature": ("teaching", 0.5, {}),
+    "optimization.learning_rate": ("distillation", 2e-3, {}),
+    "optimization.warmup_steps": ("distillation", 3, {}),
+    "optimization.steps": ("distillation", 2, {}),
+    "optimization.weight_decay": ("distillation", 0.5, {}),
+    "optimization.dropout": ("distillation", 0.2, {}),
+    "n": ("distillation", 4, {}),
+    "negatives.strategy": ("distillation", "top", {}),
+    "negatives.temperature": ("distillation", 0.1, {"negatives.strategy": "teacher"}),
+    "batch_size": ("distillation", 3, {}),
+    "accumulate": ("distillation", 2, {}),
+    "in_batch_groups": ("distillation", 2, {}),
+    "precision": ("distillation", "bf16-mixed", {}),
+    "gradient_clip": ("distillation", 0.01, {}),
+}
+LOG = {"validation_interval": 1, "validation_queries": 2}  # what is measured on the way
+WORK = {"chunk": 1, "gradient_checkpointing": True, "compile": True}  # how the same is computed
+
+
+@pytest.mark.parametrize("choice", files("codec"))
+def test_every_key_of_a_codec_is_tried(choice):
+    known = {key for file, key, *_ in CODEC if (file == "product") == (choice == "product")}
+    assert set(keys("codec", choice)) <= known
+
+
+@pytest.mark.parametrize("choice", files("search"))
+def test_every_key_of_a_search_engine_is_tried(choice):
+    assert set(keys("search", choice)) == {key for file, key, *_ in SEARCH if file == choice}
+
+
+@pytest.mark.parametrize("choice", files("training"))
+def test_every_key_of_a_training_is_tried(choice):
+    assert set(keys("training", choice)) <= {*WEIGHTS, *LOG, *WORK}
+
+
+@pytest.fixture(scope="module")
+def decoded(tmp_path_factory):
+    """The decoded vectors of a small index by a codec, all stages as in a run."""
+    directory = tmp_path_factory.mktemp("knobs")
+    small = shrunk(tiny_folder(directory / "folder"), directory / "artifacts")
+
+    @cache
+    def vectors(choice: str, settings: frozenset) -> np.ndarray:
+        overrides = [f"codec.{key}={'null' if value is None else value}" for key, value in settings]
+        index = build(compose([f"codec={choice}", "pipeline=untrained", "target=index", *overrides, *small]))
+        opened = Index.open(index.path)
+        return opened.decode(np.arange(opened.num_documents)).vectors
+
+    return lambda choice, settings: vectors(choice, frozenset(settings.items()))
+
+
+@pytest.mark.parametrize(("choice", "key", "value", "beside"), CODEC, ids=[".".join(case[:2]) for case in CODEC])
+def test_every_key_of_a_codec_moves_the_decoded_vectors(decoded, choice, key, value, beside):
+    assert not np.array_equal(decoded(choice, beside), decoded(choice, beside | {key: value}))
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory) -> Index:
+    codec = ResidualCodec(2, num_centroids=32, kmeans_iterations=4)
+    return index_of(tmp_path_factory.mktemp("knobs"), codec, [8] * 150, 16, seed=0)
+
+
+@pytest.mark.parametrize(("choice", "key", "value", "beside"), SEARCH, ids=[".".join(case[:2]) for case in SEARCH])
+def test_every_key_of_a_search_engine_moves_the_ranking(index, choice, key, value, beside):
+    queries = [unit(np.random.default_rng(seed).normal(size=(6, 16))) for seed in range(8)]
+
+    def ranking(settings: dict[str, Any]) -> list[list[int]]:
+        engine = instantiate(OmegaConf.merge(compose([f"search={choice}"]).search, settings))
+        return [positions.tolist() for positions, _ in engine.search(index, queries, 10)]
+
+    assert ranking(beside) == ranking(beside) != ranking(beside | {key: value})
+
+
+class Texts:
+    """Stands for a collection and for queries: an id is its own text."""
+
+    def texts(self, ids: list[str]) -> list[str]:
+        return [one.split(":")[-1] for one in ids]
+
+
+LOOKUP = TextLookup(Texts(), Texts())  # pyright: ignore
+EXAMPLES = [
+    Example(
+        word,
+        [f"d:{word} a", *(f"d:{other} a" for other in WORDS[:12] if other != word)],
+        [3.0, *np.random.default_rng(place).normal(size=11).tolist()],
+    )
+    for place, word in enumerate(WORDS[:12])
+]
+DEV = [  # each query's relevant document is one that says something else
+    Example(one.query_id, [EXAMPLES[place - 5].documents[0], *one.documents[:5]], [1.0] + [0.0] * 5)
+    for place, one in enumerate(EXAMPLES)
+]
+
+
+@cache
+def training(choice: str) -> DictConfig:
+    """A file of ``conf/training``, of a size for the tests."""
+    config = compose([f"training@training.round1={choice}"]).training.round1.copy()
+    small = {
+        "optimization": {"learning_rate": 1e-3, "warmup_steps": 1, "steps": 4, "weight_decay": 0.0, "dropout": 0.0},
+        **{"n": 3, "batch_size": 4, "in_batch_groups": 1, "precision": "32-true"},
+        **{"validation_interval": 2, "validation_queries": 6},
+    }
+    return OmegaConf.merge(config, small)  # pyright: ignore
+
+
+def recipe(choice: str, settings: dict[str, Any]) -> Recipe:
+    config = training(choice).copy()
+    for key, value in settings.items():
+        assert OmegaConf.select(config, key, default="absent") not in ("absent", value), "another value is needed"
+        OmegaConf.update(config, key, value)
+    return instantiate(config, _convert_="all")
+
+
+def ranker() -> ColBERT:
+    conventions = Conventions(12, 12, None, None, False, False, False)
+    return initial.colbert(Backbone(str(tiny_bert()), None), conventions, 16, "orthogonal", [], 0)
+
+
+def trained(chosen: Recipe, out: Path, validation: list[Example]) -> ColBERT:
+    out.mkdir()
+    model = ranker()
+    runtime = Runtime(root=out / "root", device="cpu", wandb="disabled", progress=False)
+    fit(model, chosen, EXAMPLES, validation, LOOKUP, LOOKUP, seed=0, out=out, runtime=runtime)
+    return model
+
+
+def weights(model: ColBERT) -> torch.Tensor:
+    return torch.cat([tensor.flatten() for tensor in model.state_dict().values()])
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory):
+    """The weights after a training without dev queries."""
+
+    @cache
+    def one(choice: str, settings: frozenset) -> torch.Tensor:
+        out = tmp_path_factory.mktemp("knobs") / "run"
+        return weights(trained(recipe(choice, dict(settings)), out, []))
+
+    return lambda choice, settings: one(choice, frozenset(settings.items()))
+
+
+@pytest.mark.parametrize("key", WEIGHTS)
+def test_every_key_of_a_training_moves_the_weights(learnt, key):
+    choice, value, beside = WEIGHTS[key]
+    assert not torch.equal(learnt(choice, beside), learnt(choice, beside | {key: value}))
+
+
+@pytest.mark.parametrize("key", LOG)
+def test_what_is_measured_on_the_way_moves_the_log(tmp_path, key):
+    logs = []
+    for settings in ({}, {}, {key: LOG[key]}):
+        out = tmp_path / str(len(logs))
+        trained(recipe("distillation", settings), out, DEV)
+        logs.append((out / "log" / "metrics.csv").read_text())
+    assert logs[0] == logs[1] != logs[2]
+
+
+def work(settings: dict[str, Any]) -> tuple[int, int, bool]:
+    """How often the transformer and its first attention run in one step, and whether the transformer is compiled."""
+    model, calls = ranker(), {"transformer": 0, "attention": 0}
+    module = RankingModule(model, recipe("distillation", settings), 0)
+    compiled = model.transformer._compiled_call_impl is not None
+    model.transformer._compiled_call_impl = None  # which would take half a minute; test_fit compiles in earnest
+    for name, part in (("transformer", model.transformer), ("attention", model.transformer.encoder.layer[0].attention)):
+        part.register_forward_pre_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
+    three = [Example(one.query_id, one.documents[:3], one.scores[:3]) for one in EXAMPLES[:4]]
+    batch = model.collate(LOOKUP(three))
+    own, all_pairs = model.batch_scores(batch.inputs, len(three), module.all_pairs)
+    assert all_pairs is not None
+    (own.sum() + all_pairs.sum()).backward()
+    return calls["transformer"], calls["attention"], compiled
+
+
+@pytest.mark.parametrize("key", WORK)
+def test_how_it_is_computed_moves_what_is_called(key):  # and not the weights, says test_fit
+    assert work({}) == work({}) != work({key: WORK[key]})
+
+
+def test_an_objective_of_weight_zero_is_not_computed():
+    chosen = recipe("distillation", {"objectives.in_batch.weight": 0.0})
+    assert [*chosen.losses] == ["distillation"] and not RankingModule(ranker(), chosen, 0).all_pairs
