@@ -139,10 +139,10 @@ def difference(
     Raises:
         InputError: ``k`` is below 1, ``documents`` lacks what was found, or the models tokenise the query differently.
     """
-    rankings = [
+    before, after = (
         Ranking({"query": one.searcher.search(one.model.encode_queries([query]), depth)[0]}) for one in (first, second)
-    ]
-    moved = ranking_difference(*rankings, "query", k)
+    )
+    moved = ranking_difference(before, after, "query", k)
     tokens = {}
     for document, text in zip(moved.index, documents.texts(list(moved.index)), strict=True):
         maps = [explain(one.model, query, text, one.searcher.index.codec) for one in (first, second)]

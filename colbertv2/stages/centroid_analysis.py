@@ -97,8 +97,10 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
 
 def shares_of(clusters: dict[str, Clusters]) -> pd.DataFrame:
     """Cumulative shares of clusters by distinct tokens and of tokens by clusters, by bound; columns (of, vectors)."""
-    columns = {("clusters", name): cumulative(one.centroids["distinct_tokens"]) for name, one in clusters.items()}
-    columns |= {("tokens", name): cumulative(one.tokens["clusters"]) for name, one in clusters.items()}
+    columns = {
+        ("clusters", name): cumulative(one.centroids["distinct_tokens"].to_numpy()) for name, one in clusters.items()
+    }
+    columns |= {("tokens", name): cumulative(one.tokens["clusters"].to_numpy()) for name, one in clusters.items()}
     return pd.DataFrame(columns).rename_axis(columns=["of", "vectors"])
 
 
@@ -168,8 +170,14 @@ def to_markdown(title: str, clusters: dict[str, Clusters], shares: pd.DataFrame)
         ]  # fmt: skip
         lines += ["", f"## The {kind} centroids", "", *markdown_rows(header, body)]
     body = [
-        [f"`` {row.token} ``", f"{row.vectors:,}", f"{row.clusters:,}", f"{row.majority_share:.0%}", row.centroids]
-        for row in tokens.nlargest(LISTED, "clusters").itertuples()
+        [
+            f"`` {row['token']} ``",
+            f"{row['vectors']:,}",
+            f"{row['clusters']:,}",
+            f"{row['majority_share']:.0%}",
+            row["centroids"],
+        ]
+        for row in tokens.nlargest(LISTED, "clusters").to_dict("records")
     ]
     header = ["token", "vectors", "clusters", "share of the first", "centroids"]
     lines += ["", "## The tokens in most clusters", "", *markdown_rows(header, body, left=1)]
