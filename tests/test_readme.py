@@ -27,7 +27,7 @@ def test_commands_compose(command):
         assert convert.arguments(shlex.split(command)[3:]).layout
         return
     overrides = [word for word in shlex.split(command)[3:] if not word.startswith("-")]
-    if "-m" in shlex.split(command)[3:]:
+    if "-m" in shlex.split(command)[3:] or any(word.startswith("+ablation=") for word in overrides):
         overrides = [re.sub(r"=([^,\[]+),.*", r"=\1", word) for word in overrides]
     assert compose(overrides).pipeline
 
