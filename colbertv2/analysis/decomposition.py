@@ -191,11 +191,12 @@ def draw_decomposition(values: pd.DataFrame, table: pd.DataFrame, measure: str, 
             spread = place + np.linspace(-0.3, 0.3, len(moved))
             below.vlines(spread, 0, moved, color=np.where(moved < 0, COLOURS[1], COLOURS[2]), linewidth=0.6)
         label = f"{row['mean']:.3f}" + (f"\n{row['change']:+.3f}" if place else "")
-        top = max(row["mean"], before + (row["high"] if place else 0))
+        top = max(row["mean"], before, before + (row["high"] if place else 0))
         above.annotate(label.replace("-", "−"), (place, top), xytext=(0, 4), textcoords="offset points", ha="center",
                        fontsize=LABEL_SIZE)  # fmt: skip
-    low, high = table["mean"].min(), table["mean"].max()
-    above.set_ylim(max(0.0, low - 0.6 * max(high - low, 0.02)), high + 0.6 * max(high - low, 0.02))
+    ends = [*table["mean"], *(table["mean"].shift() + table["low"]), *(table["mean"].shift() + table["high"])]
+    low, high = np.nanmin(ends), np.nanmax(ends)
+    above.set_ylim(max(0.0, low - 0.2 * max(high - low, 0.02)), high + 0.3 * max(high - low, 0.02))  # room for labels
     above.set_ylabel(f"{measure} (changes with 95 % intervals)")
     below.axhline(0, color=GREY, linewidth=0.8)
     below.set_ylabel("change, by query")

@@ -120,7 +120,9 @@ def to_markdown(
         for verb, changes_of in moved._asdict().items():
             if changes_of:
                 lines += ["", f"Queries that {verb} most:", ""]
-                lines += [f"- {signed(change)} `{key}`: {texts[key]}" for key, change in changes_of.items()]
+                lines += [
+                    f"- {signed(change)} `{key}`: {' '.join(texts[key].split())}" for key, change in changes_of.items()
+                ]
     return "\n".join(lines) + "\n"
 
 
