@@ -1,1 +1,7 @@
-"""Why scores and rankings are what they are, down to tokens and centroids."""
+"""Why scores and rankings are what they are.
+
+- ``decomposition``: what each step from exact MaxSim to an engine's answer costs, query by query.
+- ``explain``: a score, and the difference of two rankings, down to tokens (``maxsim_map``, ``map_figure``).
+- ``centroids``: the tokens at each centroid and the centroids of each token (``tokens``, ``centroids_figure``).
+- ``residuals``: what is left beside centroids, by dimension, against the buckets that hold it.
+"""
