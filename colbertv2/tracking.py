@@ -22,7 +22,7 @@ def name_group(points: Sequence[Point]) -> None:
     addresses = []
     for point in points:
         try:
-            addresses.append(point.node.address)
+            addresses.append(point.address)
         except InputError:  # which its own run will tell
             continue
     name = points[0].overrides.get("+ablation") or "-".join(key.rpartition(".")[2] for key in axes_of(points))

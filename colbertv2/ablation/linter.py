@@ -36,7 +36,7 @@ def check_axes(points: Sequence[Point]) -> None:
 def address_of(point: Point) -> str | None:
     """Where the point's result lies; None for a configuration that is wrong."""
     try:
-        return point.node.address
+        return point.address
     except InputError:
         return None
 

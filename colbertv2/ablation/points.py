@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
 from colbertv2.artifacts import Node
+from colbertv2.artifacts.validate import validate
 from colbertv2.configuration import CONF, EXPERIMENTS, target_node
 from colbertv2.errors import InputError
 
@@ -45,6 +46,16 @@ class Point:
             InputError: the pipeline has no such node.
         """
         return target_node(self.config)
+
+    @cached_property
+    def address(self) -> str:
+        """Where its result lies.
+
+        Raises:
+            InputError: the configuration is wrong.
+        """
+        validate(self.node)
+        return self.node.address
 
     @property
     def command(self) -> str:

@@ -63,7 +63,7 @@ class Sweep:
     def result(self, point: Point) -> Artifact | None:
         """The artifact of a point, or None."""
         try:
-            path = location(runtime_of(point.config).root, point.node.address)
+            path = location(runtime_of(point.config).root, point.address)
         except InputError:
             return None
         if not Artifact.present(path):

@@ -56,5 +56,6 @@ def test_a_sweep_over_what_no_stage_reads_is_refused_before_any_work(small):
                             "mining.depth=8,9"]))  # fmt: skip
 
 
-def test_one_wrong_point_is_its_own_affair(small):
-    check_axes(collect(["-m", "codec.bits=1,2,3", *small]))
+@pytest.mark.parametrize("axis", [["codec.bits=1,2,3"], ["codec=residual,fp16", "+codec.reach=1"]])
+def test_one_wrong_point_is_its_own_affair(small, axis):
+    check_axes(collect(["-m", *axis, *small]))
