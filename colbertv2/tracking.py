@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import wandb
 from omegaconf import DictConfig, OmegaConf
 
+from colbertv2.ablation.linter import address_of
 from colbertv2.ablation.points import Point, axes_of
 from colbertv2.artifacts import Artifact
 from colbertv2.artifacts.node import digest
-from colbertv2.errors import InputError
 from colbertv2.runtime import Runtime
 from colbertv2.stages.table import costs, read_json
 
@@ -19,14 +19,9 @@ GROUP = "WANDB_RUN_GROUP"  # which wandb itself reads, in every process that thi
 
 def name_group(points: Sequence[Point]) -> None:
     """Put all runs of a sweep, its trainings among them, into one group, unless the user has named one."""
-    addresses = []
-    for point in points:
-        try:
-            addresses.append(point.address)
-        except InputError:  # which its own run will tell
-            continue
+    addresses = {address for point in points if (address := address_of(point))}
     name = points[0].overrides.get("+ablation") or "-".join(key.rpartition(".")[2] for key in axes_of(points))
-    os.environ.setdefault(GROUP, f"{name}-{digest({'points': sorted(set(addresses))})}")
+    os.environ.setdefault(GROUP, f"{name}-{digest({'points': sorted(addresses)})}")
 
 
 def log(config: DictConfig, name: str, artifact: Artifact, runtime: Runtime) -> None:

@@ -1,5 +1,6 @@
 """From the points of a sweep to its cells: each result is found by its address; no log is read, no database asked."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from colbertv2.ablation.points import SEEDS, Point, axes_of, collect
 from colbertv2.artifacts import Artifact, failure_of, location, validate
 from colbertv2.configuration import runtime_of
 from colbertv2.errors import InputError
-from colbertv2.stages.table import COSTS, costs
+from colbertv2.stages.table import COSTS, costs, per_query
 
 UNCOMMITTED = " with uncommitted changes"
 
@@ -90,7 +91,7 @@ class Sweep:
             )
         if not any(self.results):
             raise InputError(self.nothing_there())
-        tables = {i: values(found) for i, found in enumerate(self.results) if found is not None}
+        tables = {i: per_query(found) for i, found in enumerate(self.results) if found is not None}
         queries, measures = common(list(tables.values()))
         if settings.measure is not None:
             if settings.measure not in measures:
@@ -195,7 +196,7 @@ class Sweep:
 
     def command(self, module: str) -> str:
         """The command line of this sweep for a module."""
-        return " ".join(["python", "-m", module, *(quoted(word) for word in self.arguments)])
+        return shlex.join(["python", "-m", module, *self.arguments])
 
     def nothing_there(self) -> str:
         """That none of the points was built, and how to build them."""
@@ -208,17 +209,6 @@ class Sweep:
                 *(["What went wrong so far:", *lines] if lines else []),
             ]
         )
-
-
-def quoted(word: str) -> str:
-    """An argument as a shell takes it; commas and equals signs need no quotes."""
-    return word if not set(word) & set(" '\"$*()[]{}<>|&;~") else "'" + word.replace("'", "'\\''") + "'"
-
-
-def values(metrics: Artifact) -> pd.DataFrame:
-    """Per-query values of an artifact of ``evaluate``: index query id, one column a measure."""
-    table = pd.read_csv(metrics.path / "per_query.csv", dtype={"query_id": str}, keep_default_na=False)
-    return table.set_index("query_id")
 
 
 def common(tables: Sequence[pd.DataFrame]) -> tuple[list[str], list[str]]:

@@ -10,7 +10,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -20,8 +19,7 @@ from numpy.typing import NDArray
 from colbertv2.ablation.comparison import contrasts
 from colbertv2.errors import InputError
 from colbertv2.evaluation.figure import COLOURS, GREY, LABEL_SIZE, save
-from colbertv2.retrieval import Cascade, Embeddings, Index, PaperEngine, Plaid
-from colbertv2.retrieval.exhaustive import BATCH_QUERIES, Documents, search_batch
+from colbertv2.retrieval import Cascade, Embeddings, Exhaustive, Index, PaperEngine, Plaid
 from colbertv2.retrieval.packed import Packed
 from colbertv2.retrieval.probing import probed_documents
 from colbertv2.retrieval.scoring import best_documents, score_documents
@@ -69,12 +67,6 @@ class CentroidsOnly:
         return Packed(self.centroids[self.index.codes(positions)], self.index.lengths[positions])
 
 
-def exact(documents: Documents, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
-    """The top ``k`` of each query by MaxSim over all documents, block by block."""
-    starts = range(0, len(queries), BATCH_QUERIES)
-    return [found for start in starts for found in search_batch(documents, queries[start : start + BATCH_QUERIES], k)]
-
-
 def search_steps(
     index: Index, embeddings: Embeddings, engine: ProbingEngine, queries: Sequence[NDArray[np.float32]], k: int
 ) -> dict[str, list[Found]]:
@@ -86,10 +78,11 @@ def search_steps(
     if not np.array_equal(index.offsets, embeddings.offsets):
         raise InputError(f"{index.path} was not built from {embeddings.path}: their documents differ in length.")
 
-    residual = exact(index, queries, k)
+    exact = Exhaustive()
+    residual = exact.search(index, queries, k)
     return {
-        "projected": exact(Uncompressed(embeddings), queries, k),
-        "centroids": exact(CentroidsOnly(index), queries, k),
+        "projected": exact.search(Uncompressed(embeddings), queries, k),
+        "centroids": exact.search(CentroidsOnly(index), queries, k),
         "residual": residual,
         "probed": [
             among(index, query, found, probed_documents(index, query, engine.probes(k)), k)
@@ -205,5 +198,4 @@ def draw_decomposition(values: pd.DataFrame, table: pd.DataFrame, measure: str, 
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.8, zorder=0)
-    with matplotlib.rc_context({"svg.fonttype": "none"}):
-        save(figure, path)
+    save(figure, path)

@@ -7,7 +7,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.retrieval.index import Index
 from colbertv2.retrieval.packed import Packed, blocks
 from colbertv2.retrieval.parallel import parallel_map
 from colbertv2.retrieval.scoring import DECODED_VECTORS, best_documents, maxsim
@@ -35,7 +34,7 @@ class Exhaustive:
 
     needs_centroids = False
 
-    def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
+    def search(self, index: Documents, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
         """The exact top ``k`` of each query ``[Lq, dim]``."""
         return [
             found

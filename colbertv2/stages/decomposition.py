@@ -11,7 +11,6 @@ from colbertv2.analysis.decomposition import (
     Uncompressed,
     changes,
     draw_decomposition,
-    exact,
     most_moved,
     search_steps,
 )
@@ -21,7 +20,7 @@ from colbertv2.evaluation import Ranking, evaluate
 from colbertv2.evaluation.measures import parse
 from colbertv2.evaluation.table import fraction, markdown_rows, signed
 from colbertv2.modeling import ColBERT
-from colbertv2.retrieval import Cascade, Embeddings, Index, PaperEngine, Plaid
+from colbertv2.retrieval import Cascade, Embeddings, Exhaustive, Index, PaperEngine, Plaid
 from colbertv2.retrieval.searcher import Found
 from colbertv2.runtime import Runtime
 from colbertv2.stages.search import DECODED, SCANNED_FLOATS, compared
@@ -74,7 +73,7 @@ def run(
     columns = {}
     if unprojected is not None:
         wide = Embeddings.open(unprojected.path)
-        columns["unprojected"] = evaluated(exact(Uncompressed(wide), vectors(unprojected), depth))
+        columns["unprojected"] = evaluated(Exhaustive().search(Uncompressed(wide), vectors(unprojected), depth))
     steps = search_steps(opened, embeddings, engine, vectors(encoded), depth)
     values = pd.DataFrame(columns | {step: evaluated(found) for step, found in steps.items()})
     table = changes(values, seed)

@@ -64,13 +64,17 @@ def read_system(name: str, metrics: Artifact) -> System:
     index = ranking.parents.get("index", ranking)  # what searches without an index may describe itself
     return System(
         name=name,
-        values=pd.read_csv(metrics.path / "per_query.csv", dtype={"query_id": str}, keep_default_na=False).set_index(
-            "query_id"
-        ),
+        values=per_query(metrics),
         engine=engine(ranking),
         ms_per_query=read_json(ranking.path / "timing.json").get("ms_per_query"),
         statistics=read_json(index.path / "statistics.json"),
     )
+
+
+def per_query(metrics: Artifact) -> pd.DataFrame:
+    """Per-query values of an artifact of ``evaluate``: index query id, one column a measure."""
+    table = pd.read_csv(metrics.path / "per_query.csv", dtype={"query_id": str}, keep_default_na=False)
+    return table.set_index("query_id")
 
 
 def engine(ranking: Artifact) -> str:

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from support import index_of, unit
 
-from colbertv2.analysis.decomposition import among, changes, draw_decomposition, exact, most_moved, search_steps
+from colbertv2.analysis.decomposition import among, changes, draw_decomposition, most_moved, search_steps
 from colbertv2.compression import Float16Codec, ProductCodec, ResidualCodec
 from colbertv2.errors import InputError
-from colbertv2.retrieval import Cascade, Embeddings, PaperEngine, Plaid
+from colbertv2.retrieval import Cascade, Embeddings, Exhaustive, PaperEngine, Plaid
 
 DIM = 16
 ENGINES = [Plaid(nprobe=1, ndocs=8), PaperEngine(nprobe=1, ncandidates=5), Cascade(nprobe=1, ndocs=4, nexact=3)]
@@ -76,7 +76,7 @@ def test_where_all_is_probed_and_nothing_pruned_nothing_is_lost(world, engine):
 def test_what_is_not_probed_is_made_up_for_by_the_next_best(world, k):
     index, _, queries = world
     positions = np.arange(0, 40, 3)
-    vectors, exact_found = index.decode(np.arange(40)).vectors, exact(index, queries, k)
+    vectors, exact_found = index.decode(np.arange(40)).vectors, Exhaustive().search(index, queries, k)
     for query, found in zip(queries, exact_found, strict=True):
         expected = naive(vectors, index.lengths, query)
         best, scores = among(index, query, found, positions, k)
