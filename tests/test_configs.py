@@ -37,7 +37,7 @@ def test_every_choice_of_every_group_plans(small, group, choice):
         overrides.append(
             next(one for one in small if one.startswith("model.backbone.name")).replace("model", "teacher", 1)
         )
-    if (group, choice) in {("model", "bert_base"), ("model", "colbertv2")}:
+    if group == "model" and choice != "minilm":
         overrides.append("model.conventions.query_maxlen=16")
     if group == "search":
         overrides.append("codec=residual")
