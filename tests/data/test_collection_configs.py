@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from peerqa_sample import write_sample
 
 from colbertv2.data import Collection, Queries
 from colbertv2.evaluation.measures import parse
@@ -29,7 +30,7 @@ def test_every_collection_has_the_same_keys(name):
     assert {"name", "documents", "train", "dev", "eval"} <= set(group(name))
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - {"ir_datasets", "folder"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"ir_datasets", "folder", "peerqa"}))
 def test_splits_are_disjoint_and_judge_the_documents(name, request):
     if name in SHARED:
         request.getfixturevalue("shared_collections")
@@ -55,6 +56,11 @@ def test_a_local_folder(tmp_path):
         (tmp_path / f"qrels.{split}.tsv").write_text("q 0 a 1\n")
     found = parts(group("folder", path=str(tmp_path)))
     assert isinstance(found["dev"], Queries) and len(found["eval"]) == 1
+
+
+def test_peerqa(tmp_path):
+    found = parts(group("peerqa", path=str(write_sample(tmp_path)), unit="sentence"))
+    assert set(found) == {"documents", "eval"} and found["eval"].qrels.unknown(found["documents"]) == []
 
 
 def test_measures_exist():

@@ -1,0 +1,186 @@
+"""Stage: search each query within its own pool of documents, by an index of that pool alone (PeerQA)."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
+from colbertv2.compression import CentroidsOf, Codec, ProductCodec
+from colbertv2.data import Collection, Queries
+from colbertv2.data.pools import document_pools, query_pools
+from colbertv2.errors import InputError
+from colbertv2.evaluation.latency import milliseconds_per_query
+from colbertv2.evaluation.ranking import Ranking
+from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Engine, Index, Searcher
+from colbertv2.runtime import Runtime
+from colbertv2.stages import centroids
+from colbertv2.stages.search import model_of
+from colbertv2.stages.sizes import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
+
+INDEXING = 0.05  # seconds a pool, for files and whatever else does not depend on its size
+
+
+@stage(version=1)
+def run(
+    embeddings: Artifact,
+    queries: Queries,
+    codec: Codec,
+    engine: Engine,
+    *,
+    depth: int,
+    seed: int,
+    out: Path,
+    runtime: Runtime,
+) -> None:
+    """Rank, for each query, the documents of its pool; pools come from the id of ``queries`` (``colbertv2.data.pools``).
+
+    One pool after the other is indexed in a temporary directory, searched and deleted, in one process; memory and disk
+    are bounded by the largest. Pools without queries are left out.
+
+    Writes ``run.trec``; ``timing.json`` as the stage ``search`` does, each pool's queries being timed in three passes;
+    and ``statistics.json``, whose sizes are sums over the pools that were searched, and ``notes`` what their codecs had
+    to do differently, such as clamping the number of centroids, each with its pool.
+
+    Args:
+        codec: learns from each pool anew.
+        depth: documents a query, at most; not below the largest pool where a measure is uncut.
+        seed: of the centroids of every pool.
+    """
+    vectors = Embeddings.open(embeddings.path)
+    positions = pool_positions(vectors.doc_ids, queries)
+    asked = dict(queries)
+    model = model_of(embeddings).to(runtime.torch_device)
+    encoded = dict(zip(asked, model.encode_queries(list(asked.values()), runtime.batch_tokens), strict=True))
+    timed = set(list(asked)[: runtime.latency_queries])
+    results: dict[str, list[tuple[str, float]]] = {}
+    sizes, notes, milliseconds, searched_by = Counter(), [], 0.0, ""
+    pools = queries_by_pool(queries)
+    for pool, query_ids in runtime.bar(pools.items(), "search pools", "pools", total=len(pools)):
+        with TemporaryDirectory(dir=out) as directory:
+            index = index_of(vectors, positions[pool], codec, Path(directory), seed, runtime)
+            searcher = Searcher(index, engine, runtime.device_of(0))
+            results |= zip(query_ids, searcher.search([encoded[one] for one in query_ids], depth), strict=True)
+            if sample := [encoded[one] for one in query_ids if one in timed]:
+                mean = milliseconds_per_query(lambda one, own=searcher: own.search([one], depth), sample)
+                milliseconds += mean * len(sample) / len(timed)
+            searched_by = searcher.path
+            sizes.update(sizes_of(index))
+            notes += [f"{pool}: {note}" for note in codec.notes]
+    Ranking({query_id: results[query_id] for query_id in asked}).write(out / "run.trec", tag=out.name)
+    (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds, "searched_by": searched_by}) + "\n")
+    taken = sizes.pop("bytes")
+    statistics = {
+        "codec": codec.label,
+        "num_pools": len(pools),
+        **sizes,
+        "bytes_per_token": codec.bytes_per_vector,
+        "index_bytes_per_token": taken / sizes["num_vectors"],
+        "bytes_per_document": taken / sizes["num_documents"],
+        "notes": notes,
+    }
+    (out / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
+
+
+def queries_by_pool(queries: Queries) -> dict[str, list[str]]:
+    """Pool → its query ids, both in the order of ``queries``."""
+    found: dict[str, list[str]] = {}
+    for query_id, pool in query_pools(queries).items():
+        found.setdefault(pool, []).append(query_id)
+    return found
+
+
+def pool_positions(doc_ids: list[str], queries: Queries) -> dict[str, NDArray[np.int64]]:
+    """Pool → ascending positions of its documents among ``doc_ids``.
+
+    Raises:
+        InputError: a document belongs to none, or a query's pool has none.
+    """
+    pool_of, found = document_pools(queries), {}
+    for position, doc_id in enumerate(doc_ids):
+        if doc_id not in pool_of:
+            raise InputError(f"The document {doc_id!r} that was encoded is none of {queries.id!r}; use one id for both.")
+        found.setdefault(pool_of[doc_id], []).append(position)
+    for query_id, pool in query_pools(queries).items():
+        if pool not in found:
+            raise InputError(f"The query {query_id!r} of {queries.id!r} asks for the pool {pool!r}, which has no document.")
+    return {pool: np.array(positions, dtype=np.int64) for pool, positions in found.items()}
+
+
+def index_of(
+    vectors: Embeddings, positions: NDArray[np.int64], codec: Codec, path: Path, seed: int, runtime: Runtime
+) -> Index:
+    """An index of the documents at ascending ``positions``, and of nothing else, in the directory ``path``."""
+    runs = np.split(positions, np.flatnonzero(np.diff(positions) > 1) + 1)  # one read for those that follow one another
+    own = [vectors.vectors(int(vectors.offsets[run[0]]), int(vectors.offsets[run[-1] + 1])) for run in runs]
+    writer = EmbeddingsWriter(path / "embeddings", vectors.dim)
+    doc_ids = [vectors.doc_ids[position] for position in positions]
+    writer.add(doc_ids, np.concatenate(own), vectors.lengths[positions])
+    writer.close()
+    return Index.build(
+        Embeddings.open(writer.path),
+        codec,
+        path / "index",
+        seed=seed,
+        sample_documents=None,
+        device=runtime.torch_device,
+        bar=lambda items, *_: items,  # there is one over the pools
+    )
+
+
+def sizes_of(index: Index) -> dict[str, int]:
+    """What adds up over indexes; ``bytes`` is everything on disk."""
+    return {
+        "num_documents": index.num_documents,
+        "num_vectors": index.num_vectors,
+        "num_centroids": 0 if index.codec.centroids is None else len(index.codec.centroids),
+        "bytes": round(index.bytes_per_token * index.num_vectors),
+    }
+
+
+def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, depth: int, **_: object) -> Iterator[str]:
+    """Pools there are, of the documents that are encoded; a codec for the model's dimension, an engine for the codec."""
+    documents = Collection(queries.id)
+    if embeddings.bound["documents"].identity() != documents.identity():
+        yield f"the embeddings are of {embeddings.bound['documents'].id!r}, the queries of {queries.id!r}; use one id."
+    pool_positions(list(document_pools(queries)), queries)
+    yield from centroids.check(embeddings, CentroidsOf(codec))
+    if engine.needs_centroids and not codec.has_centroids:
+        engine_name, codec_name = type(engine).__name__, type(codec).__name__
+        yield f"{engine_name} probes centroids, which {codec_name} has not; use search=exhaustive or codec=residual."
+    if isinstance(codec, ProductCodec) and codec.queries is not None:
+        yield "codec.queries are not looked at where each pool has an index of its own; set codec.queries=null."
+    if depth < 1:
+        yield f"depth is {depth}; expected at least 1."
+
+
+def cost(
+    estimates: Estimates, embeddings: Node, queries: Queries, codec: Codec, engine: Engine, depth: int, **_: object
+) -> Cost:
+    """Centroids, encoding and an exact search of each pool, as if all were of the mean size."""
+    model, runtime = Model.of(embeddings.ancestor("checkpoint")), estimates.runtime
+    lengths = model.queries(queries)
+    documents, vectors, dim, id_bytes = (
+        estimates.size(embeddings, name) for name in ("documents", "vectors", "dim", "id_bytes")
+    )
+    searched, everywhere = len(queries_by_pool(queries)), len(set(document_pools(queries).values()))
+    own_vectors, own_documents = vectors / everywhere, documents / everywhere
+    clustering = getattr(codec, "clustering", None)
+    number = min(clustering.wanted(own_vectors), own_vectors) if clustering else 0
+    iterations = clustering.kmeans_iterations if clustering else 0
+    searches = lengths.count + TIMED_PASSES * min(lengths.count, runtime.latency_queries)
+    encoding, tokenising = model.encoding(lengths)
+    deep = min(depth, own_documents)
+    return Cost(
+        flops=encoding,
+        cpu_flops=2 * dim * (searched * number * own_vectors * (iterations + 1) + searches * lengths.vectors * own_vectors),
+        seconds=LOADING + tokenising + searched * INDEXING + lengths.count * deep * RESULT_SECONDS,
+        memory=2 * model.transformer.weights + 20 * own_vectors * dim + lengths.count * deep * RESULT_BYTES + 150_000_000,
+        disk=ranking_bytes(lengths.count, deep, lengths.id_bytes, id_bytes, len("pools-") + 10),
+        sizes={"queries": lengths.count, "depth": deep, "id_bytes": id_bytes},
+        kind=f"{type(engine).__name__} of {type(codec).__name__}",
+    )
