@@ -142,7 +142,9 @@ def parse(line: str, fields: Iterable[str]) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError(f"expected a JSON object, found {type(record).__name__}")
     if lacking := [field for field in fields if field not in record]:
-        raise ValueError(f"no {', '.join(lacking)}, only {', '.join(record) or 'no fields'}; take the release's own file")
+        raise ValueError(
+            f"no {', '.join(lacking)}, only {', '.join(record) or 'no fields'}; take the release's own file"
+        )
     return record
 
 

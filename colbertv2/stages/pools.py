@@ -103,11 +103,15 @@ def pool_positions(doc_ids: list[str], queries: Queries) -> dict[str, NDArray[np
     pool_of, found = document_pools(queries), {}
     for position, doc_id in enumerate(doc_ids):
         if doc_id not in pool_of:
-            raise InputError(f"The document {doc_id!r} that was encoded is none of {queries.id!r}; use one id for both.")
+            raise InputError(
+                f"The document {doc_id!r} that was encoded is none of {queries.id!r}; use one id for both."
+            )
         found.setdefault(pool_of[doc_id], []).append(position)
     for query_id, pool in query_pools(queries).items():
         if pool not in found:
-            raise InputError(f"The query {query_id!r} of {queries.id!r} asks for the pool {pool!r}, which has no document.")
+            raise InputError(
+                f"The query {query_id!r} of {queries.id!r} asks for the pool {pool!r}, which has no document."
+            )
     return {pool: np.array(positions, dtype=np.int64) for pool, positions in found.items()}
 
 
@@ -177,9 +181,14 @@ def cost(
     deep = min(depth, own_documents)
     return Cost(
         flops=encoding,
-        cpu_flops=2 * dim * (searched * number * own_vectors * (iterations + 1) + searches * lengths.vectors * own_vectors),
+        cpu_flops=2
+        * dim
+        * (searched * number * own_vectors * (iterations + 1) + searches * lengths.vectors * own_vectors),
         seconds=LOADING + tokenising + searched * INDEXING + lengths.count * deep * RESULT_SECONDS,
-        memory=2 * model.transformer.weights + 20 * own_vectors * dim + lengths.count * deep * RESULT_BYTES + 150_000_000,
+        memory=2 * model.transformer.weights
+        + 20 * own_vectors * dim
+        + lengths.count * deep * RESULT_BYTES
+        + 150_000_000,
         disk=ranking_bytes(lengths.count, deep, lengths.id_bytes, id_bytes, len("pools-") + 10),
         sizes={"queries": lengths.count, "depth": deep, "id_bytes": id_bytes},
         kind=f"{type(engine).__name__} of {type(codec).__name__}",
