@@ -32,7 +32,7 @@ DRAWING = 3.0  # seconds of resampling and of pictures
 PICTURES, BYTES_A_QUERY = 150_000, 1_000  # a line for each query and step in the SVG, and the CSV
 
 
-@stage(version=3)
+@stage(version=4)
 def run(
     index: Artifact,
     unprojected: Artifact | None,
