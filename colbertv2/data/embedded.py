@@ -5,8 +5,10 @@ document id); both have the splits ``/train``, ``/dev`` and ``/test``, which sha
 A query's id is ``q-`` + its document's id: tools that drop results whose id equals the query's lose nothing.
 """
 
+import sysconfig
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, cached_property, partial
+from pathlib import Path
 
 import ir_datasets
 from ir_datasets.datasets.base import Dataset
@@ -54,6 +56,10 @@ class PairDocs(BaseDocs):
     def __init__(self, name: str, select: Callable[[], list[Pair]]) -> None:
         self.name = name
         self.select = select
+
+    def fingerprint(self) -> str:
+        """Moves with the library that is running."""
+        return running_library()
 
     @cached_property
     def documents(self) -> list[GenericDoc]:
@@ -113,6 +119,11 @@ class PairQrels(BaseQrels):
 
     def qrels_cls(self) -> type[TrecQrel]:
         return TrecQrel
+
+
+@cache
+def running_library() -> str:
+    return stdlib.library_digest(Path(sysconfig.get_path("stdlib")))
 
 
 @cache
