@@ -7,8 +7,10 @@ and queries also have a ``pool_id``, their top-level module, and queries ``answe
 what searches within pools, or judges by answers, has an embedded collection too.
 """
 
+import sysconfig
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, cached_property, partial
+from pathlib import Path
 from typing import NamedTuple
 
 import ir_datasets
@@ -81,6 +83,10 @@ class PairDocs(BaseDocs):
         self.name = name
         self.select = select
 
+    def fingerprint(self) -> str:
+        """Moves with the library that is running."""
+        return running_library()
+
     @cached_property
     def documents(self) -> list[PairDoc]:
         return [PairDoc(pair.doc_id, pair.source, pair.module) for pair in self.select()]
@@ -145,6 +151,11 @@ class PairQrels(BaseQrels):
 
     def qrels_cls(self) -> type[TrecQrel]:
         return TrecQrel
+
+
+@cache
+def running_library() -> str:
+    return stdlib.library_digest(Path(sysconfig.get_path("stdlib")))
 
 
 @cache

@@ -11,7 +11,7 @@ from colbertv2.evaluation.ranking import Ranking
 from colbertv2.retrieval import Exhaustive, Index, Searcher
 from colbertv2.runtime import Runtime
 from colbertv2.stages.agreement import differ
-from colbertv2.stages.search import DECODED, QUERIES_AT_ONCE, model_of
+from colbertv2.stages.search import DECODED, QUERIES_AT_ONCE, query_vectors
 from colbertv2.stages.sizes import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 from colbertv2.stages.table import read_json
 
@@ -43,7 +43,7 @@ def run(
     first = Ranking.read(candidates.path / "run.trec")
     texts, device = list(queries), runtime.device_of(0)
     ids = [[document for document, _ in first.get(query_id, ())][:candidate_depth] for query_id, _ in texts]
-    vectors = model_of(index).to(device).encode_queries([text for _, text in texts], runtime.batch_tokens)
+    vectors = query_vectors(index, [text for _, text in texts], runtime, 0)
     searcher = Searcher(Index.open(index.path), Exhaustive(), device)
     results = {}
     for start in runtime.bar(range(0, len(texts), QUERIES_AT_ONCE), "re-rank", f"× {QUERIES_AT_ONCE} queries"):
@@ -98,7 +98,7 @@ def cost(
     return Cost(
         flops=encoding + (scoring if on_device else 0),
         cpu_flops=0 if on_device else scoring,
-        seconds=2 * LOADING + tokenising + lengths.count * (given + deep) * RESULT_SECONDS,
+        seconds=LOADING + tokenising + lengths.count * (given + deep) * RESULT_SECONDS,
         memory=2 * model.transformer.weights
         + held
         + lengths.count * (given + deep) * RESULT_BYTES

@@ -52,10 +52,12 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
     (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds, "searched_by": searcher.path}) + "\n")
 
 
-def query_vectors(index: Artifact, texts: list[str], runtime: Runtime, rank: int) -> list[NDArray[Any]]:
-    """The vectors of each text, by the model that encoded the index's documents."""
+def query_vectors(documents: Artifact, texts: list[str], runtime: Runtime, rank: int) -> list[NDArray[Any]]:
+    """The vectors of each text, by the model that encoded the documents of an index or of embeddings."""
     encode = encoded if len(texts) <= KEPT_QUERIES else encoded.__wrapped__
-    return encode(index.ancestor("checkpoint").path, tuple(texts), runtime.batch_tokens, str(runtime.device_of(rank)))
+    return encode(
+        documents.ancestor("checkpoint").path, tuple(texts), runtime.batch_tokens, str(runtime.device_of(rank))
+    )
 
 
 @lru_cache(maxsize=1)  # the points of a sweep ask different indexes the same queries

@@ -88,9 +88,7 @@ def test_few_candidates_none_and_documents_cut(small, tmp_path):
     (tmp_path / "few" / "timing.json").write_text('{"ms_per_query": 100.0}')
     out, runtime = tmp_path / "out", Runtime(root=tmp_path, device="cpu", progress=False, latency_queries=4)
     out.mkdir()
-    rerank.run(
-        Artifact(tmp_path / "few", {}), index, queries, candidate_depth=2, depth=1, out=out, runtime=runtime
-    )
+    rerank.run(Artifact(tmp_path / "few", {}), index, queries, candidate_depth=2, depth=1, out=out, runtime=runtime)
     found = Ranking.read(out / "run.trec")
     assert set(found) == {one, two} and others
     assert [document for document, _ in found[one]] == ["d7"]
@@ -107,7 +105,9 @@ def test_bm25_re_ranked_holds_bm25s_documents_in_the_order_of_exact_search(small
     for query, results in ranking(reranked).items():
         own = [document for document, _ in bm25[query][:5]]
         assert [document for document, _ in results] == [one for one, _ in exact[query] if one in own]
-    first, both = (json.loads((one.path / "timing.json").read_text()) for one in (reranked.parents["candidates"], reranked))
+    first, both = (
+        json.loads((one.path / "timing.json").read_text()) for one in (reranked.parents["candidates"], reranked)
+    )
     assert both["ms_per_query"] == first["ms_per_query"] + both["rerank_ms_per_query"]
     values = per_query(built(small, "reranked_agreement", "reranking.depth=5"))
     deeper = per_query(built(small, "reranked_agreement", "reranking.depth=60"))
@@ -159,4 +159,3 @@ def test_what_it_costs_is_told_beforehand(small):
         assert 0.5 < (one.record["bytes"] + 4096) / (predicted[one.address].disk + 4096) < 2
     deeper = target_node(compose([*overrides, "target=reranked", "reranking.depth=20"]))
     assert estimates.cost(deeper).work > predicted[node.parents["ranking"].address].work
-
