@@ -10,8 +10,8 @@ from colbertv2.configuration import CONF, EXPERIMENTS, build, compose, plan
 from colbertv2.errors import InputError
 from colbertv2.retrieval import Plaid
 
-# Groups that another group mounts, or that a local folder stands in for, have overrides of their own. A local folder has
-# no pools, so test_pools.py plans the pipeline that is pooled.
+# Groups that another group mounts, or that a local folder stands in for, have overrides of their own. A local folder
+# has no pools, so test_pools.py plans the pipeline that is pooled.
 GROUPS = sorted(
     (file.parent.name, file.stem)
     for file in CONF.glob("*/*.yaml")

@@ -177,8 +177,8 @@ def peerqa_dataset(path: str) -> Dataset:
         InputError: no such unit, directory or file; the message says where the files come from.
     """
     place, _, unit = path.rpartition("/")
-    if unit not in UNITS:
-        raise InputError(f"peerqa:{path} ends in {unit!r}; expected a unit: {', '.join(UNITS)}.")
+    if unit not in UNITS or not place:
+        raise InputError(f"Expected peerqa:<directory>/<unit>, found peerqa:{path}. Units are {', '.join(UNITS)}.")
     if place == "hub":
         raise InputError(f"UKPLab/PeerQA on the Hugging Face hub is a script that fetches and holds no texts. {SOURCE}")
     directory = Path(place).expanduser().absolute()

@@ -63,10 +63,8 @@ def read_papers(path: Path) -> dict[str, dict[int, Row]]:
             continue
         before = found.setdefault(row.paper_id, {}).setdefault(row.idx, row)
         if before is not row:
-            faults.add(
-                number,
-                f"the paper {row.paper_id!r} has idx {row.idx} on line {before.line} already; keep one extraction of it",
-            )
+            place = f"idx {row.idx} of the paper {row.paper_id!r}"
+            faults.add(number, f"{place} stands on line {before.line} already; keep one extraction of it")
     faults.finish()
     if not found:
         raise InputError(f"{path} holds no paper; expected a sentence a line. {SOURCE}")
@@ -76,8 +74,9 @@ def read_papers(path: Path) -> dict[str, dict[int, Row]]:
 def parse_row(number: int, line: str) -> Row:
     """ValueError for what is no such row."""
     record = parse(line, ("paper_id", "idx", "pidx", "sidx", "type", "content"))
-    places = (whole_number(record[field], field) for field in ("idx", "pidx", "sidx"))
-    return Row(number, identifier(record, "paper_id"), *places, text_of(record, "type"), text_of(record, "content"))
+    idx, pidx, sidx = (whole_number(record[field], field) for field in ("idx", "pidx", "sidx"))
+    paper_id, kind, content = identifier(record, "paper_id"), text_of(record, "type"), text_of(record, "content")
+    return Row(number, paper_id, idx, pidx, sidx, kind, content)
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -142,9 +141,8 @@ def parse(line: str, fields: Iterable[str]) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError(f"expected a JSON object, found {type(record).__name__}")
     if lacking := [field for field in fields if field not in record]:
-        raise ValueError(
-            f"no {', '.join(lacking)}, only {', '.join(record) or 'no fields'}; take the release's own file"
-        )
+        found = ", ".join(record) or "no fields"
+        raise ValueError(f"no {', '.join(lacking)}, only {found}; take the release's own file")
     return record
 
 

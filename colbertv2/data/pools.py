@@ -1,7 +1,7 @@
 """Pools: which documents each query is searched among, where that is not the whole collection.
 
-Documents and queries of such an ``ir_datasets`` id have the field ``pool_id``; in PeerQA that is the paper. A pool takes
-part in no address of its own: ids must tell pools apart, as PeerQA's do.
+Documents and queries of such an ``ir_datasets`` id have the field ``pool_id``; in PeerQA that is the paper. A pool
+takes part in no address of its own: ids must tell pools apart, as PeerQA's do.
 """
 
 from colbertv2.data.queries import Queries

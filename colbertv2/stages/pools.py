@@ -37,7 +37,7 @@ def run(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Rank, for each query, the documents of its pool; pools come from the id of ``queries`` (``colbertv2.data.pools``).
+    """Rank, for each query, the documents of its pool, which the id of ``queries`` tells (``colbertv2.data.pools``).
 
     One pool after the other is indexed in a temporary directory, searched and deleted, in one process; memory and disk
     are bounded by the largest. Pools without queries are left out.
@@ -102,15 +102,11 @@ def pool_positions(doc_ids: list[str], queries: Queries) -> dict[str, NDArray[np
     pool_of, found = document_pools(queries), {}
     for position, doc_id in enumerate(doc_ids):
         if doc_id not in pool_of:
-            raise InputError(
-                f"The document {doc_id!r} that was encoded is none of {queries.id!r}; use one id for both."
-            )
+            raise InputError(f"The document {doc_id!r} was encoded and is none of {queries.id!r}; use one id for both.")
         found.setdefault(pool_of[doc_id], []).append(position)
     for query_id, pool in query_pools(queries).items():
         if pool not in found:
-            raise InputError(
-                f"The query {query_id!r} of {queries.id!r} asks for the pool {pool!r}, which has no document."
-            )
+            raise InputError(f"The pool {pool!r} of the query {query_id!r} of {queries.id!r} has no document.")
     return {pool: np.array(positions, dtype=np.int64) for pool, positions in found.items()}
 
 
@@ -146,7 +142,7 @@ def sizes_of(index: Index) -> dict[str, int]:
 
 
 def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, depth: int, **_: object) -> Iterator[str]:
-    """Pools there are, of the documents that are encoded; a codec for the model's dimension, an engine for the codec."""
+    """Pools, of the documents that are encoded; a codec for the model's dimension, an engine for the codec."""
     documents = Collection(queries.id)
     if embeddings.bound["documents"].identity() != documents.identity():
         yield f"the embeddings are of {embeddings.bound['documents'].id!r}, the queries of {queries.id!r}; use one id."
@@ -178,16 +174,13 @@ def cost(
     searches = lengths.count + TIMED_PASSES * min(lengths.count, runtime.latency_queries)
     encoding, tokenising = model.encoding(lengths)
     deep = min(depth, own_documents)
+    products = own_vectors * (searched * number * (iterations + 1) + searches * lengths.vectors)
+    held = 20 * own_vectors * dim + lengths.count * deep * RESULT_BYTES
     return Cost(
         flops=encoding,
-        cpu_flops=2
-        * dim
-        * (searched * number * own_vectors * (iterations + 1) + searches * lengths.vectors * own_vectors),
+        cpu_flops=2 * dim * products,
         seconds=LOADING + tokenising + searched * INDEXING + lengths.count * deep * RESULT_SECONDS,
-        memory=2 * model.transformer.weights
-        + 20 * own_vectors * dim
-        + lengths.count * deep * RESULT_BYTES
-        + 150_000_000,
+        memory=2 * model.transformer.weights + held + 150_000_000,
         disk=ranking_bytes(lengths.count, deep, lengths.id_bytes, id_bytes, len("pools-") + 10),
         sizes={"queries": lengths.count, "depth": deep, "id_bytes": id_bytes},
         kind=f"{type(engine).__name__} of {type(codec).__name__}",

@@ -148,8 +148,8 @@ def change(records: list[dict], place: int, **values: object) -> list[dict]:
         (change(PAPERS, 2, idx=True), ["line 3", "whole number as idx, found True"]),
         (change(PAPERS, 2, content=None), ["line 3", "text as content, found None"]),
         (change(PAPERS, 2, paper_id="a b"), ["line 3", "'a b'", "whitespace"]),
-        (change(PAPERS, 3, idx=2), ["line 4", "idx 2 on line 3 already"]),
-        ([*PAPERS, *PAPERS[-1:]], ["line 19", "idx 0 on line 18 already; keep one extraction"]),
+        (change(PAPERS, 3, idx=2), ["line 4", "idx 2 of the paper", "on line 3 already"]),
+        ([*PAPERS, *PAPERS[-1:]], ["line 19", "on line 18 already; keep one extraction"]),
         (change(PAPERS, 4, type="heading"), [TWO, "0 rows of type title", "use the unit paragraph"]),
         (change(PAPERS, 15, type="title"), ["line 16", TWO, "2 rows of type title"]),
         ([], ["holds no paper", "peerqa-data-v1.0.zip"]),
@@ -203,11 +203,11 @@ def test_files_that_are_cut_short(sample, name, lines):
 
 def test_missing_files_units_and_the_hub(sample, tmp_path):
     for path in (f"{sample}/chapter", str(sample), "paragraph"):
-        with pytest.raises(InputError, match="expected a unit|is no directory"):
+        with pytest.raises(InputError, match=r"Expected peerqa:<directory>/<unit>.*Units are paragraph,"):
             Collection(f"peerqa:{path}")
     with pytest.raises(InputError, match=r"UKPLab/PeerQA .* is a script .*peerqa-data-v1\.0\.zip.*peerqa:<directory>"):
         Collection("peerqa:hub/paragraph")
-    with pytest.raises(InputError, match="is no directory.*OpenReview"):
+    with pytest.raises(InputError, match=r"is no directory.*OpenReview"):
         Collection(f"peerqa:{tmp_path}/nowhere/paragraph")
     (sample / "qa.jsonl").unlink()
     with pytest.raises(InputError, match=r"has no qa\.jsonl; expected papers\.jsonl and qa\.jsonl"):

@@ -33,7 +33,7 @@ def directory(tmp_path_factory):
 def overrides(directory, *choices: str, unit: str = "paragraph-title", sample: str = "peerqa") -> list[str]:
     small = [one for one in shrunk(directory, directory / "artifacts") if not one.startswith(("collection", "depth"))]
     place = ["collection=peerqa", f"collection.path={directory / sample}", f"collection.unit={unit}"]
-    return [*place, "pipeline=pooled", "depth=10000", "measures=[RR,R@10]", *small, *choices]
+    return [*place, "pipeline=pooled", "depth=10000", "measures=peerqa", *small, *choices]
 
 
 def ranking_of(metrics: Artifact) -> Ranking:
@@ -139,7 +139,7 @@ def test_what_can_not_work_is_refused_before_any_work(directory, choices, expect
 
 def test_other_collections_have_no_pools(tmp_path):
     folder = tiny_folder(tmp_path / "folder", splits=("test",))
-    with pytest.raises(InputError, match="no pool_id.*use collection=peerqa"):
+    with pytest.raises(InputError, match=r"no pool_id.*use collection=peerqa"):
         plan(compose(["pipeline=pooled", *shrunk(folder, tmp_path / "artifacts")]))
 
 
