@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig
 
@@ -60,10 +61,10 @@ def measure(table: Experiment, row: Row, overrides: Sequence[str], scale: str, h
         elif too_much:
             return Measurement({}, reason=too_much)
         node, runtime = target_node(config), runtime_of(config)
-        if missing := next(unavailable(node), ""):
-            return Measurement({}, reason=f"{missing} Then it takes {cost}.", failed=scale == "small")
+        if missing := list(dict.fromkeys(unavailable(node))):
+            return Measurement({}, reason=f"{' '.join(missing)} With these it takes {cost}.", failed=scale == "small")
         artifact = build_node(node, runtime)
-    except (InputError, BuildError) as error:
+    except (InputError, BuildError, HydraException) as error:
         return Measurement({}, reason=str(error), failed=True)
     return Measurement(quantities(artifact), small=scale == "small", manifest=describe(config, words, node, artifact))
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from colbertv2.ablation.points import as_mapping
 from colbertv2.data import Queries
@@ -24,7 +25,16 @@ SETTINGS = {  # where a configuration has them
     "runtime.latency_queries": 5,
     "pipeline.centroid_analysis.sample_vectors": 4096,
 }
-TRAINING = {"n": 3, "batch_size": 4, "validation_queries": 4, "validation_interval": 2, "optimization.steps": 2}
+TRAINING = {
+    "n": 3,
+    "batch_size": 4,
+    "in_batch_groups": 1,
+    "precision": "32-true",
+    "validation_queries": 4,
+    "validation_interval": 2,
+    "optimization.steps": 2,
+    "optimization.warmup_steps": 0,
+}
 
 
 def small(config: DictConfig, overrides: Sequence[str], at_hand: bool) -> list[str]:
@@ -36,12 +46,10 @@ def small(config: DictConfig, overrides: Sequence[str], at_hand: bool) -> list[s
     Args:
         at_hand: whether the collection may be asked for; else the embedded one stands in, and nothing is fetched.
     """
-    source = EMBEDDED
-    if at_hand and source_is_here(str(config.collection.eval.id)):
-        source = str(config.collection.eval.id)
-    sample = f"sample:{DOCUMENTS}:{QUERIES}:{source}"
-    chosen: dict[str, object] = {}
-    chosen["collection.documents.id"] = chosen["collection.eval.id"] = sample
+    sample = f"sample:{DOCUMENTS}:{QUERIES}:{(at_hand and source_of(config)) or EMBEDDED}"
+    chosen: dict[str, object] = {"collection.documents.id": sample, "collection.eval.id": sample}
+    if "ids" in config.collection.eval:
+        chosen["collection.eval.ids"] = "null"
     for part in ("train", "dev"):
         if config.collection.get(part) is not None:
             chosen |= {f"collection.{part}.id": sample, f"collection.{part}.part": "null"}
@@ -50,15 +58,16 @@ def small(config: DictConfig, overrides: Sequence[str], at_hand: bool) -> list[s
     for role in config.get("training", {}):
         keys = {f"training.{role}.{key}": value for key, value in TRAINING.items()}
         chosen |= {key: value for key, value in keys.items() if OmegaConf.select(config, key) is not None}
-    return merged([*overrides, *CHOICES, *(f"{key}={value}" for key, value in chosen.items())])
+    kept = [word for word in overrides if not word.startswith("model.")]  # which are of another model
+    return merged([*kept, *CHOICES, *(f"{key}={value}" for key, value in chosen.items())])
 
 
-def source_is_here(queries: str) -> bool:
-    """Whether the queries of an id can be read."""
+def source_of(config: DictConfig) -> str | None:
+    """The id that is evaluated, if its queries can be read."""
     try:
-        return len(Queries(queries)) > 0
-    except InputError:
-        return False
+        return str(config.collection.eval.id) if len(Queries(config.collection.eval.id)) else None
+    except (InputError, OmegaConfBaseException):  # such as a path that nobody named
+        return None
 
 
 def merged(overrides: Sequence[str]) -> list[str]:

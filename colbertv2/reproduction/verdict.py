@@ -49,7 +49,7 @@ def verdict(row: Row, measure: str, found: Measurement) -> str:
     """
     published, value, allowed = row.published[measure], found.values.get(measure), row.allowed(measure)
     if found.reason:
-        return f"{FAILED if found.failed else NOT_RUN}: {found.reason}"
+        return f"{FAILED if found.failed else NOT_RUN}: {' '.join(found.reason.split())}"
     if value is None:
         return f"{FAILED}: {row.of} gives no {measure}, only {', '.join(found.values)}"
     if found.small:
