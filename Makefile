@@ -3,13 +3,15 @@ SHELL := /bin/bash
 PYTHON ?= python3
 EXTRA ?= cpu
 COLLECTION ?= stdlib
+T ?= all
+SCALE ?= full
 PEERS_CHOSEN ?= colbert-ai,fast-plaid,tachiom,xtr-warp-rs
 SIZES ?= 50000,200000,1000000
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed-$(EXTRA)
 
-.PHONY: help demo agree speed growth test test-slow lint install clean
+.PHONY: help demo reproduce agree speed growth test test-slow lint install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -25,6 +27,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: install ## the main job on the embedded collection (COLLECTION=stdlib or scifact): table and plots in outputs/
 	$(PY) -m colbertv2 +demo=$(COLLECTION)
+
+reproduce: install ## the papers' tables, published beside measured (T=all or a table, SCALE=small, ARGS="row=… hours=… and overrides")
+	$(PY) -m colbertv2.reproduce $(T) scale=$(SCALE) $(ARGS)
 
 agree: install ## compare with colbert-ai, PyLate and fast-plaid: table in experiments/results/agree.md
 	$(PY) -m experiments.agree

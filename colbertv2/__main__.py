@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from colbertv2 import command_line, tracking
 from colbertv2.ablation.linter import check_axes
 from colbertv2.ablation.points import collect, with_experiments
-from colbertv2.artifacts import Artifact, Node, build_node, plan_node
+from colbertv2.artifacts import Artifact, Node, Step, build_node, plan_node
 from colbertv2.configuration import CONF, runtime_of, target_node
 from colbertv2.errors import InputError
 from colbertv2.provenance import describe, origins
@@ -68,7 +68,7 @@ def main(config: DictConfig) -> float | tuple[float, ...] | None:
         print(f"\n{name}")
     else:
         print(describe(config, _job_origins()), end="\n\n")
-        command_line.print_steps(plan_node(node, runtime.root))
+        print_steps(plan_node(node, runtime.root))
     print()
     artifact = build_node(node, runtime)
     print(f"\n{config.target}: {artifact.path}")
@@ -79,6 +79,13 @@ def main(config: DictConfig) -> float | tuple[float, ...] | None:
         _publish(artifact, Path(config.publish))
     tracking.log(config, name, artifact, runtime)
     return objectives(artifact, wanted) if wanted else None
+
+
+def print_steps(steps: Sequence[Step]) -> None:
+    """Key, address and state of each step."""
+    key_width, address_width = max(len(step.key) for step in steps), max(len(step.address) for step in steps)
+    for step in steps:
+        print(f"{step.key:{key_width}}  {step.address:{address_width}}  {'cached' if step.cached else 'missing'}")
 
 
 def check_objectives(node: Node, names: Sequence[str]) -> None:

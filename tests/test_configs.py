@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hydra.utils import instantiate
 from support import shrunk, tiny_folder
 
 from colbertv2.configuration import CONF, EXPERIMENTS, build, compose, plan
 from colbertv2.errors import InputError
+from colbertv2.retrieval import Plaid
 
 # Groups that another group mounts, or that a local folder stands in for, have overrides of their own. A local folder
 # has no pools, so test_pools.py plans the pipeline that is pooled.
@@ -38,7 +40,7 @@ def test_every_choice_of_every_group_plans(small, group, choice):
         overrides.append(
             next(one for one in small if one.startswith("model.backbone.name")).replace("model", "teacher", 1)
         )
-    if (group, choice) in {("model", "bert_base"), ("model", "colbertv2")}:
+    if group == "model" and choice != "minilm":
         overrides.append("model.conventions.query_maxlen=16")
     if group == "search":
         overrides.append("codec=residual")
@@ -139,6 +141,12 @@ def test_wrong_values_are_reported_together_before_any_work(small):
 def test_a_wrong_value_is_refused_before_any_work(small, override, expected):
     with pytest.raises(InputError, match=expected):
         plan(compose([*[one for one in small if one.split("=")[0] != override.split("=")[0]], f"++{override}"]))
+
+
+@pytest.mark.parametrize("k", [10, 100, 1000])
+def test_plaids_presets_are_the_rows_of_its_table_at_any_depth(k):
+    chosen = instantiate(compose([f"search=plaid-k{k}"]).search)
+    assert chosen.settings(20) == chosen.settings(5000) == Plaid().settings(k)
 
 
 def test_an_engine_that_probes_needs_a_codec_with_centroids(small):

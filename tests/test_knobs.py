@@ -67,12 +67,15 @@ CODEC = [
 ]
 
 NARROW = {"ndocs": 40, "margin": 0.5, "share": 1.0, "nexact": 10}
+PLAID = [
+    ("nprobe", 2, {"nprobe": 1, "centroid_score_threshold": -1.0, "ndocs": 600}),
+    ("centroid_score_threshold", 0.5, {"nprobe": 4, "centroid_score_threshold": -1.0, "ndocs": 40}),
+    ("ndocs", 80, {"nprobe": 4, "centroid_score_threshold": -1.0, "ndocs": 40}),
+]
 SEARCH = [
-    ("plaid", "nprobe", 2, {"nprobe": 1, "centroid_score_threshold": -1.0, "ndocs": 600}),
-    ("plaid", "centroid_score_threshold", 0.5, {"nprobe": 4, "centroid_score_threshold": -1.0, "ndocs": 40}),
-    ("plaid", "ndocs", 80, {"nprobe": 4, "centroid_score_threshold": -1.0, "ndocs": 40}),
-    ("colbertv2", "nprobe", 2, {"nprobe": 1, "ncandidates": 150}),
-    ("colbertv2", "ncandidates", 15, {"ncandidates": 5}),
+    *((file, *case) for file in ("plaid", "plaid-k10", "plaid-k100", "plaid-k1000") for case in PLAID),
+    ("colbertv2-paper", "nprobe", 2, {"nprobe": 1, "ncandidates": 150}),
+    ("colbertv2-paper", "ncandidates", 15, {"ncandidates": 5}),
     ("cascade", "nprobe", 1, {}),
     ("cascade", "ndocs", 10, NARROW),
     ("cascade", "margin", 0.0, NARROW),

@@ -8,6 +8,7 @@ first stage finds; and what is left after it has pruned these.
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ STEPS = {
     "probed": "only documents that are probed",
     "engine": "the engine, which prunes these",
 }
+NAME_WIDTH = 16  # characters of a step's name in a line
 ProbingEngine = Plaid | PaperEngine | Cascade
 
 
@@ -161,7 +163,9 @@ def most_moved(values: pd.DataFrame, number: int) -> dict[str, Moved]:
 
 
 def draw_decomposition(values: pd.DataFrame, table: pd.DataFrame, measure: str, path: Path) -> None:
-    """A waterfall of the means, and below it every query's change at every step, sorted.
+    """What is lost and gained from the first step's mean on, a bar each step; below it every query's change, sorted.
+
+    The first mean is a level and no bar: the axis does not start at zero.
 
     Args:
         values: ``[queries, steps]``. table: of ``changes``.
@@ -170,31 +174,28 @@ def draw_decomposition(values: pd.DataFrame, table: pd.DataFrame, measure: str, 
     figure = Figure(figsize=(8.4, 6.4), layout="constrained")
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    for place, (step, row) in enumerate(table.to_dict("index").items()):
-        colour = GREY if place == 0 or row["change"] == 0 else COLOURS[2] if row["change"] > 0 else COLOURS[1]
-        before = row["mean"] if place == 0 else float(table["mean"].iloc[place - 1])
-        above.bar(place, row["mean"] - before if place else row["mean"], bottom=before if place else 0, color=colour,
-                  width=0.6, zorder=2)  # fmt: skip
+    means = table["mean"].tolist()
+    for place, row in enumerate(table.to_dict("records")):
+        last = place == len(means) - 1
+        above.plot([place - 0.3, place + (0.3 if last else 1.3)], [means[place]] * 2, color=GREY, linewidth=0.8)
+        label, top = f"{means[place]:.3f}", means[place]
         if place:
-            above.plot([place - 1.3, place + 0.3], [before] * 2, color=GREY, linewidth=0.8, zorder=1)
+            before, change = means[place - 1], row["change"]
+            above.bar(place, change, bottom=before, color=COLOURS[2 if change > 0 else 1], width=0.6, zorder=2)
             above.plot(
                 [place] * 2, [before + row["low"], before + row["high"]], "_-", color="black", linewidth=1, zorder=3
             )
-            moved = np.sort((values[step] - values.iloc[:, place - 1]).to_numpy())
+            moved = np.sort((values.iloc[:, place] - values.iloc[:, place - 1]).to_numpy())
             spread = place + np.linspace(-0.3, 0.3, len(moved))
             below.vlines(spread, 0, moved, color=np.where(moved < 0, COLOURS[1], COLOURS[2]), linewidth=0.6)
-        label = f"{row['mean']:.3f}" + (f"\n{row['change']:+.3f}" if place else "")
-        top = max(row["mean"], before, before + (row["high"] if place else 0))
-        above.annotate(label.replace("-", "−"), (place, top), xytext=(0, 4), textcoords="offset points", ha="center",
-                       fontsize=LABEL_SIZE)  # fmt: skip
-    ends = [*table["mean"], *(table["mean"].shift() + table["low"]), *(table["mean"].shift() + table["high"])]
-    low, high = np.nanmin(ends), np.nanmax(ends)
-    above.set_ylim(max(0.0, low - 0.2 * max(high - low, 0.02)), high + 0.3 * max(high - low, 0.02))  # room for labels
+            label, top = f"{label}\n{change:+.3f}".replace("-", "−"), max(means[place], before, before + row["high"])
+        above.annotate(label, (place, top), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=LABEL_SIZE)
+    above.margins(y=0.15)  # room for labels
     above.set_ylabel(f"{measure} (changes with 95 % intervals)")
     below.axhline(0, color=GREY, linewidth=0.8)
     below.set_ylabel("change, by query")
-    names = [STEPS[str(step)].replace(", ", ",\n").replace("only ", "only\n") for step in table.index]
-    below.set_xticks(range(len(names)), names, fontsize=LABEL_SIZE, rotation=20, ha="right")
+    names = ["\n".join(wrap(STEPS[str(step)], NAME_WIDTH)) for step in table.index]
+    below.set_xticks(range(len(names)), names, fontsize=LABEL_SIZE)
     for axes in (above, below):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.8, zorder=0)

@@ -123,9 +123,10 @@ class Assignment:
 
     def compare(self, block: torch.Tensor, wanted: torch.Tensor, places: torch.Tensor, scores: torch.Tensor) -> None:
         """Note in ``places`` and ``scores [n]`` what is better among the groups ``wanted [n, groups]``."""
-        rows = wanted.T.nonzero()[:, 1]  # those of a group together
+        groups, rows = wanted.T.nonzero().unbind(1)  # those of a group together
+        counts = groups.bincount(minlength=len(self.ends))  # which `wanted.sum(0)` takes ten times as long for
         first = begin = 0
-        for end, last in zip(self.ends, wanted.sum(0).cumsum(0).tolist(), strict=True):
+        for end, last in zip(self.ends, counts.cumsum(0).tolist(), strict=True):
             own = rows[first:last]
             members, found = self.table[begin:end].best(block.index_select(0, own))
             better = found > scores[own]

@@ -2,15 +2,20 @@
 
 ``stdlib`` holds all pairs of ``colbertv2.data.stdlib``, ``stdlib-small`` half of them (chosen by a hash of the
 document id); both have the splits ``/train``, ``/dev`` and ``/test``, which share their collection's documents.
-A query's id is ``q-`` + its document's id: tools that drop results whose id equals the query's lose nothing.
+A query's id is ``q-`` + its document's id: tools that drop results whose id equals the query's lose nothing. Documents
+and queries also have a ``pool_id``, their top-level module, and queries ``answers``, the function's own name: so that
+what searches within pools, or judges by answers, has an embedded collection too.
 """
 
+import sysconfig
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import NamedTuple
 
 import ir_datasets
 from ir_datasets.datasets.base import Dataset
-from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, GenericDoc, GenericQuery, TrecQrel
+from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, TrecQrel
 from ir_datasets.indices import Docstore
 
 from colbertv2.data import stdlib
@@ -19,32 +24,55 @@ from colbertv2.data.stdlib import Pair
 NAMES = ("stdlib", "stdlib-small")
 
 
-class Documents(Iterator[GenericDoc]):
+class PairDoc(NamedTuple):
+    """A function's source."""
+
+    doc_id: str
+    text: str
+    pool_id: str
+
+    def default_text(self) -> str:
+        return self.text
+
+
+class PairQuery(NamedTuple):
+    """A docstring's first sentence."""
+
+    query_id: str
+    text: str
+    answers: tuple[str, ...]
+    pool_id: str
+
+    def default_text(self) -> str:
+        return self.text
+
+
+class Documents(Iterator[PairDoc]):
     """An iterator over documents in memory that can be sliced, as ``ir_datasets`` iterators can.
 
-    >>> [document.doc_id for document in Documents([GenericDoc("a", ""), GenericDoc("b", "")])[1:]]
+    >>> [document.doc_id for document in Documents([PairDoc("a", "", ""), PairDoc("b", "", "")])[1:]]
     ['b']
     """
 
-    def __init__(self, documents: list[GenericDoc]) -> None:
+    def __init__(self, documents: list[PairDoc]) -> None:
         self.documents = documents
         self.remaining = iter(documents)
 
-    def __next__(self) -> GenericDoc:
+    def __next__(self) -> PairDoc:
         return next(self.remaining)
 
-    def __getitem__(self, key: int | slice) -> "GenericDoc | Documents":
+    def __getitem__(self, key: int | slice) -> "PairDoc | Documents":
         return Documents(self.documents[key]) if isinstance(key, slice) else self.documents[key]
 
 
 class MemoryStore(Docstore):
     """Random access to documents in memory."""
 
-    def __init__(self, documents: list[GenericDoc]) -> None:
-        super().__init__(GenericDoc)
+    def __init__(self, documents: list[PairDoc]) -> None:
+        super().__init__(PairDoc)
         self.by_id = {document.doc_id: document for document in documents}
 
-    def get_many_iter(self, doc_ids: Iterable[str]) -> Iterator[GenericDoc]:
+    def get_many_iter(self, doc_ids: Iterable[str]) -> Iterator[PairDoc]:
         return (self.by_id[doc_id] for doc_id in doc_ids if doc_id in self.by_id)
 
 
@@ -55,9 +83,13 @@ class PairDocs(BaseDocs):
         self.name = name
         self.select = select
 
+    def fingerprint(self) -> str:
+        """Moves with the library that is running."""
+        return running_library()
+
     @cached_property
-    def documents(self) -> list[GenericDoc]:
-        return [GenericDoc(pair.doc_id, pair.source) for pair in self.select()]
+    def documents(self) -> list[PairDoc]:
+        return [PairDoc(pair.doc_id, pair.source, pair.module) for pair in self.select()]
 
     @cached_property
     def store(self) -> MemoryStore:
@@ -72,6 +104,9 @@ class PairDocs(BaseDocs):
     def docs_store(self) -> MemoryStore:
         return self.store
 
+    def docs_cls(self) -> type[PairDoc]:
+        return PairDoc
+
     def docs_namespace(self) -> str:
         return self.name
 
@@ -83,8 +118,11 @@ class PairQueries(BaseQueries):
         self.name = name
         self.select = select
 
-    def queries_iter(self) -> Iterator[GenericQuery]:
-        return (GenericQuery(f"q-{pair.doc_id}", pair.query) for pair in self.select())
+    def queries_iter(self) -> Iterator[PairQuery]:
+        return (PairQuery(f"q-{pair.doc_id}", pair.query, (pair.name,), pair.module) for pair in self.select())
+
+    def queries_cls(self) -> type[PairQuery]:
+        return PairQuery
 
     def queries_count(self) -> int:
         return len(self.select())
@@ -113,6 +151,11 @@ class PairQrels(BaseQrels):
 
     def qrels_cls(self) -> type[TrecQrel]:
         return TrecQrel
+
+
+@cache
+def running_library() -> str:
+    return stdlib.library_digest(Path(sysconfig.get_path("stdlib")))
 
 
 @cache

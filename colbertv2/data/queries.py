@@ -1,22 +1,26 @@
 """``Queries``: the queries of an ``ir_datasets`` id, with their judgements."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from colbertv2.data.collection import valid_id
 from colbertv2.data.qrels import Qrels
+from colbertv2.data.readers import Faults, lines
 from colbertv2.data.source import content_digest, load, reading, text_of
 from colbertv2.errors import InputError
 
 PARTS = ("train", "dev")
+PROTOCOLS = ("trec", "beir", "peerqa", "dpr", "dpr_regex", "dpr_title")  # as colbertv2.evaluation.protocols has them
 
 
 class Queries:
     """The queries of an ``ir_datasets`` id as ``(query_id, text)``, in the order of the source.
 
-    Where the id has judgements, only queries with at least one relevant document are kept, unless ``unlabelled``.
+    Where the id has judgements, only queries with at least one relevant document are kept, unless ``unlabelled`` or
+    judged by their answers.
 
     Args:
         id: e.g. ``beir/scifact/train``, ``stdlib/dev`` or ``folder:<path>/<split>``.
@@ -25,10 +29,13 @@ class Queries:
         hold_out: between 0 and 1; 0 where ``part`` is ``None``.
         unlabelled: keep queries without a relevant document, too: in training, the passage that the teacher scores
             best is then their positive (ColBERTv2 §3.2).
+        protocol: how the benchmark judges a ranking of these queries, one of ``PROTOCOLS``
+            (:mod:`colbertv2.evaluation.protocols`).
+        ids: a file that names, one a line, the queries to keep; ``None`` keeps all.
 
     Raises:
         InputError: the id is unknown, has no queries, or its files can't be fetched; ``part`` and ``hold_out`` do
-            not fit together; no query is left.
+            not fit together; the protocol is unknown; ``ids`` names an unknown query; no query is left.
 
     >>> train = Queries("stdlib/train", part="train", hold_out=0.2)
     >>> dev = Queries("stdlib/train", part="dev", hold_out=0.2)
@@ -37,7 +44,13 @@ class Queries:
     """
 
     def __init__(
-        self, id: str | None, part: str | None = None, hold_out: float = 0.0, unlabelled: bool = False
+        self,
+        id: str | None,
+        part: str | None = None,
+        hold_out: float = 0.0,
+        unlabelled: bool = False,
+        protocol: str = "trec",
+        ids: str | None = None,
     ) -> None:
         if part is not None and part not in PARTS:
             raise InputError(f"part is {part!r}; expected train, dev or null.")
@@ -46,16 +59,26 @@ class Queries:
                 f"hold_out is {hold_out} with part {part!r}; expected a share between 0 and 1 with part train or dev, "
                 "and 0 without."
             )
+        if protocol not in PROTOCOLS:
+            raise InputError(f"protocol is {protocol!r}; expected one of {', '.join(PROTOCOLS)}.")
         self.dataset = load(id)
         self.id = str(id)
         self.part = part
         self.hold_out = hold_out
         self.unlabelled = unlabelled
+        self.protocol = protocol
+        self.ids = ids
         if not self.dataset.has_queries():
             raise InputError(f"{id!r} has no queries; use one of its splits, such as {id}/test.")
 
     def __reduce__(self) -> tuple:
-        return Queries, (self.id, self.part, self.hold_out, self.unlabelled)  # another process opens them anew
+        arguments = self.id, self.part, self.hold_out, self.unlabelled, self.protocol, self.ids
+        return Queries, arguments  # another process opens them anew
+
+    @property
+    def by_answers(self) -> bool:
+        """Whether a passage is relevant if it holds an answer, whatever was labelled."""
+        return self.protocol.startswith("dpr")
 
     @cached_property
     def judgements(self) -> dict[str, dict[str, int]]:
@@ -68,26 +91,47 @@ class Queries:
                 found.setdefault(judgement.query_id, {})[judgement.doc_id] = judgement.relevance
         return found
 
+    def records(self) -> dict[str, Any]:
+        """Query id → record of ``ir_datasets``, of the queries that are kept; read anew at each call."""
+        with reading(self.id, self.dataset.queries_handler()):
+            found = {record.query_id: record for record in self.dataset.queries_iter()}
+        wanted = found if self.ids is None else read_ids(Path(self.ids).expanduser(), found, self.id)
+        everything = self.unlabelled or self.by_answers or not self.dataset.has_qrels()
+        kept = {
+            query_id: record
+            for query_id, record in found.items()
+            if query_id in wanted
+            and self.in_part(query_id)
+            and (everything or any(grade > 0 for grade in self.judgements.get(query_id, {}).values()))
+        }
+        if not kept:
+            part = f" in part {self.part!r} of hold_out {self.hold_out}" if self.part else ""
+            listed = f" among those of {self.ids}" if self.ids else ""
+            raise InputError(
+                f"{self.id!r} has no query with a relevant document{part}{listed}, of {len(found)} queries."
+            )
+        return kept
+
     @cached_property
     def by_id(self) -> dict[str, str]:
         """Query id → text of the queries that are kept."""
-        judged = self.dataset.has_qrels()
-        with reading(self.id, self.dataset.queries_handler()):
-            records: list[Any] = list(self.dataset.queries_iter())
-        kept = {
-            valid_id(record.query_id, self.id): text_of(record)
-            for record in records
-            if self.in_part(record.query_id)
-            and (
-                self.unlabelled
-                or not judged
-                or any(grade > 0 for grade in self.judgements.get(record.query_id, {}).values())
+        return {valid_id(query_id, self.id): text_of(record) for query_id, record in self.records().items()}
+
+    @cached_property
+    def answers(self) -> dict[str, tuple[str, ...]]:
+        """Query id → the strings that answer it.
+
+        Raises:
+            InputError: the id's queries come without answers.
+        """
+        records = self.records()
+        if without := next((record for record in records.values() if not hasattr(record, "answers")), None):
+            raise InputError(
+                f"protocol is {self.protocol!r}, but the queries of {self.id!r} have no answers, only "
+                f"{', '.join(without._fields)}; expected an id such as dpr-w100/natural-questions/dev or "
+                "dpr-qas:<file>."
             )
-        }
-        if not kept:
-            wanted = f" in part {self.part!r} of hold_out {self.hold_out}" if self.part else ""
-            raise InputError(f"{self.id!r} has no query with a relevant document{wanted}, of {len(records)} queries.")
-        return kept
+        return {query_id: tuple(record.answers) for query_id, record in records.items()}
 
     def in_part(self, query_id: str) -> bool:
         """Whether a query belongs to this part."""
@@ -127,12 +171,37 @@ class Queries:
         return Qrels({query_id: self.judgements.get(query_id, {}) for query_id in self.by_id})
 
     def identity(self) -> dict[str, str | int]:
-        """What decides the content: SHA-256 of ids, texts and judgements, and the number of queries."""
+        """What decides the content: SHA-256 of ids, texts and judgements (and answers), and the number of queries.
+
+        A protocol other than trec's takes part by its name.
+        """
         return dict(self.content)
 
     @cached_property
     def content(self) -> dict[str, str | int]:
         """``identity``, computed once."""
         judgements = self.judgements if self.dataset.has_qrels() else {}
-        rows = ([query_id, text, sorted(judgements.get(query_id, {}).items())] for query_id, text in self)
-        return {"queries": len(self), "sha256": content_digest(rows)}
+        rows = [[query_id, text, sorted(judgements.get(query_id, {}).items())] for query_id, text in self]
+        if self.by_answers:
+            rows = [[*row, self.answers[row[0]]] for row in rows]
+        named = {} if self.protocol == "trec" else {"protocol": self.protocol}
+        return {"queries": len(self), "sha256": content_digest(rows), **named}
+
+
+def read_ids(path: Path, known: Container[str], dataset_id: str) -> set[str]:
+    """The query ids of a file.
+
+    Raises:
+        InputError: there is no such file, or it names, line by line, what is no query of ``known`` or stands twice.
+    """
+    faults = Faults(path)
+    found: set[str] = set()
+    for number, line in lines(path, faults):
+        query_id = line.strip()
+        if query_id not in known:
+            faults.add(number, f"{dataset_id!r} has no query {query_id!r}")
+        elif query_id in found:
+            faults.add(number, f"the query {query_id!r} stands there twice")
+        found.add(query_id)
+    faults.finish()
+    return found

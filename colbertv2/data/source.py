@@ -1,13 +1,18 @@
 """Opening ``ir_datasets`` ids: unknown ids, failed downloads and races become clear errors or waits."""
 
 import difflib
+import gzip
 import hashlib
 import json
 import logging
+import tarfile
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Any, NamedTuple
 
 import ir_datasets
 from filelock import FileLock
@@ -16,6 +21,10 @@ from colbertv2.errors import InputError
 
 # What ir_datasets says per opened file and per failed attempt to fetch one (our error says it once); licences stay.
 NOISE = ("Opening ", "[starting]", "[finished]", "[error]", "download error", "Download failed")
+
+# What reading a file that was cut short, or is another one, raises.
+ARCHIVES = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
+DAMAGED = (*ARCHIVES, json.JSONDecodeError, UnicodeDecodeError)
 
 
 def load(dataset_id: str | None) -> Any:
@@ -49,47 +58,77 @@ def quiet(record: logging.LogRecord) -> bool:
 
 @contextmanager
 def reading(dataset_id: str, handler: Any) -> Iterator[None]:
-    """Around reads of ``handler``: what can't be downloaded, or needs a manual step, becomes an ``InputError``."""
+    """Around reads of ``handler``: what can't be downloaded, is damaged or needs a manual step is an ``InputError``."""
     try:
         yield
-    except (OSError, RuntimeError) as error:  # requests' exceptions are OSErrors; a wrong checksum is a RuntimeError
-        files = "; ".join(places(handler)) or "see the message above"
-        raise InputError(
-            f"The files of {dataset_id!r} are not here and could not be fetched "
-            f"({type(error).__name__}: {shorten(str(error), 160)}). "
-            f"Set IR_DATASETS_HOME (now {ir_datasets.util.home_path()}) to a directory that holds them, or place "
-            f"them by hand: {files}."
-        ) from error
+    except InputError:
+        raise
+    except (*DAMAGED, ImportError, OSError, RuntimeError, ValueError) as error:
+        raise InputError(complaint(dataset_id, places(handler), error)) from error
 
 
-def places(handler: Any) -> list[str]:
-    """Where ``ir_datasets`` expects the files of a handler, and where they come from, one phrase a file."""
-    found: list[str] = []
+def complaint(dataset_id: str, files: "list[Place]", error: Exception) -> str:
+    """What is wrong with a data set that can't be read, and what to do."""
+    told = f"{type(error).__name__}: {shorten(str(error), 160)}"
+    all_here = bool(files) and all(file.path.exists() for file in files)
+    if isinstance(error, DAMAGED) or (isinstance(error, RuntimeError) and all_here):  # ir_datasets' of a wrong line
+        here = [f"{file}, of which {file.path.stat().st_size:,} are there" for file in files if file.path.exists()]
+        return (
+            f"A file of {dataset_id!r} is cut short or damaged ({told}). Delete it and fetch it again: "
+            f"{'; '.join(here) or 'see the message above'}."
+        )
+    if isinstance(error, ImportError | ValueError) or all_here:  # a package that few data sets need; a full disk
+        return f"{dataset_id!r} can't be read ({told})."
+    return (  # requests' exceptions are OSErrors; a wrong checksum is a RuntimeError
+        f"The files of {dataset_id!r} are not here and could not be fetched ({told}). "
+        f"Set IR_DATASETS_HOME (now {ir_datasets.util.home_path()}) to a directory that holds them, or place them by "
+        f"hand: {'; '.join(map(str, files)) or 'see the message above'}."
+    )
+
+
+class Place(NamedTuple):
+    """A file that ``ir_datasets`` downloads: from where (empty for a manual step), to where, and its size if known."""
+
+    url: str
+    path: Path
+    num_bytes: int | None
+
+    def __str__(self) -> str:
+        size = f" ({self.num_bytes:,} bytes)" if self.num_bytes else ""
+        return f"{self.url} as {self.path}{size}" if self.url else f"{self.path}{size}"
+
+
+def places(handler: Any) -> list[Place]:
+    """The files of a handler, each once, in the order in which they are met."""
+    found: dict[Path, Place] = {}
     seen: set[int] = set()
 
     def visit(value: Any) -> None:
-        if id(value) in seen or not type(value).__module__.startswith("ir_datasets"):
+        if id(value) in seen or not type(value).__module__.startswith(("ir_datasets", "colbertv2.data")):
             return
         seen.add(id(value))
         fields = getattr(value, "__dict__", {})
         if isinstance(value, ir_datasets.util.Download):
-            sources = [mirror for mirror in fields["mirrors"] if hasattr(mirror, "url")]
+            urls = [mirror.url for mirror in fields["mirrors"] if hasattr(mirror, "url")]
             local = [mirror.path(force=False) for mirror in fields["mirrors"] if hasattr(mirror, "path")]
-            target = fields["_cache_path"] or next(iter(local), None)
-            if target:
-                found.append(f"{sources[0].url} as {target}" if sources else f"{target}")
+            if target := fields["_cache_path"] or next(iter(local), None):
+                place = Place(urls[0] if urls else "", Path(target), fields["_size_hint"])
+                found.setdefault(place.path, place)
         for field in fields.values():
             for item in field if isinstance(field, list | tuple) else [field]:
                 visit(item)
 
     visit(handler)
-    return found
+    return list(found.values())
 
 
 @contextmanager
 def building() -> Iterator[None]:
-    """Held while a document store is built: two processes that build one store at once would spoil it."""
-    with FileLock(ir_datasets.util.home_path() / "colbertv2.lock"):
+    """Held while a document store is built: two processes that build one store at once would spoil it.
+
+    One process may enter it again while it is in it: a sample's store is built from another one.
+    """
+    with FileLock(ir_datasets.util.home_path() / "colbertv2.lock", is_singleton=True):
         yield
 
 

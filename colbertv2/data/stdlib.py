@@ -50,6 +50,15 @@ class Pair(NamedTuple):
         """The top-level module, by which the splits are cut."""
         return re.split(r"[.:]", self.doc_id)[0]
 
+    @property
+    def name(self) -> str:
+        """The function's own name.
+
+        >>> Pair("os.path:Walker.walk", "", "").name
+        'walk'
+        """
+        return re.split(r"[.:]", self.doc_id)[-1]
+
 
 def first_sentence(docstring: str) -> str:
     """The first sentence of a docstring's first paragraph, on one line.

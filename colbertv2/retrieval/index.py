@@ -154,7 +154,7 @@ class Index:
         out = Path(out)
         with building(out):
             check(embeddings, codec, bar)
-            encode_all(embeddings, codec, out, num_sampled_documents, bar, devices or [device])
+            encode_all(embeddings, codec, out, num_sampled_documents, bar, devices or [device], codes)
         return cls.open(out)
 
     @cached_property

@@ -1,5 +1,6 @@
 """Stage: which tokens the centroids of an index hold, and how random vectors would do (ColBERTv2 App. A)."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,10 @@ from colbertv2.stages.sizes import LOADING, TOKENISED, Model
 
 LISTED = 15  # centroids and tokens of a kind in the text
 ALL, RANDOM = "all vectors", "random vectors"
+PRINTED_BOUND = 16  # distinct tokens, of which the paper speaks
 
 
-@stage(version=2)
+@stage(version=3)
 def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: int, out: Path, runtime: Runtime) -> None:
     """Count the tokens at every centroid, and compare with as many random vectors, clustered alike.
 
@@ -44,8 +46,9 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
 
     Writes ``centroids.csv`` and ``tokens.csv`` (a row for each centroid of the index, and each token; read them with
     ``keep_default_na=False``, ``null`` is a token), ``shares.csv`` (of clusters with at most so many distinct tokens,
-    and of tokens in at most so many clusters), ``residuals.csv`` (a row for each dimension), ``centroids.md``, and the
-    pictures ``centroids`` and ``residuals`` as ``.png`` and ``.svg``.
+    and of tokens in at most so many clusters), ``residuals.csv`` (a row for each dimension), ``metrics.json`` (what the
+    papers print: ``key_figures``), ``centroids.md``, and the pictures ``centroids`` and ``residuals`` as ``.png`` and
+    ``.svg``.
 
     Args:
         index: with a residual codec. documents: those that it holds.
@@ -92,7 +95,22 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
     title = f"{index.address}: {number:,} centroids of {opened.num_vectors:,} vectors"
     draw_centroids(clusters, title, out / "centroids")
     draw_residuals(clusters, f"{title}, {codec.label}", out / "residuals")
+    (out / "metrics.json").write_text(json.dumps(key_figures(clusters, shares), indent=2) + "\n")
     (out / "centroids.md").write_text(to_markdown(title, clusters, shares), encoding="utf-8")
+
+
+def key_figures(clusters: dict[str, Clusters], shares: pd.DataFrame) -> dict[str, float]:
+    """The share of clusters of at most 16 distinct tokens (Fig. 2a), of all vectors and of random ones; the medians of
+    distinct tokens and of the commonest token's share, over clusters that hold a vector.
+    """
+    table = clusters[ALL].centroids
+    full = table.loc[table["size"] > 0]
+    return {
+        "at_most_16_tokens": float(shares["clusters", ALL].loc[PRINTED_BOUND]),
+        "random_at_most_16_tokens": float(shares["clusters", RANDOM].loc[PRINTED_BOUND]),
+        "median_tokens": float(full["distinct_tokens"].median()),
+        "median_majority_share": float(full["majority_share"].median()),
+    }
 
 
 def shares_of(clusters: dict[str, Clusters]) -> pd.DataFrame:

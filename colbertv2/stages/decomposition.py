@@ -18,6 +18,7 @@ from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.data import Queries
 from colbertv2.evaluation import Ranking, evaluate
 from colbertv2.evaluation.measures import parse
+from colbertv2.evaluation.protocols import judged, unjudgeable
 from colbertv2.evaluation.table import fraction, markdown_rows, signed
 from colbertv2.modeling import ColBERT
 from colbertv2.retrieval import Cascade, Embeddings, Exhaustive, Index, PaperEngine, Plaid
@@ -32,7 +33,7 @@ DRAWING = 3.0  # seconds of resampling and of pictures
 PICTURES, BYTES_A_QUERY = 150_000, 1_000  # a line for each query and step in the SVG, and the CSV
 
 
-@stage(version=3)
+@stage(version=4)
 def run(
     index: Artifact,
     unprojected: Artifact | None,
@@ -64,7 +65,7 @@ def run(
             query_id: [(embeddings.doc_ids[place], score) for place, score in zip(*one, strict=True)]
             for (query_id, _), one in zip(texts, found, strict=True)
         }
-        return evaluate(Ranking(ranked), queries.qrels, [measure])[measure]
+        return evaluate(*judged(Ranking(ranked), queries), [measure])[measure]
 
     def vectors(of: Artifact) -> list[np.ndarray]:
         model = ColBERT.load(of.ancestor("checkpoint").path).to(runtime.torch_device)
@@ -132,8 +133,7 @@ def check(
     parse([measure])
     if not index.bound["codec"].has_centroids:
         yield f"{type(index.bound['codec']).__name__} has no centroids to take apart; use codec=residual."
-    if not queries.judgements:
-        yield f"{queries.id!r} has no relevance judgements to evaluate against."
+    yield from unjudgeable(queries)
     if depth < 1:
         yield f"depth is {depth}; expected at least 1."
     if unprojected is not None:

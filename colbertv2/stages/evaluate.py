@@ -4,18 +4,30 @@ import json
 from pathlib import Path
 
 from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
-from colbertv2.data import Queries
+from colbertv2.data import Collection, Queries
 from colbertv2.evaluation import Ranking, evaluate
 from colbertv2.evaluation.measures import parse
+from colbertv2.evaluation.protocols import judged, unjudgeable
 from colbertv2.runtime import Runtime
 
 READ, MEASURED = 1e-6, 1e-7  # seconds to read a document of a ranking, and for each measure of it
+LOOKED_THROUGH = 1e-4  # seconds to fetch the text of a document and look for answers
 
 
-def check(ranking: object, queries: Queries, measures: list[str]) -> list[str]:
-    """Unknown measures and queries without judgements, before the first second of work."""
+def check(ranking: Node | None, queries: Queries, measures: list[str]) -> list[str]:
+    """Unknown measures, queries that can't be judged, and judgements of other documents than those that are ranked."""
     parse(measures)
-    return [] if queries.judgements else [f"{queries.id!r} has no relevance judgements to evaluate against."]
+    reasons = list(unjudgeable(queries))
+    documents = ranked_documents(ranking)
+    return reasons if reasons or queries.by_answers or documents is None else queries.qrels.mismatch(documents)
+
+
+def ranked_documents(ranking: Node | None) -> Collection | None:
+    """The documents that a ranking is of: its stage's own, or those of the embeddings that it searched."""
+    if ranking is None:
+        return None
+    of = ranking if "documents" in ranking.bound else ranking.ancestor("embeddings")
+    return of.bound["documents"]
 
 
 @stage(version=1)
@@ -23,12 +35,13 @@ def run(ranking: Artifact, queries: Queries, *, measures: list[str], out: Path, 
     """Evaluate ``run.trec`` of ``ranking``.
 
     Writes ``per_query.csv`` (``query_id`` and one column a measure) and ``metrics.json`` (the means, and ``queries``,
-    their number). Judged queries without results count as zero.
+    their number). The protocol of ``queries`` says what counts and against what
+    (:mod:`colbertv2.evaluation.protocols`); by trec's, judged queries without results count as zero.
 
     Args:
         measures: in the notation of ir_measures.
     """
-    values = evaluate(Ranking.read(ranking.path / "run.trec"), queries.qrels, measures)
+    values = evaluate(*judged(Ranking.read(ranking.path / "run.trec"), queries), measures)
     values.to_csv(out / "per_query.csv", lineterminator="\n")
     means = {**values.mean().to_dict(), "queries": len(values)}
     (out / "metrics.json").write_text(json.dumps(means, indent=2) + "\n")
@@ -38,7 +51,7 @@ def cost(estimates: Estimates, ranking: Node, queries: Queries, measures: list[s
     """Reading the ranking, and each measure over it."""
     results = estimates.size(ranking, "queries") * estimates.size(ranking, "depth")
     return Cost(
-        seconds=0.3 + results * (READ + MEASURED * len(measures)),
+        seconds=0.3 + results * (READ + MEASURED * len(measures) + LOOKED_THROUGH * queries.by_answers),
         memory=results * 600,
         disk=len(queries) * (12 + 10 * len(measures)) + 500,
     )

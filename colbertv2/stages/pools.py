@@ -19,7 +19,7 @@ from colbertv2.evaluation.ranking import Ranking
 from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Engine, Index, Searcher
 from colbertv2.runtime import Runtime
 from colbertv2.stages import centroids
-from colbertv2.stages.search import model_of
+from colbertv2.stages.search import query_vectors
 from colbertv2.stages.sizes import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 
 INDEXING = 0.05  # seconds a pool, for files and whatever else does not depend on its size
@@ -54,8 +54,7 @@ def run(
     vectors = Embeddings.open(embeddings.path)
     positions = pool_positions(vectors.doc_ids, queries)
     asked = dict(queries)
-    model = model_of(embeddings).to(runtime.torch_device)
-    encoded = dict(zip(asked, model.encode_queries(list(asked.values()), runtime.batch_tokens), strict=True))
+    encoded = dict(zip(asked, query_vectors(embeddings, list(asked.values()), runtime, 0), strict=True))
     timed = set(list(asked)[: runtime.latency_queries])
     results: dict[str, list[tuple[str, float]]] = {}
     sizes, notes, milliseconds, searched_by = Counter(), [], 0.0, ""

@@ -2,7 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.data import Queries
@@ -15,6 +19,7 @@ from colbertv2.runtime import Runtime
 from colbertv2.stages.sizes import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 
 QUERIES_AT_ONCE = 64
+KEPT_QUERIES = 20_000  # of which the vectors are kept for the next search, some 300 MB
 DECODED = 150.0  # operations for each value of a vector that is decoded
 REFINED = 60.0  # the same where compiled loops decode only what can matter
 SCANNED = 50.0  # operations for each token and query vector that are compared by their centroids' bytes
@@ -40,14 +45,25 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
     for part in parts:
         part.unlink()
     searcher = Searcher(Index.open(index.path), engine, runtime.device_of(0))
-    vectors = model_of(index).encode_queries([text for _, text in queries][: runtime.latency_queries])
+    texts = [text for _, text in queries]
+    asked = texts if runtime.devices == 1 else texts[: runtime.latency_queries]
+    vectors = query_vectors(index, asked, runtime, 0)[: runtime.latency_queries]
     milliseconds = milliseconds_per_query(lambda one: searcher.search([one], depth), vectors)
     (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds, "searched_by": searcher.path}) + "\n")
 
 
-def model_of(index: Artifact) -> ColBERT:
-    """The model that encoded the index's documents."""
-    return ColBERT.load(index.ancestor("checkpoint").path)
+def query_vectors(documents: Artifact, texts: list[str], runtime: Runtime, rank: int) -> list[NDArray[Any]]:
+    """The vectors of each text, by the model that encoded the documents of an index or of embeddings."""
+    encode = encoded if len(texts) <= KEPT_QUERIES else encoded.__wrapped__
+    return encode(
+        documents.ancestor("checkpoint").path, tuple(texts), runtime.batch_tokens, str(runtime.device_of(rank))
+    )
+
+
+@lru_cache(maxsize=1)  # the points of a sweep ask different indexes the same queries
+def encoded(checkpoint: Path, texts: tuple[str, ...], batch_tokens: int, device: str) -> list[NDArray[Any]]:
+    """``[Lq, dim]`` of each text."""
+    return ColBERT.load(checkpoint).to(device).encode_queries(list(texts), batch_tokens)
 
 
 def search_part(
@@ -57,8 +73,7 @@ def search_part(
     device = runtime.device_of(rank)
     searcher = Searcher(Index.open(index.path), engine, device)
     texts = list(queries)[rank::world]
-    model = model_of(index).to(device)
-    vectors = model.encode_queries([text for _, text in texts], runtime.batch_tokens)
+    vectors = query_vectors(index, [text for _, text in texts], runtime, rank)
     results = {}
     for start in runtime.bar(range(0, len(texts), QUERIES_AT_ONCE), "search", f"× {QUERIES_AT_ONCE} queries"):
         ranked = searcher.search(vectors[start : start + QUERIES_AT_ONCE], depth)
@@ -89,7 +104,7 @@ def cost(estimates: Estimates, index: Node, queries: Queries, engine: Engine, de
     if isinstance(engine, Exhaustive):  # decodes a block once for all queries of a batch
         decodings = timed + -(-lengths.count // QUERIES_AT_ONCE)
     pairs = searches * lengths.vectors
-    encoding, tokenising = model.encoding(lengths, lengths.count + min(lengths.count, runtime.latency_queries))
+    encoding, tokenising = model.encoding(lengths)
     results = lengths.count * min(depth, exact)
     searching = (
         pairs * 2 * dim * (tokens + (centroids if engine.needs_centroids else 0))
@@ -100,7 +115,7 @@ def cost(estimates: Estimates, index: Node, queries: Queries, engine: Engine, de
     return Cost(
         flops=encoding + (searching if on_device else 0),
         cpu_flops=0 if on_device else searching,
-        seconds=2 * LOADING + tokenising + results * RESULT_SECONDS,
+        seconds=LOADING + tokenising + results * RESULT_SECONDS,
         memory=2 * model.transformer.weights
         + held
         + results * RESULT_BYTES

@@ -17,6 +17,7 @@ from scipy import stats
 from colbertv2.artifacts import Artifact
 from colbertv2.configuration import EXPERIMENTS, build, compose
 from colbertv2.evaluation.significance import paired_test
+from colbertv2.stages.table import per_query
 
 MEASURES = ("nDCG@10", "RR@10", "R@10", "R@100")
 TEST = ("collection=scifact",)
@@ -63,12 +64,6 @@ ROWS = (
 def metrics(row: Row, seed: int, overrides: Sequence[str]) -> Artifact:
     """The evaluation of a row, built or cached."""
     return build(compose(["+quality=scifact", f"target={row.target}", f"seed={seed}", *row.overrides, *overrides]))
-
-
-def per_query(artifact: Artifact) -> pd.DataFrame:
-    """Values by query id, one column a measure."""
-    table = pd.read_csv(artifact.path / "per_query.csv", dtype={"query_id": str}, keep_default_na=False)
-    return table.set_index("query_id")[list(MEASURES)]
 
 
 def half_width(values: Sequence[float]) -> float:

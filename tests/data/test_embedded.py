@@ -38,3 +38,12 @@ def test_it_speaks_ir_datasets():
     assert sum(1 for _ in dataset.queries_iter()) == dataset.queries_count() == dataset.qrels_count()
     assert ir_datasets.docs_parent_id("stdlib/dev") == "stdlib"
     assert not ir_datasets.load("stdlib").has_queries()
+
+
+def test_documents_and_queries_have_their_module_as_pool_and_the_functions_name_as_answer():
+    dataset = ir_datasets.load("stdlib-small/test")
+    pools = {document.doc_id: document.pool_id for document in dataset.docs_iter()}
+    for query in dataset.queries_iter():
+        own = query.query_id.removeprefix("q-")
+        assert query.pool_id == pools[own] == own.split(":")[0].split(".")[0]
+        assert len(query.answers) == 1 and own.endswith(query.answers[0])

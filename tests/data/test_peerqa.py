@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import ir_datasets
 import pytest
 from peerqa_sample import ONE, PAPERS, QUESTIONS, TINY, TWO, question, said, write_sample
+from support import tiny_folder
 
 from colbertv2.data import Collection, Queries
 from colbertv2.data.peerqa import UNITS
@@ -82,10 +83,14 @@ def test_pools_are_papers(sample):
     pools = document_pools(queries)
     assert list(pools) == [doc_id for doc_id, _ in Collection(f"peerqa:{sample}/sentence")]
     assert all(doc_id.startswith(f"{pool}/") for doc_id, pool in pools.items())
-    with pytest.raises(InputError, match="queries of 'stdlib/test' have no pool_id"):
-        query_pools(Queries("stdlib/test"))
-    with pytest.raises(InputError, match="documents of 'stdlib/test' have no pool_id"):
-        document_pools(Queries("stdlib/test"))
+
+
+def test_a_local_folder_has_no_pools(tmp_path):
+    queries = Queries(f"folder:{tiny_folder(tmp_path, documents=2, splits=('test',))}/test")
+    with pytest.raises(InputError, match=r"queries of 'folder:.*' have no pool_id"):
+        query_pools(queries)
+    with pytest.raises(InputError, match=r"documents of 'folder:.*' have no pool_id"):
+        document_pools(queries)
 
 
 @pytest.mark.parametrize("unit", ["paragraph", "sentence"])

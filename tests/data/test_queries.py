@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from colbertv2.data import Queries
@@ -75,3 +77,31 @@ def test_benchmarks(shared_collections):
     assert min(grade for grades in cranfield.qrels.values() for grade in grades.values()) <= 0
     assert all(cranfield.qrels.relevant(query_id) for query_id in cranfield.qrels)
     assert len(Queries("vaswani")) == 93
+
+
+def test_a_protocol_moves_the_identity_by_its_name_alone(folder):
+    plain = Queries(f"folder:{folder}/test").identity()
+    assert Queries(f"folder:{folder}/test", protocol="trec").identity() == plain
+    assert Queries(f"folder:{folder}/test", protocol="beir").identity() == {**plain, "protocol": "beir"}
+
+
+def test_a_file_of_ids_keeps_a_subset(folder):
+    (folder / "qrels.test.tsv").write_text("q1 0 a 1\nq2 0 a 1\nq3 0 a 0\n")
+    ids = folder / "ids.txt"
+    ids.write_text("q2\nq3\n\n")
+    queries = Queries(f"folder:{folder}/test", ids=str(ids))
+    assert list(queries) == [("q2", "second")] and list(queries.qrels) == ["q2"]
+    everything = Queries(f"folder:{folder}/test", ids=str(ids), unlabelled=True)
+    assert [query_id for query_id, _ in everything] == ["q2", "q3"]
+    again = pickle.loads(pickle.dumps(everything))
+    assert list(again) == list(everything) and again.identity() == everything.identity() != queries.identity()
+    ids.write_text("q1\nq9\nq1\n")
+    with pytest.raises(InputError) as raised:
+        len(Queries(f"folder:{folder}/test", ids=str(ids)))
+    assert "line 2: 'folder:" in str(raised.value) and "no query 'q9'" in str(raised.value)
+    assert "line 3: the query 'q1' stands there twice" in str(raised.value)
+    ids.write_text("q3\n")
+    with pytest.raises(InputError, match=r"no query with a relevant document among those of .*ids\.txt, of 3"):
+        len(Queries(f"folder:{folder}/test", ids=str(ids)))
+    with pytest.raises(InputError, match=r"nowhere\.txt can't be read"):
+        len(Queries(f"folder:{folder}/test", ids=str(folder / "nowhere.txt")))

@@ -13,6 +13,7 @@ from colbertv2.compression import BinaryCodec, Float16Codec, ResidualCodec
 from colbertv2.errors import InputError
 from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Index, building
 from colbertv2.retrieval.building import is_being_built
+from colbertv2.retrieval.codes import create_codes, write_codes
 
 
 def files(index: Index) -> dict[str, bytes]:
@@ -144,3 +145,18 @@ def test_the_sample_is_bounded_by_what_k_means_uses(new_world):
     assert ResidualCodec(2).max_sample(10**6, 63.0) == 65536 * 256 + 50_000
     assert Float16Codec().max_sample(10**9, 1.0) == 1
     assert new_world(60).index(codec).num_sampled_documents == 60
+
+
+def test_codes_that_are_known_are_taken_and_not_found_anew(new_world, tmp_path):
+    world = new_world(40)
+    embeddings, codec = world.embeddings(), ResidualCodec(2, num_centroids=16, kmeans_iterations=1)
+    clusters, sampled = building.cluster(codec, embeddings, seed=0, sample_documents=None, device="cpu")
+    codec.learn(clusters, seed=0, device="cpu")
+    known = np.random.default_rng(1).integers(0, 16, embeddings.num_vectors).astype(np.int32)
+    create_codes(tmp_path / "codes.npy", len(known), 16)
+    write_codes(tmp_path / "codes.npy", 0, known, 16)
+    index = Index.build_fitted(
+        embeddings, codec, tmp_path / "index",
+        num_sampled_documents=sampled, device="cpu", bar=no_bar, codes=tmp_path / "codes.npy",
+    )  # fmt: skip
+    np.testing.assert_array_equal(index.codes(np.arange(40)), known)

@@ -1,5 +1,6 @@
 """The report on what the centroids of an index hold."""
 
+import json
 import string
 from collections import Counter
 
@@ -52,6 +53,12 @@ def test_every_vector_is_counted_at_its_centroid(small, sample_vectors, maxlen):
     assert shares.loc[2, ("clusters", "all vectors")] == pytest.approx((full["distinct_tokens"] <= 2).mean())
     assert shares.loc[8, ("tokens", "all vectors")] == pytest.approx((spread["clusters"] <= 8).mean())
     assert shares.loc[1, ("clusters", "random vectors")] < 1
+    key = json.loads((report.path / "metrics.json").read_text())
+    held = table[table["size"] > 0]
+    assert key["at_most_16_tokens"] == (pd.to_numeric(held["distinct_tokens"]) <= 16).mean()
+    assert key["median_tokens"] == pd.to_numeric(held["distinct_tokens"]).median()
+    assert key["median_majority_share"] == pytest.approx(pd.to_numeric(held["majority_share"]).median())
+    assert key["random_at_most_16_tokens"] == pytest.approx(shares.loc[16, ("clusters", "random vectors")])
     residuals = pd.read_csv(report.path / "residuals.csv", index_col=["vectors", "dimension"])
     assert residuals.index.get_level_values(0).unique().tolist() == kinds[-2:] and len(residuals) == 2 * 16
     np.testing.assert_allclose(residuals.filter(regex="^bucket_").sum(axis=1), 1)

@@ -73,7 +73,7 @@ def test_exact_search_is_the_naive_one_of_each_pool(directory, unit):
 
 
 @pytest.mark.parametrize("codec", ["residual", "residual_1bit", "product"])
-@pytest.mark.parametrize("search", ["plaid", "colbertv2", "cascade", "exhaustive"])
+@pytest.mark.parametrize("search", ["plaid", "colbertv2-paper", "cascade", "exhaustive"])
 def test_every_engine_stays_within_the_pool(directory, codec, search):
     run = ranking_of(build(compose(overrides(directory, f"codec={codec}", f"search={search}"))))
     for query_id, pool, size in (("spans", ONE, 10), ("two", TWO, 3), ("tied", ONE, 10), ("tiny", TINY, 1)):
@@ -127,7 +127,7 @@ def test_embeddings_that_were_made_elsewhere_are_used_for_the_same_papers(tmp_pa
         (["codec=fp16", "search=plaid"], "Plaid probes centroids"),
         (["codec.bits=1", "model.dim=12"], "do not fill bytes"),
         (["depth=0"], "expected at least 1"),
-        (["collection.eval.id=stdlib/test"], "no pool_id"),
+        (["collection.eval.id=stdlib/test"], "use one id"),
         (["collection.eval.id=peerqa:${collection.path}/sentence"], "use one id"),
     ],
 )

@@ -1,0 +1,107 @@
+"""One row of a table, run as far as data, weights and hardware allow."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.utils import get_object
+from omegaconf import DictConfig
+
+from colbertv2.artifacts import Artifact, BuildError, Component, Node, build_node
+from colbertv2.artifacts.node import Unreadable, leaves
+from colbertv2.configuration import compose, runtime_of, target_node
+from colbertv2.data import Collection, File, Queries
+from colbertv2.errors import InputError
+from colbertv2.modeling import Backbone
+from colbertv2.reproduction.cost import Cost
+from colbertv2.reproduction.experiment import GROUP, Experiment, Row
+from colbertv2.reproduction.manifest import describe
+from colbertv2.reproduction.scale import merged, small
+from colbertv2.stages.table import read_json
+from colbertv2.tracking import summary
+
+FROM_OUTSIDE = (Collection, Queries, File, Backbone)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What came of a row.
+
+    Args:
+        values: all that its artifact has, by measure.
+        reason: why there are none. failed: whether that is an error, and not for want of data or hardware.
+        small: whether it was run small.
+        manifest: how the values came about.
+    """
+
+    values: Mapping[str, float]
+    reason: str = ""
+    failed: bool = False
+    small: bool = False
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+
+def measure(table: Experiment, row: Row, overrides: Sequence[str], scale: str, hours: float) -> Measurement:
+    """Build what ``row`` asks for, or say why not.
+
+    Args:
+        overrides: of the command line, after the row's own.
+        scale: ``full``, or ``small``: a sample, a few steps, short texts.
+        hours: of encoding on this machine that a row may take.
+    """
+    if row.not_run:
+        return Measurement({}, reason=row.not_run)
+    cost = Cost(row.passages, row.tokens, table.parameters)
+    try:
+        words, config = configured(table, row, overrides)
+        too_much = cost.too_much(runtime_of(config), hours)
+        if scale == "small":
+            words, config = shrunk(words, config, at_hand=not too_much)
+        elif too_much:
+            return Measurement({}, reason=too_much)
+        node, runtime = target_node(config), runtime_of(config)
+        if missing := next(unavailable(node), ""):
+            return Measurement({}, reason=f"{missing} Then it takes {cost}.", failed=scale == "small")
+        artifact = build_node(node, runtime)
+    except (InputError, BuildError) as error:
+        return Measurement({}, reason=str(error), failed=True)
+    return Measurement(quantities(artifact), small=scale == "small", manifest=describe(config, words, node, artifact))
+
+
+def configured(table: Experiment, row: Row, overrides: Sequence[str]) -> tuple[list[str], DictConfig]:
+    """The command line of a row, and the configuration that it gives."""
+    words = merged([f"+{GROUP}={table.name}", f"target={row.of}", *row.overrides, *overrides])
+    return words, compose(words)
+
+
+def shrunk(words: Sequence[str], config: DictConfig, at_hand: bool) -> tuple[list[str], DictConfig]:
+    """The same of a small run; see ``small``."""
+    words = small(config, words, at_hand)
+    return words, compose(words)
+
+
+def unavailable(node: Node) -> Iterator[str]:
+    """What of the outside world a node and its ancestors need and can't have: data, weights, files nobody named."""
+    for one in node.lineage():
+        for leaf in flat(one.values):
+            if isinstance(leaf, Unreadable):
+                yield f"{leaf.key}: {leaf.problem}"
+            elif get_object(leaf.target) in FROM_OUTSIDE:
+                try:
+                    _ = leaf.identity
+                except InputError as error:
+                    yield str(error)
+
+
+def flat(values: Any) -> Iterator[Component | Unreadable]:
+    """All components in nested values, those in others' arguments too, and what could not be read."""
+    for _, leaf in leaves(values):
+        if isinstance(leaf, Component):
+            yield from flat(leaf.values)
+        if isinstance(leaf, Component | Unreadable):
+            yield leaf
+
+
+def quantities(artifact: Artifact) -> dict[str, float]:
+    """All numbers that an artifact has: measures and costs of ``evaluate``, of other stages ``metrics.json``."""
+    return summary(artifact) if artifact.stage == "evaluate" else read_json(artifact.path / "metrics.json")

@@ -1,0 +1,117 @@
+"""Published beside measured: difference, tolerance, verdict."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from colbertv2.evaluation.table import markdown_rows
+from colbertv2.reproduction.experiment import Experiment, Row
+from colbertv2.reproduction.measure import Measurement
+
+WITHIN, OUTSIDE, NOT_RUN, FAILED = "within", "outside", "not run", "failed"
+SMALL = "small: not comparable"
+ROUNDING = 1e-9  # a difference of .01 is within .01
+COLUMNS = ("row", "measure", "published", "measured", "difference", "tolerance", "verdict", "source")
+
+
+def comparison(table: Experiment, measurements: Mapping[str, Measurement]) -> pd.DataFrame:
+    """A line for each measure of each row that was asked for; columns: ``COLUMNS``.
+
+    Args:
+        measurements: by the name of the row.
+    """
+    lines = [
+        {
+            "row": row.row,
+            "measure": measure,
+            "published": published,
+            "measured": (value := measurements[row.row].values.get(measure)),
+            "difference": None if published is None or value is None else value - published,
+            "tolerance": row.allowed(measure) if isinstance(row.allowed(measure), int | float) else None,
+            "verdict": verdict(row, measure, measurements[row.row]),
+            "source": row.source or table.source,
+        }
+        for row in table.rows
+        if row.row in measurements
+        for measure, published in row.published.items()
+    ]
+    numbers = ["published", "measured", "difference", "tolerance"]
+    return pd.DataFrame(lines, columns=list(COLUMNS)).astype(dict.fromkeys(numbers, float))
+
+
+def verdict(row: Row, measure: str, found: Measurement) -> str:
+    """What to think of one value.
+
+    >>> row = Row("SciFact", {"nDCG@10": 0.693}, tolerance=0.01)
+    >>> [verdict(row, "nDCG@10", Measurement({"nDCG@10": value})) for value in (0.6835, 0.675)]
+    ['within', 'outside']
+    """
+    published, value, allowed = row.published[measure], found.values.get(measure), row.allowed(measure)
+    if found.reason:
+        return f"{FAILED if found.failed else NOT_RUN}: {found.reason}"
+    if value is None:
+        return f"{FAILED}: {row.of} gives no {measure}, only {', '.join(found.values)}"
+    if found.small:
+        return SMALL
+    if published is None:
+        return "no published value"
+    if not isinstance(allowed, int | float):
+        return f"not compared: {allowed or 'no tolerance is given'}"
+    return WITHIN if abs(value - published) <= allowed + ROUNDING else OUTSIDE
+
+
+def summary(verdicts: Sequence[str]) -> str:
+    """How many of each kind, in a line.
+
+    >>> summary(["within", "within", "not run: no weights"])
+    '2 within, 1 not run'
+    """
+    kinds = [one.partition(":")[0] for one in verdicts]
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+
+
+def to_markdown(table: Experiment, compared: pd.DataFrame, command: str, scale: str) -> str:
+    """The table for reading, with what other systems were published at, which nobody ran here, kept apart."""
+    small = " Run small: paths are proved, values mean nothing." if scale == "small" else ""
+    lines = [f"# {table.title}", "", f"{table.claim}{small}", "", f"`{command}`", ""]
+    header = ["row", "measure", "published", "measured", "difference", "tolerance", "verdict"]
+    body = [
+        [
+            line["row"],
+            line["measure"],
+            *(number(line[column]) for column in ("published", "measured")),
+            number(line["difference"], sign=True),
+            number(line["tolerance"]),
+            line["verdict"],
+        ]
+        for line in compared.to_dict("records")
+    ]
+    lines += markdown_rows(header, body)
+    sources = ", ".join(dict.fromkeys(compared["source"]))
+    lines += ["", f"Published: {sources}. Data: {table.data}"]
+    lines += ["", *(f"- {note}" for note in table.notes)] if table.notes else []
+    asked = set(compared["row"])
+    if any(row.others for row in table.rows if row.row in asked):
+        systems = list(dict.fromkeys(name for row in table.rows if row.row in asked for name in row.others))
+        body = [
+            [row.row, next(iter(row.published)), *(number(row.others.get(system)) for system in systems)]
+            for row in table.rows
+            if row.others and row.row in asked
+        ]
+        lines += ["", "## Published for other systems, not run here", ""]
+        lines += markdown_rows(["row", "measure", *systems], body)
+    return "\n".join(lines) + "\n"
+
+
+def number(value: float | None, sign: bool = False) -> str:
+    """Three digits behind the point for fractions, fewer for larger numbers; a dash for nothing.
+
+    >>> number(0.3971), number(-0.012, sign=True), number(36.0), number(None)
+    ('.397', '−.012', '36', '–')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    size = abs(value)
+    shown = f"{size:.3f}".removeprefix("0") if size < 2 else f"{size:,.0f}" if size == round(size) else f"{size:,.1f}"
+    return ("−" if value < 0 and float(shown.replace(",", "")) else "+" if sign and value > 0 else "") + shown

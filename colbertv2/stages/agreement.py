@@ -1,0 +1,56 @@
+"""Stage: how far a ranking agrees with another, such as an engine's with exact search over the same vectors."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
+from colbertv2.data import Collection, Queries
+from colbertv2.evaluation import Ranking
+from colbertv2.evaluation.agreement import agreement, problems
+from colbertv2.runtime import Runtime
+
+COMPARED = 4e-6  # seconds to read a document of one of the two rankings, and to look it up in the other
+
+
+@stage(version=1)
+def run(
+    ranking: Artifact, reference: Artifact, *, depths: list[int], persistence: float, out: Path, runtime: Runtime
+) -> None:
+    """Hold ``run.trec`` of ``ranking`` against that of ``reference``.
+
+    Writes ``per_query.csv`` (``query_id``, ``RBO``, and for each depth ``overlap@k``, the share of the reference's
+    first k that are among the ranking's first k, and ``found@k``, the share of them that the ranking has at all) and
+    ``metrics.json`` (the means, and ``queries``, their number). Of a reference shorter than k all counts.
+
+    Args:
+        persistence: of the rank-biased overlap; .99 in the reproducibility study of PLAID (``rank_biased_overlap``).
+    """
+    own, ideal = (Ranking.read(one.path / "run.trec") for one in (ranking, reference))
+    values = agreement(own, ideal, depths, persistence)
+    values.to_csv(out / "per_query.csv", lineterminator="\n")
+    means = {**values.mean().to_dict(), "queries": len(values)}
+    (out / "metrics.json").write_text(json.dumps(means, indent=2) + "\n")
+
+
+def check(ranking: Node, reference: Node, depths: list[int], persistence: float) -> Iterator[str]:
+    """Depths and persistence in range, and rankings for the same queries."""
+    yield from problems(depths, persistence)
+    asked = [one.bound["queries"] for one in (ranking, reference) if "queries" in one.bound]
+    if len(asked) == 2 and differ(*asked):
+        yield "ranking and reference are for different queries; give both the same."
+
+
+def differ(first: Collection | Queries, second: Collection | Queries) -> bool:
+    """Whether two have different content; what is one object in the configuration is not read for it."""
+    return first is not second and first.identity() != second.identity()
+
+
+def cost(estimates: Estimates, ranking: Node, reference: Node, depths: list[int], **_: object) -> Cost:
+    """Reading both rankings."""
+    results = sum(estimates.size(one, "queries") * estimates.size(one, "depth") for one in (ranking, reference))
+    return Cost(
+        seconds=0.3 + results * COMPARED,
+        memory=results * 600,
+        disk=estimates.size(reference, "queries") * (12 + 14 * (1 + 2 * len(depths))) + 500,
+    )

@@ -1,0 +1,109 @@
+"""Stage: the candidates of another ranking, such as BM25's, re-ranked by exact MaxSim."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
+from colbertv2.data import Queries
+from colbertv2.evaluation.latency import milliseconds_per_query
+from colbertv2.evaluation.ranking import Ranking
+from colbertv2.retrieval import Exhaustive, Index, Searcher
+from colbertv2.runtime import Runtime
+from colbertv2.stages.agreement import differ
+from colbertv2.stages.search import DECODED, QUERIES_AT_ONCE, query_vectors
+from colbertv2.stages.sizes import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
+from colbertv2.stages.table import read_json
+
+
+@stage(version=1)
+def run(
+    candidates: Artifact,
+    index: Artifact,
+    queries: Queries,
+    *,
+    candidate_depth: int,
+    depth: int,
+    out: Path,
+    runtime: Runtime,
+) -> None:
+    """Rank each query's first ``candidate_depth`` candidates by MaxSim with the index's decoded vectors.
+
+    Queries are encoded by the model that encoded the documents. A query without candidates stays without results.
+
+    Writes ``run.trec`` and ``timing.json``: ``rerank_ms_per_query``, milliseconds a query of the re-ranking alone, its
+    candidates and its vectors at hand, measured as the stage ``search`` does; and ``ms_per_query``, the same and the
+    candidates' own ``ms_per_query`` (as they were timed, to the depth of their ranking), null where these have none.
+    Encoding of the query is in neither.
+
+    Args:
+        candidates: a ranking of documents that the index holds.
+        depth: documents a query, at most.
+    """
+    first = Ranking.read(candidates.path / "run.trec")
+    texts, device = list(queries), runtime.device_of(0)
+    ids = [[document for document, _ in first.get(query_id, ())][:candidate_depth] for query_id, _ in texts]
+    vectors = query_vectors(index, [text for _, text in texts], runtime, 0)
+    searcher = Searcher(Index.open(index.path), Exhaustive(), device)
+    results = {}
+    for start in runtime.bar(range(0, len(texts), QUERIES_AT_ONCE), "re-rank", f"× {QUERIES_AT_ONCE} queries"):
+        batch = slice(start, start + QUERIES_AT_ONCE)
+        ranked = searcher.rerank(vectors[batch], ids[batch], depth)
+        results |= {query_id: found for (query_id, _), found in zip(texts[batch], ranked, strict=True)}
+    Ranking(results).write(out / "run.trec", tag=out.name)
+
+    timed = list(zip(vectors, ids, strict=True))[: runtime.latency_queries]
+    alone = milliseconds_per_query(lambda one: searcher.rerank([one[0]], [one[1]], depth), timed)
+    before = read_json(candidates.path / "timing.json").get("ms_per_query")
+    timing = {"ms_per_query": None if before is None else before + alone, "rerank_ms_per_query": alone}
+    (out / "timing.json").write_text(json.dumps(timing) + "\n")
+
+
+def check(candidates: Node, index: Node, queries: Queries, candidate_depth: int, depth: int) -> Iterator[str]:
+    """Candidates for these queries, among the index's documents, and as many as are to be re-ranked."""
+    for name, value in (("candidate_depth", candidate_depth), ("depth", depth)):
+        if value < 1:
+            yield f"{name} is {value}; expected at least 1."
+    given = candidates.bound
+    if "queries" in given and differ(given["queries"], queries):
+        yield "the candidates are for other queries; both must be given the same."
+    if "documents" in given and differ(given["documents"], index.parents["embeddings"].bound["documents"]):
+        yield "the candidates are of other documents than the index; both must be given the same."
+    if "candidates" not in given and candidate_depth > (deepest := given.get("depth", candidate_depth)):
+        yield f"candidate_depth is {candidate_depth}, but there are at most {deepest} candidates a query; rank more."
+
+
+def cost(
+    estimates: Estimates,
+    candidates: Node,
+    index: Node,
+    queries: Queries,
+    candidate_depth: int,
+    depth: int,
+    **_: object,
+) -> Cost:
+    """Encoding of the queries, then MaxSim with every candidate; again for those that are timed."""
+    model, runtime = Model.of(index.ancestor("checkpoint")), estimates.runtime
+    lengths = model.queries(queries)
+    names = ("documents", "vectors", "dim", "id_bytes", "bytes")
+    documents, vectors, dim, id_bytes, held = (estimates.size(index, name) for name in names)
+    given = estimates.size(candidates, "depth")
+    exact = min(candidate_depth, given)
+    tokens = vectors / documents * exact
+    searches = lengths.count + TIMED_PASSES * min(lengths.count, runtime.latency_queries)
+    encoding, tokenising = model.encoding(lengths)
+    scoring = searches * tokens * dim * (2 * lengths.vectors + DECODED)
+    on_device = runtime.torch_device.type == "cuda"
+    deep = min(depth, exact)
+    return Cost(
+        flops=encoding + (scoring if on_device else 0),
+        cpu_flops=0 if on_device else scoring,
+        seconds=LOADING + tokenising + lengths.count * (given + deep) * RESULT_SECONDS,
+        memory=2 * model.transformer.weights
+        + held
+        + lengths.count * (given + deep) * RESULT_BYTES
+        + model.transformer.forward_bytes(runtime.batch_tokens, model.tokenizer.conventions.query_maxlen)
+        + 150_000_000,
+        disk=ranking_bytes(lengths.count, deep, lengths.id_bytes, id_bytes, len("rerank-") + 10),
+        sizes={"queries": lengths.count, "depth": deep, "id_bytes": id_bytes},
+    )

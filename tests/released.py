@@ -1,0 +1,156 @@
+"""Tiny data sets in the very files of the released ones, written where ``ir_datasets`` would download these to.
+
+Each function may be called again; what it wrote before stays.
+"""
+
+import gzip
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import ir_datasets
+import pytest
+
+
+def home() -> Path:
+    return ir_datasets.util.home_path()
+
+
+def tsv(rows: Iterable[tuple]) -> str:
+    return "".join("\t".join(map(str, row)) + "\n" for row in rows)
+
+
+def jsonl(rows: Iterable[dict]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.write_bytes(content)
+
+
+def write_tar(path: Path, members: Mapping[str, str]) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, text in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(text.encode())
+            tar.addfile(info, io.BytesIO(text.encode()))
+    write(path, buffer.getvalue())
+
+
+def write_zip(path: Path, members: Mapping[str, str]) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    write(path, buffer.getvalue())
+
+
+def msmarco(passages: int = 40) -> None:
+    """Passage i answers query 10·i: the first ten in dev/small, twenty in dev, the others in train."""
+    texts = [f"passage number {number} is about topic{number}" for number in range(passages)]
+    texts[1] += " in the cafÃ©"  # the collection's own broken encoding
+    queries = {10 * number: f"what is topic{number}" for number in range(passages)}
+    small, dev, train = (list(queries)[part] for part in (slice(10), slice(20), slice(20, None)))
+    unlabelled = {99_999: "a training query that nobody labelled"}
+    base = home() / "msmarco-passage"
+    write_tar(
+        base / "collectionandqueries.tar.gz",
+        {
+            "collection.tsv": tsv(enumerate(texts)),
+            "qrels.dev.small.tsv": tsv((query, 0, query // 10, 1) for query in small),
+            "queries.dev.small.tsv": tsv((query, queries[query]) for query in small),
+        },
+    )
+    write_tar(
+        base / "queries.tar.gz",
+        {
+            "queries.dev.tsv": tsv((query, queries[query]) for query in dev),
+            "queries.eval.tsv": tsv([(1_000_000, "a query whose labels are secret")]),
+            "queries.train.tsv": tsv([*((query, queries[query]) for query in train), *unlabelled.items()]),
+        },
+    )
+    write(base / "dev" / "qrels", tsv((query, 0, query // 10, 1) for query in dev).encode())
+    write(base / "train" / "qrels", tsv((query, 0, query // 10, 1) for query in train).encode())
+
+
+def beir(name: str, documents: Mapping[str, tuple[str, str]], queries: Mapping[str, str], qrels: dict) -> None:
+    """``documents``: id → title and text; ``qrels``: split → (query, document, grade)."""
+    folder = name.partition("/")[0]
+    rows = [{"_id": key, "title": title, "text": text, "metadata": {}} for key, (title, text) in documents.items()]
+    members = {
+        f"{folder}/corpus.jsonl": jsonl(rows),
+        f"{folder}/queries.jsonl": jsonl({"_id": key, "text": text, "metadata": {}} for key, text in queries.items()),
+    }
+    for split, judgements in qrels.items():
+        members[f"{folder}/qrels/{split}.tsv"] = tsv([("query-id", "corpus-id", "score"), *judgements])
+    write_zip(home() / "beir" / name / "source.zip", members)
+
+
+def arguana() -> None:
+    """Each argument is a query and a document of one id; the document that counters it is the relevant one."""
+    names = [f"test-topic-{number}-con0{side}a" for number in range(3) for side in (1, 2)]
+    texts = {name: (name[:-4], f"argument about subject{number // 2}") for number, name in enumerate(names)}
+    counters = [(name, names[number ^ 1], 1) for number, name in enumerate(names)]
+    beir("arguana", texts, {name: text for name, (_, text) in texts.items()}, {"test": counters})
+
+
+def lotte() -> None:
+    """Writing and pooled, dev and test: query q of a form has answers 2q and 2q + 1."""
+    members = {}
+    for topic in ("writing", "pooled"):
+        for split in ("dev", "test"):
+            folder = f"lotte/{topic}/{split}"
+            members[f"{folder}/collection.tsv"] = tsv((pid, f"{topic} {split} answer{pid // 2}") for pid in range(8))
+            members[f"{folder}/metadata.jsonl"] = jsonl({"dataset": topic, "pid": pid} for pid in range(8))
+            for form, count in (("search", 2), ("forum", 3)):
+                questions = [f"{form} answer{query}" for query in range(count)]
+                members[f"{folder}/questions.{form}.tsv"] = tsv(enumerate(questions))
+                members[f"{folder}/qas.{form}.jsonl"] = jsonl(
+                    {"qid": query, "query": text, "url": "", "answer_pids": [2 * query, 2 * query + 1]}
+                    for query, text in enumerate(questions)
+                )
+    write_tar(home() / "lotte" / "lotte.tar.gz", members)
+
+
+PASSAGES = [
+    ("1", '"Aaron ( or ; ""Ahärôn"" ) is a prophet, and the brother of Moses"', "Aaron"),
+    ("2", "The opera was first heard in New York in 1893", '"""Weird Al"" Yankovic"'),
+    ("3", "Yorkshire is new to him", "New York"),
+]
+QUESTIONS = """who was the brother of moses\t['Aharon', 'Ahärôn']
+where was the opera heard\t['New York', "New York's Met"]
+who sings\t['"Weird Al" Yankovic']
+"how many ""angels"" dance"\t['seven']
+"""
+
+
+def dpr() -> Path:
+    """Three passages, one question with a gold passage; the path of a file with four questions."""
+    base = home() / "dpr-w100"
+    write(base / "docs.tsv.gz", gzip.compress(("id\ttext\ttitle\n" + tsv(PASSAGES)).encode()))
+    context = {"title": "Aaron", "text": "Aaron …", "title_score": 1}
+    gold = {
+        "dataset": "nq_dev_psgs_w100",
+        "question": "who was the brother of moses",
+        "answers": ["Aharon", "Ahärôn"],
+        "positive_ctxs": [{**context, "score": 1000, "passage_id": "1"}],
+        "negative_ctxs": [{**context, "score": 0, "passage_id": "3"}],
+        "hard_negative_ctxs": [{**context, "score": 12.5, "passage_id": "2"}],
+    }
+    write(base / "nq-dev.json.gz", gzip.compress(json.dumps([gold]).encode()))
+    write(base / "nq-dev.qa.csv", QUESTIONS.encode())
+    return base / "nq-dev.qa.csv"
+
+
+@pytest.fixture(scope="session")
+def any_disk():
+    """A disk need not have room for the real collections."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IR_DATASETS_SKIP_DISK_FREE", "true")
+        yield

@@ -1,0 +1,121 @@
+"""Rows run as far as data, weights and hardware allow, and the reason where they don't."""
+
+import json
+import re
+
+import pytest
+
+from colbertv2.artifacts import validate
+from colbertv2.configuration import target_node
+from colbertv2.errors import InputError
+from colbertv2.modeling import backbone
+from colbertv2.reproduce import main, read
+from colbertv2.reproduction.experiment import Experiment, Row, names
+from colbertv2.reproduction.measure import configured, measure, shrunk
+
+
+@pytest.fixture
+def here(tmp_path) -> list[str]:
+    return [f"runtime.root={tmp_path}", "runtime.progress=false", "runtime.wandb=disabled", "runtime.device=cpu"]
+
+
+def row_of(table: str, name: str) -> tuple[Experiment, Row]:
+    found = Experiment.read(table)
+    return found, next(row for row in found.rows if row.row == name)
+
+
+def kinds(table: Experiment) -> list[Row]:
+    """A row for each node that is asked for and each set of keys that is changed on the way."""
+    found: dict[tuple, Row] = {}
+    for row in table.rows:
+        choices = [
+            word for word in row.overrides if word.partition("=")[0] in ("pipeline", "search", "codec", "denoising")
+        ]
+        keys = sorted(word.partition("=")[0] for word in row.overrides)
+        found.setdefault((row.of, *keys, *choices), row)
+    return [row for row in found.values() if not row.not_run]
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_kind_of_row_plans_small(here, name):
+    table = Experiment.read(name)
+    for row in kinds(table):
+        _, config = shrunk(*configured(table, row, here), at_hand=False)
+        validate(target_node(config))
+        assert config.collection.eval.id.startswith("sample:")
+
+
+def test_arithmetic_needs_nothing_and_is_compared(here):
+    found = measure(*row_of("index_size", "arithmetic, 2 bits"), here, "full", 1.0)
+    assert not found.reason and found.values["bytes_per_token"] == 36
+    assert found.values["GiB_with_inverted_list"] == pytest.approx(25, abs=1)
+    command = found.manifest["command"]
+    assert command.startswith("python -m colbertv2 +paper=index_size target=index_size") and found.manifest["artifacts"]
+
+
+def test_what_takes_too_long_here_is_not_run_and_says_what_it_would_take(here):
+    found = measure(*row_of("msmarco", "dev"), here, "full", hours=0.5)
+    assert re.search(r"hours on this machine, 0\.5 allowed; elsewhere about 0\.7 GPU hours and 176 GB", found.reason)
+    assert not found.failed and not found.values
+
+
+def test_what_lacks_data_or_weights_is_not_run_and_says_what_to_do(here, monkeypatch):
+    found = measure(*row_of("peerqa", "paragraphs, PLAID"), here, "full", 1.0)
+    assert "collection.path" in found.reason and not found.failed
+
+    def refuse(*_: object, **__: object) -> str:
+        raise OSError("no network")
+
+    monkeypatch.setattr(backbone, "snapshot_download", refuse)
+    found = measure(*row_of("collections", "SciFact, GTE-ModernColBERT-v1"), here, "full", 1.0)
+    assert "lightonai/GTE-ModernColBERT-v1" in found.reason and not found.failed and "GPU hours" in found.reason
+
+
+def test_a_wrong_configuration_is_a_failure_and_no_lack_of_data(here):
+    found = measure(*row_of("index_size", "arithmetic, 2 bits"), [*here, "codec.bits=3"], "full", 1.0)
+    assert found.failed and "bits" in found.reason
+    found = measure(*row_of("index_size", "arithmetic, 2 bits"), [*here, "codec.bitz=2"], "full", 1.0)
+    assert found.failed and "bitz" in found.reason
+
+
+def test_the_command_runs_a_table_small_and_writes_table_and_manifest(here, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(["peerqa", "scale=small", "row=paragraphs, with title*", *here])
+    text = (tmp_path / "outputs/reproduce/peerqa.md").read_text()
+    assert text.count("small: not comparable") == 4 and "Run small" in text
+    manifest = json.loads((tmp_path / "outputs/reproduce/peerqa.json").read_text())
+    row = manifest["rows"]["paragraphs, with title, PLAID"]
+    assert (
+        row["settings"]["search"]["nprobe"] == 4 and row["settings"]["codec"]["bits"] == 2 and row["inputs"]["Backbone"]
+    )
+    assert 0 < next(one["documents"] for one in row["truncated"].values() if "documents" in one) <= 1
+    assert {"commit", "versions", "machine"} <= set(manifest)
+    assert "scale=small" in manifest["command"]
+
+
+def test_a_failed_row_ends_in_exit_code_1_and_the_others_are_run(here, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["index_size", "row=arithmetic*", *here, "codec.bits=3"])
+    assert ended.value.code == 1
+    table = (tmp_path / "outputs/reproduce/index_size.csv").read_text()
+    assert table.count("failed: ") == 2 and "index_size: arithmetic, 2 bits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Name a table, or all"),
+        (["beir", "scale=tiny"], "scale is 'tiny'"),
+        (["beir", "hours=x"], "expected a number"),
+    ],
+)
+def test_wrong_options_are_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        read(arguments)
+    assert read(["all"])[0] == names()
+
+
+def test_an_unknown_row_names_those_there_are(here):
+    with pytest.raises(InputError, match="No row of msmarco is called 'devel'; its rows: dev, Local Eval"):
+        main(["msmarco", "row=devel", *here])
