@@ -1,7 +1,7 @@
-"""``python -m colbertv2.reproduction.catalogue``: write the tables of experiments/README.md.
+"""``python -m colbertv2.reproduction.catalogue``: write experiments/README.md's tables.
 
-They come from the experiments' own files. Of the paper's tables: claim, command, cost, status, last verdict, as their files and measured tables say. Of ablations:
-what their first lines say.
+They come from the experiments' files. Of the paper's tables: claim, command, cost, status, last verdict, as these and the measured tables
+say. Of ablations: what their first lines say.
 """
 
 from pathlib import Path
