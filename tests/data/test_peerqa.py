@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import ir_datasets
+import numpy as np
 import pytest
 from peerqa_sample import ONE, PAPERS, QUESTIONS, TINY, TWO, question, said, write_sample
 from support import tiny_folder
@@ -124,6 +125,22 @@ def test_figures_by_hand(sample):
     assert values["RR"].to_dict() == pytest.approx({"spans": 1 / 3, "two": 1 / 12, "tied": 1})
     assert values["R@10"].to_dict() == {"spans": 1, "two": 0, "tied": 1}
     assert values["RR"].mean() == pytest.approx((1 / 3 + 1 / 12 + 1) / 3)
+
+
+def test_figures_are_those_of_pytrec_eval_over_official_ids():
+    pytrec_eval = pytest.importorskip("pytrec_eval")
+    rng = np.random.default_rng(0)
+    official = [str(place) for place in range(30)]
+    scores = {name: rng.integers(0, 4, 30).astype(float).tolist() for name in ("a", "b", "c", "d")}  # mostly ties
+    relevant = {name: rng.choice(official, 3, replace=False).tolist() for name in ("a", "b", "c", "d", "absent")}
+    qrels = {name: dict.fromkeys(found, 1) for name, found in relevant.items()}
+    run = {name: dict(zip(official, found, strict=True)) for name, found in scores.items()}
+    expected = pytrec_eval.RelevanceEvaluator(qrels, {"recip_rank", "recall.10"}).evaluate(run)
+    ranking = Ranking({name: [(f"{ONE}/{doc_id}", score) for doc_id, score in run[name].items()] for name in run})
+    judgements = {name: {f"{ONE}/{doc_id}": 1 for doc_id in relevant[name]} for name in run}
+    values = evaluate(ranking, judgements, ["RR", "R@10"])
+    assert values["RR"].to_dict() == pytest.approx({name: one["recip_rank"] for name, one in expected.items()})
+    assert values["R@10"].to_dict() == pytest.approx({name: one["recall_10"] for name, one in expected.items()})
 
 
 def test_it_speaks_ir_datasets(sample):

@@ -10,13 +10,13 @@ from support import shrunk, tiny_folder
 from support import unit as unit_vectors
 
 from colbertv2.artifacts import Artifact, Estimates
-from colbertv2.compression import Float16Codec
+from colbertv2.compression import Float16Codec, ResidualCodec
 from colbertv2.configuration import build, compose, plan, runtime_of, target_node
 from colbertv2.data import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation import Ranking
 from colbertv2.modeling import ColBERT
-from colbertv2.retrieval import Embeddings, EmbeddingsWriter
+from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Exhaustive, Plaid, Searcher
 from colbertv2.runtime import Runtime
 from colbertv2.stages.pools import index_of
 
@@ -155,6 +155,21 @@ def test_the_cost_is_told(directory):
     cost = Estimates(runtime_of(config)).cost(target_node(config))
     assert cost is not None and cost.work > 0
     assert 0.5 < (build(config).record["bytes"] + 4096) / (cost.disk + 4096) < 2
+
+
+@pytest.mark.parametrize(
+    ("codec", "engine"), [(ResidualCodec(bits=2), Plaid()), (Float16Codec(), Exhaustive())], ids=["plaid", "exhaustive"]
+)
+@pytest.mark.parametrize("length", [1, 3])
+def test_a_pool_of_one_paragraph_of_few_tokens(tmp_path, codec, engine, length):
+    document = unit_vectors(np.random.default_rng(0).normal(size=(length, 8)))
+    writer = EmbeddingsWriter(tmp_path / "all", 8)
+    writer.add(["only"], document, np.array([length]))
+    writer.close()
+    runtime = Runtime(root=tmp_path, device="cpu")
+    index = index_of(Embeddings.open(tmp_path / "all"), np.array([0]), codec, tmp_path / "pool", 0, runtime)
+    [[(doc_id, score)]] = Searcher(index, engine).search([document], 10_000)
+    assert doc_id == "only" and score == pytest.approx(length, abs=0.01)
 
 
 def test_an_index_holds_the_documents_asked_for(tmp_path):
