@@ -10,12 +10,11 @@ from colbertv2.configuration import CONF, EXPERIMENTS, build, compose, plan
 from colbertv2.errors import InputError
 from colbertv2.retrieval import Plaid
 
-# Groups that another group mounts, or that a local folder stands in for, have overrides of their own. A local folder
-# has no pools, so test_pools.py plans the pipeline that is pooled.
+# Groups that another group mounts, or that a local folder stands in for, have overrides of their own.
 GROUPS = sorted(
     (file.parent.name, file.stem)
     for file in CONF.glob("*/*.yaml")
-    if file.parent.name not in ("training", "collection") and file.stem != "pooled"
+    if file.parent.name not in ("training", "collection")
 )
 TRAINING = sorted(file.stem for file in CONF.glob("training/*.yaml"))
 COLLECTIONS = sorted(file.stem for file in CONF.glob("collection/*.yaml"))
@@ -29,10 +28,15 @@ def small(tmp_path_factory) -> list[str]:
     return overrides
 
 
+def with_pools(small: list[str]) -> list[str]:
+    """On the embedded collection: a local folder has no pools."""
+    return ["collection=stdlib_small", *(one for one in small if not one.startswith("collection"))]
+
+
 @pytest.mark.parametrize(("group", "choice"), GROUPS)
 def test_every_choice_of_every_group_plans(small, group, choice):
     key = {"round": "round@pipeline.round2", "source": "source@pipeline.round2.candidates"}.get(group, group)
-    overrides = [f"{key}={choice}", *small]
+    overrides = [f"{key}={choice}", *(with_pools(small) if choice == "pooled" else small)]
     if choice.startswith("external"):  # any file will do
         node = "examples" if choice == "external_examples" else "round2.candidates"
         overrides.append(f"pipeline.{node}.file.path={__file__}")
@@ -82,8 +86,8 @@ def test_every_collection_composes(choice, tmp_path):
 def test_every_experiment_composes_and_plans(small, file: Path):
     # Any line above it would make Hydra ignore it, and the default would run in silence.
     assert file.read_text().splitlines()[0] == "# @package _global_"
-    config = compose([f"+{file.parent.name}={file.stem}", *small])
-    assert plan(config)
+    overrides = with_pools(small) if "/pipeline: pooled" in file.read_text() else small
+    assert plan(compose([f"+{file.parent.name}={file.stem}", *overrides]))
 
 
 @pytest.mark.parametrize(

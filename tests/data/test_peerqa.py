@@ -3,14 +3,17 @@
 from dataclasses import dataclass
 
 import ir_datasets
+import numpy as np
 import pytest
 from peerqa_sample import ONE, PAPERS, QUESTIONS, TINY, TWO, question, said, write_sample
+from support import tiny_folder
 
 from colbertv2.data import Collection, Queries
 from colbertv2.data.peerqa import UNITS
 from colbertv2.data.pools import document_pools, query_pools
 from colbertv2.errors import InputError
 from colbertv2.evaluation import Ranking, evaluate
+from colbertv2.evaluation.protocols import judged
 
 
 @pytest.fixture
@@ -82,10 +85,14 @@ def test_pools_are_papers(sample):
     pools = document_pools(queries)
     assert list(pools) == [doc_id for doc_id, _ in Collection(f"peerqa:{sample}/sentence")]
     assert all(doc_id.startswith(f"{pool}/") for doc_id, pool in pools.items())
-    with pytest.raises(InputError, match="queries of 'stdlib/test' have no pool_id"):
-        query_pools(Queries("stdlib/test"))
-    with pytest.raises(InputError, match="documents of 'stdlib/test' have no pool_id"):
-        document_pools(Queries("stdlib/test"))
+
+
+def test_a_local_folder_has_no_pools(tmp_path):
+    queries = Queries(f"folder:{tiny_folder(tmp_path, documents=2, splits=('test',))}/test")
+    with pytest.raises(InputError, match=r"queries of 'folder:.*' have no pool_id"):
+        query_pools(queries)
+    with pytest.raises(InputError, match=r"documents of 'folder:.*' have no pool_id"):
+        document_pools(queries)
 
 
 @pytest.mark.parametrize("unit", ["paragraph", "sentence"])
@@ -111,13 +118,29 @@ def test_figures_by_hand(sample):
             "spans": [(f"{ONE}/10", 3.0), (f"{ONE}/9", 3.0), (f"{ONE}/4", 2.0), (f"{ONE}/2", 1.0)],  # third
             "tied": [(f"{ONE}/10", 1.0), (f"{ONE}/9", 1.0)],  # of equal scores "9" comes before "10"
             "two": [*((f"{TWO}/{place}", 20.0 - place) for place in range(100, 111)), (f"{TWO}/1", -500.0)],  # twelfth
-            "tiny": [(f"{TINY}/0", 1.0)],
-        }
+        }  # and none for "tiny", which is left out
     )
-    values = evaluate(ranking, Queries(f"peerqa:{sample}/paragraph-title").qrels, ["RR", "R@10"])
-    assert values["RR"].to_dict() == pytest.approx({"spans": 1 / 3, "two": 1 / 12, "tied": 1, "tiny": 1})
-    assert values["R@10"].to_dict() == {"spans": 1, "two": 0, "tied": 1, "tiny": 1}
-    assert values["RR"].mean() == pytest.approx((1 / 3 + 1 / 12 + 1 + 1) / 4)
+    queries = Queries(f"peerqa:{sample}/paragraph-title", protocol="peerqa")
+    values = evaluate(*judged(ranking, queries), ["RR", "R@10"])
+    assert values["RR"].to_dict() == pytest.approx({"spans": 1 / 3, "two": 1 / 12, "tied": 1})
+    assert values["R@10"].to_dict() == {"spans": 1, "two": 0, "tied": 1}
+    assert values["RR"].mean() == pytest.approx((1 / 3 + 1 / 12 + 1) / 3)
+
+
+def test_figures_are_those_of_pytrec_eval_over_official_ids():
+    pytrec_eval = pytest.importorskip("pytrec_eval")
+    rng = np.random.default_rng(0)
+    official = [str(place) for place in range(30)]
+    scores = {name: rng.integers(0, 4, 30).astype(float).tolist() for name in ("a", "b", "c", "d")}  # mostly ties
+    relevant = {name: rng.choice(official, 3, replace=False).tolist() for name in ("a", "b", "c", "d", "absent")}
+    qrels = {name: dict.fromkeys(found, 1) for name, found in relevant.items()}
+    run = {name: dict(zip(official, found, strict=True)) for name, found in scores.items()}
+    expected = pytrec_eval.RelevanceEvaluator(qrels, {"recip_rank", "recall.10"}).evaluate(run)
+    ranking = Ranking({name: [(f"{ONE}/{doc_id}", score) for doc_id, score in run[name].items()] for name in run})
+    judgements = {name: {f"{ONE}/{doc_id}": 1 for doc_id in relevant[name]} for name in run}
+    values = evaluate(ranking, judgements, ["RR", "R@10"])
+    assert values["RR"].to_dict() == pytest.approx({name: one["recip_rank"] for name, one in expected.items()})
+    assert values["R@10"].to_dict() == pytest.approx({name: one["recall_10"] for name, one in expected.items()})
 
 
 def test_it_speaks_ir_datasets(sample):

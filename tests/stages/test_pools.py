@@ -10,13 +10,13 @@ from support import shrunk, tiny_folder
 from support import unit as unit_vectors
 
 from colbertv2.artifacts import Artifact, Estimates
-from colbertv2.compression import Float16Codec
+from colbertv2.compression import Float16Codec, ResidualCodec
 from colbertv2.configuration import build, compose, plan, runtime_of, target_node
 from colbertv2.data import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation import Ranking
 from colbertv2.modeling import ColBERT
-from colbertv2.retrieval import Embeddings, EmbeddingsWriter
+from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Exhaustive, Plaid, Searcher
 from colbertv2.runtime import Runtime
 from colbertv2.stages.pools import index_of
 
@@ -73,7 +73,7 @@ def test_exact_search_is_the_naive_one_of_each_pool(directory, unit):
 
 
 @pytest.mark.parametrize("codec", ["residual", "residual_1bit", "product"])
-@pytest.mark.parametrize("search", ["plaid", "colbertv2", "cascade", "exhaustive"])
+@pytest.mark.parametrize("search", ["plaid", "colbertv2-paper", "cascade", "exhaustive"])
 def test_every_engine_stays_within_the_pool(directory, codec, search):
     run = ranking_of(build(compose(overrides(directory, f"codec={codec}", f"search={search}"))))
     for query_id, pool, size in (("spans", ONE, 10), ("two", TWO, 3), ("tied", ONE, 10), ("tiny", TINY, 1)):
@@ -81,10 +81,11 @@ def test_every_engine_stays_within_the_pool(directory, codec, search):
         assert len(run[query_id]) == size if search == "exhaustive" else 1 <= len(run[query_id]) <= size
 
 
-def test_plaid_misses_what_lies_in_no_probed_cell(directory):
-    found = ranking_of(build(compose(overrides(directory, *PLAID, "search.nprobe=1", unit="sentence"))))
+def test_plaid_returns_what_it_decodes_with_the_scores_of_the_pools_index(directory):
+    found = ranking_of(build(compose(overrides(directory, *PLAID, "search.ndocs=8", unit="sentence"))))
     everything = ranking_of(build(compose(overrides(directory, "codec=residual", unit="sentence"))))
-    assert sum(map(len, found.values())) < sum(map(len, everything.values()))
+    sizes = {name: (len(found[name]), len(everything[name])) for name in found}
+    assert sizes == {"spans": (2, 13), "two": (2, 3), "tied": (2, 13), "tiny": (1, 1)}
     for query_id, results in found.items():
         assert dict(results) == pytest.approx({doc_id: dict(everything[query_id])[doc_id] for doc_id, _ in results})
 
@@ -126,7 +127,7 @@ def test_embeddings_that_were_made_elsewhere_are_used_for_the_same_papers(tmp_pa
         (["codec=fp16", "search=plaid"], "Plaid probes centroids"),
         (["codec.bits=1", "model.dim=12"], "do not fill bytes"),
         (["depth=0"], "expected at least 1"),
-        (["collection.eval.id=stdlib/test"], "no pool_id"),
+        (["collection.eval.id=stdlib/test"], "use one id"),
         (["collection.eval.id=peerqa:${collection.path}/sentence"], "use one id"),
     ],
 )
@@ -154,6 +155,21 @@ def test_the_cost_is_told(directory):
     cost = Estimates(runtime_of(config)).cost(target_node(config))
     assert cost is not None and cost.work > 0
     assert 0.5 < (build(config).record["bytes"] + 4096) / (cost.disk + 4096) < 2
+
+
+@pytest.mark.parametrize(
+    ("codec", "engine"), [(ResidualCodec(bits=2), Plaid()), (Float16Codec(), Exhaustive())], ids=["plaid", "exhaustive"]
+)
+@pytest.mark.parametrize("length", [1, 3])
+def test_a_pool_of_one_paragraph_of_few_tokens(tmp_path, codec, engine, length):
+    document = unit_vectors(np.random.default_rng(0).normal(size=(length, 8)))
+    writer = EmbeddingsWriter(tmp_path / "all", 8)
+    writer.add(["only"], document, np.array([length]))
+    writer.close()
+    runtime = Runtime(root=tmp_path, device="cpu")
+    index = index_of(Embeddings.open(tmp_path / "all"), np.array([0]), codec, tmp_path / "pool", 0, runtime)
+    [[(doc_id, score)]] = Searcher(index, engine).search([document], 10_000)
+    assert doc_id == "only" and score == pytest.approx(length, abs=0.01)
 
 
 def test_an_index_holds_the_documents_asked_for(tmp_path):
