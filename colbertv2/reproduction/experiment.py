@@ -23,7 +23,9 @@ NUMBER = (int, float, type(None))
 
 @dataclass(frozen=True)
 class Row:
-    """One line, or one for each of its measures. In a file, a ``grid`` makes one row into many; see ``points``.
+    """One line, or one for each of its measures.
+
+    In a file, ``under`` takes in overrides that rows have in common, and ``grid`` makes one row into many (``points``).
 
     Args:
         row: its name.
@@ -122,17 +124,28 @@ def parsed(name: str, table: Mapping[str, Any]) -> Experiment:
         InputError: a key is unknown or missing, or a published value is no number.
     """
     table = dict(table)
+    settings = table.pop("settings", {})
     common = {key: table.pop(key) for key in ("tolerance", "passages", "tokens", "of") if key in table}
     rows = [
         row_of(point, f"row {number}")
         for number, row in enumerate(table.pop("rows"), start=1)
-        for point in points({**common, **row})
+        for point in points({**common, **under(settings, row)})
     ]
     checked(Experiment, {"name": name, "rows": rows, **table}, "reproduce")
     if len({row.row for row in rows}) < len(rows):
         twice = next(row.row for row in rows if sum(row.row == other.row for other in rows) > 1)
         raise InputError(f"two rows are called {twice!r}.")
     return Experiment(name=name, rows=rows, **table)
+
+
+def under(settings: Mapping[str, Sequence[str]], row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with the overrides of the table's ``settings`` that it names (``under``) before its own."""
+    row = dict(row)
+    if (name := row.pop("under", None)) is None:
+        return row
+    if name not in settings:
+        raise InputError(f"{row.get('row')}: the table has no settings {name!r}{suggestion(name, list(settings))}")
+    return {**row, "with": [*settings[name], *row.get("with", [])]}
 
 
 def points(row: Mapping[str, Any]) -> list[dict[str, Any]]:

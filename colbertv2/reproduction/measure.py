@@ -84,23 +84,22 @@ def shrunk(words: Sequence[str], config: DictConfig, at_hand: bool) -> tuple[lis
 def unavailable(node: Node) -> Iterator[str]:
     """What of the outside world a node and its ancestors need and can't have: data, weights, files nobody named."""
     for one in node.lineage():
-        for leaf in flat(one.values):
-            if isinstance(leaf, Unreadable):
-                yield f"{leaf.key}: {leaf.problem}"
-            elif get_object(leaf.target) in FROM_OUTSIDE:
+        yield from lacking(one.values)
+
+
+def lacking(values: Any) -> Iterator[str]:
+    """The same of nested values; components in others' arguments count."""
+    for _, leaf in leaves(values):
+        if isinstance(leaf, Unreadable):
+            yield f"{leaf.key}: {leaf.problem}"
+        elif isinstance(leaf, Component):
+            inner = list(lacking(leaf.values))
+            yield from inner
+            if not inner and get_object(leaf.target) in FROM_OUTSIDE:
                 try:
                     _ = leaf.identity
                 except InputError as error:
                     yield str(error)
-
-
-def flat(values: Any) -> Iterator[Component | Unreadable]:
-    """All components in nested values, those in others' arguments too, and what could not be read."""
-    for _, leaf in leaves(values):
-        if isinstance(leaf, Component):
-            yield from flat(leaf.values)
-        if isinstance(leaf, Component | Unreadable):
-            yield leaf
 
 
 def quantities(artifact: Artifact) -> dict[str, float]:

@@ -9,7 +9,7 @@ from colbertv2.ablation.points import as_mapping
 from colbertv2.data import Queries
 from colbertv2.errors import InputError
 
-DOCUMENTS, QUERIES = 200, 20
+DOCUMENTS, QUERIES = 120, 16
 EMBEDDED = "stdlib-small/test"
 CHOICES = ("model=minilm",)
 SETTINGS = {  # where a configuration has them

@@ -52,6 +52,14 @@ def test_a_grid_makes_a_row_of_each_point_and_common_values_reach_all():
     assert table.rows[0].allowed("RR@10") == 0.1
 
 
+def test_rows_share_overrides_by_name():
+    row = {"row": "a", "published": {"RR@10": None}, "with": ["x=1"], "under": "here"}
+    table = parsed("t", {**TABLE, "settings": {"here": ["y=2"]}, "rows": [row]})
+    assert table.rows[0].overrides == ["y=2", "x=1"]
+    with pytest.raises(InputError, match="no settings 'hare'; did you mean 'here'"):
+        parsed("t", {**TABLE, "settings": {"here": ["y=2"]}, "rows": [{**row, "under": "hare"}]})
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -85,11 +85,8 @@ def test_the_command_runs_a_table_small_and_writes_table_and_manifest(here, tmp_
     assert text.count("small: not comparable") == 4 and "Run small" in text
     manifest = json.loads((tmp_path / "outputs/reproduce/peerqa.json").read_text())
     row = manifest["rows"]["paragraphs, with title, PLAID"]
-    assert (
-        row["settings"]["search"]["_target_"].endswith("Plaid")
-        and row["settings"]["codec"]["bits"] == 2
-        and row["inputs"]["Backbone"]
-    )
+    assert row["settings"]["search"]["_target_"].endswith("Plaid") and row["settings"]["codec"]["bits"] == 2
+    assert row["inputs"]["Backbone"]
     assert 0 < next(one["documents"] for one in row["truncated"].values() if "documents" in one) <= 1
     assert {"commit", "versions", "machine"} <= set(manifest)
     assert "scale=small" in manifest["command"]
