@@ -77,7 +77,13 @@ def test_every_preset_trains(small, tmp_path):
 
 @pytest.mark.parametrize("choice", COLLECTIONS)
 def test_every_collection_composes(choice, tmp_path):
-    required = {"ir_datasets": ["collection.id=stdlib-small/test"], "folder": [f"collection.path={tmp_path}"]}
+    required = {
+        "ir_datasets": ["collection.id=stdlib-small/test"],
+        "folder": [f"collection.path={tmp_path}"],
+        "beir": ["collection.set=scifact/test"],
+        "msmarco_local_eval": [f"collection.ids={tmp_path}/ids.txt"],
+        **{name: [f"collection.questions={tmp_path}/qa.csv"] for name in ("nq", "triviaqa", "squad")},
+    }
     config = compose([f"collection={choice}", *required.get(choice, [])])
     assert {"name", "documents", "train", "dev", "eval"} <= set(config.collection)
 

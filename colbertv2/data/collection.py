@@ -49,6 +49,8 @@ class Collection:
         if self.opened is None or self.opened[0] != os.getpid():
             handler = self.dataset.docs_handler()
             with reading(self.id, handler), building():
+                if hasattr(handler, "docs_path"):
+                    handler.docs_path()  # unpacks LoTTE, which takes the store's own directory for what it unpacked
                 store = handler.docs_store()
                 if hasattr(store, "build"):
                     store.build()

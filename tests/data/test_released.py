@@ -1,0 +1,126 @@
+"""Collections that are too large to have here, read from small files of their released form."""
+
+import gzip
+import tracemalloc
+
+import pytest
+import released
+from hydra.utils import instantiate
+
+from colbertv2.configuration import compose
+from colbertv2.data import Collection, Queries
+from colbertv2.errors import InputError
+from colbertv2.evaluation import Ranking, evaluate
+from colbertv2.evaluation.protocols import judged
+
+pytestmark = pytest.mark.usefixtures("any_disk")
+any_disk = released.any_disk
+
+
+def parts(*overrides: str) -> tuple[Collection, dict[str, Queries]]:
+    config = compose(overrides).collection
+    found = {key: instantiate(config[key]) for key in ("train", "dev", "eval") if config[key] is not None}
+    return instantiate(config.documents), found
+
+
+def test_msmarco(tmp_path):
+    released.msmarco()
+    documents, queries = parts("collection=msmarco", "collection.train.hold_out=0.3", "collection.dev.hold_out=0.3")
+    assert len(documents) == 40 and dict(documents)["3"] == "passage number 3 is about topic3"
+    assert dict(documents)["1"].endswith("in the café")  # ir_datasets mends the encoding
+    ids = {name: {query_id for query_id, _ in part} for name, part in queries.items()}
+    assert ids["eval"] == {str(10 * number) for number in range(10)}
+    assert len(ids["train"] | ids["dev"]) == 20 and not ids["train"] & ids["dev"]
+    assert not (ids["train"] | ids["dev"]) & ids["eval"]
+    assert queries["eval"].qrels["30"] == {"3": 1}
+    (tmp_path / "local.txt").write_text("100\n150\n")
+    _, queries = parts("collection=msmarco_local_eval", f"collection.ids={tmp_path}/local.txt")
+    assert dict(queries["eval"]) == {"100": "what is topic10", "150": "what is topic15"}
+
+
+def test_passages_are_streamed_and_not_held_in_memory():
+    released.msmarco()
+    documents = Collection("msmarco-passage")
+    len(documents)  # builds the store
+    stream = iter(documents)
+    next(stream)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    seen = sum(len(text) for _, text in stream)
+    kept = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert seen > 1000 and kept < seen * 5  # whatever a reader holds is no copy of all
+
+
+def test_beir_leaves_out_the_query_itself():
+    released.arguana()
+    documents, queries = parts("collection=beir", "collection.set=arguana")
+    asked = queries["eval"]
+    assert len(documents) == len(asked) == 6
+    first = next(iter(asked))[0]
+    counter = next(iter(asked.qrels[first]))
+    ranking, qrels = judged(Ranking({first: [(first, 2.0), (counter, 1.0)]}), asked)
+    assert evaluate(ranking, qrels, ["RR@10"])["RR@10"][first] == 1.0
+    plain = Queries("beir/arguana")
+    ranking, qrels = judged(Ranking({first: [(first, 2.0), (counter, 1.0)]}), plain)
+    assert evaluate(ranking, qrels, ["RR@10"])["RR@10"][first] == 0.5
+
+
+def test_a_beir_set_with_splits():
+    texts = {"d1": ("A title", "some text"), "d2": ("", "no title")}
+    released.beir("fiqa", texts, {"q1": "one", "q2": "two"}, {"test": [("q1", "d1", 2)], "train": [("q2", "d2", 1)]})
+    documents, queries = parts("collection=beir", "collection.set=fiqa/test")
+    assert dict(documents) == {"d1": "A title some text", "d2": " no title"} and dict(queries["eval"]) == {"q1": "one"}
+
+
+@pytest.mark.parametrize("topic", ["writing", "pooled"])
+def test_lotte(topic):
+    released.lotte()
+    overrides = ["collection=lotte", f"collection.topic={topic}"]
+    documents, search = parts(*overrides)
+    assert dict(documents)["3"] == f"{topic} test answer1"
+    assert {key: dict(grades) for key, grades in search["eval"].qrels.items()} == {
+        "0": {"0": 1, "1": 1}, "1": {"2": 1, "3": 1},
+    }  # fmt: skip
+    _, forum = parts(*overrides, "collection.form=forum", "collection.split=dev")
+    assert dict(forum["eval"])["2"] == "forum answer2"
+    ranking = Ranking({"0": [("7", 3.0), ("1", 2.0)], "1": [("0", 1.0)]})
+    values = evaluate(*judged(ranking, search["eval"]), ["Success@5", "RR@10"])
+    assert values["Success@5"].tolist() == [1.0, 0.0] and values["RR@10"].tolist() == [0.5, 0.0]
+
+
+@pytest.mark.parametrize("name", ["nq", "triviaqa", "squad"])
+def test_wikipedia_is_judged_by_answers(name):
+    questions = released.dpr()
+    documents, queries = parts(f"collection={name}", f"collection.questions={questions}")
+    assert dict(documents)["1"] == 'Aaron Aaron ( or ; "Ahärôn" ) is a prophet, and the brother of Moses'
+    asked = queries["eval"]
+    assert len(asked) == 4 and dict(asked)["3"] == 'how many "angels" dance'
+    everything = [("3", 3.0), ("2", 2.0), ("1", 1.0)]
+    values = evaluate(
+        *judged(Ranking(dict.fromkeys("0123", everything)), asked), ["Success@1", "Success@2", "Success@5"]
+    )
+    # "New York" is no part of Yorkshire, and of a title alone (passage 3) DPR takes no notice; nobody sings in a text.
+    assert values.to_numpy().tolist() == [[0, 0, 1], [0, 1, 1], [0, 0, 0], [0, 0, 0]]
+
+
+def test_a_download_that_was_cut_short_says_so():
+    released.dpr()
+    place = released.home() / "dpr-w100" / "nq-dev.json.gz"
+    whole = place.read_bytes()
+    place.write_bytes(whole[: len(whole) // 2])
+    try:
+        with pytest.raises(InputError, match=r"cut short|damaged"):
+            len(Queries("dpr-w100/natural-questions/dev"))
+    finally:
+        place.write_bytes(whole)
+    assert gzip.decompress(whole)
+    assert len(Queries("dpr-w100/natural-questions/dev")) == 1
+
+
+def test_judgements_of_another_version_of_the_documents_are_refused():
+    released.msmarco()
+    released.arguana()
+    (problem,) = Queries("beir/arguana").qrels.mismatch(Collection("msmarco-passage"))
+    assert "another version" in problem and "lacks 6 of 6" in problem
+    assert Queries("beir/arguana").qrels.mismatch(Collection("beir/arguana")) == []
