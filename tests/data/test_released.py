@@ -66,11 +66,11 @@ def test_beir_leaves_out_the_query_itself():
     assert evaluate(ranking, qrels, ["RR@10"])["RR@10"][first] == 0.5
 
 
-def test_a_beir_set_with_splits():
+def test_a_beir_set_with_splits_and_without_titles():
     texts = {"d1": ("A title", "some text"), "d2": ("", "no title")}
     released.beir("fiqa", texts, {"q1": "one", "q2": "two"}, {"test": [("q1", "d1", 2)], "train": [("q2", "d2", 1)]})
     documents, queries = parts("collection=beir", "collection.set=fiqa/test")
-    assert dict(documents) == {"d1": "A title some text", "d2": " no title"} and dict(queries["eval"]) == {"q1": "one"}
+    assert dict(documents) == {"d1": "some text", "d2": "no title"} and dict(queries["eval"]) == {"q1": "one"}
 
 
 @pytest.mark.parametrize("topic", ["writing", "pooled"])
