@@ -77,7 +77,8 @@ def reproduce(table: Experiment, options: dict[str, str], overrides: Sequence[st
             print(found[row.row].reason, flush=True)
     compared = comparison(table, found)
     chosen = [f"{key}={value}" for key, value in options.items() if value != OPTIONS[key]]
-    command = shlex.join(["python", "-m", "colbertv2.reproduce", table.name, *chosen, *overrides])
+    told = [word for word in overrides if not word.startswith("runtime.")]  # which moves no result
+    command = shlex.join(["python", "-m", "colbertv2.reproduce", table.name, *chosen, *told])
     whole = scale == "full" and len(rows) == len(table.rows)
     place = results(table.name) if whole else Path("outputs") / "reproduce" / table.name
     place.parent.mkdir(parents=True, exist_ok=True)

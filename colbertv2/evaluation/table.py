@@ -1,7 +1,7 @@
 """The table of an experiment: one row a system, with intervals, significance and costs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -160,17 +160,18 @@ def plain(value: float, decimals: int) -> str:
     return NOTHING if value is None or math.isnan(value) else f"{value:,.{decimals}f}"
 
 
-def markdown_rows(header: Sequence[str], body: Sequence[Sequence[str]], left: int = 2) -> list[str]:
-    """A Markdown table whose columns line up as text too; all but the first ``left`` columns stand right."""
+def markdown_rows(header: Sequence[str], body: Sequence[Sequence[str]], left: int | Collection[int] = 2) -> list[str]:
+    """A Markdown table whose columns line up as text too; all but the first ``left`` columns, or those, stand right."""
+    left = range(left) if isinstance(left, int) else left
     rows = [list(header), *([cell.replace("|", "\\|") for cell in row] for row in body)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
 
     def line(row: Sequence[str]) -> str:
         padded = [
-            cell.ljust(width) if i < left else cell.rjust(width)
+            cell.ljust(width) if i in left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         return "| " + " | ".join(padded) + " |"
 
-    rule = ["-" * width if i < left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    rule = ["-" * width if i in left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
     return [line(rows[0]), line(rule), *(line(row) for row in rows[1:])]

@@ -28,7 +28,7 @@ def describe(config: DictConfig, words: Sequence[str], node: Node, artifact: Art
         for leaf in identified(one.identity["arguments"])
     }
     return {
-        "command": shlex.join(["python", "-m", "colbertv2", *words]),
+        "command": shlex.join(["python", "-m", "colbertv2", *(w for w in words if not w.startswith("runtime."))]),
         "settings": {
             name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
             for name in SETTINGS

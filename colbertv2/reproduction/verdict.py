@@ -76,6 +76,7 @@ def to_markdown(table: Experiment, compared: pd.DataFrame, command: str, scale: 
     small = " Run small: paths are proved, values mean nothing." if scale == "small" else ""
     lines = [f"# {table.title}", "", f"{table.claim}{small}", "", f"`{command}`", ""]
     header = ["row", "measure", "published", "measured", "difference", "tolerance", "verdict"]
+    reasons = list(dict.fromkeys(reason for one in compared["verdict"] if (reason := one.partition(": ")[2])))
     body = [
         [
             line["row"],
@@ -83,11 +84,12 @@ def to_markdown(table: Experiment, compared: pd.DataFrame, command: str, scale: 
             *(number(line[column]) for column in ("published", "measured")),
             number(line["difference"], sign=True),
             number(line["tolerance"]),
-            line["verdict"],
+            short(line["verdict"], reasons),
         ]
         for line in compared.to_dict("records")
     ]
-    lines += markdown_rows(header, body)
+    lines += [*markdown_rows(header, body, left=(0, 1, 6)), ""]
+    lines += [f"({place}) {reason}  " for place, reason in enumerate(reasons, start=1) if reason not in SMALL]
     sources = ", ".join(dict.fromkeys(compared["source"]))
     lines += ["", f"Published: {sources}. Data: {table.data}"]
     lines += ["", *(f"- {note}" for note in table.notes)] if table.notes else []
@@ -104,6 +106,16 @@ def to_markdown(table: Experiment, compared: pd.DataFrame, command: str, scale: 
     return "\n".join(lines) + "\n"
 
 
+def short(verdict: str, reasons: Sequence[str]) -> str:
+    """A verdict with the place of its reason among ``reasons``.
+
+    >>> short("not run: no weights", ["no weights"]), short("within", []), short(SMALL, [])
+    ('not run (1)', 'within', 'small: not comparable')
+    """
+    kind, _, reason = verdict.partition(": ")
+    return f"{kind} ({reasons.index(reason) + 1})" if reason and verdict != SMALL else verdict
+
+
 def number(value: float | None, sign: bool = False) -> str:
     """Three digits behind the point for fractions, fewer for larger numbers; a dash for nothing.
 
@@ -113,5 +125,7 @@ def number(value: float | None, sign: bool = False) -> str:
     if value is None or math.isnan(value):
         return "–"
     size = abs(value)
-    shown = f"{size:.3f}".removeprefix("0") if size < 2 else f"{size:,.0f}" if size == round(size) else f"{size:,.1f}"
+    shown = (
+        f"{size:.3f}".removeprefix("0") if 0 < size < 2 else f"{size:,.0f}" if size == round(size) else f"{size:,.1f}"
+    )
     return ("−" if value < 0 and float(shown.replace(",", "")) else "+" if sign and value > 0 else "") + shown

@@ -65,6 +65,6 @@ def test_the_text_holds_values_sources_and_what_was_not_run():
         "near", "RR@10", ".397", ".392", "−.005", ".005", "within",
     ]  # fmt: skip
     assert "Paper, Elsewhere" in text and "Published for other systems, not run here" in text and ".187" in text
-    assert "not run: no weights" in text and "`make it`" in text
+    assert "not run (2)" in text and "(2) no weights" in text and "`make it`" in text
     assert "Run small" in to_markdown(TABLE, comparison(TABLE, FOUND), "make it", "small")
     assert summary(comparison(TABLE, FOUND)["verdict"].tolist()).startswith("1 within, 1 outside, 1 not compared")
