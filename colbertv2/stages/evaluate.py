@@ -51,7 +51,7 @@ def cost(estimates: Estimates, ranking: Node, queries: Queries, measures: list[s
     """Reading the ranking, and each measure over it."""
     results = estimates.size(ranking, "queries") * estimates.size(ranking, "depth")
     return Cost(
-        seconds=0.3 + results * (READ + MEASURED * len(measures) + LOOKED_THROUGH * queries.by_answers),
+        seconds=0.1 + results * (READ + MEASURED * len(measures) + LOOKED_THROUGH * queries.by_answers),
         memory=results * 600,
         disk=len(queries) * (12 + 10 * len(measures)) + 500,
     )

@@ -13,7 +13,7 @@ from colbertv2.runtime import Runtime
 from colbertv2.stages.centroids import CODES, COMPARED
 from colbertv2.stages.table import read_json
 
-ENCODED = 5e7  # values a second that become residuals
+ENCODED = 2e8  # values a second that become residuals
 CODEWORD_SEARCH = 16.0  # operations for each pair of dimensions where codewords stand for several at once
 LISTED = 1.0  # bytes of the inverted list for each vector
 
@@ -69,13 +69,14 @@ def cost(estimates: Estimates, embeddings: Node, centroids: Node, codec: Codec, 
     block = min(vectors, BLOCK_VECTORS)
     flops = 0.0
     if codec.has_centroids:
-        held_out = min(vectors / 20, 50_000)
+        reach = codec.cluster_settings().get("assignment_reach")
+        held_out = min(vectors / 20, 50_000) * (1 if reach is None else COMPARED)
         flops = 2 * dim * number * (held_out + (0 if codec.shares_codes else vectors * COMPARED))
         flops += vectors * dim * dim * (CODEWORD_SEARCH if isinstance(codec, ProductCodec) else 0)
     listed = vectors * (code_width(max(1, int(number))) + LISTED) if number else 0
     return Cost(
         flops=flops,
-        seconds=1.5 + vectors * dim / ENCODED,
+        seconds=0.5 + vectors * dim / ENCODED,
         memory=block * dim * 4 * 5 + min(vectors, 2**24) * 12 + number * dim * 12,
         disk=vectors * stored + listed + 2 * number * dim + documents * (2 + estimates.size(embeddings, "id_bytes")),
         sizes={
