@@ -1,7 +1,8 @@
-"""``python -m colbertv2.reproduction.catalogue``: write experiments/README.md's tables.
+"""``python -m colbertv2.reproduction.catalogue``: write experiments/README.md's tables, and cost and status into the
+heads of ``experiments/paper/*.yaml``.
 
-They come from the files of the experiments. Of the papers' tables: claim, command, cost, status and last verdict, as
-these and the measured tables say; of ablations what their first lines say.
+All comes from the files of the experiments and the measured tables: of the papers' tables claim, command, cost, status
+and last verdict; of ablations what their first lines say.
 """
 
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 from colbertv2.configuration import EXPERIMENTS
 from colbertv2.evaluation.table import markdown_rows
 from colbertv2.reproduction.cost import Cost
-from colbertv2.reproduction.experiment import Experiment, names, results
+from colbertv2.reproduction.experiment import Experiment, names, path_of, results
 from colbertv2.reproduction.verdict import summary
 
 README = EXPERIMENTS / "README.md"
@@ -23,7 +24,10 @@ def paper() -> list[str]:
     body = []
     for name in names():
         table = Experiment.read(name)
-        body.append([f"`{name}`", table.claim, f"`make reproduce T={name}`", cost(table), *state(name)])
+        status, verdict = state(name)
+        if (found := results(name).with_suffix(".md")).is_file():
+            status = f"[{status}]({found.relative_to(EXPERIMENTS).as_posix()})"
+        body.append([f"`{name}`", table.claim, f"`make reproduce T={name}`", cost(table), status, verdict])
     return markdown_rows(["experiment", "claim", "command", "cost of all rows", "status", "last verdict"], body, left=6)
 
 
@@ -42,8 +46,7 @@ def state(name: str) -> tuple[str, str]:
         return "ready", "–"
     verdicts = pd.read_csv(file)["verdict"].tolist()
     ran = sum(not one.startswith(("not run", "failed")) for one in verdicts)
-    link = file.with_suffix(".md").relative_to(EXPERIMENTS).as_posix()
-    return f"[{ran} of {len(verdicts)} values measured]({link})", summary(verdicts)
+    return f"{ran} of {len(verdicts)} values measured", summary(verdicts)
 
 
 def ablations() -> list[str]:
@@ -60,6 +63,19 @@ def comments(file: Path) -> tuple[str, str]:
     lines = [line.removeprefix("# ") for line in file.read_text(encoding="utf-8").splitlines()[1:] if line[:1] == "#"]
     moves = next((line.removeprefix("Moves: ") for line in lines if line.startswith("Moves: ")), "–")
     return " ".join(line for line in lines if not line.startswith("Moves: ")), moves
+
+
+def headed(name: str) -> str:
+    """The file of a table with its cost and status as they should be, behind the lines that begin it.
+
+    >>> headed("index_size").splitlines()[2].startswith("# Cost of all rows: ")
+    True
+    """
+    lines = path_of(name).read_text(encoding="utf-8").splitlines(keepends=True)
+    status, verdict = state(name)
+    text = f"# Cost of all rows: {cost(Experiment.read(name))}. Status: {status}; {verdict}.\n"
+    rest = lines[3:] if lines[2].startswith("# Cost of all rows: ") else lines[2:]
+    return "".join([*lines[:2], text, *rest])
 
 
 SECTIONS = {"paper": paper, "ablations": ablations}
@@ -79,5 +95,7 @@ def generated(text: str) -> str:
 
 
 if __name__ == "__main__":
+    for table in names():
+        path_of(table).write_text(headed(table), encoding="utf-8")
     README.write_text(generated(README.read_text(encoding="utf-8")), encoding="utf-8")
     print(README)

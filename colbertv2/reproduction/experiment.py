@@ -99,7 +99,7 @@ class Experiment:
         Raises:
             InputError: there is no such file, or it does not hold what an experiment needs.
         """
-        path = EXPERIMENTS / GROUP / f"{name}.yaml"
+        path = path_of(name)
         if not path.is_file():
             raise InputError(f"There is no table {name!r} in {path.parent}{suggestion(name, names())}")
         content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
@@ -110,6 +110,11 @@ class Experiment:
             return parsed(name, table)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
+
+
+def path_of(name: str) -> Path:
+    """The file of a table."""
+    return EXPERIMENTS / GROUP / f"{name}.yaml"
 
 
 def names() -> list[str]:

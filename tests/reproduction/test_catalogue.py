@@ -1,13 +1,20 @@
 """experiments/README.md says what the experiments' files say."""
 
-from colbertv2.reproduction.catalogue import README, comments, generated
-from colbertv2.reproduction.experiment import names
+from colbertv2.reproduction.catalogue import README, comments, generated, headed
+from colbertv2.reproduction.experiment import names, path_of
 
 
 def test_the_readme_is_as_generated():
     text = README.read_text(encoding="utf-8")
     assert generated(text) == text, "run: python -m colbertv2.reproduction.catalogue"
     assert all(f"make reproduce T={name}" in text for name in names())
+
+
+def test_the_files_of_tables_begin_with_claim_command_cost_and_status():
+    for name in names():
+        text = path_of(name).read_text(encoding="utf-8")
+        assert headed(name) == text, "run: python -m colbertv2.reproduction.catalogue"
+        assert f"make reproduce T={name}" in text.splitlines()[1]
 
 
 def test_an_ablation_is_described_by_its_first_lines(tmp_path):
