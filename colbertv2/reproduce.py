@@ -2,8 +2,8 @@
 
 Published values beside measured ones. Tables are the files of ``experiments/paper/``. Each row is run if its data,
 weights and hardware are here; the rest of the command line goes to every row as it would to ``python -m colbertv2``.
-Whole runs are written to ``experiments/results/paper/``, small ones and parts to ``outputs/reproduce/``: table, CSV and
-manifest.
+Whole runs of the tables as they stand are written to ``experiments/results/paper/`` (what was measured there and can't
+be run here stays), all others to ``outputs/reproduce/``: table, CSV and manifest.
 """
 
 import json
@@ -14,14 +14,15 @@ from datetime import datetime, timezone
 from fnmatch import fnmatch
 from pathlib import Path
 
+import pandas as pd
+
 from colbertv2.artifacts.artifact import code_state
-from colbertv2.artifacts.machine import device_name
 from colbertv2.command_line import run
-from colbertv2.configuration import compose, runtime_of
 from colbertv2.errors import InputError
 from colbertv2.reproduction.experiment import Experiment, names, results
+from colbertv2.reproduction.manifest import told
 from colbertv2.reproduction.measure import Measurement, measure
-from colbertv2.reproduction.verdict import comparison, summary, to_markdown
+from colbertv2.reproduction.verdict import FAILED, NOT_RUN, comparison, summary, to_markdown
 
 OPTIONS = {"scale": "full", "row": "*", "hours": "4"}
 SCALES = ("full", "small")
@@ -77,28 +78,44 @@ def reproduce(table: Experiment, options: dict[str, str], overrides: Sequence[st
             print(found[row.row].reason, flush=True)
     compared = comparison(table, found)
     chosen = [f"{key}={value}" for key, value in options.items() if value != OPTIONS[key]]
-    told = [word for word in overrides if not word.startswith("runtime.")]  # which moves no result
-    command = shlex.join(["python", "-m", "colbertv2.reproduce", table.name, *chosen, *told])
-    whole = scale == "full" and len(rows) == len(table.rows)
+    command = shlex.join(["python", "-m", "colbertv2.reproduce", table.name, *chosen, *told(overrides)])
+    whole = scale == "full" and len(rows) == len(table.rows) and not any(one.changed for one in found.values())
     place = results(table.name) if whole else Path("outputs") / "reproduce" / table.name
-    place.parent.mkdir(parents=True, exist_ok=True)
+    manifests = {name: one.manifest or {"not run": one.reason} for name, one in found.items()}
+    if whole:
+        compared, manifests = with_earlier(place, compared, manifests)
     text = to_markdown(table, compared, command, scale)
-    place.with_suffix(".md").write_text(text, encoding="utf-8")
-    compared.to_csv(place.with_suffix(".csv"), index=False, lineterminator="\n", float_format="%.6g")
-    place.with_suffix(".json").write_text(json.dumps(manifest(command, found), indent=1) + "\n", encoding="utf-8")
+    record = {"command": command, "created": datetime.now(timezone.utc).isoformat(timespec="seconds"), **code_state()}
+    write(place.with_suffix(".json"), json.dumps({**record, "rows": manifests}, indent=1) + "\n")
+    write(place.with_suffix(".csv"), compared.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+    write(place.with_suffix(".md"), text)
     print(f"\n{text}\n{summary(compared['verdict'].tolist())}: {place}.md")
-    return [f"{row}: {one.reason}" for row, one in found.items() if one.failed]
+    failed = compared.loc[compared["verdict"].str.startswith(FAILED)]
+    return [f"{line['row']}: {line['verdict']}" for line in failed.to_dict("records")]
 
 
-def manifest(command: str, found: dict[str, Measurement]) -> dict:
-    """Of a whole table: the code, the machine, and each row's own."""
-    return {
-        "command": command,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        **code_state(),
-        "machine": device_name(runtime_of(compose())),
-        "rows": {row: one.manifest or {"not run": one.reason} for row, one in found.items()},
-    }
+def with_earlier(place: Path, compared: pd.DataFrame, manifests: dict) -> tuple[pd.DataFrame, dict]:
+    """What was measured elsewhere stays where this machine could not run it, value and manifest."""
+    if not (place.with_suffix(".csv").is_file() and place.with_suffix(".json").is_file()):
+        return compared, manifests
+    before = pd.read_csv(place.with_suffix(".csv")).set_index(["row", "measure"])
+    earlier = json.loads(place.with_suffix(".json").read_text(encoding="utf-8"))["rows"]
+    lines = []
+    for line in compared.to_dict("records"):
+        key = line["row"], line["measure"]
+        if line["verdict"].startswith(NOT_RUN) and key in before.index and pd.notna(before.loc[key, "measured"]):
+            line |= before.loc[key, ["measured", "difference", "verdict"]].to_dict()
+            manifests = {**manifests, line["row"]: earlier[line["row"]]}
+        lines.append(line)
+    return pd.DataFrame(lines, columns=compared.columns).astype(compared.dtypes.to_dict()), manifests
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file that is never half there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 if __name__ == "__main__":

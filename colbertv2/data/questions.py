@@ -97,9 +97,20 @@ def parse_question(line: str) -> tuple[str, tuple[str, ...]]:
     return question, tuple(answers)
 
 
-def unquoted(passage: Any) -> Any:
+class Passage(NamedTuple):
+    """A passage; ``default_text()`` is ``title | text``, as the official ColBERT code writes it."""
+
+    doc_id: str
+    text: str
+    title: str
+
+    def default_text(self) -> str:
+        return f"{self.title} | {self.text}"
+
+
+def unquoted(passage: Any) -> Passage:
     """A record of ``dpr-w100`` as DPR reads it: CSV's quotes undone."""
-    return passage._replace(text=without_quotes(passage.text), title=without_quotes(passage.title))
+    return Passage(passage.doc_id, without_quotes(passage.text), without_quotes(passage.title))
 
 
 def without_quotes(column: str) -> str:
@@ -128,8 +139,8 @@ class Passages(BaseDocs):
     def docs_count(self) -> int | None:
         return self.source.docs_count()
 
-    def docs_cls(self) -> type:
-        return self.source.docs_cls()
+    def docs_cls(self) -> type[Passage]:
+        return Passage
 
 
 class PassageStore(Docstore):

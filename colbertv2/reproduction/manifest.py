@@ -1,51 +1,39 @@
-"""What a measured value came from: command, versions, seeds, inputs by hash, engine, lengths, truncation."""
+"""What a measured value came from: command, code, machine, all stages with arguments and inputs by hash, truncation."""
 
 import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from colbertv2.artifacts import Artifact, Node
+from colbertv2.artifacts.machine import device_name
 from colbertv2.errors import InputError
 from colbertv2.modeling.sizes import sampled
 from colbertv2.modeling.tokenizer import Tokenizer
+from colbertv2.runtime import Runtime
 from colbertv2.stages.sizes import Model
 
-SETTINGS = ("seed", "kmeans_seed", "search", "codec", "bm25", "model", "document_maxlen", "precision", "depth")
-RECORDED = ("address", "commit", "dirty", "versions", "created", "seconds")
+RECORDED = ("address", "commit", "dirty", "versions", "device", "created", "seconds")
+OF_THIS_MACHINE = ("runtime.root", "runtime.progress", "runtime.wandb")  # and no matter to what comes out
 
 
-def describe(config: DictConfig, words: Sequence[str], node: Node, artifact: Artifact) -> dict[str, Any]:
-    """The manifest of one row.
+def describe(words: Sequence[str], node: Node, artifact: Artifact, runtime: Runtime) -> dict[str, Any]:
+    """The manifest of one row: engine, codec, lengths and seeds stand in the arguments of the stages that read them.
 
     Args:
         words: the command line of ``python -m colbertv2`` that builds it.
     """
-    inputs = {
-        leaf["_target_"].rpartition(".")[2]: leaf["identity"]
-        for one in node.lineage()
-        for leaf in identified(one.identity["arguments"])
-    }
     return {
-        "command": shlex.join(["python", "-m", "colbertv2", *(w for w in words if not w.startswith("runtime."))]),
-        "settings": {
-            name: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
-            for name in SETTINGS
-            if (value := config.get(name)) is not None
-        },
-        "inputs": inputs,
+        "command": shlex.join(["python", "-m", "colbertv2", *told(words)]),
+        "machine": device_name(runtime),
+        "stages": {one.address: one.identity["arguments"] for one in node.lineage()},
         "truncated": {one.address: share for one in node.lineage() for share in truncated(one)},
         "artifacts": [{name: one.record.get(name) for name in RECORDED} for one in artifact.lineage()],
     }
 
 
-def identified(arguments: Any) -> list[dict[str, Any]]:
-    """The inputs from outside among a stage's arguments: what has an identity of its own."""
-    if isinstance(arguments, dict):
-        own = [arguments] if "identity" in arguments and "_target_" in arguments else []
-        return own + [found for value in arguments.values() for found in identified(value)]
-    return [found for value in arguments for found in identified(value)] if isinstance(arguments, list) else []
+def told(words: Sequence[str]) -> list[str]:
+    """Of a command line what another machine needs."""
+    return [word for word in words if not word.startswith(OF_THIS_MACHINE)]
 
 
 def truncated(node: Node) -> list[dict[str, float]]:

@@ -22,6 +22,8 @@ from colbertv2.stages.table import read_json
 from colbertv2.tracking import summary
 
 FROM_OUTSIDE = (Collection, Queries, File, Backbone)
+ENCODING = ("encode", "single_vector")  # stages
+PLACES = ("collection.path=", "collection.ids=", "model.backbone.name=", "runtime")  # which change no method
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Measurement:
     Args:
         values: all that its artifact has, by measure.
         reason: why there are none. failed: whether that is an error, and not for want of data or hardware.
-        small: whether it was run small.
+        small: whether it was run small. changed: overrides of the command line that make it another experiment.
         manifest: how the values came about.
     """
 
@@ -39,6 +41,7 @@ class Measurement:
     reason: str = ""
     failed: bool = False
     small: bool = False
+    changed: Sequence[str] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -52,9 +55,10 @@ def measure(table: Experiment, row: Row, overrides: Sequence[str], scale: str, h
     """
     if row.not_run:
         return Measurement({}, reason=row.not_run)
-    cost = Cost(row.passages, row.tokens, table.parameters)
     try:
         words, config = configured(table, row, overrides)
+        encoded = any(one.stage.name in ENCODING for one in target_node(config).lineage())
+        cost = Cost(row.passages if encoded else 0, row.tokens, table.parameters)
         too_much = cost.too_much(runtime_of(config), hours)
         if scale == "small":
             words, config = shrunk(words, config, at_hand=not too_much)
@@ -64,9 +68,11 @@ def measure(table: Experiment, row: Row, overrides: Sequence[str], scale: str, h
         if missing := list(dict.fromkeys(unavailable(node))):
             return Measurement({}, reason=f"{' '.join(missing)} With these it takes {cost}.", failed=scale == "small")
         artifact = build_node(node, runtime)
-    except (InputError, BuildError, HydraException) as error:
+        manifest = describe(words, node, artifact, runtime)
+    except (InputError, BuildError, HydraException, OSError) as error:
         return Measurement({}, reason=str(error), failed=True)
-    return Measurement(quantities(artifact), small=scale == "small", manifest=describe(config, words, node, artifact))
+    changed = [word for word in overrides if not word.startswith(PLACES)]
+    return Measurement(quantities(artifact), small=scale == "small", changed=changed, manifest=manifest)
 
 
 def configured(table: Experiment, row: Row, overrides: Sequence[str]) -> tuple[list[str], DictConfig]:
@@ -103,5 +109,9 @@ def lacking(values: Any) -> Iterator[str]:
 
 
 def quantities(artifact: Artifact) -> dict[str, float]:
-    """All numbers that an artifact has: measures and costs of ``evaluate``, of other stages ``metrics.json``."""
-    return summary(artifact) if artifact.stage == "evaluate" else read_json(artifact.path / "metrics.json")
+    """All numbers of an artifact: of ``evaluate`` measures, costs and the index's, else ``metrics.json``."""
+    if artifact.stage != "evaluate":
+        return read_json(artifact.path / "metrics.json")
+    index = artifact.parents["ranking"].parents.get("index")
+    held = {} if index is None else read_json(index.path / "statistics.json")
+    return {**{name: value for name, value in held.items() if isinstance(value, int | float)}, **summary(artifact)}

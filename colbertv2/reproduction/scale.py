@@ -63,9 +63,9 @@ def small(config: DictConfig, overrides: Sequence[str], at_hand: bool) -> list[s
 
 
 def source_of(config: DictConfig) -> str | None:
-    """The id that is evaluated, if its queries can be read."""
+    """The id that is evaluated, if its judgements can be read: DPR's questions have none to draw a sample by."""
     try:
-        return str(config.collection.eval.id) if len(Queries(config.collection.eval.id)) else None
+        return str(config.collection.eval.id) if Queries(config.collection.eval.id).judgements else None
     except (InputError, OmegaConfBaseException):  # such as a path that nobody named
         return None
 

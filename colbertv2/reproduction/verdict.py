@@ -54,6 +54,8 @@ def verdict(row: Row, measure: str, found: Measurement) -> str:
         return f"{FAILED}: {row.of} gives no {measure}, only {', '.join(found.values)}"
     if found.small:
         return SMALL
+    if found.changed:
+        return f"changed, not comparable: {' '.join(found.changed)}"
     if published is None:
         return "no published value"
     if not isinstance(allowed, int | float):

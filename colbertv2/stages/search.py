@@ -19,7 +19,7 @@ from colbertv2.runtime import Runtime
 from colbertv2.stages.sizes import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 
 QUERIES_AT_ONCE = 64
-KEPT_QUERIES = 20_000  # of which the vectors are kept for the next search, some 300 MB
+KEPT_CHARACTERS = 2**20  # of queries whose vectors are kept for the next search: some hundred MB
 DECODED = 150.0  # operations for each value of a vector that is decoded
 REFINED = 60.0  # the same where compiled loops decode only what can matter
 SCANNED = 50.0  # operations for each token and query vector that are compared by their centroids' bytes
@@ -46,7 +46,7 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
         part.unlink()
     searcher = Searcher(Index.open(index.path), engine, runtime.device_of(0))
     texts = [text for _, text in queries]
-    asked = texts if runtime.devices == 1 else texts[: runtime.latency_queries]
+    asked = texts if runtime.devices == 1 and kept(texts) else texts[: runtime.latency_queries]
     vectors = query_vectors(index, asked, runtime, 0)[: runtime.latency_queries]
     milliseconds = milliseconds_per_query(lambda one: searcher.search([one], depth), vectors)
     (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds, "searched_by": searcher.path}) + "\n")
@@ -54,10 +54,15 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
 
 def query_vectors(documents: Artifact, texts: list[str], runtime: Runtime, rank: int) -> list[NDArray[Any]]:
     """The vectors of each text, by the model that encoded the documents of an index or of embeddings."""
-    encode = encoded if len(texts) <= KEPT_QUERIES else encoded.__wrapped__
+    encode = encoded if kept(texts) else encoded.__wrapped__
     return encode(
         documents.ancestor("checkpoint").path, tuple(texts), runtime.batch_tokens, str(runtime.device_of(rank))
     )
+
+
+def kept(texts: list[str]) -> bool:
+    """Whether the vectors of so many texts are kept for the next search."""
+    return sum(map(len, texts)) <= KEPT_CHARACTERS
 
 
 @lru_cache(maxsize=1)  # the points of a sweep ask different indexes the same queries

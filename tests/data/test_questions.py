@@ -15,7 +15,7 @@ def test_all_questions_and_unquoted_passages():
     assert queries.answers["1"] == ("New York", "New York's Met") and queries.answers["2"] == ('"Weird Al" Yankovic',)
     passages = Collection(f"dpr-qas:{file}")
     assert len(passages) == 3 and passages.missing(["1", "4"]) == ["4"]
-    expected = 'Aaron Aaron ( or ; "Ahärôn" ) is a prophet, and the brother of Moses'
+    expected = 'Aaron | Aaron ( or ; "Ahärôn" ) is a prophet, and the brother of Moses'
     assert passages.texts(["1"]) == [expected] == [next(iter(passages))[1]]
     assert dict(Collection("dpr-w100"))["1"] != expected  # which is why
 

@@ -3,13 +3,14 @@
 import json
 import re
 
+import pandas as pd
 import pytest
 
 from colbertv2.artifacts import validate
 from colbertv2.configuration import target_node
 from colbertv2.errors import InputError
 from colbertv2.modeling import backbone
-from colbertv2.reproduce import main, read
+from colbertv2.reproduce import main, read, with_earlier
 from colbertv2.reproduction.experiment import Experiment, Row, names
 from colbertv2.reproduction.measure import configured, measure, shrunk
 
@@ -85,10 +86,13 @@ def test_the_command_runs_a_table_small_and_writes_table_and_manifest(here, tmp_
     assert text.count("small: not comparable") == 4 and "Run small" in text
     manifest = json.loads((tmp_path / "outputs/reproduce/peerqa.json").read_text())
     row = manifest["rows"]["paragraphs, with title, PLAID"]
-    assert row["settings"]["search"]["_target_"].endswith("Plaid") and row["settings"]["codec"]["bits"] == 2
-    assert row["inputs"]["Backbone"]
+    engine, codec = (
+        next(stage[name] for stage in row["stages"].values() if name in stage) for name in ("engine", "codec")
+    )
+    assert engine["_target_"].endswith("Plaid") and codec["bits"] == 2
+    assert "sha256" in next(stage["backbone"] for stage in row["stages"].values() if "backbone" in stage)["identity"]
     assert 0 < next(one["documents"] for one in row["truncated"].values() if "documents" in one) <= 1
-    assert {"commit", "versions", "machine"} <= set(manifest)
+    assert {"commit", "versions"} <= set(manifest) and row["machine"]
     assert "scale=small" in manifest["command"]
 
 
@@ -118,3 +122,31 @@ def test_wrong_options_are_refused(arguments, message):
 def test_an_unknown_row_names_those_there_are(here):
     with pytest.raises(InputError, match="No row of msmarco is called 'devel'; its rows: dev, Local Eval"):
         main(["msmarco", "row=devel", *here])
+
+
+def test_what_was_measured_elsewhere_stays_where_it_cannot_be_run(tmp_path):
+    columns = ["row", "measure", "published", "measured", "difference", "tolerance", "verdict", "source"]
+    before = [
+        ["dev", "RR@10", 0.397, 0.395, -0.002, 0.005, "within", "S"],
+        ["x", "RR@10", 0.3, 0.2, -0.1, 0.1, "within", "S"],
+    ]
+    place = tmp_path / "table"
+    pd.DataFrame(before, columns=columns).to_csv(place.with_suffix(".csv"), index=False)
+    place.with_suffix(".json").write_text(json.dumps({"rows": {"dev": {"machine": "GPU"}, "x": {"machine": "GPU"}}}))
+    now = pd.DataFrame(
+        [["dev", "RR@10", 0.397, None, None, 0.005, "not run: no weights", "S"],
+         ["x", "RR@10", 0.3, 0.31, 0.01, 0.1, "within", "S"],
+         ["new", "RR@10", 0.3, None, None, 0.1, "not run: no data", "S"]],
+        columns=columns,
+    ).astype(dict.fromkeys(columns[2:6], float))  # fmt: skip
+    merged, manifests = with_earlier(place, now, {"dev": {}, "x": {"machine": "CPU"}, "new": {}})
+    assert merged["measured"].fillna(0).tolist() == [0.395, 0.31, 0]
+    assert merged["verdict"].tolist() == ["within", "within", "not run: no data"]
+    assert manifests == {"dev": {"machine": "GPU"}, "x": {"machine": "CPU"}, "new": {}}
+
+
+def test_another_experiment_is_no_result_of_the_table(here, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(["index_size", "row=arithmetic, 2 bits", "codec.centroid_bits=8", *here])
+    table = (tmp_path / "outputs/reproduce/index_size.csv").read_text()
+    assert "changed, not comparable: codec.centroid_bits=8" in table
