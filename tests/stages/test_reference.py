@@ -14,7 +14,7 @@ from colbertv2.evaluation import Ranking
 from colbertv2.retrieval import Exhaustive, Index, Searcher
 from colbertv2.runtime import Runtime
 from colbertv2.stages import rerank
-from colbertv2.stages.search import model_of
+from colbertv2.stages.search import query_vectors
 from colbertv2.stages.table import costs, per_query, read_system
 
 PLAID = ["search=plaid-k10", "search.ndocs=16"]
@@ -92,7 +92,7 @@ def test_few_candidates_none_and_documents_cut(small, tmp_path):
     found = Ranking.read(out / "run.trec")
     assert set(found) == {one, two} and others
     assert [document for document, _ in found[one]] == ["d7"]
-    vectors = model_of(index).encode_queries([dict(queries)[two]])
+    vectors = query_vectors(index, [dict(queries)[two]], runtime, 0)
     (expected,) = Searcher(Index.open(index.path), Exhaustive()).rerank(vectors, [["d1", "d2"]], k=1)
     assert found[two] == [(document, pytest.approx(score, abs=1e-5)) for document, score in expected]
     timing = json.loads((out / "timing.json").read_text())
