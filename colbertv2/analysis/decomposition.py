@@ -165,7 +165,7 @@ def most_moved(values: pd.DataFrame, number: int) -> dict[str, Moved]:
 def draw_decomposition(values: pd.DataFrame, table: pd.DataFrame, measure: str, path: Path) -> None:
     """What is lost and gained from the first step's mean on, a bar each step; below it every query's change, sorted.
 
-    The first mean is a level and no bar: the axis does not start at zero.
+    The first mean is a level and no bar, as the axis does not start at zero.
 
     Args:
         values: ``[queries, steps]``. table: of ``changes``.
@@ -190,7 +190,9 @@ def draw_decomposition(values: pd.DataFrame, table: pd.DataFrame, measure: str, 
             below.vlines(spread, 0, moved, color=np.where(moved < 0, COLOURS[1], COLOURS[2]), linewidth=0.6)
             label, top = f"{label}\n{change:+.3f}".replace("-", "−"), max(means[place], before, before + row["high"])
         above.annotate(label, (place, top), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=LABEL_SIZE)
-    above.margins(y=0.15)  # room for labels
+    above.plot([-0.3, 0.3], means[:1] * 2, color=COLOURS[0], linewidth=3, zorder=2)
+    above.use_sticky_edges = False  # of bars, which would leave no room for labels
+    above.margins(y=0.15)
     above.set_ylabel(f"{measure} (changes with 95 % intervals)")
     below.axhline(0, color=GREY, linewidth=0.8)
     below.set_ylabel("change, by query")
