@@ -13,6 +13,7 @@ from pathlib import Path
 
 import ir_datasets
 import pytest
+from ir_datasets.util import Download, RequestsDownload
 
 
 def home() -> Path:
@@ -49,6 +50,11 @@ def write_zip(path: Path, members: Mapping[str, str]) -> None:
         for name, text in members.items():
             archive.writestr(name, text)
     write(path, buffer.getvalue())
+
+
+def here(path: Path) -> Download:
+    """A file that was downloaded before."""
+    return Download([RequestsDownload("https://example.org/file")], cache_path=str(path), size_hint=1_000_000)
 
 
 def msmarco(passages: int = 40) -> None:

@@ -49,11 +49,13 @@ class Collection:
         if self.opened is None or self.opened[0] != os.getpid():
             handler = self.dataset.docs_handler()
             with reading(self.id, handler), building():
-                if hasattr(handler, "docs_path"):
-                    handler.docs_path()  # unpacks LoTTE, which takes the store's own directory for what it unpacked
                 store = handler.docs_store()
                 if hasattr(store, "build"):
+                    if hasattr(handler, "docs_path") and not store.built():
+                        handler.docs_path()  # unpacks LoTTE, which takes its store's own directory for what it unpacked
                     store.build()
+                    if not store.built():
+                        raise EOFError("no documents")
                 self.nameless = len(store.get_many([""]))
             if self.nameless and self.opened is None:
                 logger.warning("%r has a document without an id, which is left out.", self.id)

@@ -2,7 +2,8 @@
 
 ``ir_datasets`` passes on the codes of ``cranqrel`` as they stand, 1 to 4, and describes 4 as a complete answer. In the
 collection's own coding 1 is the complete answer and 4 of minimum interest, and so the texts say: BM25 puts documents of
-code 1 at a median rank of 9, of 2 at 21, of 3 at 32, of 4 at 49. Here the grade is 5 − code. Each query also has one
+code 1 at a median rank of 9, of 2 at 21, of 3 at 32, of 4 at 49. Here the grade is 5 − code: BM25 (k1 1.2, b .75) has
+nDCG@10 .370, near the .374 published of Lucene's; by the codes as they stand it has .339. Each query also has one
 document of code −1, which BM25 puts first for most: where the question came from, which is not relevant to it. That
 stays. Query ids are the queries' ordinal numbers, as ``cranqrel`` has them; ``ir_datasets`` sees to that.
 """

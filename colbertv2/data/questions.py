@@ -153,6 +153,9 @@ class PassageStore(Docstore):
     def build(self) -> None:
         self.source.build()
 
+    def built(self) -> bool:
+        return self.source.built()
+
     def get_many_iter(self, doc_ids: Iterable[str]) -> Iterator[Any]:
         return map(unquoted, self.source.get_many_iter(doc_ids))
 

@@ -1,0 +1,28 @@
+"""What is said of a model that the hub does not give."""
+
+import pytest
+from huggingface_hub.utils import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+from colbertv2.errors import InputError
+from colbertv2.modeling import Backbone
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (RepositoryNotFoundError, "no public model of that name, which may have been renamed or removed"),
+        (GatedRepoError, "its owners grant access to it"),
+        (LocalEntryNotFoundError, "can't be reached, and nothing was fetched before"),
+        (OSError, "OSError. Check the spelling and the network"),
+    ],
+)
+def test_the_hub_does_not_give_a_model(monkeypatch, kind, expected):
+    def refuse(*_, **__):
+        raise kind.__new__(kind)  # their constructors ask for an HTTP response
+
+    monkeypatch.setattr("colbertv2.modeling.backbone.snapshot_download", refuse)
+    with pytest.raises(InputError) as raised:
+        Backbone("someone/some-model", None)
+    message = str(raised.value)
+    assert message.startswith("'someone/some-model' is no local directory") and expected in message
+    assert "give its path" in message and "model=minilm" in message
