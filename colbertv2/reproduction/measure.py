@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import ir_datasets
 from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig
@@ -66,13 +68,22 @@ def measure(table: Experiment, row: Row, overrides: Sequence[str], scale: str, h
             return Measurement({}, reason=too_much)
         node, runtime = target_node(config), runtime_of(config)
         if missing := list(dict.fromkeys(unavailable(node))):
-            return Measurement({}, reason=f"{' '.join(missing)} With these it takes {cost}.", failed=scale == "small")
+            reason = f"{' '.join(missing)} With these it takes {cost}."
+            return Measurement({}, reason=anywhere(reason), failed=scale == "small")
         artifact = build_node(node, runtime)
         manifest = describe(words, node, artifact, runtime)
     except (InputError, BuildError, HydraException, OSError) as error:
         return Measurement({}, reason=str(error), failed=True)
     changed = [word for word in overrides if not word.startswith(PLACES)]
     return Measurement(quantities(artifact), small=scale == "small", changed=changed, manifest=manifest)
+
+
+def anywhere(text: str) -> str:
+    """A message without the places of this machine, for a table that others read."""
+    places = {str(ir_datasets.util.home_path()): "$IR_DATASETS_HOME", str(Path.home()): "~"}
+    for place, name in places.items():
+        text = text.replace(place, name)
+    return text
 
 
 def configured(table: Experiment, row: Row, overrides: Sequence[str]) -> tuple[list[str], DictConfig]:

@@ -3,6 +3,7 @@
 import json
 import re
 
+import ir_datasets
 import pandas as pd
 import pytest
 
@@ -70,6 +71,9 @@ def test_what_lacks_data_or_weights_is_not_run_and_says_what_to_do(here, monkeyp
     monkeypatch.setattr(backbone, "snapshot_download", refuse)
     found = measure(*row_of("collections", "SciFact, GTE-ModernColBERT-v1"), here, "full", 100.0)
     assert "lightonai/GTE-ModernColBERT-v1" in found.reason and not found.failed and "GPU hours" in found.reason
+    found = measure(*row_of("msmarco", "dev, BM25"), here, "full", 0.01)
+    assert "msmarco-passage" in found.reason and "place them by hand" in found.reason and not found.failed
+    assert str(ir_datasets.util.home_path()) not in found.reason
 
 
 def test_a_wrong_configuration_is_a_failure_and_no_lack_of_data(here):
