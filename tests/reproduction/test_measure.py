@@ -27,14 +27,13 @@ def row_of(table: str, name: str) -> tuple[Experiment, Row]:
 
 
 def kinds(table: Experiment) -> list[Row]:
-    """A row for each node that is asked for and each set of keys that is changed on the way."""
+    """A row for each node that is asked for, each choice of a component, and each change of the model."""
     found: dict[tuple, Row] = {}
     for row in table.rows:
-        choices = [
-            word for word in row.overrides if word.partition("=")[0] in ("pipeline", "search", "codec", "denoising")
-        ]
-        keys = sorted(word.partition("=")[0] for word in row.overrides)
-        found.setdefault((row.of, *keys, *choices), row)
+        groups = ("pipeline", "search", "codec", "denoising")
+        choices = [word for word in row.overrides if word.partition("=")[0] in groups]
+        keys = {word.partition("=")[0] for word in row.overrides if word.startswith(("model.", "+", "reranking"))}
+        found.setdefault((row.of, *choices, *sorted(keys)), row)
     return [row for row in found.values() if not row.not_run]
 
 
