@@ -13,7 +13,7 @@ from colbertv2.configuration import EXPERIMENTS
 from colbertv2.evaluation.table import markdown_rows
 from colbertv2.reproduction.cost import Cost
 from colbertv2.reproduction.experiment import Experiment, names, path_of, results
-from colbertv2.reproduction.verdict import summary
+from colbertv2.reproduction.verdict import FAILED, NOT_RUN, summary
 
 README = EXPERIMENTS / "README.md"
 COST = "# Cost of encoding all its collections: "
@@ -46,7 +46,7 @@ def state(name: str) -> tuple[str, str]:
     if not file.is_file():
         return "ready", "–"
     verdicts = pd.read_csv(file)["verdict"].tolist()
-    ran = sum(not one.startswith(("not run", "failed")) for one in verdicts)
+    ran = sum(not one.startswith((NOT_RUN, FAILED)) for one in verdicts)
     return f"{ran} of {len(verdicts)} values measured", summary(verdicts)
 
 

@@ -46,6 +46,11 @@ class Measurement:
     changed: Sequence[str] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def comparable(self) -> bool:
+        """Whether it is the published experiment that was run."""
+        return not (self.small or self.changed)
+
 
 def measure(table: Experiment, row: Row, overrides: Sequence[str], scale: str, hours: float) -> Measurement:
     """Build what ``row`` asks for, or say why not.

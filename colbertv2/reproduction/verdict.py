@@ -27,14 +27,13 @@ def comparison(table: Experiment, measurements: Mapping[str, Measurement]) -> pd
             "measure": measure,
             "published": published,
             "measured": (value := found.values.get(measure)),
-            "difference": None if published is None or value is None or other else value - published,
+            "difference": None if published is None or value is None or not found.comparable else value - published,
             "tolerance": row.allowed(measure) if isinstance(row.allowed(measure), int | float) else None,
             "verdict": verdict(row, measure, found),
             "source": row.source or table.source,
         }
         for row in table.rows
         if (found := measurements.get(row.row)) is not None
-        for other in [found.small or bool(found.changed)]  # is another experiment than the published one
         for measure, published in row.published.items()
     ]
     numbers = ["published", "measured", "difference", "tolerance"]

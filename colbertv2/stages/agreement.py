@@ -1,6 +1,5 @@
 """Stage: how far a ranking agrees with another, such as an engine's with exact search over the same vectors."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from colbertv2.data import Collection, Queries
 from colbertv2.evaluation import Ranking
 from colbertv2.evaluation.agreement import agreement, problems
 from colbertv2.runtime import Runtime
+from colbertv2.stages.table import write_values
 
 COMPARED = 4e-6  # seconds to read a document of one of the two rankings, and to look it up in the other
 
@@ -28,9 +28,7 @@ def run(
     """
     own, ideal = (Ranking.read(one.path / "run.trec") for one in (ranking, reference))
     values = agreement(own, ideal, depths, persistence)
-    values.to_csv(out / "per_query.csv", lineterminator="\n")
-    means = {**values.mean().to_dict(), "queries": len(values)}
-    (out / "metrics.json").write_text(json.dumps(means, indent=2) + "\n")
+    write_values(values, out)
 
 
 def check(ranking: Node, reference: Node, depths: list[int], persistence: float) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """Stage: effectiveness of a ranking."""
 
-import json
 from pathlib import Path
 
 from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
@@ -9,6 +8,7 @@ from colbertv2.evaluation import Ranking, evaluate
 from colbertv2.evaluation.measures import parse
 from colbertv2.evaluation.protocols import judged, unjudgeable
 from colbertv2.runtime import Runtime
+from colbertv2.stages.table import write_values
 
 READ, MEASURED = 1e-6, 1e-7  # seconds to read a document of a ranking, and for each measure of it
 LOOKED_THROUGH = 1e-4  # seconds to fetch the text of a document and look for answers
@@ -42,9 +42,7 @@ def run(ranking: Artifact, queries: Queries, *, measures: list[str], out: Path, 
         measures: in the notation of ir_measures.
     """
     values = evaluate(*judged(Ranking.read(ranking.path / "run.trec"), queries), measures)
-    values.to_csv(out / "per_query.csv", lineterminator="\n")
-    means = {**values.mean().to_dict(), "queries": len(values)}
-    (out / "metrics.json").write_text(json.dumps(means, indent=2) + "\n")
+    write_values(values, out)
 
 
 def cost(estimates: Estimates, ranking: Node, queries: Queries, measures: list[str], **_: object) -> Cost:

@@ -19,7 +19,7 @@ from colbertv2.evaluation.ranking import Ranking
 from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Engine, Index, Searcher
 from colbertv2.runtime import Runtime
 from colbertv2.stages import centroids
-from colbertv2.stages.search import query_vectors
+from colbertv2.stages.search import query_vectors, unsearchable
 from colbertv2.stages.sizes import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 
 INDEXING = 0.05  # seconds a pool, for files and whatever else does not depend on its size
@@ -148,13 +148,9 @@ def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, dept
         yield f"the embeddings are of {embeddings.bound['documents'].id!r}, the queries of {queries.id!r}; use one id."
     pool_positions(list(document_pools(queries)), queries)
     yield from centroids.check(embeddings, CentroidsOf(codec))
-    if engine.needs_centroids and not codec.has_centroids:
-        engine_name, codec_name = type(engine).__name__, type(codec).__name__
-        yield f"{engine_name} probes centroids, which {codec_name} has not; use search=exhaustive or codec=residual."
+    yield from unsearchable(engine, codec, depth)
     if isinstance(codec, ProductCodec) and codec.queries is not None:
         yield "codec.queries are not looked at where each pool has an index of its own; set codec.queries=null."
-    if depth < 1:
-        yield f"depth is {depth}; expected at least 1."
 
 
 def cost(

@@ -9,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
+from colbertv2.compression import Codec
 from colbertv2.data import Queries
 from colbertv2.distributed import run_on
 from colbertv2.evaluation.latency import milliseconds_per_query
@@ -88,8 +89,13 @@ def search_part(
 
 def check(index: Node, engine: Engine, depth: int, **_: object) -> Iterator[str]:
     """The engine must go with the codec."""
-    if engine.needs_centroids and not index.bound["codec"].has_centroids:
-        engine_name, codec_name = type(engine).__name__, type(index.bound["codec"]).__name__
+    yield from unsearchable(engine, index.bound["codec"], depth)
+
+
+def unsearchable(engine: Engine, codec: Codec, depth: int) -> Iterator[str]:
+    """Why an engine can't search vectors of a codec to a depth."""
+    if engine.needs_centroids and not codec.has_centroids:
+        engine_name, codec_name = type(engine).__name__, type(codec).__name__
         yield f"{engine_name} probes centroids, which {codec_name} has not; use search=exhaustive or codec=residual."
     if depth < 1:
         yield f"depth is {depth}; expected at least 1."
