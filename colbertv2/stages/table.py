@@ -72,7 +72,7 @@ def read_system(name: str, metrics: Artifact) -> System:
 
 
 def write_values(values: pd.DataFrame, out: Path) -> None:
-    """Write ``per_query.csv``, which ``per_query`` reads, and ``metrics.json``: the means, and the number of queries."""
+    """Write ``per_query.csv``, which ``per_query`` reads, and ``metrics.json``: means and the number of queries."""
     values.to_csv(out / "per_query.csv", lineterminator="\n")
     means = {**values.mean().to_dict(), "queries": len(values)}
     (out / "metrics.json").write_text(json.dumps(means, indent=2) + "\n")
