@@ -23,6 +23,7 @@ from colbertv2.reproduction.experiment import Experiment, names, results
 from colbertv2.reproduction.manifest import told
 from colbertv2.reproduction.measure import Measurement, measure
 from colbertv2.reproduction.verdict import FAILED, NOT_RUN, comparison, summary, to_markdown
+from colbertv2.whole import write_whole
 
 OPTIONS = {"scale": "full", "row": "*", "hours": "4"}
 SCALES = ("full", "small")
@@ -86,9 +87,9 @@ def reproduce(table: Experiment, options: dict[str, str], overrides: Sequence[st
         compared, manifests = with_earlier(place, compared, manifests)
     text = to_markdown(table, compared, command, scale)
     record = {"command": command, "created": datetime.now(timezone.utc).isoformat(timespec="seconds"), **code_state()}
-    write(place.with_suffix(".json"), json.dumps({**record, "rows": manifests}, indent=1) + "\n")
-    write(place.with_suffix(".csv"), compared.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
-    write(place.with_suffix(".md"), text)
+    write_whole(place.with_suffix(".json"), json.dumps({**record, "rows": manifests}, indent=1) + "\n")
+    write_whole(place.with_suffix(".csv"), compared.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+    write_whole(place.with_suffix(".md"), text)
     print(f"\n{text}\n{summary(compared['verdict'].tolist())}: {place}.md")
     failed = compared.loc[compared["verdict"].str.startswith(FAILED)]
     return [f"{line['row']}: {line['verdict']}" for line in failed.to_dict("records")]
@@ -108,14 +109,6 @@ def with_earlier(place: Path, compared: pd.DataFrame, manifests: dict) -> tuple[
             manifests = {**manifests, line["row"]: earlier[line["row"]]}
         lines.append(line)
     return pd.DataFrame(lines, columns=compared.columns).astype(compared.dtypes.to_dict()), manifests
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file that is never half there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 if __name__ == "__main__":

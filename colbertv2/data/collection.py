@@ -51,8 +51,6 @@ class Collection:
             with reading(self.id, handler), building():
                 store = handler.docs_store()
                 if hasattr(store, "build"):
-                    if hasattr(handler, "docs_path") and not store.built():
-                        handler.docs_path()  # unpacks LoTTE, which takes its store's own directory for what it unpacked
                     store.build()
                     if not store.built():
                         raise EOFError("no documents")

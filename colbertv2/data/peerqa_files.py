@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from colbertv2.data.readers import Faults, lines
+from colbertv2.data.readers import Faults, checked_text, json_object, lines
 from colbertv2.errors import InputError
 
 SOURCE = (
@@ -75,8 +75,8 @@ def parse_row(number: int, line: str) -> Row:
     """ValueError for what is no such row."""
     record = parse(line, ("paper_id", "idx", "pidx", "sidx", "type", "content"))
     idx, pidx, sidx = (whole_number(record[field], field) for field in ("idx", "pidx", "sidx"))
-    paper_id, kind, content = identifier(record, "paper_id"), text_of(record, "type"), text_of(record, "content")
-    return Row(number, paper_id, idx, pidx, sidx, kind, content)
+    kind, content = (checked_text(record[field], field) for field in ("type", "content"))
+    return Row(number, identifier(record, "paper_id"), idx, pidx, sidx, kind, content)
 
 
 def read_questions(path: Path) -> list[Question]:
@@ -104,7 +104,7 @@ def read_questions(path: Path) -> list[Question]:
 def parse_question(number: int, line: str) -> Question:
     """ValueError for what is no such question."""
     record = parse(line, ("paper_id", "question_id", "question", "answer_evidence_mapped"))
-    question_id, question = identifier(record, "question_id"), text_of(record, "question")
+    question_id, question = identifier(record, "question_id"), checked_text(record["question"], "question")
     if not question.strip():
         raise ValueError(f"the question {question_id!r} is empty")
     found = evidence(record["answer_evidence_mapped"])
@@ -134,12 +134,7 @@ def evidence(mapped: Any) -> list[int]:
 
 def parse(line: str, fields: Iterable[str]) -> dict[str, Any]:
     """A line's JSON object; ValueError if it is none or lacks a field."""
-    try:
-        record = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"not JSON ({error}); if the file is cut short, fetch it again") from None
-    if not isinstance(record, dict):
-        raise ValueError(f"expected a JSON object, found {type(record).__name__}")
+    record = json_object(line)
     if lacking := [field for field in fields if field not in record]:
         found = ", ".join(record) or "no fields"
         raise ValueError(f"no {', '.join(lacking)}, only {found}; take the release's own file")
@@ -155,19 +150,9 @@ def whole_number(value: object, field: str) -> int:
     return value
 
 
-def text_of(record: dict[str, Any], field: str) -> str:
-    """ValueError for what is no text."""
-    value = record[field]
-    if not isinstance(value, str):
-        raise ValueError(f"expected text as {field}, found {value!r}")
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise ValueError(f"half of a surrogate pair, which is no character, in {field}")
-    return value
-
-
 def identifier(record: dict[str, Any], field: str) -> str:
     """ValueError for what can't stand in a TREC run file."""
-    value = text_of(record, field)
+    value = checked_text(record[field], field)
     if value.split() != [value]:
         raise ValueError(f"the {field} {value!r} is empty or holds whitespace; rename it in both files")
     return value

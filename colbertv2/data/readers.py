@@ -8,7 +8,7 @@ after a header). TSV holds texts as they are, without escapes: a text with tabs 
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from colbertv2.errors import InputError
 
@@ -140,28 +140,48 @@ def parse_json(line: str) -> Text:
     Raises:
         ValueError: not such an object.
     """
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error})") from None
-    except RecursionError:
-        raise ValueError("not JSON (nested too deeply)") from None
-    if not isinstance(record, dict):
-        raise ValueError(f"expected a JSON object, found {type(record).__name__}")
+    record = json_object(line)
     key = next((key for key in ("_id", "id", "doc_id", "query_id") if key in record), None)
     if key is None:
         raise ValueError(f"no _id, id, doc_id or query_id, only {', '.join(map(repr, record)) or 'no keys'}")
     identifier, title, text = record[key], record.get("title"), record.get("text")
     if isinstance(identifier, bool) or not isinstance(identifier, str | int):
         raise ValueError(f"expected a string as {key}, found {identifier!r}")
-    if not isinstance(text, str):
-        raise ValueError(f"expected a string as text, found {text!r}")
-    if not isinstance(title, str | None):
-        raise ValueError(f"expected a string as title, found {title!r}")
-    found = Text(str(identifier), title or "", text)
-    if any("\ud800" <= letter <= "\udfff" for part in found for letter in part):
-        raise ValueError("half of a surrogate pair, which is no character")
-    return found
+    return Text(
+        checked_text(str(identifier), key),
+        "" if title is None else checked_text(title, "title"),
+        checked_text(text, "text"),
+    )
+
+
+def json_object(line: str) -> dict[str, Any]:
+    """The JSON object on a line.
+
+    Raises:
+        ValueError: another value, or no JSON.
+    """
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error}); if the file is cut short, fetch it again") from None
+    except RecursionError:
+        raise ValueError("not JSON (nested too deeply)") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"expected a JSON object, found {type(record).__name__}")
+    return record
+
+
+def checked_text(value: object, field: str) -> str:
+    """``value`` itself.
+
+    Raises:
+        ValueError: it is no string, or holds what UTF-8 can't.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"expected a string as {field}, found {value!r}")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ValueError(f"half of a surrogate pair, which is no character, in {field}")
+    return value
 
 
 def read_judgements(path: Path) -> list[Judgement]:

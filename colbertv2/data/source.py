@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import logging
+import shutil
 import tarfile
 import zipfile
 import zlib
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import ir_datasets
 from filelock import FileLock
+from ir_datasets.util.fileio import TarExtractAll, ZipExtractCache
 
 from colbertv2.errors import InputError
 
@@ -60,6 +62,7 @@ def quiet(record: logging.LogRecord) -> bool:
 def reading(dataset_id: str, handler: Any) -> Iterator[None]:
     """Around reads of ``handler``: what can't be downloaded, is damaged or needs a manual step is an ``InputError``."""
     try:
+        unpack(handler)
         yield
     except InputError:
         raise
@@ -101,25 +104,53 @@ class Place(NamedTuple):
 def places(handler: Any) -> list[Place]:
     """The files of a handler, each once, in the order in which they are met."""
     found: dict[Path, Place] = {}
-    seen: set[int] = set()
+    for part in parts(handler, ir_datasets.util.Download):
+        urls = [mirror.url for mirror in part.mirrors if hasattr(mirror, "url")]
+        local = [mirror.path(force=False) for mirror in part.mirrors if hasattr(mirror, "path")]
+        if target := part._cache_path or next(iter(local), None):
+            place = Place(urls[0] if urls else "", Path(target), part._size_hint)
+            found.setdefault(place.path, place)
+    return list(found.values())
+
+
+def parts(handler: Any, kind: type | tuple[type, ...]) -> list[Any]:
+    """What ``handler`` is made of, as far as it is of that kind, in the order in which it is met."""
+    seen: dict[int, Any] = {}
 
     def visit(value: Any) -> None:
         if id(value) in seen or not type(value).__module__.startswith(("ir_datasets", "colbertv2.data")):
             return
-        seen.add(id(value))
-        fields = getattr(value, "__dict__", {})
-        if isinstance(value, ir_datasets.util.Download):
-            urls = [mirror.url for mirror in fields["mirrors"] if hasattr(mirror, "url")]
-            local = [mirror.path(force=False) for mirror in fields["mirrors"] if hasattr(mirror, "path")]
-            if target := fields["_cache_path"] or next(iter(local), None):
-                place = Place(urls[0] if urls else "", Path(target), fields["_size_hint"])
-                found.setdefault(place.path, place)
-        for field in fields.values():
+        seen[id(value)] = value
+        for field in getattr(value, "__dict__", {}).values():
             for item in field if isinstance(field, list | tuple) else [field]:
                 visit(item)
 
     visit(handler)
-    return list(found.values())
+    return [part for part in seen.values() if isinstance(part, kind)]
+
+
+def unpack(handler: Any) -> None:
+    """Unpack the archives of ``handler`` that ``ir_datasets`` unpacks as a whole, each into a directory.
+
+    Left to itself it takes a directory for unpacked that exists: one of a process that was killed over it, or LoTTE's
+    where a document store was made in it first.
+    """
+    for archive in parts(handler, (TarExtractAll, ZipExtractCache)):
+        field = "_extract_path" if isinstance(archive, TarExtractAll) else "extract_path"
+        target = Path(getattr(archive, field))
+        if target.exists():
+            continue
+        with building():
+            if target.exists():  # another process was faster
+                continue
+            partial = target.with_name(f".{target.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            setattr(archive, field, partial)
+            try:
+                archive.path()
+            finally:
+                setattr(archive, field, target)
+            partial.rename(target)
 
 
 @contextmanager

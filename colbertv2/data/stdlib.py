@@ -31,6 +31,8 @@ from typing import NamedTuple
 
 import ir_datasets
 
+from colbertv2.whole import write_whole
+
 SPLITS = {"train": 0.70, "dev": 0.10, "test": 0.20}
 MINIMUM_QUERY_WORDS = 5
 LEFT_OUT = re.compile(r"test|tests|idle_test|turtledemo|site-packages|dist-packages|__pycache__|config-.*")
@@ -166,10 +168,7 @@ def pairs() -> tuple[Pair, ...]:
         with path.open(encoding="utf-8", newline="\n") as file:
             return tuple(Pair(*json.loads(line)) for line in file)
     found = extract(root)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text("".join(json.dumps(pair) + "\n" for pair in found), encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, "".join(json.dumps(pair) + "\n" for pair in found))
     return tuple(found)
 
 

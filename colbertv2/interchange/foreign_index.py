@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from colbertv2.compression import ResidualCodec
 from colbertv2.errors import InputError
-from colbertv2.interchange.whole import whole
 from colbertv2.retrieval.building import create_arrays, finish, write_block
 from colbertv2.retrieval.index import Index
 from colbertv2.retrieval.inverted import Inverted
+from colbertv2.whole import whole
 
 DOC_IDS = "doc_ids.txt"
 CHUNK_DOCUMENTS = 25_000  # of a chunk that is written, as officially

@@ -1,8 +1,6 @@
 """Which layout a checkpoint directory has, and reading, writing and converting any of the three."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from colbertv2.modeling.checkpoint import Checkpoint
 from colbertv2.modeling.official_checkpoint import METADATA, read_official, write_official
 from colbertv2.modeling.own_checkpoint import read_ours, write_ours
 from colbertv2.modeling.pylate_checkpoint import MODULES, read_pylate, write_pylate
+from colbertv2.whole import whole
 
 READERS: dict[str, Callable[[Path], Checkpoint]] = {
     "colbertv2": read_ours,
@@ -58,14 +57,5 @@ def write_checkpoint(checkpoint: Checkpoint, destination: Path, layout: str) -> 
     Raises:
         InputError: the layout can't hold the checkpoint, or ``destination`` is there already.
     """
-    if destination.exists():
-        raise InputError(f"{destination} exists; name a directory that does not.")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
-    try:
+    with whole(destination) as partial:
         WRITERS[layout](checkpoint, partial)
-        partial.chmod(0o755)  # mkdtemp's directories are private
-        partial.rename(destination)
-    except BaseException:
-        shutil.rmtree(partial)
-        raise

@@ -1,7 +1,6 @@
 """Arrays on disk: written with plain writes, opened memory-mapped and checked against what the metadata says."""
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
+from colbertv2.whole import write_whole
 
 
 def open_array(file: Path, dtype: str | None, shape: Sequence[int]) -> NDArray[Any]:
@@ -89,9 +89,7 @@ def save_unsigned(file: Path, values: NDArray[Any]) -> None:
 
 def write_json(file: Path, value: dict[str, Any]) -> None:
     """Write ``value`` so that ``file`` is there whole or not at all."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    partial.replace(file)
+    write_whole(file, json.dumps(value, indent=2) + "\n")
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -67,4 +67,4 @@ def test_peerqa(tmp_path):
 
 
 def test_measures_exist():
-    assert parse(OmegaConf.load(CONF / "measures" / "default.yaml").measures)
+    assert parse(OmegaConf.load(CONF / "config.yaml").measures)

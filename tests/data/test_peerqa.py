@@ -169,7 +169,7 @@ def change(records: list[dict], place: int, **values: object) -> list[dict]:
         ([{key: PAPERS[3][key] for key in PAPERS[3] if key != "pidx"}], ["line 1", "no pidx, only idx, sidx"]),
         (change(PAPERS, 2, sidx="0"), ["line 3", "whole number as sidx, found '0'"]),
         (change(PAPERS, 2, idx=True), ["line 3", "whole number as idx, found True"]),
-        (change(PAPERS, 2, content=None), ["line 3", "text as content, found None"]),
+        (change(PAPERS, 2, content=None), ["line 3", "string as content, found None"]),
         (change(PAPERS, 2, paper_id="a b"), ["line 3", "'a b'", "whitespace"]),
         (change(PAPERS, 3, idx=2), ["line 4", "idx 2 of the paper", "on line 3 already"]),
         ([*PAPERS, *PAPERS[-1:]], ["line 19", "on line 18 already; keep one extraction"]),

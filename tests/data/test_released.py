@@ -1,6 +1,8 @@
 """Collections that are too large to have here, read from small files of their released form."""
 
 import gzip
+import shutil
+import tarfile
 import tracemalloc
 
 import ir_datasets
@@ -113,6 +115,27 @@ def test_lotte(topic):
     ranking = Ranking({"0": [("7", 3.0), ("1", 2.0)], "1": [("0", 1.0)]})
     values = evaluate(*judged(ranking, search["eval"]), ["Success@5", "RR@10"])
     assert values["Success@5"].tolist() == [1.0, 0.0] and values["RR@10"].tolist() == [0.5, 0.0]
+
+
+def test_an_archive_that_was_unpacked_by_half_is_unpacked_again(monkeypatch):
+    released.lotte()
+    target = released.home() / "lotte" / "lotte_extracted"
+    shutil.rmtree(target, ignore_errors=True)
+    seen = []
+
+    def killed(tar, path, *_, **__):
+        tar.extract(tar.next(), path)
+        seen.append(target.exists())
+        raise SystemExit  # what ir_datasets cleans up after, as it can't when it is killed
+
+    monkeypatch.setattr(tarfile.TarFile, "extractall", killed)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
+    with pytest.raises(SystemExit):
+        next(iter(parts("collection=lotte", "collection.topic=writing")[0]))
+    assert seen == [False] and not target.exists()
+    monkeypatch.undo()
+    documents, _ = parts("collection=lotte", "collection.topic=writing")
+    assert dict(documents)["3"] == "writing test answer1"
 
 
 @pytest.mark.parametrize("name", ["nq", "triviaqa", "squad"])

@@ -33,7 +33,7 @@ def directory(tmp_path_factory):
 def overrides(directory, *choices: str, unit: str = "paragraph-title", sample: str = "peerqa") -> list[str]:
     small = [one for one in shrunk(directory, directory / "artifacts") if not one.startswith(("collection", "depth"))]
     place = ["collection=peerqa", f"collection.path={directory / sample}", f"collection.unit={unit}"]
-    return [*place, "pipeline=pooled", "depth=10000", "measures=peerqa", *small, *choices]
+    return [*place, "pipeline=pooled", "depth=10000", "measures=[RR,R@10]", *small, *choices]
 
 
 def ranking_of(metrics: Artifact) -> Ranking:

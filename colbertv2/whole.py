@@ -1,5 +1,6 @@
 """Nothing half-written is ever taken for whole: a file or directory appears under its name when it is finished."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,3 +25,19 @@ def whole(destination: Path, directory: bool = True) -> Iterator[Path]:
             partial.mkdir()
         yield partial
         partial.rename(destination)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` at once, in place of what is there; processes may write the same file together.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "new" / "note.txt"
+    >>> write_whole(path, "one")
+    >>> write_whole(path, "two")
+    >>> path.read_text(), [file.name for file in path.parent.iterdir()]
+    ('two', ['note.txt'])
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
