@@ -22,7 +22,7 @@ from colbertv2.artifacts import Artifact, Node, Step, build_node, plan_node
 from colbertv2.configuration import CONF, runtime_of, target_node
 from colbertv2.errors import InputError
 from colbertv2.provenance import describe, origins
-from colbertv2.stages.table import COSTS
+from colbertv2.stages.table import COSTS, measures_of
 
 
 class Refused(CompactHydraException):
@@ -94,13 +94,14 @@ def check_objectives(node: Node, names: Sequence[str]) -> None:
     Raises:
         InputError: one of them it will not.
     """
-    known = [*node.values.get("measures", []), *COSTS] if node.stage.name == "evaluate" else []
+    measures = measures_of(node.stage.name, node.values)
+    known = [*measures, *COSTS] if measures else []
     if missing := [name for name in names if name not in known]:
         raise InputError(f"objectives: {node.key} has no {', '.join(missing)}; known: {', '.join(known) or 'none'}.")
 
 
 def objectives(artifact: Artifact, names: Sequence[str]) -> float | tuple[float, ...]:
-    """Measures and costs of an artifact of ``evaluate``; of one name a number, as Optuna wants it.
+    """Measures and costs of an artifact of ``evaluate`` or ``agreement``; of one name a number, as Optuna wants it.
 
     Raises:
         InputError: one of them is not there, such as the bytes of what searched without an index.

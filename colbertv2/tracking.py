@@ -11,7 +11,7 @@ from colbertv2.ablation.points import Point, axes_of
 from colbertv2.artifacts import Artifact
 from colbertv2.artifacts.node import digest
 from colbertv2.runtime import Runtime
-from colbertv2.stages.table import costs, read_json
+from colbertv2.stages.table import costs, measures_of, read_json
 
 PROJECT = "colbertv2"
 GROUP = "WANDB_RUN_GROUP"  # which wandb itself reads, in every process that this one starts
@@ -25,11 +25,11 @@ def name_group(points: Sequence[Point]) -> None:
 
 
 def log(config: DictConfig, name: str, artifact: Artifact, runtime: Runtime) -> None:
-    """One run for a result of the stage ``evaluate``: measures and costs as its summary; nothing for other stages.
+    """One run for a result of ``evaluate`` or ``agreement``: measures and costs as its summary; nothing for other stages.
 
     Offline runs lie under the artifact root and can be sent later (``wandb sync``).
     """
-    if runtime.wandb == "disabled" or artifact.stage != "evaluate":
+    if runtime.wandb == "disabled" or not measures_of(artifact.stage, artifact.arguments):
         return
     settings = OmegaConf.to_container(config, resolve=False)
     assert isinstance(settings, dict)
@@ -38,7 +38,7 @@ def log(config: DictConfig, name: str, artifact: Artifact, runtime: Runtime) -> 
         dir=runtime.root,
         mode="online" if runtime.wandb_online else "offline",
         name=name or artifact.address,
-        job_type="evaluate",
+        job_type=artifact.stage,
         config={str(key): value for key, value in settings.items()} | {"address": artifact.address},
     )
     run.summary.update(summary(artifact))
@@ -46,5 +46,5 @@ def log(config: DictConfig, name: str, artifact: Artifact, runtime: Runtime) -> 
 
 
 def summary(artifact: Artifact) -> dict[str, float]:
-    """Measures and costs of an artifact of ``evaluate``."""
+    """Measures and costs of an artifact of ``evaluate`` or ``agreement``."""
     return {**read_json(artifact.path / "metrics.json"), **costs(artifact)}

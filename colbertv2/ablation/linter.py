@@ -45,7 +45,7 @@ def identical(results: Mapping[str, Artifact]) -> list[str]:
     """A warning for each group of points whose rankings are the same, down to the last score.
 
     Args:
-        results: name of the point → its artifact of the stage ``evaluate``.
+        results: name of the point → its artifact, whose ``ranking`` is compared.
     """
     groups: dict[str, dict[str, str]] = {}
     for name, artifact in results.items():

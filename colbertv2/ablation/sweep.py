@@ -19,7 +19,7 @@ from colbertv2.ablation.points import SEEDS, Point, axes_of, collect
 from colbertv2.artifacts import Artifact, failure_of, location, validate
 from colbertv2.configuration import runtime_of
 from colbertv2.errors import InputError
-from colbertv2.stages.table import COSTS, costs, per_query
+from colbertv2.stages.table import COSTS, costs, measures_of, per_query
 
 UNCOMMITTED = " with uncommitted changes"
 
@@ -70,10 +70,10 @@ class Sweep:
         if not Artifact.present(path):
             return None
         artifact = Artifact.open(path)
-        if artifact.stage != "evaluate":
+        if not measures_of(artifact.stage, artifact.arguments):
             raise InputError(
-                f"target={point.config.target} is an artifact of {artifact.stage}, not of evaluate; a report is about "
-                "per-query values. Give it target=metrics."
+                f"target={point.config.target} is an artifact of {artifact.stage}; a report is about per-query values, "
+                "which evaluate and agreement write. Give it target=metrics."
             )
         return artifact
 

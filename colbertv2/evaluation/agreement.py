@@ -45,7 +45,16 @@ def agreement(
                 **{f"found@{k}": share_found(own, ideal[:k]) for k in depths},
             }
         )
-    return pd.DataFrame(rows, index=pd.Index(list(reference), name="query_id"))
+    return pd.DataFrame(rows, index=pd.Index(list(reference), name="query_id"), columns=measures_at(depths))
+
+
+def measures_at(depths: Sequence[int]) -> list[str]:
+    """The columns of ``agreement``.
+
+    >>> measures_at([10])
+    ['RBO', 'overlap@10', 'found@10']
+    """
+    return ["RBO", *(f"overlap@{k}" for k in depths), *(f"found@{k}" for k in depths)]
 
 
 def problems(depths: Sequence[int], persistence: float) -> list[str]:

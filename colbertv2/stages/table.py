@@ -1,11 +1,14 @@
 """Stage: the table and the figure of an experiment."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from colbertv2.artifacts import Artifact, Cost, Estimates, stage
+from colbertv2.evaluation.agreement import measures_at
 from colbertv2.evaluation.figure import draw
 from colbertv2.evaluation.measures import parse
 from colbertv2.evaluation.table import System, make_table, to_markdown
@@ -78,8 +81,19 @@ def write_values(values: pd.DataFrame, out: Path) -> None:
     (out / "metrics.json").write_text(json.dumps(means, indent=2) + "\n")
 
 
+def measures_of(stage: str, arguments: Mapping[str, Any]) -> list[str]:
+    """The measures that a stage takes of a ranking, query by query; none where it is another kind of stage.
+
+    >>> measures_of("evaluate", {"measures": ["RR@10"]}), measures_of("search", {})
+    (['RR@10'], [])
+    """
+    if stage == "agreement":
+        return measures_at(arguments["depths"])
+    return list(arguments["measures"]) if stage == "evaluate" else []
+
+
 def per_query(metrics: Artifact) -> pd.DataFrame:
-    """Per-query values of an artifact of ``evaluate``: index query id, one column a measure."""
+    """Per-query values of an artifact of ``evaluate`` or ``agreement``: index query id, one column a measure."""
     table = pd.read_csv(metrics.path / "per_query.csv", dtype={"query_id": str}, keep_default_na=False)
     return table.set_index("query_id")
 
