@@ -40,8 +40,8 @@ speed: install ## search beside other engines (PEERS_CHOSEN=colbert-ai,tachiom, 
 growth: install ## build and search generated collections (SIZES=50000,200000,1000000; 16 GB of disk): experiments/results/growth.md
 	$(PY) -m experiments.speed.growth --sizes $(SIZES)
 
-test: install ## the test suite
-	$(PY) -m pytest -q
+test: install ## the test suite, on up to 4 cores
+	$(PY) -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test-slow: install ## the tests that take minutes (SciFact, where it is at hand)
 	$(PY) -m pytest -q -m slow

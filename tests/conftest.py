@@ -11,6 +11,8 @@ HOME = Path(tempfile.mkdtemp(prefix="ir_datasets-"))
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ["IR_DATASETS_HOME"] = str(HOME)
 os.environ["IR_DATASETS_DL_DISABLE_PBAR"] = "true"
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core; torch reads this when it is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest  # noqa: E402
 import requests  # noqa: E402
