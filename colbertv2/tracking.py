@@ -25,7 +25,7 @@ def name_group(points: Sequence[Point]) -> None:
 
 
 def log(config: DictConfig, name: str, artifact: Artifact, runtime: Runtime) -> None:
-    """One run for a result of ``evaluate`` or ``agreement``: measures and costs as its summary; nothing for other stages.
+    """One run for a result of ``evaluate`` or ``agreement``: measures and costs as its summary, nothing for others.
 
     Offline runs lie under the artifact root and can be sent later (``wandb sync``).
     """

@@ -22,7 +22,7 @@ COMPARED = 0.15  # share of the centroids that a vector is compared with where m
 ASSIGNED = 1e-6  # seconds a vector beside the products
 
 
-@stage(version=1)
+@stage(version=2)
 def run(
     embeddings: Artifact, codec: CentroidsOf, *, sample_documents: int | None, seed: int, out: Path, runtime: Runtime
 ) -> None:

@@ -116,7 +116,14 @@ def test_only_evaluations_can_be_compared(small):
 
 def test_agreement_with_exact_search_is_compared_like_any_measure(small):
     kept = [one for one in small if one not in ("search=exhaustive", "pipeline=untrained")]
-    arguments = ["-m", "search.ncandidates=1,1000", "pipeline=reference", "search=colbertv2-paper", "target=agreement", *kept]
+    arguments = [
+        "-m",
+        "search.ncandidates=1,1000",
+        "pipeline=reference",
+        "search=colbertv2-paper",
+        "target=agreement",
+        *kept,
+    ]
     cells = build_all(Sweep.collect(arguments)).cells()
     assert cells.measures[0] == "RBO" and "found@10" in cells.measures
     assert all({"ms_per_query", "bytes_per_token"} <= set(cell.costs) for cell in cells.cells)
