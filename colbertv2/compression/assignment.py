@@ -4,10 +4,12 @@ Groups are clusters of centroids. What a group may hold for a vector is guessed 
 the mean squared distance of its members from their mean): a member that lies ``reach`` spreads from the mean towards
 the vector. Compared are the members of the most hopeful groups, then those of all groups whose guess beats the best
 found; in 128 dimensions hardly a member lies 0.7 spreads in any one direction. A vector near its centroid so takes few
-comparisons and one far from all many. All are matrix products, one for each group and block of vectors.
+comparisons and one far from all many. All are matrix products, one for each group and block of vectors; blocks run
+side by side, since half of the time goes into choosing.
 """
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from colbertv2.compression.kmeans import kmeans
+from colbertv2.parallel import parallel_map
 
 BLOCK_PRODUCTS = 2**22  # dot products computed at once, 16 MiB
 BLOCK_VECTORS = 2**14  # assigned at once by groups
@@ -103,11 +106,15 @@ class Assignment:
         """``nearest``, and the dot products with them (less half the squared norm if ``euclidean``), block by block."""
         codes, scores = np.empty(len(vectors), np.int32), np.empty(len(vectors), np.float32)
         step = BLOCK_VECTORS if self.grouped else max(1, BLOCK_PRODUCTS // len(self.table.vectors))
-        for start in range(0, len(vectors), step):
+
+        def assign(start: int) -> None:
             block = torch.from_numpy(np.ascontiguousarray(vectors[start : start + step])).to(self.device)
             found = self.among_groups(block) if self.grouped else self.table.best(block)
             for out, values in zip((codes, scores), found, strict=True):
                 out[start : start + step] = values.cpu().numpy()
+
+        blocks = range(0, len(vectors), step)
+        deque(parallel_map(assign, blocks) if self.device.type == "cpu" else map(assign, blocks), maxlen=0)
         return codes, scores
 
     def among_groups(self, block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

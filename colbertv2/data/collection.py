@@ -7,7 +7,7 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-from colbertv2.data.source import building, content_digest, load, reading, text_of
+from colbertv2.data.source import building, content_digest, load, reading, text_of, unpack
 from colbertv2.errors import InputError
 
 HASHED_DOCUMENTS = 100_000
@@ -51,6 +51,8 @@ class Collection:
             with reading(self.id, handler), building():
                 store = handler.docs_store()
                 if hasattr(store, "build"):
+                    if not store.built():
+                        unpack(handler)
                     store.build()
                     if not store.built():
                         raise EOFError("no documents")

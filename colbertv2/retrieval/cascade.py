@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
+from colbertv2.parallel import parallel_map
 from colbertv2.retrieval.index import Index
-from colbertv2.retrieval.parallel import parallel_map
 from colbertv2.retrieval.probing import nearest_centroids
 from colbertv2.retrieval.query_tables import QueryTables
 from colbertv2.retrieval.scoring import best_documents, top_k

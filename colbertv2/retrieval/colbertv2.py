@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
+from colbertv2.parallel import parallel_map
 from colbertv2.retrieval.index import Index
 from colbertv2.retrieval.packed import blocks, offsets_of, ranges
-from colbertv2.retrieval.parallel import parallel_map
 from colbertv2.retrieval.probing import centroid_similarities, nearest_centroids
 from colbertv2.retrieval.scoring import DECODED_VECTORS, best_documents, score_documents, segment_max, top_k
 from colbertv2.retrieval.searcher import Found

@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from colbertv2.parallel import parallel_map
 from colbertv2.retrieval.packed import Packed, blocks
-from colbertv2.retrieval.parallel import parallel_map
 from colbertv2.retrieval.scoring import DECODED_VECTORS, best_documents, maxsim
 from colbertv2.retrieval.searcher import Found
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
+from colbertv2.parallel import parallel_map
 from colbertv2.retrieval.index import Index
-from colbertv2.retrieval.parallel import parallel_map
 from colbertv2.retrieval.scoring import best_documents, score_documents
 
 NORM_TOLERANCE = 1e-2  # a model that computes in 16 bits is well within

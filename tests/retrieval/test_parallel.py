@@ -4,7 +4,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from colbertv2.retrieval.parallel import parallel_map
+from colbertv2.parallel import parallel_map
 
 
 @pytest.fixture(params=[1, 3])

@@ -1,4 +1,4 @@
-"""Search on several threads: whole pieces of work side by side, the matrix products of each on one.
+"""Several threads: whole pieces of work side by side, the matrix products of each on one.
 
 Measured on two busy cores: with the threads of OpenBLAS instead, which wait for each other in every one of many small
 products, one exhaustive query took twenty times as long.
@@ -24,7 +24,7 @@ BLAS = ThreadpoolController()
 @cache
 def threads(number: int) -> ThreadPoolExecutor:
     """A pool that stays: what its threads hold for the next query is not made anew."""
-    return ThreadPoolExecutor(number)
+    return ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,))
 
 
 if hasattr(os, "register_at_fork"):
@@ -34,7 +34,7 @@ if hasattr(os, "register_at_fork"):
 def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """``function`` of every item, in order, on ``torch.get_num_threads()`` threads.
 
-    Few results are held at once. ``function`` should be mostly numpy, which lets other threads run.
+    Few results are held at once. ``function`` should be mostly numpy or torch, which let other threads run.
 
     >>> list(parallel_map(len, ["a", "bc"]))
     [1, 2]
@@ -46,9 +46,12 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> I
             return
         pool = threads(num_threads)
         waiting: deque[Future[Result]] = deque()
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 2 * num_threads:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 2 * num_threads:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        finally:
+            torch.set_num_threads(num_threads)  # threads that begin later would take the pool's 1
