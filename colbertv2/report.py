@@ -11,6 +11,7 @@ from colbertv2.ablation import figures
 from colbertv2.ablation.cells import Cell
 from colbertv2.ablation.conclusions import COSTS, conclude
 from colbertv2.ablation.findings import Findings, find
+from colbertv2.ablation.linter import check_axes
 from colbertv2.ablation.page import Section, write_page
 from colbertv2.ablation.rendering import Table
 from colbertv2.ablation.sweep import Sweep
@@ -25,10 +26,11 @@ def main(arguments: Sequence[str]) -> None:
     """Make the report and print its main table.
 
     Raises:
-        InputError: the sweep can't be composed, none of its points was built (the message says how to), or what was
-            built can't be compared.
+        InputError: the sweep can't be composed or is over what nothing reads, none of its points was built (the
+            message says how to), or what was built can't be compared.
     """
     sweep = Sweep.collect(arguments)
+    check_axes(sweep.points)
     findings = find(sweep.cells(), RESAMPLING_SEED)
     tables, sentences = make_tables(findings), conclude(findings)
     out = Path(sweep.points[0].config.report.out)

@@ -29,7 +29,8 @@ def check_axes(points: Sequence[Point]) -> None:
         target = points[0].config.target
         raise InputError(
             f"No stage on the way to target={target} reads {' or '.join(dead)}: all its values give the same result. "
-            "Sweep what this pipeline reads, or choose a pipeline that reads it."
+            "Sweep what this pipeline reads, or choose a pipeline that reads it; a comma that belongs to the value "
+            "needs quotes of its own: \"key='a, b'\"."
         )
 
 

@@ -76,7 +76,7 @@ def test_runs_of_a_sweep_share_a_group_in_wandb(small, tmp_path):
     assert len(groups) == 1
 
 
-@pytest.mark.parametrize("module", ["colbertv2", "colbertv2.plan"])
+@pytest.mark.parametrize("module", ["colbertv2", "colbertv2.plan", "colbertv2.report"])
 def test_a_sweep_over_what_nothing_reads_ends_before_any_work(small, tmp_path, module):
     done = run(
         module, "-m", "denoising.margin=0.1,0.2", *small, f"runtime.root={tmp_path / 'artifacts'}", directory=tmp_path
