@@ -29,7 +29,7 @@ demo: install ## the main job on the embedded collection (COLLECTION=stdlib or s
 	$(PY) -m colbertv2 +demo=$(COLLECTION)
 
 reproduce: install ## the papers' tables, published beside measured (T=all or a table, SCALE=small, ARGS="row=… hours=… and overrides")
-	$(PY) -m colbertv2.reproduce $(T) scale=$(SCALE) $(ARGS)
+	$(PY) -m colbertv2 reproduce $(T) scale=$(SCALE) $(ARGS)
 
 agree: install ## compare with colbert-ai, PyLate and fast-plaid: table in experiments/results/agree.md
 	$(PY) -m experiments.agree

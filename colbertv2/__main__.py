@@ -15,13 +15,14 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from colbertv2 import command_line, tracking
+from colbertv2 import tracking
 from colbertv2.ablation.linter import check_axes
-from colbertv2.ablation.points import collect, with_experiments
 from colbertv2.artifacts import Artifact, Node, Step, build_node, plan_node
+from colbertv2.commands import command_line
 from colbertv2.configuration import CONF, runtime_of, target_node
+from colbertv2.configuration.points import collect, with_experiments
+from colbertv2.configuration.provenance import describe, origins
 from colbertv2.errors import InputError
-from colbertv2.provenance import describe, origins
 from colbertv2.stages.table import COSTS, measures_of
 
 

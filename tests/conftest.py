@@ -17,6 +17,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core; torch reads t
 import pytest  # noqa: E402
 import requests  # noqa: E402
 
+pytest_plugins = ["worlds"]  # random collections of token vectors
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "ir_datasets"
 
 

@@ -17,7 +17,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.compression import Codec
-from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Index
+from colbertv2.indexing import Embeddings, EmbeddingsWriter, Index
 
 WORDS = ["the", "a", "of", "in", "python", "list", "string", "join", "sort", "open"]
 WORDS += ["file", "read", "write", "number", "text", "parse", "return", "value", "key", "map"]
@@ -187,5 +187,5 @@ def made_cells(
         measures=list(measures),
         cells=cells,
         baseline=next(cell for cell in cells if cell.factors == baseline),
-        commands=["python -m colbertv2.report"],
+        commands=["python -m colbertv2 report"],
     )

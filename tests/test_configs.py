@@ -8,7 +8,7 @@ from support import shrunk, tiny_folder
 
 from colbertv2.configuration import CONF, EXPERIMENTS, build, compose, plan
 from colbertv2.errors import InputError
-from colbertv2.retrieval import Plaid
+from colbertv2.search import Plaid
 
 # Groups that another group mounts, or that a local folder stands in for, have overrides of their own.
 GROUPS = sorted(

@@ -18,8 +18,8 @@ from support import WORDS, index_of, shrunk, tiny_bert, tiny_folder, unit
 
 from colbertv2.compression import ResidualCodec
 from colbertv2.configuration import CONF, build, compose
+from colbertv2.indexing import Index
 from colbertv2.modeling import Backbone, ColBERT, Conventions, initial
-from colbertv2.retrieval import Index
 from colbertv2.runtime import Runtime
 from colbertv2.training import Example, Recipe, fit
 from colbertv2.training.data import TextLookup

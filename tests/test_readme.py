@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 import colbertv2
-from colbertv2 import convert
+from colbertv2.commands import convert
 from colbertv2.configuration import CONF, compose
 
 ROOT = CONF.parent
@@ -23,7 +23,7 @@ def test_make_targets_exist_and_document_themselves():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_compose(command):
-    if shlex.split(command)[2] == "colbertv2.convert":
+    if shlex.split(command)[2] == "colbertv2.commands.convert":
         assert convert.arguments(shlex.split(command)[3:]).layout
         return
     overrides = [word for word in shlex.split(command)[3:] if not word.startswith("-")]

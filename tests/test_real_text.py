@@ -7,9 +7,10 @@ from colbertv2.compression import Float16Codec, ResidualCodec
 from colbertv2.configuration import build, compose
 from colbertv2.data import Collection, Queries
 from colbertv2.evaluation import Ranking, evaluate
+from colbertv2.indexing import Embeddings, EmbeddingsWriter, Index
 from colbertv2.modeling import Backbone, Conventions, initial
 from colbertv2.modeling.colbert import stacked
-from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Exhaustive, Index, Plaid, Searcher
+from colbertv2.search import Exhaustive, Plaid, Searcher
 
 MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 

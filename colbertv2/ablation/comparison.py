@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import optimize, stats
 
 from colbertv2.ablation.cells import Cells
-from colbertv2.evaluation.significance import RESAMPLES, bootstrap_intervals, holm, paired_test
+from colbertv2.evaluation.statistics import RESAMPLES, bootstrap_intervals, holm, paired_test
 
 LEVEL = 0.05
 POWER = 0.8

@@ -15,9 +15,9 @@ from omegaconf import OmegaConf
 
 from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.linter import identical
-from colbertv2.ablation.points import SEEDS, Point, axes_of, collect
 from colbertv2.artifacts import Artifact, failure_of, location, validate
 from colbertv2.configuration import runtime_of
+from colbertv2.configuration.points import SEEDS, Point, axes_of, collect
 from colbertv2.errors import InputError
 from colbertv2.stages.table import COSTS, costs, measures_of, per_query
 
@@ -38,7 +38,7 @@ class Sweep:
 
     @classmethod
     def collect(cls, arguments: Sequence[str]) -> "Sweep":
-        """The sweep that ``python -m colbertv2 <arguments>`` runs; see :func:`colbertv2.ablation.points.collect`."""
+        """The sweep that ``python -m colbertv2 <arguments>`` runs (:func:`colbertv2.configuration.points.collect`)."""
         return cls(list(arguments), collect(arguments))
 
     @cached_property
@@ -112,7 +112,7 @@ class Sweep:
             cells=cells,
             baseline=baseline(cells, OmegaConf.to_container(settings.baseline)),  # pyright: ignore[reportArgumentType]
             warnings=[*self.versions(), *identical(self.by_name())],
-            commands=[self.command("colbertv2"), self.command("colbertv2.report")],
+            commands=[self.command("colbertv2"), self.command("colbertv2.commands.report")],
         )
 
     def settings(self) -> dict[tuple[str, ...], list[int]]:

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from colbertv2.ablation.comparison import contrasts
 from colbertv2.errors import InputError
-from colbertv2.evaluation.figure import COLOURS, GREY, LABEL_SIZE, save
-from colbertv2.retrieval import Cascade, Embeddings, Exhaustive, Index, PaperEngine, Plaid
-from colbertv2.retrieval.packed import Packed
-from colbertv2.retrieval.probing import probed_documents
-from colbertv2.retrieval.scoring import best_documents, score_documents
-from colbertv2.retrieval.searcher import Found
+from colbertv2.indexing import Embeddings, Index
+from colbertv2.indexing.packed import Packed
+from colbertv2.reporting.quality_figure import COLOURS, GREY, LABEL_SIZE, save
+from colbertv2.search import Cascade, Exhaustive, PaperEngine, Plaid
+from colbertv2.search.probing import probed_documents
+from colbertv2.search.scoring import best_documents, score_documents
+from colbertv2.search.searcher import Found
 
 STEPS = {
     "unprojected": "token vectors of the backbone's size",

@@ -2,11 +2,11 @@
 
 from colbertv2.artifacts.artifact import Artifact, location
 from colbertv2.artifacts.build import BuildError, Step, build_node, failure_of, plan_node
-from colbertv2.artifacts.estimate import Cost, Estimate, Estimates, estimate_nodes, to_text
 from colbertv2.artifacts.node import Component, Node
 from colbertv2.artifacts.reader import parse, parse_value
 from colbertv2.artifacts.stage import Stage, stage, stage_of
 from colbertv2.artifacts.validate import component_problems, suggestion, validate
+from colbertv2.planning.estimate import Cost, Estimate, Estimates, estimate_nodes, to_text
 
 __all__ = [
     "Artifact",

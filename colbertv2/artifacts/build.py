@@ -16,11 +16,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from colbertv2.artifacts.artifact import RECORD, Artifact, code_state, location, write_record
-from colbertv2.artifacts.estimate import byte_size, measured
-from colbertv2.artifacts.machine import reset_peak_memory
 from colbertv2.artifacts.node import Component, Node, transform
 from colbertv2.artifacts.validate import validate
 from colbertv2.errors import InputError
+from colbertv2.planning.estimate import byte_size, measured
+from colbertv2.planning.machine import reset_peak_memory
 from colbertv2.runtime import Runtime
 
 

@@ -48,7 +48,7 @@ class Stage:
 
     @property
     def cost(self) -> Callable[..., Any] | None:
-        """The module's function ``cost``, if it has one: what a run will take (:mod:`colbertv2.artifacts.estimate`)."""
+        """The module's function ``cost``, if it has one: what a run will take (:mod:`colbertv2.planning.estimate`)."""
         return self._beside("cost")
 
     @property

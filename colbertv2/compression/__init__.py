@@ -5,7 +5,7 @@
 """
 
 from colbertv2.compression.binary import BinaryCodec
-from colbertv2.compression.clusters import CentroidsOf, Clusters
+from colbertv2.compression.clustering.clusters import CentroidsOf, Clusters
 from colbertv2.compression.codec import Codec, fit
 from colbertv2.compression.loading import load_codec
 from colbertv2.compression.product import ProductCodec

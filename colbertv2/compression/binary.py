@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from colbertv2.compression.bitpack import byte_values
-from colbertv2.compression.clusters import Clusters
+from colbertv2.compression.clustering.clusters import Clusters
 from colbertv2.compression.codec import Arrays, write_settings
 from colbertv2.errors import InputError
 

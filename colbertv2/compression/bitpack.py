@@ -9,8 +9,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.compiled import compiled
 from colbertv2.errors import InputError
+from colbertv2.kernels.compiled import compiled
 
 BITS = (1, 2, 4, 8)
 

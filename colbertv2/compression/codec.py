@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from colbertv2.compression.clusters import Clusters
+    from colbertv2.compression.clustering.clusters import Clusters
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -9,7 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numpy.typing import NDArray
 
-from colbertv2.compiled import FLOATS, I8, I32, I64, LANES, WORDS, compiled, intrinsic, load, pointer, spread
+from colbertv2.kernels.compiled import FLOATS, I8, I32, I64, LANES, WORDS, compiled, intrinsic, load, pointer, spread
 
 CODEWORDS = 256  # one for each value of a byte
 

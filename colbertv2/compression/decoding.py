@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.compiled import compiled
 from colbertv2.compression.codec import Additive, Arrays
+from colbertv2.kernels.compiled import compiled
 
 
 @compiled(fastmath=True)

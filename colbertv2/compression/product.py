@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from colbertv2.compression.assignment import Assignment
 from colbertv2.compression.bitpack import check_bits
 from colbertv2.compression.buckets import lloyd_buckets
-from colbertv2.compression.centroids import Clustering
-from colbertv2.compression.clusters import Clusters
+from colbertv2.compression.clustering.assignment import Assignment
+from colbertv2.compression.clustering.clustering import Clustering
+from colbertv2.compression.clustering.clusters import Clusters
 from colbertv2.compression.codec import Additive, Arrays, write_settings
 from colbertv2.compression.codewords import CODEWORDS, columns, learn_codewords, shapes_and_gains
 from colbertv2.compression.decoding import added_up

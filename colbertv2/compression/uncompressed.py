@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from colbertv2.compression.clusters import Clusters
+from colbertv2.compression.clustering.clusters import Clusters
 from colbertv2.compression.codec import Arrays, write_settings
 from colbertv2.errors import InputError
 

@@ -5,11 +5,11 @@ Importing this package registers the embedded collection (``stdlib``), local fol
 (``cranfield-graded``) and samples of any collection (``sample:<documents>:<queries>:<id>``).
 """
 
-from colbertv2.data import cranfield, embedded, folder, peerqa, questions, sample
 from colbertv2.data.collection import Collection
 from colbertv2.data.file import File
 from colbertv2.data.qrels import Qrels
 from colbertv2.data.queries import Queries
+from colbertv2.data.sources import cranfield, embedded, folder, peerqa, questions, sample
 
 for each in (cranfield, embedded, folder, peerqa, questions, sample):
     each.register()

@@ -7,7 +7,7 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-from colbertv2.data.source import building, content_digest, load, reading, text_of, unpack
+from colbertv2.data.opening import building, content_digest, load, reading, text_of, unpack
 from colbertv2.errors import InputError
 
 HASHED_DOCUMENTS = 100_000

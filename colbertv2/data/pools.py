@@ -4,8 +4,8 @@ Documents and queries of such an ``ir_datasets`` id have the field ``pool_id``; 
 takes part in no address of its own: ids must tell pools apart, as PeerQA's do.
 """
 
+from colbertv2.data.opening import reading
 from colbertv2.data.queries import Queries
-from colbertv2.data.source import reading
 from colbertv2.errors import InputError
 
 

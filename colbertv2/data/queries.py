@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from colbertv2.data.collection import valid_id
+from colbertv2.data.opening import content_digest, load, reading, text_of
 from colbertv2.data.qrels import Qrels
 from colbertv2.data.readers import Faults, lines
-from colbertv2.data.source import content_digest, load, reading, text_of
 from colbertv2.errors import InputError
 
 PARTS = ("train", "dev")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from colbertv2.data import Collection, Queries
 from colbertv2.errors import InputError
+from colbertv2.files import whole
 from colbertv2.interchange.pylate_training import read_pylate, write_pylate
 from colbertv2.interchange.training_files import EXAMPLES, read_official, write_official, write_triples
 from colbertv2.training.examples import Example, read_examples, write_examples
-from colbertv2.whole import whole
 
 FILES: dict[str, Callable[[Path, Iterable[Example]], int]] = {"colbertv2": write_examples, "triples": write_triples}
 DIRECTORIES = {"official": write_official, "pylate": write_pylate}

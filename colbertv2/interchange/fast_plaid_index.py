@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from colbertv2.compression import ResidualCodec
 from colbertv2.errors import InputError
+from colbertv2.indexing.index import Index
+from colbertv2.indexing.storage import read_json
 from colbertv2.interchange.foreign_index import ForeignIndex, blocks_of, checked_chunk, checked_lengths, own_ids
 from colbertv2.interchange.official_index import number
-from colbertv2.retrieval.index import Index
-from colbertv2.retrieval.stored import read_json
 
 
 def load_array(file: Path, dimensions: int, mapped: bool = False) -> NDArray[Any]:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from colbertv2.compression import ResidualCodec
 from colbertv2.errors import InputError
-from colbertv2.retrieval.building import create_arrays, finish, write_block
-from colbertv2.retrieval.index import Index
-from colbertv2.retrieval.inverted import Inverted
-from colbertv2.whole import whole
+from colbertv2.files import whole
+from colbertv2.indexing.building import create_arrays, finish, write_block
+from colbertv2.indexing.index import Index
+from colbertv2.indexing.inverted import Inverted
 
 DOC_IDS = "doc_ids.txt"
 CHUNK_DOCUMENTS = 25_000  # of a chunk that is written, as officially

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from colbertv2.errors import InputError
+from colbertv2.files import whole
+from colbertv2.indexing.index import Index, layout_of
 from colbertv2.interchange.fast_plaid_index import open_fast_plaid, write_fast_plaid
 from colbertv2.interchange.foreign_index import DOC_IDS, ForeignIndex, import_index, read_doc_ids
 from colbertv2.interchange.official_index import open_official, write_official
-from colbertv2.retrieval.index import Index, layout_of
-from colbertv2.whole import whole
 
 OPEN: dict[str, Callable[[Path], ForeignIndex]] = {"official": open_official, "fast-plaid": open_fast_plaid}
 WRITE: dict[str, Callable[[Index, Path, str | None], None]] = {

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from colbertv2.compression import ResidualCodec
 from colbertv2.errors import InputError
+from colbertv2.indexing.index import Index
+from colbertv2.indexing.storage import read_json
 from colbertv2.interchange.foreign_index import (
     ForeignIndex,
     blocks_of,
@@ -18,8 +20,6 @@ from colbertv2.interchange.foreign_index import (
     checked_lengths,
     own_ids,
 )
-from colbertv2.retrieval.index import Index
-from colbertv2.retrieval.stored import read_json
 
 
 def load_tensor(file: Path) -> Any:

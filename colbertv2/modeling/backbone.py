@@ -16,9 +16,9 @@ from huggingface_hub.utils import GatedRepoError, LocalEntryNotFoundError, Repos
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from colbertv2.checkpoints.checkpoint import Checkpoint
+from colbertv2.checkpoints.layouts import layout_of, read_checkpoint
 from colbertv2.errors import InputError
-from colbertv2.modeling.checkpoint import Checkpoint
-from colbertv2.modeling.layouts import layout_of, read_checkpoint
 from colbertv2.modeling.tokenizer import Conventions
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.metadata"]
@@ -137,7 +137,7 @@ def weight_files(directory: Path) -> list[Path]:
     if not files:
         raise InputError(
             f"{directory} has no *.safetensors, and pickled weights are not read here. A ColBERT checkpoint gets them "
-            "by python -m colbertv2.convert checkpoint <directory> <new directory> --to colbertv2."
+            "by python -m colbertv2 convert checkpoint <directory> <new directory> --to colbertv2."
         )
     return files
 

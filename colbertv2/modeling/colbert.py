@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import AutoTokenizer, PreTrainedModel
 
+from colbertv2.checkpoints.layouts import read_checkpoint
 from colbertv2.distributed import gathered, rank_and_world
 from colbertv2.modeling.batch import Batch, Tuples, encoded_by_length, excluded_in_batch
-from colbertv2.modeling.layouts import read_checkpoint
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
 from colbertv2.modeling.precision import autocast
 from colbertv2.modeling.tokenizer import Encoding, Tokenizer

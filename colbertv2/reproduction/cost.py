@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from colbertv2.artifacts.machine import free_disk, products_per_second
+from colbertv2.planning.machine import free_disk, products_per_second
 from colbertv2.runtime import Runtime
 
 GPU_FLOPS = 4e13  # assumed of one GPU in 16 bits: an eighth of an A100's peak

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from colbertv2.artifacts import Artifact, Node
-from colbertv2.artifacts.machine import device_name
 from colbertv2.errors import InputError
-from colbertv2.modeling.sizes import sampled
 from colbertv2.modeling.tokenizer import Tokenizer
+from colbertv2.planning.machine import device_name
+from colbertv2.planning.models import Model
+from colbertv2.planning.sizes import sampled
 from colbertv2.runtime import Runtime
-from colbertv2.stages.sizes import Model
 
 RECORDED = ("address", "commit", "dirty", "versions", "device", "created", "seconds")
 OF_THIS_MACHINE = ("runtime.root", "runtime.progress", "runtime.wandb")  # and no matter to what comes out

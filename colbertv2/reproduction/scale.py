@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from colbertv2.ablation.points import as_mapping
+from colbertv2.configuration.points import as_mapping
 from colbertv2.data import Queries
 from colbertv2.errors import InputError
 

@@ -7,10 +7,10 @@ from colbertv2.artifacts import Cost, Estimates, stage
 from colbertv2.data import Collection, Queries
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.modeling.sizes import sampled
-from colbertv2.retrieval.bm25 import BM25
+from colbertv2.planning.models import RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, mean, ranking_bytes
+from colbertv2.planning.sizes import sampled
 from colbertv2.runtime import Runtime
-from colbertv2.stages.sizes import RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, mean, ranking_bytes
+from colbertv2.search.bm25 import BM25
 
 INDEXED = 2e6  # characters a second
 

@@ -19,17 +19,17 @@ from colbertv2.analysis.centroids import (
     sampled_documents,
     token_table,
 )
-from colbertv2.analysis.centroids_figure import Clusters, draw_centroids, draw_residuals
 from colbertv2.analysis.residuals import Residuals, residuals_of
 from colbertv2.analysis.tokens import document_token_ids, names
 from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.compression import ResidualCodec
 from colbertv2.data import Collection
-from colbertv2.evaluation.table import markdown_rows
-from colbertv2.retrieval import Embeddings, Index
+from colbertv2.indexing import Embeddings, Index
+from colbertv2.planning.models import LOADING, TOKENISED, Model
+from colbertv2.reporting.centroids_figure import Clusters, draw_centroids, draw_residuals
+from colbertv2.reporting.system_table import markdown_rows
 from colbertv2.runtime import Runtime
 from colbertv2.stages.encode import load_model
-from colbertv2.stages.sizes import LOADING, TOKENISED, Model
 
 LISTED = 15  # centroids and tokens of a kind in the text
 ALL, RANDOM = "all vectors", "random vectors"

@@ -9,11 +9,11 @@ import numpy as np
 
 from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.compression import CentroidsOf, ProductCodec
-from colbertv2.compression.centroids import HELD_OUT_SHARE, MAX_HELD_OUT
-from colbertv2.compression.kmeans import num_sampled_documents_rule
+from colbertv2.compression.clustering.clustering import HELD_OUT_SHARE, MAX_HELD_OUT
+from colbertv2.compression.clustering.kmeans import num_sampled_documents_rule
+from colbertv2.indexing import Embeddings, building
+from colbertv2.indexing.codes import code_width
 from colbertv2.modeling import ColBERT
-from colbertv2.retrieval import Embeddings, building
-from colbertv2.retrieval.codes import code_width
 from colbertv2.runtime import Runtime
 
 CODES = "codes.npy"

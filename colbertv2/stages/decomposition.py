@@ -19,13 +19,14 @@ from colbertv2.data import Queries
 from colbertv2.evaluation import Ranking, evaluate
 from colbertv2.evaluation.measures import parse
 from colbertv2.evaluation.protocols import judged, unjudgeable
-from colbertv2.evaluation.table import fraction, markdown_rows, signed
+from colbertv2.indexing import Embeddings, Index
 from colbertv2.modeling import ColBERT
-from colbertv2.retrieval import Cascade, Embeddings, Exhaustive, Index, PaperEngine, Plaid
-from colbertv2.retrieval.searcher import Found
+from colbertv2.planning.models import LOADING, RESULT_BYTES, RESULT_SECONDS, Model
+from colbertv2.reporting.system_table import fraction, markdown_rows, signed
 from colbertv2.runtime import Runtime
+from colbertv2.search import Cascade, Exhaustive, PaperEngine, Plaid
+from colbertv2.search.searcher import Found
 from colbertv2.stages.search import DECODED, SCANNED_FLOATS, compared
-from colbertv2.stages.sizes import LOADING, RESULT_BYTES, RESULT_SECONDS, Model
 
 LISTED = 5  # queries in the text that a step makes lose most, and as many that gain
 EXACT_STEPS = 3  # besides the unprojected one

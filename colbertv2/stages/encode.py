@@ -8,14 +8,14 @@ from pathlib import Path
 from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.data import Collection
 from colbertv2.distributed import run_on
+from colbertv2.indexing.embeddings import EmbeddingsWriter
+from colbertv2.indexing.storage import read_json
 from colbertv2.modeling import ColBERT
 from colbertv2.modeling.colbert import stacked
 from colbertv2.modeling.precision import DTYPES
 from colbertv2.modeling.tokenizer import Tokenizer
-from colbertv2.retrieval.embeddings import EmbeddingsWriter
-from colbertv2.retrieval.stored import read_json
+from colbertv2.planning.models import ID_BYTES, LOADING, Model
 from colbertv2.runtime import Runtime
-from colbertv2.stages.sizes import ID_BYTES, LOADING, Model
 
 
 @stage(version=1)

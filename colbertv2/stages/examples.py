@@ -9,8 +9,8 @@ from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.data import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.planning.models import EXAMPLE_BYTES, RESULT_BYTES, RESULT_SECONDS
 from colbertv2.runtime import Runtime
-from colbertv2.stages.sizes import EXAMPLE_BYTES, RESULT_BYTES, RESULT_SECONDS
 from colbertv2.training.denoising import Denoising
 from colbertv2.training.examples import Example, Examples, read_examples, write_examples
 

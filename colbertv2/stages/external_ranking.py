@@ -8,9 +8,9 @@ from colbertv2.data import Collection, File, Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.interchange.training_files import read_ranking
-from colbertv2.modeling.sizes import sampled
+from colbertv2.planning.models import RESULT_BYTES, RESULT_SECONDS, mean, ranking_bytes
+from colbertv2.planning.sizes import sampled
 from colbertv2.runtime import Runtime
-from colbertv2.stages.sizes import RESULT_BYTES, RESULT_SECONDS, mean, ranking_bytes
 
 
 @stage(version=1)

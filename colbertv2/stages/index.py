@@ -6,9 +6,9 @@ from pathlib import Path
 
 from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.compression import BinaryCodec, Clusters, Codec, ProductCodec
-from colbertv2.retrieval import Embeddings, Index
-from colbertv2.retrieval.building import BLOCK_VECTORS
-from colbertv2.retrieval.codes import code_width
+from colbertv2.indexing import Embeddings, Index
+from colbertv2.indexing.building import BLOCK_VECTORS
+from colbertv2.indexing.codes import code_width
 from colbertv2.runtime import Runtime
 from colbertv2.stages.centroids import CODES, COMPARED
 from colbertv2.stages.table import read_json

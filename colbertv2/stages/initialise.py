@@ -7,9 +7,9 @@ from pathlib import Path
 from colbertv2.artifacts import Cost, Estimates, stage
 from colbertv2.data import Collection
 from colbertv2.modeling import Backbone, Conventions, Tokenizer, initial
-from colbertv2.modeling.sizes import Transformer, document_lengths, tokenizer_of
+from colbertv2.planning.models import checkpoint_bytes
+from colbertv2.planning.sizes import Transformer, document_lengths, tokenizer_of
 from colbertv2.runtime import Runtime
-from colbertv2.stages.sizes import checkpoint_bytes
 
 
 @stage(version=1)

@@ -16,11 +16,12 @@ from colbertv2.data.pools import document_pools, query_pools
 from colbertv2.errors import InputError
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Engine, Index, Searcher
+from colbertv2.indexing import Embeddings, EmbeddingsWriter, Index
+from colbertv2.planning.models import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 from colbertv2.runtime import Runtime
+from colbertv2.search import Engine, Searcher
 from colbertv2.stages import centroids
 from colbertv2.stages.search import query_vectors, unsearchable
-from colbertv2.stages.sizes import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 
 INDEXING = 0.05  # seconds a pool, for files and whatever else does not depend on its size
 

@@ -7,9 +7,9 @@ import numpy as np
 from colbertv2.artifacts import Cost, Estimates, stage
 from colbertv2.data import Collection, Queries
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.modeling.sizes import sampled
+from colbertv2.planning.models import RESULT_BYTES, RESULT_SECONDS, mean, ranking_bytes
+from colbertv2.planning.sizes import sampled
 from colbertv2.runtime import Runtime
-from colbertv2.stages.sizes import RESULT_BYTES, RESULT_SECONDS, mean, ranking_bytes
 
 
 @stage(version=1)

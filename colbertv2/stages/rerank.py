@@ -8,11 +8,12 @@ from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.data import Queries
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.retrieval import Exhaustive, Index, Searcher
+from colbertv2.indexing import Index
+from colbertv2.planning.models import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 from colbertv2.runtime import Runtime
+from colbertv2.search import Exhaustive, Searcher
 from colbertv2.stages.agreement import differ
 from colbertv2.stages.search import DECODED, QUERIES_AT_ONCE, query_vectors
-from colbertv2.stages.sizes import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 from colbertv2.stages.table import read_json
 
 

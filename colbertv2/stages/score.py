@@ -8,11 +8,11 @@ import numpy as np
 from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.data import Collection, Queries
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.modeling import CrossEncoder
 from colbertv2.modeling.precision import DTYPES
+from colbertv2.planning.models import EXAMPLE_BYTES, LOADING, RESULT_BYTES, RESULT_SECONDS, TOKENISED, ranking_bytes
 from colbertv2.runtime import Runtime
-from colbertv2.stages.sizes import EXAMPLE_BYTES, LOADING, RESULT_BYTES, RESULT_SECONDS, TOKENISED, ranking_bytes
 from colbertv2.stages.teacher import model_of, pair_tokens
-from colbertv2.teachers import CrossEncoder
 from colbertv2.training.data import sampled
 from colbertv2.training.examples import Example, write_examples
 

@@ -14,10 +14,11 @@ from colbertv2.data import Queries
 from colbertv2.distributed import run_on
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.indexing import Index
 from colbertv2.modeling import ColBERT
-from colbertv2.retrieval import Cascade, Engine, Exhaustive, Index, PaperEngine, Plaid, Searcher
+from colbertv2.planning.models import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 from colbertv2.runtime import Runtime
-from colbertv2.stages.sizes import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
+from colbertv2.search import Cascade, Engine, Exhaustive, PaperEngine, Plaid, Searcher
 
 QUERIES_AT_ONCE = 64
 KEPT_CHARACTERS = 2**20  # of queries whose vectors are kept for the next search: some hundred MB

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from colbertv2.analysis.supervision import agreement, by_rank, candidate_table, false_negative_bound
 from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.data import Collection, Queries
-from colbertv2.evaluation.supervision_figure import draw_supervision
 from colbertv2.modeling import ColBERT
+from colbertv2.planning.models import LOADING, Model
+from colbertv2.reporting.supervision_figure import draw_supervision
 from colbertv2.runtime import Runtime
 from colbertv2.stages.examples import read
-from colbertv2.stages.sizes import LOADING, Model
 from colbertv2.training.data import sampled
 from colbertv2.training.examples import Example, read_examples
-from colbertv2.training.supervision import agreement, by_rank, candidate_table, false_negative_bound
 
 FILTERS = ("outside_window", "labelled", "suspected", "relabelled", "kept")
 

@@ -9,9 +9,9 @@ import pandas as pd
 
 from colbertv2.artifacts import Artifact, Cost, Estimates, stage
 from colbertv2.evaluation.agreement import measures_at
-from colbertv2.evaluation.figure import draw
 from colbertv2.evaluation.measures import parse
-from colbertv2.evaluation.table import System, make_table, to_markdown
+from colbertv2.reporting.quality_figure import draw
+from colbertv2.reporting.system_table import System, make_table, to_markdown
 from colbertv2.runtime import Runtime
 
 COSTS = ("bytes_per_token", "bytes_per_document", "ms_per_query", "build_seconds")
@@ -39,7 +39,7 @@ def run(
 ) -> None:
     """Compare systems that were evaluated on the same queries.
 
-    Writes ``table.csv`` (columns: ``colbertv2.evaluation.table.make_table``), ``table.md`` and
+    Writes ``table.csv`` (columns: ``colbertv2.reporting.system_table.make_table``), ``table.md`` and
     ``quality_bytes.png`` (of the first measure).
 
     Args:

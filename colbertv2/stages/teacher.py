@@ -5,10 +5,10 @@ from pathlib import Path
 from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.data import Collection, Queries
 from colbertv2.modeling import Backbone
+from colbertv2.modeling.cross_encoder import READOUTS, CrossEncoder
+from colbertv2.planning.models import LOADING, Model, checkpoint_bytes, training
 from colbertv2.runtime import Runtime
 from colbertv2.stages.examples import read
-from colbertv2.stages.sizes import LOADING, Model, checkpoint_bytes, training
-from colbertv2.teachers.cross_encoder import READOUTS, CrossEncoder
 from colbertv2.training.data import TextLookup
 from colbertv2.training.fit import fit
 from colbertv2.training.recipe import Recipe

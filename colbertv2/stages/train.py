@@ -5,9 +5,9 @@ from pathlib import Path
 from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.data import Collection, Queries
 from colbertv2.modeling import ColBERT
+from colbertv2.planning.models import Model, training
 from colbertv2.runtime import Runtime
 from colbertv2.stages.examples import read
-from colbertv2.stages.sizes import Model, training
 from colbertv2.training.data import TextLookup
 from colbertv2.training.fit import fit
 from colbertv2.training.recipe import Recipe

@@ -6,8 +6,8 @@ import torch
 
 from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
 from colbertv2.modeling import ColBERT
+from colbertv2.planning.models import LOADING, Model, checkpoint_bytes
 from colbertv2.runtime import Runtime
-from colbertv2.stages.sizes import LOADING, Model, checkpoint_bytes
 
 
 @stage(version=1)

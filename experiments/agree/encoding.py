@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from colbertv2.interchange.checkpoints import convert_checkpoint
+from colbertv2.checkpoints.conversion import convert_checkpoint
 from colbertv2.modeling import Backbone, ColBERT, maxsim
 from experiments.agree.environments import Peer
 from experiments.agree.report import Row

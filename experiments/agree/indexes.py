@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from colbertv2.checkpoints.conversion import convert_checkpoint
 from colbertv2.compression import ResidualCodec
 from colbertv2.compression.bitpack import unpack
-from colbertv2.interchange.checkpoints import convert_checkpoint
+from colbertv2.indexing import Embeddings, EmbeddingsWriter, Index
+from colbertv2.indexing.packed import ranges
 from colbertv2.interchange.indexes import convert_index
-from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Index, Plaid
-from colbertv2.retrieval.packed import ranges
-from colbertv2.retrieval.scoring import best_documents, segment_max
+from colbertv2.search import Plaid
+from colbertv2.search.scoring import best_documents, segment_max
 from experiments.agree.environments import Peer
 from experiments.agree.report import Row
 from experiments.agree.texts import documents, model, queries

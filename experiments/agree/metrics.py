@@ -12,7 +12,7 @@ import pytrec_eval
 from colbertv2.data import Collection, Queries
 from colbertv2.evaluation import Ranking, evaluate
 from colbertv2.interchange.training_files import write_ranking
-from colbertv2.retrieval.bm25 import BM25
+from colbertv2.search.bm25 import BM25
 from experiments.agree.environments import Peer
 from experiments.agree.report import Row
 

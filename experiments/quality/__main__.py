@@ -16,7 +16,7 @@ from scipy import stats
 
 from colbertv2.artifacts import Artifact
 from colbertv2.configuration import EXPERIMENTS, build, compose
-from colbertv2.evaluation.significance import paired_test
+from colbertv2.evaluation.statistics import paired_test
 from colbertv2.stages.table import per_query
 
 MEASURES = ("nDCG@10", "RR@10", "R@10", "R@100")

@@ -26,10 +26,11 @@ from colbertv2 import build, compose
 from colbertv2.compression import BinaryCodec, Codec, Float16Codec, ProductCodec, ResidualCodec
 from colbertv2.evaluation.measures import evaluate
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.indexing import Embeddings, Index
 from colbertv2.modeling import ColBERT
 from colbertv2.modeling.tokenizer import Tokenizer
-from colbertv2.retrieval import Cascade, Embeddings, Exhaustive, Index, Searcher
-from colbertv2.retrieval.scoring import maxsim
+from colbertv2.search import Cascade, Exhaustive, Searcher
+from colbertv2.search.scoring import maxsim
 from experiments.agree.environments import ROOT
 from experiments.speed.machine import described
 

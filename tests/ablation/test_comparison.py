@@ -15,7 +15,7 @@ from colbertv2.ablation.comparison import (
     effects_of,
     estimate,
 )
-from colbertv2.evaluation.significance import bootstrap_intervals, holm, paired_test
+from colbertv2.evaluation.statistics import bootstrap_intervals, holm, paired_test
 
 
 def drawn(rng, shape, deviations, mean=0.0):

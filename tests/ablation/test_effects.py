@@ -8,7 +8,7 @@ from support import made_cells
 
 from colbertv2.ablation.comparison import compare_cells
 from colbertv2.ablation.effects import find_effects
-from colbertv2.evaluation.significance import bootstrap_intervals, holm, paired_test
+from colbertv2.evaluation.statistics import bootstrap_intervals, holm, paired_test
 
 AXES = {"codec.bits": ["2", "1", "4"], "num_centroids": ["64", "128"], "nprobe": ["1", "2"]}
 

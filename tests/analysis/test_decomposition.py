@@ -8,7 +8,8 @@ from support import index_of, unit
 from colbertv2.analysis.decomposition import among, changes, draw_decomposition, most_moved, search_steps
 from colbertv2.compression import Float16Codec, ProductCodec, ResidualCodec
 from colbertv2.errors import InputError
-from colbertv2.retrieval import Cascade, Embeddings, Exhaustive, PaperEngine, Plaid
+from colbertv2.indexing import Embeddings
+from colbertv2.search import Cascade, Exhaustive, PaperEngine, Plaid
 
 DIM = 16
 ENGINES = [Plaid(nprobe=1, ndocs=8), PaperEngine(nprobe=1, ncandidates=5), Cascade(nprobe=1, ndocs=4, nexact=3)]

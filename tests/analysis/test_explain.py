@@ -18,14 +18,15 @@ from colbertv2.analysis.explain import (
     explain_difference,
     ranking_difference,
 )
-from colbertv2.analysis.map_figure import shown_columns
 from colbertv2.compression import Codec, Float16Codec, ProductCodec, ResidualCodec
 from colbertv2.data import Collection
 from colbertv2.errors import InputError
 from colbertv2.evaluation import Ranking
+from colbertv2.indexing import Embeddings, EmbeddingsWriter, Index
 from colbertv2.modeling import Backbone, ColBERT, Conventions, Tokenizer, initial
 from colbertv2.modeling.colbert import stacked
-from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Exhaustive, Index, Plaid, Searcher
+from colbertv2.reporting.map_figure import shown_columns
+from colbertv2.search import Exhaustive, Plaid, Searcher
 
 CONVENTIONS = Conventions(
     query_maxlen=10,

@@ -1,4 +1,4 @@
-"""``python -m colbertv2`` and ``python -m colbertv2.plan`` as a user calls them, and where values come from."""
+"""``python -m colbertv2`` and ``python -m colbertv2 plan`` as a user calls them, and where values come from."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from colbertv2.configuration import compose, target_node
-from colbertv2.provenance import describe, origins
+from colbertv2.configuration.provenance import describe, origins
 
 TOY = Path(__file__).parent / "toy"
 DIRECTORIES = (TOY / "conf", TOY / "experiments")
@@ -48,7 +48,7 @@ def test_build_prints_what_it_does_and_publishes(root: Path) -> None:
 
 
 def test_plan_builds_nothing(root: Path, runs) -> None:
-    done = run(root, "target=index", module="colbertv2.plan")
+    done = run(root, "target=index", module="colbertv2.commands.plan")
     assert done.returncode == 0, done.stderr
     *lines, total = [line.split() for line in done.stdout.splitlines()]
     assert total[:4] == ["to", "build:", "3", "steps;"]  # toy stages tell no cost
@@ -94,7 +94,7 @@ def test_one_wrong_job_does_not_stop_the_others(root: Path, runs) -> None:
 
 
 def test_compose_equals_the_command_line(root: Path, toy) -> None:
-    done = run(root, "+ablation=long", "target=index", module="colbertv2.plan")
+    done = run(root, "+ablation=long", "target=index", module="colbertv2.commands.plan")
     assert target_node(toy("+ablation=long", "target=index")).address in done.stdout
 
 

@@ -9,8 +9,8 @@ import toy.index
 import toy.train
 
 from colbertv2.artifacts import Artifact, Cost, Estimates, Node, estimate_nodes, to_text
-from colbertv2.artifacts.estimate import BASELINE, REFERENCE_FLOPS, RUNS, SHRINKAGE
 from colbertv2.configuration import build, runtime_of, target_node
+from colbertv2.planning.estimate import BASELINE, REFERENCE_FLOPS, RUNS, SHRINKAGE
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def costs(monkeypatch) -> None:
 
     The machine is idle.
     """
-    monkeypatch.setattr("colbertv2.artifacts.estimate.cpu_share", lambda threads: 1.0)
+    monkeypatch.setattr("colbertv2.planning.estimate.cpu_share", lambda threads: 1.0)
 
     def train(estimates: Estimates, epochs: int, **_: object) -> Cost:
         return Cost(seconds=20.0 * epochs, memory=1e6, disk=10)
@@ -94,13 +94,13 @@ def test_the_rate_is_the_median_of_the_runs_nearest_in_size(toy, costs) -> None:
 
 
 def test_flops_take_as_long_as_the_machine_needs(toy, costs, monkeypatch) -> None:
-    monkeypatch.setattr("colbertv2.artifacts.estimate.products_per_second", lambda device, threads: REFERENCE_FLOPS / 4)
+    monkeypatch.setattr("colbertv2.planning.estimate.products_per_second", lambda device, threads: REFERENCE_FLOPS / 4)
     monkeypatch.setattr("toy.train.cost", lambda estimates, **_: Cost(flops=10 * REFERENCE_FLOPS, seconds=1))
     assert plan(toy("target=round1"))["round1"].seconds == pytest.approx(41)
 
 
 def test_a_busy_machine_takes_longer(toy, costs, monkeypatch) -> None:
-    monkeypatch.setattr("colbertv2.artifacts.estimate.cpu_share", lambda threads: 0.25)
+    monkeypatch.setattr("colbertv2.planning.estimate.cpu_share", lambda threads: 0.25)
     assert plan(toy("target=index"))["index"].seconds == pytest.approx(4 * 30)
 
 
@@ -148,8 +148,8 @@ def test_too_little_room_is_said(toy, costs, monkeypatch) -> None:
     config = toy("target=index")
     steps, runtime = list(plan(config).values()), runtime_of(config)
     assert "too little" not in to_text(steps, runtime)
-    monkeypatch.setattr("colbertv2.artifacts.estimate.free_disk", lambda path: 2000)
-    monkeypatch.setattr("colbertv2.artifacts.estimate.free_memory", lambda: 500_000_000)
+    monkeypatch.setattr("colbertv2.planning.estimate.free_disk", lambda path: 2000)
+    monkeypatch.setattr("colbertv2.planning.estimate.free_memory", lambda: 500_000_000)
     last = to_text(steps, runtime).splitlines()[-1]
     assert "(2.0 kB of disk free is too little; 500.0 MB of memory free is too little)" in last
 

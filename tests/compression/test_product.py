@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from colbertv2.compression import ProductCodec, ResidualCodec, fit, load_codec
 from colbertv2.compression.buckets import lloyd_buckets, quantile_buckets
-from colbertv2.compression.kmeans import normalised
+from colbertv2.compression.clustering.kmeans import normalised
 from colbertv2.compression.product import balanced_axes, square_root
 from colbertv2.errors import InputError
 

@@ -10,8 +10,8 @@ from colbertv2.artifacts import build_node, parse
 from colbertv2.data import Collection, Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation import Ranking
-from colbertv2.retrieval.bm25 import BM25
 from colbertv2.runtime import Runtime
+from colbertv2.search.bm25 import BM25
 from colbertv2.stages import bm25, evaluate, table
 
 MEASURES = ["RR@10", "nDCG@10", "R@10", "R@100"]
@@ -52,7 +52,7 @@ def searched(tmp_path, queries):
     perfect = {query_id: [(queries.qrels.relevant(query_id)[0], 1.0)] for query_id, _ in queries}
     Ranking(perfect).write(tmp_path / "search" / "run.trec", tag="perfect")
     (tmp_path / "search" / "timing.json").write_text('{"ms_per_query": 12.5}')
-    engine = {"engine": {"_target_": "colbertv2.retrieval.Plaid"}}
+    engine = {"engine": {"_target_": "colbertv2.search.Plaid"}}
     return Made(tmp_path / "search", "search", {"index": Made(tmp_path / "index", "index")}, engine)
 
 
@@ -104,7 +104,7 @@ def test_as_nodes_of_a_pipeline(tmp_path):
     queries = {"_target_": "colbertv2.data.Queries", "id": "stdlib-small/dev", "part": None, "hold_out": 0.0}
 
     def metrics(tokenizer):
-        model = {"_target_": "colbertv2.retrieval.bm25.BM25", "k1": 1.2, "b": 0.75, "tokenizer": tokenizer}
+        model = {"_target_": "colbertv2.search.bm25.BM25", "k1": 1.2, "b": 0.75, "tokenizer": tokenizer}
         ranking = {"documents": collection, "queries": queries, "bm25": model, "depth": 10}
         return {
             "_target_": "colbertv2.stages.evaluate.run",

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from colbertv2 import convert
+from colbertv2.commands import convert
 from colbertv2.errors import InputError
+from colbertv2.indexing import Index
 from colbertv2.interchange.indexes import convert_index
-from colbertv2.retrieval import Exhaustive, Index
+from colbertv2.search import Exhaustive
 
 DATA = Path(__file__).parent / "data"
 LAYOUTS = ["colbert-ai", "fast-plaid"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colbertv2 import convert
+from colbertv2.commands import convert
 from colbertv2.errors import InputError
 from colbertv2.evaluation import Ranking
 from colbertv2.interchange.pylate_training import read_pylate, write_pylate

@@ -7,8 +7,8 @@ import pytest
 import torch
 from support import shrunk, tiny_bert, tiny_folder
 
+from colbertv2.checkpoints.conversion import convert_checkpoint
 from colbertv2.errors import InputError
-from colbertv2.interchange.checkpoints import convert_checkpoint
 from colbertv2.modeling import Backbone, ColBERT, Conventions, initial
 from colbertv2.modeling.batch import Tuples, excluded_in_batch
 from colbertv2.modeling.colbert import batches_by_length

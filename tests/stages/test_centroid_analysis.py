@@ -12,8 +12,8 @@ from support import shrunk, tiny_folder
 
 from colbertv2.configuration import build, compose, plan
 from colbertv2.errors import InputError
+from colbertv2.indexing import Index
 from colbertv2.modeling import ColBERT
-from colbertv2.retrieval import Index
 
 
 @pytest.fixture(scope="module")

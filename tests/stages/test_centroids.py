@@ -8,7 +8,7 @@ from colbertv2.artifacts import Artifact
 from colbertv2.compression import BinaryCodec, Clusters, Float16Codec, ProductCodec, ResidualCodec
 from colbertv2.configuration import build, compose, plan
 from colbertv2.errors import InputError
-from colbertv2.retrieval import Embeddings, Index
+from colbertv2.indexing import Embeddings, Index
 
 
 @pytest.fixture(scope="module")

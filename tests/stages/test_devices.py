@@ -5,7 +5,7 @@ from support import shrunk, tiny_folder
 
 from colbertv2.artifacts import Artifact
 from colbertv2.configuration import build, compose
-from colbertv2.retrieval import Embeddings, Index
+from colbertv2.indexing import Embeddings, Index
 
 
 @pytest.fixture(scope="module")

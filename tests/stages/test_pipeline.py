@@ -10,7 +10,7 @@ from support import shrunk, tiny_folder
 from colbertv2.artifacts import Artifact
 from colbertv2.configuration import build, compose, plan
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.retrieval import Index
+from colbertv2.indexing import Index
 from colbertv2.training import Examples
 
 

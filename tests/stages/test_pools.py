@@ -15,9 +15,10 @@ from colbertv2.configuration import build, compose, plan, runtime_of, target_nod
 from colbertv2.data import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation import Ranking
+from colbertv2.indexing import Embeddings, EmbeddingsWriter
 from colbertv2.modeling import ColBERT
-from colbertv2.retrieval import Embeddings, EmbeddingsWriter, Exhaustive, Plaid, Searcher
 from colbertv2.runtime import Runtime
+from colbertv2.search import Exhaustive, Plaid, Searcher
 from colbertv2.stages.pools import index_of
 
 EXACT, PLAID = ["codec=fp16", "search=exhaustive"], ["codec=residual", "search=plaid"]

@@ -11,8 +11,9 @@ from colbertv2.configuration import build, compose, plan, runtime_of, target_nod
 from colbertv2.data import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation import Ranking
-from colbertv2.retrieval import Exhaustive, Index, Searcher
+from colbertv2.indexing import Index
 from colbertv2.runtime import Runtime
+from colbertv2.search import Exhaustive, Searcher
 from colbertv2.stages import rerank
 from colbertv2.stages.search import query_vectors
 from colbertv2.stages.table import costs, per_query, read_system

@@ -8,8 +8,8 @@ from support import shrunk, tiny_folder
 
 from colbertv2.configuration import build, compose
 from colbertv2.modeling import ColBERT
-from colbertv2.retrieval import Searcher
 from colbertv2.runtime import Runtime
+from colbertv2.search import Searcher
 from colbertv2.stages import search
 
 

@@ -9,9 +9,8 @@ import torch
 from support import tiny_bert
 
 from colbertv2.errors import InputError
-from colbertv2.modeling import Backbone, ColBERT, Conventions, initial
+from colbertv2.modeling import Backbone, ColBERT, Conventions, CrossEncoder, initial
 from colbertv2.runtime import Runtime
-from colbertv2.teachers import CrossEncoder
 from colbertv2.training import (
     CrossEntropy,
     Example,

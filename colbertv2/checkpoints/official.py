@@ -1,0 +1,144 @@
+"""The layout of the official code: one ``HF_ColBERT`` model and ``artifact.metadata`` (colbert-ai 0.2)."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import AutoTokenizer
+
+from colbertv2.checkpoints.checkpoint import Checkpoint, empty_encoder
+from colbertv2.checkpoints.files import (
+    carried,
+    contiguous,
+    read_json,
+    read_tensors,
+    read_tokenizer,
+    typed,
+    write_common,
+)
+from colbertv2.errors import InputError
+from colbertv2.modeling.tokenizer import Conventions
+
+METADATA = "artifact.metadata"
+# Field of Conventions → key, type and the official default of artifact.metadata.
+KEYS: dict[str, tuple[str, type, Any]] = {
+    "query_maxlen": ("query_maxlen", int, 32),
+    "document_maxlen": ("doc_maxlen", int, 220),
+    "query_marker": ("query_token_id", str, "[unused0]"),
+    "document_marker": ("doc_token_id", str, "[unused1]"),
+    "attend_to_mask_tokens": ("attend_to_mask_tokens", bool, False),
+    "skip_punctuation": ("mask_punctuation", bool, True),
+}
+ONLY = {"similarity": "cosine", "interaction": "colbert"}  # what of the official variants exists here
+
+
+def prefix_of(config: dict[str, Any]) -> str:
+    """What stands before the encoder's names in the official weights: ``bert.`` for BERT."""
+    return empty_encoder(config).base_model_prefix + "."
+
+
+def read_official(directory: Path) -> Checkpoint:
+    """Read ``directory``; lengths, markers and mask options come from ``artifact.metadata``.
+
+    Raises:
+        InputError: a file is missing or damaged, a setting is of the wrong type or asks for what does not exist here,
+            or the weights are no ColBERT's.
+    """
+    file = directory / METADATA
+    metadata = read_json(file)
+    settings = metadata.get("config", metadata)
+    if not isinstance(settings, dict):
+        raise InputError(f"{file}: config is {settings!r}; expected a JSON object.")
+    for key, value in ONLY.items():
+        if (found := typed(settings, key, str, value, file)) != value:
+            raise InputError(f"{file}: {key} is {found!r}; only {value!r} is implemented.")
+    values = {name: typed(settings, key, kind, default, file) for name, (key, kind, default) in KEYS.items()}
+    given = {name for name, (key, _, _) in KEYS.items() if settings.get(key) is not None}
+    config = read_json(directory / "config.json")
+    prefix = prefix_of(config)
+    tensors = read_tensors(directory)
+    if "linear.weight" not in tensors:
+        raise InputError(
+            f"{directory} has no linear.weight among its weights (architectures: {config.get('architectures')}); "
+            "expected an HF_ColBERT checkpoint."
+        )
+    # The official class leaves out what pretraining heads are called, too.
+    inside = {name for name in tensors if name.startswith(prefix)}
+    if others := sorted(name for name in tensors.keys() - inside - {"linear.weight"} if not name.startswith("cls.")):
+        raise InputError(f"{directory} holds {others[0]}; expected linear.weight and {prefix}* only.")
+    dim = typed(settings, "dim", int, 128, file)
+    if tensors["linear.weight"].shape[0] != dim:
+        raise InputError(f"{file}: dim is {dim}, but linear.weight has {tensors['linear.weight'].shape[0]} rows.")
+    return Checkpoint(
+        "official",
+        {**config, "architectures": [type(empty_encoder(config)).__name__]},
+        {name.removeprefix(prefix): tensors[name] for name in inside},
+        tensors["linear.weight"],
+        Conventions(**values, query_augmentation=True),
+        {
+            **{
+                name: f"{METADATA}: {key}" if name in given else "official default"
+                for name, (key, _, _) in KEYS.items()
+            },
+            "query_augmentation": "always, officially",
+            "literal_tokens": "never, officially",
+        },
+        read_tokenizer(directory),
+        {**carried(directory), "official": metadata},
+    )
+
+
+def write_official(checkpoint: Checkpoint, directory: Path) -> None:
+    """Write ``directory``; settings beyond the conventions are those the checkpoint once had in this layout.
+
+    Raises:
+        InputError: the conventions can't be said in this layout, which always has markers and augmentation.
+    """
+    conventions = checkpoint.conventions
+    for wrong, what in {
+        conventions.query_marker is None or conventions.document_marker is None: "both markers",
+        not conventions.query_augmentation: "query augmentation",
+        bool(conventions.skiplist): "no skiplist but punctuation",
+    }.items():
+        if wrong:
+            raise InputError(
+                f"The official layout always has {what}, this checkpoint ({checkpoint.layout}) has not; "
+                "colbert-ai would encode differently. Convert to pylate or colbertv2 instead."
+            )
+    metadata = copy.deepcopy(checkpoint.settings.get("official")) or {
+        "dim": checkpoint.dim,
+        **ONLY,
+        **{key: default for key, _, default in KEYS.values()},
+        "meta": {"version": "colbert-v0.4"},
+    }
+    settings = metadata.get("config", metadata)
+    for name, (key, _, default) in KEYS.items():
+        said = default if settings.get(key) is None else settings[key]
+        if said != getattr(conventions, name):
+            settings[key] = getattr(conventions, name)
+    tensors: dict[str, Tensor] = {"linear.weight": checkpoint.projection}
+    tensors |= {prefix_of(checkpoint.config) + name: tensor for name, tensor in checkpoint.encoder.items()}
+    write_common(checkpoint, directory, {**checkpoint.config, "architectures": ["HF_ColBERT"]}, without="official")
+    save_file(contiguous(tensors.items()), directory / "model.safetensors", metadata={"format": "pt"})
+    (directory / METADATA).write_text(json.dumps(metadata, indent=4) + "\n", encoding="utf-8")
+    give_back_padding(directory)
+
+
+def give_back_padding(directory: Path) -> None:
+    """Make ``[PAD]`` the padding again where it is ``[MASK]``, as PyLate has it.
+
+    The official code zeroes the query vectors of the padding token, which would be those of the augmentation.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != tokenizer.mask_token_id:
+        return
+    padding = [token for token in ("[PAD]", "<pad>") if token in tokenizer.get_vocab()]
+    if not padding:
+        raise InputError(
+            "The tokenizer pads with its mask token and has neither [PAD] nor <pad>; colbert-ai needs one."
+        )
+    tokenizer.pad_token = padding[0]
+    tokenizer.save_pretrained(directory)

@@ -1,0 +1,71 @@
+"""Our layout: the encoder as transformers saves it, ``projection.safetensors``, ``colbert.json``."""
+
+import json
+from dataclasses import MISSING, asdict, fields, replace
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from colbertv2.checkpoints.checkpoint import Checkpoint
+from colbertv2.checkpoints.files import (
+    CARRIED,
+    carried,
+    contiguous,
+    read_json,
+    read_tensors,
+    read_tokenizer,
+    typed,
+    write_common,
+)
+from colbertv2.errors import InputError
+from colbertv2.modeling.tokenizer import Conventions
+
+SETTINGS, PROJECTION = "colbert.json", "projection.safetensors"
+KINDS = {int: int, bool: bool, str | None: str, tuple[str, ...]: list}
+
+
+def read_ours(directory: Path) -> Checkpoint:
+    """Read ``directory``; all fields of the conventions are in ``colbert.json``.
+
+    Raises:
+        InputError: a file is missing or damaged, or a setting is of the wrong type.
+    """
+    file = directory / SETTINGS
+    values = read_json(file)
+    known = {field.name: field for field in fields(Conventions)}
+    if unknown := sorted(values.keys() - known.keys()):
+        raise InputError(f"{file} holds {unknown[0]!r}; expected the fields of Conventions: {', '.join(known)}.")
+    if lacking := [name for name, field in known.items() if field.default is MISSING and name not in values]:
+        raise InputError(f"{file} lacks {lacking[0]!r}; expected the fields of Conventions: {', '.join(known)}.")
+    for name in values:
+        typed(values, name, KINDS[known[name].type], None, file)
+        if values[name] is None and known[name].type != str | None:
+            raise InputError(f"{file}: {name} is null; only markers can be.")
+    if not all(isinstance(word, str) for word in values.get("skiplist", ())):
+        raise InputError(f"{file}: skiplist is {values['skiplist']!r}; expected a list of words.")
+    try:
+        projection = load_file(directory / PROJECTION)["linear.weight"]
+    except (SafetensorError, OSError, KeyError) as error:
+        raise InputError(f"{directory / PROJECTION} is missing or damaged ({error}).") from None
+    return Checkpoint(
+        "colbertv2",
+        read_json(directory / "config.json"),
+        read_tensors(directory),
+        projection,
+        Conventions(**values),
+        dict.fromkeys(values, SETTINGS),
+        read_tokenizer(directory),
+        carried(directory),
+    )
+
+
+def write_ours(checkpoint: Checkpoint, directory: Path) -> None:
+    """Write our layout into ``directory``."""
+    own = checkpoint.settings.get("colbertv2", {})
+    literal = typed(own, "literal_tokens", bool, checkpoint.conventions.literal_tokens, Path(CARRIED))
+    write_common(checkpoint, directory, checkpoint.config, without="colbertv2")
+    save_file(contiguous(checkpoint.encoder.items()), directory / "model.safetensors", metadata={"format": "pt"})
+    save_file(contiguous([("linear.weight", checkpoint.projection)]), directory / PROJECTION)
+    values = asdict(replace(checkpoint.conventions, literal_tokens=literal))
+    (directory / SETTINGS).write_text(json.dumps(values, indent=2), encoding="utf-8")

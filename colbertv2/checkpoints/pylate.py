@@ -1,0 +1,176 @@
+"""PyLate's layout: sentence-transformers modules, a transformer and one dense layer (PyLate 1.6)."""
+
+import copy
+import json
+import string
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from colbertv2.checkpoints.checkpoint import Checkpoint
+from colbertv2.checkpoints.files import (
+    carried,
+    contiguous,
+    read_json,
+    read_tensors,
+    read_tokenizer,
+    typed,
+    write_common,
+)
+from colbertv2.errors import InputError
+from colbertv2.modeling.tokenizer import Conventions
+
+MODULES, SETTINGS, TRANSFORMER = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
+DENSE = "1_Dense"
+PUNCTUATION = list(string.punctuation)
+NEW_MODULES = [
+    {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+    {"idx": 1, "name": "1", "path": DENSE, "type": "pylate.models.Dense.Dense"},
+]
+NEW_SETTINGS = {
+    "prompts": {},
+    "default_prompt_name": None,
+    "similarity_fn_name": "MaxSim",
+    "model_type": "ColBERT",
+}
+# Names of the activation that does nothing; anything else is refused, and nothing is imported by a name in a file.
+IDENTITY = ("torch.nn.modules.linear.Identity", "torch.nn.Identity", "torch.nn.modules.Identity")
+
+
+def read_pylate(directory: Path) -> Checkpoint:
+    """Read ``directory``; lengths, prefixes and mask options come from ``config_sentence_transformers.json``.
+
+    Raises:
+        InputError: a file is missing or damaged, a setting is of the wrong type, or the modules are not one
+            transformer and one plain linear layer.
+    """
+    modules = read_modules(directory / MODULES)
+    file = directory / SETTINGS
+    settings = read_json(file)
+    refuse_changed_texts(directory, settings)
+    words = typed(settings, "skiplist_words", list, PUNCTUATION, file)
+    if not all(isinstance(word, str) for word in words):
+        raise InputError(f"{file}: skiplist_words is {words!r}; expected a list of words.")
+    punctuation = set(PUNCTUATION) <= set(words)
+    conventions = Conventions(
+        query_maxlen=typed(settings, "query_length", int, 32, file),
+        document_maxlen=typed(settings, "document_length", int, 180, file),
+        query_marker=typed(settings, "query_prefix", str, "[Q] ", file) or None,
+        document_marker=typed(settings, "document_prefix", str, "[D] ", file) or None,
+        query_augmentation=typed(settings, "do_query_expansion", bool, True, file),
+        attend_to_mask_tokens=typed(settings, "attend_to_expansion_tokens", bool, False, file),
+        skip_punctuation=punctuation,
+        skiplist=tuple(word for word in words if not (punctuation and word in PUNCTUATION)),
+        literal_tokens=True,
+    )
+    sources = {
+        "query_maxlen": "query_length",
+        "document_maxlen": "document_length",
+        "query_marker": "query_prefix",
+        "document_marker": "document_prefix",
+        "query_augmentation": "do_query_expansion",
+        "attend_to_mask_tokens": "attend_to_expansion_tokens",
+        "skip_punctuation": "skiplist_words",
+        "skiplist": "skiplist_words",
+    }
+    projection, layer = read_dense(directory / DENSE)
+    own = {"modules": modules, "settings": settings, "dense": layer}
+    if (directory / TRANSFORMER).is_file():
+        own["transformer"] = read_json(directory / TRANSFORMER)
+    return Checkpoint(
+        "pylate",
+        read_json(directory / "config.json"),
+        read_tensors(directory),
+        projection,
+        conventions,
+        {
+            **{name: f"{SETTINGS}: {key}" if key in settings else "PyLate's default" for name, key in sources.items()},
+            "literal_tokens": "always, in PyLate",
+        },
+        read_tokenizer(directory),
+        {**carried(directory), "pylate": own},
+    )
+
+
+def read_modules(file: Path) -> list[dict[str, Any]]:
+    """The content of ``modules.json``; InputError unless it lists just a transformer and the dense layer behind it."""
+    try:
+        modules = json.loads(file.read_text(encoding="utf-8"))
+        found = [(module["type"].rsplit(".", 1)[-1], module["path"]) for module in modules]
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing; the checkpoint is not whole.") from None
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{file} is damaged ({error!r}); expected a list of modules with type and path.") from None
+    if found != [("Transformer", ""), ("Dense", DENSE)]:
+        raise InputError(
+            f"{file} lists {found}; expected a Transformer at '' and one Dense layer at {DENSE!r}: other or further "
+            "modules compute something else than this ColBERT."
+        )
+    return modules
+
+
+def refuse_changed_texts(directory: Path, settings: dict[str, Any]) -> None:
+    """InputError where PyLate would put a prompt before every text, or change its case before tokenising."""
+    name = settings.get("default_prompt_name")
+    if name is not None and (settings.get("prompts") or {}).get(name):
+        raise InputError(
+            f"{directory / SETTINGS}: default_prompt_name is {name!r}, a text put before every text; not supported: "
+            "expected null."
+        )
+    if (directory / TRANSFORMER).is_file() and read_json(directory / TRANSFORMER).get("do_lower_case"):
+        raise InputError(
+            f"{directory / TRANSFORMER}: do_lower_case is true; expected false, with a tokenizer that does so itself."
+        )
+
+
+def read_dense(directory: Path) -> tuple[Any, dict[str, Any]]:
+    """The weight ``[dim, hidden]`` of a dense layer that does nothing else, and its configuration."""
+    file = directory / "config.json"
+    layer = read_json(file)
+    tensors = read_tensors(directory)
+    for key, allowed in {"bias": (False,), "use_residual": (False, None), "activation_function": IDENTITY}.items():
+        if layer.get(key) not in allowed:
+            raise InputError(
+                f"{file}: {key} is {layer.get(key)!r}; only {allowed[0]!r} is a linear layer as ColBERT's."
+            )
+    if tensors.keys() != {"linear.weight"}:
+        raise InputError(f"{directory} holds {sorted(tensors)}; expected linear.weight only.")
+    weight = tensors["linear.weight"]
+    if list(weight.shape) != [layer.get("out_features"), layer.get("in_features")]:
+        raise InputError(
+            f"{file} says {layer.get('out_features')} × {layer.get('in_features')}, but linear.weight is "
+            f"{list(weight.shape)}."
+        )
+    return weight, layer
+
+
+def write_pylate(checkpoint: Checkpoint, directory: Path) -> None:
+    """Write ``directory``; settings beyond the conventions are those the checkpoint once had in this layout."""
+    conventions = checkpoint.conventions
+    own = copy.deepcopy(checkpoint.settings.get("pylate")) or {"modules": NEW_MODULES, "settings": dict(NEW_SETTINGS)}
+    settings = own["settings"]
+    words = [*(PUNCTUATION if conventions.skip_punctuation else []), *conventions.skiplist]
+    if set(words) != set(settings.get("skiplist_words", ["none said"])):
+        settings["skiplist_words"] = words
+    settings |= {
+        "query_prefix": conventions.query_marker or "",
+        "document_prefix": conventions.document_marker or "",
+        "query_length": conventions.query_maxlen,
+        "document_length": conventions.document_maxlen,
+        "do_query_expansion": conventions.query_augmentation,
+        "attend_to_expansion_tokens": conventions.attend_to_mask_tokens,
+    }
+    rows, columns = checkpoint.projection.shape
+    layer = own.get("dense") or {"bias": False, "activation_function": IDENTITY[0], "use_residual": False}
+    layer |= {"in_features": columns, "out_features": rows}
+    (directory / DENSE).mkdir()
+    write_common(checkpoint, directory, checkpoint.config, without="pylate")
+    if "transformer" in own:
+        (directory / TRANSFORMER).write_text(json.dumps(own["transformer"], indent=2), encoding="utf-8")
+    save_file(contiguous(checkpoint.encoder.items()), directory / "model.safetensors", metadata={"format": "pt"})
+    save_file(contiguous([("linear.weight", checkpoint.projection)]), directory / DENSE / "model.safetensors")
+    (directory / DENSE / "config.json").write_text(json.dumps(layer, indent=2), encoding="utf-8")
+    (directory / SETTINGS).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    (directory / MODULES).write_text(json.dumps(own["modules"], indent=2), encoding="utf-8")
+    read_modules(directory / MODULES)  # which may have travelled along from elsewhere

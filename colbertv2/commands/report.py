@@ -1,0 +1,109 @@
+"""``python -m colbertv2 report <arguments of a sweep>``: what the sweep shows, from what has been built of it.
+
+Writes to ``report.out``: ``report.md``, each table as CSV and LaTeX, the pictures as PNG and SVG, and ``report.html``,
+which holds all of it. Prints the table and the conclusions.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from colbertv2.ablation.cells import Cell
+from colbertv2.ablation.conclusions import COSTS, conclude
+from colbertv2.ablation.findings import Findings, find
+from colbertv2.ablation.linter import check_axes
+from colbertv2.ablation.sweep import Sweep
+from colbertv2.commands.command_line import run
+from colbertv2.reporting import sweep_figures as figures
+from colbertv2.reporting.page import Section, write_page
+from colbertv2.reporting.rendering import Table
+from colbertv2.reporting.sweep_tables import make_tables
+from colbertv2.reporting.system_table import fraction, plain
+
+RESAMPLING_SEED = 0
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Make the report and print its main table.
+
+    Raises:
+        InputError: the sweep can't be composed or is over what nothing reads, none of its points was built (the
+            message says how to), or what was built can't be compared.
+    """
+    sweep = Sweep.collect(arguments)
+    check_axes(sweep.points)
+    findings = find(sweep.cells(), RESAMPLING_SEED)
+    tables, sentences = make_tables(findings), conclude(findings)
+    out = Path(sweep.points[0].config.report.out)
+    out.mkdir(parents=True, exist_ok=True)
+    pictures = draw(findings, sweep, out)
+    for name, table in tables.items():
+        (out / f"{name}.csv").write_text(table.csv(), encoding="utf-8")
+        (out / f"{name}.tex").write_text(table.latex(), encoding="utf-8")
+    text = to_markdown(findings, tables, sentences, pictures)
+    (out / "report.md").write_text(text, encoding="utf-8")
+    write_page(
+        out / "report.html",
+        title=findings.cells.title,
+        sentences=sentences,
+        sections=[
+            *(Section(title, figure=out / f"{name}.svg") for name, title in pictures.items()),
+            *(Section(table.title, table=table) for table in tables.values()),
+        ],
+        warnings=findings.cells.warnings,
+        commands=findings.cells.commands,
+        hovers={
+            figures.POINT.format(i): hover(cell, findings) for i, cell in enumerate(findings.cells.cells) if cell.values
+        },
+    )
+    print(tables["cells"].markdown())
+    print("\n".join(["", *(f"- {sentence}" for sentence in sentences)]))
+    print("\n".join(f"Warning: {warning}" for warning in findings.cells.warnings))
+    print(f"\nreport: {out / 'report.html'}")
+
+
+def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:
+    """Draw what applies; name of the file → title."""
+    measure = findings.cells.measures[0]
+    drawn = {
+        f"pareto_{cost}": f"{measure} against {name}"
+        for cost, name in COSTS.items()
+        if figures.draw_pareto(findings, cost, out / f"pareto_{cost}")
+    }
+    if figures.draw_effects(findings, out / "effects"):
+        drawn["effects"] = "What each factor does"
+    if figures.draw_differences(findings, out / "differences"):
+        drawn["differences"] = f"Query by query: {measure} less that of {findings.cells.baseline.name}"
+    if figures.draw_training(sweep.training_logs(), out / "training"):
+        drawn["training"] = "Training"
+    return drawn
+
+
+def to_markdown(
+    findings: Findings, tables: dict[str, Table], sentences: Sequence[str], pictures: dict[str, str]
+) -> str:
+    """The report as text, its pictures by name."""
+    cells = findings.cells
+    lines = [f"# {cells.title}", "", *(f"`{command}`  " for command in cells.commands)]
+    if cells.warnings:
+        lines += ["", *(f"> {warning}" for warning in cells.warnings)]
+    lines += ["", *(f"- {sentence}" for sentence in sentences)]
+    lines += [line for table in tables.values() for line in ("", table.markdown().rstrip())]
+    lines += [line for name, title in pictures.items() for line in ("", f"![{title}]({name}.png)")]
+    return "\n".join(lines) + "\n"
+
+
+def hover(cell: Cell, findings: Findings) -> str:
+    """All numbers of a cell, a line each."""
+    lines = [cell.name]
+    for measure in findings.cells.measures:
+        found = findings.estimates[measure][cell.name]
+        lines.append(
+            f"{measure} {fraction(found.mean)} [{fraction(found.queries.low)}, {fraction(found.queries.high)}]"
+        )
+    return "\n".join(
+        [*lines, *(f"{plain(cell.costs[cost], 1)} {name}" for cost, name in COSTS.items() if cost in cell.costs)]
+    )
+
+
+if __name__ == "__main__":
+    run(main)

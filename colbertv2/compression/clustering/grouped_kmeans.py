@@ -1,0 +1,84 @@
+"""k-means of many vectors: Lloyd's iterations, each vector compared with hopeful groups of centroids alone."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from colbertv2.compression.clustering.assignment import Assignment
+from colbertv2.compression.clustering.kmeans import normalised
+from colbertv2.errors import InputError
+
+BLOCK_VECTORS = 2**16  # summed up at once
+# Shares of the points in the passes that stand for the first iteration: centroids that are points drawn at random group
+# badly, so that comparing all points with them takes twice as long as later, and moves them no better than a part does.
+FIRST_ITERATION = (1 / 4, 1 / 2)
+
+
+def lloyd(
+    points: NDArray[np.float32],
+    num_centroids: int,
+    *,
+    iterations: int,
+    max_points_per_centroid: int,
+    seed: int,
+    device: torch.device | str,
+    spherical: bool,
+    reach: float,
+) -> NDArray[np.float32]:
+    """Euclidean k-means as ``kmeans`` does it, but for ``reach``, for which see ``Assignment``.
+
+    It begins with points drawn by the seed. The first iteration is two, on a fourth and on half of the points, in half
+    of the time. A centroid that no point is nearest to moves to the point that is furthest from its own.
+
+    Returns:
+        ``[min(num_centroids, n), dim]``.
+
+    Raises:
+        InputError: there are no points.
+
+    >>> points = np.eye(2, dtype=np.float32)
+    >>> knobs = {"iterations": 1, "max_points_per_centroid": 256, "seed": 0, "device": "cpu", "spherical": True}
+    >>> lloyd(points, 4, reach=0.7, **knobs).shape
+    (2, 2)
+    """
+    if len(points) == 0:
+        raise InputError("There is no vector to learn centroids from; expected at least one document with tokens.")
+    number = min(num_centroids, len(points))
+    drawn = np.random.default_rng(seed).permutation(len(points))[: number * max_points_per_centroid]
+    centroids = np.ascontiguousarray(points[drawn[:number]], dtype=np.float32)
+    for share in FIRST_ITERATION:
+        some = points[np.sort(drawn[: max(number, int(share * len(drawn)))])]
+        centroids = moved(centroids, some, reach, device)
+    if len(drawn) < len(points):
+        points = points[np.sort(drawn)]
+    for _ in range(iterations - 1):
+        centroids = moved(centroids, points, reach, device)
+    return normalised(centroids) if spherical else centroids
+
+
+def moved(
+    centroids: NDArray[np.float32], points: NDArray[np.float32], reach: float, device: torch.device | str
+) -> NDArray[np.float32]:
+    """Each of ``centroids [K, dim]`` at the mean of those of ``points [n, dim]`` that are nearest to it; n ≥ K."""
+    assignment = Assignment(centroids, euclidean=True, reach=reach, device=device)
+    codes, scores = assignment.search(points)
+    counts = np.bincount(codes, minlength=len(centroids))
+    sums = sums_of(points, codes, len(centroids), assignment.device)
+    full = counts > 0
+    means = np.zeros_like(centroids)
+    means[full] = sums[full] / counts[full, None].astype(np.float32)
+    if len(empty := np.flatnonzero(~full)):
+        distances = np.einsum("nd,nd->n", points, points) - 2 * scores
+        means[empty] = points[np.argsort(-distances, kind="stable")[: len(empty)]]
+    return means
+
+
+def sums_of(
+    points: NDArray[np.float32], codes: NDArray[np.int32], number: int, device: torch.device
+) -> NDArray[np.float32]:
+    """``[number, dim]``: the sum of the points with each code."""
+    sums = torch.zeros(number, points.shape[1], device=device)
+    for start in range(0, len(points), BLOCK_VECTORS):
+        block = slice(start, start + BLOCK_VECTORS)
+        sums.index_add_(0, torch.from_numpy(codes[block]).to(device), torch.from_numpy(points[block]).to(device))
+    return sums.cpu().numpy()

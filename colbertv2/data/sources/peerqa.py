@@ -1,0 +1,194 @@
+"""PeerQA (Baumgärtner et al., NAACL 2025) as ``ir_datasets`` ids: ``peerqa:<directory>/<unit>``.
+
+The directory holds ``papers.jsonl`` and ``qa.jsonl`` as PeerQA's release has them. A unit is ``paragraph`` or
+``sentence``, with ``-title`` if each document is to begin with its paper's title:
+
+- a paragraph is all rows of one ``pidx``, whatever their type, joined by a space in the order of ``idx``; its id is
+  ``<paper_id>/<pidx>``;
+- a sentence is the row of one ``pidx`` and ``sidx``, and its id ``<paper_id>/<pidx>/<sidx>``; rows that share both (a
+  caption and a formula at the end of a paper can) are joined like a paragraph's, where the official code has two
+  passages of one id;
+- with the title, the text is ``Title: … Paragraph: …`` or ``Title: … Sentence: …``.
+
+Queries are the questions with evidence that was found in the text; the others, the unanswerable ones among them, are
+left out. Judgements are binary: a document is relevant if it holds a row that is evidence. Documents and queries have a
+``pool_id``, the paper: a question is searched within its own paper alone (``colbertv2.data.pools``).
+
+Ids begin with the paper's, so within a paper they are in the order of the official ids, ``<pidx>`` and
+``<pidx>/<sidx>``, and of two equal scores the same document comes first.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ir_datasets
+from ir_datasets.datasets.base import Dataset
+from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, TrecQrel
+from ir_datasets.indices import PickleLz4FullStore
+
+from colbertv2.data.readers import Faults
+from colbertv2.data.sources.peerqa_files import SOURCE, Row, read_papers, read_questions
+from colbertv2.errors import InputError
+
+UNITS = ("paragraph", "paragraph-title", "sentence", "sentence-title")
+
+
+class PeerQADoc(NamedTuple):
+    """A paragraph or sentence of the paper ``pool_id``."""
+
+    doc_id: str
+    text: str
+    pool_id: str
+
+
+class PeerQAQuery(NamedTuple):
+    """A question about the paper ``pool_id``."""
+
+    query_id: str
+    text: str
+    pool_id: str
+
+
+class PeerQADocs(BaseDocs):
+    """The paragraphs or sentences of ``papers.jsonl``."""
+
+    def __init__(self, path: Path, unit: str) -> None:
+        self.path = path
+        self.unit = unit
+
+    def fingerprint(self) -> str:
+        """Moves with the path, size or time of the file, and with the unit."""
+        status = self.path.stat()
+        content = f"{self.path}\n{self.unit}\n{status.st_size}\n{status.st_mtime_ns}"
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    def read(self) -> Iterator[PeerQADoc]:
+        """All documents, paper by paper."""
+        papers = read_papers(self.path)
+        titles = self.titles(papers) if self.unit.endswith("-title") else {}
+        kind = self.unit.removesuffix("-title").capitalize()
+        for paper_id, rows in papers.items():
+            contents: dict[str, list[str]] = {}
+            for row in rows.values():
+                contents.setdefault(row.doc_id(self.unit), []).append(row.content)
+            for doc_id, parts in contents.items():
+                content = " ".join(parts)
+                templated = f"Title: {titles[paper_id]} {kind}: {content}" if titles else content
+                yield PeerQADoc(doc_id, templated, paper_id)
+
+    def titles(self, papers: dict[str, dict[int, Row]]) -> dict[str, str]:
+        """Paper id → the content of its one row of type ``title``; the official code, too, stops at none or several."""
+        faults = Faults(self.path)
+        found: dict[str, str] = {}
+        for paper_id, rows in papers.items():
+            titles = [row for row in rows.values() if row.type == "title"]
+            if len(titles) != 1:
+                line = (titles or list(rows.values()))[-1].line
+                plain = self.unit.removesuffix("-title")
+                faults.add(
+                    line,
+                    f"the paper {paper_id!r} has {len(titles)} rows of type title, expected one; mend it, or use the "
+                    f"unit {plain}",
+                )
+            found[paper_id] = titles[0].content if titles else ""
+        faults.finish()
+        return found
+
+    def docs_store(self) -> PickleLz4FullStore:
+        return PickleLz4FullStore(
+            path=str(ir_datasets.util.home_path() / "peerqa" / self.fingerprint()),
+            init_iter_fn=self.read,
+            data_cls=PeerQADoc,
+            lookup_field="doc_id",
+            index_fields=["doc_id"],
+        )
+
+    def docs_iter(self) -> Any:
+        return iter(self.docs_store())
+
+    def docs_count(self) -> int:
+        return self.docs_store().count()
+
+    def docs_cls(self) -> type[PeerQADoc]:
+        return PeerQADoc
+
+
+class PeerQAQueries(BaseQueries):
+    """The questions of ``qa.jsonl`` that have evidence."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def queries_iter(self) -> Iterator[PeerQAQuery]:
+        questions = read_questions(self.path)  # a faulty file yields nothing
+        return (PeerQAQuery(question.id, question.text, question.paper_id) for question in questions)
+
+    def queries_cls(self) -> type[PeerQAQuery]:
+        return PeerQAQuery
+
+
+class PeerQAQrels(BaseQrels):
+    """Evidence as judgements: the document of each row, grade 1."""
+
+    def __init__(self, questions: Path, papers: Path, unit: str) -> None:
+        self.questions = questions
+        self.papers = papers
+        self.unit = unit
+
+    def qrels_iter(self) -> Iterator[TrecQrel]:
+        papers = read_papers(self.papers)
+        faults = Faults(self.questions)
+        found: list[TrecQrel] = []
+        for question in read_questions(self.questions):
+            rows = papers.get(question.paper_id)
+            if rows is None:
+                faults.add(
+                    question.line,
+                    f"{self.papers.name} lacks the paper {question.paper_id!r} of the question {question.id!r}; add it "
+                    "(the release leaves OpenReview's papers to PeerQA's own scripts), or take the question out",
+                )
+                continue
+            if unknown := [idx for idx in question.evidence if idx not in rows]:
+                faults.add(
+                    question.line,
+                    f"the evidence {unknown[0]} of the question {question.id!r} is no row of the paper "
+                    f"{question.paper_id!r}, whose idx end at {max(rows)}; {self.papers.name} is of another version or "
+                    "cut short: take both files of one release",
+                )
+                continue
+            relevant = dict.fromkeys(rows[idx].doc_id(self.unit) for idx in question.evidence)
+            found += [TrecQrel(question.id, doc_id, 1, "0") for doc_id in relevant]
+        faults.finish()
+        return iter(found)
+
+    def qrels_defs(self) -> dict[int, str]:
+        return {1: "holds evidence for the answer"}
+
+    def qrels_cls(self) -> type[TrecQrel]:
+        return TrecQrel
+
+
+def peerqa_dataset(path: str) -> Dataset:
+    """The data set of ``<directory>/<unit>``.
+
+    Raises:
+        InputError: no such unit, directory or file; the message says where the files come from.
+    """
+    place, _, unit = path.rpartition("/")
+    if unit not in UNITS or not place:
+        raise InputError(f"Expected peerqa:<directory>/<unit>, found peerqa:{path}. Units are {', '.join(UNITS)}.")
+    if place == "hub":
+        raise InputError(f"UKPLab/PeerQA on the Hugging Face hub is a script that fetches and holds no texts. {SOURCE}")
+    directory = Path(place).expanduser().absolute()
+    papers, questions = directory / "papers.jsonl", directory / "qa.jsonl"
+    if lacking := [file.name for file in (papers, questions) if not file.is_file()]:
+        what = f"has no {' and no '.join(lacking)}" if directory.is_dir() else "is no directory"
+        raise InputError(f"{directory} {what}; expected papers.jsonl and qa.jsonl. {SOURCE}")
+    return Dataset(PeerQADocs(papers, unit), PeerQAQueries(questions), PeerQAQrels(questions, papers, unit))
+
+
+def register() -> None:
+    """Register the pattern with ``ir_datasets``; registering it again would change nothing."""
+    ir_datasets.registry.register_pattern(r"^peerqa:(.+)$", lambda _, groups: peerqa_dataset(groups[0]))

@@ -1,0 +1,172 @@
+"""A small, fixed part of any collection: ``sample:<documents>:<queries>:<id>``.
+
+Takes the first queries with a relevant document, in the order of a hash of their ids; their relevant documents, as far
+as the number goes; and other documents, those with the smallest hashes, up to the number. Judgements are restricted to
+both. So a sample depends on the ids alone, not on the order of the files, and of two samples that differ in the number
+of queries the smaller one's are among the larger one's.
+
+It is drawn once, in one pass over the documents that holds no more of them than the sample has, and kept in
+``ir_datasets``' store under its home.
+"""
+
+import hashlib
+import heapq
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import ir_datasets
+from ir_datasets.datasets.base import Dataset
+from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries
+from ir_datasets.indices import PickleLz4FullStore
+
+from colbertv2.data.opening import building, content_digest, load, reading
+from colbertv2.errors import InputError
+
+
+def order(id: str) -> int:
+    """What a sample is ordered by. Salted: ``Queries`` holds out by a hash of the bare id."""
+    return int.from_bytes(hashlib.sha256(f"sample\t{id}".encode()).digest()[:8], "big")
+
+
+class Sample:
+    """What is drawn from a data set of ``ir_datasets``.
+
+    Args:
+        id: of the data set, with documents, queries and judgements.
+        num_documents: at most as many documents.
+        num_queries: at most as many queries.
+    """
+
+    def __init__(self, id: str, num_documents: int, num_queries: int) -> None:
+        self.id = id
+        self.source = load(id)
+        self.num_documents = num_documents
+        self.num_queries = num_queries
+
+    @cached_property
+    def wanted(self) -> dict[str, set[str]]:
+        """Query id → its relevant documents in the sample, of the queries that are chosen."""
+        relevant: dict[str, dict[str, int]] = {}
+        with reading(self.id, self.source.qrels_handler()):
+            for judgement in self.source.qrels_iter():
+                if judgement.relevance > 0:
+                    relevant.setdefault(judgement.query_id, {})[judgement.doc_id] = judgement.relevance
+        with reading(self.id, self.source.queries_handler()):
+            asked = {query.query_id for query in self.source.queries_iter()}
+        chosen: dict[str, set[str]] = {}
+        taken: set[str] = set()
+        for query_id in sorted(asked & relevant.keys(), key=order)[: self.num_queries]:
+            grades = relevant[query_id]
+            best_first = sorted(grades, key=lambda doc_id: (-grades[doc_id], doc_id))
+            new = [doc_id for doc_id in best_first if doc_id not in taken]
+            taken.update(new[: self.num_documents - len(taken)])
+            if kept := taken & grades.keys():
+                chosen[query_id] = kept
+        return chosen
+
+    def documents(self) -> Iterator[Any]:
+        """The sample's documents in the order of the corpus, in one pass over it."""
+        relevant = set().union(*self.wanted.values())
+        found: list[tuple[int, Any]] = []
+        others: list[tuple[int, int, Any]] = []  # a heap with the largest hash on top
+        for place, document in enumerate(self.source.docs_iter()):
+            if document.doc_id in relevant:
+                found.append((place, document))
+            elif document.doc_id:  # a benchmark's blank line makes one without
+                heapq.heappush(others, (-order(document.doc_id), place, document))
+                if len(others) > self.num_documents:
+                    heapq.heappop(others)
+        smallest = heapq.nlargest(self.num_documents - len(found), others)
+        found += [(place, document) for _, place, document in smallest]
+        yield from (document for _, document in sorted(found, key=lambda one: one[0]))
+
+    def fingerprint(self) -> str:
+        """Moves with what decides which documents there are, and with the fingerprint of the source if it has one."""
+        of_source = getattr(self.source.docs_handler(), "fingerprint", str)()
+        chosen = [[query_id, sorted(ids)] for query_id, ids in self.wanted.items()]
+        return content_digest([self.id, self.num_documents, of_source, chosen])[:16]
+
+    def store(self) -> PickleLz4FullStore:
+        """Where the documents are kept."""
+        return PickleLz4FullStore(
+            path=str(ir_datasets.util.home_path() / "sample" / self.fingerprint()),
+            init_iter_fn=self.documents,
+            data_cls=self.source.docs_cls(),
+            lookup_field="doc_id",
+            index_fields=["doc_id"],
+        )
+
+
+class SampleDocs(BaseDocs):
+    """The documents of a sample."""
+
+    def __init__(self, sample: Sample) -> None:
+        self.sample = sample
+
+    def fingerprint(self) -> str:
+        return self.sample.fingerprint()
+
+    def docs_store(self) -> PickleLz4FullStore:
+        return self.sample.store()
+
+    def docs_iter(self) -> Any:
+        return iter(self.docs_store())
+
+    def docs_count(self) -> int:
+        return self.docs_store().count()
+
+    def docs_cls(self) -> type:
+        return self.sample.source.docs_cls()
+
+
+class SampleQueries(BaseQueries):
+    """The queries of a sample, as they stand in the source."""
+
+    def __init__(self, sample: Sample) -> None:
+        self.sample = sample
+
+    def queries_iter(self) -> Iterator[Any]:
+        return (query for query in self.sample.source.queries_iter() if query.query_id in self.sample.wanted)
+
+    def queries_cls(self) -> type:
+        return self.sample.source.queries_cls()
+
+
+class SampleQrels(BaseQrels):
+    """The judgements between a sample's queries and its documents."""
+
+    def __init__(self, sample: Sample) -> None:
+        self.sample = sample
+
+    def qrels_iter(self) -> Iterator[Any]:
+        judgements = [one for one in self.sample.source.qrels_iter() if one.query_id in self.sample.wanted]
+        store = self.sample.store()
+        with building():
+            kept = store.get_many({judgement.doc_id for judgement in judgements})
+        return (judgement for judgement in judgements if judgement.doc_id in kept)
+
+    def qrels_defs(self) -> dict[int, str]:
+        return self.sample.source.qrels_defs()
+
+    def qrels_cls(self) -> type:
+        return self.sample.source.qrels_cls()
+
+
+def sample_dataset(documents: str, queries: str, id: str) -> Dataset:
+    """The data set of a sample.
+
+    Raises:
+        InputError: a number is 0, or the id is unknown or lacks documents, queries or judgements.
+    """
+    sample = Sample(id, int(documents), int(queries))
+    if not (sample.num_documents and sample.num_queries):
+        raise InputError(f"A sample of {documents} documents and {queries} queries is empty; expected at least 1.")
+    if not (sample.source.has_docs() and sample.source.has_queries() and sample.source.has_qrels()):
+        raise InputError(f"{id!r} lacks documents, queries or judgements to sample; use a split, such as {id}/test.")
+    return Dataset(SampleDocs(sample), SampleQueries(sample), SampleQrels(sample))
+
+
+def register() -> None:
+    """Register the pattern with ``ir_datasets``; registering it again would change nothing."""
+    ir_datasets.registry.register_pattern(r"^sample:(\d+):(\d+):(.+)$", lambda _, groups: sample_dataset(*groups))

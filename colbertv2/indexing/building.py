@@ -1,0 +1,234 @@
+"""What fills an index: centroids from a sample, then every vector assigned and encoded, by one process or several.
+
+Memory is bounded by the sample and by blocks, whatever the collection: vectors are read and results written by plain
+reads and writes, since pages of a mapping count as memory once they are touched.
+"""
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from colbertv2.compression import Clusters, Codec, load_codec
+from colbertv2.compression.clustering.kmeans import num_sampled_documents_rule
+from colbertv2.compression.codec import Arrays
+from colbertv2.distributed import run_on
+from colbertv2.errors import InputError
+from colbertv2.indexing.codes import Codes, create_codes, write_codes
+from colbertv2.indexing.embeddings import Embeddings
+from colbertv2.indexing.inverted import build_inverted
+from colbertv2.indexing.storage import save_unsigned, shape_array, write_json, write_rows
+
+BLOCK_VECTORS = 2**16  # read and encoded at once
+CHECKED_VECTORS = 2**12  # read and checked at once, so few that they stay in the cache: five times as fast
+TOLERANCE = 0.01  # of a vector's norm; 16-bit floats come within 0.001, bfloat16 within 0.004
+VERSION = 2  # of the files
+LOCK = ".building.lock"
+
+Bar = Callable[[Iterable[Any], str, str, int | None], Iterable[Any]]
+
+
+def check(embeddings: Embeddings, codec: Codec, bar: Bar) -> None:
+    """InputError for what can't be indexed: no vectors, a dimension that the codec can't take, vectors of any norm.
+
+    All that is learned here, and MaxSim itself, suppose vectors of norm 1; a codec with centroids could not even give
+    back a vector of zeros.
+    """
+    if embeddings.num_vectors == 0:
+        raise InputError(f"{embeddings.path} holds no vectors; expected at least one document with tokens.")
+    for problem in codec.check(embeddings.dim):
+        raise InputError(problem)
+    starts = range(0, embeddings.num_vectors, CHECKED_VECTORS)
+    for start in bar(starts, "check vectors", f"× {CHECKED_VECTORS} vectors", len(starts)):
+        vectors = torch.from_numpy(embeddings.vectors(start, start + CHECKED_VECTORS)).float()
+        norms = torch.linalg.vector_norm(vectors, dim=1).numpy()
+        wrong = np.flatnonzero(~(np.abs(norms - 1) <= TOLERANCE))  # so that NaN is wrong
+        if len(wrong):
+            row = start + int(wrong[0])
+            document = int(np.searchsorted(embeddings.offsets, row, side="right")) - 1
+            raise InputError(
+                f"Vector {row - int(embeddings.offsets[document])} of document {embeddings.doc_ids[document]} in "
+                f"{embeddings.path} has norm {norms[wrong[0]]:.4g}; expected L2-normalised vectors, of norm 1. "
+                "Normalise them before they are written."
+            )
+
+
+def cluster(
+    codec: Codec, embeddings: Embeddings, *, seed: int, sample_documents: int | None, device: torch.device | str
+) -> tuple[Clusters, int]:
+    """The centroids of ``codec`` from sampled documents, at most so many that it can use all their vectors; how many.
+
+    Args:
+        sample_documents: how many to draw; None for the official rule (``num_sampled_documents_rule``).
+    """
+    if sample_documents is not None and sample_documents < 1:
+        raise InputError(f"sample_documents is {sample_documents}; expected at least 1, or null for the rule.")
+    num_documents = embeddings.num_documents
+    average_length = embeddings.num_vectors / num_documents
+    wanted = min(sample_documents or num_sampled_documents_rule(num_documents), num_documents)
+    sample = embeddings.sample(wanted, seed, max_vectors=codec.max_sample(num_documents, average_length))
+    clusters = codec.cluster(
+        sample.vectors, num_documents=num_documents, average_length=average_length, seed=seed, device=device
+    )
+    return clusters, len(sample)
+
+
+def assign_all(embeddings: Embeddings, codec: Codec, file: Path, bar: Bar, devices: Sequence[Any]) -> None:
+    """Write the centroid of every vector to ``file``, as ``Codes`` reads it; ``codec`` must share its codes."""
+    create_codes(file, embeddings.num_vectors, num_centroids(codec))
+    run_on(len(devices), assign_blocks, embeddings, codec, file, bar, devices)
+
+
+def assign_blocks(
+    rank: int, world: int, embeddings: Embeddings, codec: Codec, file: Path, bar: Bar, devices: Sequence[Any]
+) -> None:
+    """The blocks of one process, every so-manieth."""
+    codec.device = torch.device(devices[rank])
+    for start, vectors in blocks_of(rank, world, embeddings, bar, "assign vectors"):
+        write_codes(file, start, codec.encode(vectors)["codes"], num_centroids(codec))
+
+
+def encode_all(
+    embeddings: Embeddings,
+    codec: Codec,
+    out: Path,
+    num_sampled_documents: int,
+    bar: Bar,
+    devices: Sequence[Any],
+    codes: Path | None = None,
+) -> None:
+    """Fill ``out`` with an index of all vectors by a codec that has learned.
+
+    Args:
+        devices: one for each process; a single one is used in this process.
+        codes: the file of ``assign_all``, if there is one.
+    """
+    create_arrays(out, codec, embeddings.dim, embeddings.doc_ids, embeddings.lengths)
+    run_on(len(devices), encode_blocks, embeddings, out, bar, devices, codes)
+    finish(out, codec, embeddings.dim, embeddings.lengths, num_sampled_documents)
+
+
+def create_arrays(out: Path, codec: Codec, dim: int, doc_ids: Iterable[str], lengths: NDArray[Any]) -> None:
+    """Write codec, document ids and lengths, make room for encoded vectors; an index that was there is gone first."""
+    (out / "index.json").unlink(missing_ok=True)
+    for stale in out.glob("*.npy"):
+        stale.unlink()
+    shutil.rmtree(out / "codec", ignore_errors=True)
+    codec.save(out / "codec")
+    (out / "doc_ids.txt").write_text("".join(f"{doc_id}\n" for doc_id in doc_ids), encoding="utf-8")
+    save_unsigned(out / "lengths.npy", lengths)
+    num_vectors = int(lengths.sum())
+    for name, kind in kinds_of(codec, dim).items():
+        shape_array(out / f"{name}.npy", kind.dtype, (num_vectors, *kind.shape[1:]))
+    if number := num_centroids(codec):
+        create_codes(out / "codes.npy", num_vectors, number)
+
+
+def write_block(out: Path, codec: Codec, start: int, encoded: Arrays) -> None:
+    """Write encoded vectors to their place among all, from ``start`` on."""
+    number = num_centroids(codec)
+    for name, array in encoded.items():
+        if name == "codes" and number:
+            write_codes(out / "codes.npy", start, array, number)
+        else:
+            write_rows(out / f"{name}.npy", start, array)
+
+
+def encode_blocks(
+    rank: int,
+    world: int,
+    embeddings: Embeddings,
+    out: Path,
+    bar: Bar,
+    devices: Sequence[torch.device | str],
+    codes: Path | None,
+) -> None:
+    """The blocks of one process, every so-manieth, each written to its place."""
+    codec = load_codec(out / "codec")
+    codec.device = torch.device(devices[rank])
+    assigned = None if codes is None else Codes.open(codes, embeddings.num_vectors, num_centroids(codec))
+    for start, vectors in blocks_of(rank, world, embeddings, bar, "encode vectors"):
+        known = None if assigned is None else assigned[start : start + len(vectors)]
+        write_block(out, codec, start, codec.encode(vectors, known))
+
+
+def blocks_of(
+    rank: int, world: int, embeddings: Embeddings, bar: Bar, description: str
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Every so-manieth block of vectors, float32, with the place of its first."""
+    starts = range(rank * BLOCK_VECTORS, embeddings.num_vectors, world * BLOCK_VECTORS)
+    for start in bar(starts, description, f"× {BLOCK_VECTORS} vectors", len(starts)):
+        vectors = torch.from_numpy(embeddings.vectors(start, start + BLOCK_VECTORS))
+        yield start, vectors.float().numpy()  # which numpy does more slowly
+
+
+def kinds_of(codec: Codec, dim: int) -> dict[str, NDArray[Any]]:
+    """The arrays that ``codec`` encodes to, without rows; not its codes, which are stored in a way of their own."""
+    kinds = codec.encode(np.zeros((0, dim), np.float32))
+    return {name: kind for name, kind in kinds.items() if not codec.has_centroids or name != "codes"}
+
+
+def num_centroids(codec: Codec) -> int:
+    """How many centroids a fitted codec has; 0 for one that works without."""
+    additive = codec.additive()
+    return 0 if additive is None else len(additive.centroids)
+
+
+def finish(out: Path, codec: Codec, dim: int, lengths: NDArray[Any], num_sampled_documents: int) -> None:
+    """Build the inverted list, and write ``index.json``, which makes the directory an index.
+
+    Its other files must stand.
+    """
+    if number := num_centroids(codec):
+        build_inverted(out, lengths, number)
+    kinds = kinds_of(codec, dim)
+    files = [out / "doc_ids.txt", *out.glob("*.npy"), *(out / "codec").iterdir()]
+    metadata = {
+        "version": VERSION,
+        "dim": dim,
+        "num_documents": len(lengths),
+        "num_vectors": int(lengths.sum()),
+        "num_sampled_documents": num_sampled_documents,
+        "arrays": {name: {"dtype": kind.dtype.name, "shape": kind.shape[1:]} for name, kind in kinds.items()},
+        "bytes": {file.relative_to(out).as_posix(): file.stat().st_size for file in sorted(files)},
+    }
+    write_json(out / "index.json", metadata)
+
+
+@contextmanager
+def building(out: Path) -> Iterator[None]:
+    """Around what fills ``out``, so that others can tell that it is being built.
+
+    Raises:
+        InputError: another process is building there.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"Another process is building an index in {out}; wait for it, or name another.") from None
+    try:
+        yield
+    finally:
+        (out / LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+def is_being_built(path: Path) -> bool:
+    """Whether another process is filling ``path`` now."""
+    if not (path / LOCK).exists():
+        return False
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False

@@ -1,0 +1,77 @@
+"""Centroid ids in the fewest whole bytes that hold them, in a file that compiled kernels read as it is."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbertv2.indexing.storage import open_array, shape_array, write_rows
+
+PADDING = 3  # bytes behind the last id, so that each can be read by a load of 32 bits
+
+
+def code_width(num_centroids: int) -> int:
+    """The fewest bytes that hold every id below ``num_centroids``.
+
+    >>> [code_width(number) for number in (1, 256, 257, 65536, 2**18)]
+    [1, 1, 2, 2, 3]
+    """
+    return max(1, -(-(num_centroids - 1).bit_length() // 8))
+
+
+class Codes:
+    """Ids of centroids, one after the other.
+
+    Args:
+        bytes: uint8 ``[n · width + 3]``, little-endian. Id t is the lowest ``width`` bytes of the 32 bits that begin
+            at ``bytes[t · width]``.
+        width: 1 to 4.
+
+    >>> codes = Codes.packed(np.array([1, 258, 7]), width=2)
+    >>> codes[1:], codes[np.array([2, 0])], len(codes), codes.bytes.tolist()
+    (array([258,   7], dtype=int32), array([7, 1], dtype=int32), 3, [1, 0, 2, 1, 7, 0, 0, 0, 0])
+    """
+
+    def __init__(self, bytes: NDArray[np.uint8], width: int) -> None:
+        self.bytes = bytes
+        self.width = width
+        digits = bytes[: len(bytes) - PADDING]
+        self.rows: NDArray[Any] = digits.reshape(-1, 3) if width == 3 else digits.view(f"<u{width}")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: Any) -> NDArray[np.int32]:
+        """The ids at a slice or at places ``[n]``."""
+        found = self.rows[rows]
+        if self.width == 3:
+            found = np.pad(found, ((0, 0), (0, 1))).view("<u4")[:, 0]
+        return found.astype(np.int32)
+
+    @classmethod
+    def packed(cls, codes: NDArray[Any], width: int) -> "Codes":
+        """From ids ``[n]``, in memory."""
+        return cls(np.concatenate([to_bytes(codes, width), np.zeros(PADDING, np.uint8)]), width)
+
+    @classmethod
+    def open(cls, file: Path, number: int, num_centroids: int) -> "Codes":
+        """Memory-map ``number`` ids; InputError if the file is missing or of another size."""
+        width = code_width(num_centroids)
+        return cls(open_array(file, "uint8", (number * width + PADDING,)), width)
+
+
+def create_codes(file: Path, number: int, num_centroids: int) -> None:
+    """Make the file of ``number`` ids, all 0 until ``write_codes`` has written them."""
+    shape_array(file, np.dtype(np.uint8), (number * code_width(num_centroids) + PADDING,))
+
+
+def write_codes(file: Path, start: int, codes: NDArray[Any], num_centroids: int) -> None:
+    """Write ids ``[n]`` from place ``start`` on; several processes may do so at once."""
+    width = code_width(num_centroids)
+    write_rows(file, start * width, to_bytes(codes, width))
+
+
+def to_bytes(codes: NDArray[Any], width: int) -> NDArray[np.uint8]:
+    """The lowest ``width`` bytes of each id, end to end."""
+    return np.ascontiguousarray(codes.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :width]).ravel()

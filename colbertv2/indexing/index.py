@@ -1,0 +1,236 @@
+"""The index: encoded token vectors in corpus order, memory-mapped, and the inverted list (ColBERTv2 §3.4)."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from colbertv2.compression import Codec, load_codec
+from colbertv2.compression.codec import Additive, Arrays
+from colbertv2.errors import InputError
+from colbertv2.indexing.building import (
+    VERSION,
+    Bar,
+    building,
+    check,
+    cluster,
+    encode_all,
+    is_being_built,
+    num_centroids,
+)
+from colbertv2.indexing.codes import Codes
+from colbertv2.indexing.embeddings import Embeddings
+from colbertv2.indexing.inverted import Inverted
+from colbertv2.indexing.packed import Packed, offsets_of, ranges
+from colbertv2.indexing.storage import open_array, read_ids, read_json
+
+
+class Index:
+    """Opened by ``Index.open``, made by ``Index.build``. Documents are known by position, from 0 in corpus order.
+
+    Attributes:
+        path: the directory; codec: the fitted codec; dim, num_documents, num_vectors: its size.
+        num_sampled_documents: documents that the codec was fitted on.
+        lengths: ``[num_documents]`` vectors in each document; offsets: ``[num_documents + 1]``, where each begins.
+        stored_codes: the centroid of every vector, and inverted_list: the documents of every centroid; None for a
+            codec without centroids.
+        arrays: whatever else the codec keeps of every vector, by name.
+    """
+
+    def __init__(self, path: Path, metadata: dict[str, Any]) -> None:
+        if metadata["version"] != VERSION:
+            raise InputError(f"{path} is an index of version {metadata['version']}, not {VERSION}; build it again.")
+        self.path = path
+        self.dim: int = metadata["dim"]
+        self.num_documents: int = metadata["num_documents"]
+        self.num_vectors: int = metadata["num_vectors"]
+        self.num_sampled_documents: int = metadata["num_sampled_documents"]
+        self.bytes: dict[str, int] = metadata["bytes"]
+        for name, expected in self.bytes.items():
+            found = (path / name).stat().st_size if (path / name).exists() else None
+            if found != expected:
+                what = "is missing" if found is None else f"has {found} bytes, expected {expected}"
+                raise InputError(f"{path / name} {what}; build the index again.")
+        self.codec: Codec = load_codec(path / "codec")
+        self.lengths = open_array(path / "lengths.npy", None, (self.num_documents,)).astype(np.int32)
+        self.offsets = offsets_of(self.lengths)
+        if self.offsets[-1] != self.num_vectors:
+            raise InputError(f"{path}: lengths sum to {self.offsets[-1]}, not to {self.num_vectors}; build it again.")
+        self.arrays = {
+            name: open_array(path / f"{name}.npy", kind["dtype"], (self.num_vectors, *kind["shape"]))
+            for name, kind in metadata["arrays"].items()
+        }
+        self.stored_codes: Codes | None = None
+        self.inverted_list: Inverted | None = None
+        if number := num_centroids(self.codec):
+            self.stored_codes = Codes.open(path / "codes.npy", self.num_vectors, number)
+            self.inverted_list = Inverted.open(path, number, self.num_documents)
+
+    @classmethod
+    def open(cls, path: Path) -> "Index":
+        """Open a built index, reading little but the codec and the lengths.
+
+        Raises:
+            InputError: the index is still being built, or a file is missing, cut short, or of another size or shape
+                than ``index.json`` says.
+        """
+        path = Path(path)
+        if not (path / "index.json").exists() and is_being_built(path):
+            raise InputError(f"{path / 'index.json'} is missing: another process is building this index; wait for it.")
+        if (layout := layout_of(path)) not in (None, "colbertv2"):
+            raise InputError(
+                f"{path} is an index in the layout {layout}; convert it first: "
+                f"python -m colbertv2 convert index {path} <new directory> --to colbertv2"
+            )
+        metadata = read_json(path / "index.json")
+        try:
+            return cls(path, metadata)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path / 'index.json'} is not of this version ({error!r}); build it again.") from None
+
+    @classmethod
+    def build(
+        cls,
+        embeddings: Embeddings,
+        codec: Codec,
+        out: Path,
+        *,
+        seed: int,
+        sample_documents: int | None,
+        device: torch.device | str,
+        bar: Bar,
+        devices: Sequence[torch.device | str] | None = None,
+    ) -> "Index":
+        """Fit ``codec`` on sampled documents, encode all of them into the directory ``out``, and open that.
+
+        Memory is bounded by the sample, and that by what the codec's k-means can use, ``max_points_per_centroid``
+        vectors a centroid. What is written depends neither on how the embeddings were cut into shards nor on
+        ``devices``.
+
+        Args:
+            sample_documents: how many to fit on; None for the official rule (``num_sampled_documents_rule``).
+            bar: wraps an iterable in a progress bar, as ``Runtime.bar`` does.
+            devices: encode in one new process on each of these; None for this process, on ``device``.
+
+        Raises:
+            InputError: there are no vectors or one is not L2-normalised, ``sample_documents`` is below 1, the codec
+                can't take their dimension, or another process is building in ``out``.
+        """
+        out = Path(out)
+        with building(out):
+            check(embeddings, codec, bar)
+            clusters, num_sampled = cluster(
+                codec, embeddings, seed=seed, sample_documents=sample_documents, device=device
+            )
+            codec.learn(clusters, seed=seed, device=device)
+            encode_all(embeddings, codec, out, num_sampled, bar, devices or [device])
+        return cls.open(out)
+
+    @classmethod
+    def build_fitted(
+        cls,
+        embeddings: Embeddings,
+        codec: Codec,
+        out: Path,
+        *,
+        num_sampled_documents: int,
+        device: torch.device | str,
+        bar: Bar,
+        devices: Sequence[torch.device | str] | None = None,
+        codes: Path | None = None,
+    ) -> "Index":
+        """As ``build``, with a codec that has learned from so many documents: one of several indexes that share it.
+
+        ``embeddings`` may be a part (``Embeddings.part``) of a collection. See
+        :class:`~colbertv2.indexing.shards.ShardedSearcher`.
+
+        Args:
+            codes: the file that ``building.assign_all`` wrote, where vectors have been assigned already.
+        """
+        out = Path(out)
+        with building(out):
+            check(embeddings, codec, bar)
+            encode_all(embeddings, codec, out, num_sampled_documents, bar, devices or [device], codes)
+        return cls.open(out)
+
+    @cached_property
+    def doc_ids(self) -> list[str]:
+        """All document ids, in corpus order; read at first use."""
+        return read_ids(self.path / "doc_ids.txt", self.num_documents)
+
+    @cached_property
+    def additive(self) -> Additive:
+        """How decoded vectors add up; InputError if the codec has no centroids."""
+        if (additive := self.codec.additive()) is None:
+            raise self.no_centroids()
+        return additive
+
+    @cached_property
+    def factors(self) -> NDArray[np.int16]:
+        """``[num_vectors]`` for the cascade, which fills in what it comes by; untouched pages take no memory."""
+        return np.zeros(self.num_vectors, np.int16)
+
+    @property
+    def bytes_per_token(self) -> float:
+        """Everything on disk (vectors, codec, inverted list, lengths, document ids), divided by the vectors."""
+        return (sum(self.bytes.values()) + (self.path / "index.json").stat().st_size) / self.num_vectors
+
+    def rows(self, positions: NDArray[np.int64]) -> Any:
+        """What picks the vectors of the documents at ``positions``: a slice if they follow one another."""
+        if len(positions) and np.all(np.diff(positions) == 1):
+            return slice(int(self.offsets[positions[0]]), int(self.offsets[positions[-1] + 1]))
+        return ranges(self.offsets[positions], self.lengths[positions])
+
+    def decode(self, positions: NDArray[np.int64]) -> Packed:
+        """The decoded float32 vectors of the documents at ``positions [D]``, in that order."""
+        positions = np.asarray(positions, dtype=np.int64)
+        return Packed(self.decode_rows(self.rows(positions)), self.lengths[positions])
+
+    def decode_rows(self, rows: Any) -> NDArray[np.float32]:
+        """Decoded vectors ``[n, dim]`` by their place among all vectors (a slice or ``[n]``)."""
+        return self.codec.decode(self.encoded(rows))
+
+    def encoded(self, rows: Any) -> Arrays:
+        """What ``Codec.encode`` gave for the vectors at ``rows`` (a slice or ``[n]``)."""
+        arrays = {name: np.asarray(array[rows]) for name, array in self.arrays.items()}
+        if self.stored_codes is not None:
+            arrays["codes"] = self.stored_codes[rows]
+        return arrays
+
+    def codes(self, positions: NDArray[np.int64]) -> NDArray[np.int32]:
+        """``[T]``: the centroid of every vector of the documents at ``positions``, end to end.
+
+        Raises:
+            InputError: the codec has no centroids.
+        """
+        if self.stored_codes is None:
+            raise self.no_centroids()
+        return self.stored_codes[self.rows(np.asarray(positions, dtype=np.int64))]
+
+    def inverted(self, centroids: NDArray[Any]) -> NDArray[np.int64]:
+        """Ascending positions of the documents that have a vector at any of these centroids.
+
+        Raises:
+            InputError: the codec has no centroids.
+        """
+        if self.inverted_list is None:
+            raise self.no_centroids()
+        return self.inverted_list.documents_of(centroids)
+
+    def no_centroids(self) -> InputError:
+        """The error for what works through centroids, where the codec has none."""
+        return InputError(
+            f"{self.codec!r} has no centroids; use the exhaustive engine, or index with a residual codec."
+        )
+
+
+def layout_of(path: Path) -> str | None:
+    """``colbertv2``, ``official`` or ``fast-plaid`` by the files in a directory; ``None`` if it is no index."""
+    for layout, file in {"colbertv2": "index.json", "official": "centroids.pt", "fast-plaid": "centroids.npy"}.items():
+        if (path / file).is_file():
+            return layout
+    return None

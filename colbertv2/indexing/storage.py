@@ -1,0 +1,126 @@
+"""Arrays on disk: written with plain writes, opened memory-mapped and checked against what the metadata says."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbertv2.errors import InputError
+from colbertv2.files import write_whole
+
+
+def open_array(file: Path, dtype: str | None, shape: Sequence[int]) -> NDArray[Any]:
+    """Memory-map ``file`` read-only.
+
+    Args:
+        dtype: None for unsigned integers of any size.
+
+    Raises:
+        InputError: it is missing, cut short, or not an array of that type and shape.
+    """
+    try:
+        # An empty array can't be mapped.
+        array = np.load(file, mmap_mode=None if 0 in shape else "r")
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing; build this directory again.") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{file} is damaged or cut short ({error}); build this directory again.") from None
+    if array.shape != tuple(shape) or (array.dtype.kind != "u" if dtype is None else array.dtype != np.dtype(dtype)):
+        raise InputError(
+            f"{file}: expected {dtype or 'unsigned integers'} {list(shape)} by the metadata, found {array.dtype} "
+            f"{list(array.shape)}; build this directory again."
+        )
+    return np.asarray(array)  # still mapped; indexing a plain array is faster
+
+
+def shape_array(file: Path, dtype: np.dtype[Any], shape: Sequence[int]) -> None:
+    """Make ``file`` an array of that type and shape: what has been written stays, all else is 0."""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
+    with open(file, "r+b" if file.exists() else "wb") as opened:
+        np.lib.format.write_array_header_1_0(opened, header)  # which leaves room for more rows
+        opened.truncate(opened.tell() + dtype.itemsize * int(np.prod(shape)))
+
+
+def write_rows(file: Path, start: int, rows: NDArray[Any]) -> None:
+    """Write ``rows [n, …]`` into the array in ``file`` from row ``start`` on, or behind its end.
+
+    By a plain write: pages of a mapping that are written count as memory. Several processes may write at once.
+    """
+    with open(file, "r+b") as opened:
+        opened.seek(skip_header(opened) + start * rows.itemsize * int(np.prod(rows.shape[1:])))
+        np.ascontiguousarray(rows).tofile(opened)
+
+
+def read_rows(file: Path, start: int, end: int) -> NDArray[Any]:
+    """The rows from ``start`` to ``end`` of the array in ``file``, by a plain read.
+
+    Raises:
+        InputError: the file is missing, damaged or ends before that.
+    """
+    try:
+        with open(file, "rb") as opened:
+            np.lib.format.read_magic(opened)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(opened)
+            width = int(np.prod(shape[1:]))
+            rows = np.fromfile(opened, dtype, (end - start) * width, offset=start * width * dtype.itemsize)
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing; build this directory again.") from None
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{file} is damaged or cut short ({error}); build this directory again.") from None
+    if len(rows) < (end - start) * width:
+        raise InputError(f"{file} is cut short: it ends before row {end}; build this directory again.")
+    return rows.reshape(-1, *shape[1:])
+
+
+def skip_header(opened: BinaryIO) -> int:
+    """Where the rows of an opened array file begin."""
+    np.lib.format.read_magic(opened)
+    np.lib.format.read_array_header_1_0(opened)
+    return opened.tell()
+
+
+def save_unsigned(file: Path, values: NDArray[Any]) -> None:
+    """Save counts ``[n]`` as the smallest unsigned integers that hold them."""
+    np.save(file, values.astype(np.min_scalar_type(int(values.max(initial=0)))))
+
+
+def write_json(file: Path, value: dict[str, Any]) -> None:
+    """Write ``value`` so that ``file`` is there whole or not at all."""
+    write_whole(file, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in ``file``.
+
+    Raises:
+        InputError: it is missing or no JSON object.
+    """
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"{file} is missing: {file.parent} is not complete; wait if it is still being made, else build it again."
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{file} is damaged ({error}); build {file.parent} again.") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{file} holds no JSON object; build {file.parent} again.")
+    return value
+
+
+def read_ids(file: Path, number: int) -> list[str]:
+    """The ids in ``file``, one a line.
+
+    Raises:
+        InputError: it is missing or does not hold ``number`` lines.
+    """
+    try:
+        ids = file.read_text(encoding="utf-8").split("\n")[:-1]
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing; build this directory again.") from None
+    if len(ids) != number:
+        raise InputError(f"{file} holds {len(ids)} ids; expected {number}. Build this directory again.")
+    return ids

@@ -1,0 +1,1 @@
+"""Everything that numba compiles: loops of search, codecs and index building."""

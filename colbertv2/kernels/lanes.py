@@ -1,0 +1,233 @@
+"""Operations on 32 query vectors at once, which numba compiles to vector instructions wherever it runs.
+
+A plain numba loop over the 32 bytes of a row is not vectorised across rows; with LLVM's own vector types the maximum
+over all tokens of a collection runs at a few instructions a token, whatever the processor. A *row* is one entry of a
+table for 32 query vectors side by side; all arrays are C-ordered and addressed flat.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+
+from colbertv2.kernels.compiled import (
+    BYTES,
+    FLOATS,
+    I8,
+    I16,
+    I32,
+    I64,
+    LANES,
+    SHORTS,
+    WORDS,
+    intrinsic,
+    load,
+    pointer,
+    spread,
+    store,
+)
+
+SHIFT = 13
+ONE = 1 << SHIFT  # a factor of 1
+
+
+def of_floats(builder: Any, name: str) -> Any:
+    """LLVM's function ``name`` of 32 floats."""
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(FLOATS, [FLOATS]), f"llvm.{name}.v32f32")
+
+
+def keep_largest(builder: Any, values: Any, address: Any) -> None:
+    """Raise the 32 floats at an address to the absolute ``values``."""
+    absolute = builder.call(of_floats(builder, "fabs"), [values])
+    old = load(builder, address, FLOATS)
+    store(builder, builder.select(builder.fcmp_ordered(">", absolute, old), absolute, old), address)
+
+
+@intrinsic
+def raise_to_row(typing_context, table, place, largest, column):
+    """Raise ``largest[column:][:32]`` to the absolute values of the floats ``table[place:][:32]``."""
+
+    def generate(context, builder, signature, arguments):
+        row = load(builder, pointer(context, builder, signature.args[0], arguments[0], arguments[1]), FLOATS)
+        keep_largest(builder, row, pointer(context, builder, signature.args[2], arguments[2], arguments[3]))
+        return context.get_dummy_value()
+
+    return types.void(table, types.int64, largest, types.int64), generate
+
+
+def piece_similarities(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """32 query vectors' similarities to one piece: Σᵢ book[piece + i] · parts[place + i · stride:][:32], i < ``size``.
+
+    The first six arguments are book, piece, size, parts, place and stride.
+    """
+    size, stride = arguments[2], arguments[5]
+    piece, parts = (pointer(context, builder, signature.args[i], arguments[i], arguments[i + 1]) for i in (0, 3))
+    total = cgutils.alloca_once_value(builder, ir.Constant(FLOATS, [0.0] * LANES))
+    with cgutils.for_range(builder, size) as loop:
+        part = load(builder, builder.gep(parts, [builder.mul(loop.index, stride)]), FLOATS)
+        value = spread(builder, builder.load(builder.gep(piece, [loop.index])))
+        product = builder.fmul(part, value, flags=("fast",))
+        builder.store(builder.fadd(builder.load(total), product, flags=("fast",)), total)
+    return builder.load(total)
+
+
+@intrinsic
+def raise_to_piece(typing_context, book, piece, size, parts, place, stride, largest, column):
+    """Raise ``largest[column:][:32]`` to the absolute similarities of ``book[piece:][:size]`` to ``parts[place:]``."""
+    integer = types.int64
+
+    def generate(context, builder, signature, arguments):
+        values = piece_similarities(context, builder, signature, arguments)
+        keep_largest(builder, values, pointer(context, builder, signature.args[6], arguments[6], arguments[7]))
+        return context.get_dummy_value()
+
+    return types.void(book, integer, integer, parts, integer, integer, largest, integer), generate
+
+
+@intrinsic
+def write_piece(typing_context, book, piece, size, parts, place, stride, table, row):
+    """Write to ``table[row:][:32]`` the similarities of ``book[piece:][:size]`` to ``parts[place:]``, rounded."""
+    integer = types.int64
+
+    def generate(context, builder, signature, arguments):
+        values = piece_similarities(context, builder, signature, arguments)
+        rounded = builder.fptosi(builder.call(of_floats(builder, "rint"), [values]), WORDS)
+        address = pointer(context, builder, signature.args[6], arguments[6], arguments[7])
+        store(builder, builder.trunc(rounded, SHORTS), address)
+        return context.get_dummy_value()
+
+    return types.void(book, integer, integer, parts, integer, integer, table, integer), generate
+
+
+@intrinsic
+def load_id(typing_context, ids, width, token):
+    """The ``width`` bytes (1 to 4) at ``ids[width · token]`` as an integer. Four are read: the last needs padding."""
+    size = types.int64
+
+    def generate(context, builder, signature, arguments):
+        data = pointer(context, builder, signature.args[0], arguments[0])
+        return read_id(builder, data, arguments[1], id_mask(builder, arguments[1]), arguments[2])
+
+    return size(ids, size, size), generate
+
+
+def id_mask(builder: Any, width: Any) -> Any:
+    """32 bits of which the lowest ``width`` bytes are set."""
+    missing = builder.sub(ir.Constant(I64, 32), builder.shl(width, ir.Constant(I64, 3)))
+    return builder.lshr(ir.Constant(I32, 2**32 - 1), builder.trunc(missing, I32))
+
+
+def read_id(builder: Any, data: Any, width: Any, mask: Any, token: Any) -> Any:
+    """The 64-bit id of ``token``."""
+    address = builder.gep(data, [builder.mul(token, width)])
+    value = builder.load(builder.bitcast(address, I32.as_pointer()))
+    value.align = 1
+    return builder.zext(builder.and_(value, mask), I64)
+
+
+@intrinsic
+def largest_rows(typing_context, table, stride, column, ids, width, first, last, out):
+    """Write to ``out[:32]`` the maximum of ``table[id · stride + column:][:32]`` over the ids of tokens first to last.
+
+    Returns:
+        The sum of the 32 maxima.
+    """
+    size = types.int64
+    signature = size(table, size, size, ids, size, size, size, out)
+
+    def generate(context, builder, signature, arguments):
+        stride, column, width, first, last = (arguments[i] for i in (1, 2, 4, 5, 6))
+        base = pointer(context, builder, signature.args[0], arguments[0], column)
+        data = pointer(context, builder, signature.args[3], arguments[3])
+        mask = id_mask(builder, width)
+        best = cgutils.alloca_once_value(builder, ir.Constant(BYTES, [0] * LANES))
+        with cgutils.for_range_slice(builder, first, last, ir.Constant(I64, 1)) as (token, _):
+            code = read_id(builder, data, width, mask, token)
+            row = load(builder, builder.gep(base, [builder.mul(code, stride)]), BYTES)
+            old = builder.load(best)
+            builder.store(builder.select(builder.icmp_unsigned(">", row, old), row, old), best)
+        result = builder.load(best)
+        store(builder, result, pointer(context, builder, signature.args[7], arguments[7]))
+        total = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(I16, [SHORTS]), "llvm.vector.reduce.add.v32i16"
+        )
+        return builder.zext(builder.call(total, [builder.zext(result, SHORTS)]), I64)
+
+    return signature, generate
+
+
+@intrinsic
+def any_at_least(typing_context, table, place, bounds, column):
+    """Whether any of ``table[place:][:32]``, bytes or int16, is at least its bound in ``bounds[column:][:32]``."""
+    signature = types.boolean(table, types.int64, bounds, types.int64)
+    kind, compare = (BYTES, "icmp_unsigned") if table.dtype == types.uint8 else (SHORTS, "icmp_signed")
+
+    def generate(context, builder, signature, arguments):
+        row = load(builder, pointer(context, builder, signature.args[0], arguments[0], arguments[1]), kind)
+        bound = load(builder, pointer(context, builder, signature.args[2], arguments[2], arguments[3]), kind)
+        mask = builder.bitcast(getattr(builder, compare)(">=", row, bound), I32)
+        return builder.icmp_unsigned("!=", mask, ir.Constant(I32, 0))
+
+    return signature, generate
+
+
+@intrinsic
+def add_up(typing_context, start, tables, stride, column, code, residuals, place, order, num_bytes, gain, factor,
+           best, out, row):  # fmt: skip
+    """Write one token's similarity to 32 query vectors to ``out[row:]`` and raise ``best[column:]`` to it.
+
+    It is, for each of the first ``num_bytes`` bytes in ``order``, the row of ``tables`` that this byte of
+    ``residuals[place:]`` stands for, times ``gain``; plus ``start[code]``; times ``factor``, both in units of 1 /
+    ``ONE``. Sums wrap around at 16 bits, so only what is multiplied and the result have to fit.
+    """
+    size = types.int64
+    signature = types.void(start, tables, size, size, size, residuals, size, order, size, size, size, best, out, size)
+
+    def generate(context, builder, signature, arguments):
+        def at(argument, place=None):
+            return pointer(context, builder, signature.args[argument], arguments[argument], place)
+
+        stride, column, code, place, num_bytes, gain, factor = (arguments[i] for i in (2, 3, 4, 6, 8, 9, 10))
+        total = cgutils.alloca_once_value(builder, ir.Constant(SHORTS, [0] * LANES))
+        rows, own, places = at(1, column), at(5, place), at(7)
+        with cgutils.for_range(builder, num_bytes) as loop:
+            byte = builder.load(builder.gep(own, [builder.load(builder.gep(places, [loop.index]))]))
+            table_row = builder.add(builder.shl(loop.index, ir.Constant(I64, 8)), builder.zext(byte, I64))
+            addend = load(builder, builder.gep(rows, [builder.mul(table_row, stride)]), SHORTS)
+            builder.store(builder.add(builder.load(total), addend), total)
+        multiply(builder, total, gain)
+        first = load(builder, at(0, builder.add(builder.mul(code, stride), column)), SHORTS)
+        builder.store(builder.add(builder.load(total), first), total)
+        multiply(builder, total, factor)
+        value, old = builder.load(total), load(builder, at(11, column), SHORTS)
+        store(builder, builder.select(builder.icmp_signed(">", value, old), value, old), at(11, column))
+        store(builder, value, at(12, arguments[13]))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def multiply(builder: Any, shorts: Any, factor: Any) -> None:
+    """Multiply the vector at the address ``shorts`` by a number in units of 1 / ``ONE``."""
+    with builder.if_then(builder.icmp_signed("!=", factor, ir.Constant(I64, ONE))):
+        product = builder.mul(builder.sext(builder.load(shorts), WORDS), spread(builder, builder.trunc(factor, I32)))
+        shifted = builder.ashr(product, ir.Constant(WORDS, [SHIFT] * LANES))
+        builder.store(builder.trunc(shifted, SHORTS), shorts)
+
+
+@intrinsic
+def prefetch(typing_context, array, place):
+    """Ask for the cache line at ``array[place]`` ahead of its use."""
+
+    def generate(context, builder, signature, arguments):
+        address = pointer(context, builder, signature.args[0], arguments[0], arguments[1])
+        byte = I8.as_pointer()
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32]), "llvm.prefetch.p0"
+        )
+        read, keep, data = ir.Constant(I32, 0), ir.Constant(I32, 3), ir.Constant(I32, 1)
+        builder.call(function, [builder.bitcast(address, byte), read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate

@@ -1,0 +1,1 @@
+"""What a plan will cost: seconds, memory and disk."""

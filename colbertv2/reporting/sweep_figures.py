@@ -1,0 +1,265 @@
+"""The pictures of a sweep: what is worth its cost, what each factor does, and which queries say so."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from colbertv2.ablation.cells import Cell, Cells
+from colbertv2.ablation.comparison import Estimate
+from colbertv2.ablation.conclusions import COSTS, pareto
+from colbertv2.ablation.findings import Findings
+from colbertv2.reporting.labels import (
+    CHARACTER,
+    Labelled,
+    label_ends,
+    label_points,
+    name_levels,
+    plain_ticks,
+    shade,
+    wrap,
+)
+from colbertv2.reporting.quality_figure import COLOURS, GREY, LABEL_SIZE, save
+
+BASELINE, FRONT, BETTER, WORSE = COLOURS[1], COLOURS[0], COLOURS[2], COLOURS[3]
+LINES = COLOURS[2:]  # of what is neither the baseline nor a mean
+LABELLED = 12  # points of a front at most that get a label
+PANELS = 6  # cells at most whose queries are drawn
+COLUMNS = 3  # panels side by side
+SAME_COST = 1.01  # costs within this ratio are no trade
+POINT = "point-{}"  # the id of a cell's point in the SVG, by its place in the sweep
+
+
+def draw_pareto(findings: Findings, cost: str, path: Path) -> bool:
+    """The first measure against a cost on a logarithmic axis; what no other cell dominates is joined and labelled.
+
+    Args:
+        cost: a key of ``Cell.costs``.
+        path: without suffix; ``.png`` and ``.svg`` are written.
+
+    Returns:
+        False where fewer than two cells have this cost, or all the same within 1 %; then nothing is written.
+    """
+    cells, measure = findings.cells, findings.cells.measures[0]
+    known = [cell for cell in cells.complete if cell.costs.get(cost, 0) > 0]
+    costs = [cell.costs[cost] for cell in known]
+    if len(known) < 2 or max(costs) < SAME_COST * min(costs):
+        return False
+    front = pareto(known, measure, cost)
+    figure, (axes,) = panels(1, width=8.4, height=5.4)
+    for cell in known:
+        found = findings.estimates[measure][cell.name]
+        best = cell in front
+        colour = BASELINE if cell is cells.baseline else FRONT if best else GREY
+        axes.plot([cell.costs[cost]] * 2, found.queries, "_-", color=colour, linewidth=1, alpha=1 if best else 0.35,
+                  zorder=2)  # fmt: skip
+        (point,) = axes.plot(cell.costs[cost], found.mean, "o", color=colour, markersize=7 if best else 5, zorder=3)
+        point.set_gid(POINT.format(list(cells.cells).index(cell)))
+    means = [cell.mean(measure) for cell in front]
+    axes.step([*(cell.costs[cost] for cell in front), max(costs)], [*means, means[-1]], where="post", color=FRONT,
+              linewidth=1, alpha=0.5, zorder=1)  # fmt: skip
+    axes.set_xscale("log")
+    axes.margins(x=0.16, y=0.12)
+    plain_ticks(axes)
+    axes.set_xlabel(f"{COSTS.get(cost, cost)} (log scale)")
+    axes.set_ylabel(f"{measure} (95 % interval over queries)")
+    drawn = {line.get_color() for line in axes.lines}
+    for label, colour in (("baseline", BASELINE), ("not dominated", FRONT), ("dominated", GREY)):
+        if colour in drawn:
+            axes.plot([], [], "o", color=colour, label=label)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=LABEL_SIZE)
+    head(figure, f"{cells.title}: {', '.join(cells.factors)}", 8.4)
+    chosen = [front[i] for i in np.unique(np.linspace(0, len(front) - 1, LABELLED).round().astype(int))]
+    baseline = [cells.baseline] if cells.baseline in known else []
+    ordered = [*baseline, chosen[-1], *(cell for cell in chosen[:-1])]
+    figure.canvas.draw()
+    label_points(
+        axes,
+        [
+            Labelled(wrap(short(cell, cells), 30), cell.costs[cost], cell.mean(measure),
+                     BASELINE if cell is cells.baseline else FRONT)
+            for cell in dict(zip(map(id, ordered), ordered, strict=True)).values()
+        ],
+        [(cell.costs[cost], cell.mean(measure)) for cell in known],
+    )  # fmt: skip
+    save(figure, path)
+    return True
+
+
+def draw_effects(findings: Findings, path: Path) -> bool:
+    """A panel for each factor: the mean of each level, averaged over all other factors, with its interval.
+
+    With two factors each panel has a line for every level of the other one besides: where these are not parallel, the
+    factors interact.
+
+    Returns:
+        False where the design is not complete; then nothing is written.
+    """
+    cells, measure = findings.cells, findings.cells.measures[0]
+    means = marginal_means(findings)
+    if not means:
+        return False
+    two = len(cells.factors) == 2
+    each = 4.2 if two or len(means) == 1 else 2.9
+    figure, all_axes = panels(len(means), width=each, height=3.7, all_ticks=two)
+    for axes, (factor, levels) in zip(all_axes, means.items(), strict=True):
+        places = np.arange(len(levels))
+        axes.plot(places, [found.mean for found in levels.values()], "-", color=FRONT, linewidth=1.6, zorder=2)
+        for place, (level, found) in enumerate(levels.items()):
+            colour = BASELINE if level == cells.baseline.factors[factor] else FRONT
+            axes.plot([place] * 2, found.queries, "_-", color=colour, linewidth=1.2, zorder=3)
+            axes.plot(place, found.mean, "o", color=colour, markersize=6, zorder=3)
+        name_levels(axes, list(levels), 72 * 0.75 * each)
+        axes.set_xlabel(factor)
+        axes.margins(x=0.12)
+    head(figure, f"{cells.title} (orange: the baseline's level)", each * min(COLUMNS, len(means)))
+    if two:
+        figure.canvas.draw()
+        for axes, factor, other in zip(all_axes, means, reversed(list(means)), strict=True):
+            draw_lines(axes, cells, measure, factor, other)
+    label_left(all_axes, f"{measure} (95 % interval over queries)")
+    save(figure, path)
+    return True
+
+
+def marginal_means(findings: Findings) -> dict[str, dict[str, Estimate]]:
+    """Factor → level → the mean of all its cells; empty where the design is not complete."""
+    means: dict[str, dict[str, Estimate]] = {}
+    for effect in findings.effects[findings.cells.measures[0]].main:
+        means.setdefault(effect.factor, {})[effect.level] = effect.mean
+    return means
+
+
+def draw_lines(axes: Axes, cells: Cells, measure: str, factor: str, other: str) -> None:
+    """The cells' means along ``factor``, one line a level of ``other``, named where it ends."""
+    found = {(cell.factors[factor], cell.factors[other]): cell.mean(measure) for cell in cells.complete}
+    ends, levels = {}, cells.factors[other]
+    colours = [shade(number, len(levels), LINES) for number in range(len(levels))]
+    for level, colour in zip(levels, colours, strict=True):
+        line = [found[value, level] for value in cells.factors[factor]]
+        axes.plot(line, "--", color=colour, linewidth=1, zorder=1)
+        ends[wrap(level, 24)] = line[-1]
+    axes.set_title(f"dashed: each {other}", loc="left", fontsize=LABEL_SIZE)
+    label_ends(axes, ends, colours, len(cells.factors[factor]) - 1)
+
+
+def draw_differences(findings: Findings, path: Path) -> bool:
+    """Every query's difference from the baseline, sorted; and how many queries win, tie and lose.
+
+    Of more than six cells the six whose means differ most are drawn, in the order of the sweep; the picture says so.
+
+    Returns:
+        False where there is no other cell; then nothing is written.
+    """
+    cells, measure = findings.cells, findings.cells.measures[0]
+    if not cells.others or not cells.baseline.values:
+        return False
+    base = cells.baseline.per_query(measure)
+    chosen = sorted(cells.others, key=lambda cell: -abs(cell.mean(measure) - base.mean()))[:PANELS]
+    chosen = [cell for cell in cells.others if cell in chosen]
+    figure, all_axes = panels(len(chosen), width=2.9, height=2.9)
+    for axes, cell in zip(all_axes, chosen, strict=True):
+        draw_sorted(axes, cell.per_query(measure) - base)
+        axes.set_title(wrap(short(cell, cells), 32), fontsize=LABEL_SIZE + 1)
+    reach = 1.05 * max(abs(limit) for axes in all_axes for limit in axes.dataLim.intervaly)
+    all_axes[0].set_ylim(-reach or -1, reach or 1)
+    label_left(all_axes, f"Δ {measure}, by query")
+    most = f" (the {len(chosen)} of {len(cells.others)} that differ most)" if len(chosen) < len(cells.others) else ""
+    width = 2.9 * min(COLUMNS, len(chosen))
+    against = f"against the baseline {short(cells.baseline, cells)}"
+    head(figure, f"{cells.title}: {', '.join(cells.factors)}, {against}{most}", width)
+    save(figure, path)
+    return True
+
+
+def draw_sorted(axes: Axes, differences: NDArray[np.float64]) -> None:
+    """Bars of differences ``[queries]`` from the largest down, equal ones drawn as one, and their counts."""
+    differences = np.sort(np.round(differences, 12))[::-1]
+    drawn = np.round(differences, 3)  # less can't be seen, and would make a large file of many queries
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(drawn)) + 1, [len(drawn)]])
+    for sign, colour in ((1, BETTER), (-1, WORSE)):
+        axes.stairs(sign * np.maximum(sign * drawn[edges[:-1]], 0), edges, fill=True, color=colour, linewidth=0)
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
+    counts = f"{wins} better, {len(differences) - wins - losses} equal,\n{losses} worse"
+    axes.set_xlabel(counts, fontsize=LABEL_SIZE)
+    axes.set_xticks([])
+
+
+def draw_training(logs: Mapping[str, Path], path: Path) -> bool:
+    """Loss, each objective where there are several, and dev RR@10 by step; a colour for each training.
+
+    Args:
+        logs: name → Lightning's ``metrics.csv``.
+
+    Returns:
+        False where there are no logs; then nothing is written.
+    """
+    if not logs:
+        return False
+    tables = {name: pd.read_csv(log) for name, log in logs.items()}
+    objectives = [
+        [column for column in table if str(column).startswith("train/") and column != "train/loss"]
+        for table in tables.values()
+    ]
+    several = dict.fromkeys(column for columns in objectives if len(columns) > 1 for column in columns)
+    drawn = {"train/loss": "training loss", **{name: str(name)[6:] for name in several}, "dev/RR@10": "dev RR@10"}
+    each = 4.4 if len(drawn) == 2 else 2.9
+    figure, all_axes = panels(len(drawn), width=each, height=3.5, share=False)
+    for number, (name, table) in enumerate(tables.items()):
+        colour = COLOURS[number % len(COLOURS)]
+        line = ("-", "--", ":", "-.")[number // len(COLOURS) % 4]
+        for axes, column in zip(all_axes, drawn, strict=True):
+            known = table[["step", column]].dropna() if column in table else table[:0]
+            axes.plot(known["step"] + 1, known[column] if len(known) else [], line, color=colour, linewidth=1.2,
+                      label=name, marker="o" if len(known) < 4 else None, markersize=4)  # fmt: skip
+    last = max(table["step"].max() + 1 for table in tables.values())
+    for axes, title in zip(all_axes, drawn.values(), strict=True):
+        axes.set_title(title, loc="left", fontsize=LABEL_SIZE + 1)
+        axes.set_xlabel("optimizer step")
+        axes.set_xlim(0, 1.04 * last)
+    room = 72 * each * min(COLUMNS, len(drawn)) / (CHARACTER * max(map(len, logs)) + 50)
+    figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", frameon=False,
+                  fontsize=LABEL_SIZE, ncols=max(1, min(3, len(logs), int(room))))  # fmt: skip
+    save(figure, path)
+    return True
+
+
+def panels(
+    number: int, *, width: float, height: float, share: bool = True, all_ticks: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure with panels in rows of three, each so wide and high in inches, in the style of all pictures."""
+    columns = min(number, COLUMNS)
+    rows = -(-number // columns)
+    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    FigureCanvasAgg(figure)
+    all_axes: list[Axes] = []
+    for place in range(number):
+        axes = figure.add_subplot(rows, columns, place + 1, sharey=all_axes[0] if share and all_axes else None)
+        axes.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelleft=all_ticks or not share or place % columns == 0)
+        all_axes.append(axes)
+    return figure, all_axes
+
+
+def label_left(all_axes: Sequence[Axes], text: str) -> None:
+    """Name the vertical axis of the first panel of each row."""
+    for axes in all_axes[::COLUMNS]:
+        axes.set_ylabel(text)
+
+
+def head(figure: Figure, text: str, width: float) -> None:
+    """The title of a figure so many inches wide."""
+    figure.suptitle(wrap(text, int(72 * width / 7)), x=0.01, ha="left", fontsize=11, fontweight="bold")
+
+
+def short(cell: Cell, cells: Cells) -> str:
+    """A cell in a few words, its values: the names of the factors stand above the picture."""
+    return ", ".join(cell.factors[factor] for factor in cells.factors)

@@ -1,0 +1,207 @@
+"""The tables of an ablation's report: cells, main effects, interactions, shares and seeds."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from colbertv2.ablation.cells import Cell
+from colbertv2.ablation.comparison import Contrast, Estimate, Interval
+from colbertv2.ablation.findings import Findings
+from colbertv2.evaluation.statistics import RESAMPLES
+from colbertv2.reporting.rendering import Table
+from colbertv2.reporting.system_table import fraction, plain, signed
+
+FAILED = "—"
+COSTS = {"bytes_per_token": "B/token", "bytes_per_document": "B/document", "ms_per_query": "ms/query"}
+TEST = f"two-sided paired randomisation test over queries ({RESAMPLES:,} resamples, means over seeds)"
+INTERVAL = f"95 % percentile bootstrap intervals over queries ({RESAMPLES:,} resamples, means over seeds)"
+
+
+def make_tables(findings: Findings) -> dict[str, Table]:
+    """Name (of a file) → table, in the order of the report; those that do not apply are not there.
+
+    Returns:
+        ``cells``; ``main_effects``, ``interactions`` and ``shares`` for complete factorial designs; ``seeds`` where
+        there are several of a kind.
+    """
+    tables = {"cells": cells_table(findings)}
+    if len(findings.cells.factors) > 1 and findings.effects[findings.cells.measures[0]].main:
+        tables["main_effects"] = main_effects_table(findings)
+        tables["interactions"] = interactions_table(findings)
+        tables["shares"] = shares_table(findings)
+    if max(len(findings.cells.training_seeds), len(findings.cells.kmeans_seeds)) > 1 and findings.cells.complete:
+        tables["seeds"] = seeds_table(findings)
+    return tables
+
+
+def cells_table(findings: Findings) -> Table:
+    """One row a cell: measures, difference from the baseline, what could have been shown, costs.
+
+    Below it: for each cell without values, why, and the command that runs it.
+    """
+    cells = findings.cells
+    first = cells.measures[0]
+    costs = [cost for cost in COSTS if any(cost in cell.costs for cell in cells.cells)]
+    header = [*cells.factors, *cells.measures, f"Δ {first}", "detectable", *(COSTS[cost] for cost in costs)]
+    body = []
+    for cell in cells.cells:
+        setting = [cell.factors[factor] for factor in cells.factors]
+        if not cell.values:
+            body.append(setting + [FAILED] * (len(header) - len(setting)))
+            continue
+        contrasts = {measure: findings.comparisons[measure].get(cell.name) for measure in cells.measures}
+        body.append(
+            setting
+            + [with_interval(findings.estimates[m][cell.name]) + mark(contrasts[m]) for m in cells.measures]
+            + difference_and_detectable(contrasts[first])
+            + [plain(cell.costs.get(cost, float("nan")), 1) for cost in costs]
+        )
+    caption = (
+        f"Means over {len(cells.queries):,} queries, {counted(len(cells.training_seeds), 'training seed')} and "
+        f"{counted(len(cells.kmeans_seeds), 'k-means seed')}. In brackets {INTERVAL}. "
+        f"Δ: difference from {cells.baseline.name}; † p < .05, {TEST}, Holm-adjusted over the "
+        f"{counted(len(cells.others), 'comparison')} of each measure. Detectable: the smallest true difference that "
+        "would have been found with probability .8, were queries and seeds drawn anew."
+    )
+    lacking = [cell for cell in cells.cells if not cell.values]
+    notes = [f"{FAILED} {cell.name}: {one_line(cell.problem)}. Run: `{cell.command}`" for cell in lacking]
+    numbers = pd.DataFrame([cell_numbers(findings, cell) for cell in cells.cells])
+    return Table(cells.title, numbers, header, body, len(cells.factors), [caption, *notes])
+
+
+def cell_numbers(findings: Findings, cell: Cell) -> dict[str, object]:
+    """A row of the CSV: empty where something does not apply."""
+    row: dict[str, object] = dict(cell.factors)
+    for measure in findings.cells.measures:
+        row |= estimate_numbers(measure, findings.estimates[measure].get(cell.name))
+        row |= contrast_numbers(f"{measure}_difference", findings.comparisons[measure].get(cell.name))
+    row |= {cost: cell.costs.get(cost) for cost in (*COSTS, "build_seconds")}
+    return row | {"problem": cell.problem and one_line(cell.problem), "command": cell.command}
+
+
+def estimate_numbers(name: str, found: Estimate | None) -> dict[str, object]:
+    """``name``, ``name_low``, ``name_high``, likewise for the intervals over seeds, ``name_error``."""
+    row: dict[str, object] = {name: found and found.mean}
+    for kind in ("queries", "training", "kmeans", "combined"):
+        prefix = name if kind == "queries" else f"{name}_{kind}"
+        ends: Interval | None = found and getattr(found, kind)
+        row |= {f"{prefix}_low": ends and ends.low, f"{prefix}_high": ends and ends.high}
+    return row | {f"{name}_error": found and found.error}
+
+
+def contrast_numbers(name: str, found: Contrast | None) -> dict[str, object]:
+    """Those of its estimate, ``name_p`` and ``name_detectable``."""
+    row = estimate_numbers(name, found and found.difference)
+    return row | {f"{name}_p": found and found.p, f"{name}_detectable": found and found.detectable}
+
+
+def main_effects_table(findings: Findings) -> Table:
+    """One row a level and measure."""
+    cells = findings.cells
+    body, numbers = [], []
+    for measure in cells.measures:
+        for effect in findings.effects[measure].main:
+            keys = [measure, effect.factor, effect.level]
+            cells_of_row = difference_and_detectable(effect.contrast)
+            body.append([*keys, with_interval(effect.mean), *cells_of_row])
+            numbers.append(
+                dict(zip(("measure", "factor", "level"), keys, strict=True))
+                | estimate_numbers("mean", effect.mean)
+                | contrast_numbers("difference", effect.contrast)
+            )
+    caption = (
+        "Every level averaged over the levels of all other factors, and its difference Δ from the baseline's level. "
+        f"In brackets {INTERVAL}. † p < .05: {TEST}, Holm-adjusted over all levels of all factors."
+    )
+    header = ["Measure", "Factor", "Level", "Mean", "Δ", "detectable"]
+    return Table("Main effects", pd.DataFrame(numbers), header, body, 3, [caption])
+
+
+def interactions_table(findings: Findings) -> Table:
+    """One row for every two levels and measure."""
+    body, numbers = [], []
+    for measure in findings.cells.measures:
+        for one in findings.effects[measure].interactions:
+            pair = [f"{factor}={level}" for factor, level in zip(one.factors, one.levels, strict=True)]
+            body.append([measure, *pair, *difference_and_detectable(one.contrast)])
+            numbers.append(
+                {"measure": measure, "first": pair[0], "second": pair[1]} | contrast_numbers("beyond", one.contrast)
+            )
+    caption = (
+        "What two levels do together beyond the sum of what each does alone, averaged over all further factors. "
+        f"In brackets {INTERVAL}. † p < .05: {TEST}, Holm-adjusted over all pairs of levels."
+    )
+    header = ["Measure", "One", "With", "Beyond the sum", "detectable"]
+    return Table("Interactions", pd.DataFrame(numbers), header, body, 3, [caption])
+
+
+def shares_table(findings: Findings) -> Table:
+    """One row for every set of factors, one column a measure."""
+    shares: Mapping[str, Mapping[tuple[str, ...], float]] = {
+        measure: findings.effects[measure].shares for measure in findings.cells.measures
+    }
+    names = list(dict.fromkeys(factors for found in shares.values() for factors in found))
+    numbers = pd.DataFrame({"effect": [" × ".join(factors) for factors in names]})
+    for measure, found in shares.items():
+        numbers[measure] = [found.get(factors, float("nan")) for factors in names]
+    body = [[row[0], *(plain(100 * float(value), 1) for value in row[1:])] for row in numbers.itertuples(index=False)]
+    caption = (
+        "Shares, in %, of the sum of squares between the cells' means that are an effect's own, beyond those of its "
+        "parts. They hold the noise of the means, so a small share need not be an effect."
+    )
+    return Table("Shares of the variation between cells", numbers, ["Effect", *shares], body, 1, [caption])
+
+
+def seeds_table(findings: Findings) -> Table:
+    """One row a cell and measure: intervals of its difference from the baseline; the baseline's are of its mean."""
+    cells = findings.cells
+    kinds = {"training": "training seeds", "kmeans": "k-means seeds", "combined": "queries and seeds"}
+    body, numbers = [], []
+    for measure in cells.measures:
+        for cell in cells.complete:
+            contrast = findings.comparisons[measure].get(cell.name)
+            found = contrast.difference if contrast else findings.estimates[measure][cell.name]
+            what = "difference" if contrast else "mean"
+            body.append([measure, cell.name, what, signed(found.mean), bracket(found.queries)])
+            body[-1] += [bracket(getattr(found, kind)) for kind in kinds]
+            numbers.append({"measure": measure, "cell": cell.name, "of": what} | estimate_numbers("value", found))
+    caption = (
+        f"95 % intervals were there other queries, training seeds ({len(cells.training_seeds)} here), k-means seeds "
+        f"({len(cells.kmeans_seeds)} here), or other queries and seeds at once; of the difference from "
+        f"{cells.baseline.name}. A single seed gives no interval."
+    )
+    header = ["Measure", "Cell", "Of", "Value", "queries", *kinds.values()]
+    return Table("Intervals over seeds", pd.DataFrame(numbers), header, body, 3, [caption])
+
+
+def with_interval(found: Estimate) -> str:
+    """``.712 [.690, .734]``."""
+    return f"{signed(found.mean)} {bracket(found.queries)}"
+
+
+def difference_and_detectable(contrast: Contrast | None) -> list[str]:
+    """Two columns; dashes for the baseline, which has no difference."""
+    if contrast is None:
+        return [plain(float("nan"), 1)] * 2
+    detectable = plain(float("nan"), 1) if contrast.detectable is None else fraction(contrast.detectable)
+    return [with_interval(contrast.difference) + mark(contrast), detectable]
+
+
+def bracket(found: Interval | None) -> str:
+    """``[−.041, −.015]``; a dash where there is none."""
+    return plain(float("nan"), 1) if found is None else f"[{signed(found.low)}, {signed(found.high)}]"
+
+
+def mark(contrast: Contrast | None) -> str:
+    """The dagger of an adjusted p below .05."""
+    return " †" if contrast and contrast.significant else ""
+
+
+def counted(number: int, what: str) -> str:
+    """``1 training seed``, ``3 training seeds``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def one_line(text: str | None) -> str:
+    """An error as part of a sentence."""
+    return " ".join((text or "no values").split()).rstrip(".")

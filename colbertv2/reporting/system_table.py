@@ -1,0 +1,177 @@
+"""The table of an experiment: one row a system, with intervals, significance and costs."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from colbertv2.errors import InputError
+from colbertv2.evaluation.statistics import RESAMPLES, bootstrap_intervals, compare
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class System:
+    """What is known of one row.
+
+    Args:
+        name: as printed.
+        values: per-query values, index query id, one column a measure (``colbertv2.evaluation.evaluate``).
+        engine: what searched, as printed.
+        ms_per_query: search latency in milliseconds; ``None`` where it was not measured.
+        statistics: of the index where there is one: ``codec``, ``bytes_per_token``, ``bytes_per_document``,
+            ``num_documents``, ``num_vectors``; any may lack.
+    """
+
+    name: str
+    values: pd.DataFrame
+    engine: str
+    ms_per_query: float | None = None
+    statistics: Mapping[str, str | float] = field(default_factory=dict)
+
+
+def make_table(systems: Sequence[System], baseline: str, measures: Sequence[str], seed: int) -> pd.DataFrame:
+    """One row a system: means, costs, intervals and adjusted p-values.
+
+    Args:
+        systems: in the order of the rows.
+        baseline: the name of the row that the others are tested against.
+        measures: the columns of values to show.
+        seed: of the resampling.
+
+    Returns:
+        columns ``system``, ``codec``, the measures, ``bytes_per_token``, ``ms_per_query``, ``bytes_per_document``,
+        ``<measure>_low`` and ``<measure>_high`` (95 % bootstrap), ``p_<measure>`` (against the baseline,
+        Holm-adjusted over the systems), ``engine``, ``queries``. What does not apply is missing.
+
+    Raises:
+        InputError: the baseline or a measure is not there, or the systems were evaluated on different queries.
+    """
+    check_systems(systems, baseline, measures)
+    queries = systems[0].values.index
+    values = {system.name: system.values.loc[queries, list(measures)] for system in systems}
+    rows = [
+        {
+            "system": system.name,
+            "codec": system.statistics.get("codec", NOTHING),
+            **values[system.name].mean().to_dict(),
+            "bytes_per_token": system.statistics.get("bytes_per_token"),
+            "ms_per_query": system.ms_per_query,
+            "bytes_per_document": system.statistics.get("bytes_per_document"),
+        }
+        for system in systems
+    ]
+    table = pd.DataFrame(rows)
+    numbers = [name for name in table.columns if name not in ("system", "codec")]
+    table[numbers] = table[numbers].astype(float)
+    intervals = {system.name: bootstrap_intervals(values[system.name].to_numpy(), seed) for system in systems}
+    for column, measure in enumerate(measures):
+        table[f"{measure}_low"] = [intervals[system.name][column, 0] for system in systems]
+        table[f"{measure}_high"] = [intervals[system.name][column, 1] for system in systems]
+    others = [system.name for system in systems if system.name != baseline]
+    for measure in measures:
+        samples = [values[name][measure].to_numpy() for name in others]
+        p_values = compare(samples, values[baseline][measure].to_numpy(), seed)
+        table[f"p_{measure}"] = table["system"].map(dict(zip(others, p_values.tolist(), strict=True))).astype(float)
+    table["engine"] = [system.engine for system in systems]
+    table["queries"] = len(queries)
+    return table
+
+
+def check_systems(systems: Sequence[System], baseline: str, measures: Sequence[str]) -> None:
+    """See ``make_table`` for what is refused."""
+    names = [system.name for system in systems]
+    if baseline not in names:
+        raise InputError(f"The baseline {baseline!r} is no row of the table; expected one of {', '.join(names)}.")
+    for system in systems:
+        if lacking := [measure for measure in measures if measure not in system.values]:
+            raise InputError(
+                f"{system.name!r} was not evaluated by {', '.join(lacking)}, only by {', '.join(system.values)}; "
+                "add it to measures."
+            )
+        if set(system.values.index) != set(systems[0].values.index):
+            raise InputError(
+                f"{system.name!r} was evaluated on {len(system.values)} queries, {names[0]!r} on "
+                f"{len(systems[0].values)} or on others; all rows need the same."
+            )
+
+
+def to_markdown(
+    table: pd.DataFrame,
+    title: str,
+    baseline: str,
+    measures: Sequence[str],
+    sizes: Mapping[str, float],
+    notes: Sequence[str],
+) -> str:
+    """The table for reading: values with intervals and marks, and a caption that says how they came about.
+
+    Args:
+        table: as ``make_table`` returns it.
+        sizes: what the collection holds, e.g. ``{"documents": 5301}``.
+        notes: sentences for below the table.
+    """
+    header = ["System", "Codec", *measures, "B/token", "B/document", "ms/query"]
+    body = []
+    for row in table.to_dict("records"):
+        cells = [plain(row[name], 1) for name in ("bytes_per_token", "bytes_per_document", "ms_per_query")]
+        body.append([row["system"], row["codec"], *(value_with_interval(row, measure) for measure in measures), *cells])
+    held = ", ".join(f"{size:,.0f} {name}" for name, size in sizes.items())
+    caption = (
+        f"Means over {table['queries'].iloc[0]:,} queries{f'; the collection holds {held}' if held else ''}. "
+        f"In brackets 95 % percentile bootstrap intervals over queries ({RESAMPLES:,} resamples). "
+        f"† differs from {baseline} with p < .05: two-sided paired randomisation test ({RESAMPLES:,} resamples), "
+        f"p-values Holm-adjusted over the {len(table) - 1} comparisons of each measure."
+    )
+    lines = [f"# {title}", "", *markdown_rows(header, body), "", caption]
+    if notes:
+        lines += ["", *(f"- {note}" for note in notes)]
+    return "\n".join(lines) + "\n"
+
+
+def value_with_interval(row: Mapping[str, float], measure: str) -> str:
+    """``.712 [.690, .734] †``: the mark where the adjusted p is below .05."""
+    interval = f"[{fraction(row[f'{measure}_low'])}, {fraction(row[f'{measure}_high'])}]"
+    return f"{fraction(row[measure])} {interval}{' †' if row[f'p_{measure}'] < 0.05 else ''}"
+
+
+def fraction(value: float) -> str:
+    """Three decimals without the leading zero.
+
+    >>> fraction(0.7116), fraction(1.0)
+    ('.712', '1.000')
+    """
+    return f"{value:.3f}".removeprefix("0") if value >= 0 else f"{value:.3f}"
+
+
+def signed(value: float) -> str:
+    """A difference: likewise, with a minus sign where it is negative.
+
+    >>> signed(-0.0281), signed(0.015), signed(-0.0001)
+    ('−.028', '.015', '.000')
+    """
+    return ("−" if round(value, 3) < 0 else "") + fraction(abs(value))
+
+
+def plain(value: float, decimals: int) -> str:
+    """A number for reading; a dash where it is missing."""
+    return NOTHING if value is None or math.isnan(value) else f"{value:,.{decimals}f}"
+
+
+def markdown_rows(header: Sequence[str], body: Sequence[Sequence[str]], left: int | Collection[int] = 2) -> list[str]:
+    """A Markdown table whose columns line up as text too; all but the first ``left`` columns, or those, stand right."""
+    left = range(left) if isinstance(left, int) else left
+    rows = [list(header), *([cell.replace("|", "\\|") for cell in row] for row in body)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if i in left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = ["-" * width if i in left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return [line(rows[0]), line(rule), *(line(row) for row in rows[1:])]

@@ -1,0 +1,97 @@
+"""A cascade over all documents: by centroids, then by residuals where they can matter, then exactly."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbertv2.errors import InputError
+from colbertv2.indexing.index import Index
+from colbertv2.parallel import parallel_map
+from colbertv2.search.probing import nearest_centroids
+from colbertv2.search.query_tables import QueryTables
+from colbertv2.search.scoring import best_documents, top_k
+from colbertv2.search.searcher import Found
+
+
+class Refined(NamedTuple):
+    """Ascending document positions after the first stage (``scanned``) and the second (``refined``)."""
+
+    scanned: NDArray[np.int64]
+    refined: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """Three stages, each over fewer documents and closer to MaxSim over the decoded vectors.
+
+    1. Every document (or, with ``nprobe``, each that has a vector at a probed centroid): each vector stands for its
+       centroid, similarities are bytes. The best ``ndocs`` stay.
+    2. Residuals, of the tokens alone whose centroid is within ``margin`` of the document's best for some query vector,
+       and of these the bytes alone that carry ``share`` of the variance that this query sees. The best ``nexact`` stay.
+    3. All bytes of all tokens in 16-bit arithmetic find the tokens that can be the best for some query vector; their
+       similarities are then computed from the decoded vectors. So the scores are exact whatever the knobs: these
+       decide which documents get that far.
+
+    With ``ndocs`` and ``nexact`` null this is exhaustive search, only faster than ``Exhaustive``.
+
+    Args:
+        nprobe: centroids a query vector; null scans every document.
+        ndocs: documents that reach the second stage; null for all.
+        margin: in cosine similarity.
+        share: between 0 and 1.
+        nexact: documents that reach the third stage, never less than ``k``; null for all.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+
+    nprobe: int | None = None
+    ndocs: int | None = 512
+    margin: float = 0.03
+    share: float = 0.5
+    nexact: int | None = 100
+
+    needs_centroids = True
+
+    def __post_init__(self) -> None:
+        for name in ("nprobe", "ndocs", "nexact"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"search.{name} is {value}; expected at least 1, or null.")
+        if not self.margin >= 0:
+            raise InputError(f"search.margin is {self.margin}; expected 0 or more.")
+        if not 0 <= self.share <= 1:
+            raise InputError(f"search.share is {self.share}; expected a number between 0 and 1.")
+
+    def probes(self, k: int) -> int | None:
+        """Centroids that each query vector probes in a search for ``k`` documents; None where all are scanned."""
+        return self.nprobe
+
+    def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
+        """The top ``k`` of each query ``[Lq, dim]``; InputError if the codec has no centroids."""
+        return list(parallel_map(lambda query: self.search_one(index, query, k), queries))
+
+    def search_one(self, index: Index, query: NDArray[np.float32], k: int) -> Found:
+        """As ``search``, for one query."""
+        tables = QueryTables(index, query)
+        positions = self.candidates(tables, k).refined
+        return best_documents(positions, tables.exact_scores(positions), k)
+
+    def candidates(self, tables: QueryTables, k: int) -> Refined:
+        """The documents that are left after each of the first two stages."""
+        index = tables.index
+        if self.nprobe is None:
+            positions = np.arange(index.num_documents)
+        else:
+            similarities = tables.similarities[:, : tables.num_query_vectors]
+            positions = index.inverted(nearest_centroids(similarities, self.nprobe))
+        if self.ndocs is not None and len(positions) > self.ndocs:
+            positions = np.sort(positions[top_k(tables.centroid_scores(positions), max(self.ndocs, k))])
+        scanned = positions
+        if self.nexact is not None and len(positions) > max(self.nexact, k):
+            scores = tables.residual_scores(positions, self.margin, self.share)
+            positions = np.sort(positions[top_k(scores, max(self.nexact, k))])
+        return Refined(scanned, positions)

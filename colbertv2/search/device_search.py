@@ -1,0 +1,198 @@
+"""Exhaustive search and the cascade in plain torch operations, on any device."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeGuard
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from colbertv2.indexing.index import Index
+from colbertv2.search.cascade import Cascade
+from colbertv2.search.device_index import Block, DeviceIndex, maxsim
+from colbertv2.search.exhaustive import BATCH_QUERIES, Exhaustive
+from colbertv2.search.searcher import Found
+
+LOW = 2**32 - 1  # the low half of a key
+
+
+class DeviceSearch:
+    """An index on a device, searched as ``engine`` says: for a GPU, though any device finds the same.
+
+    ``Exhaustive`` decodes block by block and scores a block for many queries at once. ``Cascade`` takes the ``ndocs``
+    best documents by centroid similarities (of all, or with ``nprobe`` of those that have a vector at a probed
+    centroid) and scores these exactly. Its middle stage is left out: what that saves is arithmetic, which a GPU has to
+    spare, by work that differs from token to token, which it does badly. So ``margin``, ``share`` and ``nexact`` are
+    not used; the CPU finds the same with ``nexact`` null, but for rounding centroid similarities to bytes.
+
+    Memory is bounded by the index and a few arrays of ``WORK_BYTES``, or by one document where that is longer. Products
+    are float32, as exact as ``torch.set_float32_matmul_precision`` asks for: "highest", unless the process lowered it.
+
+    Args:
+        engine: ``Exhaustive`` or ``Cascade``.
+        device: any of torch's.
+
+    Raises:
+        InputError: the index does not fit there, or the engine does not go with the codec.
+    """
+
+    def __init__(self, index: Index, engine: Exhaustive | Cascade, device: torch.device | str) -> None:
+        if engine.needs_centroids and not index.codec.has_centroids:
+            raise index.no_centroids()
+        self.engine = engine
+        self.there = DeviceIndex(index, device)
+
+    @staticmethod
+    def takes(engine: object) -> TypeGuard[Exhaustive | Cascade]:
+        """Whether there is such an engine here."""
+        return isinstance(engine, Exhaustive | Cascade)
+
+    def __str__(self) -> str:
+        parts = (
+            "" if isinstance(self.engine, Exhaustive) else ", exact scores after ndocs; margin, share, nexact unused"
+        )
+        return f"{type(self.engine).__name__} on {self.there.device}{parts}"
+
+    @torch.inference_mode()
+    def search(self, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
+        """For each query ``[Lq, dim]`` at most ``k`` positions and scores, best first, ties in corpus order."""
+        order = sorted(range(len(queries)), key=lambda number: len(queries[number]))  # so that little is padding
+        found: dict[int, Found] = {}
+        for start in range(0, len(order), BATCH_QUERIES):
+            batch = order[start : start + BATCH_QUERIES]
+            keys = self.search_batch([queries[number] for number in batch], k)
+            found |= {number: from_keys(one) for number, one in zip(batch, keys, strict=True)}
+        return [found[number] for number in range(len(queries))]
+
+    def search_batch(self, queries: list[NDArray[np.float32]], k: int) -> Iterable[Tensor]:
+        """The keys of each query's best, for queries by ascending length."""
+        engine, there = self.engine, self.there
+        if isinstance(engine, Exhaustive) or (engine.nprobe is None and not leaves_out(engine, len(there.full), k)):
+            # So many similarities to a vector take as much memory as decoding it.
+            groups = [there.queries(group) for group in grouped(queries, 3 * there.index.dim)]
+            return self.exact(groups, None, k)
+        columns = there.work_bytes // (4 * there.num_centroids)
+        groups = [there.queries(group) for group in grouped(queries, columns)]
+        return (keys for group in groups for keys in self.cascade(engine, group, k))
+
+    def exact(self, groups: list[Tensor], positions: NDArray[np.int64] | None, k: int) -> Tensor:
+        """Keys ``[Q, at most k]`` of the best by exact MaxSim; a block of documents is decoded once for all groups.
+
+        Args:
+            groups: ``[q, L, dim]``, of Q queries in all.
+            positions: as for ``DeviceIndex.blocks``.
+        """
+
+        def score(block: Block) -> Iterator[Tensor]:
+            vectors = self.there.decode(block.rows)
+            return (maxsim(group, vectors, block.offsets) for group in groups)
+
+        num_vectors = self.there.work_bytes // (12 * self.there.index.dim)
+        blocks = self.there.blocks(num_vectors, positions)
+        return torch.cat(best_keys(score, blocks, k, [len(group) for group in groups], self.there.device))
+
+    @torch.inference_mode()
+    def rerank(self, query: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Found:
+        """The best ``k`` of the documents at ascending ``positions [D]`` for one query, by exact MaxSim."""
+        full = positions[self.there.index.lengths[positions] > 0]
+        return from_keys(self.exact([self.there.queries([query])], full, k)[0])
+
+    def cascade(self, engine: Cascade, queries: Tensor, k: int) -> Iterator[Tensor]:
+        """The keys of each query's best, for queries ``[Q, L, dim]``."""
+        similarities = self.there.centroid_similarities(queries)
+        if engine.nprobe is None:
+            candidates = iter(self.scan(similarities, None, max(engine.ndocs or k, k)))
+        else:
+            candidates = (
+                self.probe(engine, similarities[:, number, query.any(1)], k) for number, query in enumerate(queries)
+            )
+        for query, positions in zip(queries, candidates, strict=True):
+            yield self.exact([query[None]], positions, k)[0]
+
+    def probe(self, engine: Cascade, similarities: Tensor, k: int) -> NDArray[np.int64]:
+        """Ascending positions for one query's similarities ``[K, L]`` to the centroids."""
+        cells = similarities.topk(min(engine.nprobe or 1, len(similarities)), dim=0).indices.unique()
+        positions = self.there.index.inverted(cells.cpu().numpy())
+        if leaves_out(engine, len(positions), k):
+            return self.scan(similarities[:, None], positions, max(engine.ndocs or k, k))[0]
+        return positions
+
+    def scan(self, similarities: Tensor, positions: NDArray[np.int64] | None, number: int) -> list[NDArray[np.int64]]:
+        """For each query the ``number`` best by similarities ``[K, Q, L]`` to the centroids, ascending."""
+        there, width = self.there, similarities[0].numel()
+        # A maximum and its place take 8 bytes, and a document may be of one vector.
+        blocks = there.blocks(max(there.work_bytes // (8 * width), 1), positions)
+        queries = similarities.shape[1]
+        keys = best_keys(
+            lambda block: [there.centroid_scores(similarities, block)], blocks, number, [queries], there.device
+        )
+        return list(np.sort(positions_of(keys[0].cpu().numpy())))
+
+
+def leaves_out(engine: Cascade, num_documents: int, k: int) -> bool:
+    """Whether centroids have to choose among so many documents."""
+    return engine.ndocs is not None and num_documents > max(engine.ndocs, k)
+
+
+def grouped(queries: list[NDArray[np.float32]], columns: int) -> Iterator[list[NDArray[np.float32]]]:
+    """Neighbours that, padded to the longest, have at most ``columns`` vectors, or one longer query.
+
+    >>> [len(group) for group in grouped([np.zeros((length, 2), np.float32) for length in (1, 2, 2, 9)], columns=6)]
+    [3, 1]
+    """
+    group: list[NDArray[np.float32]] = []
+    for query in queries:
+        if group and (len(group) + 1) * max(len(query), len(group[-1])) > columns:
+            yield group
+            group = []
+        group.append(query)
+    if group:
+        yield group
+
+
+def best_keys(
+    score: Callable[[Block], Iterable[Tensor]],
+    blocks: Iterator[Block],
+    k: int,
+    num_queries: Sequence[int],
+    device: torch.device,
+) -> list[Tensor]:
+    """For each group of queries the keys ``[num_queries, at most k]`` over all blocks, best first.
+
+    Args:
+        score: gives the scores ``[num_queries, D]`` of one block for each group.
+    """
+    best = [torch.empty(number, 0, dtype=torch.int64, device=device) for number in num_queries]
+    for block in blocks:
+        for group, scores in enumerate(score(block)):
+            keys = torch.cat([best[group], to_keys(scores, block.positions)], dim=1)
+            best[group] = keys.topk(min(k, keys.shape[1])).values
+    return best
+
+
+def to_keys(scores: Tensor, positions: Tensor) -> Tensor:
+    """Scores ``[Q, D]`` of ``positions [D]`` as int64 ``[Q, D]``: a greater score is greater, then an earlier position.
+
+    So ``topk``, which promises no order among equals, has none, and finds ties in corpus order on every device.
+
+    >>> keys = to_keys(torch.tensor([[1.0, -2.0, 1.0]]), torch.tensor([4, 5, 6]))
+    >>> [array.tolist() for array in from_keys(keys[0].sort(descending=True).values)]
+    [[4, 6, 5], [1.0, 1.0, -2.0]]
+    """
+    # Read as integers, floats of one sign are in order; +0 is added as -0 would be less than 0.
+    bits = (scores + 0.0).contiguous().view(torch.int32)
+    ascending = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
+    return (ascending << 32) | (LOW - positions)
+
+
+def positions_of(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The positions in keys."""
+    return LOW - (keys & LOW)
+
+
+def from_keys(keys: Tensor) -> Found:
+    """The positions and scores that ``to_keys`` took."""
+    found = keys.cpu().numpy()
+    bits = (found >> 32).astype(np.int32)
+    return positions_of(found), np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int32).view(np.float32)

@@ -1,0 +1,131 @@
+"""One query's similarities to an index's centroids and to what its residual bytes stand for, and scoring by them."""
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbertv2.indexing.index import Index
+from colbertv2.kernels import queries as query_kernels
+from colbertv2.kernels import scoring as kernels
+from colbertv2.kernels.lanes import LANES, ONE
+
+CACHE_LINE = 64  # bytes
+
+
+class Buffers(threading.local):
+    """A thread's memory for one query after the other: fresh pages would cost as much as filling them."""
+
+    shape: tuple[int, int, int] | None = None
+    arrays: tuple[NDArray[Any], ...] = ()
+
+    def of(self, num_centroids: int, num_bytes: int, width: int) -> tuple[NDArray[Any], ...]:
+        """Similarities float32 ``[K, W]``, the same as bytes and as int16, and tables int16 ``[M, 256, W]``."""
+        if self.shape != (shape := (num_centroids, num_bytes, width)):
+            rows = num_centroids, width
+            self.arrays = (
+                aligned(rows, np.float32),
+                aligned(rows, np.uint8),
+                aligned(rows, np.int16),
+                aligned((num_bytes, 256, width), np.int16),
+            )
+            self.shape = shape
+        return self.arrays
+
+
+BUFFERS = Buffers()
+
+
+def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """An empty array that begins with a cache line, so that no row of 32 values lies in more than it fills."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+class QueryTables:
+    """What one query needs to know of an index: its similarity to every centroid and to what every byte stands for.
+
+    Only a thread's latest one is valid: they share memory.
+
+    Args:
+        query: ``[L, dim]``.
+
+    Attributes:
+        similarities: ``[K, W]`` to the centroids, 0 in the columns beyond L.
+
+    Raises:
+        InputError: the codec has no centroids.
+    """
+
+    def __init__(self, index: Index, query: NDArray[np.float32]) -> None:
+        self.index = index
+        self.additive = additive = index.additive
+        assert index.stored_codes is not None  # as it is of a codec that adds up
+        self.ids = index.stored_codes.bytes, index.stored_codes.width
+        length, book, dim = len(query), additive.book, query.shape[1]
+        width = -(-length // LANES) * LANES
+        num_bytes, size = dim // book.shape[2], book.shape[2]
+        self.num_query_vectors = length
+        self.query = np.zeros((width, dim), np.float32)
+        self.query[:length] = query if additive.queries is None else query @ additive.queries
+        self.similarities, self.bytes, self.start, self.tables = BUFFERS.of(len(additive.centroids), num_bytes, width)
+        np.matmul(additive.centroids, self.query.T, out=self.similarities)
+        parts = np.ascontiguousarray(self.query.reshape(width, num_bytes, size).transpose(1, 2, 0))
+        self.energy = (additive.covariance * (parts @ parts.transpose(0, 2, 1))).sum(axis=(1, 2))
+        self.order = np.argsort(-self.energy, kind="stable")
+        largest, of_pieces = np.zeros(width, np.float32), np.zeros(width, np.float32)
+        query_kernels.extents(self.similarities, largest)
+        query_kernels.piece_extents(book, parts, of_pieces)
+        self.byte_scale = np.float32(255 / max(largest.max(), 1e-6))
+        self.gain_values = additive.gain_values
+        self.gains = index.arrays.get("gains", np.zeros(0, np.uint8))
+        largest += self.gain_values.max() * of_pieces
+        if additive.normalise:
+            largest = np.maximum(largest, np.sqrt((self.query**2).sum(axis=1)))
+        # No sum that a token can come to is beyond 16 bits; sums on the way may be, as they wrap around.
+        self.scale = (32000 / np.maximum(largest, 1e-6)).astype(np.float32)
+        # What is multiplied by a gain has to fit as well.
+        gain_unit = np.float32(1 if additive.gains is None else 32000 / max((of_pieces * self.scale).max(), 1e-6))
+        self.gain_units = np.rint(self.gain_values * (ONE / gain_unit)).astype(np.int16)
+        query_kernels.quantise(self.similarities, self.byte_scale, self.scale, self.bytes, self.start)
+        parts *= self.scale * gain_unit
+        query_kernels.piece_tables(book, parts, self.order, self.tables)
+
+    def centroid_scores(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """``[D]``: MaxSim with every vector at its centroid."""
+        scores = np.empty(len(positions), np.float32)
+        kernels.scan(self.bytes, *self.ids, self.index.offsets, positions, scores)
+        return (scores / self.byte_scale).astype(np.float32)
+
+    def residual_scores(self, positions: NDArray[np.int64], margin: float, share: float) -> NDArray[np.float32]:
+        """``[D]``: MaxSim over the tokens within ``margin``, by the bytes that carry ``share`` of the variance."""
+        energy = np.cumsum(self.energy[self.order])
+        num_bytes = min(int(np.searchsorted(energy, share * energy[-1])) + 1, len(self.order))
+        scores = np.empty(len(positions), np.float32)
+        kernels.refine(
+            self.bytes, *self.sums(num_bytes), int(min(np.ceil(margin * self.byte_scale), 255)),
+            1 / self.scale[: self.num_query_vectors], positions, scores,
+        )  # fmt: skip
+        return scores
+
+    def exact_scores(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        """``[D]``: MaxSim over the decoded vectors; -inf for a document without vectors."""
+        scores = np.empty(len(positions), np.float32)
+        # Two sums whose order is wrong: half a unit for each number that was rounded, at most 3 for each product; a
+        # vector of norm 1/2 doubles all that.
+        slack = (len(self.order) + 12) * (2 if self.additive.normalise else 1)
+        kernels.score(self.query[: self.num_query_vectors], *self.sums(len(self.order)), slack, positions, scores)
+        return scores
+
+    def sums(self, num_bytes: int) -> tuple[Any, ...]:
+        """What ``kernels.refine`` and ``kernels.score`` have in common, for the bytes that matter most."""
+        index, additive = self.index, self.additive
+        return (
+            self.start, self.tables, self.order[:num_bytes], index.arrays["residuals"], *self.ids,
+            self.gains, self.gain_units, self.gain_values, index.offsets, index.factors,
+            additive.centroids, additive.book, additive.normalise,
+        )  # fmt: skip

@@ -1,0 +1,159 @@
+"""Queries in, ranked document ids out."""
+
+import sys
+from collections.abc import Sequence
+from functools import cache, cached_property
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from colbertv2.errors import InputError
+from colbertv2.indexing.index import Index
+from colbertv2.parallel import parallel_map
+from colbertv2.search.scoring import best_documents, score_documents
+
+NORM_TOLERANCE = 1e-2  # a model that computes in 16 bits is well within
+
+Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # positions and scores, best first
+
+
+class Engine(Protocol):
+    """A way to search; holds its knobs and nothing of a search."""
+
+    needs_centroids: bool
+
+    def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
+        """For each query ``[Lq, dim]`` at most ``k`` positions and scores, best first, ties in corpus order."""
+        ...
+
+
+class Searcher:
+    """An index, searched by an engine.
+
+    On a CUDA device ``Cascade`` and ``Exhaustive`` search there, as ``DeviceSearch`` says; the other engines, and every
+    other device, search on the CPU, by compiled kernels.
+
+    Args:
+        index: as ``Index.open`` gives it.
+        engine: ``Cascade``, ``Exhaustive``, ``PaperEngine`` or ``Plaid``.
+        device: such as ``cuda:0``; moves no score by more than rounding.
+
+    Raises:
+        InputError: the index does not fit into the device's memory, or the engine does not go with the codec.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from colbertv2.compression import Float16Codec
+    >>> from colbertv2.indexing import Embeddings, EmbeddingsWriter
+    >>> from colbertv2.search import Exhaustive
+    >>> path = Path(tempfile.mkdtemp())
+    >>> writer = EmbeddingsWriter(path, dim=2)
+    >>> writer.add(["a", "b"], np.eye(2, dtype=np.float32), np.array([1, 1]))
+    >>> writer.close()
+    >>> index = Index.build(Embeddings.open(path), Float16Codec(), path / "index", seed=0, sample_documents=None,
+    ...     device="cpu", bar=lambda items, *_: items)
+    >>> Searcher(index, Exhaustive()).search([np.array([[0, 1]], np.float32)], k=1)
+    [[('b', 1.0)]]
+    """
+
+    def __init__(self, index: Index, engine: Engine, device: torch.device | str = "cpu") -> None:
+        from colbertv2.search.device_search import DeviceSearch  # which imports the engines, and they this module
+
+        self.index = index
+        self.engine = engine
+        self.on_device: DeviceSearch | None = None
+        if torch.device(device).type != "cpu":
+            if torch.device(device).type == "cuda" and DeviceSearch.takes(engine):
+                self.on_device = DeviceSearch(index, engine, device)
+            else:
+                say_once(f"{type(engine).__name__} searches on the CPU; on a CUDA device Cascade and Exhaustive can.")
+
+    @property
+    def path(self) -> str:
+        """How queries are searched, for records."""
+        return f"{type(self.engine).__name__} on the CPU" if self.on_device is None else str(self.on_device)
+
+    def search(self, queries: Sequence[NDArray[np.float32]], k: int) -> list[list[tuple[str, float]]]:
+        """At most ``k`` (document id, score) for each query, best first, ties in corpus order.
+
+        There are fewer only where the engine reaches fewer documents.
+
+        Args:
+            queries: float32 arrays ``[Lq, dim]`` with L2-normalised rows.
+
+        Raises:
+            InputError: k is below 1, a query is empty, not finite, not normalised or of another dimension than the
+                index, or the engine does not go with the codec.
+        """
+        if k < 1:
+            raise InputError(f"k is {k}; expected at least 1.")
+        checked = self.checked(queries)
+        if self.on_device is None:
+            found = self.engine.search(self.index, checked, k)
+        else:
+            found = self.on_device.search(checked, k)
+        return [self.named(*one) for one in found]
+
+    def rerank(
+        self, queries: Sequence[NDArray[np.float32]], candidates: Sequence[Sequence[str]], k: int
+    ) -> list[list[tuple[str, float]]]:
+        """The best ``k`` of each query's own candidates (document ids) by exact MaxSim, whatever the engine.
+
+        Candidates without vectors are left out.
+
+        Raises:
+            InputError: as in ``search``; not one list of candidates per query, or an id that the index has not.
+        """
+        if k < 1:
+            raise InputError(f"k is {k}; expected at least 1.")
+        if len(queries) != len(candidates):
+            raise InputError(f"{len(queries)} queries and {len(candidates)} lists of candidates; expected as many.")
+        try:
+            positions = [np.unique(np.array([self.positions[i] for i in ids], dtype=np.int64)) for ids in candidates]
+        except KeyError as error:
+            raise InputError(f"Candidate {error} is not in the index {self.index.path}.") from None
+
+        def rerank_one(query_and_own: tuple[NDArray[np.float32], NDArray[np.int64]]) -> list[tuple[str, float]]:
+            query, own = query_and_own
+            if self.on_device is not None:
+                return self.named(*self.on_device.rerank(query, own, k))
+            return self.named(*best_documents(own, score_documents(self.index, query, own), k))
+
+        return list(parallel_map(rerank_one, zip(self.checked(queries), positions, strict=True)))
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """Document id → position."""
+        return {doc_id: position for position, doc_id in enumerate(self.index.doc_ids)}
+
+    def named(self, positions: NDArray[np.int64], scores: NDArray[np.float32]) -> list[tuple[str, float]]:
+        """Positions and scores as (document id, score)."""
+        doc_ids = self.index.doc_ids
+        return [(doc_ids[position], score) for position, score in zip(positions, scores.tolist(), strict=True)]
+
+    def checked(self, queries: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        """The queries as float32, or InputError."""
+        for number, query in enumerate(queries):
+            if query.ndim != 2 or query.shape[0] == 0 or query.shape[1] != self.index.dim:
+                raise InputError(
+                    f"Query {number} has shape {list(query.shape)}; expected [at least 1, {self.index.dim}], "
+                    "from the model that encoded the index."
+                )
+            if not np.isfinite(query).all():
+                raise InputError(f"Query {number} holds NaN or infinity; check the model that encoded it.")
+            norms = np.linalg.norm(query.astype(np.float32), axis=1)
+            if (wrong := np.abs(norms - 1) > NORM_TOLERANCE).any():
+                row = int(wrong.argmax())
+                raise InputError(
+                    f"Query {number}, row {row} has norm {norms[row]:.4g}; expected L2-normalised rows. "
+                    "Divide each by its norm, and leave out rows of zeros, such as padding."
+                )
+        return [np.ascontiguousarray(query, dtype=np.float32) for query in queries]
+
+
+@cache
+def say_once(message: str) -> None:
+    """Print ``message`` to stderr, unless this process has done so."""
+    print(message, file=sys.stderr, flush=True)

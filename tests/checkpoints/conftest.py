@@ -1,0 +1,47 @@
+"""One tiny checkpoint in every layout."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoints.layouts import CONVENTIONS, LAYOUTS, edit
+from support import tiny_bert
+
+from colbertv2.checkpoints.layouts import read_checkpoint, write_checkpoint
+from colbertv2.modeling import Backbone, initial
+
+
+@pytest.fixture
+def saved(tmp_path, templates) -> dict[str, Path]:
+    """A copy of :func:`templates` that a test may damage."""
+    return {layout: Path(shutil.copytree(path, tmp_path / layout)) for layout, path in templates.items()}
+
+
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory) -> dict[str, Path]:
+    """The same tiny checkpoint in each layout, with fp16 weights, a pooler, and settings that mean nothing to us."""
+    tmp_path = tmp_path_factory.mktemp("layouts")
+    model = initial.colbert(Backbone(str(tiny_bert()), None), CONVENTIONS, 8, "orthogonal", [], 0)
+    (tmp_path / "made").mkdir()
+    model.save(tmp_path / "made")
+    checkpoint = read_checkpoint(tmp_path / "made")
+    checkpoint = dataclasses.replace(
+        checkpoint,
+        projection=checkpoint.projection.half(),
+        encoder={
+            **checkpoint.encoder,
+            "pooler.dense.weight": torch.randn(32, 32),
+            "pooler.dense.bias": torch.zeros(32),
+        },
+    )
+    paths = {}
+    for layout in LAYOUTS:
+        paths[layout] = tmp_path / layout
+        write_checkpoint(checkpoint, paths[layout], layout)
+    for layout in LAYOUTS[1:]:
+        (paths[layout] / "other_layouts.json").unlink()  # as if their own systems had saved them
+    edit(paths["official"] / "artifact.metadata", lr=1e-5, kmeans_niters=20, nway=64, checkpoint="somewhere")
+    edit(paths["pylate"] / "config_sentence_transformers.json", prompts={"a": "b"}, __version__={"pylate": "1.6.0"})
+    return paths

@@ -1,0 +1,184 @@
+"""Checkpoints in three layouts: nothing damaged, foreign or malicious gets in."""
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoints.layouts import LAYOUTS, edit
+from safetensors.torch import load_file, save_file
+from support import tiny_bert
+
+from colbertv2.checkpoints.conversion import convert_checkpoint
+from colbertv2.checkpoints.layouts import layout_of, read_checkpoint
+from colbertv2.errors import InputError
+from colbertv2.modeling import ColBERT
+
+WEIGHTS = {
+    "colbertv2": "projection.safetensors",
+    "official": "model.safetensors",
+    "pylate": "1_Dense/model.safetensors",
+}
+SETTINGS = {"colbertv2": "colbert.json", "official": "artifact.metadata", "pylate": "config_sentence_transformers.json"}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_truncated_weights(saved, layout):
+    file = saved[layout] / WEIGHTS[layout]
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(InputError, match="damaged"):
+        ColBERT.load(saved[layout])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("wrong", ["no JSON {", "[1]"])
+def test_damaged_settings(saved, layout, wrong):
+    (saved[layout] / SETTINGS[layout]).write_text(wrong)
+    with pytest.raises(InputError, match=SETTINGS[layout]):
+        ColBERT.load(saved[layout])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"doc_maxlen": "300; import os"}, "doc_maxlen is '300; import os'; expected int"),
+        ({"doc_maxlen": True}, "expected int"),
+        ({"mask_punctuation": "yes"}, "expected bool"),
+        ({"query_token_id": 1}, "expected str"),
+        ({"dim": 96}, "dim is 96, but linear.weight has 8 rows"),
+        ({"similarity": "l2"}, "only 'cosine'"),
+        ({"interaction": "flipr"}, "only 'colbert'"),
+        ({"query_maxlen": 1}, "at least 4"),
+        ({"query_token_id": "[nowhere]"}, "vocabulary"),
+        ({"config": 3}, "expected a JSON object"),
+        ({"doc_maxlen": 10**9}, "at most 512"),
+    ],
+)
+def test_tampered_official_metadata(saved, values, message):
+    edit(saved["official"] / "artifact.metadata", **values)
+    with pytest.raises(InputError, match=message.replace("[", r"\[")):
+        ColBERT.load(saved["official"])
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "message"),
+    [
+        ("1_Dense/config.json", {"bias": True}, "bias is True"),
+        ("1_Dense/config.json", {"activation_function": "os.system"}, "activation_function is 'os.system'"),
+        ("1_Dense/config.json", {"use_residual": True}, "use_residual"),
+        ("1_Dense/config.json", {"out_features": 4}, "4 × 32"),
+        ("config_sentence_transformers.json", {"skiplist_words": [1]}, "skiplist_words"),
+        ("config.json", {"auto_map": {"AutoModel": "evil.Evil"}}, "auto_map"),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}, "auto_map"),
+        ("config.json", {"model_type": "no-such-model"}, "no-such-model"),
+        ("config.json", {"model_type": "t5", "classifier_dropout": 0.0}, "an encoder with a decoder"),
+        ("config.json", {"hidden_size": "many"}, r"config\.json"),
+        ("config.json", {"num_attention_heads": 0}, r"config\.json"),
+        ("config.json", {"hidden_size": 10**9, "num_attention_heads": 1}, r"by config\.json"),
+        ("config_sentence_transformers.json", {"default_prompt_name": "a"}, "default_prompt_name"),
+        ("sentence_bert_config.json", {"do_lower_case": True}, "do_lower_case"),
+    ],
+)
+def test_tampered_pylate_settings(saved, file, values, message):
+    (saved["pylate"] / "sentence_bert_config.json").write_text("{}")
+    edit(saved["pylate"] / file, **values)
+    with pytest.raises(InputError, match=message):
+        ColBERT.load(saved["pylate"])
+
+
+@pytest.mark.parametrize(
+    "modules",
+    [
+        [
+            {"type": "a.Transformer", "path": ""},
+            {"type": "b.Dense", "path": "1_Dense"},
+            {"type": "b.Dense", "path": "2"},
+        ],
+        [{"type": "a.Transformer", "path": ""}, {"type": "b.Dense", "path": "../elsewhere"}],
+        [{"type": "b.Dense"}],
+    ],
+    ids=["two layers", "path outside", "no path"],
+)
+def test_pylate_modules_that_are_no_colbert(saved, modules):
+    (saved["pylate"] / "modules.json").write_text(json.dumps(modules).replace("b.Dense", "pylate.models.Dense.Dense"))
+    with pytest.raises(InputError, match=r"modules\.json"):
+        ColBERT.load(saved["pylate"])
+
+
+def test_weights_of_another_architecture(saved):
+    file = saved["official"] / "model.safetensors"
+    tensors = load_file(file)
+    for wrong, message in [
+        ({name: tensor for name, tensor in tensors.items() if name != "linear.weight"}, "no linear.weight"),
+        ({name: tensor for name, tensor in tensors.items() if "layer.1" not in name}, "lack"),
+        ({**tensors, "linear.weight": torch.zeros(8, 16)}, r"expected \[dim, 32\]"),
+        ({**tensors, "classifier.weight": torch.zeros(2, 32)}, "classifier.weight"),
+        ({**tensors, "bert.encoder.layer.9.x": torch.zeros(2)}, "which no bert encoder has"),
+        ({**tensors, "bert.embeddings.LayerNorm.weight": torch.zeros(5)}, "by config.json"),
+    ]:
+        save_file(wrong, file)
+        with pytest.raises(InputError, match=message):
+            ColBERT.load(saved["official"])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"document_maxlen": "300"}, "document_maxlen is '300'; expected int"),
+        ({"query_maxlen": None}, "only markers can be"),
+        ({"skip_punctuation": 1}, "expected bool"),
+        ({"skiplist": [1]}, "list of words"),
+        ({"extra": 1}, "holds 'extra'"),
+    ],
+)
+def test_tampered_settings_of_ours(saved, values, message):
+    edit(saved["colbertv2"] / "colbert.json", **values)
+    with pytest.raises(InputError, match=message):
+        ColBERT.load(saved["colbertv2"])
+
+
+def test_settings_that_travelled_along_cannot_write_elsewhere(saved, tmp_path):
+    modules = [{"type": "a.Transformer", "path": ""}, {"type": "pylate.Dense", "path": "../elsewhere"}]
+    other = saved["official"] / "other_layouts.json"
+    other.write_text(json.dumps({"pylate": {"modules": modules, "settings": {}}}))
+    with pytest.raises(InputError, match=r"modules\.json"):
+        convert_checkpoint(str(saved["official"]), tmp_path / "out", "pylate")
+    other.write_text(json.dumps({"pylate": "text"}))
+    with pytest.raises(InputError, match="expected a JSON object"):
+        convert_checkpoint(str(saved["official"]), tmp_path / "out", "pylate")
+    assert not (tmp_path / "out").exists() and not (tmp_path / "elsewhere").exists()
+
+
+def test_plain_encoder_is_no_colbert():
+    assert layout_of(tiny_bert()) is None
+    with pytest.raises(InputError, match="no ColBERT checkpoint"):
+        ColBERT.load(tiny_bert())
+
+
+class Malicious:
+    """Unpickled in full, it makes a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.file),)
+
+
+def test_pickled_weights_are_read_and_malicious_ones_run_nothing(saved, tmp_path):
+    safe = saved["official"] / "model.safetensors"
+    expected = read_checkpoint(saved["official"]).encoder
+    torch.save(load_file(safe), saved["official"] / "pytorch_model.bin")
+    safe.unlink()
+    found = read_checkpoint(saved["official"]).encoder
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
+    proof = tmp_path / "proof"
+    torch.save({"linear.weight": Malicious(proof)}, saved["official"] / "pytorch_model.bin")
+    with pytest.raises(InputError, match="nothing in it was run"):
+        read_checkpoint(saved["official"])
+    (saved["official"] / "pytorch_model.bin").write_bytes(pickle.dumps(Malicious(proof)))
+    with pytest.raises(InputError, match="nothing in it was run"):
+        read_checkpoint(saved["official"])
+    assert not proof.exists()

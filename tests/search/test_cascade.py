@@ -1,0 +1,117 @@
+"""The cascade against exhaustive search over the decoded vectors, whatever the shapes; its stages and its knobs."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import agree, index_of, unit
+
+from colbertv2.compression import ProductCodec, ResidualCodec
+from colbertv2.errors import InputError
+from colbertv2.indexing import Index
+from colbertv2.search import Cascade, Exhaustive
+from colbertv2.search.query_tables import QueryTables
+
+EVERYTHING = {"nprobe": None, "ndocs": None, "margin": 2.0, "share": 1.0, "nexact": None}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    product=st.booleans(),
+    bits=st.sampled_from([1, 2, 4, 8]),
+    dim=st.sampled_from([32, 40, 64, 768]),
+    lengths=st.lists(st.integers(0, 30), min_size=1, max_size=25).filter(any),
+    num_centroids=st.integers(1, 6),
+    query_length=st.one_of(st.integers(1, 40), st.just(300)),
+    k=st.integers(1, 40),
+    seed=st.integers(0, 2**16),
+)
+def test_with_nothing_left_out_the_cascade_is_exhaustive(
+    tmp_path_factory, product, bits, dim, lengths, num_centroids, query_length, k, seed
+):
+    codec = (ProductCodec if product else ResidualCodec)(bits, min(num_centroids, sum(lengths)), kmeans_iterations=2)
+    if codec.clustering.num_centroids > sum(lengths) - int(0.05 * sum(lengths)):
+        return
+    index = index_of(tmp_path_factory.mktemp("cascade"), codec, lengths, dim, seed)
+    queries = [unit(np.random.default_rng(seed + 1).normal(size=(query_length, dim)))]
+    exact = Exhaustive().search(index, queries, len(lengths))
+    found = Cascade(**EVERYTHING).search(index, queries, k)
+    assert len(found[0][0]) == min(k, sum(length > 0 for length in lengths))
+    agree(found, exact, 1e-3)
+
+
+@pytest.fixture(scope="module", params=["quantile", "product"])
+def index(world, request):
+    if request.param == "quantile":
+        return world.index(name="cascade-quantile")
+    codec = ProductCodec(2, num_centroids=32, kmeans_iterations=4)
+    codec.see_queries(np.concatenate(world.queries(5)))
+    return world.index(codec, name="cascade-product")
+
+
+@pytest.fixture(scope="module")
+def queries(world):
+    return world.queries(12)
+
+
+@pytest.mark.parametrize(
+    "engine", [Cascade(nexact=5), Cascade(1, 20, 0.0, 0.3, 4), Cascade(2, 8, 0.1, 1.0, 8)], ids=repr
+)
+def test_scores_are_exact_whatever_was_left_out(index, queries, engine):
+    exact = Exhaustive().search(index, queries, 150)
+    for (positions, scores), (all_positions, all_scores) in zip(engine.search(index, queries, 5), exact, strict=True):
+        expected = dict(zip(all_positions.tolist(), all_scores.tolist(), strict=True))
+        np.testing.assert_allclose(scores, [expected[place] for place in positions.tolist()], atol=1e-3)
+        assert (np.diff(scores) <= 0).all() and len(set(positions.tolist())) == len(positions) == 5
+
+
+@pytest.mark.parametrize(
+    "moved", [{"nprobe": 1}, {"ndocs": 6}, {"margin": 0.0}, {"share": 0.0}, {"nexact": 5}], ids=str
+)
+def test_every_knob_moves_what_is_found(index, queries, moved):
+    start = {"nprobe": None, "ndocs": None if "nprobe" in moved else 40, "margin": 0.5, "share": 1.0, "nexact": 10}
+    before, after = (
+        [[part.tolist() for part in Cascade(**knobs).candidates(QueryTables(index, query), 5)] for query in queries]
+        for knobs in (start, start | moved)
+    )
+    assert before != after
+
+
+def test_the_scan_is_maxsim_over_centroids(index, queries):
+    for query in queries:
+        positions = np.arange(index.num_documents)
+        found = QueryTables(index, query).centroid_scores(positions)
+        similarities = np.maximum(query @ index.codec.centroids.T, 0)
+        for position in positions:
+            codes = index.codes(np.array([position]))
+            expected = similarities[:, codes].max(axis=1).sum() if len(codes) else 0
+            assert abs(found[position] - expected) < 0.01 * len(query)
+
+
+def test_more_tokens_and_bytes_come_closer_to_the_exact_score(index, queries):
+    full = np.flatnonzero(index.lengths)
+
+    def error(margin, share):
+        errors = []
+        for query in queries:
+            tables = QueryTables(index, query)
+            errors.append(np.abs(tables.exact_scores(full) - tables.residual_scores(full, margin, share)).mean())
+        return float(np.mean(errors))
+
+    assert error(2, 1) < 1e-3 < error(0.1, 1) < error(0.0, 1)
+    assert error(2, 1) < error(2, 0.7) < error(2, 0.2)
+
+
+def test_threads_and_order_change_nothing(index, queries, same_results):
+    engine = Cascade(None, 40, 0.1, 0.8, 12)
+    together = engine.search(index, queries * 4, 10)
+    alone = [engine.search_one(Index.open(index.path), query, 10) for query in queries]
+    same_results(together, alone * 4)
+
+
+@pytest.mark.parametrize(
+    "knobs", [{"nprobe": 0}, {"ndocs": 0}, {"nexact": 0}, {"margin": -1}, {"margin": float("nan")}, {"share": 1.5}]
+)
+def test_bad_knobs_are_refused(knobs):
+    with pytest.raises(InputError, match=f"search.{next(iter(knobs))} is"):
+        Cascade(**knobs)

@@ -1,0 +1,275 @@
+"""Search in torch against the same references as the kernels, whatever the shapes; keys, memory and devices."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import agree, index_of, unit
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from colbertv2.compression import BinaryCodec, Float16Codec, ProductCodec, ResidualCodec
+from colbertv2.errors import InputError
+from colbertv2.search import Cascade, Exhaustive, device_index
+from colbertv2.search.device_index import DeviceIndex, maxsim
+from colbertv2.search.device_search import DeviceSearch, from_keys, to_keys
+from colbertv2.search.scoring import best_documents, score_documents, segment_max, top_k
+
+EVERYTHING = Cascade(nprobe=None, ndocs=None, margin=2.0, share=1.0, nexact=None)
+
+
+def on_kernels(index, engine, queries, k, work_bytes=None):
+    return engine.search(index, queries, k)
+
+
+def on_torch(index, engine, queries, k, work_bytes=None):
+    search = DeviceSearch(index, engine, "cpu")
+    search.there.work_bytes = work_bytes or search.there.work_bytes
+    return search.search(queries, k)
+
+
+PATHS = pytest.mark.parametrize("find", [on_kernels, on_torch])
+
+
+def exact_results(index, queries):
+    """All documents of each query by the plain reference."""
+    positions = np.arange(index.num_documents)
+    return [best_documents(positions, score_documents(index, query, positions), len(positions)) for query in queries]
+
+
+CODECS = {
+    "residual": lambda bits, num_centroids: ResidualCodec(bits, num_centroids, kmeans_iterations=2),
+    "product": lambda bits, num_centroids: ProductCodec(bits, num_centroids, kmeans_iterations=2),
+    "fp16": lambda *_: Float16Codec(),
+    "sign": lambda *_: BinaryCodec(),
+}
+
+
+@PATHS
+@settings(max_examples=40, deadline=None)
+@given(
+    kind=st.sampled_from(["residual", "residual", "product", "product", "fp16", "sign"]),
+    bits=st.sampled_from([1, 2, 4, 8]),
+    dim=st.sampled_from([32, 40, 64, 768]),
+    lengths=st.lists(st.integers(0, 30), min_size=1, max_size=25).filter(any),
+    num_centroids=st.integers(1, 6),
+    query_lengths=st.lists(st.one_of(st.integers(1, 40), st.just(300)), min_size=1, max_size=4),
+    k=st.integers(1, 40),
+    work_bytes=st.sampled_from([1, 2**14, 2**22]),
+    seed=st.integers(0, 2**16),
+)
+def test_with_nothing_left_out_search_is_exact(
+    find, tmp_path_factory, kind, bits, dim, lengths, num_centroids, query_lengths, k, work_bytes, seed
+):
+    codec = CODECS[kind](bits, min(num_centroids, sum(lengths)))
+    if codec.has_centroids and codec.clustering.num_centroids > sum(lengths) - int(0.05 * sum(lengths)):
+        return
+    index = index_of(tmp_path_factory.mktemp("device"), codec, lengths, dim, seed)
+    random = np.random.default_rng(seed + 1)
+    queries = [unit(random.normal(size=(length, dim))) for length in query_lengths]
+    exact = exact_results(index, queries)
+    for engine in (Exhaustive(), *([EVERYTHING] if codec.has_centroids else [])):
+        found = find(index, engine, queries, k, work_bytes)
+        assert all(len(positions) == min(k, sum(length > 0 for length in lengths)) for positions, _ in found)
+        agree(found, exact, 1e-3 * max(1, max(query_lengths) / 32))  # the sum of as many similarities
+
+
+@pytest.fixture(scope="module", params=["quantile", "product"])
+def index(world, request):
+    if request.param == "quantile":
+        return world.index(name="device-quantile")
+    codec = ProductCodec(2, num_centroids=32, kmeans_iterations=4)
+    codec.see_queries(np.concatenate(world.queries(5)))
+    return world.index(codec, name="device-product")
+
+
+@pytest.fixture(scope="module")
+def queries(world):
+    return world.queries(12)
+
+
+@PATHS
+@pytest.mark.parametrize("engine", [Cascade(1, 20, 0.0, 0.3, 4), Cascade(2, 8, 0.1, 1.0, 8)], ids=repr)
+def test_scores_are_exact_whatever_was_left_out(find, index, queries, engine):
+    exact = exact_results(index, queries)
+    for (positions, scores), (all_positions, all_scores) in zip(find(index, engine, queries, 5), exact, strict=True):
+        expected = dict(zip(all_positions.tolist(), all_scores.tolist(), strict=True))
+        np.testing.assert_allclose(scores, [expected[place] for place in positions.tolist()], atol=1e-3)
+        assert (np.diff(scores) <= 0).all() and len(set(positions.tolist())) == len(positions) == 5
+
+
+def by_centroids(index, query, nprobe, ndocs):
+    """Ascending positions that the cascade scores exactly, by its definition."""
+    similarities = query @ index.codec.centroids.T
+    positions = np.flatnonzero(index.lengths)
+    if nprobe is not None:
+        cells = np.argsort(-similarities, axis=1)[:, :nprobe]
+        positions = np.array([p for p in positions if np.isin(index.codes(np.array([p])), cells).any()])
+    if ndocs is not None:
+        scores = segment_max(similarities[:, index.codes(positions)], index.lengths[positions]).sum(axis=0)
+        positions = np.sort(positions[top_k(scores, ndocs)])
+    return positions
+
+
+@PATHS
+@pytest.mark.parametrize(("nprobe", "ndocs", "k"), [(None, 15, 15), (1, None, 150), (2, 12, 12), (1, 5, 9)])
+def test_nprobe_and_ndocs_say_which_documents_are_scored(find, index, queries, nprobe, ndocs, k):
+    found = find(index, Cascade(nprobe, ndocs, 2.0, 1.0, None), queries, k)
+    shares = []
+    for query, (positions, _) in zip(queries, found, strict=True):
+        expected = by_centroids(index, query, nprobe, ndocs and max(ndocs, k))
+        assert len(positions) == min(len(expected), k)
+        shares.append(len(np.intersect1d(positions, expected)) / len(expected))
+    # The kernels round similarities to bytes; in torch they are those of the reference but for the last digits.
+    assert np.mean(shares) == 1 if find is on_torch else np.mean(shares) > 0.9
+
+
+@PATHS
+def test_batches_order_and_blocks_change_nothing(find, index, queries, same_results):
+    for engine in (Exhaustive(), Cascade(None, 40, 0.1, 1.0, None), Cascade(1, 20, 0.1, 1.0, None)):
+        together = find(index, engine, queries * 2, 10)
+        alone = [find(index, engine, [query], 10, work_bytes=2**10)[0] for query in queries]
+        backwards = find(index, engine, queries[::-1], 10)[::-1]
+        same_results(together, alone * 2)
+        same_results(backwards, alone)
+        again = find(index, engine, queries * 2, 10)
+        for (positions, scores), (other_positions, other_scores) in zip(together, again, strict=True):
+            np.testing.assert_array_equal(positions, other_positions)
+            np.testing.assert_array_equal(scores, other_scores)
+
+
+@PATHS
+def test_equal_scores_come_in_corpus_order(find, new_world):
+    world = new_world(40)
+    halves = 0.5 * np.eye(16, dtype=np.float32).reshape(4, 4, 16).sum(axis=1)  # their dot products are exact
+    world.documents = [halves[[number % 4]] for number in range(40)]
+    index = world.index(Float16Codec())
+    expected = [*range(2, 40, 4), 0, 1]
+    for work_bytes in (1, 2**12, 2**22):
+        assert find(index, Exhaustive(), [halves[[2]]], 12, work_bytes)[0][0].tolist() == expected
+        assert find(index, Exhaustive(), [halves[[2]]], 3, work_bytes)[0][0].tolist() == expected[:3]
+
+
+@PATHS
+def test_no_queries(find, index):
+    assert find(index, Exhaustive(), [], 5) == find(index, Cascade(), [], 5) == []
+
+
+@PATHS
+def test_the_cascade_needs_centroids(find, float16_index, queries):
+    with pytest.raises(InputError, match=r"Float16Codec\(\) has no centroids; use the exhaustive engine"):
+        find(float16_index, Cascade(), queries, 5)
+
+
+@PATHS
+def test_a_probed_centroid_may_be_nobodys(find, index, queries, monkeypatch):
+    monkeypatch.setattr(type(index), "inverted", lambda *_: np.zeros(0, np.int64))
+    assert [len(positions) for positions, _ in find(index, Cascade(nprobe=1), queries, 5)] == [0] * len(queries)
+
+
+def test_a_codec_made_elsewhere_is_decoded_on_the_cpu(world, queries):
+    class Elsewhere:
+        """Does as another codec, under another name."""
+
+        def __init__(self, codec):
+            self.codec = codec
+
+        def __getattr__(self, name):
+            return getattr(self.codec, name)
+
+    index = world.index(Float16Codec(), name="elsewhere")
+    expected = on_torch(index, Exhaustive(), queries, 5)
+    index.codec = Elsewhere(index.codec)
+    assert DeviceIndex(index, "cpu").stored is None
+    for (positions, scores), (other_positions, other_scores) in zip(
+        on_torch(index, Exhaustive(), queries, 5), expected, strict=True
+    ):
+        np.testing.assert_array_equal(positions, other_positions)
+        np.testing.assert_array_equal(scores, other_scores)
+
+
+@given(
+    st.lists(st.sampled_from([-1e9, -1.5, -1e-30, -0.0, 0.0, 1e-30, 1.0, 3e38]), min_size=1, max_size=40),
+    st.integers(1, 45),
+)
+def test_keys_are_ordered_as_the_stable_sort_and_give_back_what_they_took(scores, k):
+    scores = np.array(scores, dtype=np.float32)
+    places = 3 * np.arange(len(scores))
+    keys = to_keys(torch.from_numpy(scores)[None], torch.from_numpy(places))[0]
+    positions, values = from_keys(keys.topk(min(k, len(keys))).values)
+    best = top_k(scores, k)
+    np.testing.assert_array_equal(positions, places[best])
+    np.testing.assert_array_equal(values, scores[best])
+
+
+def test_decoding_is_the_codecs_but_for_the_space(index, world):
+    there = DeviceIndex(index, "cpu")
+    rows = np.array([0, 5, 3, index.num_vectors - 1])
+    query = world.queries(1)[0]
+    similarities = there.queries([query])[0] @ there.decode(torch.from_numpy(rows)).T
+    np.testing.assert_allclose(similarities.numpy(), query @ index.decode_rows(rows).T, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_vectors", [1, 7, 100, 10**6])
+def test_blocks_hold_every_vector_once_and_no_more_than_they_may(index, num_vectors):
+    there, full = DeviceIndex(index, "cpu"), np.flatnonzero(index.lengths)
+    for positions in (None, full, full[::3], full[:0]):
+        seen = []
+        for block in there.blocks(num_vectors, positions):
+            rows = torch.arange(index.num_vectors)[block.rows]
+            assert len(rows) <= max(num_vectors, index.lengths.max()) and len(rows) == block.offsets[-1]
+            for document, own in zip(
+                block.positions.tolist(), rows.tensor_split(block.offsets[1:-1].long()), strict=True
+            ):
+                assert own.tolist() == list(range(index.offsets[document], index.offsets[document + 1]))
+                seen.append(document)
+        assert seen == (full if positions is None else positions).tolist()
+
+
+def test_padding_with_zeros_adds_nothing():
+    random = np.random.default_rng(0)
+    vectors, offsets = torch.from_numpy(-np.abs(unit(random.normal(size=(9, 8))))), torch.tensor([0, 4, 9]).int()
+    query = torch.from_numpy(np.abs(unit(random.normal(size=(3, 8)))))  # so that every similarity is below 0
+    padded = torch.cat([query, torch.zeros(2, 8)])
+    torch.testing.assert_close(maxsim(padded[None], vectors, offsets), maxsim(query[None], vectors, offsets))
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_copied(index, monkeypatch):
+    monkeypatch.setattr(device_index, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(DeviceIndex, "put", None)
+    with pytest.raises(InputError, match=r"on cpu takes [\d,]+ bytes there, of which 1,000 are free; use runtime"):
+        DeviceSearch(index, Exhaustive(), "cpu")
+
+
+@pytest.mark.parametrize("kind", CODECS)
+def test_what_is_held_is_what_was_asked_for(world, kind, monkeypatch):
+    asked = []
+    monkeypatch.setattr(DeviceIndex, "check_memory", lambda self, held: asked.append(held))
+    there = DeviceIndex(world.index(CODECS[kind](2, 32), name=f"held-{kind}"), "cpu")
+    held = sum(tensor.nbytes for tensor in vars(there).values() if isinstance(tensor, torch.Tensor))
+    assert abs(held - asked[0]) <= 64
+
+
+class OneDevice(TorchDispatchMode):
+    """Fails where an operation takes tensors of two devices, other than to copy, or single numbers."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        tensors = [leaf for leaf in tree_leaves((arguments, options or {})) if isinstance(leaf, torch.Tensor)]
+        if "copy" not in str(function):
+            assert len({tensor.device for tensor in tensors if tensor.dim()}) <= 1, function
+        return function(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize("kind", CODECS)
+def test_nothing_is_left_behind_on_the_cpu(world, kind, queries):
+    index = world.index(CODECS[kind](2, 32), name=f"meta-{kind}")
+    with OneDevice():
+        search = DeviceSearch(index, Exhaustive(), "meta")  # a device without data, as another than the CPU
+        there, groups = search.there, [search.there.queries(queries)]
+        for positions in (None, np.flatnonzero(index.lengths)[::2]):
+            keys = search.exact(groups, positions, 5)
+            assert keys.shape == (12, 5) and keys.device.type == "meta"
+            for block in there.blocks(30, positions) if there.codes is not None else ():
+                scores = there.centroid_scores(there.centroid_similarities(groups[0]), block)
+                assert scores.shape == (12, len(block.positions)) and scores.device.type == "meta"

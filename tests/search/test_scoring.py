@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from colbertv2.indexing import Packed
+from colbertv2.search import scoring
+from colbertv2.search.scoring import best_documents, maxsim, score_documents, segment_max, top_k
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(0, 2**31))
+def test_segment_max_is_the_loop(lengths, seed):
+    lengths = np.array(lengths)
+    similarities = np.random.default_rng(seed).normal(size=(3, lengths.sum())).astype(np.float32)
+    pieces = np.split(similarities, np.cumsum(lengths)[:-1], axis=1)
+    expected = np.stack([piece.max(axis=1, initial=-np.inf) for piece in pieces], axis=1)
+    np.testing.assert_array_equal(segment_max(similarities, lengths), expected)
+
+
+@given(st.lists(st.integers(-3, 3), max_size=40), st.integers(1, 45))
+def test_top_k_is_the_stable_sort(scores, k):
+    expected = sorted(range(len(scores)), key=lambda place: (-scores[place], place))[:k]
+    assert top_k(np.array(scores, dtype=np.float32), k).tolist() == expected
+
+
+@pytest.mark.parametrize("tiles", [(1, 1), (7, 5), (2**11, 2**9)])
+def test_maxsim_is_its_definition_whatever_the_tiles(monkeypatch, tiles):
+    monkeypatch.setattr(scoring, "TILE_VECTORS", tiles[0])
+    monkeypatch.setattr(scoring, "TILE_QUERY_VECTORS", tiles[1])
+    random = np.random.default_rng(0)
+    lengths = np.array([3, 0, 12, 1, 1, 0])
+    vectors = random.normal(size=(lengths.sum(), 4)).astype(np.float32)
+    queries = [random.normal(size=(length, 4)).astype(np.float32) for length in (1, 6, 2)]
+    found = maxsim(queries, Packed(vectors, lengths))
+    for number, query in enumerate(queries):
+        for document, own in enumerate(np.split(vectors, np.cumsum(lengths)[:-1])):
+            expected = (query @ own.T).max(axis=1).sum() if len(own) else -np.inf
+            assert found[number, document] == pytest.approx(expected, rel=1e-5)
+
+
+def test_score_documents_in_blocks_and_in_any_order(monkeypatch, world, residual_index):
+    query = world.queries(1)[0]
+    positions = np.array([30, 2, 7, 99, 3])  # 7 is empty
+    whole = score_documents(residual_index, query, positions)
+    monkeypatch.setattr(scoring, "DECODED_VECTORS", 1)
+    np.testing.assert_allclose(score_documents(residual_index, query, positions), whole, rtol=1e-5)
+    assert whole[2] == -np.inf and np.isfinite(np.delete(whole, 2)).all()
+    kept, _ = best_documents(positions, whole, 5)
+    assert sorted(kept.tolist()) == [2, 3, 30, 99]
