@@ -10,21 +10,21 @@ The public names, imported on first use, so that ``import colbertv2`` costs noth
 from importlib import import_module
 
 PUBLIC = {
-    "ColBERT": "colbertv2.modeling",
-    "maxsim": "colbertv2.modeling",
-    "ResidualCodec": "colbertv2.compression",
-    "Index": "colbertv2.indexing",
-    "Searcher": "colbertv2.search",
-    "Collection": "colbertv2.data",
-    "Queries": "colbertv2.data",
-    "Qrels": "colbertv2.data",
-    "Examples": "colbertv2.training",
-    "CrossEncoder": "colbertv2.modeling",
-    "Ranking": "colbertv2.evaluation",
-    "evaluate": "colbertv2.evaluation",
-    "compose": "colbertv2.configuration",
-    "plan": "colbertv2.configuration",
-    "build": "colbertv2.configuration",
+    "ColBERT": "colbertv2.modeling.colbert",
+    "maxsim": "colbertv2.modeling.maxsim",
+    "ResidualCodec": "colbertv2.compression.residual",
+    "Index": "colbertv2.indexing.index",
+    "Searcher": "colbertv2.search.searcher",
+    "Collection": "colbertv2.data.collection",
+    "Queries": "colbertv2.data.queries",
+    "Qrels": "colbertv2.data.qrels",
+    "Examples": "colbertv2.training.examples",
+    "CrossEncoder": "colbertv2.modeling.cross_encoder",
+    "Ranking": "colbertv2.evaluation.ranking",
+    "evaluate": "colbertv2.evaluation.measures",
+    "compose": "colbertv2.configuration.composition",
+    "plan": "colbertv2.configuration.composition",
+    "build": "colbertv2.configuration.composition",
 }
 __all__ = list(PUBLIC)
 

@@ -17,9 +17,11 @@ from omegaconf import DictConfig
 
 from colbertv2 import tracking
 from colbertv2.ablation.linter import check_axes
-from colbertv2.artifacts import Artifact, Node, Step, build_node, plan_node
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.build import Step, build_node, plan_node
+from colbertv2.artifacts.node import Node
 from colbertv2.commands import command_line
-from colbertv2.configuration import CONF, runtime_of, target_node
+from colbertv2.configuration.composition import CONF, runtime_of, target_node
 from colbertv2.configuration.points import collect, with_experiments
 from colbertv2.configuration.provenance import describe, origins
 from colbertv2.errors import InputError

@@ -7,7 +7,7 @@ import wandb
 from omegaconf import DictConfig, OmegaConf
 
 from colbertv2.ablation.linter import address_of
-from colbertv2.artifacts import Artifact
+from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import digest
 from colbertv2.configuration.points import Point, axes_of
 from colbertv2.runtime import Runtime

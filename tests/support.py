@@ -16,8 +16,9 @@ from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from colbertv2.ablation.cells import Cell, Cells
-from colbertv2.compression import Codec
-from colbertv2.indexing import Embeddings, EmbeddingsWriter, Index
+from colbertv2.compression.codec import Codec
+from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
+from colbertv2.indexing.index import Index
 
 WORDS = ["the", "a", "of", "in", "python", "list", "string", "join", "sort", "open"]
 WORDS += ["file", "read", "write", "number", "text", "parse", "return", "value", "key", "map"]

@@ -6,9 +6,9 @@ import pytest
 from hydra.utils import instantiate
 from support import shrunk, tiny_folder
 
-from colbertv2.configuration import CONF, EXPERIMENTS, build, compose, plan
+from colbertv2.configuration.composition import CONF, EXPERIMENTS, build, compose, plan
 from colbertv2.errors import InputError
-from colbertv2.search import Plaid
+from colbertv2.search.plaid import Plaid
 
 # Groups that another group mounts, or that a local folder stands in for, have overrides of their own.
 GROUPS = sorted(

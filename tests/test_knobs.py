@@ -16,14 +16,19 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from support import WORDS, index_of, shrunk, tiny_bert, tiny_folder, unit
 
-from colbertv2.compression import ResidualCodec
-from colbertv2.configuration import CONF, build, compose
-from colbertv2.indexing import Index
-from colbertv2.modeling import Backbone, ColBERT, Conventions, initial
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.configuration.composition import CONF, build, compose
+from colbertv2.indexing.index import Index
+from colbertv2.modeling import initial
+from colbertv2.modeling.backbone import Backbone
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.modeling.tokenizer import Conventions
 from colbertv2.runtime import Runtime
-from colbertv2.training import Example, Recipe, fit
 from colbertv2.training.data import TextLookup
+from colbertv2.training.examples import Example
+from colbertv2.training.fit import fit
 from colbertv2.training.module import RankingModule
+from colbertv2.training.recipe import Recipe
 
 
 def keys(group: str, choice: str) -> Iterator[str]:

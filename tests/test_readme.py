@@ -7,7 +7,7 @@ import pytest
 
 import colbertv2
 from colbertv2.commands import convert
-from colbertv2.configuration import CONF, compose
+from colbertv2.configuration.composition import CONF, compose
 
 ROOT = CONF.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

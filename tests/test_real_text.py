@@ -3,14 +3,22 @@
 import numpy as np
 import pytest
 
-from colbertv2.compression import Float16Codec, ResidualCodec
-from colbertv2.configuration import build, compose
-from colbertv2.data import Collection, Queries
-from colbertv2.evaluation import Ranking, evaluate
-from colbertv2.indexing import Embeddings, EmbeddingsWriter, Index
-from colbertv2.modeling import Backbone, Conventions, initial
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.uncompressed import Float16Codec
+from colbertv2.configuration.composition import build, compose
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
+from colbertv2.evaluation.measures import evaluate
+from colbertv2.evaluation.ranking import Ranking
+from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
+from colbertv2.indexing.index import Index
+from colbertv2.modeling import initial
+from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import stacked
-from colbertv2.search import Exhaustive, Plaid, Searcher
+from colbertv2.modeling.tokenizer import Conventions
+from colbertv2.search.exhaustive import Exhaustive
+from colbertv2.search.plaid import Plaid
+from colbertv2.search.searcher import Searcher
 
 MINILM = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from support import no_bar, unit
 
-from colbertv2.compression import Float16Codec, ResidualCodec
-from colbertv2.indexing import Embeddings, EmbeddingsWriter, Index
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.uncompressed import Float16Codec
+from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
+from colbertv2.indexing.index import Index
 
 DIM = 16
 

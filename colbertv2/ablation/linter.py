@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from colbertv2.artifacts import Artifact
+from colbertv2.artifacts.artifact import Artifact
 from colbertv2.configuration.points import Point, axes_of
 from colbertv2.errors import InputError
 

@@ -15,8 +15,10 @@ from omegaconf import OmegaConf
 
 from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.linter import identical
-from colbertv2.artifacts import Artifact, failure_of, location, validate
-from colbertv2.configuration import runtime_of
+from colbertv2.artifacts.artifact import Artifact, location
+from colbertv2.artifacts.build import failure_of
+from colbertv2.artifacts.validate import validate
+from colbertv2.configuration.composition import runtime_of
 from colbertv2.configuration.points import SEEDS, Point, axes_of, collect
 from colbertv2.errors import InputError
 from colbertv2.stages.table import COSTS, costs, measures_of, per_query

@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from colbertv2.compression import ResidualCodec
 from colbertv2.compression.clustering.kmeans import normalised
+from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
-from colbertv2.indexing import Index
+from colbertv2.indexing.index import Index
 
 BLOCK_VECTORS = 2**20  # counted at once
 EXAMPLES = 5  # tokens that the row of a centroid shows, and centroids that of a token

@@ -19,13 +19,17 @@ from numpy.typing import NDArray
 
 from colbertv2.ablation.comparison import contrasts
 from colbertv2.errors import InputError
-from colbertv2.indexing import Embeddings, Index
+from colbertv2.indexing.embeddings import Embeddings
+from colbertv2.indexing.index import Index
 from colbertv2.indexing.packed import Packed
 from colbertv2.reporting.quality_figure import COLOURS, GREY, LABEL_SIZE, save
-from colbertv2.search import Cascade, Exhaustive, PaperEngine, Plaid
+from colbertv2.search.cascade import Cascade
+from colbertv2.search.exhaustive import Exhaustive
+from colbertv2.search.plaid import Plaid
 from colbertv2.search.probing import probed_documents
 from colbertv2.search.scoring import best_documents, score_documents
 from colbertv2.search.searcher import Found
+from colbertv2.search.vanilla_colbertv2 import PaperEngine
 
 STEPS = {
     "unprojected": "token vectors of the backbone's size",

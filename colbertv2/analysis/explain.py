@@ -7,13 +7,13 @@ import pandas as pd
 
 from colbertv2.analysis.maxsim_map import MaxSimMap
 from colbertv2.analysis.tokens import names, scored_ids
-from colbertv2.compression import Codec
-from colbertv2.data import Collection
+from colbertv2.compression.codec import Codec
+from colbertv2.data.collection import Collection
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.modeling import ColBERT
+from colbertv2.modeling.colbert import ColBERT
 from colbertv2.reporting.map_figure import draw_map
-from colbertv2.search import Searcher
+from colbertv2.search.searcher import Searcher
 
 __all__ = [
     "Configuration",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from colbertv2.compression import ResidualCodec
+from colbertv2.compression.residual import ResidualCodec
 
 PERCENTILES = (5, 25, 50, 75, 95)
 EDGES = np.linspace(-1, 1, 401)  # of histograms; unit vectors have hardly a value outside

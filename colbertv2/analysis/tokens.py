@@ -6,7 +6,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.modeling import Encoding, Tokenizer
+from colbertv2.modeling.tokenizer import Encoding, Tokenizer
 
 BATCH_DOCUMENTS = 256  # tokenised at once
 

@@ -6,11 +6,12 @@ Of a sweep, every step once, however many points share it.
 from collections.abc import Sequence
 
 from colbertv2.ablation.linter import check_axes
-from colbertv2.artifacts import Node, estimate_nodes, to_text
+from colbertv2.artifacts.node import Node
 from colbertv2.commands.command_line import run
-from colbertv2.configuration import runtime_of
+from colbertv2.configuration.composition import runtime_of
 from colbertv2.configuration.points import collect
 from colbertv2.errors import InputError
+from colbertv2.planning.estimate import estimate_nodes, to_text
 
 
 def main(arguments: Sequence[str]) -> None:

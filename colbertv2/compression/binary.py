@@ -18,7 +18,7 @@ class BinaryCodec:
 
     Decoded vectors are ±1/√dim, of norm 1. Zero counts as negative.
 
-    >>> from colbertv2.compression import fit
+    >>> from colbertv2.compression.codec import fit
     >>> codec = BinaryCodec()
     >>> fit(codec, np.ones((1, 8), np.float32), num_documents=1, average_length=1.0, seed=0, device="cpu")
     >>> codec.encode(np.array([[1, -1, 1, -1, 1, -1, 1, 1]], np.float32))

@@ -18,7 +18,9 @@ def load_codec(path: Path) -> Codec:
         InputError: there is no codec, it is of an unknown kind, or one of its files is damaged.
 
     >>> import numpy as np, tempfile
-    >>> from colbertv2.compression import BinaryCodec, fit, load_codec
+    >>> from colbertv2.compression.binary import BinaryCodec
+    >>> from colbertv2.compression.codec import fit
+    >>> from colbertv2.compression.loading import load_codec
     >>> codec = BinaryCodec()
     >>> fit(codec, np.ones((1, 8), np.float32), num_documents=1, average_length=1, seed=0, device="cpu")
     >>> path = Path(tempfile.mkdtemp())

@@ -45,7 +45,7 @@ class ProductCodec:
     Raises:
         InputError: a value is out of range.
 
-    >>> from colbertv2.compression import fit
+    >>> from colbertv2.compression.codec import fit
     >>> vectors = np.random.default_rng(0).normal(size=(1000, 128)).astype(np.float32)
     >>> codec = ProductCodec(bits=2, num_centroids=16, kmeans_iterations=4)
     >>> codec.see_queries(vectors[:100])

@@ -42,7 +42,7 @@ class ResidualCodec:
     Raises:
         InputError: a value is out of range, or ``centroid_factor`` is given beside ``num_centroids``.
 
-    >>> from colbertv2.compression import fit
+    >>> from colbertv2.compression.codec import fit
     >>> vectors = np.random.default_rng(0).normal(size=(1000, 128)).astype(np.float32)
     >>> codec = ResidualCodec(bits=2, num_centroids=16, kmeans_iterations=4)
     >>> fit(codec, vectors, num_documents=10, average_length=100.0, seed=0, device="cpu")

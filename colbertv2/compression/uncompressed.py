@@ -15,7 +15,7 @@ from colbertv2.errors import InputError
 class Float16Codec:
     """Every dimension as a 16-bit float: 256 bytes a vector at 128 dimensions.
 
-    >>> from colbertv2.compression import fit
+    >>> from colbertv2.compression.codec import fit
     >>> codec = Float16Codec()
     >>> fit(codec, np.ones((1, 2), np.float32), num_documents=1, average_length=1.0, seed=0, device="cpu")
     >>> codec.decode(codec.encode(np.array([[0.5, 0.25]], np.float32)))

@@ -11,18 +11,11 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from colbertv2.artifacts import (
-    Artifact,
-    Component,
-    Node,
-    Step,
-    build_node,
-    component_problems,
-    parse,
-    parse_value,
-    plan_node,
-    suggestion,
-)
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.build import Step, build_node, plan_node
+from colbertv2.artifacts.node import Component, Node
+from colbertv2.artifacts.reader import parse, parse_value
+from colbertv2.artifacts.validate import component_problems, suggestion
 from colbertv2.errors import InputError
 from colbertv2.runtime import Runtime
 

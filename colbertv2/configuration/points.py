@@ -18,9 +18,9 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from colbertv2.artifacts import Node
+from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.validate import validate
-from colbertv2.configuration import CONF, EXPERIMENTS, target_node
+from colbertv2.configuration.composition import CONF, EXPERIMENTS, target_node
 from colbertv2.errors import InputError
 
 SEEDS = ("seed", "kmeans_seed")  # axes whose effect is noise: of training, of k-means

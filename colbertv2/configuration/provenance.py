@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from colbertv2.configuration import CONF, EXPERIMENTS, initialized
+from colbertv2.configuration.composition import CONF, EXPERIMENTS, initialized
 
 
 def origins(
@@ -20,7 +20,7 @@ def origins(
     """For every value by dotted key, what set it last: a file (``conf/codec/residual.yaml``) or an override.
 
     Args:
-        overrides: of the configuration in question, as for :func:`colbertv2.configuration.compose`; so are the others.
+        overrides: of the configuration in question, as for ``compose``; so are the others.
         config_name: primary file, without ``.yaml``.
         directories: where that file lies, then further places to look for groups.
     """
@@ -46,7 +46,7 @@ def describe(config: DictConfig, origins: Mapping[str, str]) -> str:
     The pipeline is left to its file and to the plan, unless the command line rewired it.
 
     Args:
-        config: as from :func:`colbertv2.configuration.compose`.
+        config: as from :func:`colbertv2.configuration.composition.compose`.
         origins: of the same configuration, as from :func:`origins`.
 
     >>> config = OmegaConf.create({"codec": {"dim": 128, "bits": 1}})

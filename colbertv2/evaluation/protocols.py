@@ -14,8 +14,10 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from colbertv2.data import Collection, Qrels, Queries
+from colbertv2.data.collection import Collection
 from colbertv2.data.opening import text_of
+from colbertv2.data.qrels import Qrels
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.answers import Matcher, regex_matcher, token_matcher
 from colbertv2.evaluation.ranking import Ranking

@@ -15,9 +15,10 @@ import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from colbertv2.compression import Clusters, Codec, load_codec
+from colbertv2.compression.clustering.clusters import Clusters
 from colbertv2.compression.clustering.kmeans import num_sampled_documents_rule
-from colbertv2.compression.codec import Arrays
+from colbertv2.compression.codec import Arrays, Codec
+from colbertv2.compression.loading import load_codec
 from colbertv2.distributed import run_on
 from colbertv2.errors import InputError
 from colbertv2.indexing.codes import Codes, create_codes, write_codes

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from colbertv2.compression import Codec, load_codec
-from colbertv2.compression.codec import Additive, Arrays
+from colbertv2.compression.codec import Additive, Arrays, Codec
+from colbertv2.compression.loading import load_codec
 from colbertv2.errors import InputError
 from colbertv2.indexing.building import (
     VERSION,

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from colbertv2.data import Collection, Queries
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.files import whole
 from colbertv2.interchange.pylate_training import read_pylate, write_pylate

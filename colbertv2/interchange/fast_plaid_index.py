@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.compression import ResidualCodec
+from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
 from colbertv2.indexing.storage import read_json

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.compression import ResidualCodec
+from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
 from colbertv2.files import whole
 from colbertv2.indexing.building import create_arrays, finish, write_block

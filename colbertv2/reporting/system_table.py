@@ -18,7 +18,7 @@ class System:
 
     Args:
         name: as printed.
-        values: per-query values, index query id, one column a measure (``colbertv2.evaluation.evaluate``).
+        values: per-query values, index query id, one column a measure (``colbertv2.evaluation.measures.evaluate``).
         engine: what searched, as printed.
         ms_per_query: search latency in milliseconds; ``None`` where it was not measured.
         statistics: of the index where there is one: ``codec``, ``bytes_per_token``, ``bytes_per_document``,

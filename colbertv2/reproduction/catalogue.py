@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from colbertv2.configuration import EXPERIMENTS
+from colbertv2.configuration.composition import EXPERIMENTS
 from colbertv2.reporting.system_table import markdown_rows
 from colbertv2.reproduction.cost import Cost
 from colbertv2.reproduction.experiment import Experiment, names, path_of, results

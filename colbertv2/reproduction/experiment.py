@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
-from colbertv2.artifacts import suggestion
-from colbertv2.configuration import EXPERIMENTS
+from colbertv2.artifacts.validate import suggestion
+from colbertv2.configuration.composition import EXPERIMENTS
 from colbertv2.errors import InputError
 
 GROUP = "paper"

@@ -4,7 +4,8 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from colbertv2.artifacts import Artifact, Node
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
 from colbertv2.errors import InputError
 from colbertv2.modeling.tokenizer import Tokenizer
 from colbertv2.planning.machine import device_name

@@ -10,12 +10,15 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig
 
-from colbertv2.artifacts import Artifact, BuildError, Component, Node, build_node
-from colbertv2.artifacts.node import Unreadable, leaves
-from colbertv2.configuration import compose, runtime_of, target_node
-from colbertv2.data import Collection, File, Queries
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.build import BuildError, build_node
+from colbertv2.artifacts.node import Component, Node, Unreadable, leaves
+from colbertv2.configuration.composition import compose, runtime_of, target_node
+from colbertv2.data.collection import Collection
+from colbertv2.data.file import File
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
-from colbertv2.modeling import Backbone
+from colbertv2.modeling.backbone import Backbone
 from colbertv2.reproduction.cost import Cost
 from colbertv2.reproduction.experiment import GROUP, Experiment, Row
 from colbertv2.reproduction.manifest import describe

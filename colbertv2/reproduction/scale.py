@@ -6,7 +6,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from colbertv2.configuration.points import as_mapping
-from colbertv2.data import Queries
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 
 DOCUMENTS, QUERIES = 120, 16

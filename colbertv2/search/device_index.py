@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding, embedding_bag
 
-from colbertv2.compression import BinaryCodec, Float16Codec
+from colbertv2.compression.binary import BinaryCodec
 from colbertv2.compression.bitpack import byte_values
 from colbertv2.compression.codec import Additive
+from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
 from colbertv2.indexing.packed import blocks, offsets_of

@@ -45,9 +45,9 @@ class Searcher:
 
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from colbertv2.compression import Float16Codec
-    >>> from colbertv2.indexing import Embeddings, EmbeddingsWriter
-    >>> from colbertv2.search import Exhaustive
+    >>> from colbertv2.compression.uncompressed import Float16Codec
+    >>> from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
+    >>> from colbertv2.search.exhaustive import Exhaustive
     >>> path = Path(tempfile.mkdtemp())
     >>> writer = EmbeddingsWriter(path, dim=2)
     >>> writer.add(["a", "b"], np.eye(2, dtype=np.float32), np.array([1, 1]))

@@ -21,10 +21,14 @@ from colbertv2.analysis.centroids import (
 )
 from colbertv2.analysis.residuals import Residuals, residuals_of
 from colbertv2.analysis.tokens import document_token_ids, names
-from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
-from colbertv2.compression import ResidualCodec
-from colbertv2.data import Collection
-from colbertv2.indexing import Embeddings, Index
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.stage import stage
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.data.collection import Collection
+from colbertv2.indexing.embeddings import Embeddings
+from colbertv2.indexing.index import Index
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.planning.models import LOADING, TOKENISED, Model
 from colbertv2.reporting.centroids_figure import Clusters, draw_centroids, draw_residuals
 from colbertv2.reporting.system_table import markdown_rows

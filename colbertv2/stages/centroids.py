@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
-from colbertv2.compression import CentroidsOf, ProductCodec
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.stage import stage
 from colbertv2.compression.clustering.clustering import HELD_OUT_SHARE, MAX_HELD_OUT
+from colbertv2.compression.clustering.clusters import CentroidsOf
 from colbertv2.compression.clustering.kmeans import num_sampled_documents_rule
-from colbertv2.indexing import Embeddings, building
+from colbertv2.compression.product import ProductCodec
+from colbertv2.indexing import building
 from colbertv2.indexing.codes import code_width
-from colbertv2.modeling import ColBERT
+from colbertv2.indexing.embeddings import Embeddings
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.runtime import Runtime
 
 CODES = "codes.npy"

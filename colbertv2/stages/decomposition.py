@@ -14,18 +14,25 @@ from colbertv2.analysis.decomposition import (
     most_moved,
     search_steps,
 )
-from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
-from colbertv2.data import Queries
-from colbertv2.evaluation import Ranking, evaluate
-from colbertv2.evaluation.measures import parse
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.stage import stage
+from colbertv2.data.queries import Queries
+from colbertv2.evaluation.measures import evaluate, parse
 from colbertv2.evaluation.protocols import judged, unjudgeable
-from colbertv2.indexing import Embeddings, Index
-from colbertv2.modeling import ColBERT
+from colbertv2.evaluation.ranking import Ranking
+from colbertv2.indexing.embeddings import Embeddings
+from colbertv2.indexing.index import Index
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.planning.models import LOADING, RESULT_BYTES, RESULT_SECONDS, Model
 from colbertv2.reporting.system_table import fraction, markdown_rows, signed
 from colbertv2.runtime import Runtime
-from colbertv2.search import Cascade, Exhaustive, PaperEngine, Plaid
+from colbertv2.search.cascade import Cascade
+from colbertv2.search.exhaustive import Exhaustive
+from colbertv2.search.plaid import Plaid
 from colbertv2.search.searcher import Found
+from colbertv2.search.vanilla_colbertv2 import PaperEngine
 from colbertv2.stages.search import DECODED, SCANNED_FLOATS, compared
 
 LISTED = 5  # queries in the text that a step makes lose most, and as many that gain

@@ -5,15 +5,17 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
-from colbertv2.data import Collection
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.stage import stage
+from colbertv2.data.collection import Collection
 from colbertv2.distributed import run_on
 from colbertv2.indexing.embeddings import EmbeddingsWriter
 from colbertv2.indexing.storage import read_json
-from colbertv2.modeling import ColBERT
-from colbertv2.modeling.colbert import stacked
+from colbertv2.modeling.colbert import ColBERT, stacked
 from colbertv2.modeling.precision import DTYPES
 from colbertv2.modeling.tokenizer import Tokenizer
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.planning.models import ID_BYTES, LOADING, Model
 from colbertv2.runtime import Runtime
 

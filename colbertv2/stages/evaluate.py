@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
-from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
-from colbertv2.data import Collection, Queries
-from colbertv2.evaluation import Ranking, evaluate
-from colbertv2.evaluation.measures import parse
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.stage import stage
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
+from colbertv2.evaluation.measures import evaluate, parse
 from colbertv2.evaluation.protocols import judged, unjudgeable
+from colbertv2.evaluation.ranking import Ranking
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.runtime import Runtime
 from colbertv2.stages.table import write_values
 

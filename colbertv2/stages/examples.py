@@ -5,10 +5,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
-from colbertv2.data import Queries
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.stage import stage
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.planning.models import EXAMPLE_BYTES, RESULT_BYTES, RESULT_SECONDS
 from colbertv2.runtime import Runtime
 from colbertv2.training.denoising import Denoising

@@ -4,9 +4,12 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from colbertv2.artifacts import Cost, Estimates, stage
-from colbertv2.data import Collection, File, Queries
+from colbertv2.artifacts.stage import stage
+from colbertv2.data.collection import Collection
+from colbertv2.data.file import File
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.runtime import Runtime
 from colbertv2.training.examples import Example, read_examples, write_examples
 

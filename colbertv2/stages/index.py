@@ -4,11 +4,18 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
-from colbertv2.compression import BinaryCodec, Clusters, Codec, ProductCodec
-from colbertv2.indexing import Embeddings, Index
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.stage import stage
+from colbertv2.compression.binary import BinaryCodec
+from colbertv2.compression.clustering.clusters import Clusters
+from colbertv2.compression.codec import Codec
+from colbertv2.compression.product import ProductCodec
 from colbertv2.indexing.building import BLOCK_VECTORS
 from colbertv2.indexing.codes import code_width
+from colbertv2.indexing.embeddings import Embeddings
+from colbertv2.indexing.index import Index
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.runtime import Runtime
 from colbertv2.stages.centroids import CODES, COMPARED
 from colbertv2.stages.table import read_json

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from colbertv2.artifacts import Cost, Estimates, stage
-from colbertv2.compression import Clusters, Codec
+from colbertv2.artifacts.stage import stage
+from colbertv2.compression.clustering.clusters import Clusters
+from colbertv2.compression.codec import Codec
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.runtime import Runtime
 
 LEARNT_FROM = 512  # vectors: of their number no codec's bytes depend

@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from colbertv2.artifacts import Cost, Estimates, stage
-from colbertv2.data import Collection
-from colbertv2.modeling import Backbone, Conventions, Tokenizer, initial
+from colbertv2.artifacts.stage import stage
+from colbertv2.data.collection import Collection
+from colbertv2.modeling import initial
+from colbertv2.modeling.backbone import Backbone
+from colbertv2.modeling.tokenizer import Conventions, Tokenizer
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.planning.models import checkpoint_bytes
 from colbertv2.planning.sizes import Transformer, document_lengths, tokenizer_of
 from colbertv2.runtime import Runtime

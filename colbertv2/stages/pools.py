@@ -9,17 +9,24 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
-from colbertv2.compression import CentroidsOf, Codec, ProductCodec
-from colbertv2.data import Collection, Queries
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.stage import stage
+from colbertv2.compression.clustering.clusters import CentroidsOf
+from colbertv2.compression.codec import Codec
+from colbertv2.compression.product import ProductCodec
+from colbertv2.data.collection import Collection
 from colbertv2.data.pools import document_pools, query_pools
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.indexing import Embeddings, EmbeddingsWriter, Index
+from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
+from colbertv2.indexing.index import Index
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.planning.models import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 from colbertv2.runtime import Runtime
-from colbertv2.search import Engine, Searcher
+from colbertv2.search.searcher import Engine, Searcher
 from colbertv2.stages import centroids
 from colbertv2.stages.search import query_vectors, unsearchable
 

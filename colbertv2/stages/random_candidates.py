@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from colbertv2.artifacts import Cost, Estimates, stage
-from colbertv2.data import Collection, Queries
+from colbertv2.artifacts.stage import stage
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.planning.models import RESULT_BYTES, RESULT_SECONDS, mean, ranking_bytes
 from colbertv2.planning.sizes import sampled
 from colbertv2.runtime import Runtime

@@ -4,14 +4,18 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
-from colbertv2.data import Queries
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.stage import stage
+from colbertv2.data.queries import Queries
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.indexing import Index
+from colbertv2.indexing.index import Index
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.planning.models import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 from colbertv2.runtime import Runtime
-from colbertv2.search import Exhaustive, Searcher
+from colbertv2.search.exhaustive import Exhaustive
+from colbertv2.search.searcher import Searcher
 from colbertv2.stages.agreement import differ
 from colbertv2.stages.search import DECODED, QUERIES_AT_ONCE, query_vectors
 from colbertv2.stages.table import read_json

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
-from colbertv2.data import Collection, Queries
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.stage import stage
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.modeling import CrossEncoder
+from colbertv2.modeling.cross_encoder import CrossEncoder
 from colbertv2.modeling.precision import DTYPES
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.planning.models import EXAMPLE_BYTES, LOADING, RESULT_BYTES, RESULT_SECONDS, TOKENISED, ranking_bytes
 from colbertv2.runtime import Runtime
 from colbertv2.stages.teacher import model_of, pair_tokens

@@ -8,17 +8,24 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
-from colbertv2.compression import Codec
-from colbertv2.data import Queries
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.stage import stage
+from colbertv2.compression.codec import Codec
+from colbertv2.data.queries import Queries
 from colbertv2.distributed import run_on
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.indexing import Index
-from colbertv2.modeling import ColBERT
+from colbertv2.indexing.index import Index
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.planning.models import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 from colbertv2.runtime import Runtime
-from colbertv2.search import Cascade, Engine, Exhaustive, PaperEngine, Plaid, Searcher
+from colbertv2.search.cascade import Cascade
+from colbertv2.search.exhaustive import Exhaustive
+from colbertv2.search.plaid import Plaid
+from colbertv2.search.searcher import Engine, Searcher
+from colbertv2.search.vanilla_colbertv2 import PaperEngine
 
 QUERIES_AT_ONCE = 64
 KEPT_CHARACTERS = 2**20  # of queries whose vectors are kept for the next search: some hundred MB

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from colbertv2.artifacts import Cost, Estimates, stage
-from colbertv2.data import Collection, Queries
+from colbertv2.artifacts.stage import stage
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.modeling import Backbone
+from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.sentence import SentenceEncoder
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.planning.models import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 from colbertv2.runtime import Runtime
 

@@ -8,9 +8,13 @@ import numpy as np
 import pandas as pd
 
 from colbertv2.analysis.supervision import agreement, by_rank, candidate_table, false_negative_bound
-from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
-from colbertv2.data import Collection, Queries
-from colbertv2.modeling import ColBERT
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.stage import stage
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.planning.models import LOADING, Model
 from colbertv2.reporting.supervision_figure import draw_supervision
 from colbertv2.runtime import Runtime

@@ -7,9 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from colbertv2.artifacts import Artifact, Cost, Estimates, stage
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.stage import stage
 from colbertv2.evaluation.agreement import measures_at
 from colbertv2.evaluation.measures import parse
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.reporting.quality_figure import draw
 from colbertv2.reporting.system_table import System, make_table, to_markdown
 from colbertv2.runtime import Runtime

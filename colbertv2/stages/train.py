@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
-from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
-from colbertv2.data import Collection, Queries
-from colbertv2.modeling import ColBERT
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.stage import stage
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.planning.models import Model, training
 from colbertv2.runtime import Runtime
 from colbertv2.stages.examples import read

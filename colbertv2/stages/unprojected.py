@@ -4,8 +4,11 @@ from pathlib import Path
 
 import torch
 
-from colbertv2.artifacts import Artifact, Cost, Estimates, Node, stage
-from colbertv2.modeling import ColBERT
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.stage import stage
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.planning.models import LOADING, Model, checkpoint_bytes
 from colbertv2.runtime import Runtime
 

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset
 
-from colbertv2.data import Collection, Queries
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
 from colbertv2.distributed import rank_and_world
 from colbertv2.errors import InputError
 from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch

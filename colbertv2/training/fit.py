@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from colbertv2.distributed import input_errors
 from colbertv2.errors import InputError
-from colbertv2.modeling import ColBERT
+from colbertv2.modeling.colbert import ColBERT
 from colbertv2.runtime import Runtime
 from colbertv2.training.data import TextLookup, TrainingBatches, ValidationBatches, sampled, spans_processes
 from colbertv2.training.examples import Example

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from colbertv2.errors import InputError
-from colbertv2.modeling import ColBERT, CrossEncoder
 from colbertv2.modeling.batch import Batch
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.modeling.cross_encoder import CrossEncoder
 from colbertv2.training.objectives import Scores
 from colbertv2.training.recipe import Recipe
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from colbertv2.compression import ResidualCodec
 from colbertv2.compression.clustering.kmeans import kmeans
+from colbertv2.compression.residual import ResidualCodec
 from experiments.agree.environments import Peer
 from experiments.agree.report import Row
 from experiments.agree.texts import documents, model

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 
 from colbertv2.checkpoints.conversion import convert_checkpoint
-from colbertv2.modeling import Backbone, ColBERT, maxsim
+from colbertv2.modeling.backbone import Backbone
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.modeling.maxsim import maxsim
 from experiments.agree.environments import Peer
 from experiments.agree.report import Row
 from experiments.agree.texts import documents, model, queries

@@ -11,10 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from colbertv2.checkpoints.conversion import convert_checkpoint
-from colbertv2.modeling import ColBERT
 from colbertv2.modeling.batch import Tuples
-from colbertv2.training import CrossEntropy, InBatchNegatives, KLDivergence
-from colbertv2.training.objectives import Objective, Scores
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.training.objectives import CrossEntropy, InBatchNegatives, KLDivergence, Objective, Scores
 from experiments.agree.environments import Peer
 from experiments.agree.report import Row
 from experiments.agree.texts import AWKWARD, OFFICIAL, documents, model, queries

@@ -9,8 +9,10 @@ from pathlib import Path
 import ir_measures
 import pytrec_eval
 
-from colbertv2.data import Collection, Queries
-from colbertv2.evaluation import Ranking, evaluate
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
+from colbertv2.evaluation.measures import evaluate
+from colbertv2.evaluation.ranking import Ranking
 from colbertv2.interchange.training_files import write_ranking
 from colbertv2.search.bm25 import BM25
 from experiments.agree.environments import Peer

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from colbertv2.indexing import Index
-from colbertv2.search import Plaid
+from colbertv2.indexing.index import Index
+from colbertv2.search.plaid import Plaid
 from experiments.agree.environments import Peer
 from experiments.agree.indexes import COLBERT_AI, SETTINGS, built, cpu_scores, same_ranking, scored_by
 from experiments.agree.report import Row

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from colbertv2.checkpoints.conversion import convert_checkpoint
-from colbertv2.modeling import ColBERT
+from colbertv2.modeling.colbert import ColBERT
 from experiments.agree.environments import ROOT, Peer
 from experiments.agree.losses import PYLATE_LENGTH, example_batch
 from experiments.agree.texts import OFFICIAL, documents, model, queries

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from colbertv2.checkpoints.conversion import convert_checkpoint
-from colbertv2.data import Collection, Queries
-from colbertv2.evaluation import Ranking
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
+from colbertv2.evaluation.ranking import Ranking
 from colbertv2.interchange.examples import convert_examples, read
 from colbertv2.interchange.training_files import read_official, read_ranking, write_ranking, write_triples
-from colbertv2.modeling import ColBERT
-from colbertv2.training import Example, Examples
-from colbertv2.training.examples import read_examples, write_examples
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.training.examples import Example, Examples, read_examples, write_examples
 from experiments.agree.environments import Peer
 from experiments.agree.report import Row
 from experiments.agree.texts import model

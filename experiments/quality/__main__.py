@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from colbertv2.artifacts import Artifact
-from colbertv2.configuration import EXPERIMENTS, build, compose
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.configuration.composition import EXPERIMENTS, build, compose
 from colbertv2.evaluation.statistics import paired_test
 from colbertv2.stages.table import per_query
 

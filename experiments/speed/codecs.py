@@ -23,14 +23,21 @@ import torch
 from numpy.typing import NDArray
 
 from colbertv2 import build, compose
-from colbertv2.compression import BinaryCodec, Codec, Float16Codec, ProductCodec, ResidualCodec
+from colbertv2.compression.binary import BinaryCodec
+from colbertv2.compression.codec import Codec
+from colbertv2.compression.product import ProductCodec
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.evaluation.measures import evaluate
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.indexing import Embeddings, Index
-from colbertv2.modeling import ColBERT
+from colbertv2.indexing.embeddings import Embeddings
+from colbertv2.indexing.index import Index
+from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.tokenizer import Tokenizer
-from colbertv2.search import Cascade, Exhaustive, Searcher
+from colbertv2.search.cascade import Cascade
+from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.scoring import maxsim
+from colbertv2.search.searcher import Searcher
 from experiments.agree.environments import ROOT
 from experiments.speed.machine import described
 

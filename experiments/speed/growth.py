@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from colbertv2.indexing import Embeddings, Packed
+from colbertv2.indexing.embeddings import Embeddings
+from colbertv2.indexing.packed import Packed
 from colbertv2.search.scoring import maxsim
 from experiments.agree.environments import ROOT, Ours
 from experiments.speed import growth_collection

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
-from colbertv2.indexing import EmbeddingsWriter, Packed
-from colbertv2.indexing.packed import ranges
+from colbertv2.indexing.embeddings import EmbeddingsWriter
+from colbertv2.indexing.packed import Packed, ranges
 
 SHARD_DOCUMENTS = 5000
 SPANS = 3  # of documents of the source in one

@@ -8,8 +8,8 @@ import ir_datasets
 import numpy as np
 
 from colbertv2 import build, compose
-from colbertv2.indexing import Embeddings
-from colbertv2.modeling import ColBERT
+from colbertv2.indexing.embeddings import Embeddings
+from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.tokenizer import Tokenizer
 from colbertv2.search.scoring import maxsim
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from colbertv2.data import Queries
-from colbertv2.evaluation import evaluate
+from colbertv2.data.queries import Queries
+from colbertv2.evaluation.measures import evaluate
 from colbertv2.evaluation.ranking import Ranking
 from experiments.speed.machine import described
 

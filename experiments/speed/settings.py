@@ -1,7 +1,8 @@
 """Which codecs and engines of ours the benchmarks of search measure: the one place to change them."""
 
-from colbertv2.compression import ProductCodec, ResidualCodec
-from colbertv2.search import Cascade
+from colbertv2.compression.product import ProductCodec
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.search.cascade import Cascade
 
 CLUSTERING = {"kmeans_iterations": 4, "max_points_per_centroid": 50, "assignment_reach": 0.7, "centroid_bits": 8}
 FULL = {"kmeans_iterations": 4}  # every sampled vector, compared with every centroid

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from support import shrunk, tiny_folder
 
-from colbertv2.ablation import Sweep
-from colbertv2.artifacts import BuildError
-from colbertv2.configuration import build
+from colbertv2.ablation.sweep import Sweep
+from colbertv2.artifacts.build import BuildError
+from colbertv2.configuration.composition import build
 from colbertv2.errors import InputError
 from colbertv2.stages import index as index_stage
 

@@ -19,10 +19,11 @@ from colbertv2.analysis.centroids import (
     token_table,
 )
 from colbertv2.analysis.residuals import EDGES, residuals_of
-from colbertv2.compression import Float16Codec, ResidualCodec
 from colbertv2.compression.bitpack import unpack
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
-from colbertv2.indexing import Embeddings
+from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.reporting.centroids_figure import Clusters, draw_centroids, draw_residuals
 
 LENGTHS = [3, 0, 7, 12, 1, 30, 9, 18]

@@ -6,10 +6,15 @@ import pytest
 from support import index_of, unit
 
 from colbertv2.analysis.decomposition import among, changes, draw_decomposition, most_moved, search_steps
-from colbertv2.compression import Float16Codec, ProductCodec, ResidualCodec
+from colbertv2.compression.product import ProductCodec
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
-from colbertv2.indexing import Embeddings
-from colbertv2.search import Cascade, Exhaustive, PaperEngine, Plaid
+from colbertv2.indexing.embeddings import Embeddings
+from colbertv2.search.cascade import Cascade
+from colbertv2.search.exhaustive import Exhaustive
+from colbertv2.search.plaid import Plaid
+from colbertv2.search.vanilla_colbertv2 import PaperEngine
 
 DIM = 16
 ENGINES = [Plaid(nprobe=1, ndocs=8), PaperEngine(nprobe=1, ncandidates=5), Cascade(nprobe=1, ndocs=4, nexact=3)]

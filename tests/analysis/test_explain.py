@@ -18,15 +18,23 @@ from colbertv2.analysis.explain import (
     explain_difference,
     ranking_difference,
 )
-from colbertv2.compression import Codec, Float16Codec, ProductCodec, ResidualCodec
-from colbertv2.data import Collection
+from colbertv2.compression.codec import Codec
+from colbertv2.compression.product import ProductCodec
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.uncompressed import Float16Codec
+from colbertv2.data.collection import Collection
 from colbertv2.errors import InputError
-from colbertv2.evaluation import Ranking
-from colbertv2.indexing import Embeddings, EmbeddingsWriter, Index
-from colbertv2.modeling import Backbone, ColBERT, Conventions, Tokenizer, initial
-from colbertv2.modeling.colbert import stacked
+from colbertv2.evaluation.ranking import Ranking
+from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
+from colbertv2.indexing.index import Index
+from colbertv2.modeling import initial
+from colbertv2.modeling.backbone import Backbone
+from colbertv2.modeling.colbert import ColBERT, stacked
+from colbertv2.modeling.tokenizer import Conventions, Tokenizer
 from colbertv2.reporting.map_figure import shown_columns
-from colbertv2.search import Exhaustive, Plaid, Searcher
+from colbertv2.search.exhaustive import Exhaustive
+from colbertv2.search.plaid import Plaid
+from colbertv2.search.searcher import Searcher
 
 CONVENTIONS = Conventions(
     query_maxlen=10,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from colbertv2.configuration import compose
+from colbertv2.configuration.composition import compose
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colbertv2.artifacts import Component, Node, parse
-from colbertv2.artifacts.node import digest
-from colbertv2.configuration import plan, target_node
+from colbertv2.artifacts.node import Component, Node, digest
+from colbertv2.artifacts.reader import parse
+from colbertv2.configuration.composition import plan, target_node
 from colbertv2.errors import InputError
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from colbertv2.artifacts import Artifact, BuildError, build_node
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.build import BuildError, build_node
 from colbertv2.artifacts.node import digest
-from colbertv2.configuration import build, plan, runtime_of, target_node
+from colbertv2.configuration.composition import build, plan, runtime_of, target_node
 from colbertv2.errors import InputError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from colbertv2.configuration import compose, target_node
+from colbertv2.configuration.composition import compose, target_node
 from colbertv2.configuration.provenance import describe, origins
 
 TOY = Path(__file__).parent / "toy"

@@ -8,9 +8,19 @@ import toy.encode
 import toy.index
 import toy.train
 
-from colbertv2.artifacts import Artifact, Cost, Estimates, Node, estimate_nodes, to_text
-from colbertv2.configuration import build, runtime_of, target_node
-from colbertv2.planning.estimate import BASELINE, REFERENCE_FLOPS, RUNS, SHRINKAGE
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
+from colbertv2.configuration.composition import build, runtime_of, target_node
+from colbertv2.planning.estimate import (
+    BASELINE,
+    REFERENCE_FLOPS,
+    RUNS,
+    SHRINKAGE,
+    Cost,
+    Estimates,
+    estimate_nodes,
+    to_text,
+)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from colbertv2.artifacts import stage, stage_of
+from colbertv2.artifacts.stage import stage, stage_of
 from colbertv2.runtime import Runtime
 
 

@@ -3,8 +3,9 @@
 import pytest
 from omegaconf import OmegaConf
 
-from colbertv2.artifacts import parse, validate
-from colbertv2.configuration import build, plan, runtime_of, target_node
+from colbertv2.artifacts.reader import parse
+from colbertv2.artifacts.validate import validate
+from colbertv2.configuration.composition import build, plan, runtime_of, target_node
 from colbertv2.errors import InputError
 
 

@@ -10,7 +10,8 @@ from checkpoints.layouts import CONVENTIONS, LAYOUTS, edit
 from support import tiny_bert
 
 from colbertv2.checkpoints.layouts import read_checkpoint, write_checkpoint
-from colbertv2.modeling import Backbone, initial
+from colbertv2.modeling import initial
+from colbertv2.modeling.backbone import Backbone
 
 
 @pytest.fixture

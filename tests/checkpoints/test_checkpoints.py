@@ -14,7 +14,7 @@ from colbertv2.checkpoints.conversion import convert_checkpoint
 from colbertv2.checkpoints.layouts import layout_of, read_checkpoint, write_checkpoint
 from colbertv2.commands import convert
 from colbertv2.errors import InputError
-from colbertv2.modeling import ColBERT
+from colbertv2.modeling.colbert import ColBERT
 
 
 def content(directory: Path) -> dict[str, object]:

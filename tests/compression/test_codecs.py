@@ -6,7 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as numpy_arrays
 
-from colbertv2.compression import BinaryCodec, Codec, Float16Codec, ResidualCodec, fit, load_codec
+from colbertv2.compression.binary import BinaryCodec
+from colbertv2.compression.codec import Codec, fit
+from colbertv2.compression.loading import load_codec
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
 
 

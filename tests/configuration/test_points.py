@@ -5,7 +5,7 @@ from omegaconf import OmegaConf
 from support import shrunk, tiny_folder
 
 from colbertv2.ablation.linter import check_axes
-from colbertv2.configuration import compose
+from colbertv2.configuration.composition import compose
 from colbertv2.configuration.points import axes_of, collect
 from colbertv2.errors import InputError
 

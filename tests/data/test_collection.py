@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from colbertv2.data import Collection
+from colbertv2.data.collection import Collection
 from colbertv2.errors import InputError
 
 

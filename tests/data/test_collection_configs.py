@@ -5,7 +5,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from peerqa_sample import write_sample
 
-from colbertv2.data import Collection, Queries
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
 from colbertv2.evaluation.measures import parse
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

@@ -13,8 +13,9 @@ from ir_datasets.datasets.base import Dataset
 from ir_datasets.formats import TsvDocs
 from ir_datasets.util import Cache, GzipExtract, TarExtract, ZipExtract
 
-from colbertv2.data import Collection, Queries
+from colbertv2.data.collection import Collection
 from colbertv2.data.opening import content_digest, load, places, reading, text_of
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 
 

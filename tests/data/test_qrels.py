@@ -1,6 +1,8 @@
 import logging
 
-from colbertv2.data import Collection, Qrels, Queries
+from colbertv2.data.collection import Collection
+from colbertv2.data.qrels import Qrels
+from colbertv2.data.queries import Queries
 
 
 def test_relevant_documents_come_by_grade_then_id():

@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from colbertv2.data import Queries
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 
 

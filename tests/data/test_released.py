@@ -14,11 +14,13 @@ from ir_datasets.datasets.msmarco_passage import FixEncoding
 from ir_datasets.formats import TsvDocs
 from ir_datasets.util import Cache, TarExtract
 
-from colbertv2.configuration import compose
-from colbertv2.data import Collection, Queries
+from colbertv2.configuration.composition import compose
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
-from colbertv2.evaluation import Ranking, evaluate
+from colbertv2.evaluation.measures import evaluate
 from colbertv2.evaluation.protocols import judged
+from colbertv2.evaluation.ranking import Ranking
 
 pytestmark = pytest.mark.usefixtures("any_disk")
 any_disk = released.any_disk

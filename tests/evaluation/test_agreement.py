@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colbertv2.errors import InputError
-from colbertv2.evaluation import Ranking
 from colbertv2.evaluation.agreement import agreement, rank_biased_overlap, share_found
+from colbertv2.evaluation.ranking import Ranking
 
 LISTS = st.lists(st.integers(0, 12).map(str), unique=True, max_size=12)
 FULL = st.lists(st.integers(0, 12).map(str), unique=True, min_size=1, max_size=12)

@@ -6,10 +6,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from colbertv2.artifacts import build_node, parse
-from colbertv2.data import Collection, Queries
+from colbertv2.artifacts.build import build_node
+from colbertv2.artifacts.reader import parse
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
-from colbertv2.evaluation import Ranking
+from colbertv2.evaluation.ranking import Ranking
 from colbertv2.runtime import Runtime
 from colbertv2.search.bm25 import BM25
 from colbertv2.stages import bm25, evaluate, table
@@ -52,7 +54,7 @@ def searched(tmp_path, queries):
     perfect = {query_id: [(queries.qrels.relevant(query_id)[0], 1.0)] for query_id, _ in queries}
     Ranking(perfect).write(tmp_path / "search" / "run.trec", tag="perfect")
     (tmp_path / "search" / "timing.json").write_text('{"ms_per_query": 12.5}')
-    engine = {"engine": {"_target_": "colbertv2.search.Plaid"}}
+    engine = {"engine": {"_target_": "colbertv2.search.plaid.Plaid"}}
     return Made(tmp_path / "search", "search", {"index": Made(tmp_path / "index", "index")}, engine)
 
 
@@ -100,8 +102,8 @@ def test_problems_that_are_known_before_any_work(tmp_path):
 
 
 def test_as_nodes_of_a_pipeline(tmp_path):
-    collection = {"_target_": "colbertv2.data.Collection", "id": "stdlib-small"}
-    queries = {"_target_": "colbertv2.data.Queries", "id": "stdlib-small/dev", "part": None, "hold_out": 0.0}
+    collection = {"_target_": "colbertv2.data.collection.Collection", "id": "stdlib-small"}
+    queries = {"_target_": "colbertv2.data.queries.Queries", "id": "stdlib-small/dev", "part": None, "hold_out": 0.0}
 
     def metrics(tokenizer):
         model = {"_target_": "colbertv2.search.bm25.BM25", "k1": 1.2, "b": 0.75, "tokenizer": tokenizer}

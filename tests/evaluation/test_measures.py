@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colbertv2.errors import InputError
-from colbertv2.evaluation import Ranking, evaluate
+from colbertv2.evaluation.measures import evaluate
+from colbertv2.evaluation.ranking import Ranking
 
 ALL = ["RR@10", "nDCG@10", "R@10", "R@50", "R@100", "R@1000", "Success@5"]
 

@@ -6,11 +6,11 @@ import pytest
 import released
 from released import any_disk  # noqa: F401
 
-from colbertv2.data import Queries
-from colbertv2.data.queries import PROTOCOLS
+from colbertv2.data.queries import PROTOCOLS, Queries
 from colbertv2.errors import InputError
-from colbertv2.evaluation import Ranking, evaluate
+from colbertv2.evaluation.measures import evaluate
 from colbertv2.evaluation.protocols import RULES, judged, unjudgeable
+from colbertv2.evaluation.ranking import Ranking
 from colbertv2.stages import evaluate as stage
 
 
@@ -95,10 +95,10 @@ def test_the_labels_of_other_documents_are_refused(tmp_path, folder, caplog):
     (tmp_path / "other" / "collection.tsv").write_text("x\tone\ny\ttwo\n")
 
     def problems(path) -> list[str]:
-        from colbertv2.artifacts import parse
+        from colbertv2.artifacts.reader import parse
 
-        documents = {"_target_": "colbertv2.data.Collection", "id": f"folder:{path}"}
-        queries = {"_target_": "colbertv2.data.Queries", "id": folder}
+        documents = {"_target_": "colbertv2.data.collection.Collection", "id": f"folder:{path}"}
+        queries = {"_target_": "colbertv2.data.queries.Queries", "id": folder}
         bm25 = {"_target_": "colbertv2.search.bm25.BM25", "k1": 1.2, "b": 0.75, "tokenizer": "words"}
         inputs = {"documents": documents, "queries": queries, "bm25": bm25, "depth": 1}
         ranking = parse({"_target_": "colbertv2.stages.bm25.run", **inputs})

@@ -7,7 +7,7 @@ import re
 import pandas
 import pytest
 
-from colbertv2.configuration import CONF
+from colbertv2.configuration.composition import CONF
 
 agree = importlib.import_module("experiments.agree.__main__")
 report = importlib.import_module("experiments.agree.report")

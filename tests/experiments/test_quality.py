@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 from support import shrunk, tiny_folder
 
-from colbertv2.configuration import compose, plan
+from colbertv2.configuration.composition import compose, plan
 from experiments.quality.__main__ import MEASURES, ROWS, half_width, tabulate, to_markdown, with_interval
 
 

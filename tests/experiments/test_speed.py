@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from colbertv2.errors import InputError
-from colbertv2.indexing import Embeddings, Packed
+from colbertv2.indexing.embeddings import Embeddings
+from colbertv2.indexing.packed import Packed
 from colbertv2.search.scoring import maxsim
 from experiments.agree.environments import ROOT, Ours, Peer
 from experiments.speed import growth, growth_collection, growth_report, search, search_report

@@ -9,11 +9,15 @@ from hypothesis import strategies as st
 from support import no_bar
 from worlds import DIM, World
 
-from colbertv2.compression import BinaryCodec, Float16Codec, ResidualCodec
+from colbertv2.compression.binary import BinaryCodec
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
-from colbertv2.indexing import Embeddings, EmbeddingsWriter, Index, building
+from colbertv2.indexing import building
 from colbertv2.indexing.building import is_being_built
 from colbertv2.indexing.codes import create_codes, write_codes
+from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
+from colbertv2.indexing.index import Index
 
 
 def files(index: Index) -> dict[str, bytes]:

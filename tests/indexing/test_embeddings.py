@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from colbertv2.errors import InputError
-from colbertv2.indexing import Embeddings, EmbeddingsWriter
+from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
 
 
 @pytest.mark.parametrize("shard_documents", [1, 7, 1000])

@@ -1,10 +1,16 @@
 import numpy as np
 import pytest
 
-from colbertv2.compression import BinaryCodec, Float16Codec, ResidualCodec
+from colbertv2.compression.binary import BinaryCodec
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
-from colbertv2.indexing import Index, building
-from colbertv2.search import Exhaustive, PaperEngine, Plaid, Searcher
+from colbertv2.indexing import building
+from colbertv2.indexing.index import Index
+from colbertv2.search.exhaustive import Exhaustive
+from colbertv2.search.plaid import Plaid
+from colbertv2.search.searcher import Searcher
+from colbertv2.search.vanilla_colbertv2 import PaperEngine
 
 
 def test_sizes_and_ids(world, residual_index):

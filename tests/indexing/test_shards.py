@@ -3,11 +3,16 @@ import pytest
 from support import no_bar
 from worlds import World
 
-from colbertv2.compression import Float16Codec, ProductCodec, ResidualCodec
+from colbertv2.compression.product import ProductCodec
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
-from colbertv2.indexing import Index
+from colbertv2.indexing.index import Index
 from colbertv2.indexing.shards import ShardedSearcher, merge
-from colbertv2.search import Cascade, Exhaustive, PaperEngine, Searcher
+from colbertv2.search.cascade import Cascade
+from colbertv2.search.exhaustive import Exhaustive
+from colbertv2.search.searcher import Searcher
+from colbertv2.search.vanilla_colbertv2 import PaperEngine
 
 CODECS = [ResidualCodec(2, num_centroids=32), ProductCodec(2, num_centroids=300), Float16Codec()]
 

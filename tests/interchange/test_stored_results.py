@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from colbertv2.compression import ResidualCodec
-from colbertv2.indexing import Index
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.indexing.index import Index
 from colbertv2.interchange.indexes import convert_index
-from colbertv2.modeling import Backbone, ColBERT, Conventions, initial
+from colbertv2.modeling import initial
+from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.batch import Tuples
-from colbertv2.search import Plaid
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.modeling.tokenizer import Conventions
+from colbertv2.search.plaid import Plaid
 from colbertv2.training.objectives import Scores
 from experiments.agree.indexes import cpu_scores, half_scores, same_ranking, scored_by
 from experiments.agree.losses import OFFICIAL_LOSSES, PYLATE_LENGTH, PYLATE_LOSSES

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from colbertv2.commands import convert
 from colbertv2.errors import InputError
-from colbertv2.evaluation import Ranking
+from colbertv2.evaluation.ranking import Ranking
 from colbertv2.interchange.pylate_training import read_pylate, write_pylate
 from colbertv2.interchange.training_files import (
     read_official,
@@ -18,8 +18,7 @@ from colbertv2.interchange.training_files import (
     write_ranking,
     write_triples,
 )
-from colbertv2.training import Example, Examples
-from colbertv2.training.examples import read_examples, write_examples
+from colbertv2.training.examples import Example, Examples, read_examples, write_examples
 
 IDS = st.text(st.characters(exclude_categories=["Cs", "Z", "C"]), min_size=1)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))

@@ -4,7 +4,7 @@ import pytest
 from huggingface_hub.utils import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from colbertv2.errors import InputError
-from colbertv2.modeling import Backbone
+from colbertv2.modeling.backbone import Backbone
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ from support import shrunk, tiny_bert, tiny_folder
 
 from colbertv2.checkpoints.conversion import convert_checkpoint
 from colbertv2.errors import InputError
-from colbertv2.modeling import Backbone, ColBERT, Conventions, initial
+from colbertv2.modeling import initial
+from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.batch import Tuples, excluded_in_batch
-from colbertv2.modeling.colbert import batches_by_length
+from colbertv2.modeling.colbert import ColBERT, batches_by_length
+from colbertv2.modeling.tokenizer import Conventions
 
 PAPER = Conventions(
     query_maxlen=12,
@@ -152,7 +154,7 @@ def test_conventions_of_a_released_checkpoint_are_overridden_only_on_purpose(tmp
 
 
 def test_the_stage_reports_every_contradiction_with_a_released_checkpoint(tmp_path):
-    from colbertv2.configuration import compose, plan
+    from colbertv2.configuration.composition import compose, plan
 
     model(dataclasses.replace(PAPER, attend_to_mask_tokens=True)).save(tmp_path / "released")
     overrides = [*shrunk(tiny_folder(tmp_path / "folder"), tmp_path / "root"), "model=colbertv2", "target=initial"]

@@ -7,8 +7,8 @@ from support import tiny_bert
 from transformers import BertConfig, BertForSequenceClassification
 
 from colbertv2.errors import InputError
-from colbertv2.modeling import CrossEncoder
 from colbertv2.modeling.batch import Tuples
+from colbertv2.modeling.cross_encoder import CrossEncoder
 
 QUERIES = ["open a file", "sort the list", "join", "open " * 60]
 DOCUMENTS = ["read the file", "list sort key", "string " * 50, "open " * 60]

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from colbertv2.modeling import Backbone, ColBERT, Conventions, initial
+from colbertv2.modeling import initial
+from colbertv2.modeling.backbone import Backbone
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.modeling.tokenizer import Conventions
 
 CONVENTIONS = Conventions(12, 20, "[unused0]", "[unused1]", True, False, True)
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colbertv2.modeling import maxsim, maxsim_all_pairs
+from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
 
 lengths = st.lists(st.integers(0, 5), min_size=1, max_size=4)
 

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pytest
 from support import shrunk, tiny_folder
 
-from colbertv2.artifacts import Artifact, Cost, Estimates, Node, estimate_nodes
-from colbertv2.artifacts.artifact import location
-from colbertv2.configuration import build, compose, runtime_of, target_node
-from colbertv2.indexing import Index
+from colbertv2.artifacts.artifact import Artifact, location
+from colbertv2.artifacts.node import Node
+from colbertv2.configuration.composition import build, compose, runtime_of, target_node
+from colbertv2.indexing.index import Index
+from colbertv2.planning.estimate import Cost, Estimates, estimate_nodes
 from colbertv2.runtime import Runtime
 
 ENTRY = 4096  # bytes: what is smaller is headers and settings

@@ -2,7 +2,7 @@
 
 import pytest
 
-from colbertv2.configuration import CONF
+from colbertv2.configuration.composition import CONF
 from colbertv2.errors import InputError
 from colbertv2.reproduction.experiment import Experiment, names, parsed, points
 

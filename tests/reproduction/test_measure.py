@@ -7,9 +7,9 @@ import ir_datasets
 import pandas as pd
 import pytest
 
-from colbertv2.artifacts import validate
+from colbertv2.artifacts.validate import validate
 from colbertv2.commands.reproduce import main, read, with_earlier
-from colbertv2.configuration import target_node
+from colbertv2.configuration.composition import target_node
 from colbertv2.errors import InputError
 from colbertv2.modeling import backbone
 from colbertv2.reproduction.experiment import Experiment, Row, names

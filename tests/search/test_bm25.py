@@ -2,9 +2,10 @@ import math
 
 import pytest
 
-from colbertv2.data import Collection, Queries
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
-from colbertv2.evaluation import evaluate
+from colbertv2.evaluation.measures import evaluate
 from colbertv2.search.bm25 import BM25
 
 DOCUMENTS = [

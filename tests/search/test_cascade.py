@@ -6,10 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import agree, index_of, unit
 
-from colbertv2.compression import ProductCodec, ResidualCodec
+from colbertv2.compression.product import ProductCodec
+from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
-from colbertv2.indexing import Index
-from colbertv2.search import Cascade, Exhaustive
+from colbertv2.indexing.index import Index
+from colbertv2.search.cascade import Cascade
+from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.query_tables import QueryTables
 
 EVERYTHING = {"nprobe": None, "ndocs": None, "margin": 2.0, "share": 1.0, "nexact": None}

@@ -9,11 +9,16 @@ from support import agree, index_of, unit
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from colbertv2.compression import BinaryCodec, Float16Codec, ProductCodec, ResidualCodec
+from colbertv2.compression.binary import BinaryCodec
+from colbertv2.compression.product import ProductCodec
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
-from colbertv2.search import Cascade, Exhaustive, device_index
+from colbertv2.search import device_index
+from colbertv2.search.cascade import Cascade
 from colbertv2.search.device_index import DeviceIndex, maxsim
 from colbertv2.search.device_search import DeviceSearch, from_keys, to_keys
+from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.scoring import best_documents, score_documents, segment_max, top_k
 
 EVERYTHING = Cascade(nprobe=None, ndocs=None, margin=2.0, share=1.0, nexact=None)

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 
-from colbertv2.compression import BinaryCodec
+from colbertv2.compression.binary import BinaryCodec
 from colbertv2.errors import InputError
-from colbertv2.search import Exhaustive, PaperEngine, Plaid, exhaustive, scoring
-from colbertv2.search import colbertv2 as paper
+from colbertv2.search import exhaustive, scoring
+from colbertv2.search import vanilla_colbertv2 as paper
+from colbertv2.search.exhaustive import Exhaustive
+from colbertv2.search.plaid import Plaid
 from colbertv2.search.probing import nearest_centroids
+from colbertv2.search.vanilla_colbertv2 import PaperEngine
 
 INFINITY = float("inf")
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colbertv2.indexing import Packed
+from colbertv2.indexing.packed import Packed
 from colbertv2.search import scoring
 from colbertv2.search.scoring import best_documents, maxsim, score_documents, segment_max, top_k
 

@@ -1,11 +1,15 @@
 import numpy as np
 import pytest
 
-from colbertv2.compression import Float16Codec
+from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
-from colbertv2.indexing import Index
-from colbertv2.search import Cascade, Exhaustive, PaperEngine, Plaid, Searcher, device_search
-from colbertv2.search.searcher import say_once
+from colbertv2.indexing.index import Index
+from colbertv2.search import device_search
+from colbertv2.search.cascade import Cascade
+from colbertv2.search.exhaustive import Exhaustive
+from colbertv2.search.plaid import Plaid
+from colbertv2.search.searcher import Searcher, say_once
+from colbertv2.search.vanilla_colbertv2 import PaperEngine
 
 ENGINES = [Exhaustive(), Plaid(), PaperEngine()]
 

@@ -10,10 +10,10 @@ import pytest
 from omegaconf import OmegaConf
 from support import shrunk, tiny_folder
 
-from colbertv2.configuration import build, compose, plan
+from colbertv2.configuration.composition import build, compose, plan
 from colbertv2.errors import InputError
-from colbertv2.indexing import Index
-from colbertv2.modeling import ColBERT
+from colbertv2.indexing.index import Index
+from colbertv2.modeling.colbert import ColBERT
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +85,9 @@ def test_what_cannot_be_analysed_is_refused_before_work(small, overrides, messag
 def test_documents_of_another_collection_are_refused(small):
     config = compose(small)
     OmegaConf.set_struct(config, False)
-    config.pipeline.centroid_analysis.documents = {"_target_": "colbertv2.data.Collection", "id": "stdlib-small"}
+    config.pipeline.centroid_analysis.documents = {
+        "_target_": "colbertv2.data.collection.Collection",
+        "id": "stdlib-small",
+    }
     with pytest.raises(InputError, match="not those that the index holds"):
         plan(config)

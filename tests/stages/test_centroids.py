@@ -4,11 +4,16 @@ import pytest
 from omegaconf import OmegaConf
 from support import no_bar, shrunk, tiny_folder
 
-from colbertv2.artifacts import Artifact
-from colbertv2.compression import BinaryCodec, Clusters, Float16Codec, ProductCodec, ResidualCodec
-from colbertv2.configuration import build, compose, plan
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.compression.binary import BinaryCodec
+from colbertv2.compression.clustering.clusters import Clusters
+from colbertv2.compression.product import ProductCodec
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.uncompressed import Float16Codec
+from colbertv2.configuration.composition import build, compose, plan
 from colbertv2.errors import InputError
-from colbertv2.indexing import Embeddings, Index
+from colbertv2.indexing.embeddings import Embeddings
+from colbertv2.indexing.index import Index
 
 
 @pytest.fixture(scope="module")

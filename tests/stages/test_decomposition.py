@@ -6,10 +6,10 @@ import pytest
 import torch
 from support import shrunk, tiny_folder
 
-from colbertv2.artifacts import Estimates
-from colbertv2.configuration import build, compose, plan, runtime_of, target_node
+from colbertv2.configuration.composition import build, compose, plan, runtime_of, target_node
 from colbertv2.errors import InputError
-from colbertv2.modeling import ColBERT
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.planning.estimate import Estimates
 
 
 @pytest.fixture(scope="module")

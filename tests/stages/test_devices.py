@@ -3,9 +3,10 @@
 import pytest
 from support import shrunk, tiny_folder
 
-from colbertv2.artifacts import Artifact
-from colbertv2.configuration import build, compose
-from colbertv2.indexing import Embeddings, Index
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.configuration.composition import build, compose
+from colbertv2.indexing.embeddings import Embeddings
+from colbertv2.indexing.index import Index
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from support import index_of, unit
 
-from colbertv2.compression import BinaryCodec, Float16Codec, ProductCodec, ResidualCodec
+from colbertv2.compression.binary import BinaryCodec
+from colbertv2.compression.product import ProductCodec
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.runtime import Runtime
 from colbertv2.stages import index_size
 

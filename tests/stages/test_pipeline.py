@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from support import shrunk, tiny_folder
 
-from colbertv2.artifacts import Artifact
-from colbertv2.configuration import build, compose, plan
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.configuration.composition import build, compose, plan
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.indexing import Index
-from colbertv2.training import Examples
+from colbertv2.indexing.index import Index
+from colbertv2.training.examples import Examples
 
 
 @pytest.fixture(scope="module")

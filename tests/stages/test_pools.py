@@ -9,16 +9,20 @@ from peerqa_sample import ONE, PAPERS, QUESTIONS, TINY, TWO, write_sample
 from support import shrunk, tiny_folder
 from support import unit as unit_vectors
 
-from colbertv2.artifacts import Artifact, Estimates
-from colbertv2.compression import Float16Codec, ResidualCodec
-from colbertv2.configuration import build, compose, plan, runtime_of, target_node
-from colbertv2.data import Queries
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.uncompressed import Float16Codec
+from colbertv2.configuration.composition import build, compose, plan, runtime_of, target_node
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
-from colbertv2.evaluation import Ranking
-from colbertv2.indexing import Embeddings, EmbeddingsWriter
-from colbertv2.modeling import ColBERT
+from colbertv2.evaluation.ranking import Ranking
+from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.planning.estimate import Estimates
 from colbertv2.runtime import Runtime
-from colbertv2.search import Exhaustive, Plaid, Searcher
+from colbertv2.search.exhaustive import Exhaustive
+from colbertv2.search.plaid import Plaid
+from colbertv2.search.searcher import Searcher
 from colbertv2.stages.pools import index_of
 
 EXACT, PLAID = ["codec=fp16", "search=exhaustive"], ["codec=residual", "search=plaid"]

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 from support import shrunk, tiny_folder
 
-from colbertv2.artifacts import Artifact, Estimates
-from colbertv2.configuration import build, compose, plan, runtime_of, target_node
-from colbertv2.data import Queries
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.configuration.composition import build, compose, plan, runtime_of, target_node
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
-from colbertv2.evaluation import Ranking
-from colbertv2.indexing import Index
+from colbertv2.evaluation.ranking import Ranking
+from colbertv2.indexing.index import Index
+from colbertv2.planning.estimate import Estimates
 from colbertv2.runtime import Runtime
-from colbertv2.search import Exhaustive, Searcher
+from colbertv2.search.exhaustive import Exhaustive
+from colbertv2.search.searcher import Searcher
 from colbertv2.stages import rerank
 from colbertv2.stages.search import query_vectors
 from colbertv2.stages.table import costs, per_query, read_system
@@ -145,7 +147,7 @@ def test_bad_input_is_refused_before_any_work(small, override, expected):
 def test_candidates_of_other_documents_are_refused(small, tmp_path):
     other = tiny_folder(tmp_path / "other", documents=61)
     with pytest.raises(InputError, match="other documents"):
-        documents = f"{{_target_: colbertv2.data.Collection, id: 'folder:{other}'}}"
+        documents = f"{{_target_: colbertv2.data.collection.Collection, id: 'folder:{other}'}}"
         plan(compose([*small, "target=reranked", f"pipeline.bm25_ranking.documents={documents}"]))
 
 

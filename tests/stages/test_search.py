@@ -6,10 +6,10 @@ import pytest
 import torch
 from support import shrunk, tiny_folder
 
-from colbertv2.configuration import build, compose
-from colbertv2.modeling import ColBERT
+from colbertv2.configuration.composition import build, compose
+from colbertv2.modeling.colbert import ColBERT
 from colbertv2.runtime import Runtime
-from colbertv2.search import Searcher
+from colbertv2.search.searcher import Searcher
 from colbertv2.stages import search
 
 

@@ -5,13 +5,12 @@ import json
 import pytest
 from support import shrunk, tiny_folder
 
-from colbertv2.artifacts import BuildError
-from colbertv2.configuration import build, compose
-from colbertv2.data import Queries
+from colbertv2.artifacts.build import BuildError
+from colbertv2.configuration.composition import build, compose
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.training import Example, Examples
-from colbertv2.training.examples import write_examples
+from colbertv2.training.examples import Example, Examples, write_examples
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import json
 import pandas as pd
 from support import shrunk, tiny_folder
 
-from colbertv2.configuration import build, compose
-from colbertv2.training import Examples
+from colbertv2.configuration.composition import build, compose
+from colbertv2.training.examples import Examples
 
 
 def test_a_round_reports_what_it_was_taught(tmp_path):

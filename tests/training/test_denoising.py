@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colbertv2.errors import InputError
-from colbertv2.training import Denoising
+from colbertv2.training.denoising import Denoising
 
 RANKED = [("n1", 3.0), ("pos", 2.5), ("n2", 2.4), ("n3", 1.0), ("n4", -1.0)]
 

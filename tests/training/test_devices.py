@@ -9,18 +9,18 @@ import torch
 from support import tiny_bert
 
 from colbertv2.errors import InputError
-from colbertv2.modeling import Backbone, ColBERT, Conventions, initial
+from colbertv2.modeling import initial
+from colbertv2.modeling.backbone import Backbone
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.modeling.tokenizer import Conventions
 from colbertv2.runtime import Runtime
-from colbertv2.training import (
-    CrossEntropy,
-    Example,
-    InBatchNegatives,
-    NegativeSampling,
-    Optimization,
-    Recipe,
-    fit,
-)
 from colbertv2.training.data import TextLookup, TrainingBatches
+from colbertv2.training.examples import Example
+from colbertv2.training.fit import fit
+from colbertv2.training.negatives import NegativeSampling
+from colbertv2.training.objectives import CrossEntropy, InBatchNegatives
+from colbertv2.training.optimization import Optimization
+from colbertv2.training.recipe import Recipe
 
 WORDS = ["list", "string", "join", "sort", "open", "file", "read", "write"]
 

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colbertv2.errors import InputError
-from colbertv2.training import Example, Examples
-from colbertv2.training.examples import Selected, write_examples
+from colbertv2.training.examples import Example, Examples, Selected, write_examples
 
 ids = st.text(min_size=1, max_size=6)
 scored = st.lists(

@@ -9,20 +9,20 @@ import torch
 from support import tiny_bert
 
 from colbertv2.errors import InputError
-from colbertv2.modeling import Backbone, ColBERT, Conventions, CrossEncoder, initial
+from colbertv2.modeling import initial
+from colbertv2.modeling.backbone import Backbone
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.modeling.cross_encoder import CrossEncoder
+from colbertv2.modeling.tokenizer import Conventions
 from colbertv2.runtime import Runtime
-from colbertv2.training import (
-    CrossEntropy,
-    Example,
-    InBatchNegatives,
-    KLDivergence,
-    NegativeSampling,
-    Optimization,
-    Recipe,
-    fit,
-)
 from colbertv2.training.data import TextLookup, TrainingBatches, sampled
+from colbertv2.training.examples import Example
+from colbertv2.training.fit import fit
 from colbertv2.training.module import reciprocal_rank
+from colbertv2.training.negatives import NegativeSampling
+from colbertv2.training.objectives import CrossEntropy, InBatchNegatives, KLDivergence
+from colbertv2.training.optimization import Optimization
+from colbertv2.training.recipe import Recipe
 
 WORDS = ["list", "string", "join", "sort", "open", "file", "read", "write", "number", "text", "parse", "return"]
 UNIFORM = NegativeSampling("uniform", 1.0)

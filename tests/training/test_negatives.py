@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colbertv2.errors import InputError
-from colbertv2.training import Example, NegativeSampling
-from colbertv2.training.negatives import STRATEGIES
+from colbertv2.training.examples import Example
+from colbertv2.training.negatives import STRATEGIES, NegativeSampling
 
 EXAMPLE = Example("q", list("pabcdef"), [9.0, 3.0, 1.0, 2.0, -1.0, 8.0, 0.0])
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from colbertv2.errors import InputError
-from colbertv2.training import CrossEntropy, InBatchNegatives, KLDivergence, MarginMSE
-from colbertv2.training.objectives import Scores
+from colbertv2.training.objectives import CrossEntropy, InBatchNegatives, KLDivergence, MarginMSE, Scores
 
 OWN = torch.tensor([[2.0, 1.0, 0.5], [0.3, 0.9, -1.0]])
 TEACHER = torch.tensor([[5.0, 1.0, 2.0], [3.0, 3.5, -4.0]])

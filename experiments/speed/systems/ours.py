@@ -11,10 +11,15 @@ from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer
 
-from colbertv2.modeling import ColBERT, Conventions, Tokenizer
 from colbertv2.modeling.backbone import load_transformer
 from colbertv2.modeling.batch import Tuples
-from colbertv2.training import KLDivergence, NegativeSampling, Optimization, RankingModule, Recipe
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.modeling.tokenizer import Conventions, Tokenizer
+from colbertv2.training.module import RankingModule
+from colbertv2.training.negatives import NegativeSampling
+from colbertv2.training.objectives import KLDivergence
+from colbertv2.training.optimization import Optimization
+from colbertv2.training.recipe import Recipe
 
 
 class Clock(lightning.Callback):

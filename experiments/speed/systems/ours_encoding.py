@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from colbertv2.modeling import ColBERT
+from colbertv2.modeling.colbert import ColBERT
 
 
 def main(work: Path, out: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from measure import K, Setting, run
 
-from colbertv2.compression import ProductCodec
-from colbertv2.indexing import Embeddings, Index
+from colbertv2.compression.product import ProductCodec
+from colbertv2.indexing.embeddings import Embeddings
+from colbertv2.indexing.index import Index
 from experiments.speed.settings import CODECS, ENGINES, GROWTH_CODECS
 
 work, name, engines = Path(sys.argv[1]), sys.argv[4], ENGINES[sys.argv[5]]

@@ -5,7 +5,8 @@ from pathlib import Path
 from toy.components import Corpus
 from toy.steer import trace
 
-from colbertv2.artifacts import Artifact, stage
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.stage import stage
 from colbertv2.runtime import Runtime
 
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from toy.components import Codec
 from toy.steer import trace
 
-from colbertv2.artifacts import Artifact, Node, stage
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.stage import stage
 from colbertv2.runtime import Runtime
 
 

@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 
-from colbertv2.compression import BinaryCodec, Float16Codec, ProductCodec, ResidualCodec, fit, load_codec
+from colbertv2.compression.binary import BinaryCodec
 from colbertv2.compression.clustering.clustering import MAX_HELD_OUT, Clustering
 from colbertv2.compression.clustering.kmeans import normalised
+from colbertv2.compression.codec import fit
+from colbertv2.compression.loading import load_codec
+from colbertv2.compression.product import ProductCodec
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
 
 KINDS = [ResidualCodec, ProductCodec]

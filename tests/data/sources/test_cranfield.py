@@ -4,7 +4,8 @@ from statistics import median
 
 import pytest
 
-from colbertv2.data import Collection, Queries
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
 from colbertv2.search.bm25 import BM25
 
 

@@ -1,7 +1,8 @@
 import ir_datasets
 import pytest
 
-from colbertv2.data import Collection, Queries
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
 
 SPLITS = ("train", "dev", "test")
 

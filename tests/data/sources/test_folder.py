@@ -3,7 +3,8 @@ import json
 import ir_datasets
 import pytest
 
-from colbertv2.data import Collection, Queries
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 
 

@@ -8,12 +8,14 @@ import pytest
 from peerqa_sample import ONE, PAPERS, QUESTIONS, TINY, TWO, question, said, write_sample
 from support import tiny_folder
 
-from colbertv2.data import Collection, Queries
+from colbertv2.data.collection import Collection
 from colbertv2.data.pools import document_pools, query_pools
+from colbertv2.data.queries import Queries
 from colbertv2.data.sources.peerqa import UNITS
 from colbertv2.errors import InputError
-from colbertv2.evaluation import Ranking, evaluate
+from colbertv2.evaluation.measures import evaluate
 from colbertv2.evaluation.protocols import judged
+from colbertv2.evaluation.ranking import Ranking
 
 
 @pytest.fixture

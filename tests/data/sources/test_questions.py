@@ -2,7 +2,8 @@ import pytest
 import released
 from released import any_disk  # noqa: F401
 
-from colbertv2.data import Collection, Queries
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
 from colbertv2.data.sources.questions import read_questions, without_quotes
 from colbertv2.errors import InputError
 

@@ -4,7 +4,8 @@ import ir_datasets
 import pytest
 from support import tiny_folder
 
-from colbertv2.data import Collection, Queries
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
 from colbertv2.data.sources.sample import Sample, order
 from colbertv2.errors import InputError
 
