@@ -1,4 +1,4 @@
-"""``python -m colbertv2 [target=index] [codec.bits=1] [+demo=stdlib] [+ablation=…] [-m …]``: build an artifact.
+"""``python -m colbertv2 [target=index] [codec.nbits=1] [+demo=stdlib] [+ablation=…] [-m …]``: build an artifact.
 
 Prints the configuration and where each value comes from, the plan, one line per stage, and where the artifact lies.
 """

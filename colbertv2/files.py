@@ -10,7 +10,7 @@ from colbertv2.errors import InputError
 
 
 @contextmanager
-def whole(destination: Path, directory: bool = True) -> Iterator[Path]:
+def atomic_path(destination: Path, directory: bool = True) -> Iterator[Path]:
     """An empty directory (or the path of a file) to write, which becomes ``destination`` unless something fails.
 
     Raises:
@@ -27,13 +27,13 @@ def whole(destination: Path, directory: bool = True) -> Iterator[Path]:
         partial.rename(destination)
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` at once, in place of what is there; processes may write the same file together.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "new" / "note.txt"
-    >>> write_whole(path, "one")
-    >>> write_whole(path, "two")
+    >>> write_atomically(path, "one")
+    >>> write_atomically(path, "two")
     >>> path.read_text(), [file.name for file in path.parent.iterdir()]
     ('two', ['note.txt'])
     """

@@ -1,21 +1,24 @@
 """How and where things run: devices, batch sizes, loggers. Never part of an artifact's identity."""
 
+from __future__ import annotations
+
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
-
-import torch
-import transformers
-from requests.utils import get_netrc_auth
-from tqdm import tqdm
+from typing import TYPE_CHECKING, TypeVar
 
 from colbertv2.errors import InputError
 
+if TYPE_CHECKING:
+    import torch
+
 Item = TypeVar("Item")
+
+NVIDIA_DRIVER = Path("/proc/driver/nvidia")  # there on Linux wherever a GPU of theirs can be used
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class Runtime:
         object.__setattr__(self, "root", Path(self.root))
         if self.wandb not in ("auto", "offline", "online", "disabled"):
             raise InputError(f"runtime.wandb is {self.wandb!r}; expected auto, offline, online or disabled.")
-        _ = self.torch_device  # refuses an unknown device now rather than in the middle of a run
+        _ = self.device_type  # refuses an unknown device now rather than in the middle of a run
         if self.threads is not None and self.threads < 1:
             raise InputError(f"runtime.threads is {self.threads}; expected at least 1, or null for torch's default.")
         for name in ("devices", "batch_tokens", "shard_documents", "latency_queries"):
@@ -59,25 +62,49 @@ class Runtime:
                 raise InputError(f"runtime.{name} is {getattr(self, name)}; expected at least 1.")
 
     @property
-    def torch_device(self) -> torch.device:
+    def device_type(self) -> str:
+        """``cpu``, ``cuda`` or ``mps``; torch is asked only where a GPU may be meant, since importing it takes seconds.
+
+        Raises:
+            InputError: there is no such device.
+        """
+        if self.device == "cpu" or (self.device == "auto" and not NVIDIA_DRIVER.exists()):
+            return "cpu"
+        if not re.fullmatch(r"auto|mps|cuda(:\d+)?", self.device):
+            raise InputError(f"runtime.device is {self.device!r}; expected auto, cpu, cuda, cuda:1, … or mps.")
+        import torch
+
+        if self.device == "mps":
+            return "mps"
+        if torch.cuda.is_available():
+            return "cuda"
         if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self.device)
-        except RuntimeError:
-            raise InputError(f"runtime.device is {self.device!r}; expected auto, cpu, cuda, cuda:1, …") from None
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise InputError(f"runtime.device is {self.device!r}, but this torch sees no CUDA device; use runtime=cpu.")
-        return device
+            return "cpu"
+        raise InputError(f"runtime.device is {self.device!r}, but this torch sees no CUDA device; use runtime=cpu.")
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device that computes.
+
+        Raises:
+            InputError: there is no such device.
+        """
+        import torch
+
+        return torch.device(self.device_type if self.device == "auto" else self.device)
 
     def device_of(self, rank: int) -> torch.device:
         """The device of one of ``devices`` processes: a GPU each, from the configured one on."""
+        import torch
+
         device = self.torch_device
         return torch.device("cuda", (device.index or 0) + rank) if device.type == "cuda" and rank else device
 
     @property
     def wandb_online(self) -> bool:
         """Whether wandb sends what it logs."""
+        from requests.utils import get_netrc_auth
+
         logged_in = "WANDB_API_KEY" in os.environ or get_netrc_auth("https://api.wandb.ai") is not None
         return self.wandb == "online" or (self.wandb == "auto" and logged_in)
 
@@ -85,15 +112,21 @@ class Runtime:
         """Apply what is global to the process; called before a build."""
         quieten()
         if self.threads is not None:
+            import torch
+
             torch.set_num_threads(self.threads)
 
     def bar(self, items: Iterable[Item], description: str, unit: str, total: int | None = None) -> Iterable[Item]:
         """``items`` behind a progress bar with rate and time left."""
+        from tqdm import tqdm
+
         return tqdm(items, desc=description, unit=f" {unit}", total=total, disable=not self.progress, leave=False)
 
 
 def quieten() -> None:
     """Silence what libraries say about their own business; warnings about the user's remain."""
+    import transformers
+
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     for name in ("pytorch_lightning", "lightning", "bm25s", "faiss"):

@@ -45,7 +45,7 @@ def test_every_choice_of_every_group_plans(small, group, choice):
             next(one for one in small if one.startswith("model.backbone.name")).replace("model", "teacher", 1)
         )
     if group == "model" and choice != "minilm":
-        overrides.append("model.conventions.query_maxlen=16")
+        overrides.append("model.tokenization.query_maxlen=16")
     if group == "search":
         overrides.append("codec=residual")
     steps = plan(compose(overrides))
@@ -55,7 +55,7 @@ def test_every_choice_of_every_group_plans(small, group, choice):
 @pytest.mark.parametrize("choice", TRAINING)
 @pytest.mark.parametrize("role", ["round1", "teacher", "round2"])
 def test_every_training_fits_every_role_or_says_why_not(small, choice, role):
-    overrides = [f"training@training.{role}={choice}", *small, f"training.{role}.n=3"]
+    overrides = [f"training@training.{role}={choice}", *small, f"training.{role}.n_way=3"]
     if role == "teacher" and "in_batch" in compose(overrides).training.teacher.objectives:
         with pytest.raises(InputError, match="in-batch negatives"):
             plan(compose(overrides))
@@ -66,7 +66,12 @@ def test_every_training_fits_every_role_or_says_why_not(small, choice, role):
 def test_every_preset_trains(small, tmp_path):
     checkpoints = set()
     for choice in ("colbertv2", "jacolbertv25", "pylate"):
-        overrides = [f"training@training.round2={choice}", *small, "target=round2.checkpoint", "training.round2.n=3"]
+        overrides = [
+            f"training@training.round2={choice}",
+            *small,
+            "target=round2.checkpoint",
+            "training.round2.n_way=3",
+        ]
         overrides += ["denoising=none", "training.round2.optimization.steps=5", f"runtime.root={tmp_path}"]
         trained = build(compose(overrides))
         log = next(trained.path.glob("log*/metrics.csv")).read_text()
@@ -99,8 +104,8 @@ def test_every_experiment_composes_and_plans(small, file: Path):
 @pytest.mark.parametrize(
     ("override", "first"),
     [
-        ("codec.bits=4", set()),  # the centroids are shared
-        ("codec.assignment_reach=0.7", {"pipeline.index.centroids"}),
+        ("codec.nbits=4", set()),  # the centroids are shared
+        ("codec.group_search_radius=0.7", {"pipeline.index.centroids"}),
         ("codec.centroid_bits=8", {"pipeline.index.centroids"}),
         ("kmeans_seed=7", {"pipeline.index.centroids"}),
     ],
@@ -120,10 +125,10 @@ def test_a_sweep_of_the_codec_moves_the_index_and_what_follows_only(small, overr
 
 def test_wrong_values_are_reported_together_before_any_work(small):
     with pytest.raises(InputError) as caught:
-        plan(compose([*small, "codec.bits=3", "denoising.action=erase", "training.round2.n=0"]))
-    assert all(word in str(caught.value) for word in ("bits", "erase", "training.n"))
-    with pytest.raises(InputError, match="bits"):
-        plan(compose([*small, "model.dim=12", "codec.bits=1"]))
+        plan(compose([*small, "codec.nbits=3", "denoising.action=erase", "training.round2.n_way=0"]))
+    assert all(word in str(caught.value) for word in ("nbits", "erase", "training.n_way"))
+    with pytest.raises(InputError, match="nbits"):
+        plan(compose([*small, "model.dim=12", "codec.nbits=1"]))
 
 
 @pytest.mark.parametrize(
@@ -132,19 +137,19 @@ def test_wrong_values_are_reported_together_before_any_work(small):
         ("training.round1.accumulate=two", "expected int"),
         ("training.round1.precision=fp7", "32-true"),
         ("training.teacher.batch_size=0", "at least 1"),
-        ("teacher.readout=foo", "late_interaction"),
+        ("teacher.scoring_head=foo", "late_interaction"),
         ("teacher.temperature=0", "above 0"),
         ("model.projection=foo", "orthogonal"),
         ("model.sample_documents=0", "sample_documents"),
         ("model.dim=33", "hidden size"),
-        ("model.conventions.document_maxlen=9999", "at most 512"),
-        ("model.conventions.query_marker='[nowhere]'", "vocabulary"),
+        ("model.tokenization.document_maxlen=9999", "at most 512"),
+        ("model.tokenization.query_marker='[nowhere]'", "vocabulary"),
         ("depth=0", "depth"),
         ("denoising.margin=abc", "margin"),
         ("runtime.device=gpu", "expected auto"),
         ("runtime.threads=0", "threads"),
         ("codec.bitz=2", "did you mean"),
-        ("codec.assignment_reach=0", "a positive number, or null"),
+        ("codec.group_search_radius=0", "a positive number, or null"),
         ("codec.centroid_bits=4", "expected 8 or 16"),
     ],
 )

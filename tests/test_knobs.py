@@ -22,7 +22,7 @@ from colbertv2.indexing.index import Index
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.modeling.tokenizer import Conventions
+from colbertv2.modeling.tokenizer import Tokenization
 from colbertv2.runtime import Runtime
 from colbertv2.training.data import TextLookup
 from colbertv2.training.examples import Example
@@ -51,27 +51,27 @@ def files(group: str) -> list[str]:
 # file, key, another value, what stands beside it
 FEW = {"num_centroids": 32}
 CODEC = [
-    ("residual", "bits", 4, FEW),
+    ("residual", "nbits", 4, FEW),
     ("residual", "num_centroids", 16, FEW),
     ("residual", "centroid_factor", 0.25, {}),
     ("residual", "kmeans_iterations", 1, FEW),
     ("residual", "max_points_per_centroid", 2, FEW),
-    ("residual", "assignment_reach", 0.1, FEW),
+    ("residual", "group_search_radius", 0.1, FEW),
     ("residual", "centroid_bits", 8, FEW),
     ("lloyd", "buckets", "quantile", FEW),
-    ("product", "bits", 4, FEW),
+    ("product", "nbits", 4, FEW),
     ("product", "num_centroids", 16, FEW),
     ("product", "centroid_factor", 0.25, {}),
     ("product", "kmeans_iterations", 1, FEW),
     ("product", "max_points_per_centroid", 2, FEW),
-    ("product", "assignment_reach", 0.01, {"max_points_per_centroid": 1}),
+    ("product", "group_search_radius", 0.01, {"max_points_per_centroid": 1}),
     ("product", "centroid_bits", 16, FEW),
     ("product", "queries", None, FEW),
     ("product", "num_queries", 1, FEW),
     ("product", "shrinkage", 5.0, FEW),
 ]
 
-NARROW = {"ndocs": 40, "margin": 0.5, "share": 1.0, "nexact": 10}
+NARROW = {"ndocs": 40, "centroid_margin": 0.5, "residual_variance_fraction": 1.0, "nexact": 10}
 PLAID = [
     ("nprobe", 2, {"nprobe": 1, "centroid_score_threshold": -1.0, "ndocs": 600}),
     ("centroid_score_threshold", 0.5, {"nprobe": 4, "centroid_score_threshold": -1.0, "ndocs": 40}),
@@ -79,17 +79,17 @@ PLAID = [
 ]
 SEARCH = [
     *((file, *case) for file in ("plaid", "plaid-k10", "plaid-k100", "plaid-k1000") for case in PLAID),
-    ("colbertv2-paper", "nprobe", 2, {"nprobe": 1, "ncandidates": 150}),
-    ("colbertv2-paper", "ncandidates", 15, {"ncandidates": 5}),
+    ("vanilla_colbertv2", "nprobe", 2, {"nprobe": 1, "ncandidates": 150}),
+    ("vanilla_colbertv2", "ncandidates", 15, {"ncandidates": 5}),
     ("cascade", "nprobe", 1, {}),
     ("cascade", "ndocs", 10, NARROW),
-    ("cascade", "margin", 0.0, NARROW),
-    ("cascade", "share", 0.0, NARROW),
-    ("cascade", "nexact", 20, NARROW | {"share": 0.0}),
+    ("cascade", "centroid_margin", 0.0, NARROW),
+    ("cascade", "residual_variance_fraction", 0.0, NARROW),
+    ("cascade", "nexact", 20, NARROW | {"residual_variance_fraction": 0.0}),
     ("exact", "nprobe", 1, {}),
     ("exact", "ndocs", 10, {}),
-    ("exact", "margin", 0.0, NARROW),
-    ("exact", "share", 0.0, NARROW),
+    ("exact", "centroid_margin", 0.0, NARROW),
+    ("exact", "residual_variance_fraction", 0.0, NARROW),
     ("exact", "nexact", 10, {"ndocs": 40}),
 ]
 
@@ -101,24 +101,24 @@ WEIGHTS = {  # the key changes the weights that are learnt: file, another value,
     "objectives.distillation.teacher_scale": ("distillation", 0.5, {}),
     "objectives.distillation.student_normalisation": ("jacolbertv25", "none", {}),
     "objectives.distillation.teacher_normalisation": ("jacolbertv25", "none", {}),
-    "objectives.cross_entropy.weight": ("teaching", 0.5, {}),
-    "objectives.cross_entropy.temperature": ("teaching", 0.5, {}),
+    "objectives.cross_entropy.weight": ("cross_encoder", 0.5, {}),
+    "objectives.cross_entropy.temperature": ("cross_encoder", 0.5, {}),
     "optimization.learning_rate": ("distillation", 2e-3, {}),
     "optimization.warmup_steps": ("distillation", 3, {}),
     "optimization.steps": ("distillation", 2, {}),
     "optimization.weight_decay": ("distillation", 0.5, {}),
     "optimization.dropout": ("distillation", 0.2, {}),
-    "n": ("distillation", 4, {}),
+    "n_way": ("distillation", 4, {}),
     "negatives.strategy": ("distillation", "top", {}),
     "negatives.temperature": ("distillation", 0.1, {"negatives.strategy": "teacher"}),
     "batch_size": ("distillation", 3, {}),
-    "accumulate": ("distillation", 2, {}),
+    "gradient_accumulation_steps": ("distillation", 2, {}),
     "in_batch_groups": ("distillation", 2, {}),
     "precision": ("distillation", "bf16-mixed", {}),
     "gradient_clip": ("distillation", 0.01, {}),
 }
 LOG = {"validation_interval": 1, "validation_queries": 2}  # what is measured on the way
-WORK = {"chunk": 1, "gradient_checkpointing": True, "compile": True}  # how the same is computed
+WORK = {"gradient_cache_chunk": 1, "gradient_checkpointing": True, "compile": True}  # how the same is computed
 
 
 @pytest.mark.parametrize("choice", files("codec"))
@@ -203,7 +203,7 @@ def training(choice: str) -> DictConfig:
     config = compose([f"training@training.round1={choice}"]).training.round1.copy()
     small = {
         "optimization": {"learning_rate": 1e-3, "warmup_steps": 1, "steps": 4, "weight_decay": 0.0, "dropout": 0.0},
-        **{"n": 3, "batch_size": 4, "in_batch_groups": 1, "precision": "32-true"},
+        **{"n_way": 3, "batch_size": 4, "in_batch_groups": 1, "precision": "32-true"},
         **{"validation_interval": 2, "validation_queries": 6},
     }
     return OmegaConf.merge(config, small)  # pyright: ignore
@@ -218,8 +218,8 @@ def recipe(choice: str, settings: dict[str, Any]) -> Recipe:
 
 
 def ranker() -> ColBERT:
-    conventions = Conventions(12, 12, None, None, False, False, False)
-    return initial.colbert(Backbone(str(tiny_bert()), None), conventions, 16, "orthogonal", [], 0)
+    tokenization = Tokenization(12, 12, None, None, False, False, False)
+    return initial.colbert(Backbone(str(tiny_bert()), None), tokenization, 16, "orthogonal", [], 0)
 
 
 def trained(chosen: Recipe, out: Path, validation: list[Example]) -> ColBERT:

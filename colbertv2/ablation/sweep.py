@@ -30,9 +30,9 @@ UNCOMMITTED = " with uncommitted changes"
 class Sweep:
     """The points that a command line asks for, and what has been built of them.
 
-    >>> sweep = Sweep.collect(["collection=stdlib_small", "pipeline=untrained", "codec.bits=1,2", "seed=1,2,3", "-m"])
+    >>> sweep = Sweep.collect(["collection=stdlib_small", "pipeline=untrained", "codec.nbits=1,2", "seed=1,2,3", "-m"])
     >>> sweep.factors, sweep.seeds
-    ({'codec.bits': ['1', '2']}, {'seed': ['1', '2', '3']})
+    ({'codec.nbits': ['1', '2']}, {'seed': ['1', '2', '3']})
     """
 
     arguments: Sequence[str]
@@ -89,7 +89,7 @@ class Sweep:
         settings = self.points[0].config.report
         if not self.factors:
             raise InputError(
-                "Nothing varies in this sweep but seeds; a report compares at least two values: -m codec.bits=1,2"
+                "Nothing varies in this sweep but seeds; a report compares at least two values: -m codec.nbits=1,2"
             )
         if not any(self.results):
             raise InputError(self.nothing_there())

@@ -29,7 +29,7 @@ from colbertv2.search.plaid import Plaid
 from colbertv2.search.probing import probed_documents
 from colbertv2.search.scoring import best_documents, score_documents
 from colbertv2.search.searcher import Found
-from colbertv2.search.vanilla_colbertv2 import PaperEngine
+from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
 
 STEPS = {
     "unprojected": "token vectors of the backbone's size",
@@ -40,7 +40,7 @@ STEPS = {
     "engine": "the engine, which prunes these",
 }
 NAME_WIDTH = 16  # characters of a step's name in a line
-ProbingEngine = Plaid | PaperEngine | Cascade
+ProbingEngine = Plaid | VanillaColBERTv2 | Cascade
 
 
 class Uncompressed:

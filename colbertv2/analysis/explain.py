@@ -76,12 +76,12 @@ def explain_difference(first: MaxSimMap, second: MaxSimMap) -> pd.DataFrame:
         first, second: of the same query and document. The document may be cut to different lengths.
 
     Raises:
-        InputError: the query's tokens differ, as those of different queries or conventions do.
+        InputError: the query's tokens differ, as those of different queries or tokenization do.
     """
     if first.query_tokens != second.query_tokens:
         raise InputError(
             f"The tokens of the queries differ: {' '.join(first.query_tokens)!r} and "
-            f"{' '.join(second.query_tokens)!r}; explain the same query by models of the same conventions."
+            f"{' '.join(second.query_tokens)!r}; explain the same query by models of the same tokenization."
         )
     table = pd.DataFrame(
         {

@@ -124,7 +124,7 @@ def write_record(directory: Path, node: Node, seconds: float, code: dict[str, An
         node: the node it was run for.
         seconds: wall-clock time of the run (of the last one where several were needed to finish).
         code: :func:`code_state` when the run began.
-        measured: what the run took beside time, for estimates of later ones.
+        measured: device, peak memory and whether the run was resumed, for plans of later ones.
     """
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     record = {
@@ -133,6 +133,7 @@ def write_record(directory: Path, node: Node, seconds: float, code: dict[str, An
         "address": node.address,
         "arguments": node.arguments,
         "identity": node.identity,
+        "inputs": node.sizes,
         "parents": {role: parent.address for role, parent in node.parents.items()},
         "seconds": round(seconds, 3),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -17,10 +17,9 @@ from filelock import FileLock, Timeout
 
 from colbertv2.artifacts.artifact import RECORD, Artifact, code_state, location, write_record
 from colbertv2.artifacts.node import Component, Node, transform
+from colbertv2.artifacts.process import byte_size, device_name, peak_memory, reset_peak_memory
 from colbertv2.artifacts.validate import validate
 from colbertv2.errors import InputError
-from colbertv2.planning.estimate import byte_size, measured
-from colbertv2.planning.machine import reset_peak_memory
 from colbertv2.runtime import Runtime
 
 
@@ -97,7 +96,7 @@ def _fill(node: Node, path: Path, artifacts: dict[str, Artifact], runtime: Runti
     partial = path.with_name(f".{path.name}.partial")
     if not node.stage.resumable:
         shutil.rmtree(partial, ignore_errors=True)
-    whole = not partial.exists()
+    resumed = partial.exists()
     partial.mkdir(parents=True, exist_ok=True)
     (partial / RECORD).unlink(missing_ok=True)  # of a run killed between the record and the rename
     reset_peak_memory()
@@ -112,7 +111,8 @@ def _fill(node: Node, path: Path, artifacts: dict[str, Artifact], runtime: Runti
         what = f"{where} failed with {type(error).__name__}: {error}"
         _note_failure(path, what)
         raise BuildError(f"{what}\nWhat it wrote lies in {partial}.") from error
-    write_record(partial, node, time.perf_counter() - start, code, measured(node, runtime, whole))
+    measured = {"device": device_name(runtime), "peak_memory": peak_memory(), "resumed": resumed}
+    write_record(partial, node, time.perf_counter() - start, code, measured)
     partial.rename(path)
     _failure_file(path).unlink(missing_ok=True)
 

@@ -159,6 +159,15 @@ class Node:
         return transform(self.values, lambda leaf: leaf.instance if isinstance(leaf, Component) else leaf)
 
     @cached_property
+    def sizes(self) -> dict[str, dict[str, float]]:
+        """Sizes of the components that tell theirs by a method ``size() -> dict``, by argument; for plans alone."""
+        return {
+            name: leaf.instance.size()
+            for name, leaf in self.values.items()
+            if isinstance(leaf, Component) and callable(getattr(leaf.instance, "size", None))
+        }
+
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """What the address is the digest of."""
         return {

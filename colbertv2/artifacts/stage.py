@@ -8,7 +8,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 StageFunction = TypeVar("StageFunction", bound=Callable[..., None])
 
@@ -44,20 +44,7 @@ class Stage:
         It takes the stage's arguments by name (without ``out`` and ``runtime``; components as instances, parents as
         :class:`~colbertv2.artifacts.node.Node`) and yields one sentence per problem.
         """
-        return self._beside("check")
-
-    @property
-    def cost(self) -> Callable[..., Any] | None:
-        """The module's function ``cost``, if it has one: what a run will take (:mod:`colbertv2.planning.estimate`)."""
-        return self._beside("cost")
-
-    @property
-    def sizes(self) -> Callable[[Any], dict[str, float]] | None:
-        """The module's function ``sizes``, if it has one: of a finished artifact, what ``cost`` can only estimate."""
-        return self._beside("sizes")
-
-    def _beside(self, name: str) -> Any:
-        return getattr(sys.modules[self.function.__module__], name, None)
+        return getattr(sys.modules[self.function.__module__], "check", None)
 
 
 def stage(version: int, resumable: bool = False) -> Callable[[StageFunction], StageFunction]:

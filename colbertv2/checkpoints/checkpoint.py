@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from colbertv2.errors import InputError
-from colbertv2.modeling.tokenizer import Conventions
+from colbertv2.modeling.tokenizer import Tokenization
 
 UNUSED = ("pooler.", "embeddings.position_ids", "embeddings.token_type_ids")  # may be missing, may be there
 
@@ -28,8 +28,8 @@ class Checkpoint:
         config: the encoder's ``config.json``.
         encoder: its tensors by name, without the prefix that some layouts put in front; any type, as stored.
         projection: ``[dim, hidden]``.
-        conventions: how text becomes scored tokens.
-        sources: for each field of the conventions, the file and key that it came from.
+        tokenization: how text becomes scored tokens.
+        sources: for each field of the tokenization, the file and key that it came from.
         tokenizer: the tokenizer's files by name.
         settings: what a foreign layout says besides, verbatim, by layout; travels along in ``other_layouts.json``.
     """
@@ -38,7 +38,7 @@ class Checkpoint:
     config: dict[str, Any]
     encoder: dict[str, Tensor]
     projection: Tensor
-    conventions: Conventions
+    tokenization: Tokenization
     sources: dict[str, str]
     tokenizer: dict[str, bytes]
     settings: dict[str, Any]
@@ -67,7 +67,7 @@ class Checkpoint:
             )
         positions = getattr(encoder_config(self.config), "max_position_embeddings", None) or sys.maxsize
         for name in ("query_maxlen", "document_maxlen"):
-            if (length := getattr(self.conventions, name)) > positions:
+            if (length := getattr(self.tokenization, name)) > positions:
                 raise InputError(
                     f"{name} is {length} ({self.sources.get(name)}); expected at most {positions}, the encoder's "
                     "max_position_embeddings."
@@ -88,9 +88,9 @@ class Checkpoint:
         metadata = self.settings["official"].get("meta") if self.layout == "official" else None
         version = f" {metadata.get('version')}" if isinstance(metadata, dict) else ""
         lines = [f"{self.layout} checkpoint{version}, {self.config['model_type']}, {self.dim} dimensions"]
-        for field in fields(self.conventions):
+        for field in fields(self.tokenization):
             source = self.sources.get(field.name, "default")
-            lines.append(f"  {field.name}: {getattr(self.conventions, field.name)!r} ({source})")
+            lines.append(f"  {field.name}: {getattr(self.tokenization, field.name)!r} ({source})")
         return "\n".join(lines)
 
 

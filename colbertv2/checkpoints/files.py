@@ -117,7 +117,7 @@ def write_common(checkpoint: Checkpoint, directory: Path, config: dict[str, Any]
     (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     for name, content in checkpoint.tokenizer.items():
         (directory / name).write_bytes(content)
-    own = {"colbertv2": {"literal_tokens": checkpoint.conventions.literal_tokens}}
+    own = {"colbertv2": {"literal_tokens": checkpoint.tokenization.literal_tokens}}
     if others := {layout: value for layout, value in {**own, **checkpoint.settings}.items() if layout != without}:
         (directory / CARRIED).write_text(json.dumps(others, indent=2) + "\n", encoding="utf-8")
 

@@ -9,7 +9,7 @@ from colbertv2.checkpoints.official import METADATA, read_official, write_offici
 from colbertv2.checkpoints.own import read_ours, write_ours
 from colbertv2.checkpoints.pylate import MODULES, read_pylate, write_pylate
 from colbertv2.errors import InputError
-from colbertv2.files import whole
+from colbertv2.files import atomic_path
 
 READERS: dict[str, Callable[[Path], Checkpoint]] = {
     "colbertv2": read_ours,
@@ -57,5 +57,5 @@ def write_checkpoint(checkpoint: Checkpoint, destination: Path, layout: str) -> 
     Raises:
         InputError: the layout can't hold the checkpoint, or ``destination`` is there already.
     """
-    with whole(destination) as partial:
+    with atomic_path(destination) as partial:
         WRITERS[layout](checkpoint, partial)

@@ -20,10 +20,10 @@ from colbertv2.checkpoints.files import (
     write_common,
 )
 from colbertv2.errors import InputError
-from colbertv2.modeling.tokenizer import Conventions
+from colbertv2.modeling.tokenizer import Tokenization
 
 METADATA = "artifact.metadata"
-# Field of Conventions → key, type and the official default of artifact.metadata.
+# Field of Tokenization → key, type and the official default of artifact.metadata.
 KEYS: dict[str, tuple[str, type, Any]] = {
     "query_maxlen": ("query_maxlen", int, 32),
     "document_maxlen": ("doc_maxlen", int, 220),
@@ -77,7 +77,7 @@ def read_official(directory: Path) -> Checkpoint:
         {**config, "architectures": [type(empty_encoder(config)).__name__]},
         {name.removeprefix(prefix): tensors[name] for name in inside},
         tensors["linear.weight"],
-        Conventions(**values, query_augmentation=True),
+        Tokenization(**values, query_augmentation=True),
         {
             **{
                 name: f"{METADATA}: {key}" if name in given else "official default"
@@ -92,16 +92,16 @@ def read_official(directory: Path) -> Checkpoint:
 
 
 def write_official(checkpoint: Checkpoint, directory: Path) -> None:
-    """Write ``directory``; settings beyond the conventions are those the checkpoint once had in this layout.
+    """Write ``directory``; settings beyond the tokenization are those the checkpoint once had in this layout.
 
     Raises:
-        InputError: the conventions can't be said in this layout, which always has markers and augmentation.
+        InputError: the tokenization can't be said in this layout, which always has markers and augmentation.
     """
-    conventions = checkpoint.conventions
+    tokenization = checkpoint.tokenization
     for wrong, what in {
-        conventions.query_marker is None or conventions.document_marker is None: "both markers",
-        not conventions.query_augmentation: "query augmentation",
-        bool(conventions.skiplist): "no skiplist but punctuation",
+        tokenization.query_marker is None or tokenization.document_marker is None: "both markers",
+        not tokenization.query_augmentation: "query augmentation",
+        bool(tokenization.skiplist): "no skiplist but punctuation",
     }.items():
         if wrong:
             raise InputError(
@@ -117,8 +117,8 @@ def write_official(checkpoint: Checkpoint, directory: Path) -> None:
     settings = metadata.get("config", metadata)
     for name, (key, _, default) in KEYS.items():
         said = default if settings.get(key) is None else settings[key]
-        if said != getattr(conventions, name):
-            settings[key] = getattr(conventions, name)
+        if said != getattr(tokenization, name):
+            settings[key] = getattr(tokenization, name)
     tensors: dict[str, Tensor] = {"linear.weight": checkpoint.projection}
     tensors |= {prefix_of(checkpoint.config) + name: tensor for name, tensor in checkpoint.encoder.items()}
     write_common(checkpoint, directory, {**checkpoint.config, "architectures": ["HF_ColBERT"]}, without="official")

@@ -19,25 +19,25 @@ from colbertv2.checkpoints.files import (
     write_common,
 )
 from colbertv2.errors import InputError
-from colbertv2.modeling.tokenizer import Conventions
+from colbertv2.modeling.tokenizer import Tokenization
 
 SETTINGS, PROJECTION = "colbert.json", "projection.safetensors"
 KINDS = {int: int, bool: bool, str | None: str, tuple[str, ...]: list}
 
 
 def read_ours(directory: Path) -> Checkpoint:
-    """Read ``directory``; all fields of the conventions are in ``colbert.json``.
+    """Read ``directory``; all fields of the tokenization are in ``colbert.json``.
 
     Raises:
         InputError: a file is missing or damaged, or a setting is of the wrong type.
     """
     file = directory / SETTINGS
     values = read_json(file)
-    known = {field.name: field for field in fields(Conventions)}
+    known = {field.name: field for field in fields(Tokenization)}
     if unknown := sorted(values.keys() - known.keys()):
-        raise InputError(f"{file} holds {unknown[0]!r}; expected the fields of Conventions: {', '.join(known)}.")
+        raise InputError(f"{file} holds {unknown[0]!r}; expected the fields of Tokenization: {', '.join(known)}.")
     if lacking := [name for name, field in known.items() if field.default is MISSING and name not in values]:
-        raise InputError(f"{file} lacks {lacking[0]!r}; expected the fields of Conventions: {', '.join(known)}.")
+        raise InputError(f"{file} lacks {lacking[0]!r}; expected the fields of Tokenization: {', '.join(known)}.")
     for name in values:
         typed(values, name, KINDS[known[name].type], None, file)
         if values[name] is None and known[name].type != str | None:
@@ -53,7 +53,7 @@ def read_ours(directory: Path) -> Checkpoint:
         read_json(directory / "config.json"),
         read_tensors(directory),
         projection,
-        Conventions(**values),
+        Tokenization(**values),
         dict.fromkeys(values, SETTINGS),
         read_tokenizer(directory),
         carried(directory),
@@ -63,9 +63,9 @@ def read_ours(directory: Path) -> Checkpoint:
 def write_ours(checkpoint: Checkpoint, directory: Path) -> None:
     """Write our layout into ``directory``."""
     own = checkpoint.settings.get("colbertv2", {})
-    literal = typed(own, "literal_tokens", bool, checkpoint.conventions.literal_tokens, Path(CARRIED))
+    literal = typed(own, "literal_tokens", bool, checkpoint.tokenization.literal_tokens, Path(CARRIED))
     write_common(checkpoint, directory, checkpoint.config, without="colbertv2")
     save_file(contiguous(checkpoint.encoder.items()), directory / "model.safetensors", metadata={"format": "pt"})
     save_file(contiguous([("linear.weight", checkpoint.projection)]), directory / PROJECTION)
-    values = asdict(replace(checkpoint.conventions, literal_tokens=literal))
+    values = asdict(replace(checkpoint.tokenization, literal_tokens=literal))
     (directory / SETTINGS).write_text(json.dumps(values, indent=2), encoding="utf-8")

@@ -19,7 +19,7 @@ from colbertv2.checkpoints.files import (
     write_common,
 )
 from colbertv2.errors import InputError
-from colbertv2.modeling.tokenizer import Conventions
+from colbertv2.modeling.tokenizer import Tokenization
 
 MODULES, SETTINGS, TRANSFORMER = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
 DENSE = "1_Dense"
@@ -53,7 +53,7 @@ def read_pylate(directory: Path) -> Checkpoint:
     if not all(isinstance(word, str) for word in words):
         raise InputError(f"{file}: skiplist_words is {words!r}; expected a list of words.")
     punctuation = set(PUNCTUATION) <= set(words)
-    conventions = Conventions(
+    tokenization = Tokenization(
         query_maxlen=typed(settings, "query_length", int, 32, file),
         document_maxlen=typed(settings, "document_length", int, 180, file),
         query_marker=typed(settings, "query_prefix", str, "[Q] ", file) or None,
@@ -83,7 +83,7 @@ def read_pylate(directory: Path) -> Checkpoint:
         read_json(directory / "config.json"),
         read_tensors(directory),
         projection,
-        conventions,
+        tokenization,
         {
             **{name: f"{SETTINGS}: {key}" if key in settings else "PyLate's default" for name, key in sources.items()},
             "literal_tokens": "always, in PyLate",
@@ -146,20 +146,20 @@ def read_dense(directory: Path) -> tuple[Any, dict[str, Any]]:
 
 
 def write_pylate(checkpoint: Checkpoint, directory: Path) -> None:
-    """Write ``directory``; settings beyond the conventions are those the checkpoint once had in this layout."""
-    conventions = checkpoint.conventions
+    """Write ``directory``; settings beyond the tokenization are those the checkpoint once had in this layout."""
+    tokenization = checkpoint.tokenization
     own = copy.deepcopy(checkpoint.settings.get("pylate")) or {"modules": NEW_MODULES, "settings": dict(NEW_SETTINGS)}
     settings = own["settings"]
-    words = [*(PUNCTUATION if conventions.skip_punctuation else []), *conventions.skiplist]
+    words = [*(PUNCTUATION if tokenization.skip_punctuation else []), *tokenization.skiplist]
     if set(words) != set(settings.get("skiplist_words", ["none said"])):
         settings["skiplist_words"] = words
     settings |= {
-        "query_prefix": conventions.query_marker or "",
-        "document_prefix": conventions.document_marker or "",
-        "query_length": conventions.query_maxlen,
-        "document_length": conventions.document_maxlen,
-        "do_query_expansion": conventions.query_augmentation,
-        "attend_to_expansion_tokens": conventions.attend_to_mask_tokens,
+        "query_prefix": tokenization.query_marker or "",
+        "document_prefix": tokenization.document_marker or "",
+        "query_length": tokenization.query_maxlen,
+        "document_length": tokenization.document_maxlen,
+        "do_query_expansion": tokenization.query_augmentation,
+        "attend_to_expansion_tokens": tokenization.attend_to_mask_tokens,
     }
     rows, columns = checkpoint.projection.shape
     layer = own.get("dense") or {"bias": False, "activation_function": IDENTITY[0], "use_residual": False}

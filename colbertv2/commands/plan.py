@@ -11,7 +11,8 @@ from colbertv2.commands.command_line import run
 from colbertv2.configuration.composition import runtime_of
 from colbertv2.configuration.points import collect
 from colbertv2.errors import InputError
-from colbertv2.planning.estimate import estimate_nodes, to_text
+from colbertv2.planning.prediction import estimate_nodes
+from colbertv2.planning.text import to_text
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -19,9 +19,9 @@ import pandas as pd
 from colbertv2.artifacts.artifact import code_state
 from colbertv2.commands.command_line import run
 from colbertv2.errors import InputError
-from colbertv2.files import write_whole
+from colbertv2.files import write_atomically
 from colbertv2.reproduction.experiment import Experiment, names, results
-from colbertv2.reproduction.manifest import told
+from colbertv2.reproduction.manifest import portable
 from colbertv2.reproduction.measure import Measurement, measure
 from colbertv2.reproduction.verdict import FAILED, NOT_RUN, comparison, summary, to_markdown
 
@@ -46,8 +46,8 @@ def main(arguments: Sequence[str]) -> None:
 def read(arguments: Sequence[str]) -> tuple[list[str], dict[str, str], list[str]]:
     """Names of tables, options, and overrides for every row.
 
-    >>> read(["beir", "scale=small", "codec.bits=1"])
-    (['beir'], {'scale': 'small', 'row': '*', 'hours': '4'}, ['codec.bits=1'])
+    >>> read(["beir", "scale=small", "codec.nbits=1"])
+    (['beir'], {'scale': 'small', 'row': '*', 'hours': '4'}, ['codec.nbits=1'])
     """
     given = dict(word.split("=", 1) for word in arguments if word.partition("=")[0] in OPTIONS and "=" in word)
     options = {**OPTIONS, **given}
@@ -79,7 +79,7 @@ def reproduce(table: Experiment, options: dict[str, str], overrides: Sequence[st
             print(found[row.row].reason, flush=True)
     compared = comparison(table, found)
     chosen = [f"{key}={value}" for key, value in options.items() if value != OPTIONS[key]]
-    command = shlex.join(["python", "-m", "colbertv2.commands.reproduce", table.name, *chosen, *told(overrides)])
+    command = shlex.join(["python", "-m", "colbertv2.commands.reproduce", table.name, *chosen, *portable(overrides)])
     whole = scale == "full" and len(rows) == len(table.rows) and not any(one.changed for one in found.values())
     place = results(table.name) if whole else Path("outputs") / "reproduce" / table.name
     manifests = {name: one.manifest or {"not run": one.reason} for name, one in found.items()}
@@ -87,9 +87,9 @@ def reproduce(table: Experiment, options: dict[str, str], overrides: Sequence[st
         compared, manifests = with_earlier(place, compared, manifests)
     text = to_markdown(table, compared, command, scale)
     record = {"command": command, "created": datetime.now(timezone.utc).isoformat(timespec="seconds"), **code_state()}
-    write_whole(place.with_suffix(".json"), json.dumps({**record, "rows": manifests}, indent=1) + "\n")
-    write_whole(place.with_suffix(".csv"), compared.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
-    write_whole(place.with_suffix(".md"), text)
+    write_atomically(place.with_suffix(".json"), json.dumps({**record, "rows": manifests}, indent=1) + "\n")
+    write_atomically(place.with_suffix(".csv"), compared.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
+    write_atomically(place.with_suffix(".md"), text)
     print(f"\n{text}\n{summary(compared['verdict'].tolist())}: {place}.md")
     failed = compared.loc[compared["verdict"].str.startswith(FAILED)]
     return [f"{line['row']}: {line['verdict']}" for line in failed.to_dict("records")]

@@ -98,7 +98,7 @@ class BinaryCodec:
         values = ((byte_values(1) * 2.0 - 1.0) / np.sqrt(dim)).astype(np.float32)
         return values.take(signs, axis=0).reshape(len(signs), dim)
 
-    def additive(self) -> None:
+    def lookup_tables(self) -> None:
         """There are no centroids to add to."""
 
     def save(self, path: Path) -> None:

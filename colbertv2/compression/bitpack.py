@@ -18,7 +18,7 @@ BITS = (1, 2, 4, 8)
 def check_bits(bits: int) -> None:
     """Raise InputError unless ``bits`` values fill a byte without a rest."""
     if bits not in BITS:
-        raise InputError(f"bits is {bits!r}; expected 1, 2, 4 or 8, so that whole values fill a byte.")
+        raise InputError(f"nbits is {bits!r}; expected 1, 2, 4 or 8, so that whole values fill a byte.")
 
 
 @cache

@@ -17,15 +17,15 @@ Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Additive:
+class LookupTables:
     """How a decoded vector adds up, so that its similarity to a query can be added up from tables.
 
-    It is ``centroids[code] + gains[gain] * concatenate(book[m, byte] for m, byte in residual)``, L2-normalised if
+    It is ``centroids[code] + gains[gain] * concatenate(codebook[m, byte] for m, byte in residual)``, L2-normalised if
     ``normalise`` says so, in a space that ``queries`` takes queries to.
     """
 
     centroids: NDArray[np.float32]  # [K, dim]
-    book: NDArray[np.float32]  # [M, 256, dim / M], or [1, 256, dim / M] for all bytes
+    codebook: NDArray[np.float32]  # [M, 256, dim / M], or [1, 256, dim / M] for all bytes
     normalise: bool
     queries: NDArray[np.float32] | None = None  # [dim, dim] to multiply queries by, or None
     gains: NDArray[np.float32] | None = None  # [256], or None for 1
@@ -38,7 +38,7 @@ class Additive:
     @cached_property
     def covariance(self) -> NDArray[np.float32]:
         """``[M or 1, d, d]`` of each byte's pieces, all values counted alike."""
-        deviation = self.book - self.book.mean(axis=1, keepdims=True)
+        deviation = self.codebook - self.codebook.mean(axis=1, keepdims=True)
         return deviation.transpose(0, 2, 1) @ deviation
 
 
@@ -122,7 +122,7 @@ class Codec(Protocol):
         """What ``encode`` returned, or the same rows of all its arrays, to ``[n, dim]``."""
         ...
 
-    def additive(self) -> Additive | None:
+    def lookup_tables(self) -> LookupTables | None:
         """How decoded vectors add up; None for a codec without centroids."""
         ...
 

@@ -15,15 +15,15 @@ CODEWORDS = 256  # one for each value of a byte
 
 
 @intrinsic
-def nearest_word(typing_context, book, penalties, part, width, values):
-    """The ``k`` of greatest ``own · book[part, :, k] - penalties[part, k]``, the first of equal ones.
+def nearest_codeword(typing_context, codebook, penalties, part, width, values):
+    """The ``k`` of greatest ``own · codebook[part, :, k] - penalties[part, k]``, the first of equal ones.
 
     Args:
         values: float32, of which ``own`` is ``values[part · width:][:width]``.
-        book: float32 ``[M, width, 256]``. penalties: ``[M, 256]``, half the codewords' squared norms.
+        codebook: float32 ``[M, width, 256]``. penalties: ``[M, 256]``, half the codewords' squared norms.
     """
     size = types.int64
-    signature = types.uint8(book, penalties, size, size, values)
+    signature = types.uint8(codebook, penalties, size, size, values)
 
     def generate(context, builder, signature, arguments):
         def at(argument, place):
@@ -67,24 +67,24 @@ def reduced(builder: Any, operation: str, vector: Any) -> Any:
 
 
 @compiled()
-def nearest_words(vectors, book, penalties, packed):
+def nearest_codewords(vectors, codebook, penalties, packed):
     """Fill ``packed [n, M]``: the nearest codeword for each part of ``vectors [n, dim]``; see ``columns``."""
     for i in range(len(vectors)):
-        for part in range(len(book)):
-            packed[i, part] = nearest_word(book, penalties, part, book.shape[1], vectors[i])
+        for part in range(len(codebook)):
+            packed[i, part] = nearest_codeword(codebook, penalties, part, codebook.shape[1], vectors[i])
 
 
 @compiled()
-def shapes_and_gains(vectors, codes, centroids, book, penalties, packed, gains):
+def shapes_and_gains(vectors, codes, centroids, codebook, penalties, packed, gains):
     """What ``vectors [n, dim]`` have beside centroids, as codewords and a gain.
 
     Fill ``packed [n, M]``, the nearest codeword for each part of the residual at norm 1, and ``gains [n]``, what these
     codewords have to be multiplied by to come nearest to the residual.
 
     Args:
-        codes: int32 ``[n]``, rows of ``centroids [K, dim]``. book, penalties: see ``columns``.
+        codes: int32 ``[n]``, rows of ``centroids [K, dim]``. codebook, penalties: see ``columns``.
     """
-    parts, width, _ = book.shape
+    parts, width, _ = codebook.shape
     shape = np.empty(vectors.shape[1], np.float32)
     for i in range(len(vectors)):
         code = codes[i]
@@ -98,11 +98,11 @@ def shapes_and_gains(vectors, codes, centroids, book, penalties, packed, gains):
             shape[j] /= norm
         product, length = np.float32(0), np.float32(1e-12)
         for part in range(parts):
-            word = nearest_word(book, penalties, part, width, shape)
+            word = nearest_codeword(codebook, penalties, part, width, shape)
             packed[i, part] = word
             length += 2 * penalties[part, word]
             for j in range(width):
-                product += shape[part * width + j] * book[part, j, word]
+                product += shape[part * width + j] * codebook[part, j, word]
         gains[i] = norm * max(product, np.float32(0)) / length
 
 
@@ -118,9 +118,9 @@ def add_up(vectors, packed, sums, counts):
                 sums[part, word, j] += vectors[i, part * width + j]
 
 
-def columns(book: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """``book [M, 256, dim / M]`` as ``[M, dim / M, 256]``, and half the squared norms ``[M, 256]``."""
-    return np.ascontiguousarray(book.transpose(0, 2, 1)), np.square(book).sum(2) / np.float32(2)
+def columns(codebook: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """``codebook [M, 256, dim / M]`` as ``[M, dim / M, 256]``, and half the squared norms ``[M, 256]``."""
+    return np.ascontiguousarray(codebook.transpose(0, 2, 1)), np.square(codebook).sum(2) / np.float32(2)
 
 
 def learn_codewords(vectors: NDArray[np.float32], num_parts: int, iterations: int, seed: int) -> NDArray[np.float32]:
@@ -135,17 +135,17 @@ def learn_codewords(vectors: NDArray[np.float32], num_parts: int, iterations: in
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     number = len(vectors)
     first = np.resize(np.random.default_rng(seed).permutation(number), CODEWORDS)
-    book = np.ascontiguousarray(vectors[first].reshape(CODEWORDS, num_parts, -1).transpose(1, 0, 2))
+    codebook = np.ascontiguousarray(vectors[first].reshape(CODEWORDS, num_parts, -1).transpose(1, 0, 2))
     packed = np.empty((number, num_parts), np.uint8)
     for _ in range(iterations):
-        nearest_words(vectors, *columns(book), packed)
-        sums, counts = np.zeros(book.shape), np.zeros(book.shape[:2])
+        nearest_codewords(vectors, *columns(codebook), packed)
+        sums, counts = np.zeros(codebook.shape), np.zeros(codebook.shape[:2])
         add_up(vectors, packed, sums, counts)
         means = (sums / np.maximum(counts, 1)[:, :, None]).astype(np.float32)
         for part in np.flatnonzero((counts == 0).any(1)):
-            values = vectors[:, part * book.shape[2] :][:, : book.shape[2]]
+            values = vectors[:, part * codebook.shape[2] :][:, : codebook.shape[2]]
             empty = np.flatnonzero(counts[part] == 0)[:number]
-            distances = np.square(values - book[part, packed[:, part]]).sum(1)
+            distances = np.square(values - codebook[part, packed[:, part]]).sum(1)
             means[part, empty] = values[np.argsort(-distances, kind="stable")[: len(empty)]]
-        book = means
-    return book
+        codebook = means
+    return codebook

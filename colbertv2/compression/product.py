@@ -14,7 +14,7 @@ from colbertv2.compression.buckets import lloyd_buckets
 from colbertv2.compression.clustering.assignment import Assignment
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.clustering.clusters import Clusters
-from colbertv2.compression.codec import Additive, Arrays, write_settings
+from colbertv2.compression.codec import Arrays, LookupTables, write_settings
 from colbertv2.compression.codewords import CODEWORDS, columns, learn_codewords, shapes_and_gains
 from colbertv2.compression.decoding import added_up
 from colbertv2.data.queries import Queries
@@ -25,7 +25,7 @@ GAIN_BITS = 8
 
 
 class ProductCodec:
-    """A vector is its centroid plus, for every 8 / ``bits`` dimensions, one of 256 learned pieces, times a gain.
+    """A vector is its centroid plus, for every 8 / ``nbits`` dimensions, one of 256 learned pieces, times a gain.
 
     What counts is not the error of a vector but that of its similarity to queries, and these are far from evenly
     spread: so vectors are first mapped by the square root of the queries' second moment, where Euclidean distance is
@@ -34,8 +34,8 @@ class ProductCodec:
     CVPR 2013). Decoded vectors are not normalised: that would undo what the weighting bought.
 
     Args:
-        bits: 1, 2, 4 or 8 a dimension.
-        num_centroids, centroid_factor, kmeans_iterations, max_points_per_centroid, assignment_reach, centroid_bits:
+        nbits: 1, 2, 4 or 8 a dimension.
+        num_centroids, centroid_factor, kmeans_iterations, max_points_per_centroid, group_search_radius, centroid_bits:
             as in ``ResidualCodec``.
         queries: to learn from which directions queries look, such as training queries, never those of an evaluation;
             None counts all directions alike.
@@ -47,8 +47,8 @@ class ProductCodec:
 
     >>> from colbertv2.compression.codec import fit
     >>> vectors = np.random.default_rng(0).normal(size=(1000, 128)).astype(np.float32)
-    >>> codec = ProductCodec(bits=2, num_centroids=16, kmeans_iterations=4)
-    >>> codec.see_queries(vectors[:100])
+    >>> codec = ProductCodec(nbits=2, num_centroids=16, kmeans_iterations=4)
+    >>> codec.fit_query_moment(vectors[:100])
     >>> fit(codec, vectors, num_documents=10, average_length=100.0, seed=0, device="cpu")
     >>> {name: array.shape for name, array in codec.encode(vectors[:3]).items()}, codec.bytes_per_vector
     ({'codes': (3,), 'residuals': (3, 32), 'gains': (3,)}, 37)
@@ -59,35 +59,40 @@ class ProductCodec:
 
     def __init__(
         self,
-        bits: int,
+        nbits: int,
         num_centroids: int | None = None,
         centroid_factor: float = 1.0,
         kmeans_iterations: int = 20,
         max_points_per_centroid: int = 256,
-        assignment_reach: float | None = None,
+        group_search_radius: float | None = None,
         centroid_bits: int = 16,
         queries: Queries | None = None,
         num_queries: int = 1000,
         shrinkage: float = 0.05,
     ) -> None:
-        check_bits(bits)
+        check_bits(nbits)
         if num_queries < 1:
             raise InputError(f"codec.num_queries is {num_queries}; expected at least 1.")
         if not shrinkage > 0:
             raise InputError(f"codec.shrinkage is {shrinkage}; expected a positive number.")
         self.clustering = Clustering(
-            num_centroids, centroid_factor, kmeans_iterations, max_points_per_centroid, assignment_reach, centroid_bits
+            num_centroids,
+            centroid_factor,
+            kmeans_iterations,
+            max_points_per_centroid,
+            group_search_radius,
+            centroid_bits,
         )
-        self.bits = bits
+        self.nbits = nbits
         self.queries = queries
         self.num_queries = num_queries
         self.shrinkage = shrinkage
         self.notes: list[str] = []
-        self.moment: NDArray[np.float64] | None = None  # [dim, dim] of the queries
+        self.query_second_moment: NDArray[np.float64] | None = None  # [dim, dim] of the queries
         self.transform = np.zeros((0, 0), np.float32)  # [dim, dim]: vectors @ transform
         self.inverse = np.zeros((0, 0), np.float32)
         self.clusters: NDArray[np.float32] | None = None  # [K, dim], transformed
-        self.book = np.zeros((0, CODEWORDS, 0), np.float32)  # [M, 256, dim / M], transformed
+        self.codebook = np.zeros((0, CODEWORDS, 0), np.float32)  # [M, 256, dim / M], transformed
         self.cutoffs, self.gains = np.zeros(0, np.float32), np.zeros(0, np.float32)  # [255], [256]
         self.device = torch.device("cpu")
 
@@ -95,7 +100,7 @@ class ProductCodec:
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments, without the queries, which have left their mark."""
         others = {"num_queries": self.num_queries, "shrinkage": self.shrinkage}
-        return {"bits": self.bits, **asdict(self.clustering), **others}
+        return {"nbits": self.nbits, **asdict(self.clustering), **others}
 
     def __repr__(self) -> str:
         return f"ProductCodec({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
@@ -103,26 +108,26 @@ class ProductCodec:
     @property
     def label(self) -> str:
         """Its name in tables."""
-        return f"{self.bits} bit{'s' if self.bits > 1 else ''}, product"
+        return f"{self.nbits} bit{'s' if self.nbits > 1 else ''}, product"
 
     @property
     def bytes_per_vector(self) -> int:
-        """Four for the code, one for the gain and ``bits`` for eight dimensions."""
-        return 5 + self.fitted().shape[1] * self.bits // 8
+        """Four for the code, one for the gain and ``nbits`` for eight dimensions."""
+        return 5 + self.fitted().shape[1] * self.nbits // 8
 
     def check(self, dim: int) -> list[str]:
         """The residual has to fill whole bytes."""
-        if dim * self.bits % 8:
-            return [f"{dim} dimensions of {self.bits} bits do not fill bytes; change codec.bits or the model's dim."]
+        if dim * self.nbits % 8:
+            return [f"{dim} dimensions of {self.nbits} bits do not fill bytes; change codec.nbits or the model's dim."]
         return []
 
     def max_sample(self, num_documents: int, average_length: float) -> int | None:
         """As many vectors as k-means draws and as are held out."""
         return self.clustering.max_sampled_vectors(num_documents * average_length)
 
-    def see_queries(self, vectors: NDArray[np.float32]) -> None:
+    def fit_query_moment(self, vectors: NDArray[np.float32]) -> None:
         """Learn from query vectors ``[n, dim]`` where queries look; before ``cluster``."""
-        self.moment = vectors.T.astype(np.float64) @ vectors / len(vectors)
+        self.query_second_moment = vectors.T.astype(np.float64) @ vectors / len(vectors)
 
     def cluster_settings(self) -> dict[str, Any]:
         """All knobs of the centroids and of the space they lie in, whatever the bits."""
@@ -142,10 +147,10 @@ class ProductCodec:
         for problem in self.check(sample.shape[1]):
             raise InputError(problem)
         found = self.clustering.fit(
-            sample @ self.weights(self.moment, sample.shape[1])[0],
+            sample @ self.weights(self.query_second_moment, sample.shape[1])[0],
             num_documents=num_documents, average_length=average_length, seed=seed, device=device, spherical=False,
         )  # fmt: skip
-        return Clusters(*found, self.moment)
+        return Clusters(*found, self.query_second_moment)
 
     def weights(self, moment: NDArray[np.float64] | None, dim: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """``[dim, dim]`` to and from the space where distances are what queries see."""
@@ -156,9 +161,9 @@ class ProductCodec:
         self.device, self.notes = torch.device(device), list(clusters.notes)
         centroids, held_out = clusters.centroids, clusters.held_out
         dim = centroids.shape[1]
-        weigh, unweigh = self.weights(clusters.moment, dim)
+        weigh, unweigh = self.weights(clusters.query_second_moment, dim)
         codes = self.clustering.assignment(centroids, self.device, euclidean=True).nearest(held_out)
-        num_parts = dim * self.bits // 8
+        num_parts = dim * self.nbits // 8
         rotation = balanced_axes(held_out - centroids[codes], num_parts)
         self.transform, self.inverse = weigh @ rotation, rotation.T @ unweigh
         self.clusters = self.clustering.rounded(centroids @ rotation)
@@ -166,9 +171,9 @@ class ProductCodec:
         transformed = np.ascontiguousarray(held_out @ rotation)
         residuals = transformed - self.clusters[codes]
         norms = np.maximum(np.sqrt(np.einsum("nd,nd->n", residuals, residuals)), 1e-12, dtype=np.float32)
-        book = learn_codewords(residuals / norms[:, None], num_parts, CODEWORD_ITERATIONS, seed)
+        codebook = learn_codewords(residuals / norms[:, None], num_parts, CODEWORD_ITERATIONS, seed)
         # Rounded at once, so that a codec encodes the same before it is saved and after it is loaded.
-        self.book = book.astype(np.float16).astype(np.float32)
+        self.codebook = codebook.astype(np.float16).astype(np.float32)
         self.cutoffs, self.gains = lloyd_buckets(self.shapes(transformed, codes)[1], GAIN_BITS)
 
     def fitted(self) -> NDArray[np.float32]:
@@ -198,24 +203,24 @@ class ProductCodec:
         self, transformed: NDArray[np.float32], codes: NDArray[np.int32]
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """The codewords ``[n, M]`` of residuals at norm 1, and the gains ``[n]`` that go with them."""
-        packed, gains = np.empty((len(codes), len(self.book)), np.uint8), np.empty(len(codes), np.float32)
-        shapes_and_gains(transformed, codes, self.fitted(), *columns(self.book), packed, gains)
+        packed, gains = np.empty((len(codes), len(self.codebook)), np.uint8), np.empty(len(codes), np.float32)
+        shapes_and_gains(transformed, codes, self.fitted(), *columns(self.codebook), packed, gains)
         return packed, gains
 
     def decode(self, arrays: Arrays) -> NDArray[np.float32]:
         """Centroid plus gain times pieces, float32 ``[n, dim]``, of any norm."""
-        return added_up(self.additive(), arrays) @ self.inverse
+        return added_up(self.lookup_tables(), arrays) @ self.inverse
 
-    def additive(self) -> Additive:
+    def lookup_tables(self) -> LookupTables:
         """In the transformed space, where the similarity to a query is that to ``query @ inverse.T``."""
         queries = np.ascontiguousarray(self.inverse.T)
-        return Additive(self.fitted(), self.book, normalise=False, queries=queries, gains=self.gains)
+        return LookupTables(self.fitted(), self.codebook, normalise=False, queries=queries, gains=self.gains)
 
     def save(self, path: Path) -> None:
         """Write ``codec.json`` and the tables."""
         write_settings(path, "ProductCodec", {"settings": self.settings, "notes": self.notes})
         self.clustering.save(path, self.fitted())
-        np.save(path / "book.npy", self.book.astype(np.float16))
+        np.save(path / "codebook.npy", self.codebook.astype(np.float16))
         np.save(path / "cutoffs.npy", self.cutoffs)
         np.save(path / "gains.npy", self.gains)
         np.save(path / "transform.npy", self.transform)
@@ -227,14 +232,14 @@ class ProductCodec:
         codec = cls(**settings["settings"])
         codec.notes = settings["notes"]
         codec.clusters = codec.clustering.load(path)
-        codec.book = np.load(path / "book.npy").astype(np.float32)
+        codec.codebook = np.load(path / "codebook.npy").astype(np.float32)
         codec.transform, codec.inverse = np.load(path / "transform.npy"), np.load(path / "inverse.npy")
         codec.cutoffs, codec.gains = np.load(path / "cutoffs.npy"), np.load(path / "gains.npy")
         dim = codec.fitted().shape[1]
-        expected = (dim * codec.bits // 8, CODEWORDS, 8 // codec.bits)
-        if codec.book.shape != expected or codec.transform.shape != (dim, dim) or codec.inverse.shape != (dim, dim):
+        expected = (dim * codec.nbits // 8, CODEWORDS, 8 // codec.nbits)
+        if codec.codebook.shape != expected or codec.transform.shape != (dim, dim) or codec.inverse.shape != (dim, dim):
             raise InputError(
-                f"The tables in {path} are {codec.book.shape}, {codec.transform.shape} and {codec.inverse.shape}; "
+                f"The tables in {path} are {codec.codebook.shape}, {codec.transform.shape} and {codec.inverse.shape}; "
                 f"expected {expected} and twice {(dim, dim)}."
             )
         return codec

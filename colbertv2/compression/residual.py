@@ -14,7 +14,7 @@ from colbertv2.compression.buckets import BUCKETS
 from colbertv2.compression.clustering.assignment import Assignment
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.clustering.clusters import Clusters
-from colbertv2.compression.codec import Additive, Arrays, write_settings
+from colbertv2.compression.codec import Arrays, LookupTables, write_settings
 from colbertv2.compression.decoding import added_up
 from colbertv2.errors import InputError
 
@@ -26,15 +26,15 @@ class ResidualCodec:
     Centroids are kept as 16-bit floats, as officially, unless told otherwise.
 
     Args:
-        bits: 1, 2, 4 or 8 a dimension.
+        nbits: 1, 2, 4 or 8 a dimension.
         num_centroids: None for the official rule, 2^⌊log2(16·√vectors)⌋. Never more than there are sampled vectors;
             ``notes`` says when that had to be clamped.
         centroid_factor: multiplies what the rule gives, for ablations.
         kmeans_iterations: 20 in the code of the paper's time and in the released checkpoint; colbert-ai now takes 4.
         max_points_per_centroid: k-means draws at most this many vectors a centroid.
-        assignment_reach: None finds the nearest of all centroids, always, and k-means is faiss's. A number leaves out
-            groups of centroids without much hope, in k-means too (``Assignment``): several times as fast; at 0.7 one
-            vector in some hundreds misses its nearest centroid, at 1 next to none.
+        group_search_radius: None compares every vector with all centroids, and k-means is faiss's. A number compares
+            it only with groups of centroids that may hold its nearest one (``Assignment``), in k-means too: several
+            times as fast. At 0.7 one vector in some hundreds misses its nearest centroid, at 1 almost none.
         centroid_bits: 16, or 8 for signed bytes in units of a power of two.
         buckets: ``quantile`` as in the paper, equally full; ``lloyd`` of least squared error (Lloyd and Max), in the
             same format.
@@ -44,7 +44,7 @@ class ResidualCodec:
 
     >>> from colbertv2.compression.codec import fit
     >>> vectors = np.random.default_rng(0).normal(size=(1000, 128)).astype(np.float32)
-    >>> codec = ResidualCodec(bits=2, num_centroids=16, kmeans_iterations=4)
+    >>> codec = ResidualCodec(nbits=2, num_centroids=16, kmeans_iterations=4)
     >>> fit(codec, vectors, num_documents=10, average_length=100.0, seed=0, device="cpu")
     >>> {name: array.shape for name, array in codec.encode(vectors[:3]).items()}, codec.bytes_per_vector
     ({'codes': (3,), 'residuals': (3, 32)}, 36)
@@ -55,22 +55,27 @@ class ResidualCodec:
 
     def __init__(
         self,
-        bits: int,
+        nbits: int,
         num_centroids: int | None = None,
         centroid_factor: float = 1.0,
         kmeans_iterations: int = 20,
         max_points_per_centroid: int = 256,
-        assignment_reach: float | None = None,
+        group_search_radius: float | None = None,
         centroid_bits: int = 16,
         buckets: str = "quantile",
     ) -> None:
-        check_bits(bits)
+        check_bits(nbits)
         if buckets not in BUCKETS:
             raise InputError(f"codec.buckets is {buckets!r}; expected one of {', '.join(BUCKETS)}.")
         self.clustering = Clustering(
-            num_centroids, centroid_factor, kmeans_iterations, max_points_per_centroid, assignment_reach, centroid_bits
+            num_centroids,
+            centroid_factor,
+            kmeans_iterations,
+            max_points_per_centroid,
+            group_search_radius,
+            centroid_bits,
         )
-        self.bits = bits
+        self.nbits = nbits
         self.buckets = buckets
         self.notes: list[str] = []
         self.centroids: NDArray[np.float32] | None = None
@@ -86,22 +91,22 @@ class ResidualCodec:
     @property
     def settings(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {"bits": self.bits, **asdict(self.clustering), "buckets": self.buckets}
+        return {"nbits": self.nbits, **asdict(self.clustering), "buckets": self.buckets}
 
     @property
     def label(self) -> str:
         """Its name in tables."""
-        return f"{self.bits} bit{'s' if self.bits > 1 else ''}" + (", lloyd" if self.buckets == "lloyd" else "")
+        return f"{self.nbits} bit{'s' if self.nbits > 1 else ''}" + (", lloyd" if self.buckets == "lloyd" else "")
 
     @property
     def bytes_per_vector(self) -> int:
-        """Four for the code and ``bits`` for eight dimensions."""
-        return 4 + self.fitted().shape[1] * self.bits // 8
+        """Four for the code and ``nbits`` for eight dimensions."""
+        return 4 + self.fitted().shape[1] * self.nbits // 8
 
     def check(self, dim: int) -> list[str]:
         """The residual has to fill whole bytes."""
-        if dim * self.bits % 8:
-            return [f"{dim} dimensions of {self.bits} bits do not fill bytes; change codec.bits or the model's dim."]
+        if dim * self.nbits % 8:
+            return [f"{dim} dimensions of {self.nbits} bits do not fill bytes; change codec.nbits or the model's dim."]
         return []
 
     def max_sample(self, num_documents: int, average_length: float) -> int | None:
@@ -141,13 +146,13 @@ class ResidualCodec:
     def fit_buckets(self, held_out: NDArray[np.float32]) -> None:
         """Cutoffs and weights from the residuals of ``held_out [n, dim]``, for the centroids that are there."""
         residuals = held_out - self.fitted()[self.nearest(held_out)]
-        self.cutoffs, self.weights = BUCKETS[self.buckets](residuals, self.bits)
+        self.cutoffs, self.weights = BUCKETS[self.buckets](residuals, self.nbits)
         self.average_residual = float(np.abs(residuals).mean())
 
     @classmethod
     def from_tables(
         cls,
-        bits: int,
+        nbits: int,
         centroids: NDArray[Any],
         cutoffs: NDArray[Any] | None = None,
         weights: NDArray[Any] | None = None,
@@ -159,17 +164,17 @@ class ResidualCodec:
             centroids: ``[K, dim]``. cutoffs: ``[2^bits − 1]``, ascending. weights: ``[2^bits]``.
 
         Raises:
-            InputError: a table is of another shape than ``bits`` asks for, or holds NaN or infinity.
+            InputError: a table is of another shape than ``nbits`` asks for, or holds NaN or infinity.
         """
-        codec = cls(bits=bits, num_centroids=len(centroids))
+        codec = cls(nbits=nbits, num_centroids=len(centroids))
         codec.centroids = np.asarray(centroids).astype(np.float16).astype(np.float32)
         codec.average_residual = average_residual
         if cutoffs is not None and weights is not None:
             codec.cutoffs, codec.weights = np.asarray(cutoffs, np.float32), np.asarray(weights, np.float32)
-            if codec.cutoffs.shape != (2**bits - 1,) or codec.weights.shape != (2**bits,):
+            if codec.cutoffs.shape != (2**nbits - 1,) or codec.weights.shape != (2**nbits,):
                 raise InputError(
-                    f"{codec.cutoffs.shape[0]} cutoffs and {codec.weights.shape[0]} weights do not make {bits} bits; "
-                    f"expected {2**bits - 1} and {2**bits}."
+                    f"{codec.cutoffs.shape[0]} cutoffs and {codec.weights.shape[0]} weights do not make {nbits} bits; "
+                    f"expected {2**nbits - 1} and {2**nbits}."
                 )
         if not all(np.isfinite(table).all() for table in (codec.centroids, codec.cutoffs, codec.weights)):
             raise InputError("The centroids, cutoffs or weights hold NaN or infinity; the codec is damaged.")
@@ -196,18 +201,18 @@ class ResidualCodec:
         """``[n, dim]`` to ``codes`` int32 ``[n]`` and ``residuals`` uint8 ``[n, dim · bits / 8]``."""
         vectors, centroids = np.ascontiguousarray(vectors, dtype=np.float32), self.fitted()
         codes = self.nearest(vectors) if codes is None else codes
-        packed = np.empty((len(vectors), centroids.shape[1] * self.bits // 8), np.uint8)
-        pack_buckets(vectors, codes, centroids, self.cutoffs, reversed_bits(self.bits), packed)
+        packed = np.empty((len(vectors), centroids.shape[1] * self.nbits // 8), np.uint8)
+        pack_buckets(vectors, codes, centroids, self.cutoffs, reversed_bits(self.nbits), packed)
         return {"codes": codes, "residuals": packed}
 
     def decode(self, arrays: Arrays) -> NDArray[np.float32]:
         """Centroid plus the weight of each dimension's bucket, L2-normalised: float32 ``[n, dim]``."""
-        return added_up(self.additive(), arrays)
+        return added_up(self.lookup_tables(), arrays)
 
-    def additive(self) -> Additive:
+    def lookup_tables(self) -> LookupTables:
         """Every byte stands for the weights of its dimensions."""
-        book = self.weights[byte_values(self.bits)].astype(np.float32)
-        return Additive(self.fitted(), np.ascontiguousarray(book[None]), normalise=True)
+        codebook = self.weights[byte_values(self.nbits)].astype(np.float32)
+        return LookupTables(self.fitted(), np.ascontiguousarray(codebook[None]), normalise=True)
 
     def save(self, path: Path) -> None:
         """Write ``codec.json``, ``centroids.npy``, ``cutoffs.npy`` and ``weights.npy``."""
@@ -224,6 +229,6 @@ class ResidualCodec:
         codec.average_residual, codec.notes = settings["average_residual"], settings["notes"]
         codec.centroids = codec.clustering.load(path)
         codec.cutoffs, codec.weights = np.load(path / "cutoffs.npy"), np.load(path / "weights.npy")
-        if len(codec.weights) != 2**codec.bits or len(codec.cutoffs) != 2**codec.bits - 1:
-            raise InputError(f"{path} has {len(codec.weights)} bucket weights; expected {2**codec.bits}.")
+        if len(codec.weights) != 2**codec.nbits or len(codec.cutoffs) != 2**codec.nbits - 1:
+            raise InputError(f"{path} has {len(codec.weights)} bucket weights; expected {2**codec.nbits}.")
         return codec

@@ -83,7 +83,7 @@ class Float16Codec:
         """Back to float32 ``[n, dim]``."""
         return arrays["vectors"].astype(np.float32)
 
-    def additive(self) -> None:
+    def lookup_tables(self) -> None:
         """There are no centroids to add to."""
 
     def save(self, path: Path) -> None:

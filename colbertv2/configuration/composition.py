@@ -29,7 +29,7 @@ def compose(
     """The configuration that ``python -m colbertv2 <overrides>`` would run, for notebooks and tests.
 
     Args:
-        overrides: as on the command line, ``["collection=scifact", "codec.bits=1"]``.
+        overrides: as on the command line, ``["collection=scifact", "codec.nbits=1"]``.
         config_name: primary file, without ``.yaml``.
         directories: where that file lies, then further places to look for groups.
     """

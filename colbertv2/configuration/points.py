@@ -31,7 +31,7 @@ class Point:
     """One configuration of a sweep.
 
     Args:
-        overrides: key → value, as written, in the order of the command line: ``{"codec.bits": "2", "depth": "10"}``.
+        overrides: key → value, as written, in the order of the command line: ``{"codec.nbits": "2", "depth": "10"}``.
         config: the composed configuration.
     """
 
@@ -83,7 +83,7 @@ def collect(arguments: Sequence[str], searched: bool = True) -> list[Point]:
     A search by Optuna has the points that its study holds so far: what it will ask for next nobody knows.
 
     Args:
-        arguments: as on the command line: ``["-m", "codec.bits=1,2", "collection=scifact"]``.
+        arguments: as on the command line: ``["-m", "codec.nbits=1,2", "collection=scifact"]``.
         searched: False leaves a search by Optuna without points, as it is before it runs.
 
     Raises:
@@ -157,8 +157,8 @@ def studied(sweeper: DictConfig, task: Sequence[str]) -> Iterator[list[str]]:
 def as_mapping(overrides: Sequence[str]) -> dict[str, str]:
     """Overrides by key.
 
-    >>> as_mapping(["codec.bits=2", "~teacher"])
-    {'codec.bits': '2', '~teacher': ''}
+    >>> as_mapping(["codec.nbits=2", "~teacher"])
+    {'codec.nbits': '2', '~teacher': ''}
     """
     parts = [override.partition("=") for override in overrides]
     return {key: value for key, _, value in parts}

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -92,6 +92,10 @@ class Collection:
         found = self.store().get_many(set(ids))
         return [doc_id for doc_id in ids if doc_id not in found]
 
+    def size(self) -> dict[str, float]:
+        """How many ``texts`` there are and how many ``characters`` they have on average, from a sample; for plans."""
+        return text_size(self.id, len(self), self)
+
     def identity(self) -> dict[str, str | int]:
         """What decides the content: SHA-256 of ids and texts, and their number.
 
@@ -107,6 +111,25 @@ def identity(id: str, fingerprint: str) -> dict[str, str | int]:
     """``Collection.identity``, kept by id and, for local folders, by the fingerprint of the file."""
     collection = Collection(id)
     return {"documents": len(collection), "sha256": content_digest(islice(collection, HASHED_DOCUMENTS))}
+
+
+SAMPLED_TEXTS, READ_TEXTS = 300, 20_000  # texts whose length is looked at, evenly spread over the first ones
+SIZES: dict[tuple[str, int], dict[str, float]] = {}
+
+
+def sampled(texts: Sized, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Some hundred of ``pairs`` (id, text), evenly spread over the first twenty thousand."""
+    count = min(len(texts), READ_TEXTS)
+    return list(islice(pairs, 0, count, max(1, count // SAMPLED_TEXTS)))
+
+
+def text_size(id: str, number: int, pairs: Iterable[tuple[str, str]]) -> dict[str, float]:
+    """The number of texts and their mean length in characters, estimated once per process."""
+    if (id, number) not in SIZES:
+        sample = sampled(range(number), pairs)
+        characters = sum(len(text) for _, text in sample) / max(1, len(sample))
+        SIZES[id, number] = {"texts": number, "characters": round(characters, 1)}
+    return SIZES[id, number]
 
 
 def valid_id(value: str, dataset_id: str) -> str:

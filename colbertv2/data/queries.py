@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from colbertv2.data.collection import valid_id
+from colbertv2.data.collection import text_size, valid_id
 from colbertv2.data.opening import content_digest, load, reading, text_of
 from colbertv2.data.qrels import Qrels
 from colbertv2.data.readers import Faults, lines
@@ -24,9 +24,9 @@ class Queries:
 
     Args:
         id: e.g. ``beir/scifact/train``, ``stdlib/dev`` or ``folder:<path>/<split>``.
-        part: ``dev`` takes the share ``hold_out`` of the queries, chosen by a hash of the query id; ``train`` takes
+        part: ``dev`` takes the share ``dev_fraction`` of the queries, chosen by a hash of the query id; ``train`` takes
             the others; ``None`` takes all.
-        hold_out: between 0 and 1; 0 where ``part`` is ``None``.
+        dev_fraction: between 0 and 1; 0 where ``part`` is ``None``.
         unlabelled: keep queries without a relevant document, too: in training, the passage that the teacher scores
             best is then their positive (ColBERTv2 §3.2).
         protocol: how the benchmark judges a ranking of these queries, one of ``PROTOCOLS``
@@ -34,11 +34,11 @@ class Queries:
         ids: a file that names, one a line, the queries to keep; ``None`` keeps all.
 
     Raises:
-        InputError: the id is unknown, has no queries, or its files can't be fetched; ``part`` and ``hold_out`` do
+        InputError: the id is unknown, has no queries, or its files can't be fetched; ``part`` and ``dev_fraction`` do
             not fit together; the protocol is unknown; ``ids`` names an unknown query; no query is left.
 
-    >>> train = Queries("stdlib/train", part="train", hold_out=0.2)
-    >>> dev = Queries("stdlib/train", part="dev", hold_out=0.2)
+    >>> train = Queries("stdlib/train", part="train", dev_fraction=0.2)
+    >>> dev = Queries("stdlib/train", part="dev", dev_fraction=0.2)
     >>> len(train) + len(dev) == len(Queries("stdlib/train"))
     True
     """
@@ -47,24 +47,24 @@ class Queries:
         self,
         id: str | None,
         part: str | None = None,
-        hold_out: float = 0.0,
+        dev_fraction: float = 0.0,
         unlabelled: bool = False,
         protocol: str = "trec",
         ids: str | None = None,
     ) -> None:
         if part is not None and part not in PARTS:
             raise InputError(f"part is {part!r}; expected train, dev or null.")
-        if not (0 < hold_out < 1 if part else hold_out == 0):
+        if not (0 < dev_fraction < 1 if part else dev_fraction == 0):
             raise InputError(
-                f"hold_out is {hold_out} with part {part!r}; expected a share between 0 and 1 with part train or dev, "
-                "and 0 without."
+                f"dev_fraction is {dev_fraction} with part {part!r}; expected a number between 0 and 1 with part "
+                "train or dev, and 0 without."
             )
         if protocol not in PROTOCOLS:
             raise InputError(f"protocol is {protocol!r}; expected one of {', '.join(PROTOCOLS)}.")
         self.dataset = load(id)
         self.id = str(id)
         self.part = part
-        self.hold_out = hold_out
+        self.dev_fraction = dev_fraction
         self.unlabelled = unlabelled
         self.protocol = protocol
         self.ids = ids
@@ -72,7 +72,7 @@ class Queries:
             raise InputError(f"{id!r} has no queries; use one of its splits, such as {id}/test.")
 
     def __reduce__(self) -> tuple:
-        arguments = self.id, self.part, self.hold_out, self.unlabelled, self.protocol, self.ids
+        arguments = self.id, self.part, self.dev_fraction, self.unlabelled, self.protocol, self.ids
         return Queries, arguments  # another process opens them anew
 
     @property
@@ -105,7 +105,7 @@ class Queries:
             and (everything or any(grade > 0 for grade in self.judgements.get(query_id, {}).values()))
         }
         if not kept:
-            part = f" in part {self.part!r} of hold_out {self.hold_out}" if self.part else ""
+            part = f" in part {self.part!r} of dev_fraction {self.dev_fraction}" if self.part else ""
             listed = f" among those of {self.ids}" if self.ids else ""
             raise InputError(
                 f"{self.id!r} has no query with a relevant document{part}{listed}, of {len(found)} queries."
@@ -138,7 +138,7 @@ class Queries:
         if self.part is None:
             return True
         share = int.from_bytes(hashlib.sha256(query_id.encode()).digest()[:8], "big") / 2**64
-        return (share < self.hold_out) == (self.part == "dev")
+        return (share < self.dev_fraction) == (self.part == "dev")
 
     def __len__(self) -> int:
         return len(self.by_id)
@@ -169,6 +169,10 @@ class Queries:
                 "or unlabelled=true and a teacher."
             )
         return Qrels({query_id: self.judgements.get(query_id, {}) for query_id in self.by_id})
+
+    def size(self) -> dict[str, float]:
+        """How many ``texts`` there are and how many ``characters`` they have on average; for plans."""
+        return text_size(self.id, len(self), self)
 
     def identity(self) -> dict[str, str | int]:
         """What decides the content: SHA-256 of ids, texts and judgements (and answers), and the number of queries.

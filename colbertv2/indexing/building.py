@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from colbertv2.compression.clustering.clusters import Clusters
-from colbertv2.compression.clustering.kmeans import num_sampled_documents_rule
+from colbertv2.compression.clustering.rules import num_sampled_documents_rule
 from colbertv2.compression.codec import Arrays, Codec
 from colbertv2.compression.loading import load_codec
 from colbertv2.distributed import run_on
@@ -177,8 +177,8 @@ def kinds_of(codec: Codec, dim: int) -> dict[str, NDArray[Any]]:
 
 def num_centroids(codec: Codec) -> int:
     """How many centroids a fitted codec has; 0 for one that works without."""
-    additive = codec.additive()
-    return 0 if additive is None else len(additive.centroids)
+    tables = codec.lookup_tables()
+    return 0 if tables is None else len(tables.centroids)
 
 
 def finish(out: Path, codec: Codec, dim: int, lengths: NDArray[Any], num_sampled_documents: int) -> None:

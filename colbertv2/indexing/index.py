@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from colbertv2.compression.codec import Additive, Arrays, Codec
+from colbertv2.compression.codec import Arrays, Codec, LookupTables
 from colbertv2.compression.loading import load_codec
 from colbertv2.errors import InputError
 from colbertv2.indexing.building import (
@@ -163,11 +163,11 @@ class Index:
         return read_ids(self.path / "doc_ids.txt", self.num_documents)
 
     @cached_property
-    def additive(self) -> Additive:
+    def tables(self) -> LookupTables:
         """How decoded vectors add up; InputError if the codec has no centroids."""
-        if (additive := self.codec.additive()) is None:
+        if (tables := self.codec.lookup_tables()) is None:
             raise self.no_centroids()
-        return additive
+        return tables
 
     @cached_property
     def factors(self) -> NDArray[np.int16]:

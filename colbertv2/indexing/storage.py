@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
-from colbertv2.files import write_whole
+from colbertv2.files import write_atomically
 
 
 def open_array(file: Path, dtype: str | None, shape: Sequence[int]) -> NDArray[Any]:
@@ -89,7 +89,7 @@ def save_unsigned(file: Path, values: NDArray[Any]) -> None:
 
 def write_json(file: Path, value: dict[str, Any]) -> None:
     """Write ``value`` so that ``file`` is there whole or not at all."""
-    write_whole(file, json.dumps(value, indent=2) + "\n")
+    write_atomically(file, json.dumps(value, indent=2) + "\n")
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
-from colbertv2.files import whole
+from colbertv2.files import atomic_path
 from colbertv2.interchange.pylate_training import read_pylate, write_pylate
 from colbertv2.interchange.training_files import EXAMPLES, read_official, write_official, write_triples
 from colbertv2.training.examples import Example, read_examples, write_examples
@@ -32,12 +32,12 @@ def convert_examples(source: Path, destination: Path, layout: str, documents: st
     if layout in FILES:
         if documents or queries:
             raise InputError(f"--documents and --queries are for a directory with texts; {layout} holds only ids.")
-        with whole(destination, directory=False) as out:
+        with atomic_path(destination, directory=False) as out:
             count = FILES[layout](out, nonempty(source))
     else:
         if not documents or not queries:
             raise InputError(f"--to {layout} writes the texts, too: name them by --documents <id> and --queries <id>.")
-        with whole(destination) as out:
+        with atomic_path(destination) as out:
             count = DIRECTORIES[layout](out, nonempty(source), Queries(queries, unlabelled=True), Collection(documents))
     return f"{count:,} {'triples' if layout == 'triples' else 'examples'} written to {destination} ({layout})"
 

@@ -111,7 +111,7 @@ def write_fast_plaid(index: Index, out: Path, checkpoint: str | None) -> None:
     np.save(out / "ivf_lengths.npy", index.inverted_list.lengths.astype(np.int32))
     metadata = {
         "num_chunks": len(chunks),
-        "nbits": codec.bits,
+        "nbits": codec.nbits,
         "num_partitions": len(codec.fitted()),
         "num_embeddings": index.num_vectors,
         "avg_doclen": index.num_vectors / index.num_documents,
@@ -119,5 +119,5 @@ def write_fast_plaid(index: Index, out: Path, checkpoint: str | None) -> None:
         "compress_only": False,
     }
     (out / "metadata.json").write_text(json.dumps(metadata, indent=4))
-    (out / "plan.json").write_text(json.dumps({"nbits": codec.bits, "num_chunks": len(chunks)}, indent=4))
+    (out / "plan.json").write_text(json.dumps({"nbits": codec.nbits, "num_chunks": len(chunks)}, indent=4))
     own_ids(index, out)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
-from colbertv2.files import whole
+from colbertv2.files import atomic_path
 from colbertv2.indexing.building import create_arrays, finish, write_block
 from colbertv2.indexing.index import Index
 from colbertv2.indexing.inverted import Inverted
@@ -53,13 +53,13 @@ def checked_chunk(
     path: Path, number: int, codes: NDArray[Any], residuals: NDArray[Any], vectors: int, codec: ResidualCodec
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """One chunk's arrays, or InputError where they are not what the metadata and the codec ask for."""
-    centroids, width = len(codec.fitted()), codec.fitted().shape[1] * codec.bits // 8
+    centroids, width = len(codec.fitted()), codec.fitted().shape[1] * codec.nbits // 8
     if codes.shape != (vectors,):
         raise InputError(f"{path}, chunk {number}: {list(codes.shape)} codes, expected {vectors} by the metadata.")
     if residuals.shape != (vectors, width) or residuals.dtype != np.uint8:
         raise InputError(
             f"{path}, chunk {number}: residuals are {residuals.dtype} {list(residuals.shape)}; "
-            f"expected uint8 [{vectors}, {width}] for {codec.fitted().shape[1]} dimensions of {codec.bits} bits."
+            f"expected uint8 [{vectors}, {width}] for {codec.fitted().shape[1]} dimensions of {codec.nbits} bits."
         )
     if len(codes) and not 0 <= int(codes.min()) <= int(codes.max()) < centroids:
         raise InputError(
@@ -89,7 +89,7 @@ def import_index(foreign: ForeignIndex, destination: Path, doc_ids: list[str] | 
         InputError: a chunk is damaged, or the stored inverted list is not that of the codes.
     """
     lengths = foreign.lengths
-    with whole(destination) as out:
+    with atomic_path(destination) as out:
         ids = doc_ids or [str(number) for number in range(len(lengths))]
         create_arrays(out, foreign.codec, foreign.dim, ids, lengths)
         done = 0

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from colbertv2.errors import InputError
-from colbertv2.files import whole
+from colbertv2.files import atomic_path
 from colbertv2.indexing.index import Index, layout_of
 from colbertv2.interchange.fast_plaid_index import open_fast_plaid, write_fast_plaid
 from colbertv2.interchange.foreign_index import DOC_IDS, ForeignIndex, import_index, read_doc_ids
@@ -41,7 +41,7 @@ def convert_index(source: Path, destination: Path, layout: str, doc_ids: Path | 
         if doc_ids is not None:
             raise InputError(f"{source} has ids of its own; --doc-ids is for an index that has only numbers.")
         index = Index.open(source)
-        with whole(destination) as out:
+        with atomic_path(destination) as out:
             WRITE[layout](index, out, checkpoint)
         return f"{describe(index)}\nwritten to {destination} ({layout})"
     if layout != "colbertv2":

@@ -134,7 +134,7 @@ def write_official(index: Index, out: Path, checkpoint: str | None) -> None:
     torch.save((torch.cat([documents, padding]), counts), out / "ivf.pid.pt")
     average_length = index.num_vectors / index.num_documents
     common = {
-        "config": {"dim": index.dim, "nbits": codec.bits, "checkpoint": checkpoint, "avoid_fork_if_possible": True},
+        "config": {"dim": index.dim, "nbits": codec.nbits, "checkpoint": checkpoint, "avoid_fork_if_possible": True},
         "num_chunks": len(chunks),
         "num_partitions": len(codec.fitted()),
     }

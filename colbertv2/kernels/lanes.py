@@ -57,9 +57,9 @@ def raise_to_row(typing_context, table, place, largest, column):
 
 
 def piece_similarities(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """32 query vectors' similarities to one piece: Σᵢ book[piece + i] · parts[place + i · stride:][:32], i < ``size``.
+    """Similarities of 32 query vectors to one piece: Σᵢ codebook[piece + i] · parts[place + i · stride:][:32].
 
-    The first six arguments are book, piece, size, parts, place and stride.
+    The first six arguments are codebook, piece, size, parts, place and stride.
     """
     size, stride = arguments[2], arguments[5]
     piece, parts = (pointer(context, builder, signature.args[i], arguments[i], arguments[i + 1]) for i in (0, 3))
@@ -73,8 +73,8 @@ def piece_similarities(context: Any, builder: Any, signature: Any, arguments: An
 
 
 @intrinsic
-def raise_to_piece(typing_context, book, piece, size, parts, place, stride, largest, column):
-    """Raise ``largest[column:][:32]`` to the absolute similarities of ``book[piece:][:size]`` to ``parts[place:]``."""
+def raise_to_piece(typing_context, codebook, piece, size, parts, place, stride, largest, column):
+    """Raise ``largest[column:][:32]`` to the absolute similarities of ``codebook[piece:][:size]`` to ``parts``."""
     integer = types.int64
 
     def generate(context, builder, signature, arguments):
@@ -82,12 +82,12 @@ def raise_to_piece(typing_context, book, piece, size, parts, place, stride, larg
         keep_largest(builder, values, pointer(context, builder, signature.args[6], arguments[6], arguments[7]))
         return context.get_dummy_value()
 
-    return types.void(book, integer, integer, parts, integer, integer, largest, integer), generate
+    return types.void(codebook, integer, integer, parts, integer, integer, largest, integer), generate
 
 
 @intrinsic
-def write_piece(typing_context, book, piece, size, parts, place, stride, table, row):
-    """Write to ``table[row:][:32]`` the similarities of ``book[piece:][:size]`` to ``parts[place:]``, rounded."""
+def write_piece(typing_context, codebook, piece, size, parts, place, stride, table, row):
+    """Write to ``table[row:][:32]`` the similarities of ``codebook[piece:][:size]`` to ``parts[place:]``, rounded."""
     integer = types.int64
 
     def generate(context, builder, signature, arguments):
@@ -97,7 +97,7 @@ def write_piece(typing_context, book, piece, size, parts, place, stride, table, 
         store(builder, builder.trunc(rounded, SHORTS), address)
         return context.get_dummy_value()
 
-    return types.void(book, integer, integer, parts, integer, integer, table, integer), generate
+    return types.void(codebook, integer, integer, parts, integer, integer, table, integer), generate
 
 
 @intrinsic

@@ -31,35 +31,35 @@ def quantise(similarities, byte_scale, scale, as_bytes, as_shorts):
 
 
 @compiled()
-def piece_extents(book, parts, largest):
+def piece_extents(codebook, parts, largest):
     """Add to ``largest [W]`` for each byte of a residual the greatest absolute similarity to what it may stand for.
 
     Args:
-        book: ``[M or 1, 256, d]``. parts: ``[M, d, W]``, each byte's part of the query vectors.
+        codebook: ``[M or 1, 256, d]``. parts: ``[M, d, W]``, each byte's part of the query vectors.
     """
-    num_values, size, width = book.shape[1], book.shape[2], parts.shape[2]
+    num_values, size, width = codebook.shape[1], codebook.shape[2], parts.shape[2]
     own = np.empty(width, np.float32)
     for place in range(len(parts)):
         own[:] = 0
-        first = place * num_values if len(book) > 1 else 0
+        first = place * num_values if len(codebook) > 1 else 0
         for column in range(0, width, LANES):
             part = place * size * width + column
             for value in range(num_values):
-                raise_to_piece(book, (first + value) * size, size, parts, part, width, own, column)
+                raise_to_piece(codebook, (first + value) * size, size, parts, part, width, own, column)
         largest += own
 
 
 @compiled()
-def piece_tables(book, parts, order, tables):
+def piece_tables(codebook, parts, order, tables):
     """``tables [M, 256, W]`` int16: the similarities of ``parts`` to all pieces, of the bytes in ``order``."""
-    num_values, size, width = book.shape[1], book.shape[2], parts.shape[2]
+    num_values, size, width = codebook.shape[1], codebook.shape[2], parts.shape[2]
     for i in range(len(order)):
-        first = order[i] * num_values if len(book) > 1 else 0
+        first = order[i] * num_values if len(codebook) > 1 else 0
         for column in range(0, width, LANES):
             part = order[i] * size * width + column
             for value in range(num_values):
                 row = (i * num_values + value) * width + column
-                write_piece(book, (first + value) * size, size, parts, part, width, tables, row)
+                write_piece(codebook, (first + value) * size, size, parts, part, width, tables, row)
 
 
 @compiled()

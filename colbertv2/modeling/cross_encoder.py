@@ -30,7 +30,7 @@ from colbertv2.modeling.colbert import batches_by_length
 from colbertv2.modeling.maxsim import maxsim
 from colbertv2.modeling.precision import autocast
 
-READOUTS = ("late_interaction", "classifier")
+SCORING_HEADS = ("late_interaction", "classifier")
 
 
 class PairEncoding(NamedTuple):
@@ -52,7 +52,7 @@ class CrossEncoder(nn.Module):
     Args:
         transformer: an encoder for ``late_interaction``, a one-label sequence classifier for ``classifier``.
         tokenizer: a fast Hugging Face tokenizer. maxlen: tokens of a pair; the longer text is cut first.
-        readout: ``late_interaction`` or ``classifier``.
+        scoring_head: ``late_interaction`` or ``classifier``.
         temperature: divides the mean MaxSim (a cosine) of ``late_interaction``; not read by ``classifier``.
     """
 
@@ -63,24 +63,24 @@ class CrossEncoder(nn.Module):
         transformer: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         maxlen: int,
-        readout: str,
+        scoring_head: str,
         temperature: float,
     ):
         super().__init__()
-        if readout not in READOUTS:
-            raise InputError(f"teacher.readout is {readout!r}; expected one of {', '.join(READOUTS)}.")
+        if scoring_head not in SCORING_HEADS:
+            raise InputError(f"teacher.scoring_head is {scoring_head!r}; expected one of {', '.join(SCORING_HEADS)}.")
         self.transformer = transformer
         self.tokenizer = tokenizer
         self.maxlen = maxlen
-        self.readout = readout
+        self.scoring_head = scoring_head
         self.temperature = temperature
 
     @classmethod
-    def pretrained(cls, directory: Path, maxlen: int, readout: str, temperature: float) -> "CrossEncoder":
+    def pretrained(cls, directory: Path, maxlen: int, scoring_head: str, temperature: float) -> "CrossEncoder":
         """From a Hugging Face model directory: an encoder, or a released teacher (``classifier``) with one label."""
         tokenizer = AutoTokenizer.from_pretrained(directory)
-        if readout != "classifier":
-            return cls(load_transformer(directory), tokenizer, maxlen, readout, temperature)
+        if scoring_head != "classifier":
+            return cls(load_transformer(directory), tokenizer, maxlen, scoring_head, temperature)
         config = AutoConfig.from_pretrained(directory)
         released = any("SequenceClassification" in name for name in config.architectures or [])
         if released and config.num_labels != 1:
@@ -91,7 +91,7 @@ class CrossEncoder(nn.Module):
         model = AutoModelForSequenceClassification.from_pretrained(
             directory, num_labels=1, use_safetensors=True
         ).float()
-        return cls(model, tokenizer, maxlen, readout, temperature)
+        return cls(model, tokenizer, maxlen, scoring_head, temperature)
 
     def encode_pairs(self, queries: list[str], documents: list[str]) -> PairEncoding:
         """Tokenise pairs (one passage a query) as ``[CLS] query [SEP] passage [SEP]``."""
@@ -119,7 +119,7 @@ class CrossEncoder(nn.Module):
         inputs = {"input_ids": pairs.input_ids, "attention_mask": pairs.attention_mask}
         if getattr(self.transformer.config, "type_vocab_size", 0) > 1:
             inputs["token_type_ids"] = pairs.token_type_ids
-        if self.readout == "classifier":
+        if self.scoring_head == "classifier":
             return self.transformer(**inputs).logits.squeeze(-1)
         states = normalize(self.transformer(**inputs).last_hidden_state.float(), dim=-1)
         with torch.autocast(states.device.type, enabled=False):
@@ -165,7 +165,7 @@ class CrossEncoder(nn.Module):
         """The Hugging Face model and tokenizer, and ``cross_encoder.json``."""
         self.transformer.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
-        settings = {"maxlen": self.maxlen, "readout": self.readout, "temperature": self.temperature}
+        settings = {"maxlen": self.maxlen, "scoring_head": self.scoring_head, "temperature": self.temperature}
         (directory / "cross_encoder.json").write_text(json.dumps(settings))
 
     @classmethod

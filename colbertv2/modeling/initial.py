@@ -14,21 +14,26 @@ from torch import Tensor
 from colbertv2.errors import InputError
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.modeling.tokenizer import Conventions, Tokenizer
+from colbertv2.modeling.tokenizer import Tokenization, Tokenizer
 
 PROJECTIONS = ("orthogonal", "pca", "linear")
 
 
-def conventions(backbone: Backbone, wanted: Conventions | None) -> Conventions:
+def tokenization(backbone: Backbone, wanted: Tokenization | None) -> Tokenization:
     """``wanted``, or the backbone's own where it is a ColBERT checkpoint."""
     if wanted is not None:
         return wanted
     if backbone.checkpoint is None:
-        raise InputError(f"model.conventions is null, but {backbone.name} is no ColBERT checkpoint that has its own.")
-    return backbone.checkpoint.conventions
+        raise InputError(f"model.tokenization is null, but {backbone.name} is no ColBERT checkpoint that has its own.")
+    return backbone.checkpoint.tokenization
 
 
-def conflicts(backbone: Backbone, chosen: Conventions, dim: int) -> Iterator[str]:
+def tokenizer_of(backbone: Backbone, wanted: Tokenization | None) -> Tokenizer:
+    """The tokenizer of an untrained checkpoint, and so of all that are trained from it."""
+    return Tokenizer(backbone.tokenizer(), tokenization(backbone, wanted))
+
+
+def conflicts(backbone: Backbone, chosen: Tokenization, dim: int) -> Iterator[str]:
     """Where ``chosen`` and ``dim`` contradict the ColBERT checkpoint that the backbone is, and what to do.
 
     What the weights were trained with is overridden only on purpose: ``model.backbone.overrides`` names it.
@@ -37,18 +42,18 @@ def conflicts(backbone: Backbone, chosen: Conventions, dim: int) -> Iterator[str
         return
     if checkpoint.dim != dim:
         yield f"{backbone.name} has a trained projection to {checkpoint.dim} dims; set model.dim to it, not {dim}."
-    for field in fields(Conventions):
-        own, other = getattr(checkpoint.conventions, field.name), getattr(chosen, field.name)
+    for field in fields(Tokenization):
+        own, other = getattr(checkpoint.tokenization, field.name), getattr(chosen, field.name)
         if own != other and field.name not in backbone.overrides:
             yield (
-                f"model.conventions.{field.name} is {other!r}, but the checkpoint says {own!r} "
-                f"({checkpoint.sources.get(field.name, 'default')}): set it to that, or model.conventions=null for all "
-                f"of the checkpoint's, or override it on purpose with ++model.backbone.overrides=[{field.name}]."
+                f"model.tokenization.{field.name} is {other!r}, but the checkpoint says {own!r} "
+                f"({checkpoint.sources.get(field.name, 'default')}): set it to that, or model.tokenization=null for "
+                f"all of the checkpoint's, or override it on purpose with ++model.backbone.overrides=[{field.name}]."
             )
 
 
 def colbert(
-    backbone: Backbone, conventions: Conventions, dim: int, projection: str, sample: list[str], seed: int
+    backbone: Backbone, tokenization: Tokenization, dim: int, projection: str, sample: list[str], seed: int
 ) -> ColBERT:
     """An untrained ColBERT on ``backbone``; a released ColBERT checkpoint's own projection is kept where it has one.
 
@@ -60,11 +65,11 @@ def colbert(
     """
     if projection not in PROJECTIONS:
         raise InputError(f"model.projection is {projection!r}; expected one of {', '.join(PROJECTIONS)}.")
-    if problems := list(conflicts(backbone, conventions, dim)):
+    if problems := list(conflicts(backbone, tokenization, dim)):
         raise InputError("\n".join(problems))
     if dim > backbone.hidden_size:
         raise InputError(f"model.dim is {dim}, above the backbone's hidden size {backbone.hidden_size}.")
-    tokenizer = Tokenizer(backbone.tokenizer(), conventions)
+    tokenizer = Tokenizer(backbone.tokenizer(), tokenization)
     transformer = backbone.transformer()
     if (trained := backbone.projection()) is not None:
         return ColBERT(transformer, trained, tokenizer)

@@ -17,7 +17,7 @@ from colbertv2.errors import InputError
 
 
 @dataclass(frozen=True)
-class Conventions:
+class Tokenization:
     """How text becomes scored tokens. Saved with every checkpoint, so that search cannot differ from training.
 
     Args:
@@ -63,26 +63,26 @@ class Encoding(NamedTuple):
 
 
 class Tokenizer:
-    """Applies :class:`Conventions` with any Hugging Face tokenizer that has CLS, SEP and PAD; MASK if augmenting."""
+    """Applies :class:`Tokenization` with any Hugging Face tokenizer that has CLS, SEP and PAD; MASK if augmenting."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, conventions: Conventions):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, tokenization: Tokenization):
         self.tokenizer = tokenizer
-        self.conventions = conventions
-        self.query_marker = self._token_id(conventions.query_marker, "model.query_marker")
-        self.document_marker = self._token_id(conventions.document_marker, "model.document_marker")
+        self.tokenization = tokenization
+        self.query_marker = self._token_id(tokenization.query_marker, "model.query_marker")
+        self.document_marker = self._token_id(tokenization.document_marker, "model.document_marker")
         self.mask: Any = tokenizer.mask_token_id
-        if conventions.query_augmentation and self.mask is None:
+        if tokenization.query_augmentation and self.mask is None:
             raise InputError("This tokenizer has no mask token: set model.query_augmentation=false.")
-        skipped = {self._known_id(word, "model.conventions.skiplist") for word in conventions.skiplist}
-        if conventions.skip_punctuation:
+        skipped = {self._known_id(word, "model.tokenization.skiplist") for word in tokenization.skiplist}
+        if tokenization.skip_punctuation:
             skipped |= {tokenizer.encode(symbol, add_special_tokens=False)[0] for symbol in string.punctuation}
         # A tokenizer that pads with its mask (PyLate saves such ones) has no padding that a text could spell.
-        padding_spelled = not conventions.literal_tokens and tokenizer.pad_token_id != self.mask
+        padding_spelled = not tokenization.literal_tokens and tokenizer.pad_token_id != self.mask
         self.padding: Any = tokenizer.pad_token_id if padding_spelled else None
         if self.padding is not None:
             skipped.add(self.padding)
-        if conventions.literal_tokens:
-            tokenizer.add_tokens([one for one in (conventions.query_marker, conventions.document_marker) if one])
+        if tokenization.literal_tokens:
+            tokenizer.add_tokens([one for one in (tokenization.query_marker, tokenization.document_marker) if one])
         self.skipped = torch.tensor(sorted(skipped), dtype=torch.long)
 
     def _token_id(self, token: str | None, knob: str) -> int | None:
@@ -101,21 +101,21 @@ class Tokenizer:
 
     def query_ids(self, texts: list[str]) -> list[list[int]]:
         """Token ids of queries, marker and special tokens included, before augmentation."""
-        return self._ids(texts, self.query_marker, self.conventions.query_maxlen)
+        return self._ids(texts, self.query_marker, self.tokenization.query_maxlen)
 
     def document_ids(self, texts: list[str]) -> list[list[int]]:
         """Token ids of documents, marker and special tokens included."""
-        return self._ids(texts, self.document_marker, self.conventions.document_maxlen)
+        return self._ids(texts, self.document_marker, self.tokenization.document_maxlen)
 
     def pad_queries(self, rows: list[list[int]]) -> Encoding:
         """Queries of one batch; with augmentation every row is ``query_maxlen`` long and scored throughout."""
-        if not self.conventions.query_augmentation:
+        if not self.tokenization.query_augmentation:
             ids, real = pad(rows, self.tokenizer.pad_token_id)
             return Encoding(ids, real.long(), real)
-        ids, real = pad(rows, self.mask, self.conventions.query_maxlen)
+        ids, real = pad(rows, self.mask, self.tokenization.query_maxlen)
         if self.padding is not None:
             ids = ids.masked_fill(ids == self.padding, self.mask)
-        attention = torch.ones_like(ids) if self.conventions.attend_to_mask_tokens else real.long()
+        attention = torch.ones_like(ids) if self.tokenization.attend_to_mask_tokens else real.long()
         return Encoding(ids, attention, torch.ones_like(real))
 
     def pad_documents(self, rows: list[list[int]]) -> Encoding:

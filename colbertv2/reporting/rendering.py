@@ -74,7 +74,7 @@ class Table:
 def escape(text: str) -> str:
     r"""For LaTeX's text mode.
 
-    >>> escape("codec.bits=1 & 50 %, n_way [−.02]")
-    'codec.bits=1 \\& 50 \\%, n\\_way {[}$-$.02{]}'
+    >>> escape("codec.nbits=1 & 50 %, n_way [−.02]")
+    'codec.nbits=1 \\& 50 \\%, n\\_way {[}$-$.02{]}'
     """
     return text.translate(LATEX)

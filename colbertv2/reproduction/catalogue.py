@@ -11,7 +11,7 @@ import pandas as pd
 
 from colbertv2.configuration.composition import EXPERIMENTS
 from colbertv2.reporting.system_table import markdown_rows
-from colbertv2.reproduction.cost import Cost
+from colbertv2.reproduction.cost import EncodingCost
 from colbertv2.reproduction.experiment import Experiment, names, path_of, results
 from colbertv2.reproduction.verdict import FAILED, NOT_RUN, summary
 
@@ -35,7 +35,7 @@ def paper() -> list[str]:
 def cost(table: Experiment) -> str:
     """Of encoding every collection that a table reads once."""
     collections = {(row.passages, row.tokens) for row in table.rows if row.passages and not row.not_run}
-    costs = [Cost(*one, table.parameters) for one in collections]
+    costs = [EncodingCost(*one, table.parameters) for one in collections]
     hours, disk = sum(one.gpu_hours for one in costs), sum(one.bytes for one in costs)
     return f"{hours:.1f} GPU hours, {disk / 1e9:,.0f} GB" if hours >= 0.05 else "minutes on a CPU"
 

@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass
 
-from colbertv2.planning.machine import free_disk, products_per_second
+from colbertv2.artifacts.process import free_disk, num_cores
+from colbertv2.planning.prediction import GPU_RATE, products_per_second
 from colbertv2.runtime import Runtime
 
-GPU_FLOPS = 4e13  # assumed of one GPU in 16 bits: an eighth of an A100's peak
 CPU_SHARE = 0.5  # of what a processor's matrix products reach alone
 STORED = 2 * 128 + 36  # bytes a token: 16-bit floats of 128 dimensions, and 2 bits beside them
 
 
 @dataclass(frozen=True)
-class Cost:
+class EncodingCost:
     """Encoding ``passages`` of ``tokens`` each by a transformer of ``parameters`` (embeddings not counted).
 
-    >>> str(Cost(passages=8_841_823, tokens=68, parameters=85e6))
+    >>> str(EncodingCost(passages=8_841_823, tokens=68, parameters=85e6))
     'about 0.7 GPU hours and 176 GB of disk'
     """
 
@@ -30,7 +30,7 @@ class Cost:
     @property
     def gpu_hours(self) -> float:
         """On one GPU."""
-        return self.flops / GPU_FLOPS / 3600
+        return self.flops / GPU_RATE / 3600
 
     @property
     def bytes(self) -> float:
@@ -44,8 +44,8 @@ class Cost:
 
     def too_much(self, runtime: Runtime, hours: float) -> str:
         """Why it is more than ``hours`` of this machine or its disk allow; nothing if it is not."""
-        device = runtime.torch_device
-        speed = GPU_FLOPS if device.type == "cuda" else CPU_SHARE * products_per_second(device, runtime.threads)
+        on_gpu = runtime.device_type == "cuda"
+        speed = GPU_RATE if on_gpu else CPU_SHARE * products_per_second(runtime.threads or num_cores())
         needed, free = self.flops / (speed * runtime.devices) / 3600, free_disk(runtime.root)
         if needed > hours:
             return f"{needed:,.0f} hours on this machine, {hours:g} allowed; elsewhere {self}"

@@ -156,7 +156,7 @@ def under(settings: Mapping[str, Sequence[str]], row: Mapping[str, Any]) -> dict
 def points(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row for each point of its ``grid`` (override → values), named by what it sets; without one the row itself.
 
-    >>> [point["row"] for point in points({"row": "SciFact", "grid": {"codec.bits": [1, 2]}})]
+    >>> [point["row"] for point in points({"row": "SciFact", "grid": {"codec.nbits": [1, 2]}})]
     ['SciFact: bits=1', 'SciFact: bits=2']
     """
     row = dict(row)

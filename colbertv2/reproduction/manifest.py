@@ -6,11 +6,11 @@ from typing import Any
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.process import device_name
+from colbertv2.data.collection import sampled
 from colbertv2.errors import InputError
+from colbertv2.modeling.initial import tokenizer_of
 from colbertv2.modeling.tokenizer import Tokenizer
-from colbertv2.planning.machine import device_name
-from colbertv2.planning.models import Model
-from colbertv2.planning.sizes import sampled
 from colbertv2.runtime import Runtime
 
 RECORDED = ("address", "commit", "dirty", "versions", "device", "created", "seconds")
@@ -24,7 +24,7 @@ def describe(words: Sequence[str], node: Node, artifact: Artifact, runtime: Runt
         words: the command line of ``python -m colbertv2`` that builds it.
     """
     return {
-        "command": shlex.join(["python", "-m", "colbertv2", *told(words)]),
+        "command": shlex.join(["python", "-m", "colbertv2", *portable(words)]),
         "machine": device_name(runtime),
         "stages": {one.address: one.identity["arguments"] for one in node.lineage()},
         "truncated": {one.address: share for one in node.lineage() for share in truncated(one)},
@@ -32,7 +32,7 @@ def describe(words: Sequence[str], node: Node, artifact: Artifact, runtime: Runt
     }
 
 
-def told(words: Sequence[str]) -> list[str]:
+def portable(words: Sequence[str]) -> list[str]:
     """Of a command line what another machine needs."""
     return [word for word in words if not word.startswith(OF_THIS_MACHINE)]
 
@@ -40,19 +40,24 @@ def told(words: Sequence[str]) -> list[str]:
 def truncated(node: Node) -> list[dict[str, float]]:
     """The share of texts that a stage cuts, of some hundred; empty for stages that encode none."""
     try:
-        tokenizer = Model.of(node.ancestor("checkpoint")).tokenizer
+        untrained = node.ancestor("checkpoint")
+        while "checkpoint" in untrained.parents:
+            untrained = untrained.parents["checkpoint"]
+        tokenizer = tokenizer_of(untrained.bound["backbone"], untrained.bound["tokenization"])
     except InputError:
         return []
-    conventions, bound = tokenizer.conventions, node.bound
+    tokenization, bound = tokenizer.tokenization, node.bound
     if node.stage.name == "encode":
-        maxlen = bound["document_maxlen"] or conventions.document_maxlen
-        return [{"documents": share_cut(tokenizer, bound["documents"], maxlen, conventions.document_marker)}]
+        maxlen = bound["document_maxlen"] or tokenization.document_maxlen
+        return [{"documents": share_cut(tokenizer, bound["documents"], maxlen, tokenization.document_marker)}]
     if node.stage.name in ("search", "pools", "rerank"):
-        return [{"queries": share_cut(tokenizer, bound["queries"], conventions.query_maxlen, conventions.query_marker)}]
+        return [
+            {"queries": share_cut(tokenizer, bound["queries"], tokenization.query_maxlen, tokenization.query_marker)}
+        ]
     return []
 
 
 def share_cut(tokenizer: Tokenizer, texts: Any, maxlen: int, marker: str | None) -> float:
     """Of a sample of ``texts``, how many have more tokens than fit beside the marker."""
-    rows = tokenizer.tokenizer([text for _, text in sampled(texts)])["input_ids"]
+    rows = tokenizer.tokenizer([text for _, text in sampled(texts, texts)])["input_ids"]
     return round(sum(len(row) > maxlen - (marker is not None) for row in rows) / max(1, len(rows)), 4)

@@ -19,7 +19,7 @@ from colbertv2.data.file import File
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.modeling.backbone import Backbone
-from colbertv2.reproduction.cost import Cost
+from colbertv2.reproduction.cost import EncodingCost
 from colbertv2.reproduction.experiment import GROUP, Experiment, Row
 from colbertv2.reproduction.manifest import describe
 from colbertv2.reproduction.scale import merged, small
@@ -68,7 +68,7 @@ def measure(table: Experiment, row: Row, overrides: Sequence[str], scale: str, h
     try:
         words, config = configured(table, row, overrides)
         encoded = any(one.stage.name in ENCODING for one in target_node(config).lineage())
-        cost = Cost(row.passages if encoded else 0, row.tokens, table.parameters)
+        cost = EncodingCost(row.passages if encoded else 0, row.tokens, table.parameters)
         too_much = cost.too_much(runtime_of(config), hours)
         if scale == "small":
             words, config = shrunk(words, config, at_hand=not too_much)

@@ -14,8 +14,8 @@ EMBEDDED = "stdlib-small/test"
 CHOICES = ("model=minilm",)
 SETTINGS = {  # where a configuration has them
     "document_maxlen": 64,
-    "model.conventions.document_maxlen": 64,
-    "model.conventions.query_maxlen": 32,
+    "model.tokenization.document_maxlen": 64,
+    "model.tokenization.query_maxlen": 32,
     "kmeans_iterations": 2,
     "mining.depth": 20,
     "mining.score_depth": 4,
@@ -25,7 +25,7 @@ SETTINGS = {  # where a configuration has them
     "pipeline.centroid_analysis.sample_vectors": 4096,
 }
 TRAINING = {
-    "n": 3,
+    "n_way": 3,
     "batch_size": 4,
     "in_batch_groups": 1,
     "precision": "32-true",
@@ -52,7 +52,7 @@ def small(config: DictConfig, overrides: Sequence[str], at_hand: bool) -> list[s
     for part in ("train", "dev"):
         if config.collection.get(part) is not None:
             chosen |= {f"collection.{part}.id": sample, f"collection.{part}.part": "null"}
-            chosen[f"collection.{part}.hold_out"] = 0.0
+            chosen[f"collection.{part}.dev_fraction"] = 0.0
     chosen |= {key: value for key, value in SETTINGS.items() if OmegaConf.select(config, key) is not None}
     for role in config.get("training", {}):
         keys = {f"training.{role}.{key}": value for key, value in TRAINING.items()}
@@ -72,7 +72,7 @@ def source_of(config: DictConfig) -> str | None:
 def merged(overrides: Sequence[str]) -> list[str]:
     """Each key once, as it was set last: Hydra refuses a group that is chosen twice.
 
-    >>> merged(["model=colbertv2", "codec.bits=1", "model=minilm"])
-    ['model=minilm', 'codec.bits=1']
+    >>> merged(["model=colbertv2", "codec.nbits=1", "model=minilm"])
+    ['model=minilm', 'codec.nbits=1']
     """
     return [f"{key}={value}" if value else key for key, value in as_mapping(overrides).items()]

@@ -29,8 +29,9 @@ class Cascade:
 
     1. Every document (or, with ``nprobe``, each that has a vector at a probed centroid): each vector stands for its
        centroid, similarities are bytes. The best ``ndocs`` stay.
-    2. Residuals, of the tokens alone whose centroid is within ``margin`` of the document's best for some query vector,
-       and of these the bytes alone that carry ``share`` of the variance that this query sees. The best ``nexact`` stay.
+    2. Residuals: only of tokens whose centroid is within ``centroid_margin`` of the document's best for some query
+       vector, and of these only the bytes that carry ``residual_variance_fraction`` of the variance that this query
+       sees. The best ``nexact`` stay.
     3. All bytes of all tokens in 16-bit arithmetic find the tokens that can be the best for some query vector; their
        similarities are then computed from the decoded vectors. So the scores are exact whatever the knobs: these
        decide which documents get that far.
@@ -40,8 +41,8 @@ class Cascade:
     Args:
         nprobe: centroids a query vector; null scans every document.
         ndocs: documents that reach the second stage; null for all.
-        margin: in cosine similarity.
-        share: between 0 and 1.
+        centroid_margin: in cosine similarity.
+        residual_variance_fraction: between 0 and 1.
         nexact: documents that reach the third stage, never less than ``k``; null for all.
 
     Raises:
@@ -50,8 +51,8 @@ class Cascade:
 
     nprobe: int | None = None
     ndocs: int | None = 512
-    margin: float = 0.03
-    share: float = 0.5
+    centroid_margin: float = 0.03
+    residual_variance_fraction: float = 0.5
     nexact: int | None = 100
 
     needs_centroids = True
@@ -61,10 +62,11 @@ class Cascade:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"search.{name} is {value}; expected at least 1, or null.")
-        if not self.margin >= 0:
-            raise InputError(f"search.margin is {self.margin}; expected 0 or more.")
-        if not 0 <= self.share <= 1:
-            raise InputError(f"search.share is {self.share}; expected a number between 0 and 1.")
+        if not self.centroid_margin >= 0:
+            raise InputError(f"search.centroid_margin is {self.centroid_margin}; expected 0 or more.")
+        if not 0 <= self.residual_variance_fraction <= 1:
+            found = self.residual_variance_fraction
+            raise InputError(f"search.residual_variance_fraction is {found}; expected a number between 0 and 1.")
 
     def probes(self, k: int) -> int | None:
         """Centroids that each query vector probes in a search for ``k`` documents; None where all are scanned."""
@@ -92,6 +94,6 @@ class Cascade:
             positions = np.sort(positions[top_k(tables.centroid_scores(positions), max(self.ndocs, k))])
         scanned = positions
         if self.nexact is not None and len(positions) > max(self.nexact, k):
-            scores = tables.residual_scores(positions, self.margin, self.share)
+            scores = tables.residual_scores(positions, self.centroid_margin, self.residual_variance_fraction)
             positions = np.sort(positions[top_k(scores, max(self.nexact, k))])
         return Refined(scanned, positions)

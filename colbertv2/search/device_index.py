@@ -11,7 +11,7 @@ from torch.nn.functional import embedding, embedding_bag
 
 from colbertv2.compression.binary import BinaryCodec
 from colbertv2.compression.bitpack import byte_values
-from colbertv2.compression.codec import Additive
+from colbertv2.compression.codec import LookupTables
 from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
@@ -49,10 +49,10 @@ class DeviceIndex:
     def __init__(self, index: Index, device: torch.device | str) -> None:
         self.index, self.device = index, torch.device(device)
         self.work_bytes = WORK_BYTES.get(self.device.type, WORK_BYTES["cuda"])
-        stored, additive = stored_and_tables(index)
+        stored, tables = stored_and_tables(index)
         arrays = [stored, index.arrays.get("gains")]
-        if additive is not None:
-            arrays += [additive.centroids, additive.book, additive.queries, additive.gains]
+        if tables is not None:
+            arrays += [tables.centroids, tables.codebook, tables.queries, tables.gains]
         codes = 4 * index.num_vectors if index.codec.has_centroids else 0
         held = sum(array.nbytes for array in arrays if array is not None)
         self.check_memory(held + codes + 16 * index.num_documents)
@@ -61,20 +61,20 @@ class DeviceIndex:
         self.starts: NDArray[np.int64] = np.append(index.offsets[self.full], index.num_vectors)
         self.full_there, self.starts_there = self.put(self.full), self.put(self.starts)
         self.stored = None if stored is None else self.copied(parts(stored), stored.shape, stored.dtype)
-        self.centroids = self.codes = self.book = self.base = self.to_queries = self.gains = self.gain_values = None
+        self.centroids = self.codes = self.codebook = self.base = self.to_queries = self.gains = self.gain_values = None
         self.normalise = False
-        if additive is not None:
-            self.book = self.put(additive.book.reshape(-1, additive.book.shape[2]))
-            self.base = 256 * torch.arange(len(additive.book), dtype=torch.int32, device=self.device)
-            self.normalise = additive.normalise
-            self.to_queries = None if additive.queries is None else self.put(additive.queries)
-            if additive.gains is not None:
+        if tables is not None:
+            self.codebook = self.put(tables.codebook.reshape(-1, tables.codebook.shape[2]))
+            self.base = 256 * torch.arange(len(tables.codebook), dtype=torch.int32, device=self.device)
+            self.normalise = tables.normalise
+            self.to_queries = None if tables.queries is None else self.put(tables.queries)
+            if tables.gains is not None:
                 gains = index.arrays["gains"]
                 self.gains = self.copied(parts(gains), gains.shape, gains.dtype)
-                self.gain_values = self.put(additive.gains)
+                self.gain_values = self.put(tables.gains)
         self.num_centroids = 0
-        if additive is not None and index.codec.has_centroids:
-            self.num_centroids, self.centroids = len(additive.centroids), self.put(additive.centroids)
+        if tables is not None and index.codec.has_centroids:
+            self.num_centroids, self.centroids = len(tables.centroids), self.put(tables.centroids)
             documents = parts(np.arange(index.num_documents))
             self.codes = self.copied(map(index.codes, documents), (index.num_vectors,), np.int32)
 
@@ -140,9 +140,9 @@ class DeviceIndex:
         if self.stored is None:
             return self.put(self.index.decode_rows(rows if isinstance(rows, slice) else rows.cpu().numpy()))
         stored = self.stored[rows]
-        if self.book is None or self.base is None:
+        if self.codebook is None or self.base is None:
             return stored.float()
-        vectors = embedding(stored.int() + self.base, self.book).flatten(1)
+        vectors = embedding(stored.int() + self.base, self.codebook).flatten(1)
         if self.gains is not None and self.gain_values is not None:
             vectors *= self.gain_values[self.gains[rows].int()][:, None]
         if self.centroids is not None and self.codes is not None:
@@ -189,16 +189,16 @@ def best_of_rows(similarities: Tensor, rows: Tensor, offsets: Tensor) -> Tensor:
     return best.view(-1, *similarities.shape[1:]).sum(2).T
 
 
-def stored_and_tables(index: Index) -> tuple[NDArray[Any] | None, Additive | None]:
+def stored_and_tables(index: Index) -> tuple[NDArray[Any] | None, LookupTables | None]:
     """The array that is decoded, and how; no tables if it is the vectors, neither for a codec made elsewhere.
 
     Sign bits are decoded like residuals, only without anything to add them to.
     """
-    if (additive := index.codec.additive()) is not None:
-        return index.arrays["residuals"], additive
+    if (tables := index.codec.lookup_tables()) is not None:
+        return index.arrays["residuals"], tables
     if isinstance(index.codec, BinaryCodec):
-        book = ((byte_values(1)[None] * 2.0 - 1.0) / np.sqrt(index.dim)).astype(np.float32)
-        return index.arrays["signs"], Additive(np.zeros((0, index.dim), np.float32), book, normalise=False)
+        codebook = ((byte_values(1)[None] * 2.0 - 1.0) / np.sqrt(index.dim)).astype(np.float32)
+        return index.arrays["signs"], LookupTables(np.zeros((0, index.dim), np.float32), codebook, normalise=False)
     return (index.arrays["vectors"] if isinstance(index.codec, Float16Codec) else None), None
 
 

@@ -23,8 +23,9 @@ class DeviceSearch:
     ``Exhaustive`` decodes block by block and scores a block for many queries at once. ``Cascade`` takes the ``ndocs``
     best documents by centroid similarities (of all, or with ``nprobe`` of those that have a vector at a probed
     centroid) and scores these exactly. Its middle stage is left out: what that saves is arithmetic, which a GPU has to
-    spare, by work that differs from token to token, which it does badly. So ``margin``, ``share`` and ``nexact`` are
-    not used; the CPU finds the same with ``nexact`` null, but for rounding centroid similarities to bytes.
+    spare, by work that differs from token to token, which it does badly. So
+    ``centroid_margin``, ``residual_variance_fraction`` and ``nexact`` are not
+    used; the CPU finds the same with ``nexact`` null, but for rounding centroid similarities to bytes.
 
     Memory is bounded by the index and a few arrays of ``WORK_BYTES``, or by one document where that is longer. Products
     are float32, as exact as ``torch.set_float32_matmul_precision`` asks for: "highest", unless the process lowered it.
@@ -50,7 +51,9 @@ class DeviceSearch:
 
     def __str__(self) -> str:
         parts = (
-            "" if isinstance(self.engine, Exhaustive) else ", exact scores after ndocs; margin, share, nexact unused"
+            ""
+            if isinstance(self.engine, Exhaustive)
+            else ", exact scores after ndocs; centroid_margin, residual_variance_fraction, nexact unused"
         )
         return f"{type(self.engine).__name__} on {self.there.device}{parts}"
 

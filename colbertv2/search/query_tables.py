@@ -63,37 +63,37 @@ class QueryTables:
 
     def __init__(self, index: Index, query: NDArray[np.float32]) -> None:
         self.index = index
-        self.additive = additive = index.additive
+        self.codec_tables = tables = index.tables
         assert index.stored_codes is not None  # as it is of a codec that adds up
         self.ids = index.stored_codes.bytes, index.stored_codes.width
-        length, book, dim = len(query), additive.book, query.shape[1]
+        length, codebook, dim = len(query), tables.codebook, query.shape[1]
         width = -(-length // LANES) * LANES
-        num_bytes, size = dim // book.shape[2], book.shape[2]
+        num_bytes, size = dim // codebook.shape[2], codebook.shape[2]
         self.num_query_vectors = length
         self.query = np.zeros((width, dim), np.float32)
-        self.query[:length] = query if additive.queries is None else query @ additive.queries
-        self.similarities, self.bytes, self.start, self.tables = BUFFERS.of(len(additive.centroids), num_bytes, width)
-        np.matmul(additive.centroids, self.query.T, out=self.similarities)
+        self.query[:length] = query if tables.queries is None else query @ tables.queries
+        self.similarities, self.bytes, self.start, self.tables = BUFFERS.of(len(tables.centroids), num_bytes, width)
+        np.matmul(tables.centroids, self.query.T, out=self.similarities)
         parts = np.ascontiguousarray(self.query.reshape(width, num_bytes, size).transpose(1, 2, 0))
-        self.energy = (additive.covariance * (parts @ parts.transpose(0, 2, 1))).sum(axis=(1, 2))
+        self.energy = (tables.covariance * (parts @ parts.transpose(0, 2, 1))).sum(axis=(1, 2))
         self.order = np.argsort(-self.energy, kind="stable")
         largest, of_pieces = np.zeros(width, np.float32), np.zeros(width, np.float32)
         query_kernels.extents(self.similarities, largest)
-        query_kernels.piece_extents(book, parts, of_pieces)
+        query_kernels.piece_extents(codebook, parts, of_pieces)
         self.byte_scale = np.float32(255 / max(largest.max(), 1e-6))
-        self.gain_values = additive.gain_values
+        self.gain_values = tables.gain_values
         self.gains = index.arrays.get("gains", np.zeros(0, np.uint8))
         largest += self.gain_values.max() * of_pieces
-        if additive.normalise:
+        if tables.normalise:
             largest = np.maximum(largest, np.sqrt((self.query**2).sum(axis=1)))
         # No sum that a token can come to is beyond 16 bits; sums on the way may be, as they wrap around.
         self.scale = (32000 / np.maximum(largest, 1e-6)).astype(np.float32)
         # What is multiplied by a gain has to fit as well.
-        gain_unit = np.float32(1 if additive.gains is None else 32000 / max((of_pieces * self.scale).max(), 1e-6))
+        gain_unit = np.float32(1 if tables.gains is None else 32000 / max((of_pieces * self.scale).max(), 1e-6))
         self.gain_units = np.rint(self.gain_values * (ONE / gain_unit)).astype(np.int16)
         query_kernels.quantise(self.similarities, self.byte_scale, self.scale, self.bytes, self.start)
         parts *= self.scale * gain_unit
-        query_kernels.piece_tables(book, parts, self.order, self.tables)
+        query_kernels.piece_tables(codebook, parts, self.order, self.tables)
 
     def centroid_scores(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """``[D]``: MaxSim with every vector at its centroid."""
@@ -101,13 +101,15 @@ class QueryTables:
         kernels.scan(self.bytes, *self.ids, self.index.offsets, positions, scores)
         return (scores / self.byte_scale).astype(np.float32)
 
-    def residual_scores(self, positions: NDArray[np.int64], margin: float, share: float) -> NDArray[np.float32]:
-        """``[D]``: MaxSim over the tokens within ``margin``, by the bytes that carry ``share`` of the variance."""
+    def residual_scores(
+        self, positions: NDArray[np.int64], centroid_margin: float, residual_variance_fraction: float
+    ) -> NDArray[np.float32]:
+        """``[D]``: MaxSim over tokens and residual bytes that :class:`~colbertv2.search.cascade.Cascade` takes."""
         energy = np.cumsum(self.energy[self.order])
-        num_bytes = min(int(np.searchsorted(energy, share * energy[-1])) + 1, len(self.order))
+        num_bytes = min(int(np.searchsorted(energy, residual_variance_fraction * energy[-1])) + 1, len(self.order))
         scores = np.empty(len(positions), np.float32)
         kernels.refine(
-            self.bytes, *self.sums(num_bytes), int(min(np.ceil(margin * self.byte_scale), 255)),
+            self.bytes, *self.sums(num_bytes), int(min(np.ceil(centroid_margin * self.byte_scale), 255)),
             1 / self.scale[: self.num_query_vectors], positions, scores,
         )  # fmt: skip
         return scores
@@ -117,15 +119,15 @@ class QueryTables:
         scores = np.empty(len(positions), np.float32)
         # Two sums whose order is wrong: half a unit for each number that was rounded, at most 3 for each product; a
         # vector of norm 1/2 doubles all that.
-        slack = (len(self.order) + 12) * (2 if self.additive.normalise else 1)
+        slack = (len(self.order) + 12) * (2 if self.codec_tables.normalise else 1)
         kernels.score(self.query[: self.num_query_vectors], *self.sums(len(self.order)), slack, positions, scores)
         return scores
 
     def sums(self, num_bytes: int) -> tuple[Any, ...]:
         """What ``kernels.refine`` and ``kernels.score`` have in common, for the bytes that matter most."""
-        index, additive = self.index, self.additive
+        index, tables = self.index, self.codec_tables
         return (
             self.start, self.tables, self.order[:num_bytes], index.arrays["residuals"], *self.ids,
             self.gains, self.gain_units, self.gain_values, index.offsets, index.factors,
-            additive.centroids, additive.book, additive.normalise,
+            tables.centroids, tables.codebook, tables.normalise,
         )  # fmt: skip

@@ -37,7 +37,7 @@ class Searcher:
 
     Args:
         index: as ``Index.open`` gives it.
-        engine: ``Cascade``, ``Exhaustive``, ``PaperEngine`` or ``Plaid``.
+        engine: ``Cascade``, ``Exhaustive``, ``VanillaColBERTv2`` or ``Plaid``.
         device: such as ``cuda:0``; moves no score by more than rounding.
 
     Raises:

@@ -16,7 +16,7 @@ from colbertv2.search.searcher import Found
 
 
 @dataclass(frozen=True)
-class PaperEngine:
+class VanillaColBERTv2:
     """Probe, bound from below, then score exactly.
 
     1. The ``nprobe`` nearest centroids of every query vector give the probed vectors and their documents.

@@ -10,11 +10,8 @@ from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.agreement import agreement, problems
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.runtime import Runtime
 from colbertv2.stages.table import write_values
-
-COMPARED = 4e-6  # seconds to read a document of one of the two rankings, and to look it up in the other
 
 
 @stage(version=1)
@@ -46,13 +43,3 @@ def check(ranking: Node, reference: Node, depths: list[int], persistence: float)
 def differ(first: Collection | Queries, second: Collection | Queries) -> bool:
     """Whether two have different content; what is one object in the configuration is not read for it."""
     return first is not second and first.identity() != second.identity()
-
-
-def cost(estimates: Estimates, ranking: Node, reference: Node, depths: list[int], **_: object) -> Cost:
-    """Reading both rankings."""
-    results = sum(estimates.size(one, "queries") * estimates.size(one, "depth") for one in (ranking, reference))
-    return Cost(
-        seconds=0.3 + results * COMPARED,
-        memory=results * 600,
-        disk=estimates.size(reference, "queries") * (12 + 14 * (1 + 2 * len(depths))) + 500,
-    )

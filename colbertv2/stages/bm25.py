@@ -8,13 +8,8 @@ from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.planning.estimate import Cost, Estimates
-from colbertv2.planning.models import RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, mean, ranking_bytes
-from colbertv2.planning.sizes import sampled
 from colbertv2.runtime import Runtime
 from colbertv2.search.bm25 import BM25
-
-INDEXED = 2e6  # characters a second
 
 
 @stage(version=1)
@@ -38,19 +33,3 @@ def run(documents: Collection, queries: Queries, bm25: BM25, *, depth: int, out:
     (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds}) + "\n")
     statistics = {"num_documents": len(index.doc_ids), "bytes_per_document": index.num_bytes / len(index.doc_ids)}
     (out / "statistics.json").write_text(json.dumps(statistics) + "\n")
-
-
-def cost(estimates: Estimates, documents: Collection, queries: Queries, bm25: BM25, depth: int, **_: object) -> Cost:
-    """Reading all documents into memory, then a pass over all scores for each query."""
-    texts, asked, number = sampled(documents), sampled(queries), len(documents)
-    characters = number * mean(len(text) for _, text in texts)
-    searches = len(queries) + TIMED_PASSES * min(len(queries), estimates.runtime.latency_queries)
-    deep = min(depth, number)
-    id_bytes = mean(len(name) for name, _ in texts)
-    return Cost(
-        seconds=characters / INDEXED + searches * (2e-4 + number * 2e-8) + len(queries) * deep * RESULT_SECONDS,
-        memory=8 * characters + len(queries) * deep * RESULT_BYTES,
-        disk=ranking_bytes(len(queries), deep, mean(len(name) for name, _ in asked), id_bytes, len("BM25")),
-        sizes={"queries": len(queries), "depth": deep, "id_bytes": id_bytes},
-        kind=bm25.tokenizer,
-    )

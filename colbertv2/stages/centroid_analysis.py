@@ -28,8 +28,6 @@ from colbertv2.compression.residual import ResidualCodec
 from colbertv2.data.collection import Collection
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.indexing.index import Index
-from colbertv2.planning.estimate import Cost, Estimates
-from colbertv2.planning.models import LOADING, TOKENISED, Model
 from colbertv2.reporting.centroids_figure import Clusters, draw_centroids, draw_residuals
 from colbertv2.reporting.system_table import markdown_rows
 from colbertv2.runtime import Runtime
@@ -214,21 +212,3 @@ def check(index: Node, documents: Collection, sample_vectors: int, **_: object) 
         yield "the documents are not those that the index holds; both must read the same collection."
     if sample_vectors < 1:
         yield f"sample_vectors is {sample_vectors}; expected at least 1."
-
-
-def cost(estimates: Estimates, index: Node, documents: Collection, sample_vectors: int, **_: object) -> Cost:
-    """Tokenising all documents, and k-means of the sampled vectors and of as many random ones."""
-    embeddings, clustering = index.ancestor("embeddings"), index.bound["codec"].clustering
-    model = Model.of(embeddings.ancestor("checkpoint"))
-    lengths = model.documents(documents, embeddings.bound["document_maxlen"])
-    vectors, dim, number = (estimates.size(index, name) for name in ("vectors", "dim", "centroids"))
-    sampled = min(vectors, sample_vectors)
-    clusters = number * sampled / vectors
-    times = 1 if sampled == vectors else 2
-    fitted = min(sampled, clusters * clustering.max_points_per_centroid) * clustering.kmeans_iterations + sampled
-    return Cost(
-        cpu_flops=times * fitted * clusters * 2 * dim,
-        seconds=LOADING + 6 + 2 * lengths.count * lengths.tokens / TOKENISED,
-        memory=2 * model.transformer.weights + 12 * dim * sampled + 32 * vectors + 2e8,
-        disk=400_000 + number * 90,
-    )

@@ -24,21 +24,15 @@ from colbertv2.evaluation.ranking import Ranking
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.indexing.index import Index
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.planning.estimate import Cost, Estimates
-from colbertv2.planning.models import LOADING, RESULT_BYTES, RESULT_SECONDS, Model
 from colbertv2.reporting.system_table import fraction, markdown_rows, signed
 from colbertv2.runtime import Runtime
 from colbertv2.search.cascade import Cascade
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid
 from colbertv2.search.searcher import Found
-from colbertv2.search.vanilla_colbertv2 import PaperEngine
-from colbertv2.stages.search import DECODED, SCANNED_FLOATS, compared
+from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
 
 LISTED = 5  # queries in the text that a step makes lose most, and as many that gain
-EXACT_STEPS = 3  # besides the unprojected one
-DRAWING = 3.0  # seconds of resampling and of pictures
-PICTURES, BYTES_A_QUERY = 150_000, 1_000  # a line for each query and step in the SVG, and the CSV
 
 
 @stage(version=4)
@@ -46,7 +40,7 @@ def run(
     index: Artifact,
     unprojected: Artifact | None,
     queries: Queries,
-    engine: Plaid | PaperEngine | Cascade,
+    engine: Plaid | VanillaColBERTv2 | Cascade,
     *,
     depth: int,
     measure: str,
@@ -148,39 +142,3 @@ def check(
         encoded = index.parents["embeddings"].bound, unprojected.bound
         if len({repr((one["documents"].identity(), one["document_maxlen"])) for one in encoded}) > 1:
             yield "unprojected is of other documents than the index, or cuts them elsewhere; encode both alike."
-
-
-def cost(
-    estimates: Estimates,
-    index: Node,
-    unprojected: Node | None,
-    queries: Queries,
-    engine: Plaid | PaperEngine | Cascade,
-    depth: int,
-    **_: object,
-) -> Cost:
-    """The queries encoded, compared with all vectors at each exact step, and searched by the engine."""
-    model = Model.of(index.ancestor("checkpoint"))
-    lengths, names = model.queries(queries), ("documents", "vectors", "dim", "centroids", "bytes")
-    documents, vectors, dim, centroids, held = (estimates.size(index, name) for name in names)
-    exact, scanned = compared(engine, documents, depth)
-    pairs, a_document = lengths.count * lengths.vectors, vectors / documents
-    dims = EXACT_STEPS * dim
-    encoding, tokenising = model.encoding(lengths)
-    if unprojected is not None:
-        dims += estimates.size(unprojected, "dim")
-        encoding, tokenising = 2 * encoding, 2 * tokenising
-    looked_at = pairs * (scanned * a_document * SCANNED_FLOATS + centroids * 2 * dim)
-    decoded = lengths.count * exact * a_document * dim * (2 * lengths.vectors + DECODED)
-    results = (EXACT_STEPS + 3) * lengths.count * min(depth, documents)
-    return Cost(
-        flops=encoding,
-        cpu_flops=pairs * vectors * 2 * dims + looked_at + decoded,
-        seconds=2 * LOADING + DRAWING + tokenising + results * RESULT_SECONDS,
-        memory=2 * model.transformer.weights
-        + held
-        + results * RESULT_BYTES
-        + model.transformer.forward_bytes(estimates.runtime.batch_tokens, model.tokenizer.conventions.query_maxlen),
-        disk=PICTURES + lengths.count * (BYTES_A_QUERY + lengths.id_bytes),
-        kind=type(engine).__name__,
-    )

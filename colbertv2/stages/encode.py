@@ -6,17 +6,13 @@ from itertools import islice
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
-from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.distributed import run_on
 from colbertv2.indexing.embeddings import EmbeddingsWriter
-from colbertv2.indexing.storage import read_json
 from colbertv2.modeling.colbert import ColBERT, stacked
 from colbertv2.modeling.precision import DTYPES
 from colbertv2.modeling.tokenizer import Tokenizer
-from colbertv2.planning.estimate import Cost, Estimates
-from colbertv2.planning.models import ID_BYTES, LOADING, Model
 from colbertv2.runtime import Runtime
 
 
@@ -92,8 +88,8 @@ def load_model(checkpoint: Path, document_maxlen: int | None) -> ColBERT:
     """The model as it encodes: with documents cut at ``document_maxlen`` tokens, or as in training for ``None``."""
     model = ColBERT.load(checkpoint)
     if document_maxlen is not None:
-        conventions = replace(model.tokenizer.conventions, document_maxlen=document_maxlen)
-        model.tokenizer = Tokenizer(model.tokenizer.tokenizer, conventions)
+        tokenization = replace(model.tokenizer.tokenization, document_maxlen=document_maxlen)
+        model.tokenizer = Tokenizer(model.tokenizer.tokenizer, tokenization)
     return model
 
 
@@ -103,41 +99,3 @@ def check(document_maxlen: int | None, precision: str, **_: object) -> Iterator[
         yield f"document_maxlen is {document_maxlen}; expected at least 4 tokens, or null for that of training."
     if precision not in DTYPES:
         yield f"precision is {precision!r}; expected one of {', '.join(DTYPES)}."
-
-
-def cost(
-    estimates: Estimates,
-    checkpoint: Node,
-    documents: Collection,
-    document_maxlen: int | None,
-    precision: str,
-    **_: object,
-) -> Cost:
-    """Every token once through the transformer; a shard's token ids and vectors in memory, in three copies."""
-    model, runtime = Model.of(checkpoint), estimates.runtime
-    lengths = model.documents(documents, document_maxlen)
-    flops, tokenising = model.encoding(lengths)
-    vectors = lengths.count * lengths.vectors
-    shard = min(runtime.shard_documents, -(-lengths.count // runtime.devices))
-    longest = document_maxlen or model.tokenizer.conventions.document_maxlen
-    held = shard * (lengths.characters + lengths.tokens * ID_BYTES + lengths.vectors * model.dim * (4 + 4 + 2))
-    working = model.transformer.forward_bytes(runtime.batch_tokens, longest) if on_cpu(runtime) else 0
-    return Cost(
-        flops=flops,
-        seconds=LOADING + tokenising,
-        memory=2 * model.transformer.weights + held + working,
-        disk=2 * vectors * model.dim + lengths.count * (4 + lengths.id_bytes + 1),
-        sizes={"documents": lengths.count, "vectors": vectors, "dim": model.dim, "id_bytes": lengths.id_bytes},
-        kind=precision,
-    )
-
-
-def on_cpu(runtime: Runtime) -> bool:
-    """Whether what the device holds is main memory."""
-    return runtime.torch_device.type == "cpu"
-
-
-def sizes(embeddings: Artifact) -> dict[str, float]:
-    """The number of documents and vectors that there are."""
-    shards = read_json(embeddings.path / "embeddings.json")["shards"]
-    return {f"{name}s": sum(shard[f"num_{name}s"] for shard in shards) for name in ("document", "vector")}

@@ -10,12 +10,8 @@ from colbertv2.data.queries import Queries
 from colbertv2.evaluation.measures import evaluate, parse
 from colbertv2.evaluation.protocols import judged, unjudgeable
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.runtime import Runtime
 from colbertv2.stages.table import write_values
-
-READ, MEASURED = 1e-6, 1e-7  # seconds to read a document of a ranking, and for each measure of it
-LOOKED_THROUGH = 1e-4  # seconds to fetch the text of a document and look for answers
 
 
 def check(ranking: Node | None, queries: Queries, measures: list[str]) -> list[str]:
@@ -47,13 +43,3 @@ def run(ranking: Artifact, queries: Queries, *, measures: list[str], out: Path, 
     """
     values = evaluate(*judged(Ranking.read(ranking.path / "run.trec"), queries), measures)
     write_values(values, out)
-
-
-def cost(estimates: Estimates, ranking: Node, queries: Queries, measures: list[str], **_: object) -> Cost:
-    """Reading the ranking, and each measure over it."""
-    results = estimates.size(ranking, "queries") * estimates.size(ranking, "depth")
-    return Cost(
-        seconds=0.1 + results * (READ + MEASURED * len(measures) + LOOKED_THROUGH * queries.by_answers),
-        memory=results * 600,
-        disk=len(queries) * (12 + 10 * len(measures)) + 500,
-    )

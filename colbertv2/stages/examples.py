@@ -6,13 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
-from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.planning.estimate import Cost, Estimates
-from colbertv2.planning.models import EXAMPLE_BYTES, RESULT_BYTES, RESULT_SECONDS
 from colbertv2.runtime import Runtime
 from colbertv2.training.denoising import Denoising
 from colbertv2.training.examples import Example, Examples, read_examples, write_examples
@@ -78,18 +75,3 @@ def scored(candidates: Artifact) -> dict[str, Example]:
 def read(examples: Artifact | None) -> Sequence[Example]:
     """The examples of an artifact of this stage; none of ``None``."""
     return Examples(examples.path / "examples.jsonl") if examples else []
-
-
-def cost(estimates: Estimates, candidates: Node, queries: Queries, **_: object) -> Cost:
-    """Candidates in, examples out; what denoising will leave out is not known, and counted."""
-    asked, depth, id_bytes = (estimates.size(candidates, name) for name in ("queries", "depth", "id_bytes"))
-    labelled = 1.0
-    if queries.judgements:
-        labelled = sum(len(queries.qrels.relevant(query_id)) for query_id, _ in queries) / len(queries)
-    written = asked * max(1.0, labelled)
-    return Cost(
-        seconds=0.1 + asked * depth * RESULT_SECONDS + written * depth * RESULT_SECONDS / 4,
-        memory=asked * depth * RESULT_BYTES,
-        disk=written * depth * (id_bytes + EXAMPLE_BYTES),
-        sizes={"examples": written, "depth": depth, "id_bytes": id_bytes},
-    )

@@ -9,7 +9,6 @@ from colbertv2.data.collection import Collection
 from colbertv2.data.file import File
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
-from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.runtime import Runtime
 from colbertv2.training.examples import Example, read_examples, write_examples
 
@@ -40,9 +39,3 @@ def checked(examples: Iterable[Example], documents: Collection, queries: Queries
                 raise InputError(f"Example {number} names document {wrong[0]!r}, which {documents.id} has not.")
             yield example
         done += len(block)
-
-
-def cost(estimates: Estimates, file: File, **_: object) -> Cost:
-    """Reading and writing a file; how many examples it holds is not known before."""
-    size = file.path.stat().st_size
-    return Cost(seconds=0.5 + size / 2e7, memory=100_000_000, disk=size)

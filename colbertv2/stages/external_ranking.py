@@ -10,9 +10,6 @@ from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.interchange.training_files import read_ranking
-from colbertv2.planning.estimate import Cost, Estimates
-from colbertv2.planning.models import RESULT_BYTES, RESULT_SECONDS, mean, ranking_bytes
-from colbertv2.planning.sizes import sampled
 from colbertv2.runtime import Runtime
 
 
@@ -38,17 +35,3 @@ def run(file: File, documents: Collection, queries: Queries, *, depth: int, out:
             f"{file.path} names {len(unknown)} documents that {documents.id} has not, such as {next(iter(unknown))!r}."
         )
     Ranking(known).write(out / "run.trec", tag=out.name)
-
-
-def cost(estimates: Estimates, file: File, documents: Collection, queries: Queries, depth: int, **_: object) -> Cost:
-    """Reading the file and writing as many documents as it can hold."""
-    query_id, document_id = (mean(len(name) for name, _ in sampled(texts)) for texts in (queries, documents))
-    held = file.path.stat().st_size / (query_id + document_id + 15)
-    deep = min(depth, len(documents), held / len(queries))
-    results = len(queries) * deep
-    return Cost(
-        seconds=0.1 + held * RESULT_SECONDS,
-        memory=held * RESULT_BYTES,
-        disk=results and ranking_bytes(len(queries), deep, query_id, document_id, 27),
-        sizes={"queries": len(queries), "depth": deep, "id_bytes": document_id},
-    )

@@ -9,7 +9,6 @@ import numpy as np
 from colbertv2.artifacts.stage import stage
 from colbertv2.compression.clustering.clusters import Clusters
 from colbertv2.compression.codec import Codec
-from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.runtime import Runtime
 
 LEARNT_FROM = 512  # vectors: of their number no codec's bytes depend
@@ -50,8 +49,3 @@ def check(codec: Codec, dim: int, vectors: int, inverted_bytes: float) -> Iterat
     yield from codec.check(dim)
     if inverted_bytes < 0:
         yield f"inverted_bytes is {inverted_bytes}; expected at least 0."
-
-
-def cost(estimates: Estimates, dim: int, **_: object) -> Cost:
-    """Learning from a few random vectors."""
-    return Cost(seconds=0.5, memory=LEARNT_FROM * dim * 40, disk=150)

@@ -23,14 +23,10 @@ from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
 from colbertv2.indexing.index import Index
-from colbertv2.planning.estimate import Cost, Estimates
-from colbertv2.planning.models import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 from colbertv2.runtime import Runtime
 from colbertv2.search.searcher import Engine, Searcher
 from colbertv2.stages import centroids
 from colbertv2.stages.search import query_vectors, unsearchable
-
-INDEXING = 0.05  # seconds a pool, for files and whatever else does not depend on its size
 
 
 @stage(version=1)
@@ -159,33 +155,3 @@ def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, dept
     yield from unsearchable(engine, codec, depth)
     if isinstance(codec, ProductCodec) and codec.queries is not None:
         yield "codec.queries are not looked at where each pool has an index of its own; set codec.queries=null."
-
-
-def cost(
-    estimates: Estimates, embeddings: Node, queries: Queries, codec: Codec, engine: Engine, depth: int, **_: object
-) -> Cost:
-    """Centroids, encoding and an exact search of each pool, as if all were of the mean size."""
-    model, runtime = Model.of(embeddings.ancestor("checkpoint")), estimates.runtime
-    lengths = model.queries(queries)
-    documents, vectors, dim, id_bytes = (
-        estimates.size(embeddings, name) for name in ("documents", "vectors", "dim", "id_bytes")
-    )
-    searched, everywhere = len(queries_by_pool(queries)), len(set(document_pools(queries).values()))
-    own_vectors, own_documents = vectors / everywhere, documents / everywhere
-    clustering = getattr(codec, "clustering", None)
-    number = min(clustering.wanted(own_vectors), own_vectors) if clustering else 0
-    iterations = clustering.kmeans_iterations if clustering else 0
-    searches = lengths.count + TIMED_PASSES * min(lengths.count, runtime.latency_queries)
-    encoding, tokenising = model.encoding(lengths)
-    deep = min(depth, own_documents)
-    products = own_vectors * (searched * number * (iterations + 1) + searches * lengths.vectors)
-    held = 20 * own_vectors * dim + lengths.count * deep * RESULT_BYTES
-    return Cost(
-        flops=encoding,
-        cpu_flops=2 * dim * products,
-        seconds=LOADING + tokenising + searched * INDEXING + lengths.count * deep * RESULT_SECONDS,
-        memory=2 * model.transformer.weights + held + 150_000_000,
-        disk=ranking_bytes(lengths.count, deep, lengths.id_bytes, id_bytes, len("pools-") + 10),
-        sizes={"queries": lengths.count, "depth": deep, "id_bytes": id_bytes},
-        kind=f"{type(engine).__name__} of {type(codec).__name__}",
-    )

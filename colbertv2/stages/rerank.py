@@ -11,13 +11,11 @@ from colbertv2.data.queries import Queries
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.indexing.index import Index
-from colbertv2.planning.estimate import Cost, Estimates
-from colbertv2.planning.models import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 from colbertv2.runtime import Runtime
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.searcher import Searcher
 from colbertv2.stages.agreement import differ
-from colbertv2.stages.search import DECODED, QUERIES_AT_ONCE, query_vectors
+from colbertv2.stages.search import QUERIES_AT_ONCE, query_vectors
 from colbertv2.stages.table import read_json
 
 
@@ -76,39 +74,3 @@ def check(candidates: Node, index: Node, queries: Queries, candidate_depth: int,
         yield "the candidates are of other documents than the index; both must be given the same."
     if "candidates" not in given and candidate_depth > (deepest := given.get("depth", candidate_depth)):
         yield f"candidate_depth is {candidate_depth}, but there are at most {deepest} candidates a query; rank more."
-
-
-def cost(
-    estimates: Estimates,
-    candidates: Node,
-    index: Node,
-    queries: Queries,
-    candidate_depth: int,
-    depth: int,
-    **_: object,
-) -> Cost:
-    """Encoding of the queries, then MaxSim with every candidate; again for those that are timed."""
-    model, runtime = Model.of(index.ancestor("checkpoint")), estimates.runtime
-    lengths = model.queries(queries)
-    names = ("documents", "vectors", "dim", "id_bytes", "bytes")
-    documents, vectors, dim, id_bytes, held = (estimates.size(index, name) for name in names)
-    given = estimates.size(candidates, "depth")
-    exact = min(candidate_depth, given)
-    tokens = vectors / documents * exact
-    searches = lengths.count + TIMED_PASSES * min(lengths.count, runtime.latency_queries)
-    encoding, tokenising = model.encoding(lengths)
-    scoring = searches * tokens * dim * (2 * lengths.vectors + DECODED)
-    on_device = runtime.torch_device.type == "cuda"
-    deep = min(depth, exact)
-    return Cost(
-        flops=encoding + (scoring if on_device else 0),
-        cpu_flops=0 if on_device else scoring,
-        seconds=LOADING + tokenising + lengths.count * (given + deep) * RESULT_SECONDS,
-        memory=2 * model.transformer.weights
-        + held
-        + lengths.count * (given + deep) * RESULT_BYTES
-        + model.transformer.forward_bytes(runtime.batch_tokens, model.tokenizer.conventions.query_maxlen)
-        + 150_000_000,
-        disk=ranking_bytes(lengths.count, deep, lengths.id_bytes, id_bytes, len("rerank-") + 10),
-        sizes={"queries": lengths.count, "depth": deep, "id_bytes": id_bytes},
-    )

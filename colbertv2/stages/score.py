@@ -6,17 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from colbertv2.artifacts.artifact import Artifact
-from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.modeling.cross_encoder import CrossEncoder
 from colbertv2.modeling.precision import DTYPES
-from colbertv2.planning.estimate import Cost, Estimates
-from colbertv2.planning.models import EXAMPLE_BYTES, LOADING, RESULT_BYTES, RESULT_SECONDS, TOKENISED, ranking_bytes
 from colbertv2.runtime import Runtime
-from colbertv2.stages.teacher import model_of, pair_tokens
 from colbertv2.training.data import sampled
 from colbertv2.training.examples import Example, write_examples
 
@@ -89,34 +85,3 @@ def check(precision: str, **_: object) -> Iterator[str]:
     """The precision must be one."""
     if precision not in DTYPES:
         yield f"precision is {precision!r}; expected one of {', '.join(DTYPES)}."
-
-
-def cost(
-    estimates: Estimates,
-    candidates: Node,
-    teacher: Node,
-    documents: Collection,
-    queries: Queries,
-    num_queries: int | None,
-    depth: int,
-    precision: str,
-    **_: object,
-) -> Cost:
-    """Every pair once through the teacher."""
-    given, runtime = teacher.bound, estimates.runtime
-    model = model_of(given["backbone"], given["encoder"], given["maxlen"])
-    pair = pair_tokens(model, queries, documents, given["maxlen"])
-    found, id_bytes = estimates.size(candidates, "depth"), estimates.size(candidates, "id_bytes")
-    asked = min(num_queries or len(queries), len(queries))
-    pairs = asked * min(depth, found)
-    weights = model.transformer.weights
-    return Cost(
-        flops=model.transformer.flops(pairs * pair, pairs * pair * pair),
-        seconds=LOADING + pairs * pair / TOKENISED + asked * found * RESULT_SECONDS,
-        memory=2 * weights
-        + asked * found * RESULT_BYTES
-        + (model.transformer.forward_bytes(runtime.batch_tokens, pair) if runtime.torch_device.type == "cpu" else 0),
-        disk=pairs * (id_bytes + EXAMPLE_BYTES) + ranking_bytes(asked, found, id_bytes, id_bytes, 24),
-        sizes={"queries": asked, "depth": min(depth, found), "id_bytes": id_bytes},
-        kind=precision,
-    )

@@ -18,21 +18,14 @@ from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.indexing.index import Index
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.planning.estimate import Cost, Estimates
-from colbertv2.planning.models import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 from colbertv2.runtime import Runtime
 from colbertv2.search.cascade import Cascade
-from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid
 from colbertv2.search.searcher import Engine, Searcher
-from colbertv2.search.vanilla_colbertv2 import PaperEngine
+from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
 
 QUERIES_AT_ONCE = 64
 KEPT_CHARACTERS = 2**20  # of queries whose vectors are kept for the next search: some hundred MB
-DECODED = 150.0  # operations for each value of a vector that is decoded
-REFINED = 60.0  # the same where compiled loops decode only what can matter
-SCANNED = 50.0  # operations for each token and query vector that are compared by their centroids' bytes
-SCANNED_FLOATS = 300.0  # the same by floats
 
 
 @stage(version=1)
@@ -109,49 +102,12 @@ def unsearchable(engine: Engine, codec: Codec, depth: int) -> Iterator[str]:
         yield f"depth is {depth}; expected at least 1."
 
 
-def cost(estimates: Estimates, index: Node, queries: Queries, engine: Engine, depth: int, **_: object) -> Cost:
-    """Encoding of the queries, then what the engine compares; again for those that are timed, one at a time."""
-    model, runtime = Model.of(index.ancestor("checkpoint")), estimates.runtime
-    lengths = model.queries(queries)
-    names = ("documents", "vectors", "dim", "id_bytes", "centroids", "bytes")
-    documents, vectors, dim, id_bytes, centroids, held = (estimates.size(index, name) for name in names)
-    timed = TIMED_PASSES * min(lengths.count, runtime.latency_queries)
-    searches = lengths.count + timed
-    exact, scanned = compared(engine, documents, depth)
-    tokens = vectors / documents * exact
-    decodings = searches
-    if isinstance(engine, Exhaustive):  # decodes a block once for all queries of a batch
-        decodings = timed + -(-lengths.count // QUERIES_AT_ONCE)
-    pairs = searches * lengths.vectors
-    encoding, tokenising = model.encoding(lengths)
-    results = lengths.count * min(depth, exact)
-    searching = (
-        pairs * 2 * dim * (tokens + (centroids if engine.needs_centroids else 0))
-        + decodings * tokens * dim * (REFINED if isinstance(engine, Cascade) else DECODED)
-        + pairs * scanned * vectors / documents * (SCANNED if isinstance(engine, Cascade) else SCANNED_FLOATS)
-    )
-    on_device = runtime.torch_device.type == "cuda" and isinstance(engine, Cascade | Exhaustive)
-    return Cost(
-        flops=encoding + (searching if on_device else 0),
-        cpu_flops=0 if on_device else searching,
-        seconds=LOADING + tokenising + results * RESULT_SECONDS,
-        memory=2 * model.transformer.weights
-        + held
-        + results * RESULT_BYTES
-        + model.transformer.forward_bytes(runtime.batch_tokens, model.tokenizer.conventions.query_maxlen)
-        + 150_000_000,
-        disk=ranking_bytes(lengths.count, min(depth, exact), lengths.id_bytes, id_bytes, len("search-") + 10),
-        sizes={"queries": lengths.count, "depth": min(depth, exact), "id_bytes": id_bytes},
-        kind=f"{type(engine).__name__} of {type(index.bound['codec']).__name__}",
-    )
-
-
 def compared(engine: Engine, documents: float, depth: int) -> tuple[float, float]:
     """Documents a query that are scored exactly, and that are looked at by their centroids alone."""
     if isinstance(engine, Plaid):
         ndocs = engine.settings(depth)[2]
         return min(documents, ndocs // 4), min(documents, 4 * ndocs) if documents > ndocs // 4 else 0
-    if isinstance(engine, PaperEngine):
+    if isinstance(engine, VanillaColBERTv2):
         ncandidates = engine.nprobe * 2**12 if engine.ncandidates is None else engine.ncandidates
         return min(documents, ncandidates), min(documents, 4 * ncandidates) if documents > ncandidates else 0
     if isinstance(engine, Cascade):

@@ -13,8 +13,6 @@ from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.sentence import SentenceEncoder
-from colbertv2.planning.estimate import Cost, Estimates
-from colbertv2.planning.models import LOADING, RESULT_BYTES, RESULT_SECONDS, TIMED_PASSES, Model, ranking_bytes
 from colbertv2.runtime import Runtime
 
 
@@ -50,32 +48,3 @@ def run(
     (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds}) + "\n")
     statistics = {"num_documents": len(ids), "bytes_per_document": matrix.shape[1] * matrix.itemsize}
     (out / "statistics.json").write_text(json.dumps(statistics) + "\n")
-
-
-def cost(
-    estimates: Estimates,
-    backbone: Backbone,
-    documents: Collection,
-    queries: Queries,
-    maxlen: int,
-    depth: int,
-    **_: object,
-) -> Cost:
-    """Every text once through the transformer, and a product of each query with all documents."""
-    model, runtime = Model.of_backbone(backbone, maxlen), estimates.runtime
-    read, asked = model.documents(documents), model.queries(queries)
-    (flops, tokenising), (query_flops, _query_tokenising) = model.encoding(read), model.encoding(asked)
-    deep = min(depth, read.count)
-    searches = asked.count + TIMED_PASSES * min(asked.count, runtime.latency_queries)
-    hidden = model.transformer.hidden
-    return Cost(
-        flops=flops + query_flops + searches * read.count * hidden * 4,  # a product with one vector reads all memory
-        seconds=LOADING + tokenising + searches * read.count * 1e-7 + asked.count * deep * RESULT_SECONDS,
-        memory=2 * model.transformer.weights
-        + read.count * (2 * hidden * 4 + read.id_bytes + 50)
-        + min(read.count, runtime.shard_documents) * (read.characters + read.tokens * 36)
-        + model.transformer.forward_bytes(runtime.batch_tokens, maxlen)
-        + asked.count * deep * RESULT_BYTES,
-        disk=ranking_bytes(asked.count, deep, asked.id_bytes, read.id_bytes, 24),
-        sizes={"queries": asked.count, "depth": deep, "id_bytes": read.id_bytes},
-    )

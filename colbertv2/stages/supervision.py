@@ -9,13 +9,10 @@ import pandas as pd
 
 from colbertv2.analysis.supervision import agreement, by_rank, candidate_table, false_negative_bound
 from colbertv2.artifacts.artifact import Artifact
-from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.planning.estimate import Cost, Estimates
-from colbertv2.planning.models import LOADING, Model
 from colbertv2.reporting.supervision_figure import draw_supervision
 from colbertv2.runtime import Runtime
 from colbertv2.stages.examples import read
@@ -134,29 +131,3 @@ def to_markdown(title: str, figures: dict, ranks: pd.DataFrame, asked: int) -> s
 def check(num_queries: int, **_: object) -> list[str]:
     """At least one query."""
     return [] if num_queries >= 1 else [f"num_queries is {num_queries}; expected at least 1."]
-
-
-def cost(
-    estimates: Estimates,
-    scored: Node,
-    before: Node,
-    documents: Collection,
-    queries: Queries,
-    num_queries: int,
-    **_: object,
-) -> Cost:
-    """The candidates of some queries, encoded by both students; all of the candidates in a table."""
-    model = Model.of(before)
-    lengths = model.documents(documents)
-    asked, depth = (estimates.size(scored, name) for name in ("queries", "depth"))
-    encoded = min(lengths.count, min(num_queries, asked) * depth)
-    flops, tokenising = model.encoding(lengths, encoded)
-    return Cost(
-        flops=2 * flops,
-        seconds=2 * (LOADING + tokenising) + 2 + asked * depth * 2e-5,
-        memory=2 * model.transformer.weights
-        + encoded * lengths.vectors * model.dim * 4
-        + asked * depth * 400
-        + model.transformer.forward_bytes(estimates.runtime.batch_tokens, lengths.tokens),
-        disk=150_000 + min(num_queries, asked) * 2 * 80,
-    )

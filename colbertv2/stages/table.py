@@ -11,7 +11,6 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.stage import stage
 from colbertv2.evaluation.agreement import measures_at
 from colbertv2.evaluation.measures import parse
-from colbertv2.planning.estimate import Cost, Estimates
 from colbertv2.reporting.quality_figure import draw
 from colbertv2.reporting.system_table import System, make_table, to_markdown
 from colbertv2.runtime import Runtime
@@ -120,8 +119,3 @@ def costs(metrics: Artifact) -> dict[str, float]:
         own = [index, *(parent for role, parent in index.parents.items() if role == "centroids")]
         found["build_seconds"] = sum(one.record["seconds"] for one in own)
     return {name: float(found[name]) for name in COSTS if found.get(name) is not None}
-
-
-def cost(estimates: Estimates, systems: dict[str, object], measures: list[str], **_: object) -> Cost:
-    """Tests of every row against the baseline, and a figure."""
-    return Cost(seconds=1.5 + 0.1 * len(systems) * len(measures), memory=60_000_000, disk=60_000)

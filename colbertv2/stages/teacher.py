@@ -3,14 +3,11 @@
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
-from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.modeling.backbone import Backbone
-from colbertv2.modeling.cross_encoder import READOUTS, CrossEncoder
-from colbertv2.planning.estimate import Cost, Estimates
-from colbertv2.planning.models import LOADING, Model, checkpoint_bytes, training
+from colbertv2.modeling.cross_encoder import SCORING_HEADS, CrossEncoder
 from colbertv2.runtime import Runtime
 from colbertv2.stages.examples import read
 from colbertv2.training.data import TextLookup
@@ -30,7 +27,7 @@ def run(
     recipe: Recipe | None,
     *,
     maxlen: int,
-    readout: str,
+    scoring_head: str,
     temperature: float,
     seed: int,
     out: Path,
@@ -40,12 +37,12 @@ def run(
 
     Args:
         backbone: pretrained weights. encoder: instead of them, a ColBERT checkpoint whose encoder to start from.
-        maxlen: tokens of a query–passage pair. readout: ``late_interaction`` or ``classifier``.
+        maxlen: tokens of a query–passage pair. scoring_head: ``late_interaction`` or ``classifier``.
         temperature: of the late-interaction read-out.
     """
     start = encoder.path if encoder else backbone and backbone.directory
     assert start  # the stage's check has seen to it
-    teacher = CrossEncoder.pretrained(start, maxlen, readout, temperature)
+    teacher = CrossEncoder.pretrained(start, maxlen, scoring_head, temperature)
     if recipe is None:
         teacher.save(out)
     else:
@@ -63,7 +60,7 @@ def run(
         )
 
 
-def check(backbone, encoder, examples, documents, queries, recipe, readout, temperature, **_):
+def check(backbone, encoder, examples, documents, queries, recipe, scoring_head, temperature, **_):
     """A teacher needs weights to start from, and a trained one something to learn from."""
     if (backbone is None) == (encoder is None):
         yield "teacher.backbone and teacher.encoder: expected one of the two, the other null."
@@ -71,45 +68,7 @@ def check(backbone, encoder, examples, documents, queries, recipe, readout, temp
         yield "teacher.recipe is set, but examples, documents or queries are null; a trained teacher needs all three."
     if recipe is not None and any(objective.needs_all_pairs for objective in recipe.losses.values()):
         yield "training.teacher has in-batch negatives, which a cross-encoder can't score; leave that objective out."
-    if readout not in READOUTS:
-        yield f"teacher.readout is {readout!r}; expected one of {', '.join(READOUTS)}."
+    if scoring_head not in SCORING_HEADS:
+        yield f"teacher.scoring_head is {scoring_head!r}; expected one of {', '.join(SCORING_HEADS)}."
     if not temperature > 0:
         yield f"teacher.temperature is {temperature}; expected a number above 0."
-
-
-def cost(
-    estimates: Estimates,
-    backbone: Backbone | None,
-    encoder: Node | None,
-    validation: Node | None,
-    documents: Collection | None,
-    queries: Queries | None,
-    recipe: Recipe | None,
-    maxlen: int,
-    **_: object,
-) -> Cost:
-    """As of training, for pairs; next to nothing for a teacher as released."""
-    model = model_of(backbone, encoder, maxlen)
-    weights = model.transformer.weights
-    if recipe is None or documents is None or queries is None:
-        disk = checkpoint_bytes(model.transformer, model.tokenizer)
-        return Cost(seconds=LOADING + weights / 2e8, memory=2 * weights, disk=disk, kind="released")
-    evaluated = 0.0
-    if validation is not None:
-        asked, depth = (estimates.size(validation, name) for name in ("examples", "depth"))
-        evaluated = min(recipe.validation_queries, asked) * depth
-    pair = pair_tokens(model, queries, documents, maxlen)
-    return training(model, recipe, estimates.runtime, None, (pair, pair * pair), evaluated, maxlen)
-
-
-def model_of(backbone: Backbone | None, encoder: Node | None, maxlen: int) -> Model:
-    """The size of the encoder that a teacher starts from, and its tokenizer."""
-    if backbone is not None:
-        return Model.of_backbone(backbone, maxlen)
-    assert encoder is not None  # the stage's check has seen to it
-    return Model.of(encoder)
-
-
-def pair_tokens(model: Model, queries: Queries, documents: Collection, maxlen: int) -> float:
-    """Tokens of a query and a document that are read together."""
-    return min(float(maxlen), model.queries(queries).tokens + model.documents(documents).tokens)

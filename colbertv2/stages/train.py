@@ -3,13 +3,10 @@
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
-from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.planning.estimate import Cost, Estimates
-from colbertv2.planning.models import Model, training
 from colbertv2.runtime import Runtime
 from colbertv2.stages.examples import read
 from colbertv2.training.data import TextLookup
@@ -48,23 +45,3 @@ def run(
         out=out,
         runtime=runtime,
     )
-
-
-def cost(
-    estimates: Estimates,
-    checkpoint: Node,
-    validation: Node | None,
-    documents: Collection,
-    queries: Queries,
-    recipe: Recipe,
-    **_: object,
-) -> Cost:
-    """Forward and backward passes of every step, and forward ones of the evaluations."""
-    model = Model.of(checkpoint)
-    lengths, evaluated = model.documents(documents), 0.0
-    if validation is not None:
-        asked, depth = (estimates.size(validation, name) for name in ("examples", "depth"))
-        evaluated = min(recipe.validation_queries, asked) * depth
-    longest = model.tokenizer.conventions.document_maxlen
-    passage = lengths.tokens, lengths.squares
-    return training(model, recipe, estimates.runtime, model.queries(queries), passage, evaluated, longest)

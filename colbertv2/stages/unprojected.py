@@ -5,11 +5,8 @@ from pathlib import Path
 import torch
 
 from colbertv2.artifacts.artifact import Artifact
-from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.planning.estimate import Cost, Estimates
-from colbertv2.planning.models import LOADING, Model, checkpoint_bytes
 from colbertv2.runtime import Runtime
 
 
@@ -18,13 +15,3 @@ def run(checkpoint: Artifact, *, out: Path, runtime: Runtime) -> None:
     """Write ``checkpoint`` with the identity as its projection; everything else is as it was."""
     model = ColBERT.load(checkpoint.path)
     ColBERT(model.transformer, torch.eye(model.linear.in_features), model.tokenizer).save(out)
-
-
-def cost(estimates: Estimates, checkpoint: Node, **_: object) -> Cost:
-    """Reading and writing weights."""
-    model = Model.of(checkpoint)
-    return Cost(
-        seconds=LOADING,
-        memory=2 * model.transformer.weights,
-        disk=checkpoint_bytes(model.transformer, model.tokenizer),
-    )

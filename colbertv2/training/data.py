@@ -54,7 +54,7 @@ class TrainingBatches(IterableDataset[Batch]):
         texts: TextLookup,
         collate: Callable[[Tuples], Batch],
         *,
-        n: int,
+        n_way: int,
         negatives: NegativeSampling,
         batch_size: int,
         groups: int,
@@ -65,10 +65,10 @@ class TrainingBatches(IterableDataset[Batch]):
         if len(examples) < batch_size:
             raise InputError(
                 f"The batch is {batch_size} queries, but there are only {len(examples)} training examples with at "
-                f"least {n - 1} negatives; lower training.batch_size or training.n, or raise the mining depth."
+                f"least {n_way - 1} negatives; lower training.batch_size or training.n_way, or raise the mining depth."
             )
         self.examples, self.texts, self.collate = examples, texts, collate
-        self.n, self.negatives, self.batch_size, self.groups = n, negatives, batch_size, groups
+        self.n_way, self.negatives, self.batch_size, self.groups = n_way, negatives, batch_size, groups
         self.steps, self.seed, self.first = steps, seed, first
         self.epoch_order: tuple[int, np.ndarray] | None = None
 
@@ -85,7 +85,7 @@ class TrainingBatches(IterableDataset[Batch]):
         for position in range(step * self.batch_size, (step + 1) * self.batch_size):
             epoch, within = divmod(position, len(self.examples))
             example = self.examples[self.order(epoch)[within]]
-            chosen.append(self.negatives.draw(example, self.n, np.random.default_rng([self.seed, 1, position])))
+            chosen.append(self.negatives.draw(example, self.n_way, np.random.default_rng([self.seed, 1, position])))
         return chosen
 
     def __iter__(self) -> Iterator[Batch]:
@@ -104,7 +104,7 @@ class TrainingBatches(IterableDataset[Batch]):
         batch.step, batch.query_ids = step, tuple(example.query_id for example in chosen[rows])
         documents = [document for example in chosen for document in example.documents]
         excluded = excluded_in_batch([example.query_id for example in chosen], documents, self.groups)[rows]
-        own = slice(rows.start * self.n, rows.stop * self.n)
+        own = slice(rows.start * self.n_way, rows.stop * self.n_way)
         batch.excluded = excluded if spans_processes(self.groups, world) else excluded[:, own]
         return batch
 

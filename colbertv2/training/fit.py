@@ -49,13 +49,13 @@ def fit(
         usable,
         training_texts,
         ranker.collate,
-        n=recipe.n,
+        n_way=recipe.n_way,
         negatives=recipe.negatives,
         batch_size=recipe.batch_size,
         groups=recipe.in_batch_groups,
-        steps=recipe.optimization.steps * recipe.accumulate,
+        steps=recipe.optimization.steps * recipe.gradient_accumulation_steps,
         seed=seed,
-        first=first * recipe.accumulate,
+        first=first * recipe.gradient_accumulation_steps,
     )
     module = RankingModule(ranker, recipe, seed)
     dev_examples = sampled(validation, recipe.validation_queries, seed)
@@ -78,9 +78,9 @@ def fit(
         use_distributed_sampler=False,
         precision=recipe.precision,  # pyright: ignore[reportArgumentType] (Recipe checks the name)
         max_steps=recipe.optimization.steps,
-        accumulate_grad_batches=recipe.accumulate,
+        accumulate_grad_batches=recipe.gradient_accumulation_steps,
         gradient_clip_val=recipe.gradient_clip,
-        val_check_interval=recipe.validation_interval * recipe.accumulate if dev else None,
+        val_check_interval=recipe.validation_interval * recipe.gradient_accumulation_steps if dev else None,
         check_val_every_n_epoch=None,
         limit_val_batches=None if dev else 0,
         num_sanity_val_steps=0,

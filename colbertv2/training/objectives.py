@@ -1,4 +1,4 @@
-"""The losses, one small class each (ColBERTv2 §3.2; published.md names the official forms).
+"""The losses, one small class each (ColBERTv2 §3.2; forms as in the official code).
 
 Every objective maps :class:`Scores` to a scalar; a training configuration names any mix of them, each with its weight.
 

@@ -20,41 +20,51 @@ class Recipe:
 
     Args:
         objectives: name → loss; one of weight 0 is as if it were not there. optimization: learning rate, steps.
-        n: candidates a query, the positive included. negatives: how the others are drawn.
+        n_way: candidates a query, the positive included. negatives: how the others are drawn.
         batch_size: queries in a forward pass, of all devices together.
-        accumulate: batches in an optimizer step; in-batch negatives come from one batch.
+        gradient_accumulation_steps: batches in an optimizer step; in-batch negatives come from one batch.
         in_batch_groups: equal parts of a batch; in-batch negatives come from the query's own part. The paper's batch
             of 32 on 4 GPUs, each with its own negatives, is ``batch_size=32, in_batch_groups=4``, on however many
             devices it runs. 1 gathers them over all.
         precision: Lightning's ``32-true``, ``bf16-mixed``, ``16-mixed``.
         gradient_clip: largest norm of the gradient. validation_interval: optimizer steps between evaluations.
         validation_queries: dev queries in an evaluation, the same ones each time.
-        chunk: passages encoded at a time, their activations computed anew for the backward pass (gradient caching):
-            memory no longer grows with batch_size × n, for a third more work. ``None`` keeps them all.
+        gradient_cache_chunk: passages encoded at a time; their activations are computed again for the backward pass
+            (gradient caching), so that memory does not grow with batch_size × n_way, for a third more work. ``None``
+            keeps them all.
         gradient_checkpointing: the same within the transformer, layer by layer. compile: ``torch.compile`` it.
     """
 
     objectives: Mapping[str, Objective]
     optimization: Optimization
-    n: int
+    n_way: int
     negatives: NegativeSampling
     batch_size: int
-    accumulate: int
+    gradient_accumulation_steps: int
     in_batch_groups: int
     precision: str
     gradient_clip: float
     validation_interval: int
     validation_queries: int
-    chunk: int | None
+    gradient_cache_chunk: int | None
     gradient_checkpointing: bool
     compile: bool
 
     def __post_init__(self) -> None:
-        for name in ("n", "batch_size", "accumulate", "in_batch_groups", "validation_interval", "validation_queries"):
+        for name in (
+            "n_way",
+            "batch_size",
+            "gradient_accumulation_steps",
+            "in_batch_groups",
+            "validation_interval",
+            "validation_queries",
+        ):
             if not isinstance(value := getattr(self, name), int) or value < 1:
                 raise InputError(f"training.{name} is {value!r}; expected a whole number of at least 1.")
-        if self.chunk is not None and self.chunk < 1:
-            raise InputError(f"training.chunk is {self.chunk}; expected a whole number of at least 1, or null.")
+        if self.gradient_cache_chunk is not None and self.gradient_cache_chunk < 1:
+            raise InputError(
+                f"training.gradient_cache_chunk is {self.gradient_cache_chunk}; expected at least 1, or null."
+            )
         if self.precision not in PRECISIONS:
             raise InputError(f"training.precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}.")
         if self.optimization.steps % self.validation_interval:
@@ -65,9 +75,10 @@ class Recipe:
         if not self.losses:
             raise InputError("training.objectives is empty or all of weight 0; name at least one loss.")
         for name, objective in self.losses.items():
-            if self.n < objective.minimum_candidates:
+            if self.n_way < objective.minimum_candidates:
                 raise InputError(
-                    f"training.n is {self.n}, but the objective {name} needs at least {objective.minimum_candidates}."
+                    f"training.n_way is {self.n_way}, but the objective {name} needs at least "
+                    f"{objective.minimum_candidates}."
                 )
             if objective.needs_all_pairs and self.batch_size < 2 * self.in_batch_groups:
                 raise InputError(
@@ -89,7 +100,7 @@ class Recipe:
         needs_teacher = self.negatives.needs_teacher or any(one.needs_teacher for one in self.losses.values())
         enough, unscored = array("q"), 0
         for place, example in enumerate(examples):
-            if len(example.documents) >= self.n:
+            if len(example.documents) >= self.n_way:
                 enough.append(place)
                 unscored += not all(map(math.isfinite, example.scores))
         if needs_teacher and unscored:

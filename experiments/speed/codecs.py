@@ -46,7 +46,7 @@ VECTORS = {
     "untrained": ["pipeline=untrained"],
     "trained": ["+quality=recipe", "pipeline.embeddings.checkpoint=${pipeline.round1}"],
 }
-FAST = {"kmeans_iterations": 4, "max_points_per_centroid": 50, "assignment_reach": 0.7, "centroid_bits": 8}
+FAST = {"kmeans_iterations": 4, "max_points_per_centroid": 50, "group_search_radius": 0.7, "centroid_bits": 8}
 
 
 CODECS: dict[str, Callable[[], Codec]] = {
@@ -63,8 +63,8 @@ def encoded(overrides: list[str]) -> tuple[Embeddings, dict[str, NDArray[np.floa
     """Documents, test queries by id, and the vectors of training queries, all queries with [MASK] augmentation."""
     artifact = build(compose(["collection=scifact", "target=embeddings", *overrides]))
     model = ColBERT.load(artifact.ancestor("checkpoint").path)
-    conventions = dataclasses.replace(model.tokenizer.conventions, query_augmentation=True)
-    model.tokenizer = Tokenizer(model.tokenizer.tokenizer, conventions)
+    tokenization = dataclasses.replace(model.tokenizer.tokenization, query_augmentation=True)
+    model.tokenizer = Tokenizer(model.tokenizer.tokenizer, tokenization)
     test, train = (list(ir_datasets.load(f"beir/scifact/{split}").queries_iter()) for split in ("test", "train"))
     queries = model.encode_queries([query.text for query in test])
     seen = np.concatenate(model.encode_queries([query.text for query in train]))
@@ -91,7 +91,7 @@ class Vectors:
     def row(self, codec: Codec) -> dict[str, Any]:
         """What ``codec`` costs and keeps."""
         if isinstance(codec, ProductCodec):
-            codec.see_queries(self.seen)
+            codec.fit_query_moment(self.seen)
         with tempfile.TemporaryDirectory() as directory:
             index = Index.build(
                 self.embeddings, codec, Path(directory) / "index",

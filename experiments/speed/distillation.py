@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
-from colbertv2.modeling.tokenizer import Conventions
+from colbertv2.modeling.tokenizer import Tokenization
 from experiments.agree.environments import ROOT, Ours, Peer
 from experiments.agree.texts import model
 from experiments.speed.limit import encoder_operations, matrix_product_rate
@@ -49,7 +49,7 @@ def tuples() -> list[dict]:
 
 def prepare(work: Path) -> dict[str, float]:
     """Write weights and tuples that every system reads; how long the documents are, and the least time of a step."""
-    start = model(Conventions(LENGTHS["query_length"], LENGTHS["document_length"], None, None, False, False, True))
+    start = model(Tokenization(LENGTHS["query_length"], LENGTHS["document_length"], None, None, False, False, True))
     start.transformer.config.hidden_dropout_prob = start.transformer.config.attention_probs_dropout_prob = 0.0
     start.transformer.save_pretrained(work / "backbone")
     start.tokenizer.tokenizer.save_pretrained(work / "backbone")

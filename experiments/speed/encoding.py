@@ -1,7 +1,7 @@
 """Documents per second of encoding: ours, PyLate and colbert-ai, on the same weights and text, in turn.
 
 ``python -m experiments.speed.encoding``: all-MiniLM-L6-v2 with a projection to 128 dimensions and the official
-conventions, each system with its own batching, in a process of its own, one after the other, round by round.
+tokenization, each system with its own batching, in a process of its own, one after the other, round by round.
 Writes experiments/results/speed_encoding.md.
 """
 

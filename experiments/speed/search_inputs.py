@@ -31,8 +31,8 @@ def prepare(work: Path) -> str:
     work.mkdir(parents=True, exist_ok=True)
     (work / "embeddings.txt").write_text(str(encoded.path))
     model = ColBERT.load(encoded.ancestor("checkpoint").path)
-    conventions = dataclasses.replace(model.tokenizer.conventions, query_augmentation=True)
-    model.tokenizer = Tokenizer(model.tokenizer.tokenizer, conventions)
+    tokenization = dataclasses.replace(model.tokenizer.tokenization, query_augmentation=True)
+    model.tokenizer = Tokenizer(model.tokenizer.tokenizer, tokenization)
     query_ids: list[str] = []
     for split, name in (("train", "train_queries"), ("test", "queries")):
         claims = list(ir_datasets.load(f"beir/scifact/{split}").queries_iter())

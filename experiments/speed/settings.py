@@ -4,7 +4,7 @@ from colbertv2.compression.product import ProductCodec
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.search.cascade import Cascade
 
-CLUSTERING = {"kmeans_iterations": 4, "max_points_per_centroid": 50, "assignment_reach": 0.7, "centroid_bits": 8}
+CLUSTERING = {"kmeans_iterations": 4, "max_points_per_centroid": 50, "group_search_radius": 0.7, "centroid_bits": 8}
 FULL = {"kmeans_iterations": 4}  # every sampled vector, compared with every centroid
 
 CODECS = {
@@ -20,7 +20,7 @@ CODECS = {
 # Memory is what k-means draws: 65,536 centroids, 25 vectors each, are 0.8 GiB, and that a few times over.
 GROWTH_CODECS = {
     "product 2 bits, of growing collections": lambda: ProductCodec(
-        2, **CLUSTERING | {"assignment_reach": 0.5, "max_points_per_centroid": 25}
+        2, **CLUSTERING | {"group_search_radius": 0.5, "max_points_per_centroid": 25}
     )
 }
 

@@ -47,9 +47,9 @@ def by_hand(values):
 
 def test_a_comparison_is_the_statistics_of_the_paired_differences():
     gain = {"2": 0.0, "1": -0.05, "4": 0.001}
-    cells = made_cells({"codec.bits": ["2", "1", "4"]}, lambda s: gain[s["codec.bits"]], seeds=(3, 2))
+    cells = made_cells({"codec.nbits": ["2", "1", "4"]}, lambda s: gain[s["codec.nbits"]], seeds=(3, 2))
     found = compare_cells(cells, "RR@10", seed=7)
-    assert list(found) == ["codec.bits=1", "codec.bits=4"]
+    assert list(found) == ["codec.nbits=1", "codec.nbits=4"]
     base = cells.baseline.values["RR@10"]
     p_values = []
     for cell in cells.others:
@@ -66,13 +66,15 @@ def test_a_comparison_is_the_statistics_of_the_paired_differences():
             np.testing.assert_allclose(interval, expected)
         p_values.append(paired_test(cell.per_query("RR@10"), cells.baseline.per_query("RR@10"), 7))
     np.testing.assert_allclose([contrast.p for contrast in found.values()], holm(p_values))
-    assert found["codec.bits=1"].significant and not found["codec.bits=4"].significant
+    assert found["codec.nbits=1"].significant and not found["codec.nbits=4"].significant
 
 
 def test_cells_that_failed_are_left_out_and_a_failed_baseline_compares_nothing():
-    axis = {"codec.bits": ["2", "1", "4"]}
-    assert list(compare_cells(made_cells(axis, fails=lambda s: s["codec.bits"] == "1"), "RR@10", 0)) == ["codec.bits=4"]
-    assert compare_cells(made_cells(axis, fails=lambda s: s["codec.bits"] == "2"), "RR@10", 0) == {}
+    axis = {"codec.nbits": ["2", "1", "4"]}
+    assert list(compare_cells(made_cells(axis, fails=lambda s: s["codec.nbits"] == "1"), "RR@10", 0)) == [
+        "codec.nbits=4"
+    ]
+    assert compare_cells(made_cells(axis, fails=lambda s: s["codec.nbits"] == "2"), "RR@10", 0) == {}
 
 
 def test_one_seed_says_nothing_of_seeds_and_one_query_nothing_of_queries():

@@ -18,12 +18,12 @@ from colbertv2.ablation.conclusions import (
 from colbertv2.ablation.effects import Interaction
 from colbertv2.ablation.findings import find
 
-AXIS = {"codec.bits": ["2", "1", "4"]}
+AXIS = {"codec.nbits": ["2", "1", "4"]}
 LOWER = Estimate(-0.0281, Interval(-0.0412, -0.0149), None, None, 0.0066, 299)
 
 
 def one_bit(setting):
-    return -0.03 * (setting["codec.bits"] == "1")
+    return -0.03 * (setting["codec.nbits"] == "1")
 
 
 def test_a_difference_is_told_with_its_evidence():
@@ -77,8 +77,8 @@ def test_the_factors_that_differ_are_named():
 
 def test_one_factor_is_told_by_its_cells_and_the_seeds_once_at_the_end():
     sentences = conclude(find(made_cells(AXIS, one_bit), 0))
-    assert sentences[0].startswith("codec.bits=1 against 2: RR@10 is .0") and " lower (" in sentences[0]
-    assert sentences[1].startswith("codec.bits=4 against 2: no difference in RR@10 was shown")
+    assert sentences[0].startswith("codec.nbits=1 against 2: RR@10 is .0") and " lower (" in sentences[0]
+    assert sentences[1].startswith("codec.nbits=4 against 2: no difference in RR@10 was shown")
     assert sentences[-1] == (
         "There is one training seed and one k-means seed: nothing is known of other training and k-means seeds."
     )
@@ -90,13 +90,13 @@ def test_a_factorial_design_is_told_by_its_effects():
     axes = AXIS | {"num_centroids": ["64", "128"], "nprobe": ["1", "2"]}
     cells = made_cells(axes, lambda s: one_bit(s) * (1 + (s["num_centroids"] == "128")), queries=100)
     told = conclude(find(cells, 0))
-    assert told[0].startswith("codec.bits=1 against 2, averaged over num_centroids and nprobe: RR@10 is .04")
+    assert told[0].startswith("codec.nbits=1 against 2, averaged over num_centroids and nprobe: RR@10 is .04")
     [interaction] = [sentence for sentence in told if sentence.startswith("Interaction")]
-    assert "RR@10 of codec.bits=1 with num_centroids=128 is .0" in interaction
+    assert "RR@10 of codec.nbits=1 with num_centroids=128 is .0" in interaction
     assert "lower than their two effects add up to (95 % interval" in interaction
     absent = [sentence for sentence in told if sentence.startswith("No interaction of")]
     assert len(absent) == 2 and all("would have been found with probability .8" in sentence for sentence in absent)
-    assert any(sentence.startswith("Of the sum of squares") and "codec.bits 8" in sentence for sentence in told)
+    assert any(sentence.startswith("Of the sum of squares") and "codec.nbits 8" in sentence for sentence in told)
 
 
 def test_the_interaction_that_is_hardest_to_find_is_the_one_told():
@@ -112,12 +112,12 @@ def test_the_interaction_that_is_hardest_to_find_is_the_one_told():
 
 def test_holes_and_a_failed_baseline_are_told():
     axes = AXIS | {"nprobe": ["1", "2"]}
-    told = conclude(find(made_cells(axes, one_bit, fails=lambda s: s == {"codec.bits": "1", "nprobe": "2"}), 0))
+    told = conclude(find(made_cells(axes, one_bit, fails=lambda s: s == {"codec.nbits": "1", "nprobe": "2"}), 0))
     assert told[0].startswith("The grid is not complete: 1 of 6 cells lack values")
     assert told[1].startswith("nprobe=2 against 1: no difference")
     assert "1 of 6 cells has no values." in told
-    told = conclude(find(made_cells(AXIS, fails=lambda s: s["codec.bits"] == "2"), 0))
-    assert told[0] == "The baseline codec.bits=2 has no values, so nothing is compared with it."
+    told = conclude(find(made_cells(AXIS, fails=lambda s: s["codec.nbits"] == "2"), 0))
+    assert told[0] == "The baseline codec.nbits=2 has no values, so nothing is compared with it."
     assert not any("lower" in sentence or "higher" in sentence for sentence in told)
     conclude(find(made_cells(AXIS, fails=lambda s: True), 0))
 
@@ -139,8 +139,8 @@ def test_pareto_leaves_what_no_other_dominates(points):
 def test_pareto_is_told_where_costs_are_known():
     cells = made_cells(AXIS, one_bit)  # bytes rise and milliseconds fall from cell to cell
     told = " ".join(conclude(find(cells, 0)))
-    assert "RR@10 against bytes per token: " in told and "codec.bits=2 (20.0, ." in told
-    assert "codec.bits=1 (21.0" not in told  # dearer and worse than 2 bits
+    assert "RR@10 against bytes per token: " in told and "codec.nbits=2 (20.0, ." in told
+    assert "codec.nbits=1 (21.0" not in told  # dearer and worse than 2 bits
     without = replace(cells, cells=[replace(cell, costs={}) for cell in cells.cells])
     without = replace(without, baseline=without.cells[0])
     assert "dominated" not in " ".join(conclude(find(without, 0)))

@@ -10,12 +10,12 @@ from colbertv2.ablation.comparison import compare_cells
 from colbertv2.ablation.effects import find_effects
 from colbertv2.evaluation.statistics import bootstrap_intervals, holm, paired_test
 
-AXES = {"codec.bits": ["2", "1", "4"], "num_centroids": ["64", "128"], "nprobe": ["1", "2"]}
+AXES = {"codec.nbits": ["2", "1", "4"], "num_centroids": ["64", "128"], "nprobe": ["1", "2"]}
 
 
 def knobs(setting):
     """Bits and centroids matter, and more so together; nprobe does nothing."""
-    one_bit, many = setting["codec.bits"] == "1", setting["num_centroids"] == "128"
+    one_bit, many = setting["codec.nbits"] == "1", setting["num_centroids"] == "128"
     return -0.06 * one_bit + 0.03 * many + 0.05 * (one_bit and many)
 
 
@@ -65,15 +65,15 @@ def test_main_effects_are_differences_of_marginal_means(cells, effects):
 
 def test_what_was_put_in_is_found_and_nothing_else(effects):
     found = {(effect.factor, effect.level): effect.contrast for effect in effects.main if effect.contrast}
-    assert found["codec.bits", "1"].difference.mean == pytest.approx(-0.06 + 0.05 / 2, abs=0.004)
+    assert found["codec.nbits", "1"].difference.mean == pytest.approx(-0.06 + 0.05 / 2, abs=0.004)
     assert found["num_centroids", "128"].difference.mean == pytest.approx(0.03 + 0.05 / 3, abs=0.004)
     assert {key for key, contrast in found.items() if contrast.significant} == {
-        ("codec.bits", "1"),
+        ("codec.nbits", "1"),
         ("num_centroids", "128"),
     }
     together = {(*one.factors, *one.levels): one.contrast for one in effects.interactions}
     assert len(together) == 2 * 1 + 2 * 1 + 1
-    there = ("codec.bits", "num_centroids", "1", "128")
+    there = ("codec.nbits", "num_centroids", "1", "128")
     assert together[there].difference.mean == pytest.approx(0.05, abs=0.006)
     assert [key for key, contrast in together.items() if contrast.significant] == [there]
 
@@ -107,8 +107,8 @@ def test_shares_are_those_of_sums_of_squares_written_out(cells, effects):
         )
         / total
     )
-    assert effects.shares[("codec.bits",)] == pytest.approx(bits)
-    assert effects.shares["codec.bits", "num_centroids"] == pytest.approx(both)
+    assert effects.shares[("codec.nbits",)] == pytest.approx(bits)
+    assert effects.shares["codec.nbits", "num_centroids"] == pytest.approx(both)
     assert sum(effects.shares.values()) == pytest.approx(1) and len(effects.shares) == 7
 
 
@@ -129,27 +129,27 @@ def test_the_order_of_the_cells_does_not_matter(cells, effects):
 
 
 def test_a_grid_with_a_hole_has_no_effects_but_a_reason():
-    cells = made_cells(AXES, fails=lambda s: s["codec.bits"] == "1" and s["nprobe"] == "2")
+    cells = made_cells(AXES, fails=lambda s: s["codec.nbits"] == "1" and s["nprobe"] == "2")
     found = find_effects(cells, "RR@10", seed=0)
     assert not found.main and not found.interactions and not found.shares
-    assert "2 of 12 cells lack values (codec.bits=1, num_centroids=64, nprobe=2; " in found.explanation
+    assert "2 of 12 cells lack values (codec.nbits=1, num_centroids=64, nprobe=2; " in found.explanation
     star = find_effects(made_cells(AXES, grid=False), "RR@10", seed=0)
     assert "7 of 12" in star.explanation and "; …)" in star.explanation
 
 
 def test_one_factor_is_its_comparisons():
-    cells = made_cells({"codec.bits": ["2", "1"]})
+    cells = made_cells({"codec.nbits": ["2", "1"]})
     found = find_effects(cells, "RR@10", seed=0)
     assert not found.interactions and "one factor" in found.explanation
-    assert found.main[1].contrast == compare_cells(cells, "RR@10", 0)["codec.bits=1"]
+    assert found.main[1].contrast == compare_cells(cells, "RR@10", 0)["codec.nbits=1"]
 
 
 def test_one_factor_needs_no_complete_grid_but_its_baseline():
-    axis = {"codec.bits": ["2", "1", "4"]}
-    found = find_effects(made_cells(axis, fails=lambda s: s["codec.bits"] == "1"), "RR@10", seed=0)
+    axis = {"codec.nbits": ["2", "1", "4"]}
+    found = find_effects(made_cells(axis, fails=lambda s: s["codec.nbits"] == "1"), "RR@10", seed=0)
     assert [effect.level for effect in found.main] == ["2", "4"]
-    found = find_effects(made_cells(axis, fails=lambda s: s["codec.bits"] == "2"), "RR@10", seed=0)
-    assert not found.main and "The baseline codec.bits=2 has no values" in found.explanation
+    found = find_effects(made_cells(axis, fails=lambda s: s["codec.nbits"] == "2"), "RR@10", seed=0)
+    assert not found.main and "The baseline codec.nbits=2 has no values" in found.explanation
 
 
 def test_cells_that_are_alike_share_nothing():

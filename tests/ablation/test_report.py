@@ -31,11 +31,11 @@ def run(module: str, *arguments: str, directory: Path, **environment: str) -> su
 
 
 def test_from_a_sweep_to_its_report(small, tmp_path):
-    arguments = ["-m", "codec.bits=1,2,3,4", "kmeans_seed=1,2", *small]
+    arguments = ["-m", "codec.nbits=1,2,3,4", "kmeans_seed=1,2", *small]
     before = run("colbertv2.commands.report", *arguments, directory=tmp_path)
     assert (
         before.returncode == 2
-        and "What builds all of them:\n  python -m colbertv2 -m codec.bits=1,2,3,4" in before.stderr
+        and "What builds all of them:\n  python -m colbertv2 -m codec.nbits=1,2,3,4" in before.stderr
     )
     planned = run("colbertv2.commands.plan", *arguments, directory=tmp_path)
     assert planned.returncode == 2 and "bits is 3" in planned.stderr  # and the plan of the others
@@ -48,12 +48,12 @@ def test_from_a_sweep_to_its_report(small, tmp_path):
     )
     made = run("colbertv2.commands.report", *arguments, "report.out=out", "report.title=Bits", directory=tmp_path)
     assert made.returncode == 0, made.stderr
-    assert "## Bits" in made.stdout and "codec.bits=2 against 1: " in made.stdout
+    assert "## Bits" in made.stdout and "codec.nbits=2 against 1: " in made.stdout
     out = tmp_path / "out"
-    rows = {row["codec.bits"]: row for row in csv.DictReader((out / "cells.csv").open())}
+    rows = {row["codec.nbits"]: row for row in csv.DictReader((out / "cells.csv").open())}
     assert list(rows) == ["1", "2", "3", "4"] and rows["3"]["RR@10"] == "" and "bits is 3" in rows["3"]["problem"]
     text = (out / "report.md").read_text()
-    assert "| 3 " in text and "—" in text and "Run: `python -m colbertv2 codec.bits=3 kmeans_seed=1" in text
+    assert "| 3 " in text and "—" in text and "Run: `python -m colbertv2 codec.nbits=3 kmeans_seed=1" in text
     assert {file.name for file in out.iterdir()} >= {
         "report.html", "report.md", "cells.csv", "cells.tex", "seeds.csv", "seeds.tex", "differences.svg",
         "pareto_bytes_per_token.png", "pareto_bytes_per_token.svg",
@@ -63,7 +63,7 @@ def test_from_a_sweep_to_its_report(small, tmp_path):
 
 def test_runs_of_a_sweep_share_a_group_in_wandb(small, tmp_path):
     done = run(
-        "colbertv2", "-m", "codec.bits=1,2", *small, "runtime.wandb=offline", f"runtime.root={tmp_path}",
+        "colbertv2", "-m", "codec.nbits=1,2", *small, "runtime.wandb=offline", f"runtime.root={tmp_path}",
         directory=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

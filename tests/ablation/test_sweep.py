@@ -50,15 +50,15 @@ def test_cells_hold_the_values_of_every_seed_by_query(small):
 
 
 def test_measure_and_baseline_are_chosen_or_refused(small):
-    arguments = ["-m", "codec.bits=1,2,4", *small]
+    arguments = ["-m", "codec.nbits=1,2,4", *small]
     build_all(Sweep.collect(arguments))
     cells = Sweep.collect(
-        [*arguments, "report.measure=R@10", "+report.baseline={codec.bits: 4}", "report.title=Bits"]
+        [*arguments, "report.measure=R@10", "+report.baseline={codec.nbits: 4}", "report.title=Bits"]
     ).cells()
-    assert cells.measures[:2] == ["R@10", "RR@10"] and cells.baseline.factors == {"codec.bits": "4"}
+    assert cells.measures[:2] == ["R@10", "RR@10"] and cells.baseline.factors == {"codec.nbits": "4"}
     assert cells.title == "Bits"
     with pytest.raises(InputError, match=r"no cell of this sweep: codec\.bits=1,2,4"):
-        Sweep.collect([*arguments, "+report.baseline={codec.bits: 8}"]).cells()
+        Sweep.collect([*arguments, "+report.baseline={codec.nbits: 8}"]).cells()
     with pytest.raises(InputError, match=r"report\.measure is 'MAP'"):
         Sweep.collect([*arguments, "report.measure=MAP"]).cells()
     with pytest.raises(InputError, match="Nothing varies"):
@@ -66,34 +66,34 @@ def test_measure_and_baseline_are_chosen_or_refused(small):
 
 
 def test_what_was_never_run_is_answered_with_the_command(small):
-    sweep = Sweep.collect(["-m", "codec.bits=1,2", "depth=3", *[one for one in small if not one.startswith("depth")]])
+    sweep = Sweep.collect(["-m", "codec.nbits=1,2", "depth=3", *[one for one in small if not one.startswith("depth")]])
     with pytest.raises(InputError, match=r"None of the 2 points.*\n  python -m colbertv2 -m codec\.bits=1,2 depth=3"):
         sweep.cells()
 
 
 def test_a_point_that_fails_is_shown_with_its_error_and_the_others_stand(small, tmp_path, monkeypatch):
-    sweep = Sweep.collect(["-m", "codec.bits=1,2,3,4", "document_maxlen=9", *small])
+    sweep = Sweep.collect(["-m", "codec.nbits=1,2,3,4", "document_maxlen=9", *small])
     learn = index_stage.Clusters.load
     for point in sweep.points:
         with monkeypatch.context() as patch:
-            if point.config.codec.bits == 4:
+            if point.config.codec.nbits == 4:
                 patch.setattr(index_stage.Clusters, "load", lambda path: learn(tmp_path))
             try:
                 build(point.config)
             except (InputError, BuildError):
-                assert point.config.codec.bits in (3, 4)
+                assert point.config.codec.nbits in (3, 4)
     cells = Sweep.collect(sweep.arguments).cells()
-    problems = {cell.factors["codec.bits"]: cell.problem for cell in cells.cells}
+    problems = {cell.factors["codec.nbits"]: cell.problem for cell in cells.cells}
     assert problems["1"] is None and problems["2"] is None
     assert "bits is 3" in problems["3"] and "pipeline.index (stage index" in problems["4"]
     assert "damaged or missing" in problems["4"]
-    assert next(cell for cell in cells.cells if cell.problem).command.startswith("python -m colbertv2 codec.bits=3")
+    assert next(cell for cell in cells.cells if cell.problem).command.startswith("python -m colbertv2 codec.nbits=3")
     build(sweep.points[3].config)
     assert Sweep.collect(sweep.arguments).cells().cells[3].problem is None
 
 
 def test_two_versions_of_the_code_are_a_warning(small):
-    sweep = build_all(Sweep.collect(["-m", "codec.bits=1,2", "document_maxlen=8", *small]))
+    sweep = build_all(Sweep.collect(["-m", "codec.nbits=1,2", "document_maxlen=8", *small]))
     index = sweep.results[0].parents["ranking"].parents["index"]
     record = {**index.record, "commit": "0123456789", "dirty": False}
     (index.path / "artifact.json").write_text(json.dumps(record))
@@ -111,7 +111,7 @@ def test_other_queries_cannot_be_compared(small, tmp_path):
 
 def test_only_evaluations_can_be_compared(small):
     with pytest.raises(InputError, match="target=metrics"):
-        build_all(Sweep.collect(["-m", "codec.bits=1,2", "target=index", *small])).cells()
+        build_all(Sweep.collect(["-m", "codec.nbits=1,2", "target=index", *small])).cells()
 
 
 def test_agreement_with_exact_search_is_compared_like_any_measure(small):
@@ -120,7 +120,7 @@ def test_agreement_with_exact_search_is_compared_like_any_measure(small):
         "-m",
         "search.ncandidates=1,1000",
         "pipeline=reference",
-        "search=colbertv2-paper",
+        "search=vanilla_colbertv2",
         "target=agreement",
         *kept,
     ]

@@ -14,10 +14,10 @@ from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.search.cascade import Cascade
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid
-from colbertv2.search.vanilla_colbertv2 import PaperEngine
+from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
 
 DIM = 16
-ENGINES = [Plaid(nprobe=1, ndocs=8), PaperEngine(nprobe=1, ncandidates=5), Cascade(nprobe=1, ndocs=4, nexact=3)]
+ENGINES = [Plaid(nprobe=1, ndocs=8), VanillaColBERTv2(nprobe=1, ncandidates=5), Cascade(nprobe=1, ndocs=4, nexact=3)]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_each_step_is_what_a_loop_over_documents_finds(world, engine):
     "engine",
     [
         Plaid(nprobe=16, centroid_score_threshold=-1, ndocs=400),
-        PaperEngine(nprobe=16),
+        VanillaColBERTv2(nprobe=16),
         Cascade(ndocs=None, nexact=None),
     ],
 )

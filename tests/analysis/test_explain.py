@@ -30,13 +30,13 @@ from colbertv2.indexing.index import Index
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT, stacked
-from colbertv2.modeling.tokenizer import Conventions, Tokenizer
+from colbertv2.modeling.tokenizer import Tokenization, Tokenizer
 from colbertv2.reporting.map_figure import shown_columns
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid
 from colbertv2.search.searcher import Searcher
 
-CONVENTIONS = Conventions(
+TOKENIZATION = Tokenization(
     query_maxlen=10,
     document_maxlen=24,
     query_marker="[unused0]",
@@ -51,14 +51,14 @@ DOCUMENTS = [
 ]
 
 
-def model_of(conventions: Conventions) -> ColBERT:
+def model_of(tokenization: Tokenization) -> ColBERT:
     backbone = Backbone(str(tiny_bert()), sha256=None)
-    return initial.colbert(backbone, conventions, 16, "orthogonal", [], seed=0).eval()
+    return initial.colbert(backbone, tokenization, 16, "orthogonal", [], seed=0).eval()
 
 
 @pytest.fixture(scope="module")
 def model() -> ColBERT:
-    return model_of(CONVENTIONS)
+    return model_of(TOKENIZATION)
 
 
 def made(similarities, query="qr", document="abcdefgh") -> MaxSimMap:
@@ -109,7 +109,7 @@ def test_tokens_line_up_with_vectors(model):
 
 @pytest.mark.parametrize("augmented", [False, True])
 def test_parts_agree_with_a_loop(augmented):
-    model = model_of(replace(CONVENTIONS, query_augmentation=augmented))
+    model = model_of(replace(TOKENIZATION, query_augmentation=augmented))
     found = explain(model, QUERY, DOCUMENTS[3])
     assert (found.query_tokens[-1] == "[MASK]") == augmented
     query, document = model.encode_queries([QUERY])[0], model.encode_documents([DOCUMENTS[3]])[0]
@@ -176,9 +176,9 @@ def test_maps_without_tokens_or_of_other_shapes_are_refused():
 
 
 def test_a_literal_token_of_the_vocabulary_is_what_is_scored():
-    conventions = replace(CONVENTIONS, literal_tokens=True)
-    tokenizer = Tokenizer(AutoTokenizer.from_pretrained(tiny_bert()), conventions)
-    model = model_of(CONVENTIONS)
+    tokenization = replace(TOKENIZATION, literal_tokens=True)
+    tokenizer = Tokenizer(AutoTokenizer.from_pretrained(tiny_bert()), tokenization)
+    model = model_of(TOKENIZATION)
     model.tokenizer = tokenizer
     assert "[unused1]" in explain(model, QUERY, "join [unused1] key").document_tokens[2:]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints.layouts import CONVENTIONS, LAYOUTS, edit
+from checkpoints.layouts import LAYOUTS, TOKENIZATION, edit
 from support import tiny_bert
 
 from colbertv2.checkpoints.layouts import read_checkpoint, write_checkpoint
@@ -24,7 +24,7 @@ def saved(tmp_path, templates) -> dict[str, Path]:
 def templates(tmp_path_factory) -> dict[str, Path]:
     """The same tiny checkpoint in each layout, with fp16 weights, a pooler, and settings that mean nothing to us."""
     tmp_path = tmp_path_factory.mktemp("layouts")
-    model = initial.colbert(Backbone(str(tiny_bert()), None), CONVENTIONS, 8, "orthogonal", [], 0)
+    model = initial.colbert(Backbone(str(tiny_bert()), None), TOKENIZATION, 8, "orthogonal", [], 0)
     (tmp_path / "made").mkdir()
     model.save(tmp_path / "made")
     checkpoint = read_checkpoint(tmp_path / "made")

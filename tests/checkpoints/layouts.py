@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from colbertv2.modeling.tokenizer import Conventions
+from colbertv2.modeling.tokenizer import Tokenization
 
-CONVENTIONS = Conventions(12, 20, "[unused0]", "[unused1]", True, True, True)
+TOKENIZATION = Tokenization(12, 20, "[unused0]", "[unused1]", True, True, True)
 LAYOUTS = ["colbertv2", "official", "pylate"]
 
 

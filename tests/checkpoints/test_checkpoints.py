@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints.layouts import CONVENTIONS, LAYOUTS, edit
+from checkpoints.layouts import LAYOUTS, TOKENIZATION, edit
 from safetensors.torch import load_file, save_file
 
 from colbertv2.checkpoints.conversion import convert_checkpoint
@@ -40,8 +40,8 @@ def test_round_trips_lose_nothing(saved, tmp_path, first, second):
     assert layout_of(tmp_path / "b") == second
     before, after = read_checkpoint(saved[first]), read_checkpoint(tmp_path / "b")
     # What the layout cannot say is fixed in it, and remembered for the way back.
-    literal = {"colbertv2": before.conventions.literal_tokens, "official": False, "pylate": True}[second]
-    assert after.conventions == dataclasses.replace(before.conventions, literal_tokens=literal)
+    literal = {"colbertv2": before.tokenization.literal_tokens, "official": False, "pylate": True}[second]
+    assert after.tokenization == dataclasses.replace(before.tokenization, literal_tokens=literal)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -69,14 +69,14 @@ def test_settings_are_honoured_and_shown(saved, tmp_path):
 def test_pylate_skiplist_and_defaults(saved):
     file = saved["pylate"] / "config_sentence_transformers.json"
     edit(file, skiplist_words=["list", "."])
-    assert read_checkpoint(saved["pylate"]).conventions.skiplist == ("list", ".")
+    assert read_checkpoint(saved["pylate"]).tokenization.skiplist == ("list", ".")
     settings = json.loads(file.read_text())
     for key in ("skiplist_words", "query_length", "document_length", "do_query_expansion"):
         del settings[key]
     file.write_text(json.dumps(settings))
     found = read_checkpoint(saved["pylate"])
-    assert (found.conventions.query_maxlen, found.conventions.document_maxlen) == (32, 180)
-    assert found.conventions.skip_punctuation and "query_maxlen: 32 (PyLate's default)" in found.describe()
+    assert (found.tokenization.query_maxlen, found.tokenization.document_maxlen) == (32, 180)
+    assert found.tokenization.skip_punctuation and "query_maxlen: 32 (PyLate's default)" in found.describe()
 
 
 def test_official_layout_gets_a_padding_token_of_its_own(saved, tmp_path):
@@ -96,13 +96,13 @@ def test_official_layout_gets_a_padding_token_of_its_own(saved, tmp_path):
 )
 def test_what_the_official_layout_cannot_say_is_refused(saved, tmp_path, change):
     checkpoint = read_checkpoint(saved["colbertv2"])
-    changed = dataclasses.replace(checkpoint, conventions=dataclasses.replace(CONVENTIONS, **change))
+    changed = dataclasses.replace(checkpoint, tokenization=dataclasses.replace(TOKENIZATION, **change))
     with pytest.raises(InputError, match="official layout always has"):
         write_checkpoint(changed, tmp_path / "out", "official")
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
     write_checkpoint(changed, tmp_path / "out", "pylate")
-    assert read_checkpoint(tmp_path / "out").conventions == dataclasses.replace(
-        changed.conventions, literal_tokens=True
+    assert read_checkpoint(tmp_path / "out").tokenization == dataclasses.replace(
+        changed.tokenization, literal_tokens=True
     )
 
 

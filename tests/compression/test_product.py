@@ -30,7 +30,7 @@ def query_vectors(number, seed=1):
 
 def fitted(codec, queries=None):
     if queries is not None:
-        codec.see_queries(queries)
+        codec.fit_query_moment(queries)
     fit(codec, token_vectors(4000), num_documents=4000, average_length=1.0, seed=0, device="cpu")
     return codec
 
@@ -66,14 +66,14 @@ def test_saved_and_loaded_it_encodes_and_decodes_the_same(tmp_path):
         np.testing.assert_array_equal(array, arrays[name])
     np.testing.assert_array_equal(loaded.decode(arrays), codec.decode(arrays))
     assert repr(loaded) == repr(codec)
-    np.save(tmp_path / "book.npy", np.zeros((2, 256, 4)))
+    np.save(tmp_path / "codebook.npy", np.zeros((2, 256, 4)))
     with pytest.raises(InputError, match="expected \\(8, 256, 4\\)"):
         load_codec(tmp_path)
 
 
 def test_every_setting_changes_what_is_encoded():
-    vectors, start = token_vectors(300, seed=4), {"bits": 2, "num_centroids": 32, "kmeans_iterations": 2}
-    settings = [{}, {"bits": 4}, {"num_centroids": 16}, {"kmeans_iterations": 9}, {"max_points_per_centroid": 5},
+    vectors, start = token_vectors(300, seed=4), {"nbits": 2, "num_centroids": 32, "kmeans_iterations": 2}
+    settings = [{}, {"nbits": 4}, {"num_centroids": 16}, {"kmeans_iterations": 9}, {"max_points_per_centroid": 5},
                 {"shrinkage": 1.0}]  # fmt: skip
     found = [fitted(ProductCodec(**start | one), query_vectors(100)).encode(vectors) for one in settings]
     assert len({arrays["codes"].tobytes() + arrays["residuals"].tobytes() for arrays in found}) == len(settings)
@@ -85,7 +85,7 @@ def test_few_vectors_are_enough():
     np.testing.assert_allclose(codec.decode(codec.encode(token_vectors(3))), token_vectors(3), atol=0.01)
 
 
-@pytest.mark.parametrize("settings", [{"bits": 3}, {"bits": 2, "shrinkage": 0}, {"bits": 2, "num_queries": 0}])
+@pytest.mark.parametrize("settings", [{"nbits": 3}, {"nbits": 2, "shrinkage": 0}, {"nbits": 2, "num_queries": 0}])
 def test_bad_settings_are_refused(settings):
     with pytest.raises(InputError, match=f"{list(settings)[-1]} is"):
         ProductCodec(**settings)

@@ -135,12 +135,12 @@ def test_every_knob_moves_the_decoded_vectors():
     repeated = fitted()
     np.testing.assert_array_equal(repeated.decode(repeated.encode(vectors)), outcome)
     for knob in (
-        {"bits": 4},
+        {"nbits": 4},
         {"num_centroids": 16},
         {"num_centroids": None},
         {"kmeans_iterations": 1},
         {"max_points_per_centroid": 10},
-        {"assignment_reach": 0.1},
+        {"group_search_radius": 0.1},
         {"centroid_bits": 8},
         {"seed": 1},
     ):
@@ -148,7 +148,7 @@ def test_every_knob_moves_the_decoded_vectors():
         assert not np.array_equal(codec.decode(codec.encode(vectors)), outcome), knob
 
 
-@pytest.mark.parametrize("settings", [{}, {"assignment_reach": 0.7}, {"centroid_bits": 8}])
+@pytest.mark.parametrize("settings", [{}, {"group_search_radius": 0.7}, {"centroid_bits": 8}])
 def test_saved_and_loaded_is_the_same(tmp_path, settings):
     codec, vectors = fitted(num_centroids=None, centroid_factor=1000.0, **settings), token_vectors(100, seed=6)
     codec.save(tmp_path / "codec")
@@ -178,14 +178,14 @@ def test_missing_or_damaged_files_are_input_errors(tmp_path, name):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"bits": 3},
-        {"bits": 2, "num_centroids": 0},
-        {"bits": 2, "kmeans_iterations": 0},
-        {"bits": 2, "centroid_factor": 0.0},
-        {"bits": 2, "max_points_per_centroid": 0},
-        {"bits": 2, "assignment_reach": -1.0},
-        {"bits": 2, "centroid_bits": 4},
-        {"bits": 2, "num_centroids": 4, "centroid_factor": 2.0},
+        {"nbits": 3},
+        {"nbits": 2, "num_centroids": 0},
+        {"nbits": 2, "kmeans_iterations": 0},
+        {"nbits": 2, "centroid_factor": 0.0},
+        {"nbits": 2, "max_points_per_centroid": 0},
+        {"nbits": 2, "group_search_radius": -1.0},
+        {"nbits": 2, "centroid_bits": 4},
+        {"nbits": 2, "num_centroids": 4, "centroid_factor": 2.0},
     ],
 )
 def test_bad_values_are_refused_at_construction(settings):

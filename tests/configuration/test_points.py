@@ -17,19 +17,19 @@ def small(tmp_path_factory) -> list[str]:
 
 
 def test_points_are_the_product_of_the_axes_composed_as_each_alone(small):
-    points = collect(["-m", "codec.bits=1,2", "codec.centroid_factor=0.5,1", "seed=7", *small])
-    assert axes_of(points) == {"codec.bits": ["1", "2"], "codec.centroid_factor": ["0.5", "1"]}
-    assert [(point.config.codec.bits, point.config.codec.centroid_factor) for point in points] == [
+    points = collect(["-m", "codec.nbits=1,2", "codec.centroid_factor=0.5,1", "seed=7", *small])
+    assert axes_of(points) == {"codec.nbits": ["1", "2"], "codec.centroid_factor": ["0.5", "1"]}
+    assert [(point.config.codec.nbits, point.config.codec.centroid_factor) for point in points] == [
         (1, 0.5), (1, 1), (2, 0.5), (2, 1)
     ]  # fmt: skip
-    alone = compose(["codec.bits=2", "codec.centroid_factor=0.5", "seed=7", *small])
+    alone = compose(["codec.nbits=2", "codec.centroid_factor=0.5", "seed=7", *small])
     assert OmegaConf.to_yaml(points[2].config).splitlines() == OmegaConf.to_yaml(alone).splitlines()
-    assert points[2].command.startswith("python -m colbertv2 codec.bits=2 codec.centroid_factor=0.5 seed=7")
+    assert points[2].command.startswith("python -m colbertv2 codec.nbits=2 codec.centroid_factor=0.5 seed=7")
 
 
 def test_without_a_sweep_there_is_one_point(small):
-    (point,) = collect(["codec.bits=1", *small])
-    assert point.config.codec.bits == 1 and axes_of([point]) == {}
+    (point,) = collect(["codec.nbits=1", *small])
+    assert point.config.codec.nbits == 1 and axes_of([point]) == {}
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_without_a_sweep_there_is_one_point(small):
         (["-m", "codec.bitz=1,2"], "codec.bitz"),
         (["codec=residul"], "residual"),
         (["-m", "+demo=glob(nothing*)"], "no points"),
-        (["codec.bits=1,2"], "--multirun"),
+        (["codec.nbits=1,2"], "--multirun"),
     ],
 )
 def test_what_cannot_be_composed_is_said(arguments, expected):
@@ -47,15 +47,15 @@ def test_what_cannot_be_composed_is_said(arguments, expected):
 
 
 def test_a_sweep_over_what_no_stage_reads_is_refused_before_any_work(small):
-    check_axes(collect(["-m", "codec.bits=1,2", "seed=1,2", *small]))
+    check_axes(collect(["-m", "codec.nbits=1,2", "seed=1,2", *small]))
     untrained = ["-m", "pipeline=untrained", *small]
     with pytest.raises(InputError, match=r"reads denoising\.margin \(0\.1, 0\.2\)"):
-        check_axes(collect([*untrained, "denoising.margin=0.1,0.2", "codec.bits=1,2"]))
+        check_axes(collect([*untrained, "denoising.margin=0.1,0.2", "codec.nbits=1,2"]))
     with pytest.raises(InputError, match=r"bm25 \(words, code\) or mining\.depth"):
         check_axes(collect([*[one for one in untrained if "mining.depth" not in one], "bm25=words,code",
                             "mining.depth=8,9"]))  # fmt: skip
 
 
-@pytest.mark.parametrize("axis", [["codec.bits=1,2,3"], ["codec=residual,fp16", "+codec.reach=1"]])
+@pytest.mark.parametrize("axis", [["codec.nbits=1,2,3"], ["codec=residual,fp16", "+codec.reach=1"]])
 def test_one_wrong_point_is_its_own_affair(small, axis):
     check_axes(collect(["-m", *axis, *small]))

@@ -39,19 +39,19 @@ def test_nothing_left_is_an_error(folder):
 
 def test_parts_are_disjoint_complete_and_of_the_size_asked_for():
     everything = set(Queries("stdlib/train"))
-    train = set(Queries("stdlib/train", part="train", hold_out=0.2))
-    dev = set(Queries("stdlib/train", part="dev", hold_out=0.2))
+    train = set(Queries("stdlib/train", part="train", dev_fraction=0.2))
+    dev = set(Queries("stdlib/train", part="dev", dev_fraction=0.2))
     assert not train & dev and train | dev == everything
     assert abs(len(dev) / len(everything) - 0.2) < 0.02
-    assert set(Queries("stdlib/train", part="dev", hold_out=0.1)) < dev
+    assert set(Queries("stdlib/train", part="dev", dev_fraction=0.1)) < dev
 
 
 @pytest.mark.parametrize(
-    ("part", "hold_out"), [("test", 0.2), ("train", 0.0), ("dev", 1.0), (None, 0.2), ("dev", float("nan"))]
+    ("part", "dev_fraction"), [("test", 0.2), ("train", 0.0), ("dev", 1.0), (None, 0.2), ("dev", float("nan"))]
 )
-def test_part_and_hold_out_must_fit(part, hold_out):
-    with pytest.raises(InputError, match=r"part|hold_out"):
-        Queries("stdlib/train", part=part, hold_out=hold_out)
+def test_part_and_dev_fraction_must_fit(part, dev_fraction):
+    with pytest.raises(InputError, match=r"part|dev_fraction"):
+        Queries("stdlib/train", part=part, dev_fraction=dev_fraction)
 
 
 def test_identity_covers_texts_and_judgements(folder):
@@ -60,7 +60,7 @@ def test_identity_covers_texts_and_judgements(folder):
     (folder / "qrels.test.tsv").write_text("q1 0 a 1\n")
     assert Queries(f"folder:{folder}/test").identity() != before
     whole = Queries("stdlib/train").identity()
-    assert whole != Queries("stdlib/train", part="train", hold_out=0.2).identity()
+    assert whole != Queries("stdlib/train", part="train", dev_fraction=0.2).identity()
 
 
 def test_missing_id_and_id_without_queries():

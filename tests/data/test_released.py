@@ -34,7 +34,9 @@ def parts(*overrides: str) -> tuple[Collection, dict[str, Queries]]:
 
 def test_msmarco(tmp_path):
     released.msmarco()
-    documents, queries = parts("collection=msmarco", "collection.train.hold_out=0.3", "collection.dev.hold_out=0.3")
+    documents, queries = parts(
+        "collection=msmarco", "collection.train.dev_fraction=0.3", "collection.dev.dev_fraction=0.3"
+    )
     assert len(documents) == 40 and dict(documents)["3"] == "passage number 3 is about topic3"
     assert dict(documents)["1"].endswith("in the café")  # ir_datasets mends the encoding
     ids = {name: {query_id for query_id, _ in part} for name, part in queries.items()}

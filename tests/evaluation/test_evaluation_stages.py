@@ -103,7 +103,12 @@ def test_problems_that_are_known_before_any_work(tmp_path):
 
 def test_as_nodes_of_a_pipeline(tmp_path):
     collection = {"_target_": "colbertv2.data.collection.Collection", "id": "stdlib-small"}
-    queries = {"_target_": "colbertv2.data.queries.Queries", "id": "stdlib-small/dev", "part": None, "hold_out": 0.0}
+    queries = {
+        "_target_": "colbertv2.data.queries.Queries",
+        "id": "stdlib-small/dev",
+        "part": None,
+        "dev_fraction": 0.0,
+    }
 
     def metrics(tokenizer):
         model = {"_target_": "colbertv2.search.bm25.BM25", "k1": 1.2, "b": 0.75, "tokenizer": tokenizer}

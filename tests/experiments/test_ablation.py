@@ -18,7 +18,7 @@ from colbertv2.errors import InputError
 
 PROJECT = EXPERIMENTS.parent
 FILES = sorted((EXPERIMENTS / "ablation").glob("*.yaml"))
-SIZES = ("training.round2.n", "mining.depth", "mining.score_depth", "model.dim")  # which a sweep may set itself
+SIZES = ("training.round2.n_way", "mining.depth", "mining.score_depth", "model.dim")  # which a sweep may set itself
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_a_sweep_moves_what_its_file_says_and_every_axis_is_read(small, file):
     sweeps = [one for one in SIZES if f"{one}:" in text or f"  {one.partition('.')[2]}:" in text]
     overrides = [one for one in small if one.split("=")[0] not in sweeps]
     if file.stem == "search_optuna":  # whose points are not known beforehand: two that it may ask for
-        values = ["codec.bits=1,2", "codec.centroid_factor=0.5,1.0", "search.nprobe=1,2", "search.ndocs=256,1024"]
+        values = ["codec.nbits=1,2", "codec.centroid_factor=0.5,1.0", "search.nprobe=1,2", "search.ndocs=256,1024"]
         values += ["search.centroid_score_threshold=0.2,0.5"]
         points = collect(["-m", "search=plaid", *values, *overrides])
     else:
@@ -93,7 +93,7 @@ def run(*arguments: str, directory: Path) -> subprocess.CompletedProcess:
 def test_other_processes_build_what_they_share_once_and_one_wrong_point_stops_no_other(small, tmp_path, launcher):
     root = tmp_path / "artifacts"
     done = run(
-        "-m", "codec.bits=1,2,3", "pipeline=untrained", *launcher, *small, f"runtime.root={root}", directory=tmp_path
+        "-m", "codec.nbits=1,2,3", "pipeline=untrained", *launcher, *small, f"runtime.root={root}", directory=tmp_path
     )
     assert done.returncode == 2 and "bits is 3" in done.stderr and "Traceback" not in done.stderr
     assert {stage.name: len(list(stage.glob("[a-z]*"))) for stage in root.glob("[a-z]*")} == {

@@ -10,7 +10,7 @@ from colbertv2.indexing.index import Index
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid
 from colbertv2.search.searcher import Searcher
-from colbertv2.search.vanilla_colbertv2 import PaperEngine
+from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
 
 
 def test_sizes_and_ids(world, residual_index):
@@ -111,7 +111,7 @@ def test_tiny_collections_work_and_find_their_own_documents(new_world, num_docum
     found = world.index(codec)
     if codec.centroids is not None:
         assert len(codec.centroids) <= found.num_vectors
-    for engine in [Exhaustive(), *([Plaid(), PaperEngine()] if codec.centroids is not None else [])]:
+    for engine in [Exhaustive(), *([Plaid(), VanillaColBERTv2()] if codec.centroids is not None else [])]:
         queries = [document + 0 for document in world.documents]
         results = Searcher(found, engine).search(queries, k=100)
         assert all(1 <= len(result) <= num_documents for result in results)

@@ -12,7 +12,7 @@ from colbertv2.indexing.shards import ShardedSearcher, merge
 from colbertv2.search.cascade import Cascade
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.searcher import Searcher
-from colbertv2.search.vanilla_colbertv2 import PaperEngine
+from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
 
 CODECS = [ResidualCodec(2, num_centroids=32), ProductCodec(2, num_centroids=300), Float16Codec()]
 
@@ -40,7 +40,7 @@ def test_several_indexes_are_searched_as_if_they_were_one(whole_and_parts):
     queries = [*world.queries(10), world.documents[4]]  # documents 4 and 12 are equal
     engines = [Exhaustive()]
     if whole.codec.has_centroids:
-        engines += [Cascade(ndocs=None, nexact=None), PaperEngine(nprobe=300)]
+        engines += [Cascade(ndocs=None, nexact=None), VanillaColBERTv2(nprobe=300)]
     for engine in engines:
         for k in (1, 7, 1000):
             expected = Searcher(whole, engine).search(queries, k)

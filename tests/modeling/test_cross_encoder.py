@@ -14,14 +14,14 @@ QUERIES = ["open a file", "sort the list", "join", "open " * 60]
 DOCUMENTS = ["read the file", "list sort key", "string " * 50, "open " * 60]
 
 
-def teacher(readout: str = "late_interaction", maxlen: int = 32, temperature: float = 0.05) -> CrossEncoder:
+def teacher(scoring_head: str = "late_interaction", maxlen: int = 32, temperature: float = 0.05) -> CrossEncoder:
     torch.manual_seed(0)
-    return CrossEncoder.pretrained(tiny_bert(), maxlen, readout, temperature).eval()
+    return CrossEncoder.pretrained(tiny_bert(), maxlen, scoring_head, temperature).eval()
 
 
-@pytest.mark.parametrize("readout", ["late_interaction", "classifier"])
-def test_scores_do_not_depend_on_batching_and_survive_the_file(tmp_path, readout):
-    model = teacher(readout)
+@pytest.mark.parametrize("scoring_head", ["late_interaction", "classifier"])
+def test_scores_do_not_depend_on_batching_and_survive_the_file(tmp_path, scoring_head):
+    model = teacher(scoring_head)
     together = model.predict(QUERIES, DOCUMENTS)
     alone = [model.predict([q], [d])[0] for q, d in zip(QUERIES, DOCUMENTS, strict=True)]
     np.testing.assert_allclose(together, alone, rtol=1e-4)

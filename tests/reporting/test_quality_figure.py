@@ -27,7 +27,7 @@ DEMO = table(
     ("ColBERT distilled, 2 bits", 36.0, 0.52, 0.50, 0.54),
     ("ColBERT distilled, 1 bit", 20.0, 0.518, 0.498, 0.545),
     ("ColBERT distilled, 2 bits, PLAID", 36.0, 0.519, 0.50, 0.54, "Plaid"),
-    ("ColBERT distilled, 2 bits, the paper's engine", 36.0, 0.519, 0.50, 0.54, "PaperEngine"),
+    ("ColBERT distilled, 2 bits, the paper's engine", 36.0, 0.519, 0.50, 0.54, "VanillaColBERTv2"),
 )
 
 

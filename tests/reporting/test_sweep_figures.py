@@ -16,7 +16,7 @@ BITS, PROBES = ["1", "2", "4"], ["1", "2"]
 
 
 def findings(factors=None, **how):
-    return find(made_cells(factors or {"codec.bits": BITS}, lambda s: 0.05 * BITS.index(s["codec.bits"]), **how), 0)
+    return find(made_cells(factors or {"codec.nbits": BITS}, lambda s: 0.05 * BITS.index(s["codec.nbits"]), **how), 0)
 
 
 def points(svg: str) -> set[str]:
@@ -25,17 +25,17 @@ def points(svg: str) -> set[str]:
 
 def test_every_cell_with_values_is_a_point_and_the_front_is_labelled(tmp_path):
     found = findings(
-        {"codec.bits": BITS, "search.nprobe": PROBES}, fails=lambda s: s == {"codec.bits": "1", "search.nprobe": "2"}
+        {"codec.nbits": BITS, "search.nprobe": PROBES}, fails=lambda s: s == {"codec.nbits": "1", "search.nprobe": "2"}
     )
     assert figures.draw_pareto(found, "bytes_per_token", tmp_path / "pareto")
     svg = (tmp_path / "pareto.svg").read_text()
     assert points(svg) == {"point-0", "point-2", "point-3", "point-4", "point-5"}
     assert ">4, 1<" in svg and (tmp_path / "pareto.png").stat().st_size > 10_000
-    assert "codec.bits, search.nprobe" in svg
+    assert "codec.nbits, search.nprobe" in svg
 
 
 def test_a_baseline_that_is_dominated_has_its_name(tmp_path):
-    found = findings({"codec.bits": BITS, "search.nprobe": PROBES})
+    found = findings({"codec.nbits": BITS, "search.nprobe": PROBES})
     figures.draw_pareto(found, "ms_per_query", tmp_path / "pareto")  # where later cells are cheaper, and better
     svg = (tmp_path / "pareto.svg").read_text()
     assert ">1, 1<" in svg and ">2, 1<" not in svg
@@ -72,15 +72,15 @@ def test_no_picture_of_a_cost_that_is_the_same_or_unknown(tmp_path):
 
 
 def test_effects_have_a_panel_a_factor_and_lines_for_the_other(tmp_path):
-    found = findings({"codec.bits": BITS, "search.nprobe": PROBES})
+    found = findings({"codec.nbits": BITS, "search.nprobe": PROBES})
     assert figures.draw_effects(found, tmp_path / "effects")
     svg = (tmp_path / "effects.svg").read_text()
     assert all(
         f">{text}<" in svg
-        for text in ("codec.bits", "search.nprobe", "dashed: each search.nprobe", "dashed: each codec.bits")
+        for text in ("codec.nbits", "search.nprobe", "dashed: each search.nprobe", "dashed: each codec.nbits")
     )
     assert not figures.draw_effects(
-        findings(fails=lambda s: s["codec.bits"] == "4", factors={"codec.bits": BITS, "x": ["1", "2"]}),
+        findings(fails=lambda s: s["codec.nbits"] == "4", factors={"codec.nbits": BITS, "x": ["1", "2"]}),
         tmp_path / "none",
     )
     assert not (tmp_path / "none.svg").exists()

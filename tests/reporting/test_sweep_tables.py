@@ -9,11 +9,11 @@ from colbertv2.ablation.findings import find
 from colbertv2.reporting.rendering import Table, escape
 from colbertv2.reporting.sweep_tables import make_tables
 
-AXES = {"codec.bits": ["2", "1", "4"], "n_way": ["64", "128"]}
+AXES = {"codec.nbits": ["2", "1", "4"], "n_way": ["64", "128"]}
 
 
 def one_bit(setting):
-    return -0.05 * (setting["codec.bits"] == "1")
+    return -0.05 * (setting["codec.nbits"] == "1")
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +30,9 @@ def tables(findings):
 def test_a_row_a_cell_with_differences_marks_and_costs(findings, tables):
     table = tables["cells"]
     assert table.header == [
-        *["codec.bits", "n_way", "RR@10", "R@50", "Δ RR@10", "detectable", "B/token", "B/document", "ms/query"]
+        *["codec.nbits", "n_way", "RR@10", "R@50", "Δ RR@10", "detectable", "B/token", "B/document", "ms/query"]
     ]
-    assert [row[:2] for row in table.body] == [[a, b] for a in AXES["codec.bits"] for b in AXES["n_way"]]
+    assert [row[:2] for row in table.body] == [[a, b] for a in AXES["codec.nbits"] for b in AXES["n_way"]]
     assert table.body[0][4:6] == ["–", "–"]
     row = table.body[2]  # 1 bit
     assert re.fullmatch(r"\.\d{3} \[\.\d{3}, \.\d{3}\] †", row[2])
@@ -63,14 +63,14 @@ def test_csv_holds_what_was_computed(findings, tables):
 
 
 def test_cells_without_values_show_dashes_and_below_why_and_how_to_run_them():
-    cells = made_cells(AXES, fails=lambda s: s["codec.bits"] == "4")
+    cells = made_cells(AXES, fails=lambda s: s["codec.nbits"] == "4")
     tables = make_tables(find(cells, 0))
     assert list(tables) == ["cells"]  # no complete grid, one seed
     text = tables["cells"].markdown()
     assert tables["cells"].body[4][2:] == ["—"] * 6
     assert (
-        "- — codec.bits=4, n_way=64: InputError: no such codec; expected one of residual, fp16. "
-        "Run: `python -m colbertv2 codec.bits=4 n_way=64`" in text
+        "- — codec.nbits=4, n_way=64: InputError: no such codec; expected one of residual, fp16. "
+        "Run: `python -m colbertv2 codec.nbits=4 n_way=64`" in text
     )
     none = make_tables(find(made_cells(AXES, fails=lambda s: True, seeds=(2, 1)), 0))
     assert list(none) == ["cells"] and none["cells"].markdown().count("- — ") == 6
@@ -79,14 +79,14 @@ def test_cells_without_values_show_dashes_and_below_why_and_how_to_run_them():
 def test_factorial_designs_have_tables_of_effects(findings, tables):
     assert list(tables) == ["cells", "main_effects", "interactions", "shares", "seeds"]
     assert len(tables["main_effects"].body) == 2 * (3 + 2) and len(tables["interactions"].body) == 2 * 2
-    assert tables["main_effects"].body[1][:3] == ["RR@10", "codec.bits", "1"]
+    assert tables["main_effects"].body[1][:3] == ["RR@10", "codec.nbits", "1"]
     assert tables["main_effects"].body[1][4].endswith("†")
     numbers = tables["interactions"].numbers
     found = findings.effects["R@50"].interactions
     assert numbers[numbers.measure == "R@50"].beyond.tolist() == [one.contrast.difference.mean for one in found]
     assert tables["shares"].numbers["RR@10"].sum() == pytest.approx(1)
     assert sum(float(row[1]) for row in tables["shares"].body) == pytest.approx(100, abs=0.2)
-    one_factor = make_tables(find(made_cells({"codec.bits": ["2", "1"]}, one_bit), 0))
+    one_factor = make_tables(find(made_cells({"codec.nbits": ["2", "1"]}, one_bit), 0))
     assert list(one_factor) == ["cells"]
 
 
@@ -95,7 +95,7 @@ def test_seeds_have_intervals_of_their_own(findings, tables):
     name = findings.cells.others[0].name
     found = findings.comparisons["RR@10"][name].difference
     assert tuple(rows.loc[("RR@10", name), ["value_training_low", "value_training_high"]]) == found.training
-    one_kind = make_tables(find(made_cells({"codec.bits": ["2", "1"]}, seeds=(1, 2)), 0))["seeds"]
+    one_kind = make_tables(find(made_cells({"codec.nbits": ["2", "1"]}, seeds=(1, 2)), 0))["seeds"]
     assert [row[5] for row in one_kind.body] == ["–", "–"] and one_kind.body[0][6].startswith("[")
 
 

@@ -34,7 +34,7 @@ def test_tables_of_the_paper_have_their_values():
     beir = {row.row: row for row in Experiment.read("beir").rows}
     assert sum(row.of == "metrics" and "PLAID" not in row.row for row in beir.values()) == 13
     assert beir["SciFact"].published == {"nDCG@10": 0.693} and beir["SciFact"].others["SPLADEv2"] == 0.693
-    assert "model.conventions.query_maxlen=300" in beir["ArguAna"].overrides
+    assert "model.tokenization.query_maxlen=300" in beir["ArguAna"].overrides
     lotte = Experiment.read("lotte_test")
     assert len(lotte.rows) == 24 and next(r for r in lotte.rows if r.row == "Pooled, search").published == {
         "Success@5": 0.716
@@ -78,6 +78,6 @@ def test_a_wrong_table_is_refused(change, message):
 
 def test_a_wrong_grid_and_an_unknown_table_are_refused():
     with pytest.raises(InputError, match="expected override"):
-        points({"row": "a", "grid": {"codec.bits": 2}})
+        points({"row": "a", "grid": {"codec.nbits": 2}})
     with pytest.raises(InputError, match=r"no table 'biir'.*did you mean 'beir'"):
         Experiment.read("biir")

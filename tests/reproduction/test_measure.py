@@ -77,8 +77,8 @@ def test_what_lacks_data_or_weights_is_not_run_and_says_what_to_do(here, monkeyp
 
 
 def test_a_wrong_configuration_is_a_failure_and_no_lack_of_data(here):
-    found = measure(*row_of("index_size", "arithmetic, 2 bits"), [*here, "codec.bits=3"], "full", 1.0)
-    assert found.failed and "bits" in found.reason
+    found = measure(*row_of("index_size", "arithmetic, 2 bits"), [*here, "codec.nbits=3"], "full", 1.0)
+    assert found.failed and "nbits" in found.reason
     found = measure(*row_of("index_size", "arithmetic, 2 bits"), [*here, "codec.bitz=2"], "full", 1.0)
     assert found.failed and "bitz" in found.reason
 
@@ -93,7 +93,7 @@ def test_the_command_runs_a_table_small_and_writes_table_and_manifest(here, tmp_
     engine, codec = (
         next(stage[name] for stage in row["stages"].values() if name in stage) for name in ("engine", "codec")
     )
-    assert engine["_target_"].endswith("Plaid") and codec["bits"] == 2
+    assert engine["_target_"].endswith("Plaid") and codec["nbits"] == 2
     assert "sha256" in next(stage["backbone"] for stage in row["stages"].values() if "backbone" in stage)["identity"]
     assert 0 < next(one["documents"] for one in row["truncated"].values() if "documents" in one) <= 1
     assert {"commit", "versions"} <= set(manifest) and row["machine"]
@@ -103,7 +103,7 @@ def test_the_command_runs_a_table_small_and_writes_table_and_manifest(here, tmp_
 def test_a_failed_row_ends_in_exit_code_1_and_the_others_are_run(here, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        main(["index_size", "row=arithmetic*", *here, "codec.bits=3"])
+        main(["index_size", "row=arithmetic*", *here, "codec.nbits=3"])
     assert ended.value.code == 1
     table = (tmp_path / "outputs/reproduce/index_size.csv").read_text()
     assert table.count("failed: ") == 3 and "index_size: arithmetic, 2 bits" in capsys.readouterr().err

@@ -56,8 +56,8 @@ def test_a_published_value_is_never_in_the_measured_column():
 def test_small_runs_are_compared_with_nothing():
     compared = comparison(TABLE, {"near": Measurement({"RR@10": 0.397}, small=True)})
     assert compared["verdict"].tolist() == ["small: not comparable"] and compared["difference"].isna().all()
-    changed = comparison(TABLE, {"near": Measurement({"RR@10": 0.397}, changed=["codec.bits=1"])})
-    assert changed["verdict"].tolist() == ["changed, not comparable: codec.bits=1"]
+    changed = comparison(TABLE, {"near": Measurement({"RR@10": 0.397}, changed=["codec.nbits=1"])})
+    assert changed["verdict"].tolist() == ["changed, not comparable: codec.nbits=1"]
     assert changed["difference"].isna().all() and changed["measured"].tolist() == [0.397]
 
 

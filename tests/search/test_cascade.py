@@ -14,7 +14,7 @@ from colbertv2.search.cascade import Cascade
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.query_tables import QueryTables
 
-EVERYTHING = {"nprobe": None, "ndocs": None, "margin": 2.0, "share": 1.0, "nexact": None}
+EVERYTHING = {"nprobe": None, "ndocs": None, "centroid_margin": 2.0, "residual_variance_fraction": 1.0, "nexact": None}
 
 
 @settings(max_examples=40, deadline=None)
@@ -47,7 +47,7 @@ def index(world, request):
     if request.param == "quantile":
         return world.index(name="cascade-quantile")
     codec = ProductCodec(2, num_centroids=32, kmeans_iterations=4)
-    codec.see_queries(np.concatenate(world.queries(5)))
+    codec.fit_query_moment(np.concatenate(world.queries(5)))
     return world.index(codec, name="cascade-product")
 
 
@@ -68,10 +68,18 @@ def test_scores_are_exact_whatever_was_left_out(index, queries, engine):
 
 
 @pytest.mark.parametrize(
-    "moved", [{"nprobe": 1}, {"ndocs": 6}, {"margin": 0.0}, {"share": 0.0}, {"nexact": 5}], ids=str
+    "moved",
+    [{"nprobe": 1}, {"ndocs": 6}, {"centroid_margin": 0.0}, {"residual_variance_fraction": 0.0}, {"nexact": 5}],
+    ids=str,
 )
 def test_every_knob_moves_what_is_found(index, queries, moved):
-    start = {"nprobe": None, "ndocs": None if "nprobe" in moved else 40, "margin": 0.5, "share": 1.0, "nexact": 10}
+    start = {
+        "nprobe": None,
+        "ndocs": None if "nprobe" in moved else 40,
+        "centroid_margin": 0.5,
+        "residual_variance_fraction": 1.0,
+        "nexact": 10,
+    }
     before, after = (
         [[part.tolist() for part in Cascade(**knobs).candidates(QueryTables(index, query), 5)] for query in queries]
         for knobs in (start, start | moved)
@@ -112,7 +120,15 @@ def test_threads_and_order_change_nothing(index, queries, same_results):
 
 
 @pytest.mark.parametrize(
-    "knobs", [{"nprobe": 0}, {"ndocs": 0}, {"nexact": 0}, {"margin": -1}, {"margin": float("nan")}, {"share": 1.5}]
+    "knobs",
+    [
+        {"nprobe": 0},
+        {"ndocs": 0},
+        {"nexact": 0},
+        {"centroid_margin": -1},
+        {"centroid_margin": float("nan")},
+        {"residual_variance_fraction": 1.5},
+    ],
 )
 def test_bad_knobs_are_refused(knobs):
     with pytest.raises(InputError, match=f"search.{next(iter(knobs))} is"):

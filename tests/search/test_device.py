@@ -21,7 +21,7 @@ from colbertv2.search.device_search import DeviceSearch, from_keys, to_keys
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.scoring import best_documents, score_documents, segment_max, top_k
 
-EVERYTHING = Cascade(nprobe=None, ndocs=None, margin=2.0, share=1.0, nexact=None)
+EVERYTHING = Cascade(nprobe=None, ndocs=None, centroid_margin=2.0, residual_variance_fraction=1.0, nexact=None)
 
 
 def on_kernels(index, engine, queries, k, work_bytes=None):
@@ -85,7 +85,7 @@ def index(world, request):
     if request.param == "quantile":
         return world.index(name="device-quantile")
     codec = ProductCodec(2, num_centroids=32, kmeans_iterations=4)
-    codec.see_queries(np.concatenate(world.queries(5)))
+    codec.fit_query_moment(np.concatenate(world.queries(5)))
     return world.index(codec, name="device-product")
 
 

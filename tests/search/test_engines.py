@@ -10,7 +10,7 @@ from colbertv2.search import vanilla_colbertv2 as paper
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid
 from colbertv2.search.probing import nearest_centroids
-from colbertv2.search.vanilla_colbertv2 import PaperEngine
+from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
 
 INFINITY = float("inf")
 
@@ -66,8 +66,8 @@ def test_exhaustive_decodes_every_block_once_for_all_queries(residual_index, que
     "engine",
     [
         Plaid(nprobe=10_000, centroid_score_threshold=-INFINITY, ndocs=600),
-        PaperEngine(nprobe=10_000, ncandidates=150),
-        PaperEngine(nprobe=32, ncandidates=None),
+        VanillaColBERTv2(nprobe=10_000, ncandidates=150),
+        VanillaColBERTv2(nprobe=32, ncandidates=None),
     ],
     ids=repr,
 )
@@ -91,8 +91,8 @@ def test_all_codecs_can_be_searched_exhaustively_and_binary_is_rougher(world, fl
         (Plaid(1, -INFINITY, 600), Plaid(2, -INFINITY, 600)),
         (Plaid(4, -INFINITY, 40), Plaid(4, 0.9, 40)),
         (Plaid(4, -INFINITY, 40), Plaid(4, -INFINITY, 80)),
-        (PaperEngine(1, 150), PaperEngine(2, 150)),
-        (PaperEngine(2, 5), PaperEngine(2, 15)),
+        (VanillaColBERTv2(1, 150), VanillaColBERTv2(2, 150)),
+        (VanillaColBERTv2(2, 5), VanillaColBERTv2(2, 15)),
     ],
     ids=repr,
 )
@@ -102,7 +102,7 @@ def test_every_knob_moves_what_is_found(residual_index, queries, engine, moved):
     assert found != documents(moved.search(residual_index, queries, 150))
 
 
-@pytest.mark.parametrize("engine", [Plaid(), Plaid(ndocs=20), PaperEngine(1, 5)], ids=repr)
+@pytest.mark.parametrize("engine", [Plaid(), Plaid(ndocs=20), VanillaColBERTv2(1, 5)], ids=repr)
 def test_scores_are_exact_whatever_was_left_out(residual_index, queries, engine):
     exact = Exhaustive().search(residual_index, queries, 150)
     for (positions, scores), (all_positions, all_scores) in zip(
@@ -144,7 +144,7 @@ def test_plaid_stages_against_loops(residual_index, queries):
 def test_paper_engine_stages_against_loops(residual_index, queries):
     centroids = residual_index.codec.centroids
     nprobe, ncandidates = 2, 10
-    found = PaperEngine(nprobe, ncandidates).search(residual_index, queries, ncandidates)
+    found = VanillaColBERTv2(nprobe, ncandidates).search(residual_index, queries, ncandidates)
     for query, (positions, _) in zip(queries, found, strict=True):
         cells = {int(cell) for row in query @ centroids.T for cell in np.argsort(-row)[:nprobe]}
         bounds = {}
@@ -160,7 +160,7 @@ def test_paper_engine_stages_against_loops(residual_index, queries):
 
 
 def test_blocks_change_nothing(residual_index, queries, same_results, monkeypatch):
-    engines = (Plaid(2, 0.5, 40), PaperEngine(2, 20))
+    engines = (Plaid(2, 0.5, 40), VanillaColBERTv2(2, 20))
     whole = [engine.search(residual_index, queries, 10) for engine in engines]
     for module in (paper, scoring):
         monkeypatch.setattr(module, "DECODED_VECTORS", 25)
@@ -184,7 +184,7 @@ def test_plaid_presets(k, expected):
     assert Plaid(nprobe=3, centroid_score_threshold=0.0, ndocs=8).settings(k) == (3, 0.0, 8)
 
 
-@pytest.mark.parametrize("engine", [Plaid(), PaperEngine()], ids=repr)
+@pytest.mark.parametrize("engine", [Plaid(), VanillaColBERTv2()], ids=repr)
 def test_engines_that_probe_need_centroids(float16_index, queries, engine):
     with pytest.raises(InputError, match=r"Float16Codec\(\) has no centroids; use the exhaustive engine"):
         engine.search(float16_index, queries, 10)
@@ -196,8 +196,8 @@ def test_engines_that_probe_need_centroids(float16_index, queries, engine):
         lambda: Plaid(nprobe=0),
         lambda: Plaid(ndocs=3),
         lambda: Plaid(centroid_score_threshold=float("nan")),
-        lambda: PaperEngine(nprobe=0),
-        lambda: PaperEngine(ncandidates=0),
+        lambda: VanillaColBERTv2(nprobe=0),
+        lambda: VanillaColBERTv2(ncandidates=0),
     ],
 )
 def test_bad_knobs_are_refused_at_construction(make):

@@ -9,9 +9,9 @@ from colbertv2.search.cascade import Cascade
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid
 from colbertv2.search.searcher import Searcher, say_once
-from colbertv2.search.vanilla_colbertv2 import PaperEngine
+from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
 
-ENGINES = [Exhaustive(), Plaid(), PaperEngine()]
+ENGINES = [Exhaustive(), Plaid(), VanillaColBERTv2()]
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_device_finds_what_the_cpu_finds(world, residual_index, graphics, engi
         assert dict(one) == pytest.approx(dict(other), abs=1e-3)
 
 
-@pytest.mark.parametrize(("engine", "device"), [(Plaid(), "cuda"), (PaperEngine(), "cuda:1"), (Cascade(), "mps")])
+@pytest.mark.parametrize(("engine", "device"), [(Plaid(), "cuda"), (VanillaColBERTv2(), "cuda:1"), (Cascade(), "mps")])
 def test_what_no_device_does_is_done_on_the_cpu_and_said_once(world, residual_index, engine, device, capsys):
     say_once.cache_clear()
     searchers = [Searcher(residual_index, engine, device) for _ in range(2)]

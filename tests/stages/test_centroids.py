@@ -35,7 +35,7 @@ def index_of(small, *overrides) -> Artifact:
     ("overrides", "codec"),
     [
         (["codec=residual"], ResidualCodec(2)),
-        (["codec=lloyd", "codec.bits=1", "codec.assignment_reach=0.7"], None),
+        (["codec=lloyd", "codec.nbits=1", "codec.group_search_radius=0.7"], None),
         (["codec=product", "codec.queries=null"], None),
         (["codec=fp16"], Float16Codec()),
         (["codec=binary"], BinaryCodec()),
@@ -55,11 +55,11 @@ def test_an_index_by_stages_is_what_the_library_builds_at_once(small, tmp_path, 
 def test_bits_and_buckets_share_centroids_and_two_processes_assign_as_one(small, tmp_path):
     two, one, four, lloyd = (
         index_of(small, *overrides).parents["centroids"]
-        for overrides in (["codec.bits=2"], ["codec.bits=1"], ["codec.bits=4"], ["codec=lloyd"])
+        for overrides in (["codec.nbits=2"], ["codec.nbits=1"], ["codec.nbits=4"], ["codec=lloyd"])
     )
     assert one.address == two.address == four.address == lloyd.address
     product = [
-        index_of(small, "codec=product", "codec.queries=null", f"codec.bits={bits}").parents["centroids"].address
+        index_of(small, "codec=product", "codec.queries=null", f"codec.nbits={bits}").parents["centroids"].address
         for bits in (1, 2)
     ]
     assert product[0] == product[1] != two.address
@@ -73,7 +73,7 @@ def test_what_the_codec_learns_from_moves_its_centroids(small, queries):
         steps = plan(compose([*small, "codec=product", f"codec.queries={queries}", *overrides]))
         return next(step.address for step in steps if step.stage == "centroids")
 
-    assert address() == address("codec.bits=4")
+    assert address() == address("codec.nbits=4")
     moved = {address("codec.shrinkage=0.5"), address("codec.centroid_factor=0.5"), address("kmeans_seed=3"), address()}
     assert len(moved) == 4
     assert (address("codec.num_queries=5") != address()) == (queries != "null")
@@ -106,6 +106,9 @@ def test_damaged_centroids_are_named(small, tmp_path):
 def test_the_product_codec_learns_where_training_queries_look(small):
     seen = index_of(small, "codec=product", "codec.queries=${collection.train}").parents["centroids"]
     blind = index_of(small, "codec=product", "codec.queries=null").parents["centroids"]
-    assert Clusters.load(seen.path).moment is not None and Clusters.load(blind.path).moment is None
+    assert (
+        Clusters.load(seen.path).query_second_moment is not None
+        and Clusters.load(blind.path).query_second_moment is None
+    )
     assert files(seen.path)["centroids.npy"] != files(blind.path)["centroids.npy"]
     assert ProductCodec(2).cluster_settings()["queries"] is None

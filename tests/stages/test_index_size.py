@@ -15,7 +15,7 @@ from colbertv2.stages import index_size
 
 MSMARCO = {"dim": 128, "vectors": 597_900_000, "inverted_bytes": 8.0}
 CODECS = [Float16Codec(), BinaryCodec(), *(ResidualCodec(bits) for bits in (1, 2, 4, 8))]
-CODECS += [ResidualCodec(2, num_centroids=2**18), ResidualCodec(1, assignment_reach=0.7), ProductCodec(2)]
+CODECS += [ResidualCodec(2, num_centroids=2**18), ResidualCodec(1, group_search_radius=0.7), ProductCodec(2)]
 
 
 @pytest.fixture

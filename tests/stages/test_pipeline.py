@@ -136,7 +136,7 @@ def test_ingredients_run(tmp_path_factory, target):
     overrides = ["+quality=scifact", *shrunk(folder, directory / "artifacts"), "denoising=none"]
     for name in ("cranfield", "vaswani"):
         overrides += [f"elsewhere.{name}.documents.id=folder:{folder}", f"elsewhere.{name}.eval.id=folder:{folder}/dev"]
-    built = build(compose([*overrides, f"target={target}", "training.undistilled.n=3"]))
+    built = build(compose([*overrides, f"target={target}", "training.undistilled.n_way=3"]))
     assert json.loads((built.path / "metrics.json").read_text())["queries"] == 10
     trained = built.ancestor("checkpoint")
     candidates = trained.parents["examples"].parents["candidates"]

@@ -78,7 +78,7 @@ def test_exact_search_is_the_naive_one_of_each_pool(directory, unit):
 
 
 @pytest.mark.parametrize("codec", ["residual", "residual_1bit", "product"])
-@pytest.mark.parametrize("search", ["plaid", "colbertv2-paper", "cascade", "exhaustive"])
+@pytest.mark.parametrize("search", ["plaid", "vanilla_colbertv2", "cascade", "exhaustive"])
 def test_every_engine_stays_within_the_pool(directory, codec, search):
     run = ranking_of(build(compose(overrides(directory, f"codec={codec}", f"search={search}"))))
     for query_id, pool, size in (("spans", ONE, 10), ("two", TWO, 3), ("tied", ONE, 10), ("tiny", TINY, 1)):
@@ -130,7 +130,7 @@ def test_embeddings_that_were_made_elsewhere_are_used_for_the_same_papers(tmp_pa
     ("choices", "expected"),
     [
         (["codec=fp16", "search=plaid"], "Plaid probes centroids"),
-        (["codec.bits=1", "model.dim=12"], "do not fill bytes"),
+        (["codec.nbits=1", "model.dim=12"], "do not fill bytes"),
         (["depth=0"], "expected at least 1"),
         (["collection.eval.id=stdlib/test"], "use one id"),
         (["collection.eval.id=peerqa:${collection.path}/sentence"], "use one id"),
@@ -163,7 +163,9 @@ def test_the_cost_is_told(directory):
 
 
 @pytest.mark.parametrize(
-    ("codec", "engine"), [(ResidualCodec(bits=2), Plaid()), (Float16Codec(), Exhaustive())], ids=["plaid", "exhaustive"]
+    ("codec", "engine"),
+    [(ResidualCodec(nbits=2), Plaid()), (Float16Codec(), Exhaustive())],
+    ids=["plaid", "exhaustive"],
 )
 @pytest.mark.parametrize("length", [1, 3])
 def test_a_pool_of_one_paragraph_of_few_tokens(tmp_path, codec, engine, length):

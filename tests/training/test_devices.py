@@ -12,7 +12,7 @@ from colbertv2.errors import InputError
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.modeling.tokenizer import Conventions
+from colbertv2.modeling.tokenizer import Tokenization
 from colbertv2.runtime import Runtime
 from colbertv2.training.data import TextLookup, TrainingBatches
 from colbertv2.training.examples import Example
@@ -40,24 +40,24 @@ EXAMPLES = [
 
 
 def model() -> ColBERT:
-    conventions = Conventions(12, 12, None, None, False, False, False)
-    return initial.colbert(Backbone(str(tiny_bert()), None), conventions, 16, "orthogonal", [], 0)
+    tokenization = Tokenization(12, 12, None, None, False, False, False)
+    return initial.colbert(Backbone(str(tiny_bert()), None), tokenization, 16, "orthogonal", [], 0)
 
 
 def recipe(groups: int = 1, batch_size: int = 4) -> Recipe:
     return Recipe(
         objectives={"in_batch": InBatchNegatives(1.0, 1.0), "ce": CrossEntropy(1.0, 1.0)},
         optimization=Optimization(1e-3, 1, 10, 0.01, 0.0),
-        n=2,
+        n_way=2,
         negatives=NegativeSampling("uniform", 1.0),
         batch_size=batch_size,
-        accumulate=1,
+        gradient_accumulation_steps=1,
         in_batch_groups=groups,
         precision="32-true",
         gradient_clip=1.0,
         validation_interval=5,
         validation_queries=4,
-        chunk=None,
+        gradient_cache_chunk=None,
         gradient_checkpointing=False,
         compile=False,
     )
@@ -86,7 +86,7 @@ def test_processes_see_disjoint_examples_and_groups_are_blind_to_each_other(grou
         EXAMPLES,
         LOOKUP,
         model().collate,
-        n=2,
+        n_way=2,
         negatives=NegativeSampling("top", 1.0),
         batch_size=4,
         groups=groups,

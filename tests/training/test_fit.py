@@ -13,7 +13,7 @@ from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.cross_encoder import CrossEncoder
-from colbertv2.modeling.tokenizer import Conventions
+from colbertv2.modeling.tokenizer import Tokenization
 from colbertv2.runtime import Runtime
 from colbertv2.training.data import TextLookup, TrainingBatches, sampled
 from colbertv2.training.examples import Example
@@ -26,7 +26,7 @@ from colbertv2.training.recipe import Recipe
 
 WORDS = ["list", "string", "join", "sort", "open", "file", "read", "write", "number", "text", "parse", "return"]
 UNIFORM = NegativeSampling("uniform", 1.0)
-CONVENTIONS = Conventions(12, 12, None, None, False, False, False)
+TOKENIZATION = Tokenization(12, 12, None, None, False, False, False)
 
 
 class Texts:
@@ -46,7 +46,7 @@ EXAMPLES = [
 
 
 def ranker() -> ColBERT:
-    return initial.colbert(Backbone(str(tiny_bert()), None), CONVENTIONS, 16, "orthogonal", [], 0)
+    return initial.colbert(Backbone(str(tiny_bert()), None), TOKENIZATION, 16, "orthogonal", [], 0)
 
 
 def recipe(steps: int = 6, learning_rate: float = 1e-3, interval: int = 3, **knobs) -> Recipe:
@@ -54,16 +54,16 @@ def recipe(steps: int = 6, learning_rate: float = 1e-3, interval: int = 3, **kno
     values = {
         "objectives": objectives,
         "optimization": Optimization(learning_rate, 1, steps, 0.0, 0.0),
-        "n": 3,
+        "n_way": 3,
         "negatives": UNIFORM,
         "batch_size": 4,
-        "accumulate": 1,
+        "gradient_accumulation_steps": 1,
         "in_batch_groups": 1,
         "precision": "32-true",
         "gradient_clip": 1.0,
         "validation_interval": interval,
         "validation_queries": 6,
-        "chunk": None,
+        "gradient_cache_chunk": None,
         "gradient_checkpointing": False,
         "compile": False,
     }
@@ -142,7 +142,9 @@ def test_cross_encoder_trains_by_the_same_module(tmp_path):
     assert not torch.equal(before, weights(teacher))
 
 
-@pytest.mark.parametrize("knobs", [{"chunk": 1}, {"chunk": 5}, {"gradient_checkpointing": True}])
+@pytest.mark.parametrize(
+    "knobs", [{"gradient_cache_chunk": 1}, {"gradient_cache_chunk": 5}, {"gradient_checkpointing": True}]
+)
 def test_less_memory_gives_the_same_weights(tmp_path, knobs):
     plain = recipe(optimization=Optimization(1e-3, 1, 3, 0.0, 0.0))
     small = recipe(optimization=Optimization(1e-3, 1, 3, 0.0, 0.0), **knobs)
@@ -160,7 +162,7 @@ def test_compiled_training_gives_the_same_weights(tmp_path):
 
 @pytest.mark.parametrize("after", range(1, 8))
 def test_resumed_at_any_step_with_dropout_and_accumulation(tmp_path, after):
-    plan = recipe(optimization=Optimization(1e-3, 2, 4, 0.01, 0.3), accumulate=2, interval=1)
+    plan = recipe(optimization=Optimization(1e-3, 2, 4, 0.01, 0.3), gradient_accumulation_steps=2, interval=1)
     whole = run(ranker(), tmp_path / "whole", plan, validation=[])
     with pytest.raises(RuntimeError, match="killed"):
         run(ranker(), tmp_path / "cut", plan, validation=[], lookup=Interrupted(after))
@@ -194,10 +196,10 @@ def test_scores_that_are_not_finite_are_refused():
 @pytest.mark.parametrize(
     "knobs",
     [
-        {"n": 4},
+        {"n_way": 4},
         {"negatives": NegativeSampling("top", 1.0)},
         {"batch_size": 3},
-        {"accumulate": 2},
+        {"gradient_accumulation_steps": 2},
         {"gradient_clip": 0.01},
         {"objectives": {"ce": CrossEntropy(1.0, 1.0)}},
         {"objectives": {"in_batch": InBatchNegatives(0.5, 1.0), "ce": CrossEntropy(1.0, 1.0)}},
@@ -218,7 +220,15 @@ def test_every_knob_moves_the_weights(tmp_path, knobs):
 def test_seed_moves_the_batches_and_epochs_cover_every_example():
     def order(seed: int) -> list[list[str]]:
         batches = TrainingBatches(
-            EXAMPLES, LOOKUP, lambda tuples: tuples, n=3, negatives=UNIFORM, batch_size=4, groups=1, steps=6, seed=seed
+            EXAMPLES,
+            LOOKUP,
+            lambda tuples: tuples,
+            n_way=3,
+            negatives=UNIFORM,
+            batch_size=4,
+            groups=1,
+            steps=6,
+            seed=seed,
         )  # pyright: ignore
         return [[example.query_id for example in batches.chosen(step)] for step in range(6)]
 
@@ -242,19 +252,19 @@ def test_bad_recipes_are_refused(tmp_path):
     with pytest.raises(InputError, match="at least one loss"):
         recipe(objectives={})
     with pytest.raises(InputError, match="needs at least 2"):
-        recipe(n=1)
+        recipe(n_way=1)
     with pytest.raises(InputError, match="at least 2 queries in each part"):
         recipe(batch_size=1)
     with pytest.raises(InputError, match="does not divide"):
         recipe(steps=7, interval=3)
     with pytest.raises(InputError, match="32-true"):
         recipe(precision="fp7")
-    with pytest.raises(InputError, match="accumulate"):
-        recipe(accumulate=0)
+    with pytest.raises(InputError, match="gradient_accumulation_steps"):
+        recipe(gradient_accumulation_steps=0)
     with pytest.raises(InputError, match="warmup_steps"):
         Optimization(1e-3, 9, 5, 0.0, None)
     unscored = [Example("q", ["a", "b", "c"], [math.nan] * 3)]
     with pytest.raises(InputError, match="lack finite teacher scores"):
         recipe(objectives={"kl": KLDivergence(1.0, 1.0, 1.0)}).usable(unscored)
     with pytest.raises(InputError, match="only 0 training examples"):
-        run(ranker(), tmp_path, recipe(n=50))
+        run(ranker(), tmp_path, recipe(n_way=50))

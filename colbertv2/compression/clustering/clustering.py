@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from colbertv2.compression.clustering.assignment import Assignment
-from colbertv2.compression.clustering.grouped_kmeans import lloyd
-from colbertv2.compression.clustering.kmeans import kmeans, num_centroids_rule
+from colbertv2.compression.clustering.grouped_kmeans import grouped_kmeans
+from colbertv2.compression.clustering.kmeans import kmeans
+from colbertv2.compression.clustering.rules import num_centroids_rule
 from colbertv2.errors import InputError
 
 HELD_OUT_SHARE, MAX_HELD_OUT = 0.05, 50_000
@@ -29,7 +30,7 @@ class Clustering:
     centroid_factor: float
     kmeans_iterations: int
     max_points_per_centroid: int
-    assignment_reach: float | None
+    group_search_radius: float | None
     centroid_bits: int
 
     def __post_init__(self) -> None:
@@ -41,8 +42,8 @@ class Clustering:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; expected at least 1.")
-        if self.assignment_reach is not None and not self.assignment_reach > 0:
-            raise InputError(f"assignment_reach is {self.assignment_reach}; expected a positive number, or null.")
+        if self.group_search_radius is not None and not self.group_search_radius > 0:
+            raise InputError(f"group_search_radius is {self.group_search_radius}; expected a positive number, or null.")
         if self.centroid_bits not in (8, 16):
             raise InputError(f"centroid_bits is {self.centroid_bits}; expected 8 or 16.")
 
@@ -99,17 +100,17 @@ class Clustering:
             "device": device,
             "spherical": spherical,
         }
-        if self.assignment_reach is None:
+        if self.group_search_radius is None:
             centroids = kmeans(points, wanted, **how)
         else:
-            centroids = lloyd(points, wanted, reach=self.assignment_reach, **how)
+            centroids = grouped_kmeans(points, wanted, reach=self.group_search_radius, **how)
         if len(centroids) < wanted:
             notes.append(f"{wanted} centroids wanted, clamped to the {len(centroids)} vectors there are.")
         return centroids, held_out, notes
 
     def assignment(self, centroids: NDArray[np.float32], device: torch.device | str, *, euclidean: bool) -> Assignment:
         """What assigns vectors to ``centroids [K, dim]``."""
-        return Assignment(centroids, euclidean=euclidean, reach=self.assignment_reach, device=device)
+        return Assignment(centroids, euclidean=euclidean, reach=self.group_search_radius, device=device)
 
     def rounded(self, centroids: NDArray[np.float32]) -> NDArray[np.float32]:
         """``centroids`` as ``save`` keeps them: a codec encodes by these, so that loading it changes nothing."""

@@ -19,7 +19,7 @@ class Clusters:
     Args:
         centroids: ``[K, dim]``, in the space that the codec clusters in. held_out: ``[n, dim]``, likewise.
         notes: what k-means had to do differently from what was asked.
-        moment: ``[dim, dim]`` of the queries that the codec has seen, if it has seen any.
+        query_second_moment: ``[dim, dim]`` of the queries that the codec has seen, if it has seen any.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp())
@@ -31,7 +31,7 @@ class Clusters:
     centroids: NDArray[np.float32]
     held_out: NDArray[np.float32]
     notes: list[str] = field(default_factory=list)
-    moment: NDArray[np.float64] | None = None
+    query_second_moment: NDArray[np.float64] | None = None
 
     @classmethod
     def none(cls, dim: int) -> "Clusters":
@@ -39,12 +39,12 @@ class Clusters:
         return cls(np.zeros((0, dim), np.float32), np.zeros((0, dim), np.float32))
 
     def save(self, path: Path) -> None:
-        """Write ``centroids.npy``, ``held_out.npy``, ``moment.npy`` where there is one, and ``clusters.json``."""
+        """Write the arrays as ``.npy`` files, and ``clusters.json``."""
         np.save(path / "centroids.npy", self.centroids)
         np.save(path / "held_out.npy", self.held_out)
-        if self.moment is not None:
-            np.save(path / "moment.npy", self.moment)
-        text = json.dumps({"notes": self.notes, "moment": self.moment is not None}, indent=2)
+        if self.query_second_moment is not None:
+            np.save(path / "query_second_moment.npy", self.query_second_moment)
+        text = json.dumps({"notes": self.notes, "query_second_moment": self.query_second_moment is not None}, indent=2)
         (path / "clusters.json").write_text(text + "\n", encoding="utf-8")
 
     @classmethod
@@ -56,8 +56,10 @@ class Clusters:
         """
         try:
             settings = json.loads((path / "clusters.json").read_text(encoding="utf-8"))
-            moment = np.load(path / "moment.npy") if settings["moment"] else None
-            return cls(np.load(path / "centroids.npy"), np.load(path / "held_out.npy"), settings["notes"], moment)
+            query_second_moment = np.load(path / "query_second_moment.npy") if settings["query_second_moment"] else None
+            return cls(
+                np.load(path / "centroids.npy"), np.load(path / "held_out.npy"), settings["notes"], query_second_moment
+            )
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise InputError(f"The centroids in {path} are damaged or missing ({error}); build them again.") from None
 

@@ -14,7 +14,7 @@ BLOCK_VECTORS = 2**16  # summed up at once
 FIRST_ITERATION = (1 / 4, 1 / 2)
 
 
-def lloyd(
+def grouped_kmeans(
     points: NDArray[np.float32],
     num_centroids: int,
     *,
@@ -38,7 +38,7 @@ def lloyd(
 
     >>> points = np.eye(2, dtype=np.float32)
     >>> knobs = {"iterations": 1, "max_points_per_centroid": 256, "seed": 0, "device": "cpu", "spherical": True}
-    >>> lloyd(points, 4, reach=0.7, **knobs).shape
+    >>> grouped_kmeans(points, 4, reach=0.7, **knobs).shape
     (2, 2)
     """
     if len(points) == 0:

@@ -1,6 +1,4 @@
-"""k-means of token vectors by faiss, and how many centroids and passages to take (ColBERTv2 §3.3 and official code)."""
-
-import math
+"""k-means of token vectors by faiss (ColBERTv2 §3.3)."""
 
 import faiss
 import numpy as np
@@ -8,26 +6,6 @@ import torch
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
-
-
-def num_centroids_rule(num_vectors: float) -> int:
-    """The official number of centroids, 2^⌊log2(16·√vectors)⌋.
-
-    ``num_vectors`` is the number of vectors in the collection, officially estimated as documents times mean length.
-
-    >>> num_centroids_rule(600_000_000)  # MS MARCO passages: 2^18
-    262144
-    """
-    return 2 ** max(0, math.floor(math.log2(16 * math.sqrt(num_vectors)))) if num_vectors > 0 else 1
-
-
-def num_sampled_documents_rule(num_documents: int) -> int:
-    """The official number of passages to learn centroids from, min(1 + ⌊16·√(120·documents)⌋, documents).
-
-    >>> num_sampled_documents_rule(8_841_823), num_sampled_documents_rule(5_000)
-    (521173, 5000)
-    """
-    return min(1 + int(16 * math.sqrt(120 * num_documents)), num_documents)
 
 
 def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

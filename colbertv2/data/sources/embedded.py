@@ -85,7 +85,7 @@ class PairDocs(BaseDocs):
 
     def fingerprint(self) -> str:
         """Moves with the library that is running."""
-        return running_library()
+        return digest_of_running_library()
 
     @cached_property
     def documents(self) -> list[PairDoc]:
@@ -154,7 +154,7 @@ class PairQrels(BaseQrels):
 
 
 @cache
-def running_library() -> str:
+def digest_of_running_library() -> str:
     return stdlib.library_digest(Path(sysconfig.get_path("stdlib")))
 
 

@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 import ir_datasets
 
-from colbertv2.files import write_whole
+from colbertv2.files import write_atomically
 
 SPLITS = {"train": 0.70, "dev": 0.10, "test": 0.20}
 MINIMUM_QUERY_WORDS = 5
@@ -168,7 +168,7 @@ def pairs() -> tuple[Pair, ...]:
         with path.open(encoding="utf-8", newline="\n") as file:
             return tuple(Pair(*json.loads(line)) for line in file)
     found = extract(root)
-    write_whole(path, "".join(json.dumps(pair) + "\n" for pair in found))
+    write_atomically(path, "".join(json.dumps(pair) + "\n" for pair in found))
     return tuple(found)
 
 

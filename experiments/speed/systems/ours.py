@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 from colbertv2.modeling.backbone import load_transformer
 from colbertv2.modeling.batch import Tuples
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.modeling.tokenizer import Conventions, Tokenizer
+from colbertv2.modeling.tokenizer import Tokenization, Tokenizer
 from colbertv2.training.module import RankingModule
 from colbertv2.training.negatives import NegativeSampling
 from colbertv2.training.objectives import KLDivergence
@@ -38,8 +38,8 @@ def main(work: Path, out: Path) -> None:
     """Train over ``work/tuples.json`` and write losses and times of the steps' ends."""
     settings = json.loads((work / "tuples.json").read_text())
     torch.set_num_threads(settings["threads"])
-    conventions = Conventions(settings["query_length"], settings["document_length"], None, None, False, False, True)
-    tokenizer = Tokenizer(AutoTokenizer.from_pretrained(work / "backbone"), conventions)
+    tokenization = Tokenization(settings["query_length"], settings["document_length"], None, None, False, False, True)
+    tokenizer = Tokenizer(AutoTokenizer.from_pretrained(work / "backbone"), tokenization)
     projection = load_file(work / "projection.safetensors")["linear.weight"]
     model = ColBERT(load_transformer(work / "backbone"), projection, tokenizer)
     steps = settings["batches"]
@@ -47,10 +47,10 @@ def main(work: Path, out: Path) -> None:
     recipe = Recipe(
         objectives={"distillation": KLDivergence(weight=1.0, temperature=1.0, teacher_scale=1.0)},
         optimization=Optimization(settings["learning_rate"], 0, len(steps), 0.0, None),
-        n=n, negatives=NegativeSampling("top", 1.0), batch_size=len(steps[0]["queries"]),
-        accumulate=1, in_batch_groups=1, precision="32-true", gradient_clip=1.0,
+        n_way=n, negatives=NegativeSampling("top", 1.0), batch_size=len(steps[0]["queries"]),
+        gradient_accumulation_steps=1, in_batch_groups=1, precision="32-true", gradient_clip=1.0,
         validation_interval=len(steps), validation_queries=1,
-        chunk=None, gradient_checkpointing=False, compile=False,
+        gradient_cache_chunk=None, gradient_checkpointing=False, compile=False,
     )  # fmt: skip
     clock = Clock()
     trainer = lightning.Trainer(

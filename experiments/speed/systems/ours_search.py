@@ -21,7 +21,7 @@ def build():
     shutil.rmtree(path, ignore_errors=True)
     codec = (CODECS | GROWTH_CODECS)[name]()
     if isinstance(codec, ProductCodec):
-        codec.see_queries(np.concatenate(np.load(work / "train_queries.npy")))
+        codec.fit_query_moment(np.concatenate(np.load(work / "train_queries.npy")))
     embeddings = Embeddings.open(Path((work / "embeddings.txt").read_text()))
     Index.build(embeddings, codec, path, seed=1, sample_documents=None, device="cpu", bar=lambda items, *_: items)
 

@@ -26,7 +26,7 @@ def token_vectors(number, seed=0, dim=32):
 
 def clustering(**changed):
     start = {"num_centroids": None, "centroid_factor": 1.0, "kmeans_iterations": 2, "max_points_per_centroid": 256}
-    return Clustering(**{**start, "assignment_reach": None, "centroid_bits": 16, **changed})
+    return Clustering(**{**start, "group_search_radius": None, "centroid_bits": 16, **changed})
 
 
 def fitted(kind, **settings):
@@ -52,7 +52,7 @@ def test_centroids_of_8_bits_are_bytes_that_16_bit_floats_hold(tmp_path, size):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("settings", [{"centroid_bits": 8}, {"assignment_reach": 0.3}])
+@pytest.mark.parametrize("settings", [{"centroid_bits": 8}, {"group_search_radius": 0.3}])
 def test_both_knobs_move_what_is_encoded_but_little_of_the_error_and_survive_saving(tmp_path, kind, settings):
     vectors = token_vectors(1000, seed=1)
     plain, codec = fitted(kind), fitted(kind, **settings)
@@ -75,7 +75,7 @@ def test_as_many_vectors_are_sampled_as_are_used():
 
 @pytest.mark.parametrize("reach", [None, 0.7])
 def test_what_kmeans_does_not_draw_is_held_out(reach):
-    knobs = clustering(num_centroids=4, max_points_per_centroid=5, assignment_reach=reach)
+    knobs = clustering(num_centroids=4, max_points_per_centroid=5, group_search_radius=reach)
     centroids, held_out, _ = knobs.fit(
         token_vectors(100), num_documents=100, average_length=1.0, seed=0, device="cpu", spherical=True
     )
@@ -95,7 +95,7 @@ def test_fitted_again_it_assigns_to_its_new_centroids(kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("settings", "expected"),
-    [({"assignment_reach": 0.0}, "a positive number"), ({"centroid_bits": 4}, "expected 8 or 16")],
+    [({"group_search_radius": 0.0}, "a positive number"), ({"centroid_bits": 4}, "expected 8 or 16")],
 )
 def test_bad_values_are_refused(kind, settings, expected):
     with pytest.raises(InputError, match=expected):

@@ -3,8 +3,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from colbertv2.compression.clustering import grouped_kmeans as lloyd_module
-from colbertv2.compression.clustering.grouped_kmeans import lloyd
+from colbertv2.compression.clustering import grouped_kmeans as grouped_kmeans_module
+from colbertv2.compression.clustering.grouped_kmeans import grouped_kmeans
 from colbertv2.compression.clustering.kmeans import kmeans, normalised
 from colbertv2.errors import InputError
 
@@ -21,7 +21,7 @@ KNOBS = {"iterations": 5, "max_points_per_centroid": 256, "seed": 0, "device": "
 
 
 def clusters(points, num_centroids, **changed):
-    return lloyd(points, num_centroids, **{**KNOBS, "reach": 0.7, **changed})
+    return grouped_kmeans(points, num_centroids, **{**KNOBS, "reach": 0.7, **changed})
 
 
 def error(points, centroids):
@@ -40,11 +40,11 @@ def test_it_errs_as_little_as_faiss(spherical):
 
 
 def clusters_of(points, num_centroids, **knobs):
-    return lloyd(points, num_centroids, reach=0.7, **knobs)
+    return grouped_kmeans(points, num_centroids, reach=0.7, **knobs)
 
 
 def test_compared_with_all_groups_it_is_plain_k_means(monkeypatch):
-    monkeypatch.setattr(lloyd_module, "BLOCK_VECTORS", 100)
+    monkeypatch.setattr(grouped_kmeans_module, "BLOCK_VECTORS", 100)
     points = token_vectors(500)
     drawn = points[np.random.default_rng(0).permutation(500)]
     centroids = drawn[:20]

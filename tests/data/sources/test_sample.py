@@ -46,7 +46,7 @@ def test_what_there_is_if_more_is_asked_for(tmp_path):
 
 
 def test_the_order_is_not_that_of_held_out_parts():
-    queries = Queries("sample:200:100:stdlib-small/train", part="dev", hold_out=0.5)
+    queries = Queries("sample:200:100:stdlib-small/train", part="dev", dev_fraction=0.5)
     assert 25 < len(queries) < 75
 
 

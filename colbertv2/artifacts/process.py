@@ -1,70 +1,34 @@
-"""What this machine does in a second, has free, and has used: for estimates, never for results."""
+"""What this process and this machine are and have used: recorded with every artifact, never part of a result."""
 
 import os
 import platform
 import resource
 import shutil
 import sys
-import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-import torch
-
 from colbertv2.runtime import Runtime
-
-BENCHMARK_SECONDS = 0.4
-
-
-@cache
-def products_per_second(device: torch.device, threads: int | None) -> float:
-    """Floating-point operations a second of a float32 matrix product on ``device``, were it idle: the best of many.
-
-    On a CPU the time is that of the process, in which it does not wait for others.
-
-    Args:
-        threads: of the CPU; ``None`` leaves torch's default.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    left, right = torch.rand(2048, 1024, device=device), torch.rand(1024, 1024, device=device)
-
-    def once() -> None:
-        (left @ right)[0, 0].item()  # waits for a GPU
-
-    once()
-    passes: list[float] = []
-    clock, at_once = (time.process_time, torch.get_num_threads()) if device.type == "cpu" else (time.perf_counter, 1)
-    began = time.perf_counter()
-    while not passes or time.perf_counter() - began < BENCHMARK_SECONDS:
-        start = clock()
-        once()
-        passes.append((clock() - start) / at_once)
-    torch.set_num_threads(before)
-    return 2 * left.shape[0] * right.numel() / min(passes)
-
-
-def cpu_share(threads: int | None) -> float:
-    """How much of the cores that ``threads`` could use is left by what runs now: 1 on an idle machine.
-
-    By the load average of the last minute, since whoever wakes for a moment, as a benchmark does, is let ahead.
-    """
-    try:
-        load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
-    except (AttributeError, OSError):
-        return 1.0
-    return min(1.0, cores / (load + (threads or torch.get_num_threads())))
 
 
 def device_name(runtime: Runtime) -> str:
-    """What computes: ``NVIDIA A100-SXM4-40GB``, or the processor with torch's number of threads; how many of them."""
-    device = runtime.torch_device
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
+    """What computes: ``NVIDIA A100-SXM4-40GB``, or the processor with its number of threads; how many of them."""
+    if runtime.device_type == "cuda":
+        import torch
+
+        name = torch.cuda.get_device_name(runtime.torch_device)
     else:
-        name = f"{processor()}, {runtime.threads or torch.get_num_threads()} threads"
+        name = f"{processor()}, {runtime.threads or num_cores()} threads"
     return name if runtime.devices == 1 else f"{runtime.devices} × {name}"
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
 
 
 @cache
@@ -105,6 +69,20 @@ def free_memory() -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+def byte_size(count: float) -> str:
+    """Bytes in decimal units.
+
+    >>> byte_size(999), byte_size(1_129_851)
+    ('999 B', '1.1 MB')
+    """
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
 def _field(file: str, name: str) -> int | None:

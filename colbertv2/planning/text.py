@@ -1,0 +1,55 @@
+"""A plan as text."""
+
+from collections.abc import Sequence
+
+from colbertv2.artifacts.process import byte_size, free_disk, free_memory
+from colbertv2.planning.prediction import Estimate
+from colbertv2.runtime import Runtime
+
+
+def to_text(steps: Sequence[Estimate], runtime: Runtime) -> str:
+    """The plan as lines of text: a step each, then the sum over what is missing, and what there is too little of."""
+    key, address = (max(len(getattr(step, name)) for step in steps) for name in ("key", "address"))
+    lines = [f"{step.key:{key}}  {step.address:{address}}  {_columns(step)}".rstrip() for step in steps]
+    missing = [step for step in steps if step.state == "missing"]
+    if not missing:
+        return "\n".join([*lines, "to build: nothing"])
+    known = [step for step in missing if step.seconds is not None]
+    total = f"to build: {len(missing)} step{'s' if len(missing) > 1 else ''}"
+    if known:
+        memory, disk = max(step.memory or 0 for step in known), sum(step.disk or 0 for step in known)
+        seconds = sum(step.seconds or 0 for step in known)
+        total += f", about {duration(seconds)}, {byte_size(memory)} of memory, {byte_size(disk)} of disk"
+        shortages = []
+        if disk > (free := free_disk(runtime.root)):
+            shortages.append(f"{byte_size(free)} of disk free is too little")
+        if (free := free_memory()) is not None and memory > free:
+            shortages.append(f"{byte_size(free)} of memory free is too little")
+        total += f" ({'; '.join(shortages)})" if shortages else ""
+    if unknown := len(missing) - len(known):
+        total += f"; {unknown} of them unknown (?), not counted"
+    return "\n".join([*lines, total])
+
+
+def _columns(step: Estimate) -> str:
+    if step.state != "missing":
+        return step.state
+    if step.seconds is None or step.memory is None or step.disk is None:
+        return f"missing  {'?':>12}  {'?':>8}  {'?':>8}"
+    sizes = f"{byte_size(step.memory):>8}  {byte_size(step.disk):>8}"
+    return f"missing  {duration(step.seconds):>12}  {sizes}  {step.source}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, as exact as an estimate can be.
+
+    >>> duration(0.04), duration(9.31), duration(160), duration(7500), duration(200_000)
+    ('0.1 s', '9.3 s', '2 min 40 s', '2 h 5 min', '2 d 8 h')
+    """
+    if seconds < 60:
+        return f"{max(seconds, 0.1):.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    first = next(place for place, (_, length) in enumerate(units) if seconds >= length)
+    (large, length), (small, part) = units[first : first + 2]
+    whole, rest = divmod(round(seconds / part), length // part)
+    return f"{whole} {large} {rest} {small}" if rest else f"{whole} {large}"

@@ -1,0 +1,135 @@
+"""The structure of the package: no upward imports, no circles, one meaning for each class name, short modules."""
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+
+import colbertv2
+
+PACKAGE = Path(colbertv2.__file__).parent
+MODULES = {
+    ".".join(("colbertv2", *file.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): file
+    for file in sorted(PACKAGE.rglob("*.py"))
+}
+LAYERS = [  # lowest first: a module imports from its own layer and from those above it in this list
+    ["errors"],
+    ["files", "parallel", "distributed"],
+    ["kernels"],
+    ["runtime"],
+    ["artifacts"],
+    ["configuration"],
+    ["data"],
+    ["evaluation"],
+    ["checkpoints"],
+    ["modeling"],
+    ["compression"],
+    ["indexing"],
+    ["search"],
+    ["training"],
+    ["analysis"],
+    ["interchange"],
+    ["ablation"],
+    ["reporting"],
+    ["stages"],
+    ["planning"],
+    ["tracking"],
+    ["reproduction"],
+    ["commands"],
+    ["__main__"],
+]
+LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+MAX_LINES = 400
+
+
+def imports_of(file: Path) -> set[str]:
+    """Every module of the package that a file imports, inside functions and for type checkers too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name in MODULES}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "colbertv2":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in MODULES else node.module)
+    return found
+
+
+IMPORTS = {name: imports_of(file) for name, file in MODULES.items()}
+
+
+def room_of(module: str) -> str:
+    """The package, or the single module, directly below ``colbertv2``; empty for ``colbertv2`` itself."""
+    return module.partition(".")[2].partition(".")[0]
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Sets of nodes that reach each other (Tarjan), without those of one node."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in sorted(graph.get(node, ())):
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            place = stack.index(node)
+            found.append(sorted(stack[place:]))
+            del stack[place:]
+
+    for node in sorted(graph):
+        if node not in index:
+            visit(node)
+    return [circle for circle in found if len(circle) > 1]
+
+
+def test_the_circle_finder_finds_circles():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_every_room_has_a_layer():
+    assert {room_of(name) for name in MODULES} - {""} == set(LEVEL)
+
+
+def test_no_module_imports_upwards():
+    upward = [
+        f"{name} imports {other}"
+        for name, others in IMPORTS.items()
+        for other in sorted(others)
+        if room_of(name) and room_of(other) and LEVEL[room_of(other)] > LEVEL[room_of(name)]
+    ]
+    assert upward == []
+
+
+def test_there_are_no_import_circles():
+    assert circles(IMPORTS) == []
+    rooms: dict[str, set[str]] = defaultdict(set)
+    for name, others in IMPORTS.items():
+        rooms[room_of(name)] |= {room_of(other) for other in others} - {room_of(name), ""}
+    assert circles(rooms) == []
+
+
+def test_no_stage_imports_another():
+    stages = {name for name in MODULES if name.startswith("colbertv2.stages.")}
+    assert [f"{name} imports {other}" for name in sorted(stages) for other in sorted(IMPORTS[name] & stages)] == []
+
+
+def test_a_class_name_means_one_thing():
+    places: dict[str, list[str]] = defaultdict(list)
+    for name, file in MODULES.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(name)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
+def test_modules_are_short():
+    lines = {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in MODULES.items()}
+    assert {name: number for name, number in lines.items() if number > MAX_LINES} == {}
