@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 
-import wandb
 from omegaconf import DictConfig, OmegaConf
 
 from colbertv2.ablation.linter import address_of
@@ -29,6 +28,8 @@ def log(config: DictConfig, name: str, artifact: Artifact, runtime: Runtime) -> 
 
     Offline runs lie under the artifact root and can be sent later (``wandb sync``).
     """
+    import wandb
+
     if runtime.wandb == "disabled" or not measures_of(artifact.stage, artifact.arguments):
         return
     settings = OmegaConf.to_container(config, resolve=False)

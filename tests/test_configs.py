@@ -134,7 +134,7 @@ def test_wrong_values_are_reported_together_before_any_work(small):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("training.round1.accumulate=two", "expected int"),
+        ("training.round1.gradient_accumulation_steps=two", "expected int"),
         ("training.round1.precision=fp7", "32-true"),
         ("training.teacher.batch_size=0", "at least 1"),
         ("teacher.scoring_head=foo", "late_interaction"),

@@ -16,13 +16,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from support import WORDS, index_of, shrunk, tiny_bert, tiny_folder, unit
 
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.configuration.composition import CONF, build, compose
 from colbertv2.indexing.index import Index
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.modeling.tokenizer import Tokenization
 from colbertv2.runtime import Runtime
 from colbertv2.training.data import TextLookup
 from colbertv2.training.examples import Example

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.configuration.composition import build, compose
@@ -15,7 +16,6 @@ from colbertv2.indexing.index import Index
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import stacked
-from colbertv2.modeling.tokenizer import Tokenization
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid
 from colbertv2.search.searcher import Searcher

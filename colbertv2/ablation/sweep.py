@@ -1,15 +1,16 @@
 """From the points of a sweep to its cells: each result is found by its address; no log is read, no database asked."""
 
+from __future__ import annotations
+
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import yaml
 from omegaconf import OmegaConf
 
@@ -22,6 +23,9 @@ from colbertv2.configuration.composition import runtime_of
 from colbertv2.configuration.points import SEEDS, Point, axes_of, collect
 from colbertv2.errors import InputError
 from colbertv2.stages.table import COSTS, costs, measures_of, per_query
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNCOMMITTED = " with uncommitted changes"
 
@@ -39,7 +43,7 @@ class Sweep:
     points: Sequence[Point]
 
     @classmethod
-    def collect(cls, arguments: Sequence[str]) -> "Sweep":
+    def collect(cls, arguments: Sequence[str]) -> Sweep:
         """The sweep that ``python -m colbertv2 <arguments>`` runs (:func:`colbertv2.configuration.points.collect`)."""
         return cls(list(arguments), collect(arguments))
 
@@ -114,7 +118,7 @@ class Sweep:
             cells=cells,
             baseline=baseline(cells, OmegaConf.to_container(settings.baseline)),  # pyright: ignore[reportArgumentType]
             warnings=[*self.versions(), *identical(self.by_name())],
-            commands=[self.command("colbertv2"), self.command("colbertv2.commands.report")],
+            commands=[self.command("colbertv2"), self.command("colbertv2", "report")],
         )
 
     def settings(self) -> dict[tuple[str, ...], list[int]]:
@@ -196,9 +200,9 @@ class Sweep:
             if len(found) > 1 or any(code.endswith(UNCOMMITTED) for code in found)
         ]
 
-    def command(self, module: str) -> str:
-        """The command line of this sweep for a module."""
-        return shlex.join(["python", "-m", module, *self.arguments])
+    def command(self, *words: str) -> str:
+        """The command line of this sweep for a module and its verb."""
+        return shlex.join(["python", "-m", *words, *self.arguments])
 
     def nothing_there(self) -> str:
         """That none of the points was built, and how to build them."""

@@ -24,11 +24,11 @@ from colbertv2.indexing.index import Index
 from colbertv2.indexing.packed import Packed
 from colbertv2.reporting.quality_figure import COLOURS, GREY, LABEL_SIZE, save
 from colbertv2.search.cascade import Cascade
+from colbertv2.search.engine import Found
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid
 from colbertv2.search.probing import probed_documents
 from colbertv2.search.scoring import best_documents, score_documents
-from colbertv2.search.searcher import Found
 from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
 
 STEPS = {

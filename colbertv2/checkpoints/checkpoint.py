@@ -4,17 +4,19 @@ Three layouts hold the same things: ours (``own_checkpoint``), the official one 
 (``pylate_checkpoint``). Each is read into and written from a :class:`Checkpoint`, so converting never touches a number.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
-
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
-from colbertv2.modeling.tokenizer import Tokenization
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PretrainedConfig, PreTrainedModel
 
 UNUSED = ("pooler.", "embeddings.position_ids", "embeddings.token_type_ids")  # may be missing, may be there
 
@@ -100,6 +102,8 @@ def encoder_config(config: Mapping[str, Any]) -> PretrainedConfig:
     Raises:
         InputError: the configuration asks for code of its own, or names an architecture that transformers lacks.
     """
+    from transformers import AutoConfig
+
     if "auto_map" in config:
         raise InputError("config.json names code of its own (auto_map); only architectures of transformers are run.")
     kind = config.get("model_type")
@@ -113,6 +117,9 @@ def encoder_config(config: Mapping[str, Any]) -> PretrainedConfig:
 
 def empty_encoder(config: Mapping[str, Any], device: str = "meta") -> PreTrainedModel:
     """The encoder that a ``config.json`` describes, without a pooler; on ``meta`` it has shapes, but no memory."""
+    import torch
+    from transformers import AutoModel
+
     parsed = encoder_config(config)
     options = {"add_pooling_layer": False} if parsed.model_type in ("bert", "roberta", "xlm-roberta") else {}
     if getattr(parsed, "is_encoder_decoder", False):

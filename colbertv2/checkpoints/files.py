@@ -1,17 +1,17 @@
 """The files that all layouts of a checkpoint share: tensors, JSON, the tokenizer's. Reading them runs no code."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from colbertv2.checkpoints.checkpoint import Checkpoint
 from colbertv2.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
@@ -53,6 +53,11 @@ def read_tensors(directory: Path) -> dict[str, Tensor]:
 
 def stored_tensors(directory: Path) -> dict[str, Tensor]:
     """As :func:`read_tensors`, under the names in the files."""
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    from torch import Tensor
+
     tensors: dict[str, Tensor] = {}
     for file in safetensors_files(directory):
         try:

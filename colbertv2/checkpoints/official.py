@@ -1,13 +1,11 @@
 """The layout of the official code: one ``HF_ColBERT`` model and ``artifact.metadata`` (colbert-ai 0.2)."""
 
+from __future__ import annotations
+
 import copy
 import json
 from pathlib import Path
-from typing import Any
-
-from safetensors.torch import save_file
-from torch import Tensor
-from transformers import AutoTokenizer
+from typing import TYPE_CHECKING, Any
 
 from colbertv2.checkpoints.checkpoint import Checkpoint, empty_encoder
 from colbertv2.checkpoints.files import (
@@ -19,8 +17,11 @@ from colbertv2.checkpoints.files import (
     typed,
     write_common,
 )
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
-from colbertv2.modeling.tokenizer import Tokenization
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 METADATA = "artifact.metadata"
 # Field of Tokenization → key, type and the official default of artifact.metadata.
@@ -97,6 +98,8 @@ def write_official(checkpoint: Checkpoint, directory: Path) -> None:
     Raises:
         InputError: the tokenization can't be said in this layout, which always has markers and augmentation.
     """
+    from safetensors.torch import save_file
+
     tokenization = checkpoint.tokenization
     for wrong, what in {
         tokenization.query_marker is None or tokenization.document_marker is None: "both markers",
@@ -132,6 +135,8 @@ def give_back_padding(directory: Path) -> None:
 
     The official code zeroes the query vectors of the padding token, which would be those of the augmentation.
     """
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(directory)
     if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != tokenizer.mask_token_id:
         return

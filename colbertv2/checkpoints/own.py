@@ -4,9 +4,6 @@ import json
 from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-
 from colbertv2.checkpoints.checkpoint import Checkpoint
 from colbertv2.checkpoints.files import (
     CARRIED,
@@ -18,8 +15,8 @@ from colbertv2.checkpoints.files import (
     typed,
     write_common,
 )
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
-from colbertv2.modeling.tokenizer import Tokenization
 
 SETTINGS, PROJECTION = "colbert.json", "projection.safetensors"
 KINDS = {int: int, bool: bool, str | None: str, tuple[str, ...]: list}
@@ -31,6 +28,9 @@ def read_ours(directory: Path) -> Checkpoint:
     Raises:
         InputError: a file is missing or damaged, or a setting is of the wrong type.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
     file = directory / SETTINGS
     values = read_json(file)
     known = {field.name: field for field in fields(Tokenization)}
@@ -62,6 +62,8 @@ def read_ours(directory: Path) -> Checkpoint:
 
 def write_ours(checkpoint: Checkpoint, directory: Path) -> None:
     """Write our layout into ``directory``."""
+    from safetensors.torch import save_file
+
     own = checkpoint.settings.get("colbertv2", {})
     literal = typed(own, "literal_tokens", bool, checkpoint.tokenization.literal_tokens, Path(CARRIED))
     write_common(checkpoint, directory, checkpoint.config, without="colbertv2")

@@ -6,8 +6,6 @@ import string
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from colbertv2.checkpoints.checkpoint import Checkpoint
 from colbertv2.checkpoints.files import (
     carried,
@@ -18,8 +16,8 @@ from colbertv2.checkpoints.files import (
     typed,
     write_common,
 )
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
-from colbertv2.modeling.tokenizer import Tokenization
 
 MODULES, SETTINGS, TRANSFORMER = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
 DENSE = "1_Dense"
@@ -147,6 +145,8 @@ def read_dense(directory: Path) -> tuple[Any, dict[str, Any]]:
 
 def write_pylate(checkpoint: Checkpoint, directory: Path) -> None:
     """Write ``directory``; settings beyond the tokenization are those the checkpoint once had in this layout."""
+    from safetensors.torch import save_file
+
     tokenization = checkpoint.tokenization
     own = copy.deepcopy(checkpoint.settings.get("pylate")) or {"modules": NEW_MODULES, "settings": dict(NEW_SETTINGS)}
     settings = own["settings"]

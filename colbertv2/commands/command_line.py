@@ -1,15 +1,55 @@
-"""What the commands have in common: wrong input ends with its message and exit code 2."""
+"""The command ``colbertv2``: its verbs, each a module of this package, and the way that errors end."""
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from colbertv2.errors import InputError
 
+VERBS = {
+    "run": "build what a configuration asks for, or every point of a sweep",
+    "plan": "show what is built and what is missing, with time, memory and disk",
+    "report": "tables, tests, conclusions and pictures of a sweep that was run",
+    "convert": "checkpoints, indexes and training files, from and to other systems",
+    "reproduce": "the tables of the papers, published beside measured",
+}
+HELP = "\n".join(
+    [
+        "usage: colbertv2 [run] [overrides]      or: colbertv2 VERB [arguments]",
+        "",
+        *(f"  {verb:10} {text}" for verb, text in VERBS.items()),
+        "",
+        "  colbertv2 collection=scifact target=metrics            train, index, search, evaluate",
+        "  colbertv2 plan -m codec.nbits=1,2,4 collection=scifact  what a sweep will cost",
+        "",
+        "colbertv2 run --help lists the groups of the configuration; colbertv2 convert --help its arguments.",
+    ]
+)
 
-def run(task: Callable[[Sequence[str]], None]) -> None:
-    """Call ``task`` with the command line's arguments."""
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the verb that the command line begins with; overrides without a verb are those of ``run``.
+
+    Wrong input ends with its message on standard error and exit code 2.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words in ([], ["--help"], ["-h"]):
+        print(HELP)
+        return
+    verb = words.pop(0) if words[0] in VERBS else "run"
+    if verb == "run" and words and not words[0].startswith("-") and "=" not in words[0] and words[0][0] not in "~+":
+        print(
+            f"There is no verb {words[0]!r}; expected {', '.join(VERBS)}, or overrides as key=value.", file=sys.stderr
+        )
+        raise SystemExit(2)
+    sys.argv[1:] = words  # which Hydra and argparse read
+    exit_cleanly(import_module(f"colbertv2.commands.{verb}").main, words)
+
+
+def exit_cleanly(task: Callable[[Sequence[str]], None], words: Sequence[str]) -> None:
+    """Call ``task`` with the words of the command line."""
     try:
-        task(sys.argv[1:])
+        task(words)
     except InputError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None

@@ -60,7 +60,3 @@ def main(words: list[str] | None = None) -> None:
     except InputError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
-
-
-if __name__ == "__main__":
-    main()

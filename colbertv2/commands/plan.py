@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from colbertv2.ablation.linter import check_axes
 from colbertv2.artifacts.node import Node
-from colbertv2.commands.command_line import run
 from colbertv2.configuration.composition import runtime_of
 from colbertv2.configuration.points import collect
 from colbertv2.errors import InputError
@@ -40,7 +39,3 @@ def main(arguments: Sequence[str]) -> None:
             print(f"{len(points)} points: {len(steps)} different steps, {missing} missing")
     if problems:
         raise InputError("\n".join(f"{command}\n{problem}" for problem, command in problems.items()))
-
-
-if __name__ == "__main__":
-    run(main)

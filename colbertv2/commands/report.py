@@ -4,20 +4,19 @@ Writes to ``report.out``: ``report.md``, each table as CSV and LaTeX, the pictur
 which holds all of it. Prints the table and the conclusions.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from colbertv2.ablation.cells import Cell
-from colbertv2.ablation.conclusions import COSTS, conclude
-from colbertv2.ablation.findings import Findings, find
 from colbertv2.ablation.linter import check_axes
 from colbertv2.ablation.sweep import Sweep
-from colbertv2.commands.command_line import run
-from colbertv2.reporting import sweep_figures as figures
-from colbertv2.reporting.page import Section, write_page
-from colbertv2.reporting.rendering import Table
-from colbertv2.reporting.sweep_tables import make_tables
-from colbertv2.reporting.system_table import fraction, plain
+
+if TYPE_CHECKING:
+    from colbertv2.ablation.findings import Findings
+    from colbertv2.reporting.rendering import Table
 
 RESAMPLING_SEED = 0
 
@@ -29,6 +28,12 @@ def main(arguments: Sequence[str]) -> None:
         InputError: the sweep can't be composed or is over what nothing reads, none of its points was built (the
             message says how to), or what was built can't be compared.
     """
+    from colbertv2.ablation.conclusions import conclude
+    from colbertv2.ablation.findings import find
+    from colbertv2.reporting import sweep_figures as figures
+    from colbertv2.reporting.page import Section, write_page
+    from colbertv2.reporting.sweep_tables import make_tables
+
     sweep = Sweep.collect(arguments)
     check_axes(sweep.points)
     findings = find(sweep.cells(), RESAMPLING_SEED)
@@ -63,6 +68,9 @@ def main(arguments: Sequence[str]) -> None:
 
 def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:
     """Draw what applies; name of the file → title."""
+    from colbertv2.ablation.conclusions import COSTS
+    from colbertv2.reporting import sweep_figures as figures
+
     measure = findings.cells.measures[0]
     drawn = {
         f"pareto_{cost}": f"{measure} against {name}"
@@ -94,6 +102,9 @@ def to_markdown(
 
 def hover(cell: Cell, findings: Findings) -> str:
     """All numbers of a cell, a line each."""
+    from colbertv2.ablation.conclusions import COSTS
+    from colbertv2.reporting.system_table import fraction, plain
+
     lines = [cell.name]
     for measure in findings.cells.measures:
         found = findings.estimates[measure][cell.name]
@@ -103,7 +114,3 @@ def hover(cell: Cell, findings: Findings) -> str:
     return "\n".join(
         [*lines, *(f"{plain(cell.costs[cost], 1)} {name}" for cost, name in COSTS.items() if cost in cell.costs)]
     )
-
-
-if __name__ == "__main__":
-    run(main)

@@ -6,6 +6,8 @@ Whole runs of the tables as they stand are written to ``experiments/results/pape
 be run here stays), all others to ``outputs/reproduce/``: table, CSV and manifest.
 """
 
+from __future__ import annotations
+
 import json
 import shlex
 import sys
@@ -13,17 +15,17 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from fnmatch import fnmatch
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from colbertv2.artifacts.artifact import code_state
-from colbertv2.commands.command_line import run
 from colbertv2.errors import InputError
 from colbertv2.files import write_atomically
-from colbertv2.reproduction.experiment import Experiment, names, results
-from colbertv2.reproduction.manifest import portable
-from colbertv2.reproduction.measure import Measurement, measure
-from colbertv2.reproduction.verdict import FAILED, NOT_RUN, comparison, summary, to_markdown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from colbertv2.reproduction.experiment import Experiment
+    from colbertv2.reproduction.measure import Measurement
 
 OPTIONS = {"scale": "full", "row": "*", "hours": "4"}
 SCALES = ("full", "small")
@@ -35,6 +37,8 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         InputError: an option or a name is wrong.
     """
+    from colbertv2.reproduction.experiment import Experiment
+
     asked, options, overrides = read(arguments)
     tables = [Experiment.read(name) for name in asked]  # all of them, before any work
     failed = [f"{table.name}: {row}" for table in tables for row in reproduce(table, options, overrides)]
@@ -49,6 +53,8 @@ def read(arguments: Sequence[str]) -> tuple[list[str], dict[str, str], list[str]
     >>> read(["beir", "scale=small", "codec.nbits=1"])
     (['beir'], {'scale': 'small', 'row': '*', 'hours': '4'}, ['codec.nbits=1'])
     """
+    from colbertv2.reproduction.experiment import names
+
     given = dict(word.split("=", 1) for word in arguments if word.partition("=")[0] in OPTIONS and "=" in word)
     options = {**OPTIONS, **given}
     asked = [word for word in arguments if "=" not in word and not word.startswith("~")]
@@ -66,6 +72,11 @@ def read(arguments: Sequence[str]) -> tuple[list[str], dict[str, str], list[str]
 
 def reproduce(table: Experiment, options: dict[str, str], overrides: Sequence[str]) -> list[str]:
     """Run the rows of one table and write what came of them; what failed."""
+    from colbertv2.reproduction.experiment import results
+    from colbertv2.reproduction.manifest import portable
+    from colbertv2.reproduction.measure import measure
+    from colbertv2.reproduction.verdict import FAILED, comparison, summary, to_markdown
+
     rows = [row for row in table.rows if fnmatch(row.row, options["row"])]
     if not rows:
         known = ", ".join(row.row for row in table.rows)
@@ -79,7 +90,7 @@ def reproduce(table: Experiment, options: dict[str, str], overrides: Sequence[st
             print(found[row.row].reason, flush=True)
     compared = comparison(table, found)
     chosen = [f"{key}={value}" for key, value in options.items() if value != OPTIONS[key]]
-    command = shlex.join(["python", "-m", "colbertv2.commands.reproduce", table.name, *chosen, *portable(overrides)])
+    command = shlex.join(["python", "-m", "colbertv2", "reproduce", table.name, *chosen, *portable(overrides)])
     whole = scale == "full" and len(rows) == len(table.rows) and not any(one.changed for one in found.values())
     place = results(table.name) if whole else Path("outputs") / "reproduce" / table.name
     manifests = {name: one.manifest or {"not run": one.reason} for name, one in found.items()}
@@ -97,6 +108,10 @@ def reproduce(table: Experiment, options: dict[str, str], overrides: Sequence[st
 
 def with_earlier(place: Path, compared: pd.DataFrame, manifests: dict) -> tuple[pd.DataFrame, dict]:
     """What was measured elsewhere stays where this machine could not run it, value and manifest."""
+    import pandas as pd
+
+    from colbertv2.reproduction.verdict import NOT_RUN
+
     if not (place.with_suffix(".csv").is_file() and place.with_suffix(".json").is_file()):
         return compared, manifests
     before = pd.read_csv(place.with_suffix(".csv")).set_index(["row", "measure"])
@@ -109,7 +124,3 @@ def with_earlier(place: Path, compared: pd.DataFrame, manifests: dict) -> tuple[
             manifests = {**manifests, line["row"]: earlier[line["row"]]}
         lines.append(line)
     return pd.DataFrame(lines, columns=compared.columns).astype(compared.dtypes.to_dict()), manifests
-
-
-if __name__ == "__main__":
-    run(main)

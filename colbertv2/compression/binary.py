@@ -1,16 +1,20 @@
 """The signs alone, in the manner of BPR: the baseline of ColBERTv2 App. B."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from colbertv2.compression.bitpack import byte_values
 from colbertv2.compression.clustering.clusters import Clusters
-from colbertv2.compression.codec import Arrays, write_settings
 from colbertv2.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from colbertv2.compression.codec import Arrays
 
 
 class BinaryCodec:
@@ -31,6 +35,8 @@ class BinaryCodec:
     shares_codes = False
 
     def __init__(self) -> None:
+        import torch
+
         self.dim: int | None = None
         self.device = torch.device("cpu")
         self.notes: list[str] = []
@@ -93,6 +99,8 @@ class BinaryCodec:
 
     def decode(self, arrays: Arrays) -> NDArray[np.float32]:
         """``signs`` to ±1/√dim, float32 ``[n, dim]``."""
+        from colbertv2.compression.bitpack import byte_values
+
         signs = arrays["signs"]
         dim = signs.shape[1] * 8
         values = ((byte_values(1) * 2.0 - 1.0) / np.sqrt(dim)).astype(np.float32)
@@ -103,10 +111,12 @@ class BinaryCodec:
 
     def save(self, path: Path) -> None:
         """Write ``codec.json``."""
+        from colbertv2.compression.codec import write_settings
+
         write_settings(path, "BinaryCodec", {"dim": self.dim})
 
     @classmethod
-    def load(cls, path: Path, settings: dict[str, Any]) -> "BinaryCodec":
+    def load(cls, path: Path, settings: dict[str, Any]) -> BinaryCodec:
         """From what ``save`` wrote; use ``load_codec``."""
         codec = cls()
         codec.dim = int(settings["dim"])

@@ -1,5 +1,7 @@
 """The interface that every codec meets (ColBERTv2 §3.3)."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
 
 if TYPE_CHECKING:
     from colbertv2.compression.clustering.clusters import Clusters
@@ -94,7 +98,7 @@ class Codec(Protocol):
         average_length: float,
         seed: int,
         device: torch.device | str,
-    ) -> "Clusters":
+    ) -> Clusters:
         """Centroids from ``sample [n, dim]``.
 
         Args:
@@ -106,7 +110,7 @@ class Codec(Protocol):
         """
         ...
 
-    def learn(self, clusters: "Clusters", *, seed: int, device: torch.device | str) -> None:
+    def learn(self, clusters: Clusters, *, seed: int, device: torch.device | str) -> None:
         """Learn all else; encoding then runs on ``device`` too."""
         ...
 

@@ -1,24 +1,25 @@
 """Residuals by product quantisation, in the space where queries look (beyond the paper)."""
 
+from __future__ import annotations
+
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from colbertv2.compression.bitpack import check_bits
 from colbertv2.compression.buckets import lloyd_buckets
-from colbertv2.compression.clustering.assignment import Assignment
-from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.clustering.clusters import Clusters
-from colbertv2.compression.codec import Arrays, LookupTables, write_settings
-from colbertv2.compression.codewords import CODEWORDS, columns, learn_codewords, shapes_and_gains
-from colbertv2.compression.decoding import added_up
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from colbertv2.compression.clustering.assignment import Assignment
+    from colbertv2.compression.codec import Arrays, LookupTables
 
 CODEWORD_ITERATIONS = 25
 GAIN_BITS = 8
@@ -70,6 +71,12 @@ class ProductCodec:
         num_queries: int = 1000,
         shrinkage: float = 0.05,
     ) -> None:
+        import torch
+
+        from colbertv2.compression.bitpack import check_bits
+        from colbertv2.compression.clustering.clustering import Clustering
+        from colbertv2.compression.codewords import CODEWORDS
+
         check_bits(nbits)
         if num_queries < 1:
             raise InputError(f"codec.num_queries is {num_queries}; expected at least 1.")
@@ -158,6 +165,10 @@ class ProductCodec:
 
     def learn(self, clusters: Clusters, *, seed: int, device: torch.device | str) -> None:
         """Take over the centroids, and learn pieces from the residuals of held-out vectors."""
+        import torch
+
+        from colbertv2.compression.codewords import learn_codewords
+
         self.device, self.notes = torch.device(device), list(clusters.notes)
         centroids, held_out = clusters.centroids, clusters.held_out
         dim = centroids.shape[1]
@@ -203,21 +214,29 @@ class ProductCodec:
         self, transformed: NDArray[np.float32], codes: NDArray[np.int32]
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """The codewords ``[n, M]`` of residuals at norm 1, and the gains ``[n]`` that go with them."""
+        from colbertv2.compression.codewords import columns, shapes_and_gains
+
         packed, gains = np.empty((len(codes), len(self.codebook)), np.uint8), np.empty(len(codes), np.float32)
         shapes_and_gains(transformed, codes, self.fitted(), *columns(self.codebook), packed, gains)
         return packed, gains
 
     def decode(self, arrays: Arrays) -> NDArray[np.float32]:
         """Centroid plus gain times pieces, float32 ``[n, dim]``, of any norm."""
+        from colbertv2.compression.decoding import added_up
+
         return added_up(self.lookup_tables(), arrays) @ self.inverse
 
     def lookup_tables(self) -> LookupTables:
         """In the transformed space, where the similarity to a query is that to ``query @ inverse.T``."""
+        from colbertv2.compression.codec import LookupTables
+
         queries = np.ascontiguousarray(self.inverse.T)
         return LookupTables(self.fitted(), self.codebook, normalise=False, queries=queries, gains=self.gains)
 
     def save(self, path: Path) -> None:
         """Write ``codec.json`` and the tables."""
+        from colbertv2.compression.codec import write_settings
+
         write_settings(path, "ProductCodec", {"settings": self.settings, "notes": self.notes})
         self.clustering.save(path, self.fitted())
         np.save(path / "codebook.npy", self.codebook.astype(np.float16))
@@ -227,8 +246,10 @@ class ProductCodec:
         np.save(path / "inverse.npy", self.inverse)
 
     @classmethod
-    def load(cls, path: Path, settings: dict[str, Any]) -> "ProductCodec":
+    def load(cls, path: Path, settings: dict[str, Any]) -> ProductCodec:
         """From what ``save`` wrote; use ``load_codec``."""
+        from colbertv2.compression.codewords import CODEWORDS
+
         codec = cls(**settings["settings"])
         codec.notes = settings["notes"]
         codec.clusters = codec.clustering.load(path)

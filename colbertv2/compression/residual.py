@@ -1,22 +1,24 @@
 """Residual compression: a centroid and a few bits a dimension (ColBERTv2 §3.3)."""
 
+from __future__ import annotations
+
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from colbertv2.compression.bitpack import byte_values, check_bits, pack_buckets, reversed_bits
 from colbertv2.compression.buckets import BUCKETS
-from colbertv2.compression.clustering.assignment import Assignment
-from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.clustering.clusters import Clusters
-from colbertv2.compression.codec import Arrays, LookupTables, write_settings
-from colbertv2.compression.decoding import added_up
 from colbertv2.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from colbertv2.compression.clustering.assignment import Assignment
+    from colbertv2.compression.codec import Arrays, LookupTables
 
 
 class ResidualCodec:
@@ -64,6 +66,11 @@ class ResidualCodec:
         centroid_bits: int = 16,
         buckets: str = "quantile",
     ) -> None:
+        import torch
+
+        from colbertv2.compression.bitpack import check_bits
+        from colbertv2.compression.clustering.clustering import Clustering
+
         check_bits(nbits)
         if buckets not in BUCKETS:
             raise InputError(f"codec.buckets is {buckets!r}; expected one of {', '.join(BUCKETS)}.")
@@ -138,6 +145,8 @@ class ResidualCodec:
 
     def learn(self, clusters: Clusters, *, seed: int, device: torch.device | str) -> None:
         """Take over the centroids, and learn buckets from the residuals of held-out vectors."""
+        import torch
+
         self.device, self.notes = torch.device(device), list(clusters.notes)
         self.centroids = self.clustering.rounded(clusters.centroids)
         self.__dict__.pop("assignment", None)  # of centroids that were there before
@@ -157,7 +166,7 @@ class ResidualCodec:
         cutoffs: NDArray[Any] | None = None,
         weights: NDArray[Any] | None = None,
         average_residual: float = 0.0,
-    ) -> "ResidualCodec":
+    ) -> ResidualCodec:
         """A codec from tables that were learned elsewhere; without buckets, ``fit_buckets`` is still to be called.
 
         Args:
@@ -199,6 +208,8 @@ class ResidualCodec:
 
     def encode(self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None) -> Arrays:
         """``[n, dim]`` to ``codes`` int32 ``[n]`` and ``residuals`` uint8 ``[n, dim · bits / 8]``."""
+        from colbertv2.compression.bitpack import pack_buckets, reversed_bits
+
         vectors, centroids = np.ascontiguousarray(vectors, dtype=np.float32), self.fitted()
         codes = self.nearest(vectors) if codes is None else codes
         packed = np.empty((len(vectors), centroids.shape[1] * self.nbits // 8), np.uint8)
@@ -207,15 +218,22 @@ class ResidualCodec:
 
     def decode(self, arrays: Arrays) -> NDArray[np.float32]:
         """Centroid plus the weight of each dimension's bucket, L2-normalised: float32 ``[n, dim]``."""
+        from colbertv2.compression.decoding import added_up
+
         return added_up(self.lookup_tables(), arrays)
 
     def lookup_tables(self) -> LookupTables:
         """Every byte stands for the weights of its dimensions."""
+        from colbertv2.compression.bitpack import byte_values
+        from colbertv2.compression.codec import LookupTables
+
         codebook = self.weights[byte_values(self.nbits)].astype(np.float32)
         return LookupTables(self.fitted(), np.ascontiguousarray(codebook[None]), normalise=True)
 
     def save(self, path: Path) -> None:
         """Write ``codec.json``, ``centroids.npy``, ``cutoffs.npy`` and ``weights.npy``."""
+        from colbertv2.compression.codec import write_settings
+
         learned = {"average_residual": self.average_residual, "notes": self.notes}
         write_settings(path, "ResidualCodec", {"settings": self.settings, **learned})
         self.clustering.save(path, self.fitted())
@@ -223,7 +241,7 @@ class ResidualCodec:
         np.save(path / "weights.npy", self.weights)
 
     @classmethod
-    def load(cls, path: Path, settings: dict[str, Any]) -> "ResidualCodec":
+    def load(cls, path: Path, settings: dict[str, Any]) -> ResidualCodec:
         """From what ``save`` wrote; use ``load_codec``."""
         codec = cls(**settings["settings"])
         codec.average_residual, codec.notes = settings["average_residual"], settings["notes"]

@@ -1,15 +1,20 @@
 """No compression: 16-bit floats, the reference that every other codec is measured against (ColBERTv2 App. B)."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from colbertv2.compression.clustering.clusters import Clusters
-from colbertv2.compression.codec import Arrays, write_settings
 from colbertv2.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from colbertv2.compression.codec import Arrays
 
 
 class Float16Codec:
@@ -28,6 +33,8 @@ class Float16Codec:
     shares_codes = False
 
     def __init__(self) -> None:
+        import torch
+
         self.dim: int | None = None
         self.device = torch.device("cpu")
         self.notes: list[str] = []
@@ -88,10 +95,12 @@ class Float16Codec:
 
     def save(self, path: Path) -> None:
         """Write ``codec.json``."""
+        from colbertv2.compression.codec import write_settings
+
         write_settings(path, "Float16Codec", {"dim": self.dim})
 
     @classmethod
-    def load(cls, path: Path, settings: dict[str, Any]) -> "Float16Codec":
+    def load(cls, path: Path, settings: dict[str, Any]) -> Float16Codec:
         """From what ``save`` wrote; use ``load_codec``."""
         codec = cls()
         codec.dim = int(settings["dim"])

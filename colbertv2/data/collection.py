@@ -7,7 +7,6 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-from colbertv2.data.opening import building, content_digest, load, reading, text_of, unpack
 from colbertv2.errors import InputError
 
 HASHED_DOCUMENTS = 100_000
@@ -34,6 +33,8 @@ class Collection:
     """
 
     def __init__(self, id: str) -> None:
+        from colbertv2.data.opening import load
+
         self.id = id
         self.dataset = load(id)
         if not self.dataset.has_docs():
@@ -46,6 +47,8 @@ class Collection:
 
     def store(self) -> Any:
         """The built document store, opened once per process: a forked one would share the file position."""
+        from colbertv2.data.opening import building, reading, unpack
+
         if self.opened is None or self.opened[0] != os.getpid():
             handler = self.dataset.docs_handler()
             with reading(self.id, handler), building():
@@ -68,6 +71,8 @@ class Collection:
         return sum(1 for _ in self) if count is None else count - self.nameless
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
+        from colbertv2.data.opening import reading, text_of
+
         self.store()
         with reading(self.id, self.dataset.docs_handler()):
             for document in self.dataset.docs_iter():
@@ -80,6 +85,8 @@ class Collection:
         Raises:
             InputError: an id is unknown.
         """
+        from colbertv2.data.opening import text_of
+
         found = self.store().get_many(set(ids))
         if missing := [doc_id for doc_id in ids if doc_id not in found]:
             raise InputError(
@@ -109,6 +116,8 @@ class Collection:
 @cache
 def identity(id: str, fingerprint: str) -> dict[str, str | int]:
     """``Collection.identity``, kept by id and, for local folders, by the fingerprint of the file."""
+    from colbertv2.data.opening import content_digest
+
     collection = Collection(id)
     return {"documents": len(collection), "sha256": content_digest(islice(collection, HASHED_DOCUMENTS))}
 

@@ -11,7 +11,10 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from textwrap import shorten
 from typing import Any, NamedTuple
 
@@ -41,6 +44,7 @@ def load(dataset_id: str | None) -> Any:
             "e.g. collection=ir_datasets collection.train_id=beir/nfcorpus/train."
         )
     logging.getLogger("ir_datasets").addFilter(quiet)
+    register_sources()
     try:
         return ir_datasets.load(dataset_id)
     except KeyError:
@@ -51,6 +55,16 @@ def load(dataset_id: str | None) -> Any:
         raise InputError(
             f"No data set is called {dataset_id!r}. {hint} A local folder is written folder:<path>."
         ) from None
+
+
+@cache
+def register_sources() -> None:
+    """Make the ids of every module in ``data/sources`` known to ``ir_datasets``; a new source needs no list."""
+    from colbertv2.data import sources
+
+    for module in iter_modules(sources.__path__):
+        if register := getattr(import_module(f"{sources.__name__}.{module.name}"), "register", None):
+            register()
 
 
 def quiet(record: logging.LogRecord) -> bool:

@@ -1,16 +1,19 @@
 """``Queries``: the queries of an ``ir_datasets`` id, with their judgements."""
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Container, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from colbertv2.data.collection import text_size, valid_id
-from colbertv2.data.opening import content_digest, load, reading, text_of
-from colbertv2.data.qrels import Qrels
 from colbertv2.data.readers import Faults, lines
 from colbertv2.errors import InputError
+
+if TYPE_CHECKING:
+    from colbertv2.data.qrels import Qrels
 
 PARTS = ("train", "dev")
 PROTOCOLS = ("trec", "beir", "peerqa", "dpr", "dpr_regex", "dpr_title")  # as colbertv2.evaluation.protocols has them
@@ -52,6 +55,8 @@ class Queries:
         protocol: str = "trec",
         ids: str | None = None,
     ) -> None:
+        from colbertv2.data.opening import load
+
         if part is not None and part not in PARTS:
             raise InputError(f"part is {part!r}; expected train, dev or null.")
         if not (0 < dev_fraction < 1 if part else dev_fraction == 0):
@@ -83,6 +88,8 @@ class Queries:
     @cached_property
     def judgements(self) -> dict[str, dict[str, int]]:
         """All judgements of the id; empty where it has none."""
+        from colbertv2.data.opening import reading
+
         if not self.dataset.has_qrels():
             return {}
         found: dict[str, dict[str, int]] = {}
@@ -93,6 +100,8 @@ class Queries:
 
     def records(self) -> dict[str, Any]:
         """Query id → record of ``ir_datasets``, of the queries that are kept; read anew at each call."""
+        from colbertv2.data.opening import reading
+
         with reading(self.id, self.dataset.queries_handler()):
             found = {record.query_id: record for record in self.dataset.queries_iter()}
         wanted = found if self.ids is None else read_ids(Path(self.ids).expanduser(), found, self.id)
@@ -115,6 +124,8 @@ class Queries:
     @cached_property
     def by_id(self) -> dict[str, str]:
         """Query id → text of the queries that are kept."""
+        from colbertv2.data.opening import text_of
+
         return {valid_id(query_id, self.id): text_of(record) for query_id, record in self.records().items()}
 
     @cached_property
@@ -163,6 +174,8 @@ class Queries:
         Raises:
             InputError: the id has no judgements.
         """
+        from colbertv2.data.qrels import Qrels
+
         if not self.dataset.has_qrels() and not self.unlabelled:
             raise InputError(
                 f"{self.id!r} has no relevance judgements; evaluation needs an id that has, and training one that has "
@@ -184,6 +197,8 @@ class Queries:
     @cached_property
     def content(self) -> dict[str, str | int]:
         """``identity``, computed once."""
+        from colbertv2.data.opening import content_digest
+
         judgements = self.judgements if self.dataset.has_qrels() else {}
         rows = [[query_id, text, sorted(judgements.get(query_id, {}).items())] for query_id, text in self]
         if self.by_answers:

@@ -1,12 +1,17 @@
 """How far one ranking agrees with another, such as an engine's with exact search over the same vectors."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Results
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def agreement(
@@ -31,6 +36,8 @@ def agreement(
     >>> agreement(found, exact, [1, 2], persistence=0.99).round(3).to_dict("index")
     {'q': {'RBO': 0.497, 'overlap@1': 0.0, 'overlap@2': 0.5, 'found@1': 1.0, 'found@2': 1.0}}
     """
+    import pandas as pd
+
     for problem in problems(depths, persistence):
         raise InputError(problem)
     if not reference:

@@ -1,12 +1,16 @@
 """Effectiveness per query, by ``ir_measures`` and in its notation (``RR@10``, ``nDCG@10``, ``R@100``)."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
 
-import ir_measures
-import pandas as pd
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
+
+if TYPE_CHECKING:
+    import ir_measures
+    import pandas as pd
 
 
 def evaluate(ranking: Ranking, qrels: Mapping[str, Mapping[str, int]], measures: Sequence[str]) -> pd.DataFrame:
@@ -29,6 +33,9 @@ def evaluate(ranking: Ranking, qrels: Mapping[str, Mapping[str, int]], measures:
     >>> evaluate(Ranking({"q": [("a", 2.0), ("b", 1.0)]}), {"q": {"b": 1}}, ["RR@10"])["RR@10"].to_dict()
     {'q': 0.5}
     """
+    import ir_measures
+    import pandas as pd
+
     parsed = parse(measures)
     if not qrels:
         raise InputError("There are no judgements to evaluate against.")
@@ -48,12 +55,14 @@ def evaluate(ranking: Ranking, qrels: Mapping[str, Mapping[str, int]], measures:
     return frame
 
 
-def parse(measures: Sequence[str]) -> "dict[str, ir_measures.Measure]":
+def parse(measures: Sequence[str]) -> dict[str, ir_measures.Measure]:
     """Name → measure.
 
     Raises:
         InputError: naming the measures that are unknown, unsupported or named twice.
     """
+    import ir_measures
+
     parsed: dict[str, ir_measures.Measure] = {}
     wrong: list[str] = []
     for name in measures:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from colbertv2.data.collection import Collection
-from colbertv2.data.opening import text_of
 from colbertv2.data.qrels import Qrels
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
@@ -90,6 +89,8 @@ def by_answers(matcher: Callable[..., Matcher], text: Callable[[Any], str]) -> C
 
 def text_alone(record: Any) -> str:
     """The text of a document without its title."""
+    from colbertv2.data.opening import text_of
+
     return record.text if hasattr(record, "text") else text_of(record)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 RESAMPLES = 9_999
 BATCH_VALUES = 2_000_000
@@ -26,6 +25,8 @@ def paired_test(first: ArrayLike, second: ArrayLike, seed: int) -> float:
     >>> paired_test([1.0, 0.5, 0.0], [1.0, 0.5, 0.0], seed=0)
     1.0
     """
+    from scipy import stats
+
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     differences = differences[differences != 0]  # flipping the sign of zero changes nothing
     if len(differences) < 2:  # one sign to flip: both outcomes are as extreme
@@ -68,6 +69,8 @@ def bootstrap_intervals(values: ArrayLike, seed: int, confidence: float = 0.95) 
     Returns:
         low and high [num_measures, 2]; the value itself twice where there is one query.
     """
+    from scipy import stats
+
     table = np.asarray(values, dtype=np.float64)
     if len(table) < 2:
         return np.repeat(table.mean(axis=0)[:, None], 2, axis=1)

@@ -1,32 +1,27 @@
 """The index: encoded token vectors in corpus order, memory-mapped, and the inverted list (ColBERTv2 §3.4)."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from colbertv2.compression.codec import Arrays, Codec, LookupTables
-from colbertv2.compression.loading import load_codec
 from colbertv2.errors import InputError
-from colbertv2.indexing.building import (
-    VERSION,
-    Bar,
-    building,
-    check,
-    cluster,
-    encode_all,
-    is_being_built,
-    num_centroids,
-)
 from colbertv2.indexing.codes import Codes
 from colbertv2.indexing.embeddings import Embeddings
-from colbertv2.indexing.inverted import Inverted
 from colbertv2.indexing.packed import Packed, offsets_of, ranges
 from colbertv2.indexing.storage import open_array, read_ids, read_json
+
+if TYPE_CHECKING:
+    import torch
+
+    from colbertv2.indexing.building import Bar
+    from colbertv2.indexing.inverted import Inverted
 
 
 class Index:
@@ -42,6 +37,10 @@ class Index:
     """
 
     def __init__(self, path: Path, metadata: dict[str, Any]) -> None:
+        from colbertv2.compression.loading import load_codec
+        from colbertv2.indexing.building import VERSION, num_centroids
+        from colbertv2.indexing.inverted import Inverted
+
         if metadata["version"] != VERSION:
             raise InputError(f"{path} is an index of version {metadata['version']}, not {VERSION}; build it again.")
         self.path = path
@@ -71,13 +70,15 @@ class Index:
             self.inverted_list = Inverted.open(path, number, self.num_documents)
 
     @classmethod
-    def open(cls, path: Path) -> "Index":
+    def open(cls, path: Path) -> Index:
         """Open a built index, reading little but the codec and the lengths.
 
         Raises:
             InputError: the index is still being built, or a file is missing, cut short, or of another size or shape
                 than ``index.json`` says.
         """
+        from colbertv2.indexing.building import is_being_built
+
         path = Path(path)
         if not (path / "index.json").exists() and is_being_built(path):
             raise InputError(f"{path / 'index.json'} is missing: another process is building this index; wait for it.")
@@ -104,7 +105,7 @@ class Index:
         device: torch.device | str,
         bar: Bar,
         devices: Sequence[torch.device | str] | None = None,
-    ) -> "Index":
+    ) -> Index:
         """Fit ``codec`` on sampled documents, encode all of them into the directory ``out``, and open that.
 
         Memory is bounded by the sample, and that by what the codec's k-means can use, ``max_points_per_centroid``
@@ -120,6 +121,8 @@ class Index:
             InputError: there are no vectors or one is not L2-normalised, ``sample_documents`` is below 1, the codec
                 can't take their dimension, or another process is building in ``out``.
         """
+        from colbertv2.indexing.building import building, check, cluster, encode_all
+
         out = Path(out)
         with building(out):
             check(embeddings, codec, bar)
@@ -142,7 +145,7 @@ class Index:
         bar: Bar,
         devices: Sequence[torch.device | str] | None = None,
         codes: Path | None = None,
-    ) -> "Index":
+    ) -> Index:
         """As ``build``, with a codec that has learned from so many documents: one of several indexes that share it.
 
         ``embeddings`` may be a part (``Embeddings.part``) of a collection. See
@@ -151,6 +154,8 @@ class Index:
         Args:
             codes: the file that ``building.assign_all`` wrote, where vectors have been assigned already.
         """
+        from colbertv2.indexing.building import building, check, encode_all
+
         out = Path(out)
         with building(out):
             check(embeddings, codec, bar)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from colbertv2.errors import InputError
 from colbertv2.indexing.building import BLOCK_VECTORS, building, create_arrays, finish, write_block
 from colbertv2.indexing.index import Index
-from colbertv2.search.searcher import Engine, Searcher
+from colbertv2.search.engine import Engine
+from colbertv2.search.searcher import Searcher
 
 
 class ShardedSearcher:

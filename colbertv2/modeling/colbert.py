@@ -87,7 +87,7 @@ class ColBERT(nn.Module):
             lambda part: self.vectors(part.attention_mask, inputs_embeds=part.embeddings),
             embedded,
             documents.attention_mask,
-            self.chunk,
+            self.gradient_cache_chunk,
         ):
             vectors[rows, : encoded.shape[1]] = encoded
         return vectors

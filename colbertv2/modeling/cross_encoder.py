@@ -138,7 +138,7 @@ class CrossEncoder(nn.Module):
         if all_pairs:
             raise InputError("A cross-encoder has no in-batch negatives: leave in_batch out of its objectives.")
         scores = inputs.query_mask.new_zeros(len(inputs.input_ids), dtype=torch.float32)
-        for rows, encoded in encoded_by_length(self, inputs, inputs.attention_mask, self.chunk):
+        for rows, encoded in encoded_by_length(self, inputs, inputs.attention_mask, self.gradient_cache_chunk):
             scores[rows] = encoded.float()
         return scores.view(num_queries, -1), None
 

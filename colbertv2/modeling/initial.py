@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.modeling.tokenizer import Tokenization, Tokenizer
+from colbertv2.modeling.tokenizer import Tokenizer
 
 PROJECTIONS = ("orthogonal", "pca", "linear")
 

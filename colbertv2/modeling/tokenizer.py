@@ -5,50 +5,19 @@ Query:    ``[CLS] [Q] tokens… [SEP]``, filled up to ``query_maxlen`` with ``[M
 Document: ``[CLS] [D] tokens… [SEP]``; the vectors of punctuation do not enter MaxSim.
 """
 
-import string
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+import string
+from typing import TYPE_CHECKING, Any, NamedTuple
+
 from transformers import PreTrainedTokenizerBase
 
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 
-
-@dataclass(frozen=True)
-class Tokenization:
-    """How text becomes scored tokens. Saved with every checkpoint, so that search cannot differ from training.
-
-    Args:
-        query_maxlen, document_maxlen: tokens, markers and special tokens included.
-        query_marker, document_marker: a token of the vocabulary put behind ``[CLS]``, or ``None``.
-        query_augmentation: fill queries up to ``query_maxlen`` with ``[MASK]``.
-        attend_to_mask_tokens: let other tokens attend to those masks.
-        skip_punctuation: leave documents' punctuation out of MaxSim.
-        skiplist: further words of the vocabulary whose vectors are left out, as PyLate can be told.
-        literal_tokens: what the spelling of a special token within a text means. ``False``, as in colbert-ai: ``[PAD]``
-            is padding, so ``[MASK]`` in an augmented query and not scored in a document, and a marker is plain text.
-            ``True``, as in PyLate: both are the tokens they spell, and scored.
-    """
-
-    query_maxlen: int
-    document_maxlen: int
-    query_marker: str | None
-    document_marker: str | None
-    query_augmentation: bool
-    attend_to_mask_tokens: bool
-    skip_punctuation: bool
-    skiplist: tuple[str, ...] = ()
-    literal_tokens: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "skiplist", tuple(self.skiplist))  # configurations and files have lists
-        for name in ("query_maxlen", "document_maxlen"):
-            if getattr(self, name) < 4:
-                raise InputError(
-                    f"model.{name} is {getattr(self, name)}; expected at least 4: [CLS], marker, a token, [SEP]."
-                )
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class Encoding(NamedTuple):
@@ -58,7 +27,7 @@ class Encoding(NamedTuple):
     attention_mask: Tensor
     scored: Tensor
 
-    def to(self, device: torch.device) -> "Encoding":
+    def to(self, device: torch.device) -> Encoding:
         return Encoding(*(tensor.to(device) for tensor in self))
 
 
@@ -66,6 +35,8 @@ class Tokenizer:
     """Applies :class:`Tokenization` with any Hugging Face tokenizer that has CLS, SEP and PAD; MASK if augmenting."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, tokenization: Tokenization):
+        import torch
+
         self.tokenizer = tokenizer
         self.tokenization = tokenization
         self.query_marker = self._token_id(tokenization.query_marker, "model.query_marker")
@@ -109,6 +80,8 @@ class Tokenizer:
 
     def pad_queries(self, rows: list[list[int]]) -> Encoding:
         """Queries of one batch; with augmentation every row is ``query_maxlen`` long and scored throughout."""
+        import torch
+
         if not self.tokenization.query_augmentation:
             ids, real = pad(rows, self.tokenizer.pad_token_id)
             return Encoding(ids, real.long(), real)
@@ -120,6 +93,8 @@ class Tokenizer:
 
     def pad_documents(self, rows: list[list[int]]) -> Encoding:
         """Documents of one batch, padded to its longest."""
+        import torch
+
         ids, real = pad(rows, self.tokenizer.pad_token_id)
         return Encoding(ids, real.long(), real & ~torch.isin(ids, self.skipped))
 
@@ -132,6 +107,8 @@ class Tokenizer:
 
 def pad(rows: list[list[int]], filler: Any, length: int | None = None) -> tuple[Tensor, Tensor]:
     """Rows of ids as ``[B, L]`` and where they are real, L = the longest row's length unless given."""
+    import torch
+
     length = length or max(map(len, rows), default=0)
     ids = torch.full((len(rows), length), filler)
     real = torch.zeros((len(rows), length), dtype=torch.bool)

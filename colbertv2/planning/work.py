@@ -206,18 +206,24 @@ def supervision(step: Step) -> Work:
     return Work(flops, 2 * MODEL_SECONDS + 2, 2 * size, 150_000)
 
 
+def clustering_of(step: Step) -> Mapping[str, Any]:
+    """The codec's configuration, which holds the settings of its centroids."""
+    while "codec" not in step.arguments:
+        step = step.parents["index"]
+    codec = step.arguments["codec"]
+    return codec.get("codec", codec)
+
+
 def centroids_of(step: Step) -> float:
     """How many centroids a step finds or has."""
-    while "clustering" not in step.arguments:
-        step = step.parents["centroids" if "centroids" in step.parents else "index"]
-    settings = step.arguments["clustering"]
-    if not settings:
+    settings = clustering_of(step)
+    if "num_centroids" not in settings:
         return 0.0
     return settings["num_centroids"] or settings["centroid_factor"] * num_centroids_rule(step.vectors)
 
 
 def centroids(step: Step) -> Work:
-    number, settings = centroids_of(step), step.arguments["clustering"]
+    number, settings = centroids_of(step), clustering_of(step)
     if not number:
         return Work(0, 0.5, 0, 1000, "none")
     grouped = settings["group_search_radius"] is not None

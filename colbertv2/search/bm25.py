@@ -5,9 +5,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import bm25s
-import Stemmer
-
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 
@@ -45,6 +42,9 @@ class BM25:
 
     def tokens(self, texts: list[str]) -> list[list[str]]:
         """The stems of each text, stopwords left out."""
+        import bm25s
+        import Stemmer
+
         if self.tokenizer == "code":
             texts = [IDENTIFIER.sub(with_parts, text) for text in texts]
         stemmer = Stemmer.Stemmer("english")
@@ -65,6 +65,8 @@ class BM25Index:
     """An index over documents, made by ``BM25.index``."""
 
     def __init__(self, bm25: BM25, doc_ids: list[str], tokens: list[list[str]]) -> None:
+        import bm25s
+
         self.bm25 = bm25
         self.doc_ids = doc_ids
         self.scorer: Any = None

@@ -1,19 +1,21 @@
 """A cascade over all documents: by centroids, then by residuals where they can matter, then exactly."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
-from colbertv2.indexing.index import Index
-from colbertv2.parallel import parallel_map
-from colbertv2.search.probing import nearest_centroids
-from colbertv2.search.query_tables import QueryTables
 from colbertv2.search.scoring import best_documents, top_k
-from colbertv2.search.searcher import Found
+
+if TYPE_CHECKING:
+    from colbertv2.indexing.index import Index
+    from colbertv2.search.engine import Found
+    from colbertv2.search.query_tables import QueryTables
 
 
 class Refined(NamedTuple):
@@ -74,16 +76,22 @@ class Cascade:
 
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
         """The top ``k`` of each query ``[Lq, dim]``; InputError if the codec has no centroids."""
+        from colbertv2.parallel import parallel_map
+
         return list(parallel_map(lambda query: self.search_one(index, query, k), queries))
 
     def search_one(self, index: Index, query: NDArray[np.float32], k: int) -> Found:
         """As ``search``, for one query."""
+        from colbertv2.search.query_tables import QueryTables
+
         tables = QueryTables(index, query)
         positions = self.candidates(tables, k).refined
         return best_documents(positions, tables.exact_scores(positions), k)
 
     def candidates(self, tables: QueryTables, k: int) -> Refined:
         """The documents that are left after each of the first two stages."""
+        from colbertv2.search.probing import nearest_centroids
+
         index = tables.index
         if self.nprobe is None:
             positions = np.arange(index.num_documents)

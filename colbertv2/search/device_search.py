@@ -11,8 +11,8 @@ from torch import Tensor
 from colbertv2.indexing.index import Index
 from colbertv2.search.cascade import Cascade
 from colbertv2.search.device_index import Block, DeviceIndex, maxsim
+from colbertv2.search.engine import Found
 from colbertv2.search.exhaustive import BATCH_QUERIES, Exhaustive
-from colbertv2.search.searcher import Found
 
 LOW = 2**32 - 1  # the low half of a key
 

@@ -1,16 +1,19 @@
 """Exact search: MaxSim of every document, the reference for the approximate engines."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.indexing.packed import Packed, blocks
-from colbertv2.parallel import parallel_map
 from colbertv2.search.scoring import DECODED_VECTORS, best_documents, maxsim
-from colbertv2.search.searcher import Found
+
+if TYPE_CHECKING:
+    from colbertv2.search.engine import Found
 
 BATCH_QUERIES = 1024  # bounds the scores held at once; a block is decoded once for so many queries
 
@@ -45,6 +48,7 @@ class Exhaustive:
 
 def search_batch(index: Documents, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
     """As ``Exhaustive.search``, holding the scores of all ``queries`` against one block of documents a thread."""
+    from colbertv2.parallel import parallel_map
 
     def search_block(block: tuple[int, int]) -> list[Found]:
         positions = np.arange(*block)

@@ -1,19 +1,20 @@
 """PLAID: candidates by centroids, pruned and ranked by centroids alone, and only a few decoded (PLAID §4)."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
-from colbertv2.indexing.index import Index
-from colbertv2.kernels import scoring as kernels
-from colbertv2.parallel import parallel_map
-from colbertv2.search.probing import centroid_similarities, nearest_centroids
 from colbertv2.search.scoring import best_documents, score_documents, top_k
-from colbertv2.search.searcher import Found
+
+if TYPE_CHECKING:
+    from colbertv2.indexing.index import Index
+    from colbertv2.search.engine import Found
 
 
 class Candidates(NamedTuple):
@@ -86,6 +87,8 @@ class Plaid:
 
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
         """The top ``k`` of each query ``[Lq, dim]``; InputError if the codec has no centroids."""
+        from colbertv2.parallel import parallel_map
+
         return list(parallel_map(lambda query: self.search_one(index, query, k), queries))
 
     def search_one(self, index: Index, query: NDArray[np.float32], k: int) -> Found:
@@ -95,6 +98,8 @@ class Plaid:
 
     def candidates(self, index: Index, query: NDArray[np.float32], k: int) -> Candidates:
         """The documents that are left after each of the first three stages, for one query ``[Lq, dim]``."""
+        from colbertv2.search.probing import centroid_similarities, nearest_centroids
+
         nprobe, threshold, ndocs = self.settings(k)
         similarities = centroid_similarities(index, query)
         probed = pruned = index.inverted(nearest_centroids(similarities, nprobe))
@@ -129,6 +134,8 @@ def centroid_scores(
         similarities: ``[num_centroids, Lq]``.
         positions: ``[D]`` documents. One of which nothing is kept scores -inf.
     """
+    from colbertv2.kernels import scoring as kernels
+
     scores = np.empty(len(positions), dtype=np.float32)
     assert index.stored_codes is not None  # or there were no similarities
     ids = index.stored_codes.bytes, index.stored_codes.width

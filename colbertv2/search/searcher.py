@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from functools import cache, cached_property
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,22 +10,10 @@ from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
-from colbertv2.parallel import parallel_map
+from colbertv2.search.engine import Engine
 from colbertv2.search.scoring import best_documents, score_documents
 
 NORM_TOLERANCE = 1e-2  # a model that computes in 16 bits is well within
-
-Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # positions and scores, best first
-
-
-class Engine(Protocol):
-    """A way to search; holds its knobs and nothing of a search."""
-
-    needs_centroids: bool
-
-    def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
-        """For each query ``[Lq, dim]`` at most ``k`` positions and scores, best first, ties in corpus order."""
-        ...
 
 
 class Searcher:
@@ -106,6 +93,8 @@ class Searcher:
         Raises:
             InputError: as in ``search``; not one list of candidates per query, or an id that the index has not.
         """
+        from colbertv2.parallel import parallel_map
+
         if k < 1:
             raise InputError(f"k is {k}; expected at least 1.")
         if len(queries) != len(candidates):

@@ -1,18 +1,21 @@
 """The ColBERTv2 paper's own engine, which PLAID calls vanilla ColBERTv2 (ColBERTv2 §3.5)."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
-from colbertv2.indexing.index import Index
 from colbertv2.indexing.packed import blocks, offsets_of, ranges
-from colbertv2.parallel import parallel_map
-from colbertv2.search.probing import centroid_similarities, nearest_centroids
 from colbertv2.search.scoring import DECODED_VECTORS, best_documents, score_documents, segment_max, top_k
-from colbertv2.search.searcher import Found
+
+if TYPE_CHECKING:
+    from colbertv2.indexing.index import Index
+    from colbertv2.search.engine import Found
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,14 @@ class VanillaColBERTv2:
 
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
         """The top ``k`` of each query ``[Lq, dim]``; InputError if the codec has no centroids."""
+        from colbertv2.parallel import parallel_map
+
         return list(parallel_map(lambda query: self.search_one(index, query, k), queries))
 
     def search_one(self, index: Index, query: NDArray[np.float32], k: int) -> Found:
         """As ``search``, for one query."""
+        from colbertv2.search.probing import centroid_similarities, nearest_centroids
+
         similarities = centroid_similarities(index, query)
         cells = nearest_centroids(similarities, self.nprobe)
         positions = index.inverted(cells)

@@ -8,7 +8,6 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
-from colbertv2.evaluation.agreement import agreement, problems
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.runtime import Runtime
 from colbertv2.stages.table import write_values
@@ -27,6 +26,8 @@ def run(
     Args:
         persistence: of the rank-biased overlap; .99 in the reproducibility study of PLAID (``rank_biased_overlap``).
     """
+    from colbertv2.evaluation.agreement import agreement
+
     own, ideal = (Ranking.read(one.path / "run.trec") for one in (ranking, reference))
     values = agreement(own, ideal, depths, persistence)
     write_values(values, out)
@@ -34,6 +35,8 @@ def run(
 
 def check(ranking: Node, reference: Node, depths: list[int], persistence: float) -> Iterator[str]:
     """Depths and persistence in range, and rankings for the same queries."""
+    from colbertv2.evaluation.agreement import problems
+
     yield from problems(depths, persistence)
     asked = [one.bound["queries"] for one in (ranking, reference) if "queries" in one.bound]
     if len(asked) == 2 and differ(*asked):

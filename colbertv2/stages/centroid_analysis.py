@@ -1,37 +1,29 @@
 """Stage: which tokens the centroids of an index hold, and how random vectors would do (ColBERTv2 App. A)."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from colbertv2.analysis.centroids import (
-    TokenCounts,
-    centroid_table,
-    clustered,
-    count_tokens,
-    cumulative,
-    index_counts,
-    random_vectors,
-    sampled_documents,
-    token_table,
-)
-from colbertv2.analysis.residuals import Residuals, residuals_of
-from colbertv2.analysis.tokens import document_token_ids, names
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.data.collection import Collection
 from colbertv2.indexing.embeddings import Embeddings
-from colbertv2.indexing.index import Index
-from colbertv2.reporting.centroids_figure import Clusters, draw_centroids, draw_residuals
-from colbertv2.reporting.system_table import markdown_rows
 from colbertv2.runtime import Runtime
 from colbertv2.stages.encode import load_model
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from colbertv2.analysis.centroids import TokenCounts
+    from colbertv2.analysis.residuals import Residuals
+    from colbertv2.reporting.centroids_figure import Clusters
 
 LISTED = 15  # centroids and tokens of a kind in the text
 ALL, RANDOM = "all vectors", "random vectors"
@@ -56,6 +48,22 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
         index: with a residual codec. documents: those that it holds.
         sample_vectors: bounds memory, at ``12 · dim`` bytes a vector, and the time of k-means.
     """
+    import pandas as pd
+
+    from colbertv2.analysis.centroids import (
+        centroid_table,
+        clustered,
+        count_tokens,
+        index_counts,
+        random_vectors,
+        sampled_documents,
+        token_table,
+    )
+    from colbertv2.analysis.residuals import residuals_of
+    from colbertv2.analysis.tokens import document_token_ids, names
+    from colbertv2.indexing.index import Index
+    from colbertv2.reporting.centroids_figure import Clusters, draw_centroids, draw_residuals
+
     opened, encoded = Index.open(index.path), index.ancestor("embeddings")
     codec = opened.codec
     assert isinstance(codec, ResidualCodec)  # or ``check`` would have refused
@@ -117,6 +125,10 @@ def key_figures(clusters: dict[str, Clusters], shares: pd.DataFrame) -> dict[str
 
 def shares_of(clusters: dict[str, Clusters]) -> pd.DataFrame:
     """Cumulative shares of clusters by distinct tokens and of tokens by clusters, by bound; columns (of, vectors)."""
+    import pandas as pd
+
+    from colbertv2.analysis.centroids import cumulative
+
     columns = {
         ("clusters", name): cumulative(one.centroids["distinct_tokens"].to_numpy()) for name, one in clusters.items()
     }
@@ -132,6 +144,8 @@ def vectors_of(embeddings: Embeddings, positions: np.ndarray) -> np.ndarray:
 
 def to_markdown(title: str, clusters: dict[str, Clusters], shares: pd.DataFrame) -> str:
     """The shares, residuals, the largest and the most mixed centroids, and the tokens that spread most."""
+    from colbertv2.reporting.system_table import markdown_rows
+
     table, tokens, _ = clusters[ALL]
     full = table.loc[table["size"] > 0]
     lines = [

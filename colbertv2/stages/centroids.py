@@ -11,9 +11,7 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.compression.clustering.clusters import CentroidsOf
 from colbertv2.compression.product import ProductCodec
-from colbertv2.indexing import building
 from colbertv2.indexing.embeddings import Embeddings
-from colbertv2.modeling.colbert import ColBERT
 from colbertv2.runtime import Runtime
 
 CODES = "codes.npy"
@@ -33,6 +31,9 @@ def run(
     Args:
         sample_documents: documents to cluster; ``None`` is the official rule.
     """
+    from colbertv2.indexing import building
+    from colbertv2.modeling.colbert import ColBERT
+
     kind = codec.codec
     if isinstance(kind, ProductCodec) and kind.queries is not None:
         texts = [text for _, text in kind.queries]

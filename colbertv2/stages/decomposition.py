@@ -1,36 +1,29 @@
 """Stage: how much each step from exact MaxSim to a search engine's answer costs, and which queries."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from colbertv2.analysis.decomposition import (
-    STEPS,
-    Uncompressed,
-    changes,
-    draw_decomposition,
-    most_moved,
-    search_steps,
-)
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.queries import Queries
-from colbertv2.evaluation.measures import evaluate, parse
-from colbertv2.evaluation.protocols import judged, unjudgeable
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.indexing.embeddings import Embeddings
-from colbertv2.indexing.index import Index
-from colbertv2.modeling.colbert import ColBERT
-from colbertv2.reporting.system_table import fraction, markdown_rows, signed
 from colbertv2.runtime import Runtime
 from colbertv2.search.cascade import Cascade
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid
-from colbertv2.search.searcher import Found
 from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from colbertv2.search.engine import Found
 
 LISTED = 5  # queries in the text that a step makes lose most, and as many that gain
 
@@ -58,6 +51,14 @@ def run(
         unprojected: embeddings of the same documents by the stage ``unprojected``'s checkpoint; null leaves them out.
         depth: documents in a ranking. seed: of the resampling.
     """
+    import pandas as pd
+
+    from colbertv2.analysis.decomposition import Uncompressed, changes, draw_decomposition, search_steps
+    from colbertv2.evaluation.measures import evaluate
+    from colbertv2.evaluation.protocols import judged
+    from colbertv2.indexing.index import Index
+    from colbertv2.modeling.colbert import ColBERT
+
     texts = list(queries)
     encoded, opened = index.parents["embeddings"], Index.open(index.path)
     embeddings = Embeddings.open(encoded.path)
@@ -91,6 +92,11 @@ def to_markdown(
     values: pd.DataFrame, table: pd.DataFrame, measure: str, codec: str, engine: object, texts: dict[str, str]
 ) -> str:
     """The table, and the queries that each step moves most."""
+    import pandas as pd
+
+    from colbertv2.analysis.decomposition import STEPS, most_moved
+    from colbertv2.reporting.system_table import fraction, markdown_rows, signed
+
     body = [
         [
             STEPS[str(step)],
@@ -132,6 +138,9 @@ def check(
     index: Node, unprojected: Node | None, queries: Queries, engine: object, depth: int, measure: str, **_: object
 ) -> Iterator[str]:
     """A codec with centroids, a measure there is, queries with judgements, and the index's documents unprojected."""
+    from colbertv2.evaluation.measures import parse
+    from colbertv2.evaluation.protocols import unjudgeable
+
     parse([measure])
     if not index.bound["codec"].has_centroids:
         yield f"{type(index.bound['codec']).__name__} has no centroids to take apart; use codec=residual."

@@ -1,19 +1,21 @@
 """Stage: the token vectors of a collection, encoded once for every index configuration."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
-from colbertv2.distributed import run_on
 from colbertv2.indexing.embeddings import EmbeddingsWriter
-from colbertv2.modeling.colbert import ColBERT, stacked
-from colbertv2.modeling.precision import DTYPES
-from colbertv2.modeling.tokenizer import Tokenizer
 from colbertv2.runtime import Runtime
+
+if TYPE_CHECKING:
+    from colbertv2.modeling.colbert import ColBERT
 
 
 @stage(version=1)
@@ -35,6 +37,9 @@ def run(
             180 and encodes BEIR and LoTTE with 300.
         precision: ``32-true``, or ``bf16-mixed`` or ``16-mixed`` where the processor is the faster for it.
     """
+    from colbertv2.distributed import run_on
+    from colbertv2.modeling.colbert import ColBERT
+
     size = max(1, min(runtime.shard_documents, -(-len(documents) // runtime.devices)))
     num_shards = -(-len(documents) // size)
     run_on(
@@ -65,6 +70,8 @@ def encode_shards(
     runtime: Runtime,
 ) -> None:
     """The shards of one process."""
+    from colbertv2.modeling.colbert import stacked
+
     model = load_model(checkpoint, document_maxlen).to(runtime.device_of(rank))
     writer = EmbeddingsWriter(out, model.dim)
     stream = iter(documents)
@@ -86,6 +93,9 @@ def encode_shards(
 
 def load_model(checkpoint: Path, document_maxlen: int | None) -> ColBERT:
     """The model as it encodes: with documents cut at ``document_maxlen`` tokens, or as in training for ``None``."""
+    from colbertv2.modeling.colbert import ColBERT
+    from colbertv2.modeling.tokenizer import Tokenizer
+
     model = ColBERT.load(checkpoint)
     if document_maxlen is not None:
         tokenization = replace(model.tokenizer.tokenization, document_maxlen=document_maxlen)
@@ -95,6 +105,8 @@ def load_model(checkpoint: Path, document_maxlen: int | None) -> ColBERT:
 
 def check(document_maxlen: int | None, precision: str, **_: object) -> Iterator[str]:
     """A length that leaves room for text, and a precision there is."""
+    from colbertv2.modeling.precision import DTYPES
+
     if document_maxlen is not None and document_maxlen < 4:
         yield f"document_maxlen is {document_maxlen}; expected at least 4 tokens, or null for that of training."
     if precision not in DTYPES:

@@ -7,8 +7,6 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
-from colbertv2.evaluation.measures import evaluate, parse
-from colbertv2.evaluation.protocols import judged, unjudgeable
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.runtime import Runtime
 from colbertv2.stages.table import write_values
@@ -16,6 +14,9 @@ from colbertv2.stages.table import write_values
 
 def check(ranking: Node | None, queries: Queries, measures: list[str]) -> list[str]:
     """Unknown measures, queries that can't be judged, and judgements of other documents than those that are ranked."""
+    from colbertv2.evaluation.measures import parse
+    from colbertv2.evaluation.protocols import unjudgeable
+
     parse(measures)
     reasons = list(unjudgeable(queries))
     documents = ranked_documents(ranking)
@@ -41,5 +42,8 @@ def run(ranking: Artifact, queries: Queries, *, measures: list[str], out: Path, 
     Args:
         measures: in the notation of ir_measures.
     """
+    from colbertv2.evaluation.measures import evaluate
+    from colbertv2.evaluation.protocols import judged
+
     values = evaluate(*judged(Ranking.read(ranking.path / "run.trec"), queries), measures)
     write_values(values, out)

@@ -9,7 +9,6 @@ from colbertv2.data.file import File
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.interchange.training_files import read_ranking
 from colbertv2.runtime import Runtime
 
 
@@ -23,6 +22,8 @@ def run(file: File, documents: Collection, queries: Queries, *, depth: int, out:
     Raises:
         InputError: a line is malformed, no query of the file is known, or a document is unknown.
     """
+    from colbertv2.interchange.training_files import read_ranking
+
     found = read_ranking(file.path) if file.path.suffix == ".tsv" else Ranking.read(file.path)
     known = {query_id: found[query_id][:depth] for query_id, _ in queries if query_id in found}
     if not known:

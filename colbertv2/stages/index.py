@@ -10,7 +10,6 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.compression.clustering.clusters import Clusters
 from colbertv2.compression.codec import Codec
 from colbertv2.indexing.embeddings import Embeddings
-from colbertv2.indexing.index import Index
 from colbertv2.runtime import Runtime
 from colbertv2.stages.centroids import CODES
 from colbertv2.stages.table import read_json
@@ -27,6 +26,8 @@ def run(embeddings: Artifact, centroids: Artifact, codec: Codec, *, seed: int, o
     Args:
         centroids: of the stage of that name, for the same vectors and codec.
     """
+    from colbertv2.indexing.index import Index
+
     codec.learn(Clusters.load(centroids.path), seed=seed, device=runtime.torch_device)
     index = Index.build_fitted(
         Embeddings.open(embeddings.path),

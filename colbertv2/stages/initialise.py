@@ -5,10 +5,9 @@ from itertools import islice
 from pathlib import Path
 
 from colbertv2.artifacts.stage import stage
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.data.collection import Collection
-from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
-from colbertv2.modeling.tokenizer import Tokenization, Tokenizer
 from colbertv2.runtime import Runtime
 
 
@@ -33,6 +32,8 @@ def run(
         projection: ``orthogonal``, ``pca`` or ``linear``; see :mod:`colbertv2.modeling.initial`.
         sample_documents: documents that ``pca`` reads, spread evenly over the collection.
     """
+    from colbertv2.modeling import initial
+
     step = max(1, len(documents) // sample_documents)
     sample = [text for _, text in islice(documents, 0, step * sample_documents, step)] if projection == "pca" else []
     chosen = initial.tokenization(backbone, tokenization)
@@ -45,6 +46,9 @@ def check(
     backbone: Backbone, tokenization: Tokenization | None, dim: int, projection: str, sample_documents: int, **_: object
 ) -> Iterator[str]:
     """What the backbone can't do."""
+    from colbertv2.modeling import initial
+    from colbertv2.modeling.tokenizer import Tokenizer
+
     if projection not in initial.PROJECTIONS:
         yield f"model.projection is {projection!r}; expected one of {', '.join(initial.PROJECTIONS)}."
     if sample_documents < 1:

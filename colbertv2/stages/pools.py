@@ -1,10 +1,13 @@
 """Stage: search each query within its own pool of documents, by an index of that pool alone (PeerQA)."""
 
+from __future__ import annotations
+
 import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +19,18 @@ from colbertv2.compression.clustering.clusters import CentroidsOf
 from colbertv2.compression.codec import Codec
 from colbertv2.compression.product import ProductCodec
 from colbertv2.data.collection import Collection
-from colbertv2.data.pools import document_pools, query_pools
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
-from colbertv2.indexing.index import Index
 from colbertv2.runtime import Runtime
-from colbertv2.search.searcher import Engine, Searcher
+from colbertv2.search.engine import Engine
 from colbertv2.stages import centroids
 from colbertv2.stages.search import query_vectors, unsearchable
+
+if TYPE_CHECKING:
+    from colbertv2.indexing.index import Index
 
 
 @stage(version=1)
@@ -55,6 +59,8 @@ def run(
         depth: documents a query, at most; not below the largest pool where a measure is uncut.
         seed: of the centroids of every pool.
     """
+    from colbertv2.search.searcher import Searcher
+
     vectors = Embeddings.open(embeddings.path)
     positions = pool_positions(vectors.doc_ids, queries)
     asked = dict(queries)
@@ -91,6 +97,8 @@ def run(
 
 def queries_by_pool(queries: Queries) -> dict[str, list[str]]:
     """Pool → its query ids, both in the order of ``queries``."""
+    from colbertv2.data.pools import query_pools
+
     found: dict[str, list[str]] = {}
     for query_id, pool in query_pools(queries).items():
         found.setdefault(pool, []).append(query_id)
@@ -103,6 +111,8 @@ def pool_positions(doc_ids: list[str], queries: Queries) -> dict[str, NDArray[np
     Raises:
         InputError: a document belongs to none, or a query's pool has none.
     """
+    from colbertv2.data.pools import document_pools, query_pools
+
     pool_of, found = document_pools(queries), {}
     for position, doc_id in enumerate(doc_ids):
         if doc_id not in pool_of:
@@ -118,6 +128,8 @@ def index_of(
     vectors: Embeddings, positions: NDArray[np.int64], codec: Codec, path: Path, seed: int, runtime: Runtime
 ) -> Index:
     """An index of the documents at ascending ``positions``, and of nothing else, in the directory ``path``."""
+    from colbertv2.indexing.index import Index
+
     runs = np.split(positions, np.flatnonzero(np.diff(positions) > 1) + 1)  # one read for those that follow one another
     own = [vectors.vectors(int(vectors.offsets[run[0]]), int(vectors.offsets[run[-1] + 1])) for run in runs]
     writer = EmbeddingsWriter(path / "embeddings", vectors.dim)
@@ -147,6 +159,8 @@ def sizes_of(index: Index) -> dict[str, int]:
 
 def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, depth: int, **_: object) -> Iterator[str]:
     """Pools, of the documents that are encoded; a codec for the model's dimension, an engine for the codec."""
+    from colbertv2.data.pools import document_pools
+
     documents = Collection(queries.id)
     if embeddings.bound["documents"].identity() != documents.identity():
         yield f"the embeddings are of {embeddings.bound['documents'].id!r}, the queries of {queries.id!r}; use one id."

@@ -10,10 +10,8 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.indexing.index import Index
 from colbertv2.runtime import Runtime
 from colbertv2.search.exhaustive import Exhaustive
-from colbertv2.search.searcher import Searcher
 from colbertv2.stages.agreement import differ
 from colbertv2.stages.search import QUERIES_AT_ONCE, query_vectors
 from colbertv2.stages.table import read_json
@@ -43,6 +41,9 @@ def run(
         candidates: a ranking of documents that the index holds.
         depth: documents a query, at most.
     """
+    from colbertv2.indexing.index import Index
+    from colbertv2.search.searcher import Searcher
+
     first = Ranking.read(candidates.path / "run.trec")
     texts, device = list(queries), runtime.device_of(0)
     ids = [[document for document, _ in first.get(query_id, ())][:candidate_depth] for query_id, _ in texts]

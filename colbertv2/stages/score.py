@@ -10,10 +10,7 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.modeling.cross_encoder import CrossEncoder
-from colbertv2.modeling.precision import DTYPES
 from colbertv2.runtime import Runtime
-from colbertv2.training.data import sampled
 from colbertv2.training.examples import Example, write_examples
 
 
@@ -45,6 +42,9 @@ def run(
             weak teacher and its retriever together can know more than either. What retrieval missed counts as its last.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
     """
+    from colbertv2.modeling.cross_encoder import CrossEncoder
+    from colbertv2.training.data import sampled
+
     ranking = Ranking.read(candidates.path / "run.trec")
     chosen = sampled([query_id for query_id, _ in queries], num_queries, seed)
     retrieved = {query_id: [document for document, _ in ranking.get(query_id, [])] for query_id in chosen}
@@ -83,5 +83,7 @@ def run(
 
 def check(precision: str, **_: object) -> Iterator[str]:
     """The precision must be one."""
+    from colbertv2.modeling.precision import DTYPES
+
     if precision not in DTYPES:
         yield f"precision is {precision!r}; expected one of {', '.join(DTYPES)}."

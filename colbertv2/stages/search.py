@@ -1,28 +1,29 @@
 """Stage: search an index; also how candidates are mined, with training queries."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
-from colbertv2.compression.codec import Codec
 from colbertv2.data.queries import Queries
-from colbertv2.distributed import run_on
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.indexing.index import Index
-from colbertv2.modeling.colbert import ColBERT
 from colbertv2.runtime import Runtime
 from colbertv2.search.cascade import Cascade
+from colbertv2.search.engine import Engine
 from colbertv2.search.plaid import Plaid
-from colbertv2.search.searcher import Engine, Searcher
 from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
+
+if TYPE_CHECKING:
+    from colbertv2.compression.codec import Codec
 
 QUERIES_AT_ONCE = 64
 KEPT_CHARACTERS = 2**20  # of queries whose vectors are kept for the next search: some hundred MB
@@ -38,6 +39,10 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
     Args:
         depth: documents a query, at most.
     """
+    from colbertv2.distributed import run_on
+    from colbertv2.indexing.index import Index
+    from colbertv2.search.searcher import Searcher
+
     run_on(runtime.devices, search_part, index, queries, engine, depth, out, runtime)
     parts = [out / f"run.{rank}.trec" for rank in range(runtime.devices)]
     found = {query_id: results for part in parts for query_id, results in Ranking.read(part).items()}
@@ -70,6 +75,8 @@ def kept(texts: list[str]) -> bool:
 @lru_cache(maxsize=1)  # the points of a sweep ask different indexes the same queries
 def encoded(checkpoint: Path, texts: tuple[str, ...], batch_tokens: int, device: str) -> list[NDArray[Any]]:
     """``[Lq, dim]`` of each text."""
+    from colbertv2.modeling.colbert import ColBERT
+
     return ColBERT.load(checkpoint).to(device).encode_queries(list(texts), batch_tokens)
 
 
@@ -77,6 +84,9 @@ def search_part(
     rank: int, world: int, index: Artifact, queries: Queries, engine: Engine, depth: int, out: Path, runtime: Runtime
 ) -> None:
     """Write the results of one process's queries, every so-manieth."""
+    from colbertv2.indexing.index import Index
+    from colbertv2.search.searcher import Searcher
+
     device = runtime.device_of(rank)
     searcher = Searcher(Index.open(index.path), engine, device)
     texts = list(queries)[rank::world]

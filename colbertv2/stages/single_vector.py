@@ -12,7 +12,6 @@ from colbertv2.data.queries import Queries
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.modeling.backbone import Backbone
-from colbertv2.modeling.sentence import SentenceEncoder
 from colbertv2.runtime import Runtime
 
 
@@ -25,6 +24,8 @@ def run(
     Args:
         maxlen: tokens of a text. depth: documents a query.
     """
+    from colbertv2.modeling.sentence import SentenceEncoder
+
     encoder = SentenceEncoder(backbone, maxlen, runtime.torch_device)
     ids, vectors = [], []
     stream = iter(documents)

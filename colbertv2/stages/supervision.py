@@ -1,23 +1,24 @@
 """Stage: the report on a round's supervision."""
 
+from __future__ import annotations
+
 import json
 from math import isnan
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from colbertv2.analysis.supervision import agreement, by_rank, candidate_table, false_negative_bound
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
-from colbertv2.modeling.colbert import ColBERT
-from colbertv2.reporting.supervision_figure import draw_supervision
 from colbertv2.runtime import Runtime
 from colbertv2.stages.examples import read
-from colbertv2.training.data import sampled
 from colbertv2.training.examples import Example, read_examples
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILTERS = ("outside_window", "labelled", "suspected", "relabelled", "kept")
 
@@ -47,6 +48,12 @@ def run(
         before, after: the checkpoints that the round started from and ended with.
         num_queries: queries whose candidates the students score.
     """
+    import pandas as pd
+
+    from colbertv2.analysis.supervision import agreement, by_rank, candidate_table, false_negative_bound
+    from colbertv2.reporting.supervision_figure import draw_supervision
+    from colbertv2.training.data import sampled
+
     judged = list(read_examples(scored.path / "scored.jsonl"))
     candidates, positives = candidate_table(judged, queries.qrels.relevant)
     kept = {(example.query_id, document) for example in read(examples) for document in example.documents[1:]}
@@ -90,6 +97,8 @@ def student_scores(
     runtime: Runtime,
 ) -> list[np.ndarray]:
     """MaxSim of each example's candidates, ``[n]`` an example; a document is encoded once."""
+    from colbertv2.modeling.colbert import ColBERT
+
     model = ColBERT.load(checkpoint.path).to(runtime.torch_device)
     ids = list(dict.fromkeys(document for example in examples for document in example.documents))
     encoded = model.encode_documents(documents.texts(ids), runtime.batch_tokens, precision=precision)

@@ -1,19 +1,20 @@
 """Stage: the table and the figure of an experiment."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.stage import stage
-from colbertv2.evaluation.agreement import measures_at
-from colbertv2.evaluation.measures import parse
-from colbertv2.reporting.quality_figure import draw
-from colbertv2.reporting.system_table import System, make_table, to_markdown
 from colbertv2.runtime import Runtime
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from colbertv2.reporting.system_table import System
 
 COSTS = ("bytes_per_token", "bytes_per_document", "ms_per_query", "build_seconds")
 
@@ -22,6 +23,8 @@ def check(
     systems: dict[str, object], title: str, baseline: str, measures: list[str], notes: list[str], seed: int
 ) -> list[str]:
     """A baseline that is no row and unknown measures, before the first second of work."""
+    from colbertv2.evaluation.measures import parse
+
     parse(measures)
     return [] if baseline in systems else [f"baseline {baseline!r} is no row; expected one of {', '.join(systems)}."]
 
@@ -48,6 +51,9 @@ def run(
         baseline: the row that the others are tested against.
         notes: sentences for below the table.
     """
+    from colbertv2.reporting.quality_figure import draw
+    from colbertv2.reporting.system_table import make_table, to_markdown
+
     rows = [read_system(name, metrics) for name, metrics in systems.items()]
     table = make_table(rows, baseline, measures, seed)
     table.to_csv(out / "table.csv", index=False, lineterminator="\n")
@@ -64,6 +70,8 @@ def run(
 
 def read_system(name: str, metrics: Artifact) -> System:
     """One row from an artifact of ``evaluate``: its values, and what its ranking and the index behind it cost."""
+    from colbertv2.reporting.system_table import System
+
     ranking = metrics.parents["ranking"]
     index = ranking.parents.get("index", ranking)  # what searches without an index may describe itself
     return System(
@@ -88,6 +96,8 @@ def measures_of(stage: str, arguments: Mapping[str, Any]) -> list[str]:
     >>> measures_of("evaluate", {"measures": ["RR@10"]}), measures_of("search", {})
     (['RR@10'], [])
     """
+    from colbertv2.evaluation.agreement import measures_at
+
     if stage == "agreement":
         return measures_at(arguments["depths"])
     return list(arguments["measures"]) if stage == "evaluate" else []
@@ -95,6 +105,8 @@ def measures_of(stage: str, arguments: Mapping[str, Any]) -> list[str]:
 
 def per_query(metrics: Artifact) -> pd.DataFrame:
     """Per-query values of an artifact of ``evaluate`` or ``agreement``: index query id, one column a measure."""
+    import pandas as pd
+
     table = pd.read_csv(metrics.path / "per_query.csv", dtype={"query_id": str}, keep_default_na=False)
     return table.set_index("query_id")
 

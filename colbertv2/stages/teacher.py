@@ -7,11 +7,8 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.modeling.backbone import Backbone
-from colbertv2.modeling.cross_encoder import SCORING_HEADS, CrossEncoder
 from colbertv2.runtime import Runtime
 from colbertv2.stages.examples import read
-from colbertv2.training.data import TextLookup
-from colbertv2.training.fit import fit
 from colbertv2.training.recipe import Recipe
 
 
@@ -40,6 +37,10 @@ def run(
         maxlen: tokens of a query–passage pair. scoring_head: ``late_interaction`` or ``classifier``.
         temperature: of the late-interaction read-out.
     """
+    from colbertv2.modeling.cross_encoder import CrossEncoder
+    from colbertv2.training.data import TextLookup
+    from colbertv2.training.fit import fit
+
     start = encoder.path if encoder else backbone and backbone.directory
     assert start  # the stage's check has seen to it
     teacher = CrossEncoder.pretrained(start, maxlen, scoring_head, temperature)
@@ -62,6 +63,8 @@ def run(
 
 def check(backbone, encoder, examples, documents, queries, recipe, scoring_head, temperature, **_):
     """A teacher needs weights to start from, and a trained one something to learn from."""
+    from colbertv2.modeling.cross_encoder import SCORING_HEADS
+
     if (backbone is None) == (encoder is None):
         yield "teacher.backbone and teacher.encoder: expected one of the two, the other null."
     if recipe is not None and not (examples and documents and queries):

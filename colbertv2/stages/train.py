@@ -6,11 +6,8 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
-from colbertv2.modeling.colbert import ColBERT
 from colbertv2.runtime import Runtime
 from colbertv2.stages.examples import read
-from colbertv2.training.data import TextLookup
-from colbertv2.training.fit import fit
 from colbertv2.training.recipe import Recipe
 
 
@@ -33,6 +30,10 @@ def run(
     Args:
         examples: training examples. validation: examples of dev queries, or ``None`` to keep the last weights.
     """
+    from colbertv2.modeling.colbert import ColBERT
+    from colbertv2.training.data import TextLookup
+    from colbertv2.training.fit import fit
+
     model = ColBERT.load(checkpoint.path)
     fit(
         model,

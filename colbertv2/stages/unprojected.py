@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-import torch
-
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.stage import stage
-from colbertv2.modeling.colbert import ColBERT
 from colbertv2.runtime import Runtime
 
 
 @stage(version=1)
 def run(checkpoint: Artifact, *, out: Path, runtime: Runtime) -> None:
     """Write ``checkpoint`` with the identity as its projection; everything else is as it was."""
+    import torch
+
+    from colbertv2.modeling.colbert import ColBERT
+
     model = ColBERT.load(checkpoint.path)
     ColBERT(model.transformer, torch.eye(model.linear.in_features), model.tokenizer).save(out)

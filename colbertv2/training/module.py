@@ -29,7 +29,7 @@ class RankingModule(lightning.LightningModule):
         self.objectives = recipe.losses
         self.optimization = optimization = recipe.optimization
         self.seed = seed
-        ranker.chunk = recipe.gradient_cache_chunk
+        ranker.gradient_cache_chunk = recipe.gradient_cache_chunk
         if recipe.gradient_checkpointing:
             ranker.transformer.gradient_checkpointing_enable({"use_reentrant": False})
         if recipe.compile:

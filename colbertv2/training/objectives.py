@@ -14,15 +14,16 @@ PyLate counts a masked position of a document (padding, punctuation) as similari
 best similarity is negative; here it never does.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
-
-import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div, log_softmax, mse_loss
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from colbertv2.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Scores(NamedTuple):
@@ -84,6 +85,9 @@ class CrossEntropy:
         check_positive("temperature", self.temperature)
 
     def __call__(self, scores: Scores) -> Tensor:
+        import torch
+        from torch.nn.functional import cross_entropy
+
         return cross_entropy(
             scores.own / self.temperature, torch.zeros(len(scores.own), dtype=torch.long, device=scores.own.device)
         )
@@ -116,6 +120,8 @@ class KLDivergence:
                 raise InputError(f"{name} is {value!r}; expected one of {', '.join(NORMALISATIONS)}.")
 
     def __call__(self, scores: Scores) -> Tensor:
+        from torch.nn.functional import kl_div, log_softmax
+
         student = log_softmax(NORMALISATIONS[self.student_normalisation](scores.own) / self.temperature, dim=-1)
         teacher = NORMALISATIONS[self.teacher_normalisation](scores.teacher) * self.teacher_scale
         teacher = log_softmax(teacher, dim=-1)
@@ -136,6 +142,8 @@ class MarginMSE:
         check_positive("teacher_scale", self.teacher_scale)
 
     def __call__(self, scores: Scores) -> Tensor:
+        from torch.nn.functional import mse_loss
+
         student = scores.own[:, :1] - scores.own[:, 1:]
         teacher = scores.teacher[:, :1] - scores.teacher[:, 1:]
         return mse_loss(student, self.teacher_scale * teacher)
@@ -161,6 +169,9 @@ class InBatchNegatives:
         check_positive("temperature", self.temperature)
 
     def __call__(self, scores: Scores) -> Tensor:
+        import torch
+        from torch.nn.functional import cross_entropy
+
         assert scores.all_pairs is not None
         others = scores.all_pairs.masked_fill(scores.excluded, float("-inf"))
         own = scores.own if self.own_negatives else scores.own[:, :1]

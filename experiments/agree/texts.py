@@ -2,12 +2,12 @@
 
 from itertools import islice
 
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.modeling.tokenizer import Tokenization
 
 AWKWARD = [
     "",

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from safetensors.torch import save_file
 
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
-from colbertv2.modeling.tokenizer import Tokenization
 from experiments.agree.environments import ROOT, Ours, Peer
 from experiments.agree.texts import model
 from experiments.speed.limit import encoder_operations, matrix_product_rate

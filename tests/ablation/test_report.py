@@ -21,7 +21,7 @@ def small(tmp_path_factory) -> list[str]:
 
 def run(module: str, *arguments: str, directory: Path, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
+        [sys.executable, "-m", *module.split(), *arguments],
         env={**os.environ, "PYTHONPATH": str(PROJECT), **environment},
         cwd=directory,
         capture_output=True,
@@ -32,12 +32,12 @@ def run(module: str, *arguments: str, directory: Path, **environment: str) -> su
 
 def test_from_a_sweep_to_its_report(small, tmp_path):
     arguments = ["-m", "codec.nbits=1,2,3,4", "kmeans_seed=1,2", *small]
-    before = run("colbertv2.commands.report", *arguments, directory=tmp_path)
+    before = run("colbertv2 report", *arguments, directory=tmp_path)
     assert (
         before.returncode == 2
         and "What builds all of them:\n  python -m colbertv2 -m codec.nbits=1,2,3,4" in before.stderr
     )
-    planned = run("colbertv2.commands.plan", *arguments, directory=tmp_path)
+    planned = run("colbertv2 plan", *arguments, directory=tmp_path)
     assert planned.returncode == 2 and "bits is 3" in planned.stderr  # and the plan of the others
     assert "8 points: 22 different steps, 22 missing" in planned.stdout  # k-means twice, whatever the bits
     sweep = run("colbertv2", *arguments, "runtime.wandb=offline", directory=tmp_path)
@@ -46,7 +46,7 @@ def test_from_a_sweep_to_its_report(small, tmp_path):
         sweep.stdout.count("pipeline.index.centroids: ") == 6
         and sweep.stdout.count("\npipeline.index.centroids: centroids") == 6
     )
-    made = run("colbertv2.commands.report", *arguments, "report.out=out", "report.title=Bits", directory=tmp_path)
+    made = run("colbertv2 report", *arguments, "report.out=out", "report.title=Bits", directory=tmp_path)
     assert made.returncode == 0, made.stderr
     assert "## Bits" in made.stdout and "codec.nbits=2 against 1: " in made.stdout
     out = tmp_path / "out"
@@ -76,7 +76,7 @@ def test_runs_of_a_sweep_share_a_group_in_wandb(small, tmp_path):
     assert len(groups) == 1
 
 
-@pytest.mark.parametrize("module", ["colbertv2", "colbertv2.commands.plan", "colbertv2.commands.report"])
+@pytest.mark.parametrize("module", ["colbertv2", "colbertv2 plan", "colbertv2 report"])
 def test_a_sweep_over_what_nothing_reads_ends_before_any_work(small, tmp_path, module):
     done = run(
         module, "-m", "denoising.margin=0.1,0.2", *small, f"runtime.root={tmp_path / 'artifacts'}", directory=tmp_path
@@ -86,6 +86,6 @@ def test_a_sweep_over_what_nothing_reads_ends_before_any_work(small, tmp_path, m
 
 
 def test_a_misspelt_key_is_said_before_any_work(small, tmp_path):
-    for module in ("colbertv2", "colbertv2.commands.plan", "colbertv2.commands.report"):
+    for module in ("colbertv2", "colbertv2 plan", "colbertv2 report"):
         done = run(module, "-m", "codec.bitz=1,2", *small, directory=tmp_path)
         assert done.returncode == 2 and "codec.bitz" in done.stderr and "Traceback" not in done.stderr

@@ -18,6 +18,7 @@ from colbertv2.analysis.explain import (
     explain_difference,
     ranking_difference,
 )
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.compression.codec import Codec
 from colbertv2.compression.product import ProductCodec
 from colbertv2.compression.residual import ResidualCodec
@@ -30,7 +31,7 @@ from colbertv2.indexing.index import Index
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT, stacked
-from colbertv2.modeling.tokenizer import Tokenization, Tokenizer
+from colbertv2.modeling.tokenizer import Tokenizer
 from colbertv2.reporting.map_figure import shown_columns
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid

@@ -22,7 +22,7 @@ def run(
     places = [f"runtime.root={root}", f"corpus.path={root.parent / 'corpus.txt'}"]
     paths = os.pathsep.join([str(TOY.parent), str(TOY.parents[2])])
     return subprocess.run(
-        [sys.executable, "-m", module, *flags, *arguments, *places],
+        [sys.executable, "-m", *module.split(), *flags, *arguments, *places],
         env={**os.environ, "PYTHONPATH": paths},
         cwd=directory or root.parent,
         capture_output=True,
@@ -48,7 +48,7 @@ def test_build_prints_what_it_does_and_publishes(root: Path) -> None:
 
 
 def test_plan_builds_nothing(root: Path, runs) -> None:
-    done = run(root, "target=index", module="colbertv2.commands.plan")
+    done = run(root, "target=index", module="colbertv2 plan")
     assert done.returncode == 0, done.stderr
     *lines, total = [line.split() for line in done.stdout.splitlines()]
     assert total[:4] == ["to", "build:", "3", "steps;"]  # toy stages tell no cost
@@ -94,7 +94,7 @@ def test_one_wrong_job_does_not_stop_the_others(root: Path, runs) -> None:
 
 
 def test_compose_equals_the_command_line(root: Path, toy) -> None:
-    done = run(root, "+ablation=long", "target=index", module="colbertv2.commands.plan")
+    done = run(root, "+ablation=long", "target=index", module="colbertv2 plan")
     assert target_node(toy("+ablation=long", "target=index")).address in done.stdout
 
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from colbertv2.modeling.tokenizer import Tokenization
+from colbertv2.checkpoints.tokenization import Tokenization
 
 TOKENIZATION = Tokenization(12, 20, "[unused0]", "[unused1]", True, True, True)
 LAYOUTS = ["colbertv2", "official", "pylate"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.indexing.index import Index
 from colbertv2.interchange.indexes import convert_index
@@ -17,7 +18,6 @@ from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.batch import Tuples
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.modeling.tokenizer import Tokenization
 from colbertv2.search.plaid import Plaid
 from colbertv2.training.objectives import Scores
 from experiments.agree.indexes import cpu_scores, half_scores, same_ranking, scored_by

@@ -8,12 +8,12 @@ import torch
 from support import shrunk, tiny_bert, tiny_folder
 
 from colbertv2.checkpoints.conversion import convert_checkpoint
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.batch import Tuples, excluded_in_batch
 from colbertv2.modeling.colbert import ColBERT, batches_by_length
-from colbertv2.modeling.tokenizer import Tokenization
 
 PAPER = Tokenization(
     query_maxlen=12,

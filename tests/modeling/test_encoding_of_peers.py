@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.modeling.tokenizer import Tokenization
 
 TOKENIZATION = Tokenization(12, 20, "[unused0]", "[unused1]", True, False, True)
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from support import tiny_bert
 
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.cross_encoder import CrossEncoder
-from colbertv2.modeling.tokenizer import Tokenization
 from colbertv2.runtime import Runtime
 from colbertv2.training.data import TextLookup, TrainingBatches, sampled
 from colbertv2.training.examples import Example

@@ -1,15 +1,19 @@
 """What k-means gives a codec, kept on its own: bit widths that share centroids share it (ColBERTv2 §3.3)."""
 
+from __future__ import annotations
+
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.compression.codec import Codec
 from colbertv2.errors import InputError
+
+if TYPE_CHECKING:
+    from colbertv2.compression.codec import Codec
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Clusters:
     query_second_moment: NDArray[np.float64] | None = None
 
     @classmethod
-    def none(cls, dim: int) -> "Clusters":
+    def none(cls, dim: int) -> Clusters:
         """Of a codec without centroids."""
         return cls(np.zeros((0, dim), np.float32), np.zeros((0, dim), np.float32))
 
@@ -48,7 +52,7 @@ class Clusters:
         (path / "clusters.json").write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, path: Path) -> "Clusters":
+    def load(cls, path: Path) -> Clusters:
         """What ``save`` wrote.
 
         Raises:

@@ -10,7 +10,9 @@ variants per platform) would share one id, so only the first of them stays.
 
 ``colbertv2.data.sources.embedded`` registers it with ``ir_datasets`` as ``stdlib`` and ``stdlib/{train,dev,test}``:
 
->>> import colbertv2.data, ir_datasets
+>>> import ir_datasets
+>>> from colbertv2.data.opening import register_sources
+>>> register_sources()
 >>> next(ir_datasets.load("stdlib/test").queries_iter()).query_id.count(":")
 1
 """

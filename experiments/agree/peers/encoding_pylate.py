@@ -1,4 +1,4 @@
-"""Make a PyLate model with its own conventions, tokenise and encode with it.
+"""Make a PyLate model with its own tokenization, tokenise and encode with it.
 
 Arguments: a plain encoder, where to save the model, the texts (JSON), where to write.
 """

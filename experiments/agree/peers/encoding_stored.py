@@ -16,7 +16,7 @@ from experiments.agree.encoding import LITERAL
 from experiments.agree.environments import ROOT, Peer
 from experiments.agree.texts import AWKWARD, OFFICIAL, model
 
-CONVENTIONS = dataclasses.replace(OFFICIAL, query_maxlen=12, document_maxlen=20)
+TOKENIZATION = dataclasses.replace(OFFICIAL, query_maxlen=12, document_maxlen=20)
 TEXTS = [*LITERAL, *(text[:200] for text in AWKWARD), "How are strings joined?", "Return a copy, sorted by key."]
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     with TemporaryDirectory() as name:
         work = Path(name)
         (work / "ours").mkdir()
-        ours = model(CONVENTIONS, dim=32)
+        ours = model(TOKENIZATION, dim=32)
         ours.save(work / "ours")
         stored["projection"] = ours.linear.weight.detach().numpy()
         for layout in ("official", "pylate"):

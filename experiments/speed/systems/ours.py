@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 from transformers import AutoTokenizer
 
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.modeling.backbone import load_transformer
 from colbertv2.modeling.batch import Tuples
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.modeling.tokenizer import Tokenization, Tokenizer
+from colbertv2.modeling.tokenizer import Tokenizer
 from colbertv2.training.module import RankingModule
 from colbertv2.training.negatives import NegativeSampling
 from colbertv2.training.objectives import KLDivergence

@@ -1,0 +1,40 @@
+"""How text becomes scored tokens: the settings that every checkpoint carries (ColBERTv2 §3.1)."""
+
+from dataclasses import dataclass
+
+from colbertv2.errors import InputError
+
+
+@dataclass(frozen=True)
+class Tokenization:
+    """How text becomes scored tokens. Saved with every checkpoint, so that search cannot differ from training.
+
+    Args:
+        query_maxlen, document_maxlen: tokens, markers and special tokens included.
+        query_marker, document_marker: a token of the vocabulary put behind ``[CLS]``, or ``None``.
+        query_augmentation: fill queries up to ``query_maxlen`` with ``[MASK]``.
+        attend_to_mask_tokens: let other tokens attend to those masks.
+        skip_punctuation: leave documents' punctuation out of MaxSim.
+        skiplist: further words of the vocabulary whose vectors are left out, as PyLate can be told.
+        literal_tokens: what the spelling of a special token within a text means. ``False``, as in colbert-ai: ``[PAD]``
+            is padding, so ``[MASK]`` in an augmented query and not scored in a document, and a marker is plain text.
+            ``True``, as in PyLate: both are the tokens they spell, and scored.
+    """
+
+    query_maxlen: int
+    document_maxlen: int
+    query_marker: str | None
+    document_marker: str | None
+    query_augmentation: bool
+    attend_to_mask_tokens: bool
+    skip_punctuation: bool
+    skiplist: tuple[str, ...] = ()
+    literal_tokens: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "skiplist", tuple(self.skiplist))  # configurations and files have lists
+        for name in ("query_maxlen", "document_maxlen"):
+            if getattr(self, name) < 4:
+                raise InputError(
+                    f"model.{name} is {getattr(self, name)}; expected at least 4: [CLS], marker, a token, [SEP]."
+                )

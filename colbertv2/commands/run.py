@@ -1,0 +1,201 @@
+"""``python -m colbertv2 [target=index] [codec.nbits=1] [+demo=stdlib] [+ablation=…] [-m …]``: build an artifact.
+
+Prints the configuration and where each value comes from, the plan, one line per stage, and where the artifact lies.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from colbertv2 import tracking
+from colbertv2.ablation.linter import address_of, check_axes
+from colbertv2.artifacts.artifact import Artifact, location
+from colbertv2.artifacts.build import Step, build_node, failure_of, plan_node
+from colbertv2.artifacts.node import Node
+from colbertv2.configuration.composition import CONF, runtime_of, target_node
+from colbertv2.configuration.points import Point, axes_of, collect, with_experiments
+from colbertv2.configuration.provenance import describe, origins
+from colbertv2.errors import InputError
+from colbertv2.stages.table import COSTS, measures_of
+
+
+class Refused(CompactHydraException):
+    """Wrong input on its way through Hydra, which prints errors of this kind without a traceback."""
+
+
+def command(task: Callable[[DictConfig], Any]) -> None:
+    """Run ``task`` on the configuration that the command line asks for, or on each of a sweep (``-m``).
+
+    The groups of ``experiments/`` are found beside those of ``conf/``. Wrong input ends with its message on standard
+    error and exit code 2; the other jobs of a sweep are run all the same.
+    """
+
+    def job(config: DictConfig) -> Any:  # perhaps in another process: only what it returns or raises comes back
+        try:
+            return task(config)
+        except InputError as error:
+            raise Refused(str(error)) from error
+
+    sys.argv[1:] = with_experiments(sys.argv[1:])
+    try:
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+    except SystemExit as end:
+        raise SystemExit(2 if isinstance(end.__context__, Refused) else end.code) from None
+
+
+def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
+    """Build ``config.target``; print its ``table.md`` and publish its files where the configuration asks for it.
+
+    Returns:
+        What ``config.objectives`` names, for a sweeper that searches.
+
+    Raises:
+        InputError: wrong input, found before or while building.
+        BuildError: a stage failed.
+    """
+    node, runtime = target_node(config), runtime_of(config)  # one graph: outside data is hashed once
+    wanted = config.get("objectives") or []
+    check_objectives(node, wanted)
+    settings = HydraConfig.get()
+    name = ", ".join(settings.overrides.task)
+    if settings.mode == RunMode.MULTIRUN:
+        print(f"\n{name}")
+    else:
+        print(describe(config, _job_origins()), end="\n\n")
+        print_steps(plan_node(node, runtime.root))
+    print()
+    artifact = build_node(node, runtime)
+    print(f"\n{config.target}: {artifact.path}")
+    if settings.mode != RunMode.MULTIRUN and (found := results(artifact)):
+        print(f"\n{as_columns([found])}")
+    table = artifact.path / "table.md"
+    if table.is_file():
+        print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
+    if config.publish is not None:
+        _publish(artifact, Path(config.publish))
+    tracking.log(config, name, artifact, runtime)
+    return objectives(artifact, wanted) if wanted else None
+
+
+def print_steps(steps: Sequence[Step]) -> None:
+    """Key, address and state of each step."""
+    key_width, address_width = max(len(step.key) for step in steps), max(len(step.address) for step in steps)
+    for step in steps:
+        print(f"{step.key:{key_width}}  {step.address:{address_width}}  {'cached' if step.cached else 'missing'}")
+
+
+def check_objectives(node: Node, names: Sequence[str]) -> None:
+    """Before any work: a search can only get back what its target will have.
+
+    Raises:
+        InputError: one of them it will not.
+    """
+    measures = measures_of(node.stage.name, node.values)
+    known = [*measures, *COSTS] if measures else []
+    if missing := [name for name in names if name not in known]:
+        raise InputError(f"objectives: {node.key} has no {', '.join(missing)}; known: {', '.join(known) or 'none'}.")
+
+
+def objectives(artifact: Artifact, names: Sequence[str]) -> float | tuple[float, ...]:
+    """Measures and costs of an artifact of ``evaluate`` or ``agreement``; of one name a number, as Optuna wants it.
+
+    Raises:
+        InputError: one of them is not there, such as the bytes of what searched without an index.
+    """
+    known = tracking.summary(artifact)
+    if missing := [name for name in names if name not in known]:
+        raise InputError(f"objectives: {artifact.address} has no {', '.join(missing)}; known: {', '.join(known)}.")
+    values = tuple(known[name] for name in names)
+    return values[0] if len(values) == 1 else values
+
+
+def _publish(artifact: Artifact, directory: Path) -> None:
+    for name in artifact.record["sha256"]:
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(artifact.path / name, directory / name)
+    print(f"published to {directory}")
+
+
+def _job_origins() -> dict[str, str]:
+    settings = HydraConfig.get()
+    files = [source for source in settings.runtime.config_sources if source.schema == "file"]
+    places = {source.provider: Path(source.path) for source in files}
+    directories = [places.pop("main"), *places.values()]
+    return origins(list(settings.overrides.task), str(settings.job.config_name), directories)
+
+
+def main(words: Sequence[str]) -> None:
+    """Build what the command line asks for; a sweep ends with a table of its points.
+
+    Raises:
+        InputError: Hydra can't compose the sweep, or it is over what no stage reads.
+    """
+    points = sweep_of(words)
+    try:
+        command(build_target)
+    finally:
+        if points:
+            print_points(points)
+
+
+def sweep_of(arguments: Sequence[str]) -> list[Point]:
+    """The points of a sweep, checked before the first of them runs and given a common group; none of a single run.
+
+    Raises:
+        InputError: Hydra can't compose the sweep, or it is over what no stage reads.
+    """
+    if any(word in ("-m", "--multirun") or word.startswith("+ablation=") for word in arguments) and (
+        points := collect(arguments, searched=False)
+    ):
+        check_axes(points)
+        tracking.name_group(points)
+        return points if len(points) > 1 else []
+    return []
+
+
+def print_points(points: Sequence[Point]) -> None:
+    """One row for each point that has measures: what varies, measures and costs, or why it failed."""
+    axes = axes_of(points)
+    rows: list[dict[str, str]] = []
+    for point in points:
+        if not (address := address_of(point)):
+            continue
+        path = location(runtime_of(point.config).root, address)
+        row = {key: point.overrides.get(key, "") for key in axes}
+        if failure := failure_of(path):
+            rows.append({**row, "problem": failure.splitlines()[0][:100]})
+        elif Artifact.present(path):
+            rows.append({**row, **results(Artifact.open(path))})
+    if any(len(row) > len(axes) for row in rows):
+        print(f"\n{as_columns(rows)}")
+
+
+def results(artifact: Artifact) -> dict[str, str]:
+    """Measures and costs of an artifact of ``evaluate`` or ``agreement`` as text; nothing of any other."""
+    if not measures_of(artifact.stage, artifact.arguments):
+        return {}
+    return {name: f"{value:,.4g}" for name, value in tracking.summary(artifact).items()}
+
+
+def as_columns(rows: Sequence[dict[str, str]]) -> str:
+    """Rows as a table of text under the names of their columns.
+
+    >>> print(as_columns([{"nbits": "1", "RR@10": "0.5"}, {"nbits": "2", "RR@10": "0.6"}]))
+    nbits  RR@10
+    1      0.5
+    2      0.6
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, *([row.get(name, "") for name in names] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
+    return "\n".join(
+        "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
