@@ -28,10 +28,10 @@ def log(config: DictConfig, name: str, artifact: Artifact, runtime: Runtime) -> 
 
     Offline runs lie under the artifact root and can be sent later (``wandb sync``).
     """
-    import wandb
-
     if runtime.wandb == "disabled" or not measures_of(artifact.stage, artifact.arguments):
         return
+    import wandb
+
     settings = OmegaConf.to_container(config, resolve=False)
     assert isinstance(settings, dict)
     run = wandb.init(

@@ -68,7 +68,6 @@ def build_node(node: Node, runtime: Runtime) -> Artifact:
         BuildError: a stage failed.
     """
     validate(node)
-    runtime.prepare()
     return _build(node, runtime, done={})
 
 
@@ -99,6 +98,7 @@ def _fill(node: Node, path: Path, artifacts: dict[str, Artifact], runtime: Runti
     resumed = partial.exists()
     partial.mkdir(parents=True, exist_ok=True)
     (partial / RECORD).unlink(missing_ok=True)  # of a run killed between the record and the rename
+    runtime.prepare()
     reset_peak_memory()
     code, start = code_state(), time.perf_counter()
     where = f"{node.key} (stage {node.stage.name}, {node.address})"

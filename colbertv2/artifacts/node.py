@@ -159,7 +159,7 @@ class Node:
         return transform(self.values, lambda leaf: leaf.instance if isinstance(leaf, Component) else leaf)
 
     @cached_property
-    def sizes(self) -> dict[str, dict[str, float]]:
+    def sizes(self) -> dict[str, dict[str, Any]]:
         """Sizes of the components that tell theirs by a method ``size() -> dict``, by argument; for plans alone."""
         return {
             name: leaf.instance.size()

@@ -141,9 +141,10 @@ def main(words: Sequence[str]) -> None:
     points = sweep_of(words)
     try:
         command(build_target)
-    finally:
-        if points:
-            print_points(points)
+    except SystemExit:
+        print_points(points)  # the points that failed stand there with their errors
+        raise
+    print_points(points)
 
 
 def sweep_of(arguments: Sequence[str]) -> list[Point]:
@@ -166,14 +167,17 @@ def print_points(points: Sequence[Point]) -> None:
     axes = axes_of(points)
     rows: list[dict[str, str]] = []
     for point in points:
-        if not (address := address_of(point)):
-            continue
-        path = location(runtime_of(point.config).root, address)
         row = {key: point.overrides.get(key, "") for key in axes}
-        if failure := failure_of(path):
-            rows.append({**row, "problem": failure.splitlines()[0][:100]})
-        elif Artifact.present(path):
-            rows.append({**row, **results(Artifact.open(path))})
+        if not (address := address_of(point)):
+            rows.append({**row, "problem": "its configuration is wrong"})
+            continue
+        root = runtime_of(point.config).root
+        if Artifact.present(location(root, address)):
+            rows.append({**row, **results(Artifact.open(location(root, address)))})
+            continue
+        failures = (failure_of(location(root, node.address)) for node in point.node.lineage())
+        problem = next(filter(None, failures), "not built")
+        rows.append({**row, "problem": problem.splitlines()[0][:100]})
     if any(len(row) > len(axes) for row in rows):
         print(f"\n{as_columns(rows)}")
 
@@ -182,7 +186,10 @@ def results(artifact: Artifact) -> dict[str, str]:
     """Measures and costs of an artifact of ``evaluate`` or ``agreement`` as text; nothing of any other."""
     if not measures_of(artifact.stage, artifact.arguments):
         return {}
-    return {name: f"{value:,.4g}" for name, value in tracking.summary(artifact).items()}
+    return {
+        name: f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
+        for name, value in tracking.summary(artifact).items()
+    }
 
 
 def as_columns(rows: Sequence[dict[str, str]]) -> str:

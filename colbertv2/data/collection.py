@@ -99,8 +99,8 @@ class Collection:
         found = self.store().get_many(set(ids))
         return [doc_id for doc_id in ids if doc_id not in found]
 
-    def size(self) -> dict[str, float]:
-        """How many ``texts`` there are and how many ``characters`` they have on average, from a sample; for plans."""
+    def size(self) -> dict[str, Any]:
+        """How many ``texts`` there are and how long they are in characters: for plans (``text_size``)."""
         return text_size(self.id, len(self), self)
 
     def identity(self) -> dict[str, str | int]:
@@ -123,7 +123,7 @@ def identity(id: str, fingerprint: str) -> dict[str, str | int]:
 
 
 SAMPLED_TEXTS, READ_TEXTS = 300, 20_000  # texts whose length is looked at, evenly spread over the first ones
-SIZES: dict[tuple[str, int], dict[str, float]] = {}
+SIZES: dict[tuple[str, int], dict[str, Any]] = {}
 
 
 def sampled(texts: Sized, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -132,12 +132,17 @@ def sampled(texts: Sized, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, s
     return list(islice(pairs, 0, count, max(1, count // SAMPLED_TEXTS)))
 
 
-def text_size(id: str, number: int, pairs: Iterable[tuple[str, str]]) -> dict[str, float]:
-    """The number of texts and their mean length in characters, estimated once per process."""
+def text_size(id: str, number: int, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """``texts``, their number; ``characters``, their mean length; ``lengths``, nine deciles; estimated once."""
     if (id, number) not in SIZES:
         sample = sampled(range(number), pairs)
-        characters = sum(len(text) for _, text in sample) / max(1, len(sample))
-        SIZES[id, number] = {"texts": number, "characters": round(characters, 1)}
+        lengths = sorted(len(text) for _, text in sample) or [0]
+        deciles = [lengths[place * (len(lengths) - 1) // 10] for place in range(1, 10)]
+        SIZES[id, number] = {
+            "texts": number,
+            "characters": round(sum(lengths) / len(lengths), 1),
+            "lengths": deciles,
+        }
     return SIZES[id, number]
 
 

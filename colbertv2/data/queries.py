@@ -183,8 +183,8 @@ class Queries:
             )
         return Qrels({query_id: self.judgements.get(query_id, {}) for query_id in self.by_id})
 
-    def size(self) -> dict[str, float]:
-        """How many ``texts`` there are and how many ``characters`` they have on average; for plans."""
+    def size(self) -> dict[str, Any]:
+        """How many ``texts`` there are and how long they are in characters: for plans (``text_size``)."""
         return text_size(self.id, len(self), self)
 
     def identity(self) -> dict[str, str | int]:

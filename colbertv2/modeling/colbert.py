@@ -49,7 +49,7 @@ class ColBERT(nn.Module):
     (7, 128)
     """
 
-    chunk: int | None = None  # documents encoded at a time in training: see encoded_by_length
+    gradient_cache_chunk: int | None = None  # documents encoded at a time in training: see encoded_by_length
     gather = False  # whether all pairs are those with every process's documents
 
     def __init__(self, transformer: PreTrainedModel, projection: Tensor, tokenizer: Tokenizer):

@@ -56,7 +56,7 @@ class CrossEncoder(nn.Module):
         temperature: divides the mean MaxSim (a cosine) of ``late_interaction``; not read by ``classifier``.
     """
 
-    chunk: int | None = None  # pairs encoded at a time in training: see encoded_by_length
+    gradient_cache_chunk: int | None = None  # pairs encoded at a time in training: see encoded_by_length
 
     def __init__(
         self,

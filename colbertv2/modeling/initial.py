@@ -4,18 +4,23 @@ A plain random linear layer loses most of what a sentence encoder knows; an orth
 (SciFact nDCG@10 .699 of .709 at 128 of 384 dims).
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.modeling.backbone import Backbone
-from colbertv2.modeling.colbert import ColBERT
-from colbertv2.modeling.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from colbertv2.modeling.colbert import ColBERT
+    from colbertv2.modeling.tokenizer import Tokenizer
 
 PROJECTIONS = ("orthogonal", "pca", "linear")
 
@@ -31,6 +36,8 @@ def tokenization(backbone: Backbone, wanted: Tokenization | None) -> Tokenizatio
 
 def tokenizer_of(backbone: Backbone, wanted: Tokenization | None) -> Tokenizer:
     """The tokenizer of an untrained checkpoint, and so of all that are trained from it."""
+    from colbertv2.modeling.tokenizer import Tokenizer
+
     return Tokenizer(backbone.tokenizer(), tokenization(backbone, wanted))
 
 
@@ -64,6 +71,11 @@ def colbert(
             ``linear`` (torch's default, for a backbone that will be trained at length).
         sample: documents for ``pca``; not read otherwise.
     """
+    import torch
+
+    from colbertv2.modeling.colbert import ColBERT
+    from colbertv2.modeling.tokenizer import Tokenizer
+
     if projection not in PROJECTIONS:
         raise InputError(f"model.projection is {projection!r}; expected one of {', '.join(PROJECTIONS)}.")
     if problems := list(conflicts(backbone, tokenization, dim)):
@@ -88,6 +100,8 @@ def colbert(
 
 def principal_components(identity: ColBERT, sample: list[str], dim: int) -> Tensor:
     """The ``dim`` leading directions ``[dim, hidden]`` of the sample's token vectors; uncentred: dot products count."""
+    import torch
+
     states = np.concatenate(identity.encode_documents(sample))
     second_moment = torch.from_numpy(states.T @ states).double()
     return torch.linalg.eigh(second_moment).eigenvectors[:, -dim:].T.flip(0).float()

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from colbertv2.artifacts.artifact import Artifact
@@ -19,9 +20,11 @@ from colbertv2.compression.clustering.rules import num_centroids_rule
 from colbertv2.modeling.backbone import locate
 
 CHARACTERS = 4.0  # of a token
+SCORED = 0.75  # of a document's tokens: the vectors of punctuation are not kept
 GROUPED_SHARE = 0.3  # of the products of exact assignment that assignment by groups computes
 LINE_BYTES = 60.0  # of one document in a ranking
 MODEL_SECONDS = 2.0  # to import what computes and to load a model
+MODEL_ROLES = ("checkpoint", "encoder", "before", "embeddings", "index", "teacher")  # where a step has its model from
 RATE = 1e11  # floating-point operations a second of the reference machine: about two cores of a server
 
 
@@ -57,7 +60,7 @@ class Step:
 
     stage: str
     arguments: Mapping[str, Any]
-    inputs: Mapping[str, Mapping[str, float]]
+    inputs: Mapping[str, Mapping[str, Any]]
     parents: Mapping[str, Step]
     bytes: float | None = None
     known: list[Work] = field(default_factory=list)
@@ -99,16 +102,14 @@ class Step:
 
     def tokens(self, name: str, maxlen: float) -> float:
         """Mean number of tokens of an argument's texts, cut at ``maxlen``."""
-        return min(maxlen, self.inputs[name]["characters"] / CHARACTERS + 3)
+        return fmean(min(maxlen, length / CHARACTERS + 3) for length in self.inputs[name]["lengths"])
 
     @property
     def untrained(self) -> Step:
         """The untrained checkpoint that this step's model began as."""
         step = self
         while step.stage != "initialise":
-            step = step.parents[
-                next(role for role in ("checkpoint", "encoder", "embeddings", "index") if role in step.parents)
-            ]
+            step = step.parents[next(role for role in MODEL_ROLES if role in step.parents)]
         return step
 
     @property
@@ -168,7 +169,7 @@ def initialise(step: Step) -> Work:
 def encode(step: Step) -> Work:
     weights, size = model(step)
     tokens = step.texts("documents") * step.tokens("documents", step.maxlen("document"))
-    disk = tokens * 2 * step.dim
+    disk = SCORED * tokens * 2 * step.dim
     return Work(
         2 * weights * tokens, MODEL_SECONDS + tokens / 4e5, 2 * size + 5 * disk, disk, step.arguments["precision"]
     )
@@ -193,8 +194,9 @@ def train(step: Step) -> Work:
 
 
 def score(step: Step) -> Work:
-    weights, size = model(step.parents["teacher"])
-    pair = step.tokens("documents", step.maxlen("document")) + step.tokens("queries", step.maxlen("query"))
+    teacher = step.parents["teacher"]
+    (weights, size), maxlen = model(teacher), teacher.arguments["maxlen"]
+    pair = min(maxlen, step.tokens("documents", maxlen) + step.tokens("queries", maxlen))
     flops = 2 * weights * pair * step.results
     return Work(flops, MODEL_SECONDS, 2 * size, step.results * LINE_BYTES, step.arguments["precision"])
 
@@ -291,7 +293,7 @@ def rows(step: Step) -> Work:
 
 def measured(step: Step) -> Work:
     """Evaluations: values for each query."""
-    return Work(0, 1 + step.results * 1e-5, step.results * 600, 50_000)
+    return Work(0, 1 + step.results * 2e-6, step.results * 600, 50_000)
 
 
 def table(step: Step) -> Work:

@@ -1,6 +1,7 @@
 """Stage: a cross-encoder teacher, released or trained here from a sentence encoder."""
 
 from pathlib import Path
+from typing import Literal
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.stage import stage
@@ -24,7 +25,7 @@ def run(
     recipe: Recipe | None,
     *,
     maxlen: int,
-    scoring_head: str,
+    scoring_head: Literal["late_interaction", "classifier"],
     temperature: float,
     seed: int,
     out: Path,
@@ -61,17 +62,13 @@ def run(
         )
 
 
-def check(backbone, encoder, examples, documents, queries, recipe, scoring_head, temperature, **_):
+def check(backbone, encoder, examples, documents, queries, recipe, temperature, **_):
     """A teacher needs weights to start from, and a trained one something to learn from."""
-    from colbertv2.modeling.cross_encoder import SCORING_HEADS
-
     if (backbone is None) == (encoder is None):
         yield "teacher.backbone and teacher.encoder: expected one of the two, the other null."
     if recipe is not None and not (examples and documents and queries):
         yield "teacher.recipe is set, but examples, documents or queries are null; a trained teacher needs all three."
     if recipe is not None and any(objective.needs_all_pairs for objective in recipe.losses.values()):
         yield "training.teacher has in-batch negatives, which a cross-encoder can't score; leave that objective out."
-    if scoring_head not in SCORING_HEADS:
-        yield f"teacher.scoring_head is {scoring_head!r}; expected one of {', '.join(SCORING_HEADS)}."
     if not temperature > 0:
         yield f"teacher.temperature is {temperature}; expected a number above 0."

@@ -33,7 +33,7 @@ def mean_over_seeds(cells, **levels):
     """Per query: the cells with these levels (dots of factors left out), added up in a loop."""
     total, count = np.zeros(len(cells.queries)), 0
     for cell in cells.cells:
-        if all(cell.factors[factor.replace("_bits", ".bits")] == level for factor, level in levels.items()):
+        if all(cell.factors[factor.replace("_nbits", ".nbits")] == level for factor, level in levels.items()):
             for seeds in cell.values["RR@10"]:
                 for values in seeds:
                     total, count = total + values, count + 1

@@ -57,7 +57,7 @@ def test_measure_and_baseline_are_chosen_or_refused(small):
     ).cells()
     assert cells.measures[:2] == ["R@10", "RR@10"] and cells.baseline.factors == {"codec.nbits": "4"}
     assert cells.title == "Bits"
-    with pytest.raises(InputError, match=r"no cell of this sweep: codec\.bits=1,2,4"):
+    with pytest.raises(InputError, match=r"no cell of this sweep: codec\.nbits=1,2,4"):
         Sweep.collect([*arguments, "+report.baseline={codec.nbits: 8}"]).cells()
     with pytest.raises(InputError, match=r"report\.measure is 'MAP'"):
         Sweep.collect([*arguments, "report.measure=MAP"]).cells()
@@ -67,7 +67,7 @@ def test_measure_and_baseline_are_chosen_or_refused(small):
 
 def test_what_was_never_run_is_answered_with_the_command(small):
     sweep = Sweep.collect(["-m", "codec.nbits=1,2", "depth=3", *[one for one in small if not one.startswith("depth")]])
-    with pytest.raises(InputError, match=r"None of the 2 points.*\n  python -m colbertv2 -m codec\.bits=1,2 depth=3"):
+    with pytest.raises(InputError, match=r"None of the 2 points.*\n  python -m colbertv2 -m codec\.nbits=1,2 depth=3"):
         sweep.cells()
 
 

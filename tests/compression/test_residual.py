@@ -135,7 +135,7 @@ def test_every_knob_moves_the_decoded_vectors():
     repeated = fitted()
     np.testing.assert_array_equal(repeated.decode(repeated.encode(vectors)), outcome)
     for knob in (
-        {"nbits": 4},
+        {"bits": 4},
         {"num_centroids": 16},
         {"num_centroids": None},
         {"kmeans_iterations": 1},

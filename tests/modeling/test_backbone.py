@@ -20,7 +20,7 @@ def test_the_hub_does_not_give_a_model(monkeypatch, kind, expected):
     def refuse(*_, **__):
         raise kind.__new__(kind)  # their constructors ask for an HTTP response
 
-    monkeypatch.setattr("colbertv2.modeling.backbone.snapshot_download", refuse)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     with pytest.raises(InputError) as raised:
         Backbone("someone/some-model", None)
     message = str(raised.value)

@@ -11,7 +11,6 @@ from colbertv2.artifacts.validate import validate
 from colbertv2.commands.reproduce import main, read, with_earlier
 from colbertv2.configuration.composition import target_node
 from colbertv2.errors import InputError
-from colbertv2.modeling import backbone
 from colbertv2.reproduction.experiment import Experiment, Row, names
 from colbertv2.reproduction.measure import configured, measure, shrunk
 
@@ -67,7 +66,7 @@ def test_what_lacks_data_or_weights_is_not_run_and_says_what_to_do(here, monkeyp
     def refuse(*_: object, **__: object) -> str:
         raise OSError("no network")
 
-    monkeypatch.setattr(backbone, "snapshot_download", refuse)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     found = measure(*row_of("collections", "SciFact, GTE-ModernColBERT-v1"), here, "full", 100.0)
     assert "lightonai/GTE-ModernColBERT-v1" in found.reason and not found.failed and "GPU hours" in found.reason
     # A set that no other test writes into the home that they share.

@@ -6,10 +6,9 @@ import pytest
 import torch
 from support import shrunk, tiny_folder
 
-from colbertv2.configuration.composition import build, compose, plan, runtime_of, target_node
+from colbertv2.configuration.composition import build, compose, plan, target_node
 from colbertv2.errors import InputError
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.planning.estimate import Estimates
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +47,6 @@ def test_the_unprojected_step_can_be_left_out(small):
     config = compose([*small, "search=plaid", "target=decomposition", "pipeline.decomposition.unprojected=null"])
     values = pd.read_csv(build(config).path / "decomposition.csv", index_col="query_id")
     assert "unprojected" not in values.columns
-
-
-def test_what_it_costs_is_told_beforehand(small):
-    """Vectors without a projection are as long as the backbone's; disk is within twice."""
-    config = compose([*small, "search=plaid", "target=decomposition", "seed=3"])
-    node, estimates = target_node(config), Estimates(runtime_of(config))
-    unprojected = node.parents["unprojected"]
-    predicted = {one.address: estimates.cost(one) for one in (node, unprojected, unprojected.parents["checkpoint"])}
-    assert predicted[unprojected.address].sizes["dim"] == 32
-    artifact = build(config)
-    built = [artifact, artifact.parents["unprojected"], artifact.ancestor("unprojected").parents["checkpoint"]]
-    for one, cost in zip(built, predicted.values(), strict=True):
-        assert 0.5 < (one.record["bytes"] + 4096) / (cost.disk + 4096) < 2
 
 
 def test_a_trained_checkpoint_is_taken_apart_as_well(small):

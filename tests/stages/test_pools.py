@@ -12,13 +12,12 @@ from support import unit as unit_vectors
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
-from colbertv2.configuration.composition import build, compose, plan, runtime_of, target_node
+from colbertv2.configuration.composition import build, compose, plan
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.planning.estimate import Estimates
 from colbertv2.runtime import Runtime
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid
@@ -153,13 +152,6 @@ def test_a_question_of_a_paper_without_text_is_refused(tmp_path):
     write_sample(tmp_path / "peerqa", [row for row in PAPERS if row["paper_id"] != TINY])
     with pytest.raises(InputError, match=rf"qa\.jsonl, line 6: .*lacks the paper '{TINY}'"):
         plan(compose(overrides(tmp_path)))
-
-
-def test_the_cost_is_told(directory):
-    config = compose(overrides(directory, *PLAID, "target=ranking", "kmeans_seed=3"))
-    cost = Estimates(runtime_of(config)).cost(target_node(config))
-    assert cost is not None and cost.work > 0
-    assert 0.5 < (build(config).record["bytes"] + 4096) / (cost.disk + 4096) < 2
 
 
 @pytest.mark.parametrize(

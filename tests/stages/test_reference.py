@@ -7,12 +7,11 @@ import pytest
 from support import shrunk, tiny_folder
 
 from colbertv2.artifacts.artifact import Artifact
-from colbertv2.configuration.composition import build, compose, plan, runtime_of, target_node
+from colbertv2.configuration.composition import build, compose, plan, target_node
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.indexing.index import Index
-from colbertv2.planning.estimate import Estimates
 from colbertv2.runtime import Runtime
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.searcher import Searcher
@@ -149,16 +148,3 @@ def test_candidates_of_other_documents_are_refused(small, tmp_path):
     with pytest.raises(InputError, match="other documents"):
         documents = f"{{_target_: colbertv2.data.collection.Collection, id: 'folder:{other}'}}"
         plan(compose([*small, "target=reranked", f"pipeline.bm25_ranking.documents={documents}"]))
-
-
-def test_what_it_costs_is_told_beforehand(small):
-    """Disk is within twice, and deeper candidates are more work."""
-    overrides = [*small, "seed=5", *PLAID]
-    config = compose([*overrides, "target=reranked_agreement", "reranking.depth=10"])
-    node, estimates = target_node(config), Estimates(runtime_of(config))
-    deeper = target_node(compose([*overrides, "target=reranked", "reranking.depth=20"]))
-    whole, reranked, more = (estimates.cost(one) for one in (node, node.parents["ranking"], deeper))
-    assert whole and reranked and more and more.work > reranked.work
-    artifact = build(config)
-    for one, cost in ((artifact, whole), (artifact.parents["ranking"], reranked)):
-        assert 0.5 < (one.record["bytes"] + 4096) / (cost.disk + 4096) < 2

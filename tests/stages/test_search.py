@@ -22,7 +22,7 @@ def test_the_device_is_the_runtimes_and_what_searched_is_recorded(tmp_path, monk
             devices.append(device)
             super().__init__(index, engine, device)
 
-    monkeypatch.setattr(search, "Searcher", Recording)
+    monkeypatch.setattr("colbertv2.search.searcher.Searcher", Recording)
     ranking = build(
         compose(
             [
