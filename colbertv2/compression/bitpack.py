@@ -9,16 +9,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from colbertv2.compression.codec import check_bits
 from colbertv2.errors import InputError
 from colbertv2.kernels.compiled import compiled
-
-BITS = (1, 2, 4, 8)
-
-
-def check_bits(bits: int) -> None:
-    """Raise InputError unless ``bits`` values fill a byte without a rest."""
-    if bits not in BITS:
-        raise InputError(f"nbits is {bits!r}; expected 1, 2, 4 or 8, so that whole values fill a byte.")
 
 
 @cache

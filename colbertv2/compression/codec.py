@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from colbertv2.errors import InputError
+
 if TYPE_CHECKING:
     import torch
 
@@ -157,3 +159,12 @@ def write_settings(path: Path, codec: str, settings: dict[str, Any]) -> None:
     path.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"codec": codec, **settings}, indent=2)
     (path / "codec.json").write_text(text + "\n", encoding="utf-8")
+
+
+BITS = (1, 2, 4, 8)
+
+
+def check_bits(bits: int) -> None:
+    """Raise InputError unless ``bits`` values fill a byte without a rest."""
+    if bits not in BITS:
+        raise InputError(f"nbits is {bits!r}; expected 1, 2, 4 or 8, so that whole values fill a byte.")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from colbertv2.compression.buckets import lloyd_buckets
 from colbertv2.compression.clustering.clusters import Clusters
+from colbertv2.compression.codec import Arrays, LookupTables, check_bits, write_settings
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import torch
 
     from colbertv2.compression.clustering.assignment import Assignment
-    from colbertv2.compression.codec import Arrays, LookupTables
 
 CODEWORD_ITERATIONS = 25
 GAIN_BITS = 8
@@ -73,7 +73,6 @@ class ProductCodec:
     ) -> None:
         import torch
 
-        from colbertv2.compression.bitpack import check_bits
         from colbertv2.compression.clustering.clustering import Clustering
         from colbertv2.compression.codewords import CODEWORDS
 
@@ -228,15 +227,11 @@ class ProductCodec:
 
     def lookup_tables(self) -> LookupTables:
         """In the transformed space, where the similarity to a query is that to ``query @ inverse.T``."""
-        from colbertv2.compression.codec import LookupTables
-
         queries = np.ascontiguousarray(self.inverse.T)
         return LookupTables(self.fitted(), self.codebook, normalise=False, queries=queries, gains=self.gains)
 
     def save(self, path: Path) -> None:
         """Write ``codec.json`` and the tables."""
-        from colbertv2.compression.codec import write_settings
-
         write_settings(path, "ProductCodec", {"settings": self.settings, "notes": self.notes})
         self.clustering.save(path, self.fitted())
         np.save(path / "codebook.npy", self.codebook.astype(np.float16))

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from colbertv2.compression.buckets import BUCKETS
 from colbertv2.compression.clustering.clusters import Clusters
+from colbertv2.compression.codec import Arrays, LookupTables, check_bits, write_settings
 from colbertv2.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
     from colbertv2.compression.clustering.assignment import Assignment
-    from colbertv2.compression.codec import Arrays, LookupTables
 
 
 class ResidualCodec:
@@ -68,7 +68,6 @@ class ResidualCodec:
     ) -> None:
         import torch
 
-        from colbertv2.compression.bitpack import check_bits
         from colbertv2.compression.clustering.clustering import Clustering
 
         check_bits(nbits)
@@ -225,15 +224,12 @@ class ResidualCodec:
     def lookup_tables(self) -> LookupTables:
         """Every byte stands for the weights of its dimensions."""
         from colbertv2.compression.bitpack import byte_values
-        from colbertv2.compression.codec import LookupTables
 
         codebook = self.weights[byte_values(self.nbits)].astype(np.float32)
         return LookupTables(self.fitted(), np.ascontiguousarray(codebook[None]), normalise=True)
 
     def save(self, path: Path) -> None:
         """Write ``codec.json``, ``centroids.npy``, ``cutoffs.npy`` and ``weights.npy``."""
-        from colbertv2.compression.codec import write_settings
-
         learned = {"average_residual": self.average_residual, "notes": self.notes}
         write_settings(path, "ResidualCodec", {"settings": self.settings, **learned})
         self.clustering.save(path, self.fitted())

@@ -49,11 +49,11 @@ def describe(config: DictConfig, origins: Mapping[str, str]) -> str:
         config: as from :func:`colbertv2.configuration.composition.compose`.
         origins: of the same configuration, as from :func:`origins`.
 
-    >>> config = OmegaConf.create({"codec": {"dim": 128, "bits": 1}})
+    >>> config = OmegaConf.create({"codec": {"dim": 128, "nbits": 1}})
     >>> print(describe(config, {"codec.dim": "conf/codec/residual.yaml", "codec.nbits": "codec.nbits=1"}))
     codec:  # conf/codec/residual.yaml
       dim: 128
-      bits: 1  # codec.nbits=1
+      nbits: 1  # codec.nbits=1
     """
     rewired = any(key.startswith("pipeline.") and "=" in origin for key, origin in origins.items())
     names = [str(name) for name in config if name != "pipeline" or rewired]

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
@@ -73,16 +74,21 @@ class Backbone:
 
     @property
     def hidden_size(self) -> int:
-        from transformers import AutoConfig
-
-        return AutoConfig.from_pretrained(self.directory).hidden_size
+        return int(self.setting("hidden_size"))
 
     @property
     def max_length(self) -> int:
         """Positions that the transformer has; without a limit of its own, as many as anybody asks for."""
-        from transformers import AutoConfig
+        return int(self.setting("max_position_embeddings", sys.maxsize))
 
-        return getattr(AutoConfig.from_pretrained(self.directory), "max_position_embeddings", sys.maxsize)
+    def setting(self, name: str, *default: int) -> Any:
+        """A value of the transformer's configuration; transformers is asked only where ``config.json`` lacks it."""
+        settings = json.loads((self.directory / "config.json").read_text(encoding="utf-8"))
+        if name in settings:
+            return settings[name]
+        from transformers import AutoConfig  # which knows the names that other architectures use, and their defaults
+
+        return getattr(AutoConfig.from_pretrained(self.directory), name, *default)
 
     def transformer(self) -> PreTrainedModel:
         return self.checkpoint.transformer() if self.checkpoint else load_transformer(self.directory)
@@ -91,6 +97,17 @@ class Backbone:
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(self.directory)
+
+    def has_words(self, words: Sequence[str]) -> bool:
+        """Whether the vocabulary has ``words`` and a mask token, as far as its files say without transformers."""
+        file, settings = self.directory / "tokenizer.json", self.directory / "tokenizer_config.json"
+        if not (file.is_file() and settings.is_file()):
+            return False
+        from tokenizers import Tokenizer
+
+        vocabulary = Tokenizer.from_file(str(file))
+        has_mask = json.loads(settings.read_text(encoding="utf-8")).get("mask_token") is not None
+        return has_mask and all(vocabulary.token_to_id(word) is not None for word in words)
 
     def projection(self) -> Tensor | None:
         """The trained ``[dim, hidden]`` projection of a released ColBERT checkpoint, where there is one."""

@@ -157,7 +157,7 @@ def points(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A row for each point of its ``grid`` (override → values), named by what it sets; without one the row itself.
 
     >>> [point["row"] for point in points({"row": "SciFact", "grid": {"codec.nbits": [1, 2]}})]
-    ['SciFact: bits=1', 'SciFact: bits=2']
+    ['SciFact: nbits=1', 'SciFact: nbits=2']
     """
     row = dict(row)
     grid = row.pop("grid", {})

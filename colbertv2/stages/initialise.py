@@ -47,7 +47,6 @@ def check(
 ) -> Iterator[str]:
     """What the backbone can't do."""
     from colbertv2.modeling import initial
-    from colbertv2.modeling.tokenizer import Tokenizer
 
     if projection not in initial.PROJECTIONS:
         yield f"model.projection is {projection!r}; expected one of {', '.join(initial.PROJECTIONS)}."
@@ -60,4 +59,5 @@ def check(
     for name in ("query_maxlen", "document_maxlen"):
         if (length := getattr(chosen, name)) > backbone.max_length:
             yield f"model.tokenization.{name} is {length}; the backbone reads at most {backbone.max_length} tokens."
-    Tokenizer(backbone.tokenizer(), chosen)  # refuses markers that its vocabulary has not
+    if not backbone.has_words([*filter(None, (chosen.query_marker, chosen.document_marker)), *chosen.skiplist]):
+        initial.tokenizer_of(backbone, chosen)  # which says what the vocabulary lacks

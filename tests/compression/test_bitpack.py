@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colbertv2.compression.bitpack import BITS, pack, pack_buckets, reversed_bits, unpack
+from colbertv2.compression.bitpack import pack, pack_buckets, reversed_bits, unpack
+from colbertv2.compression.codec import BITS
 from colbertv2.errors import InputError
 
 
