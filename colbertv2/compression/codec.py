@@ -16,7 +16,6 @@ from colbertv2.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-if TYPE_CHECKING:
     from colbertv2.compression.clustering.clusters import Clusters
 
 Arrays = dict[str, NDArray[Any]]

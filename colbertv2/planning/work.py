@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -63,7 +63,6 @@ class Step:
     inputs: Mapping[str, Mapping[str, Any]]
     parents: Mapping[str, Step]
     bytes: float | None = None
-    known: list[Work] = field(default_factory=list)
 
     @classmethod
     def of_node(cls, node: Node, finished: Callable[[Node], float | None], seen: dict[str, Step]) -> Step:
@@ -80,16 +79,14 @@ class Step:
         parents = {role: cls.of_artifact(parent) for role, parent in artifact.parents.items()}
         return cls(record["stage"], record["arguments"], record["inputs"], parents, record["bytes"])
 
-    @property
+    @cached_property
     def work(self) -> Work:
         """By the table below.
 
         Raises:
             LookupError, TypeError: the stage is not in the table, or something it needs is not known.
         """
-        if not self.known:
-            self.known.append(STAGES[self.stage](self))
-        return self.known[0]
+        return STAGES[self.stage](self)
 
     @property
     def disk(self) -> float:

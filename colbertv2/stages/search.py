@@ -17,10 +17,7 @@ from colbertv2.data.queries import Queries
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.runtime import Runtime
-from colbertv2.search.cascade import Cascade
 from colbertv2.search.engine import Engine
-from colbertv2.search.plaid import Plaid
-from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
 
 if TYPE_CHECKING:
     from colbertv2.compression.codec import Codec
@@ -110,17 +107,3 @@ def unsearchable(engine: Engine, codec: Codec, depth: int) -> Iterator[str]:
         yield f"{engine_name} probes centroids, which {codec_name} has not; use search=exhaustive or codec=residual."
     if depth < 1:
         yield f"depth is {depth}; expected at least 1."
-
-
-def compared(engine: Engine, documents: float, depth: int) -> tuple[float, float]:
-    """Documents a query that are scored exactly, and that are looked at by their centroids alone."""
-    if isinstance(engine, Plaid):
-        ndocs = engine.settings(depth)[2]
-        return min(documents, ndocs // 4), min(documents, 4 * ndocs) if documents > ndocs // 4 else 0
-    if isinstance(engine, VanillaColBERTv2):
-        ncandidates = engine.nprobe * 2**12 if engine.ncandidates is None else engine.ncandidates
-        return min(documents, ncandidates), min(documents, 4 * ncandidates) if documents > ncandidates else 0
-    if isinstance(engine, Cascade):
-        exact = documents if engine.nexact is None else min(documents, max(engine.nexact, depth))
-        return exact, documents
-    return documents, 0
