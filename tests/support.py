@@ -16,6 +16,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from colbertv2.ablation.cells import Cell, Cells
+from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.codec import Codec
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
 from colbertv2.indexing.index import Index
@@ -117,7 +118,9 @@ def no_bar(items: Iterable, *_: object) -> Iterable:
     return items
 
 
-def index_of(path: Path, codec: Codec, lengths: list[int], dim: int, seed: int) -> Index:
+def index_of(
+    path: Path, codec: Codec, lengths: list[int], dim: int, seed: int, clustering: Clustering | None = None
+) -> Index:
     """An index of random documents of these lengths."""
     writer = EmbeddingsWriter(path / "embeddings", dim)
     vectors = unit(np.random.default_rng(seed).normal(size=(sum(lengths), dim)))
@@ -125,7 +128,7 @@ def index_of(path: Path, codec: Codec, lengths: list[int], dim: int, seed: int) 
     writer.close()
     return Index.build(
         Embeddings.open(path / "embeddings"), codec, path / "index",
-        seed=seed, sample_documents=None, device="cpu", bar=no_bar,
+        clustering=clustering, seed=seed, bar=no_bar,
     )  # fmt: skip
 
 

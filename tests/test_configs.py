@@ -105,8 +105,9 @@ def test_every_experiment_composes_and_plans(small, file: Path):
     ("override", "first"),
     [
         ("codec.nbits=4", set()),  # the centroids are shared
-        ("codec.group_search_radius=0.7", {"pipeline.index.centroids"}),
-        ("codec.centroid_bits=8", {"pipeline.index.centroids"}),
+        ("codec=product", set()),
+        ("clustering.group_search_radius=0.7", {"pipeline.index.centroids"}),
+        ("clustering.centroid_bits=8", {"pipeline.index.centroids"}),
         ("kmeans_seed=7", {"pipeline.index.centroids"}),
     ],
 )
@@ -149,8 +150,8 @@ def test_wrong_values_are_reported_together_before_any_work(small):
         ("runtime.device=gpu", "expected auto"),
         ("runtime.threads=0", "threads"),
         ("codec.bitz=2", "did you mean"),
-        ("codec.group_search_radius=0", "a positive number, or null"),
-        ("codec.centroid_bits=4", "expected 8 or 16"),
+        ("clustering.group_search_radius=0", "a positive number, or null"),
+        ("clustering.centroid_bits=4", "expected 8 or 16"),
     ],
 )
 def test_a_wrong_value_is_refused_before_any_work(small, override, expected):

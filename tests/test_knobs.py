@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from support import WORDS, index_of, shrunk, tiny_bert, tiny_folder, unit
 
 from colbertv2.checkpoints.tokenization import Tokenization
+from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.configuration.composition import CONF, build, compose
 from colbertv2.indexing.index import Index
@@ -49,26 +50,31 @@ def files(group: str) -> list[str]:
 
 
 # file, key, another value, what stands beside it
-FEW = {"num_centroids": 32}
+FEW = {"clustering.num_centroids": 32}
+CLUSTERING = [
+    ("num_centroids", 16, FEW),
+    ("centroid_factor", 0.25, {}),
+    ("kmeans_iterations", 1, FEW),
+    ("max_points_per_centroid", 2, FEW),
+    ("group_search_radius", 0.1, FEW),
+    ("centroid_bits", 8, FEW),
+    ("sample_documents", 5, {}),
+]
 CODEC = [
-    ("residual", "nbits", 4, FEW),
-    ("residual", "num_centroids", 16, FEW),
-    ("residual", "centroid_factor", 0.25, {}),
+    *(
+        (codec, f"clustering.{key}", value, beside)
+        for codec in ("residual", "product")
+        for key, value, beside in CLUSTERING
+    ),
+    ("residual", "codec.nbits", 4, FEW),
+    ("lloyd", "codec.buckets", "quantile", FEW),
+    ("product", "codec.nbits", 4, FEW),
+    ("product", "codec.queries", None, FEW),
+    ("product", "codec.num_queries", 1, FEW),
+    ("product", "codec.shrinkage", 5.0, FEW),
+    ("product", "codec.seed", 7, FEW),
     ("residual", "kmeans_iterations", 1, FEW),
-    ("residual", "max_points_per_centroid", 2, FEW),
-    ("residual", "group_search_radius", 0.1, FEW),
-    ("residual", "centroid_bits", 8, FEW),
-    ("lloyd", "buckets", "quantile", FEW),
-    ("product", "nbits", 4, FEW),
-    ("product", "num_centroids", 16, FEW),
-    ("product", "centroid_factor", 0.25, {}),
     ("product", "kmeans_iterations", 1, FEW),
-    ("product", "max_points_per_centroid", 2, FEW),
-    ("product", "group_search_radius", 0.01, {"max_points_per_centroid": 1}),
-    ("product", "centroid_bits", 16, FEW),
-    ("product", "queries", None, FEW),
-    ("product", "num_queries", 1, FEW),
-    ("product", "shrinkage", 5.0, FEW),
 ]
 
 NARROW = {"ndocs": 40, "centroid_margin": 0.5, "residual_variance_fraction": 1.0, "nexact": 10}
@@ -86,11 +92,6 @@ SEARCH = [
     ("cascade", "centroid_margin", 0.0, NARROW),
     ("cascade", "residual_variance_fraction", 0.0, NARROW),
     ("cascade", "nexact", 20, NARROW | {"residual_variance_fraction": 0.0}),
-    ("exact", "nprobe", 1, {}),
-    ("exact", "ndocs", 10, {}),
-    ("exact", "centroid_margin", 0.0, NARROW),
-    ("exact", "residual_variance_fraction", 0.0, NARROW),
-    ("exact", "nexact", 10, {"ndocs": 40}),
 ]
 
 WEIGHTS = {  # the key changes the weights that are learnt: file, another value, what stands beside it
@@ -124,7 +125,12 @@ WORK = {"gradient_cache_chunk": 1, "gradient_checkpointing": True, "compile": Tr
 @pytest.mark.parametrize("choice", files("codec"))
 def test_every_key_of_a_codec_is_tried(choice):
     known = {key for file, key, *_ in CODEC if (file == "product") == (choice == "product")}
-    assert set(keys("codec", choice)) <= known
+    assert {f"codec.{key}" for key in keys("codec", choice)} <= known
+
+
+@pytest.mark.parametrize("choice", files("clustering"))
+def test_every_key_of_a_clustering_is_tried(choice):
+    assert set(keys("clustering", choice)) == {key for key, *_ in CLUSTERING}
 
 
 @pytest.mark.parametrize("choice", files("search"))
@@ -145,7 +151,7 @@ def decoded(tmp_path_factory):
 
     @cache
     def vectors(choice: str, settings: frozenset) -> np.ndarray:
-        overrides = [f"codec.{key}={'null' if value is None else value}" for key, value in settings]
+        overrides = [f"{key}={'null' if value is None else value}" for key, value in settings]
         index = build(compose([f"codec={choice}", "pipeline=untrained", "target=index", *overrides, *small]))
         opened = Index.open(index.path)
         return opened.decode(np.arange(opened.num_documents)).vectors
@@ -160,8 +166,8 @@ def test_every_key_of_a_codec_moves_the_decoded_vectors(decoded, choice, key, va
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory) -> Index:
-    codec = ResidualCodec(2, num_centroids=32, kmeans_iterations=4)
-    return index_of(tmp_path_factory.mktemp("knobs"), codec, [8] * 150, 16, seed=0)
+    clustering = Clustering(num_centroids=32, kmeans_iterations=4)
+    return index_of(tmp_path_factory.mktemp("knobs"), ResidualCodec(2), [8] * 150, 16, 0, clustering)
 
 
 @pytest.mark.parametrize(("choice", "key", "value", "beside"), SEARCH, ids=[".".join(case[:2]) for case in SEARCH])

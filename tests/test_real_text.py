@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from colbertv2.checkpoints.tokenization import Tokenization
+from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.configuration.composition import build, compose
@@ -42,7 +43,7 @@ def library(tmp_path_factory):
 def built(library, codec, path) -> Index:
     embeddings = library[2]
     return Index.build(
-        embeddings, codec, path, seed=0, sample_documents=None, device="cpu", bar=lambda items, *_: items
+        embeddings, codec, path, clustering=Clustering(kmeans_iterations=4), seed=0, bar=lambda items, *_: items
     )
 
 
@@ -59,12 +60,12 @@ def test_functions_are_found_by_their_docstrings_at_every_compression(library, t
     exact = reciprocal_rank(library, built(library, Float16Codec(), tmp_path / "fp16"))
     assert exact > 0.5, "an untrained sentence encoder knows this much"
     for bits, loss in ((4, 0.03), (2, 0.08)):
-        codec = ResidualCodec(nbits=bits, kmeans_iterations=4)
+        codec = ResidualCodec(nbits=bits)
         assert reciprocal_rank(library, built(library, codec, tmp_path / f"bits{bits}")) > exact - loss
 
 
 def test_plaid_finds_nearly_all_of_the_exact_top_ten(library, tmp_path):
-    index = built(library, ResidualCodec(nbits=4, kmeans_iterations=4), tmp_path)
+    index = built(library, ResidualCodec(nbits=4), tmp_path)
     exact, approximate = (Searcher(index, engine).search(library[1], 10) for engine in (Exhaustive(), Plaid()))
     overlaps = [
         len({document for document, _ in one} & {document for document, _ in other}) / 10

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from support import no_bar, unit
 
+from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
@@ -43,17 +44,17 @@ class World:
         return Embeddings.open(path)
 
     def index(
-        self, codec=None, name="index", *, seed=0, sample_documents=None, shard_documents=1000, devices=None
+        self, codec=None, name="index", *, clustering=None, seed=0, shard_documents=1000, devices=None, queries=None
     ) -> Index:
         return Index.build(
             self.embeddings(shard_documents),
-            codec or ResidualCodec(2, num_centroids=32, kmeans_iterations=4),
+            codec or ResidualCodec(2),
             self.path / name,
+            clustering=clustering or Clustering(num_centroids=32, kmeans_iterations=4),
             seed=seed,
-            sample_documents=sample_documents,
-            device="cpu",
             bar=no_bar,
             devices=devices,
+            queries=queries,
         )
 
 

@@ -4,7 +4,6 @@ That a cluster holds few distinct tokens is why a centroid and a few bits are en
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.clustering.kmeans import normalised
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
@@ -190,20 +190,17 @@ def random_vectors(number: int, dim: int, seed: int) -> NDArray[np.float32]:
 
 def clustered(
     codec: ResidualCodec,
+    clustering: Clustering,
     vectors: NDArray[np.float32],
-    num_centroids: int,
     *,
     seed: int,
     device: torch.device | str,
 ) -> tuple[NDArray[np.int32], ResidualCodec]:
-    """Cluster ``vectors [n, dim]`` by the settings of ``codec``: the centroid of each ``[n]``, and the codec learnt.
+    """Cluster ``vectors [n, dim]``: the centroid of each ``[n]``, and a codec like ``codec`` that learned from them.
 
     Raises:
         InputError: there are fewer vectors than centroids.
     """
-    fresh = ResidualCodec(
-        **{**codec.settings, **vars(replace(codec.clustering, num_centroids=num_centroids, centroid_factor=1.0))}
-    )
-    clusters = fresh.cluster(vectors, num_documents=1, average_length=float(len(vectors)), seed=seed, device=device)
-    fresh.learn(clusters, seed=seed, device=device)
-    return fresh.nearest(vectors), fresh
+    fresh = ResidualCodec(**codec.settings)
+    fresh.learn(clustering.fit(vectors, num_documents=1, average_length=len(vectors), seed=seed, device=device))
+    return fresh.fitted().nearest(vectors, device), fresh

@@ -23,13 +23,10 @@ from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.indexing.index import Index
 from colbertv2.indexing.packed import Packed
 from colbertv2.reporting.quality_figure import COLOURS, GREY, LABEL_SIZE, save
-from colbertv2.search.cascade import Cascade
-from colbertv2.search.engine import Found
-from colbertv2.search.exhaustive import Exhaustive
-from colbertv2.search.plaid import Plaid
+from colbertv2.search.engine import Engine, Found
+from colbertv2.search.exhaustive import Exhaustive, search_decoded
 from colbertv2.search.probing import probed_documents
 from colbertv2.search.scoring import best_documents, score_documents
-from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
 
 STEPS = {
     "unprojected": "token vectors of the backbone's size",
@@ -40,7 +37,6 @@ STEPS = {
     "engine": "the engine, which prunes these",
 }
 NAME_WIDTH = 16  # characters of a step's name in a line
-ProbingEngine = Plaid | VanillaColBERTv2 | Cascade
 
 
 class Uncompressed:
@@ -64,9 +60,7 @@ class CentroidsOnly:
     """
 
     def __init__(self, index: Index) -> None:
-        if index.codec.centroids is None:
-            raise index.no_centroids()
-        self.index, self.centroids = index, index.codec.centroids
+        self.index, self.centroids = index, index.centroids
         self.offsets = index.offsets
 
     def decode(self, positions: NDArray[np.int64]) -> Packed:
@@ -75,7 +69,7 @@ class CentroidsOnly:
 
 
 def search_steps(
-    index: Index, embeddings: Embeddings, engine: ProbingEngine, queries: Sequence[NDArray[np.float32]], k: int
+    index: Index, embeddings: Embeddings, engine: Engine, queries: Sequence[NDArray[np.float32]], k: int
 ) -> dict[str, list[Found]]:
     """The top ``k`` of each query ``[Lq, dim]`` at every step from ``projected`` on.
 
@@ -85,11 +79,10 @@ def search_steps(
     if not np.array_equal(index.offsets, embeddings.offsets):
         raise InputError(f"{index.path} was not built from {embeddings.path}: their documents differ in length.")
 
-    exact = Exhaustive()
-    residual = exact.search(index, queries, k)
+    residual = Exhaustive().search(index, queries, k)
     return {
-        "projected": exact.search(Uncompressed(embeddings), queries, k),
-        "centroids": exact.search(CentroidsOnly(index), queries, k),
+        "projected": search_decoded(Uncompressed(embeddings), queries, k),
+        "centroids": search_decoded(CentroidsOnly(index), queries, k),
         "residual": residual,
         "probed": [
             among(index, query, found, probed_documents(index, query, engine.probes(k)), k)

@@ -48,7 +48,7 @@ def residuals_of(vectors: NDArray[np.float32], codes: NDArray[Any], codec: Resid
     >>> found.norms.tolist(), found.bits_used.tolist()  # all values but two are in the lower bucket
     ([0.5, 0.5], [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     """
-    centroids, (number, dim) = codec.fitted(), vectors.shape
+    centroids, (number, dim) = codec.fitted().vectors, vectors.shape
     squares, histogram, rows = np.zeros(number), np.zeros(len(EDGES) - 1), []
     for dimension in range(dim):
         values = vectors[:, dimension] - centroids[codes, dimension]

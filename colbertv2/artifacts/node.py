@@ -186,6 +186,13 @@ class Node:
         """The nearest ancestor that plays ``role`` anywhere upstream (breadth first, itself excluded)."""
         return nearest(self, role)
 
+    def furthest(self, role: str) -> "Node":
+        """The ancestor that plays ``role`` furthest upstream: that of the nearest one's nearest one, and so on."""
+        found = self.ancestor(role)
+        while role in found.parents:
+            found = found.parents[role]
+        return found
+
     def lineage(self) -> list["Node"]:
         """All ancestors and the node itself, each once, parents before children."""
         order: dict[int, Node] = {}

@@ -6,7 +6,7 @@ is read once: inlining it wherever it is named would grow exponentially with the
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from hydra.utils import get_object
@@ -75,6 +75,8 @@ class _Reader:
             if any(isinstance(leaf, Node) for _, leaf in leaves(values)):
                 return Unreadable(key, f"the component {target!r} reads a node; only stages may, so pass it there.")
             return Component(key, target, values)
+        if declared.unneeded is not None:
+            values |= dict.fromkeys(unneeded(declared.unneeded, values))
         # Parents are shared already, so their ids tell equal nodes from unequal ones.
         content = transform(values, lambda leaf: {"node": id(leaf)} if isinstance(leaf, Node) else _content(leaf))
         written = json.dumps([target, content], sort_keys=True, default=repr)
@@ -94,6 +96,15 @@ class _Reader:
                 yield name, Unreadable(key, str(error).splitlines()[0])
             else:
                 yield name, self.read(value, key)
+
+
+def unneeded(of_stage: Callable[..., Iterable[str]], values: dict[str, Any]) -> list[str]:
+    """The parents that a stage does not need; none where an argument is missing or wrong, which validation reports."""
+    kinds = {name: get_object(leaf.target) if isinstance(leaf, Component) else leaf for name, leaf in values.items()}
+    try:
+        return [name for name in of_stage(**kinds) if isinstance(values.get(name), Node)]
+    except (TypeError, AttributeError):
+        return []
 
 
 def _content(leaf: Any) -> Any:

@@ -46,6 +46,15 @@ class Stage:
         """
         return getattr(sys.modules[self.function.__module__], "check", None)
 
+    @property
+    def unneeded(self) -> Callable[..., Iterable[str]] | None:
+        """The module's function ``unneeded``, if it has one: parents that a choice of components makes superfluous.
+
+        It takes the stage's arguments by name, components as their classes, and yields names of parents. These are not
+        built and are no part of the identity; the stage gets ``None`` for each.
+        """
+        return getattr(sys.modules[self.function.__module__], "unneeded", None)
+
 
 def stage(version: int, resumable: bool = False) -> Callable[[StageFunction], StageFunction]:
     """Declare a function a stage; the function stays an ordinary function.

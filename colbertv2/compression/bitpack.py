@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.compression.codec import check_bits
+from colbertv2.compression.codec import check_nbits
 from colbertv2.errors import InputError
 from colbertv2.kernels.compiled import compiled
 
@@ -39,7 +39,7 @@ def pack(values: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     >>> pack(np.array([[1, 2, 3, 0]], dtype=np.uint8), bits=2)
     array([[156]], dtype=uint8)
     """
-    check_bits(bits)
+    check_nbits(bits)
     per_byte = 8 // bits
     if values.shape[1] % per_byte:
         raise InputError(
@@ -61,7 +61,7 @@ def unpack(packed: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     >>> unpack(np.array([[156]], dtype=np.uint8), bits=2)
     array([[1, 2, 3, 0]], dtype=uint8)
     """
-    check_bits(bits)
+    check_nbits(bits)
     return byte_values(bits).take(packed, axis=0).reshape(len(packed), packed.shape[1] * (8 // bits))
 
 

@@ -46,6 +46,7 @@ def decode_all(centroids, codes, residuals, gains, gain_values, codebook, normal
 def added_up(tables: LookupTables, arrays: Arrays) -> NDArray[np.float32]:
     """``[n, dim]``, in the space of ``tables``, from ``codes [n]``, ``residuals [n, M]`` and ``gains [n]`` if any."""
     codes, residuals = arrays["codes"], np.ascontiguousarray(arrays["residuals"])
+    assert tables.centroids is not None  # or there were no codes
     vectors = np.empty((len(codes), tables.centroids.shape[1]), np.float32)
     gains = np.ascontiguousarray(arrays.get("gains", np.zeros(0, np.uint8)))
     decode_all(

@@ -15,10 +15,9 @@ import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from colbertv2.compression.clustering.clusters import Clusters
-from colbertv2.compression.clustering.rules import num_sampled_documents_rule
-from colbertv2.compression.codec import Arrays, Codec
-from colbertv2.compression.loading import load_codec
+from colbertv2.compression.clustering.centroids import Centroids
+from colbertv2.compression.clustering.clustering import Clustering, Clusters
+from colbertv2.compression.codec import Arrays, Codec, load_codec
 from colbertv2.distributed import run_on
 from colbertv2.errors import InputError
 from colbertv2.indexing.codes import Codes, create_codes, write_codes
@@ -28,14 +27,16 @@ from colbertv2.indexing.storage import save_unsigned, shape_array, write_json, w
 
 BLOCK_VECTORS = 2**16  # read and encoded at once
 CHECKED_VECTORS = 2**12  # read and checked at once, so few that they stay in the cache: five times as fast
+SAMPLE_SEED = 0  # of vectors that a codec without centroids learns from
 TOLERANCE = 0.01  # of a vector's norm; 16-bit floats come within 0.001, bfloat16 within 0.004
-VERSION = 2  # of the files
+VERSION = 3  # of the files
+CODES = "codes.npy"  # the file in which the centroid of every vector is kept
 LOCK = ".building.lock"
 
 Bar = Callable[[Iterable[Any], str, str, int | None], Iterable[Any]]
 
 
-def check(embeddings: Embeddings, codec: Codec, bar: Bar) -> None:
+def check(embeddings: Embeddings, codec: Codec | None, bar: Bar) -> None:
     """InputError for what can't be indexed: no vectors, a dimension that the codec can't take, vectors of any norm.
 
     All that is learned here, and MaxSim itself, suppose vectors of norm 1; a codec with centroids could not even give
@@ -43,7 +44,7 @@ def check(embeddings: Embeddings, codec: Codec, bar: Bar) -> None:
     """
     if embeddings.num_vectors == 0:
         raise InputError(f"{embeddings.path} holds no vectors; expected at least one document with tokens.")
-    for problem in codec.check(embeddings.dim):
+    for problem in [] if codec is None else codec.check(embeddings.dim):
         raise InputError(problem)
     starts = range(0, embeddings.num_vectors, CHECKED_VECTORS)
     for start in bar(starts, "check vectors", f"× {CHECKED_VECTORS} vectors", len(starts)):
@@ -60,39 +61,41 @@ def check(embeddings: Embeddings, codec: Codec, bar: Bar) -> None:
             )
 
 
-def cluster(
-    codec: Codec, embeddings: Embeddings, *, seed: int, sample_documents: int | None, device: torch.device | str
-) -> tuple[Clusters, int]:
-    """The centroids of ``codec`` from sampled documents, at most so many that it can use all their vectors; how many.
-
-    Args:
-        sample_documents: how many to draw; None for the official rule (``num_sampled_documents_rule``).
-    """
-    if sample_documents is not None and sample_documents < 1:
-        raise InputError(f"sample_documents is {sample_documents}; expected at least 1, or null for the rule.")
-    num_documents = embeddings.num_documents
-    average_length = embeddings.num_vectors / num_documents
-    wanted = min(sample_documents or num_sampled_documents_rule(num_documents), num_documents)
-    sample = embeddings.sample(wanted, seed, max_vectors=codec.max_sample(num_documents, average_length))
-    clusters = codec.cluster(
-        sample.vectors, num_documents=num_documents, average_length=average_length, seed=seed, device=device
+def cluster(clustering: Clustering, embeddings: Embeddings, *, seed: int, device: torch.device | str) -> Clusters:
+    """Centroids from sampled documents, at most so many that k-means can use all their vectors."""
+    num_documents, num_vectors = embeddings.num_documents, embeddings.num_vectors
+    wanted = clustering.sampled_documents(num_documents)
+    sample = embeddings.sample(wanted, seed, max_vectors=clustering.max_sampled_vectors(num_vectors))
+    return clustering.fit(
+        sample.vectors,
+        num_documents=num_documents,
+        average_length=num_vectors / num_documents,
+        seed=seed,
+        device=device,
+        num_sampled_documents=len(sample),
     )
-    return clusters, len(sample)
 
 
-def assign_all(embeddings: Embeddings, codec: Codec, file: Path, bar: Bar, devices: Sequence[Any]) -> None:
-    """Write the centroid of every vector to ``file``, as ``Codes`` reads it; ``codec`` must share its codes."""
-    create_codes(file, embeddings.num_vectors, num_centroids(codec))
-    run_on(len(devices), assign_blocks, embeddings, codec, file, bar, devices)
+def sample_for(codec: Codec, embeddings: Embeddings) -> Clusters:
+    """What a codec without centroids learns from: as many vectors as it asks for."""
+    if codec.sample_vectors == 0:
+        return Clusters(None, np.zeros((0, embeddings.dim), np.float32))
+    sample = embeddings.sample(embeddings.num_documents, SAMPLE_SEED, max_vectors=codec.sample_vectors)
+    return Clusters(None, sample.vectors, len(sample))
+
+
+def assign_all(embeddings: Embeddings, centroids: Centroids, file: Path, bar: Bar, devices: Sequence[Any]) -> None:
+    """Write the nearest centroid of every vector to ``file``, as ``Codes`` reads it."""
+    create_codes(file, embeddings.num_vectors, len(centroids))
+    run_on(len(devices), assign_blocks, embeddings, centroids, file, bar, devices)
 
 
 def assign_blocks(
-    rank: int, world: int, embeddings: Embeddings, codec: Codec, file: Path, bar: Bar, devices: Sequence[Any]
+    rank: int, world: int, embeddings: Embeddings, centroids: Centroids, file: Path, bar: Bar, devices: Sequence[Any]
 ) -> None:
-    """The blocks of one process, every so-manieth."""
-    codec.device = torch.device(devices[rank])
+    """The blocks of one process, every ``world``-th."""
     for start, vectors in blocks_of(rank, world, embeddings, bar, "assign vectors"):
-        write_codes(file, start, codec.encode(vectors)["codes"], num_centroids(codec))
+        write_codes(file, start, centroids.nearest(vectors, devices[rank]), len(centroids))
 
 
 def encode_all(
@@ -111,7 +114,7 @@ def encode_all(
         codes: the file of ``assign_all``, if there is one.
     """
     create_arrays(out, codec, embeddings.dim, embeddings.doc_ids, embeddings.lengths)
-    run_on(len(devices), encode_blocks, embeddings, out, bar, devices, codes)
+    run_on(len(devices), encode_blocks, embeddings, type(codec), out, bar, devices, codes)
     finish(out, codec, embeddings.dim, embeddings.lengths, num_sampled_documents)
 
 
@@ -145,24 +148,28 @@ def encode_blocks(
     rank: int,
     world: int,
     embeddings: Embeddings,
+    kind: type[Codec],  # which a new process has to import before it can load such a codec
     out: Path,
     bar: Bar,
     devices: Sequence[torch.device | str],
     codes: Path | None,
 ) -> None:
-    """The blocks of one process, every so-manieth, each written to its place."""
+    """The blocks of one process, every ``world``-th, each written to its place."""
     codec = load_codec(out / "codec")
-    codec.device = torch.device(devices[rank])
     assigned = None if codes is None else Codes.open(codes, embeddings.num_vectors, num_centroids(codec))
     for start, vectors in blocks_of(rank, world, embeddings, bar, "encode vectors"):
-        known = None if assigned is None else assigned[start : start + len(vectors)]
+        known = None
+        if assigned is not None:
+            known = assigned[start : start + len(vectors)]
+        elif codec.centroids is not None:
+            known = codec.centroids.nearest(vectors, devices[rank])
         write_block(out, codec, start, codec.encode(vectors, known))
 
 
 def blocks_of(
     rank: int, world: int, embeddings: Embeddings, bar: Bar, description: str
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Every so-manieth block of vectors, float32, with the place of its first."""
+    """Every ``world``-th block of vectors, float32, with the place of its first."""
     starts = range(rank * BLOCK_VECTORS, embeddings.num_vectors, world * BLOCK_VECTORS)
     for start in bar(starts, description, f"× {BLOCK_VECTORS} vectors", len(starts)):
         vectors = torch.from_numpy(embeddings.vectors(start, start + BLOCK_VECTORS))
@@ -176,9 +183,8 @@ def kinds_of(codec: Codec, dim: int) -> dict[str, NDArray[Any]]:
 
 
 def num_centroids(codec: Codec) -> int:
-    """How many centroids a fitted codec has; 0 for one that works without."""
-    tables = codec.lookup_tables()
-    return 0 if tables is None else len(tables.centroids)
+    """How many centroids a codec has that has learned; 0 for one that works without."""
+    return 0 if codec.centroids is None else len(codec.centroids)
 
 
 def finish(out: Path, codec: Codec, dim: int, lengths: NDArray[Any], num_sampled_documents: int) -> None:

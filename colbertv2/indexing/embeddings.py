@@ -92,19 +92,15 @@ class Embeddings:
 
     Args:
         shards: ``num_documents`` and ``num_vectors`` of each in the directory.
-        first, last: which of them these embeddings are; None for all from the first.
 
     Attributes:
         path, dim, num_documents, num_vectors.
     """
 
-    def __init__(self, path: Path, dim: int, shards: list[dict[str, int]], first: int = 0, last: int | None = None):
+    def __init__(self, path: Path, dim: int, shards: list[dict[str, int]]):
         self.path = path
         self.dim = dim
-        self.all_sizes = shards
-        self.sizes = shards[first:last]
-        self.first_shard = first
-        self.first_document = sum(shard["num_documents"] for shard in shards[:first])
+        self.sizes = shards
         self.num_documents = sum(shard["num_documents"] for shard in self.sizes)
         self.num_vectors = sum(shard["num_vectors"] for shard in self.sizes)
         self.starts = offsets_of(np.array([shard["num_vectors"] for shard in self.sizes], np.int64))
@@ -126,15 +122,10 @@ class Embeddings:
             pass
         return embeddings
 
-    def part(self, first: int, last: int) -> "Embeddings":
-        """The shards from ``first`` to ``last``, as embeddings of their own."""
-        return Embeddings(self.path, self.dim, self.all_sizes, self.first_shard + first, self.first_shard + last)
-
     @cached_property
     def doc_ids(self) -> list[str]:
         """All document ids, in corpus order; read at first use."""
-        ids = read_ids(self.path / "doc_ids.txt", sum(shard["num_documents"] for shard in self.all_sizes))
-        return ids[self.first_document : self.first_document + self.num_documents]
+        return read_ids(self.path / "doc_ids.txt", self.num_documents)
 
     @cached_property
     def lengths(self) -> NDArray[np.int32]:
@@ -149,7 +140,7 @@ class Embeddings:
 
     def shards(self) -> Iterator[Packed]:
         """The shards in corpus order, with memory-mapped float16 vectors."""
-        for number, size in enumerate(self.sizes, self.first_shard):
+        for number, size in enumerate(self.sizes):
             vectors = open_array(self.path / f"{number}.vectors.npy", "float16", (size["num_vectors"], self.dim))
             lengths = open_array(self.path / f"{number}.lengths.npy", "int32", (size["num_documents"],))
             if int(lengths.sum()) != len(vectors):
@@ -168,7 +159,7 @@ class Embeddings:
         place = start
         while place < end:
             last = min(end, int(self.starts[shard + 1]))
-            file = self.path / f"{self.first_shard + shard}.vectors.npy"
+            file = self.path / f"{shard}.vectors.npy"
             own = place - int(self.starts[shard]), last - int(self.starts[shard])
             found[place - start : last - start] = read_rows(file, *own)
             place, shard = last, shard + 1

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.compression.codec import Arrays, Codec, LookupTables
+from colbertv2.compression.clustering.clustering import Clustering
+from colbertv2.compression.codec import Arrays, Codec, LookupTables, load_codec
 from colbertv2.errors import InputError
 from colbertv2.indexing.codes import Codes
 from colbertv2.indexing.embeddings import Embeddings
@@ -37,8 +38,7 @@ class Index:
     """
 
     def __init__(self, path: Path, metadata: dict[str, Any]) -> None:
-        from colbertv2.compression.loading import load_codec
-        from colbertv2.indexing.building import VERSION, num_centroids
+        from colbertv2.indexing.building import VERSION
         from colbertv2.indexing.inverted import Inverted
 
         if metadata["version"] != VERSION:
@@ -65,9 +65,9 @@ class Index:
         }
         self.stored_codes: Codes | None = None
         self.inverted_list: Inverted | None = None
-        if number := num_centroids(self.codec):
-            self.stored_codes = Codes.open(path / "codes.npy", self.num_vectors, number)
-            self.inverted_list = Inverted.open(path, number, self.num_documents)
+        if self.num_centroids:
+            self.stored_codes = Codes.open(path / "codes.npy", self.num_vectors, self.num_centroids)
+            self.inverted_list = Inverted.open(path, self.num_centroids, self.num_documents)
 
     @classmethod
     def open(cls, path: Path) -> Index:
@@ -101,65 +101,63 @@ class Index:
         out: Path,
         *,
         seed: int,
-        sample_documents: int | None,
-        device: torch.device | str,
         bar: Bar,
+        clustering: Clustering | None = None,
+        queries: NDArray[np.float32] | None = None,
+        device: torch.device | str = "cpu",
         devices: Sequence[torch.device | str] | None = None,
     ) -> Index:
         """Fit ``codec`` on sampled documents, encode all of them into the directory ``out``, and open that.
 
-        Memory is bounded by the sample, and that by what the codec's k-means can use, ``max_points_per_centroid``
-        vectors a centroid. What is written depends neither on how the embeddings were cut into shards nor on
-        ``devices``.
+        Memory is bounded by the sample, and that by what k-means can use, ``max_points_per_centroid`` vectors per
+        centroid. What is written depends neither on how the embeddings were cut into shards nor on ``devices``.
 
         Args:
-            sample_documents: how many to fit on; None for the official rule (``num_sampled_documents_rule``).
+            seed: of the sample and of k-means.
             bar: wraps an iterable in a progress bar, as ``Runtime.bar`` does.
+            clustering: for a codec with centroids; None for the paper's.
+            queries: vectors ``[n, dim]`` of ``codec.sample_queries()``, if it wants any.
             devices: encode in one new process on each of these; None for this process, on ``device``.
 
         Raises:
-            InputError: there are no vectors or one is not L2-normalised, ``sample_documents`` is below 1, the codec
-                can't take their dimension, or another process is building in ``out``.
+            InputError: there are no vectors or one is not L2-normalised, the codec can't take their dimension, or
+                another process is building in ``out``.
         """
-        from colbertv2.indexing.building import building, check, cluster, encode_all
+        from colbertv2.indexing.building import building, check, cluster, encode_all, sample_for
 
         out = Path(out)
         with building(out):
             check(embeddings, codec, bar)
-            clusters, num_sampled = cluster(
-                codec, embeddings, seed=seed, sample_documents=sample_documents, device=device
-            )
-            codec.learn(clusters, seed=seed, device=device)
-            encode_all(embeddings, codec, out, num_sampled, bar, devices or [device])
+            if codec.has_centroids:
+                clusters = cluster(clustering or Clustering(), embeddings, seed=seed, device=device)
+            else:
+                clusters = sample_for(codec, embeddings)
+            codec.learn(clusters, queries)
+            encode_all(embeddings, codec, out, clusters.num_sampled_documents, bar, devices or [device])
         return cls.open(out)
 
     @classmethod
-    def build_fitted(
+    def build_learned(
         cls,
         embeddings: Embeddings,
         codec: Codec,
         out: Path,
         *,
         num_sampled_documents: int,
-        device: torch.device | str,
         bar: Bar,
-        devices: Sequence[torch.device | str] | None = None,
+        devices: Sequence[torch.device | str],
         codes: Path | None = None,
     ) -> Index:
-        """As ``build``, with a codec that has learned from so many documents: one of several indexes that share it.
-
-        ``embeddings`` may be a part (``Embeddings.part``) of a collection. See
-        :class:`~colbertv2.indexing.shards.ShardedSearcher`.
+        """As ``build``, with a codec that has learned from so many documents of checked embeddings.
 
         Args:
             codes: the file that ``building.assign_all`` wrote, where vectors have been assigned already.
         """
-        from colbertv2.indexing.building import building, check, encode_all
+        from colbertv2.indexing.building import building, encode_all
 
         out = Path(out)
         with building(out):
-            check(embeddings, codec, bar)
-            encode_all(embeddings, codec, out, num_sampled_documents, bar, devices or [device], codes)
+            encode_all(embeddings, codec, out, num_sampled_documents, bar, devices, codes)
         return cls.open(out)
 
     @cached_property
@@ -168,16 +166,36 @@ class Index:
         return read_ids(self.path / "doc_ids.txt", self.num_documents)
 
     @cached_property
-    def tables(self) -> LookupTables:
-        """How decoded vectors add up; InputError if the codec has no centroids."""
-        if (tables := self.codec.lookup_tables()) is None:
+    def tables(self) -> LookupTables | None:
+        """How decoded vectors add up; None where they do not."""
+        return self.codec.lookup_tables(self.dim)
+
+    @cached_property
+    def centroids(self) -> NDArray[np.float32]:
+        """``[K, dim]``; InputError if the codec has none."""
+        if self.codec.centroids is None:
             raise self.no_centroids()
-        return tables
+        return self.codec.centroids.vectors
+
+    @property
+    def num_centroids(self) -> int:
+        """How many centroids there are; 0 where the codec has none."""
+        return 0 if self.codec.centroids is None else len(self.codec.centroids)
+
+    @property
+    def bytes_per_vector(self) -> int:
+        """What one encoded vector takes by the codec's own account; ``bytes_per_token`` counts what is on disk."""
+        return self.codec.bytes_per_vector(self.dim)
 
     @cached_property
     def factors(self) -> NDArray[np.int16]:
         """``[num_vectors]`` for the cascade, which fills in what it comes by; untouched pages take no memory."""
         return np.zeros(self.num_vectors, np.int16)
+
+    @cached_property
+    def full(self) -> NDArray[np.int64]:
+        """Ascending positions of the documents that have vectors: no other is ever found."""
+        return np.flatnonzero(self.lengths)
 
     @property
     def bytes_per_token(self) -> float:

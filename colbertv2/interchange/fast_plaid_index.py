@@ -94,7 +94,7 @@ def write_fast_plaid(index: Index, out: Path, checkpoint: str | None) -> None:
     codec = index.codec
     if not isinstance(codec, ResidualCodec) or index.inverted_list is None or index.stored_codes is None:
         raise InputError(f"Only a residual codec fits fast-plaid's layout; this index has {codec!r}.")
-    np.save(out / "centroids.npy", codec.fitted().astype(np.float16))
+    np.save(out / "centroids.npy", codec.fitted().vectors.astype(np.float16))
     np.save(out / "bucket_cutoffs.npy", codec.cutoffs)
     np.save(out / "bucket_weights.npy", codec.weights)
     np.save(out / "avg_residual.npy", np.full(index.dim, codec.average_residual, np.float32))

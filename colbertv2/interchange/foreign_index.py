@@ -37,7 +37,7 @@ class ForeignIndex:
 
     @property
     def dim(self) -> int:
-        return self.codec.fitted().shape[1]
+        return self.codec.fitted().dim
 
 
 def checked_lengths(path: Path, lengths: Any, vectors: int) -> NDArray[np.int32]:
@@ -53,13 +53,13 @@ def checked_chunk(
     path: Path, number: int, codes: NDArray[Any], residuals: NDArray[Any], vectors: int, codec: ResidualCodec
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     """One chunk's arrays, or InputError where they are not what the metadata and the codec ask for."""
-    centroids, width = len(codec.fitted()), codec.fitted().shape[1] * codec.nbits // 8
+    centroids, width = len(codec.fitted()), codec.fitted().dim * codec.nbits // 8
     if codes.shape != (vectors,):
         raise InputError(f"{path}, chunk {number}: {list(codes.shape)} codes, expected {vectors} by the metadata.")
     if residuals.shape != (vectors, width) or residuals.dtype != np.uint8:
         raise InputError(
             f"{path}, chunk {number}: residuals are {residuals.dtype} {list(residuals.shape)}; "
-            f"expected uint8 [{vectors}, {width}] for {codec.fitted().shape[1]} dimensions of {codec.nbits} bits."
+            f"expected uint8 [{vectors}, {width}] for {codec.fitted().dim} dimensions of {codec.nbits} bits."
         )
     if len(codes) and not 0 <= int(codes.min()) <= int(codes.max()) < centroids:
         raise InputError(

@@ -115,7 +115,7 @@ def write_official(index: Index, out: Path, checkpoint: str | None) -> None:
     codec = index.codec
     if not isinstance(codec, ResidualCodec) or index.inverted_list is None or index.stored_codes is None:
         raise InputError(f"Only a residual codec fits the official layout; this index has {codec!r}.")
-    torch.save(torch.from_numpy(codec.fitted()).half(), out / "centroids.pt")
+    torch.save(torch.from_numpy(codec.fitted().vectors).half(), out / "centroids.pt")
     torch.save((torch.from_numpy(codec.cutoffs), torch.from_numpy(codec.weights)), out / "buckets.pt")
     torch.save(torch.tensor(codec.average_residual), out / "avg_residual.pt")
     chunks = list(blocks_of(index))

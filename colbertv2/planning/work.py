@@ -205,40 +205,37 @@ def supervision(step: Step) -> Work:
     return Work(flops, 2 * MODEL_SECONDS + 2, 2 * size, 150_000)
 
 
-def clustering_of(step: Step) -> Mapping[str, Any]:
-    """The codec's configuration, which holds the settings of its centroids."""
-    while "codec" not in step.arguments:
-        step = step.parents["index"]
-    codec = step.arguments["codec"]
-    return codec.get("codec", codec)
-
-
 def centroids_of(step: Step) -> float:
-    """How many centroids a step finds or has."""
-    settings = clustering_of(step)
-    if "num_centroids" not in settings:
-        return 0.0
+    """How many centroids a step finds or has; 0 without any."""
+    while "clustering" not in step.arguments:
+        if "centroids" not in step.parents and "index" not in step.parents:
+            return 0.0
+        step = step.parents["centroids" if "centroids" in step.parents else "index"]
+    settings = step.arguments["clustering"]
     return settings["num_centroids"] or settings["centroid_factor"] * num_centroids_rule(step.vectors)
 
 
 def centroids(step: Step) -> Work:
-    number, settings = centroids_of(step), clustering_of(step)
-    if not number:
-        return Work(0, 0.5, 0, 1000, "none")
+    number, settings = centroids_of(step), step.arguments["clustering"]
     grouped = settings["group_search_radius"] is not None
     points = min(step.vectors, number * settings["max_points_per_centroid"])
     products = settings["kmeans_iterations"] * points + step.vectors
     flops = 2 * step.dim * number * products * (GROUPED_SHARE if grouped else 1)
-    disk = number * step.dim * 4 + step.vectors * 2 + min(step.vectors / 20, 50_000) * step.dim * 4
+    disk = number * step.dim * 2 + step.vectors * 2 + min(step.vectors / 20, 50_000) * step.dim * 4
     return Work(flops, 1 + step.vectors / 1e6, points * step.dim * 12, disk, "grouped" if grouped else "exact")
 
 
+def centroid_analysis(step: Step) -> Work:
+    clustered = step.parents["index"].parents["centroids"].work
+    return Work(clustered.flops, 1 + step.vectors / 1e6, clustered.memory, 1e6, clustered.kind)
+
+
 def index(step: Step) -> Work:
-    codec = step.arguments["codec"]
     values = step.vectors * step.dim
-    disk = values * codec.get("nbits", 16 if "fp16" in str(codec) or "Float16" in str(codec) else 1) / 8
-    disk += 4 * step.vectors + 2 * centroids_of(step) * step.dim
-    return Work(0, 0.5 + values / 1e8, 2**16 * step.dim * 20 + 12 * step.vectors, disk, kind_of(codec))
+    disk = step.inputs["codec"]["bytes_at_128_dimensions"] / 128 * values + 2 * step.vectors
+    disk += 2 * centroids_of(step) * step.dim
+    kind = kind_of(step.arguments["codec"])
+    return Work(0, 0.5 + values / 1e8, 2**16 * step.dim * 20 + 12 * step.vectors, disk, kind)
 
 
 def search(step: Step) -> Work:
@@ -304,8 +301,9 @@ def kind_of(component: Mapping[str, Any]) -> str:
 
 STAGES: dict[str, Callable[[Step], Work]] = {
     "initialise": initialise, "unprojected": initialise, "encode": encode, "train": train, "teacher": train,
-    "score": score, "supervision": supervision, "centroids": centroids, "centroid_analysis": centroids, "index": index,
-    "index_size": table, "search": search, "pools": search, "bm25": bm25, "single_vector": single_vector,
-    "rerank": rerank, "decomposition": decomposition, "examples": rows, "external_examples": rows,
+    "score": score, "supervision": supervision, "centroids": centroids, "centroid_analysis": centroid_analysis,
+    "index": index, "index_size": table, "search": search, "pools": search, "bm25": bm25,
+    "single_vector": single_vector, "rerank": rerank, "decomposition": decomposition, "examples": rows,
+    "external_examples": rows,
     "external_ranking": rows, "random_candidates": rows, "evaluate": measured, "agreement": measured, "table": table,
 }  # fmt: skip

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
+from colbertv2.search.engine import BoundEngine, Engine, Found
 from colbertv2.search.scoring import best_documents, top_k
 
 if TYPE_CHECKING:
+    import torch
+
     from colbertv2.indexing.index import Index
-    from colbertv2.search.engine import Found
     from colbertv2.search.query_tables import QueryTables
 
 
@@ -26,7 +28,7 @@ class Refined(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cascade:
+class Cascade(Engine):
     """Three stages, each over fewer documents and closer to MaxSim over the decoded vectors.
 
     1. Every document (or, with ``nprobe``, each that has a vector at a probed centroid): each vector stands for its
@@ -38,10 +40,11 @@ class Cascade:
        similarities are then computed from the decoded vectors. So the scores are exact whatever the knobs: these
        decide which documents get that far.
 
-    With ``ndocs`` and ``nexact`` null this is exhaustive search, only faster than ``Exhaustive``.
+    With ``ndocs`` and ``nexact`` null this is exhaustive search. Without the second stage (``nexact=null``) a GPU can
+    do all of it; with it, the CPU does, since that stage is work which differs from token to token.
 
     Args:
-        nprobe: centroids a query vector; null scans every document.
+        nprobe: centroids per query vector; null scans every document.
         ndocs: documents that reach the second stage; null for all.
         centroid_margin: in cosine similarity.
         residual_variance_fraction: between 0 and 1.
@@ -74,6 +77,14 @@ class Cascade:
         """Centroids that each query vector probes in a search for ``k`` documents; None where all are scanned."""
         return self.nprobe
 
+    def bound(self, index: Index, device: torch.device | str = "cpu") -> BoundEngine:
+        """On a CUDA device without the second stage, else on the CPU."""
+        if not str(device).startswith("cuda") or self.nexact is not None:
+            return super().bound(index, device)
+        from colbertv2.search.device_search import DeviceCascade
+
+        return DeviceCascade(index, device, self.nprobe, self.ndocs)
+
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
         """The top ``k`` of each query ``[Lq, dim]``; InputError if the codec has no centroids."""
         from colbertv2.parallel import parallel_map
@@ -94,7 +105,7 @@ class Cascade:
 
         index = tables.index
         if self.nprobe is None:
-            positions = np.arange(index.num_documents)
+            positions = index.full
         else:
             similarities = tables.similarities[:, : tables.num_query_vectors]
             positions = index.inverted(nearest_centroids(similarities, self.nprobe))

@@ -9,10 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import embedding, embedding_bag
 
-from colbertv2.compression.binary import BinaryCodec
-from colbertv2.compression.bitpack import byte_values
 from colbertv2.compression.codec import LookupTables
-from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
 from colbertv2.indexing.packed import blocks, offsets_of
@@ -33,8 +30,8 @@ class Block(NamedTuple):
 class DeviceIndex:
     """Codes, packed residuals and the codec's tables, copied to a device once; the inverted list stays in its file.
 
-    They take the bytes there that they take in the index (codes 4 a vector), and 16 a document. A codec other than
-    those of this package is decoded on the CPU and copied, block by block, at every search.
+    They take the bytes there that they take in the index (codes 4 per vector), and 16 per document. A codec that keeps
+    neither its vectors as they are nor tables is decoded on the CPU and copied, block by block, at every search.
 
     Args:
         device: any of torch's.
@@ -53,11 +50,11 @@ class DeviceIndex:
         arrays = [stored, index.arrays.get("gains")]
         if tables is not None:
             arrays += [tables.centroids, tables.codebook, tables.queries, tables.gains]
-        codes = 4 * index.num_vectors if index.codec.has_centroids else 0
+        codes = 4 * index.num_vectors if index.num_centroids else 0
         held = sum(array.nbytes for array in arrays if array is not None)
         self.check_memory(held + codes + 16 * index.num_documents)
         # Without the others no maximum is over nothing, and a bound on vectors bounds documents.
-        self.full: NDArray[np.int64] = np.flatnonzero(index.lengths)
+        self.full: NDArray[np.int64] = index.full
         self.starts: NDArray[np.int64] = np.append(index.offsets[self.full], index.num_vectors)
         self.full_there, self.starts_there = self.put(self.full), self.put(self.starts)
         self.stored = None if stored is None else self.copied(parts(stored), stored.shape, stored.dtype)
@@ -73,7 +70,7 @@ class DeviceIndex:
                 self.gains = self.copied(parts(gains), gains.shape, gains.dtype)
                 self.gain_values = self.put(tables.gains)
         self.num_centroids = 0
-        if tables is not None and index.codec.has_centroids:
+        if tables is not None and tables.centroids is not None:
             self.num_centroids, self.centroids = len(tables.centroids), self.put(tables.centroids)
             documents = parts(np.arange(index.num_documents))
             self.codes = self.copied(map(index.codes, documents), (index.num_vectors,), np.int32)
@@ -190,16 +187,11 @@ def best_of_rows(similarities: Tensor, rows: Tensor, offsets: Tensor) -> Tensor:
 
 
 def stored_and_tables(index: Index) -> tuple[NDArray[Any] | None, LookupTables | None]:
-    """The array that is decoded, and how; no tables if it is the vectors, neither for a codec made elsewhere.
-
-    Sign bits are decoded like residuals, only without anything to add them to.
-    """
-    if (tables := index.codec.lookup_tables()) is not None:
-        return index.arrays["residuals"], tables
-    if isinstance(index.codec, BinaryCodec):
-        codebook = ((byte_values(1)[None] * 2.0 - 1.0) / np.sqrt(index.dim)).astype(np.float32)
-        return index.arrays["signs"], LookupTables(np.zeros((0, index.dim), np.float32), codebook, normalise=False)
-    return (index.arrays["vectors"] if isinstance(index.codec, Float16Codec) else None), None
+    """The array that is decoded, and how; no tables if it holds the vectors, and neither if only the codec can."""
+    if (tables := index.tables) is not None:
+        return index.arrays[tables.stored], tables
+    name = index.codec.vectors_array
+    return (None if name is None else index.arrays[name]), None
 
 
 def parts(array: NDArray[Any]) -> Iterator[NDArray[Any]]:

@@ -1,7 +1,6 @@
-"""Exhaustive search and the cascade in plain torch operations, on any device."""
+"""Exhaustive search, and the cascade without its second stage, in plain torch operations on any device."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -9,53 +8,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from colbertv2.indexing.index import Index
-from colbertv2.search.cascade import Cascade
 from colbertv2.search.device_index import Block, DeviceIndex, maxsim
 from colbertv2.search.engine import Found
-from colbertv2.search.exhaustive import BATCH_QUERIES, Exhaustive
+from colbertv2.search.exhaustive import BATCH_QUERIES
 
 LOW = 2**32 - 1  # the low half of a key
 
 
-class DeviceSearch:
-    """An index on a device, searched as ``engine`` says: for a GPU, though any device finds the same.
+class DeviceExhaustive:
+    """An index on a device, of which every document is scored exactly: ``Exhaustive``, and for a GPU.
 
-    ``Exhaustive`` decodes block by block and scores a block for many queries at once. ``Cascade`` takes the ``ndocs``
-    best documents by centroid similarities (of all, or with ``nprobe`` of those that have a vector at a probed
-    centroid) and scores these exactly. Its middle stage is left out: what that saves is arithmetic, which a GPU has to
-    spare, by work that differs from token to token, which it does badly. So
-    ``centroid_margin``, ``residual_variance_fraction`` and ``nexact`` are not
-    used; the CPU finds the same with ``nexact`` null, but for rounding centroid similarities to bytes.
-
-    Memory is bounded by the index and a few arrays of ``WORK_BYTES``, or by one document where that is longer. Products
-    are float32, as exact as ``torch.set_float32_matmul_precision`` asks for: "highest", unless the process lowered it.
+    It decodes block by block and scores a block for many queries at once. Memory is bounded by the index and a few
+    arrays of ``WORK_BYTES``, or by one document where that is longer. Products are float32, as exact as
+    ``torch.set_float32_matmul_precision`` asks for: "highest", unless the process lowered it.
 
     Args:
-        engine: ``Exhaustive`` or ``Cascade``.
         device: any of torch's.
 
     Raises:
-        InputError: the index does not fit there, or the engine does not go with the codec.
+        InputError: the index does not fit there.
     """
 
-    def __init__(self, index: Index, engine: Exhaustive | Cascade, device: torch.device | str) -> None:
-        if engine.needs_centroids and not index.codec.has_centroids:
-            raise index.no_centroids()
-        self.engine = engine
+    def __init__(self, index: Index, device: torch.device | str) -> None:
         self.there = DeviceIndex(index, device)
 
-    @staticmethod
-    def takes(engine: object) -> TypeGuard[Exhaustive | Cascade]:
-        """Whether there is such an engine here."""
-        return isinstance(engine, Exhaustive | Cascade)
-
     def __str__(self) -> str:
-        parts = (
-            ""
-            if isinstance(self.engine, Exhaustive)
-            else ", exact scores after ndocs; centroid_margin, residual_variance_fraction, nexact unused"
-        )
-        return f"{type(self.engine).__name__} on {self.there.device}{parts}"
+        return f"{type(self).__name__.removeprefix('Device')} on {self.there.device}"
 
     @torch.inference_mode()
     def search(self, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
@@ -68,16 +46,17 @@ class DeviceSearch:
             found |= {number: from_keys(one) for number, one in zip(batch, keys, strict=True)}
         return [found[number] for number in range(len(queries))]
 
+    @torch.inference_mode()
+    def rerank(self, query: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Found:
+        """The best ``k`` of the documents at ascending ``positions [D]`` for one query, by exact MaxSim."""
+        full = positions[self.there.index.lengths[positions] > 0]
+        return from_keys(self.exact([self.there.queries([query])], full, k)[0])
+
     def search_batch(self, queries: list[NDArray[np.float32]], k: int) -> Iterable[Tensor]:
         """The keys of each query's best, for queries by ascending length."""
-        engine, there = self.engine, self.there
-        if isinstance(engine, Exhaustive) or (engine.nprobe is None and not leaves_out(engine, len(there.full), k)):
-            # So many similarities to a vector take as much memory as decoding it.
-            groups = [there.queries(group) for group in grouped(queries, 3 * there.index.dim)]
-            return self.exact(groups, None, k)
-        columns = there.work_bytes // (4 * there.num_centroids)
-        groups = [there.queries(group) for group in grouped(queries, columns)]
-        return (keys for group in groups for keys in self.cascade(engine, group, k))
+        # So many similarities to a vector take as much memory as decoding it.
+        groups = [self.there.queries(group) for group in grouped(queries, 3 * self.there.index.dim)]
+        return self.exact(groups, None, k)
 
     def exact(self, groups: list[Tensor], positions: NDArray[np.int64] | None, k: int) -> Tensor:
         """Keys ``[Q, at most k]`` of the best by exact MaxSim; a block of documents is decoded once for all groups.
@@ -95,47 +74,75 @@ class DeviceSearch:
         blocks = self.there.blocks(num_vectors, positions)
         return torch.cat(best_keys(score, blocks, k, [len(group) for group in groups], self.there.device))
 
-    @torch.inference_mode()
-    def rerank(self, query: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Found:
-        """The best ``k`` of the documents at ascending ``positions [D]`` for one query, by exact MaxSim."""
-        full = positions[self.there.index.lengths[positions] > 0]
-        return from_keys(self.exact([self.there.queries([query])], full, k)[0])
 
-    def cascade(self, engine: Cascade, queries: Tensor, k: int) -> Iterator[Tensor]:
+class DeviceCascade(DeviceExhaustive):
+    """``Cascade`` without its second stage: the ``ndocs`` best by centroids, in the same bytes, scored exactly.
+
+    Args:
+        device: any of torch's.
+        nprobe, ndocs: as of ``Cascade``.
+
+    Raises:
+        InputError: the index does not fit there, or its codec has no centroids.
+    """
+
+    def __init__(self, index: Index, device: torch.device | str, nprobe: int | None, ndocs: int | None) -> None:
+        if not index.num_centroids:
+            raise index.no_centroids()
+        super().__init__(index, device)
+        self.nprobe, self.ndocs = nprobe, ndocs
+
+    def search_batch(self, queries: list[NDArray[np.float32]], k: int) -> Iterable[Tensor]:
+        """As of ``DeviceExhaustive``."""
+        if self.nprobe is None and not self.leaves_out(len(self.there.full), k):
+            return super().search_batch(queries, k)
+        columns = self.there.work_bytes // (4 * self.there.num_centroids)
+        groups = [self.there.queries(group) for group in grouped(queries, columns)]
+        return (keys for group in groups for keys in self.cascade(group, k))
+
+    def cascade(self, queries: Tensor, k: int) -> Iterator[Tensor]:
         """The keys of each query's best, for queries ``[Q, L, dim]``."""
         similarities = self.there.centroid_similarities(queries)
-        if engine.nprobe is None:
-            candidates = iter(self.scan(similarities, None, max(engine.ndocs or k, k)))
+        if self.nprobe is None:
+            candidates = iter(self.scan(similarities, None, max(self.ndocs or k, k)))
         else:
-            candidates = (
-                self.probe(engine, similarities[:, number, query.any(1)], k) for number, query in enumerate(queries)
-            )
+            candidates = (self.probe(similarities[:, number, query.any(1)], k) for number, query in enumerate(queries))
         for query, positions in zip(queries, candidates, strict=True):
             yield self.exact([query[None]], positions, k)[0]
 
-    def probe(self, engine: Cascade, similarities: Tensor, k: int) -> NDArray[np.int64]:
+    def probe(self, similarities: Tensor, k: int) -> NDArray[np.int64]:
         """Ascending positions for one query's similarities ``[K, L]`` to the centroids."""
-        cells = similarities.topk(min(engine.nprobe or 1, len(similarities)), dim=0).indices.unique()
+        cells = similarities.topk(min(self.nprobe or 1, len(similarities)), dim=0).indices.unique()
         positions = self.there.index.inverted(cells.cpu().numpy())
-        if leaves_out(engine, len(positions), k):
-            return self.scan(similarities[:, None], positions, max(engine.ndocs or k, k))[0]
+        if self.leaves_out(len(positions), k):
+            return self.scan(similarities[:, None], positions, max(self.ndocs or k, k))[0]
         return positions
 
     def scan(self, similarities: Tensor, positions: NDArray[np.int64] | None, number: int) -> list[NDArray[np.int64]]:
         """For each query the ``number`` best by similarities ``[K, Q, L]`` to the centroids, ascending."""
         there, width = self.there, similarities[0].numel()
+        table = as_bytes(similarities)
         # A maximum and its place take 8 bytes, and a document may be of one vector.
         blocks = there.blocks(max(there.work_bytes // (8 * width), 1), positions)
         queries = similarities.shape[1]
-        keys = best_keys(
-            lambda block: [there.centroid_scores(similarities, block)], blocks, number, [queries], there.device
-        )
+        keys = best_keys(lambda block: [there.centroid_scores(table, block)], blocks, number, [queries], there.device)
         return list(np.sort(positions_of(keys[0].cpu().numpy())))
 
+    def leaves_out(self, num_documents: int, k: int) -> bool:
+        """Whether centroids have to choose among so many documents."""
+        return self.ndocs is not None and num_documents > max(self.ndocs, k)
 
-def leaves_out(engine: Cascade, num_documents: int, k: int) -> bool:
-    """Whether centroids have to choose among so many documents."""
-    return engine.ndocs is not None and num_documents > max(engine.ndocs, k)
+
+def as_bytes(similarities: Tensor) -> Tensor:
+    """Similarities ``[K, Q, L]`` rounded as ``kernels.queries.quantise`` rounds them to bytes, as floats.
+
+    So their sums are those of the CPU to the last digit, and a device keeps the same documents.
+
+    >>> as_bytes(torch.tensor([[[1.0, 0.5]], [[-1.0, 0.0]]])).tolist()
+    [[[255.0, 128.0]], [[0.0, 0.0]]]
+    """
+    scale = 255 / similarities.abs().amax(dim=(0, 2), keepdim=True).clamp_min(1e-6)
+    return torch.floor((similarities * scale).clamp(0, 254.5) + 0.5)
 
 
 def grouped(queries: list[NDArray[np.float32]], columns: int) -> Iterator[list[NDArray[np.float32]]]:

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
+from colbertv2.search.engine import Engine, Found
 from colbertv2.search.scoring import best_documents, score_documents, top_k
 
 if TYPE_CHECKING:
     from colbertv2.indexing.index import Index
-    from colbertv2.search.engine import Found
 
 
 class Candidates(NamedTuple):
@@ -26,7 +26,7 @@ class Candidates(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plaid:
+class Plaid(Engine):
     """Four stages, of which only the last decodes residuals.
 
     1. Documents with a vector at one of the ``nprobe`` nearest centroids of a query vector.

@@ -13,10 +13,7 @@ def centroid_similarities(index: Index, query: NDArray[np.float32]) -> NDArray[n
     Raises:
         InputError: the codec has no centroids.
     """
-    centroids = index.codec.centroids
-    if centroids is None:
-        raise index.no_centroids()
-    return centroids @ query.T
+    return index.centroids @ query.T
 
 
 def probed_documents(index: Index, query: NDArray[np.float32], nprobe: int | None) -> NDArray[np.int64]:

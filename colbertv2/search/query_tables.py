@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
 from colbertv2.kernels import queries as query_kernels
 from colbertv2.kernels import scoring as kernels
@@ -58,13 +59,17 @@ class QueryTables:
         similarities: ``[K, W]`` to the centroids, 0 in the columns beyond L.
 
     Raises:
-        InputError: the codec has no centroids.
+        InputError: the codec has no centroids, or its vectors do not add up from tables.
     """
 
     def __init__(self, index: Index, query: NDArray[np.float32]) -> None:
         self.index = index
-        self.codec_tables = tables = index.tables
-        assert index.stored_codes is not None  # as it is of a codec that adds up
+        if index.stored_codes is None:
+            raise index.no_centroids()
+        if index.tables is None or index.tables.centroids is None:
+            raise InputError(f"Vectors of {index.codec!r} do not add up from tables; use search=exhaustive or plaid.")
+        self.codec_tables, self.centroids = index.tables, index.tables.centroids
+        tables = index.tables
         self.ids = index.stored_codes.bytes, index.stored_codes.width
         length, codebook, dim = len(query), tables.codebook, query.shape[1]
         width = -(-length // LANES) * LANES
@@ -72,8 +77,8 @@ class QueryTables:
         self.num_query_vectors = length
         self.query = np.zeros((width, dim), np.float32)
         self.query[:length] = query if tables.queries is None else query @ tables.queries
-        self.similarities, self.bytes, self.start, self.tables = BUFFERS.of(len(tables.centroids), num_bytes, width)
-        np.matmul(tables.centroids, self.query.T, out=self.similarities)
+        self.similarities, self.bytes, self.start, self.tables = BUFFERS.of(len(self.centroids), num_bytes, width)
+        np.matmul(self.centroids, self.query.T, out=self.similarities)
         parts = np.ascontiguousarray(self.query.reshape(width, num_bytes, size).transpose(1, 2, 0))
         self.energy = (tables.covariance * (parts @ parts.transpose(0, 2, 1))).sum(axis=(1, 2))
         self.order = np.argsort(-self.energy, kind="stable")
@@ -129,5 +134,5 @@ class QueryTables:
         return (
             self.start, self.tables, self.order[:num_bytes], index.arrays["residuals"], *self.ids,
             self.gains, self.gain_units, self.gain_values, index.offsets, index.factors,
-            tables.centroids, tables.codebook, tables.normalise,
+            self.centroids, tables.codebook, tables.normalise,
         )  # fmt: skip

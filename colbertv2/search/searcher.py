@@ -1,8 +1,7 @@
 """Queries in, ranked document ids out."""
 
-import sys
 from collections.abc import Sequence
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
 from colbertv2.search.engine import Engine
-from colbertv2.search.scoring import best_documents, score_documents
 
 NORM_TOLERANCE = 1e-2  # a model that computes in 16 bits is well within
 
@@ -19,12 +17,9 @@ NORM_TOLERANCE = 1e-2  # a model that computes in 16 bits is well within
 class Searcher:
     """An index, searched by an engine.
 
-    On a CUDA device ``Cascade`` and ``Exhaustive`` search there, as ``DeviceSearch`` says; the other engines, and every
-    other device, search on the CPU, by compiled kernels.
-
     Args:
         index: as ``Index.open`` gives it.
-        engine: ``Cascade``, ``Exhaustive``, ``VanillaColBERTv2`` or ``Plaid``.
+        engine: such as ``Exhaustive``, ``Cascade``, ``Plaid`` or ``VanillaColBERTv2``.
         device: such as ``cuda:0``; moves no score by more than rounding.
 
     Raises:
@@ -39,28 +34,20 @@ class Searcher:
     >>> writer = EmbeddingsWriter(path, dim=2)
     >>> writer.add(["a", "b"], np.eye(2, dtype=np.float32), np.array([1, 1]))
     >>> writer.close()
-    >>> index = Index.build(Embeddings.open(path), Float16Codec(), path / "index", seed=0, sample_documents=None,
-    ...     device="cpu", bar=lambda items, *_: items)
+    >>> index = Index.build(Embeddings.open(path), Float16Codec(), path / "index", seed=0,
+    ...     bar=lambda items, *_: items)
     >>> Searcher(index, Exhaustive()).search([np.array([[0, 1]], np.float32)], k=1)
     [[('b', 1.0)]]
     """
 
     def __init__(self, index: Index, engine: Engine, device: torch.device | str = "cpu") -> None:
-        from colbertv2.search.device_search import DeviceSearch  # which imports the engines, and they this module
-
         self.index = index
-        self.engine = engine
-        self.on_device: DeviceSearch | None = None
-        if torch.device(device).type != "cpu":
-            if torch.device(device).type == "cuda" and DeviceSearch.takes(engine):
-                self.on_device = DeviceSearch(index, engine, device)
-            else:
-                say_once(f"{type(engine).__name__} searches on the CPU; on a CUDA device Cascade and Exhaustive can.")
+        self.engine = engine.bound(index, device)
 
     @property
     def path(self) -> str:
         """How queries are searched, for records."""
-        return f"{type(self.engine).__name__} on the CPU" if self.on_device is None else str(self.on_device)
+        return str(self.engine)
 
     def search(self, queries: Sequence[NDArray[np.float32]], k: int) -> list[list[tuple[str, float]]]:
         """At most ``k`` (document id, score) for each query, best first, ties in corpus order.
@@ -76,12 +63,7 @@ class Searcher:
         """
         if k < 1:
             raise InputError(f"k is {k}; expected at least 1.")
-        checked = self.checked(queries)
-        if self.on_device is None:
-            found = self.engine.search(self.index, checked, k)
-        else:
-            found = self.on_device.search(checked, k)
-        return [self.named(*one) for one in found]
+        return [self.named(*one) for one in self.engine.search(self.checked(queries), k)]
 
     def rerank(
         self, queries: Sequence[NDArray[np.float32]], candidates: Sequence[Sequence[str]], k: int
@@ -106,9 +88,7 @@ class Searcher:
 
         def rerank_one(query_and_own: tuple[NDArray[np.float32], NDArray[np.int64]]) -> list[tuple[str, float]]:
             query, own = query_and_own
-            if self.on_device is not None:
-                return self.named(*self.on_device.rerank(query, own, k))
-            return self.named(*best_documents(own, score_documents(self.index, query, own), k))
+            return self.named(*self.engine.rerank(query, own, k))
 
         return list(parallel_map(rerank_one, zip(self.checked(queries), positions, strict=True)))
 
@@ -140,9 +120,3 @@ class Searcher:
                     "Divide each by its norm, and leave out rows of zeros, such as padding."
                 )
         return [np.ascontiguousarray(query, dtype=np.float32) for query in queries]
-
-
-@cache
-def say_once(message: str) -> None:
-    """Print ``message`` to stderr, unless this process has done so."""
-    print(message, file=sys.stderr, flush=True)

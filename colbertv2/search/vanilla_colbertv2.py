@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
 from colbertv2.indexing.packed import blocks, offsets_of, ranges
+from colbertv2.search.engine import Engine, Found
 from colbertv2.search.scoring import DECODED_VECTORS, best_documents, score_documents, segment_max, top_k
 
 if TYPE_CHECKING:
     from colbertv2.indexing.index import Index
-    from colbertv2.search.engine import Found
 
 
 @dataclass(frozen=True)
-class VanillaColBERTv2:
+class VanillaColBERTv2(Engine):
     """Probe, bound from below, then score exactly.
 
     1. The ``nprobe`` nearest centroids of every query vector give the probed vectors and their documents.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,6 @@ from colbertv2.compression.residual import ResidualCodec
 from colbertv2.data.collection import Collection
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.runtime import Runtime
-from colbertv2.stages.encode import load_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +62,7 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
     from colbertv2.analysis.residuals import residuals_of
     from colbertv2.analysis.tokens import document_token_ids, names
     from colbertv2.indexing.index import Index
+    from colbertv2.modeling.encoding import load_model
     from colbertv2.reporting.centroids_figure import Clusters, draw_centroids, draw_residuals
 
     opened, encoded = Index.open(index.path), index.ancestor("embeddings")
@@ -83,11 +84,15 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
     texts = documents.texts([opened.doc_ids[position] for position in chosen])
     ids = np.concatenate(list(document_token_ids(tokenizer, texts)))
     vectors = vectors_of(Embeddings.open(encoded.path), chosen)
-    number = len(codec.fitted())
+    number = opened.num_centroids
+    clustering = index.parents["centroids"].component("clustering")
     how: dict[str, Any] = {"seed": seed, "device": runtime.torch_device}
 
     def anew(vectors: np.ndarray) -> Clusters:
-        codes, learnt = clustered(codec, vectors, max(1, number * len(vectors) // opened.num_vectors), **how)
+        fitted = replace(
+            clustering, num_centroids=max(1, number * len(vectors) // opened.num_vectors), centroid_factor=1.0
+        )
+        codes, learnt = clustered(codec, fitted, vectors, **how)
         return summed_up(count_tokens([(codes, ids)]), len(learnt.fitted()), residuals_of(vectors, codes, learnt))
 
     whole = len(vectors) == opened.num_vectors

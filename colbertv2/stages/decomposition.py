@@ -15,10 +15,7 @@ from colbertv2.data.queries import Queries
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.runtime import Runtime
-from colbertv2.search.cascade import Cascade
-from colbertv2.search.exhaustive import Exhaustive
-from colbertv2.search.plaid import Plaid
-from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
+from colbertv2.search.engine import Engine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +30,7 @@ def run(
     index: Artifact,
     unprojected: Artifact | None,
     queries: Queries,
-    engine: Plaid | VanillaColBERTv2 | Cascade,
+    engine: Engine,
     *,
     depth: int,
     measure: str,
@@ -58,6 +55,7 @@ def run(
     from colbertv2.evaluation.protocols import judged
     from colbertv2.indexing.index import Index
     from colbertv2.modeling.colbert import ColBERT
+    from colbertv2.search.exhaustive import search_decoded
 
     texts = list(queries)
     encoded, opened = index.parents["embeddings"], Index.open(index.path)
@@ -77,7 +75,7 @@ def run(
     columns = {}
     if unprojected is not None:
         wide = Embeddings.open(unprojected.path)
-        columns["unprojected"] = evaluated(Exhaustive().search(Uncompressed(wide), vectors(unprojected), depth))
+        columns["unprojected"] = evaluated(search_decoded(Uncompressed(wide), vectors(unprojected), depth))
     steps = search_steps(opened, embeddings, engine, vectors(encoded), depth)
     values = pd.DataFrame(columns | {step: evaluated(found) for step, found in steps.items()})
     table = changes(values, seed)

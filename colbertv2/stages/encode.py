@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.indexing.embeddings import EmbeddingsWriter
 from colbertv2.runtime import Runtime
-
-if TYPE_CHECKING:
-    from colbertv2.modeling.colbert import ColBERT
 
 
 @stage(version=1)
@@ -30,7 +25,7 @@ def run(
 ) -> None:
     """Encode every document to fp16 shards of ``runtime.shard_documents``; memory is bounded by one shard a process.
 
-    With ``runtime.devices`` processes, each encodes every so-manieth shard.
+    With ``runtime.devices`` processes, each of ``n`` encodes every ``n``-th shard.
 
     Args:
         document_maxlen: tokens at which documents are cut; ``None`` cuts them as in training. The paper trains with
@@ -71,6 +66,7 @@ def encode_shards(
 ) -> None:
     """The shards of one process."""
     from colbertv2.modeling.colbert import stacked
+    from colbertv2.modeling.encoding import load_model
 
     model = load_model(checkpoint, document_maxlen).to(runtime.device_of(rank))
     writer = EmbeddingsWriter(out, model.dim)
@@ -89,18 +85,6 @@ def encode_shards(
             precision,
         )
         writer.add(list(ids), *stacked(vectors, model.dim), number)
-
-
-def load_model(checkpoint: Path, document_maxlen: int | None) -> ColBERT:
-    """The model as it encodes: with documents cut at ``document_maxlen`` tokens, or as in training for ``None``."""
-    from colbertv2.modeling.colbert import ColBERT
-    from colbertv2.modeling.tokenizer import Tokenizer
-
-    model = ColBERT.load(checkpoint)
-    if document_maxlen is not None:
-        tokenization = replace(model.tokenizer.tokenization, document_maxlen=document_maxlen)
-        model.tokenizer = Tokenizer(model.tokenizer.tokenizer, tokenization)
-    return model
 
 
 def check(document_maxlen: int | None, precision: str, **_: object) -> Iterator[str]:

@@ -4,19 +4,19 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
-from colbertv2.compression.clustering.clusters import Clusters
 from colbertv2.compression.codec import Codec
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.runtime import Runtime
-from colbertv2.stages.centroids import CODES
-from colbertv2.stages.table import read_json
 
 
-@stage(version=3)
-def run(embeddings: Artifact, centroids: Artifact, codec: Codec, *, seed: int, out: Path, runtime: Runtime) -> None:
+@stage(version=4)
+def run(embeddings: Artifact, centroids: Artifact | None, codec: Codec, *, out: Path, runtime: Runtime) -> None:
     """Learn residuals for ``centroids``, encode every vector in ``runtime.devices`` processes, build the inverted list.
 
     Writes the index and ``statistics.json``: its codec and size. ``bytes_per_token`` is what one encoded vector
@@ -24,37 +24,60 @@ def run(embeddings: Artifact, centroids: Artifact, codec: Codec, *, seed: int, o
     take fewer, as ``bytes_per_document`` does.
 
     Args:
-        centroids: of the stage of that name, for the same vectors and codec.
+        centroids: of the stage of that name, for the same vectors; None for a codec without centroids.
     """
+    from colbertv2.compression.clustering.clustering import Clusters
+    from colbertv2.indexing import building
     from colbertv2.indexing.index import Index
 
-    codec.learn(Clusters.load(centroids.path), seed=seed, device=runtime.torch_device)
-    index = Index.build_fitted(
-        Embeddings.open(embeddings.path),
+    vectors = Embeddings.open(embeddings.path)
+    if centroids is None:
+        building.check(vectors, codec, runtime.bar)
+        clusters = building.sample_for(codec, vectors)
+    else:
+        clusters = Clusters.load(centroids.path)
+    codec.learn(clusters, query_vectors(codec, embeddings, runtime))
+    index = Index.build_learned(
+        vectors,
         codec,
         out,
-        num_sampled_documents=read_json(centroids.path / "sample.json")["num_sampled_documents"],
-        device=runtime.torch_device,
+        num_sampled_documents=clusters.num_sampled_documents,
         bar=runtime.bar,
         devices=[runtime.device_of(rank) for rank in range(runtime.devices)],
-        codes=centroids.path / CODES if codec.shares_codes else None,
+        codes=None if centroids is None else centroids.path / building.CODES,
     )
     statistics = {
         "codec": index.codec.label,
         "num_documents": index.num_documents,
         "num_vectors": index.num_vectors,
-        "num_centroids": 0 if index.codec.centroids is None else len(index.codec.centroids),
-        "bytes_per_token": index.codec.bytes_per_vector,
+        "num_centroids": index.num_centroids,
+        "bytes_per_token": index.bytes_per_vector,
         "index_bytes_per_token": index.bytes_per_token,
         "bytes_per_document": index.bytes_per_token * index.num_vectors / index.num_documents,
-        "notes": index.codec.notes,
+        "notes": list(index.codec.notes),
     }
     (out / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
 
 
-def check(embeddings: Node, centroids: Node, codec: Codec, **_: object) -> Iterator[str]:
-    """The centroids must be those of these vectors and this codec."""
-    if centroids.parents["embeddings"].address != embeddings.address:
+def query_vectors(codec: Codec, embeddings: Artifact, runtime: Runtime) -> NDArray[np.float32] | None:
+    """``[n, dim]`` of the queries that the codec wants to learn from, by the model that encoded the documents."""
+    if not (texts := codec.sample_queries()):
+        return None
+    from colbertv2.modeling.encoding import encoded_queries
+
+    return np.concatenate(encoded_queries(embeddings.ancestor("checkpoint").path, texts, runtime))
+
+
+def unneeded(codec: type[Codec], **_: object) -> Iterator[str]:
+    """A codec without centroids needs no clustering."""
+    if not codec.has_centroids:
+        yield "centroids"
+
+
+def check(embeddings: Node, centroids: Node | None, codec: Codec) -> Iterator[str]:
+    """The centroids must be those of these vectors, and the codec must take the model's dimension."""
+    if codec.has_centroids and centroids is None:
+        yield f"{type(codec).__name__} needs centroids; give the node of the stage centroids."
+    if centroids is not None and centroids.parents["embeddings"].address != embeddings.address:
         yield "the centroids are those of other embeddings; both must read the same node."
-    if (found := centroids.bound["codec"].identity()) != (wanted := codec.cluster_settings()):
-        yield f"the centroids are those of another codec: {found}; expected {wanted}."
+    yield from codec.check(embeddings.furthest("checkpoint").bound["dim"])

@@ -4,14 +4,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from colbertv2.artifacts.stage import stage
-from colbertv2.compression.clustering.clusters import Clusters
 from colbertv2.compression.codec import Codec
 from colbertv2.runtime import Runtime
 
-LEARNT_FROM = 512  # vectors: of their number no codec's bytes depend
 GIB = 2**30
 
 
@@ -28,10 +24,7 @@ def run(codec: Codec, *, dim: int, vectors: int, inverted_bytes: float, out: Pat
         dim: dimensions of a vector. vectors: how many there are.
         inverted_bytes: of the inverted list, a vector.
     """
-    sample = np.random.default_rng(0).normal(size=(LEARNT_FROM, dim)).astype(np.float32)
-    sample /= np.linalg.norm(sample, axis=1, keepdims=True)
-    codec.learn(Clusters(sample[:2], sample), seed=0, device="cpu")
-    each = codec.bytes_per_vector
+    each = codec.bytes_per_vector(dim)
     listed = inverted_bytes if codec.has_centroids else 0
     sizes = {
         "bytes_per_token": each,

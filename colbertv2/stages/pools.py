@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
-from colbertv2.compression.clustering.clusters import CentroidsOf
+from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.codec import Codec
-from colbertv2.compression.product import ProductCodec
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
@@ -26,17 +25,16 @@ from colbertv2.evaluation.ranking import Ranking
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
 from colbertv2.runtime import Runtime
 from colbertv2.search.engine import Engine
-from colbertv2.stages import centroids
-from colbertv2.stages.search import query_vectors, unsearchable
 
 if TYPE_CHECKING:
     from colbertv2.indexing.index import Index
 
 
-@stage(version=1)
+@stage(version=2)
 def run(
     embeddings: Artifact,
     queries: Queries,
+    clustering: Clustering,
     codec: Codec,
     engine: Engine,
     *,
@@ -59,19 +57,21 @@ def run(
         depth: documents a query, at most; not below the largest pool where a measure is uncut.
         seed: of the centroids of every pool.
     """
+    from colbertv2.modeling.encoding import encoded_queries
     from colbertv2.search.searcher import Searcher
 
     vectors = Embeddings.open(embeddings.path)
     positions = pool_positions(vectors.doc_ids, queries)
     asked = dict(queries)
-    encoded = dict(zip(asked, query_vectors(embeddings, list(asked.values()), runtime, 0), strict=True))
+    checkpoint = embeddings.ancestor("checkpoint").path
+    encoded = dict(zip(asked, encoded_queries(checkpoint, list(asked.values()), runtime), strict=True))
     timed = set(list(asked)[: runtime.latency_queries])
     results: dict[str, list[tuple[str, float]]] = {}
     sizes, notes, milliseconds, searched_by = Counter(), [], 0.0, ""
     pools = queries_by_pool(queries)
     for pool, query_ids in runtime.bar(pools.items(), "search pools", "pools", total=len(pools)):
         with TemporaryDirectory(dir=out) as directory:
-            index = index_of(vectors, positions[pool], codec, Path(directory), seed, runtime)
+            index = index_of(vectors, positions[pool], clustering, codec, Path(directory), seed, runtime)
             searcher = Searcher(index, engine, runtime.device_of(0))
             results |= zip(query_ids, searcher.search([encoded[one] for one in query_ids], depth), strict=True)
             if sample := [encoded[one] for one in query_ids if one in timed]:
@@ -87,7 +87,7 @@ def run(
         "codec": codec.label,
         "num_pools": len(pools),
         **sizes,
-        "bytes_per_token": codec.bytes_per_vector,
+        "bytes_per_token": codec.bytes_per_vector(vectors.dim),
         "index_bytes_per_token": taken / sizes["num_vectors"],
         "bytes_per_document": taken / sizes["num_documents"],
         "notes": notes,
@@ -125,7 +125,13 @@ def pool_positions(doc_ids: list[str], queries: Queries) -> dict[str, NDArray[np
 
 
 def index_of(
-    vectors: Embeddings, positions: NDArray[np.int64], codec: Codec, path: Path, seed: int, runtime: Runtime
+    vectors: Embeddings,
+    positions: NDArray[np.int64],
+    clustering: Clustering,
+    codec: Codec,
+    path: Path,
+    seed: int,
+    runtime: Runtime,
 ) -> Index:
     """An index of the documents at ascending ``positions``, and of nothing else, in the directory ``path``."""
     from colbertv2.indexing.index import Index
@@ -141,7 +147,7 @@ def index_of(
         codec,
         path / "index",
         seed=seed,
-        sample_documents=None,
+        clustering=clustering,
         device=runtime.torch_device,
         bar=lambda items, *_: items,  # there is one over the pools
     )
@@ -152,7 +158,7 @@ def sizes_of(index: Index) -> dict[str, int]:
     return {
         "num_documents": index.num_documents,
         "num_vectors": index.num_vectors,
-        "num_centroids": 0 if index.codec.centroids is None else len(index.codec.centroids),
+        "num_centroids": index.num_centroids,
         "bytes": round(index.bytes_per_token * index.num_vectors),
     }
 
@@ -165,7 +171,7 @@ def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, dept
     if embeddings.bound["documents"].identity() != documents.identity():
         yield f"the embeddings are of {embeddings.bound['documents'].id!r}, the queries of {queries.id!r}; use one id."
     pool_positions(list(document_pools(queries)), queries)
-    yield from centroids.check(embeddings, CentroidsOf(codec))
-    yield from unsearchable(engine, codec, depth)
-    if isinstance(codec, ProductCodec) and codec.queries is not None:
+    yield from codec.check(embeddings.furthest("checkpoint").bound["dim"])
+    yield from engine.check(codec, depth)
+    if codec.sample_queries():
         yield "codec.queries are not looked at where each pool has an index of its own; set codec.queries=null."

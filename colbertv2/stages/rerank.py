@@ -13,8 +13,9 @@ from colbertv2.evaluation.ranking import Ranking
 from colbertv2.runtime import Runtime
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.stages.agreement import differ
-from colbertv2.stages.search import QUERIES_AT_ONCE, query_vectors
 from colbertv2.stages.table import read_json
+
+QUERIES_AT_ONCE = 64
 
 
 @stage(version=1)
@@ -42,12 +43,13 @@ def run(
         depth: documents a query, at most.
     """
     from colbertv2.indexing.index import Index
+    from colbertv2.modeling.encoding import encoded_queries
     from colbertv2.search.searcher import Searcher
 
     first = Ranking.read(candidates.path / "run.trec")
     texts, device = list(queries), runtime.device_of(0)
     ids = [[document for document, _ in first.get(query_id, ())][:candidate_depth] for query_id, _ in texts]
-    vectors = query_vectors(index, [text for _, text in texts], runtime, 0)
+    vectors = encoded_queries(index.ancestor("checkpoint").path, [text for _, text in texts], runtime)
     searcher = Searcher(Index.open(index.path), Exhaustive(), device)
     results = {}
     for start in runtime.bar(range(0, len(texts), QUERIES_AT_ONCE), "re-rank", f"× {QUERIES_AT_ONCE} queries"):

@@ -98,7 +98,7 @@ def with_fast_plaid(work: Path, pylate: Peer, own: Index, vectors: Sequence[np.n
     for path, task in ((work / "fast-plaid", "search"), (built_path, "build")):
         pylate.run("index_fast_plaid", work / "vectors.npz", path, work / f"{path.name}.npz", task)
     convert_index(built_path, work / "fast-plaid-imported", "colbertv2", None, None)
-    engines = {"all": ("every cell probed", len(own.codec.centroids)), "default": ("8 cells", 8)}
+    engines = {"all": ("every cell probed", len(own.centroids)), "default": ("8 cells", 8)}
     note = "scored in half precision, as it does"
     for index, name, whose in (
         (own, "fast-plaid", "our index, converted and searched by it"),

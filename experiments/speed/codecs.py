@@ -95,7 +95,7 @@ class Vectors:
         with tempfile.TemporaryDirectory() as directory:
             index = Index.build(
                 self.embeddings, codec, Path(directory) / "index",
-                seed=1, sample_documents=None, device="cpu", bar=lambda items, *_: items,
+                seed=1, bar=lambda items, *_: items,
             )  # fmt: skip
             bytes_per_token = index.bytes_per_token
             everything = Cascade(ndocs=None, nexact=None) if codec.has_centroids else Exhaustive()

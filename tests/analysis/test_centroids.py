@@ -20,6 +20,7 @@ from colbertv2.analysis.centroids import (
 )
 from colbertv2.analysis.residuals import EDGES, residuals_of
 from colbertv2.compression.bitpack import unpack
+from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
@@ -40,8 +41,8 @@ def tokens_of(lengths, seed=0) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    codec = ResidualCodec(2, num_centroids=12, kmeans_iterations=4)
-    return index_of(tmp_path_factory.mktemp("index"), codec, LENGTHS, 16, seed=0)
+    clustering = Clustering(num_centroids=12, kmeans_iterations=4)
+    return index_of(tmp_path_factory.mktemp("index"), ResidualCodec(2), LENGTHS, 16, 0, clustering)
 
 
 @pytest.mark.parametrize("block", [1, 10, 2**20])
@@ -131,10 +132,10 @@ def test_clusters_of_tokens_are_purer_and_tighter_than_random_ones():
     directions, ids = random.normal(size=(40, 32)), random.integers(0, 40, 4000)
     noise = 0.4
     vectors = unit(directions[ids] + noise * random.normal(size=(4000, 32)))
-    codec = ResidualCodec(1, centroid_factor=0.5, kmeans_iterations=8)
+    codec, clustering = ResidualCodec(1), Clustering(num_centroids=80, kmeans_iterations=8)
     found = {}
     for name, points in {"real": vectors, "random": random_vectors(4000, 32, seed=6)}.items():
-        codes, learnt = clustered(codec, points, 80, seed=0, device="cpu")
+        codes, learnt = clustered(codec, clustering, points, seed=0, device="cpu")
         assert len(learnt.fitted()) == 80 and codes.max() < 80
         found[name] = (
             centroid_table(count_tokens([(codes, ids)]), 80, spelled),
@@ -164,12 +165,12 @@ def test_residuals_fill_the_buckets_that_the_codec_writes(index, bits):
     """Against the codec's own bytes, and against a loop."""
     embeddings = Embeddings.open(index.path.parent / "embeddings")
     vectors = embeddings.vectors(0, embeddings.num_vectors).astype(np.float32)
-    codec = ResidualCodec.from_tables(bits, index.codec.centroids)
+    codec = ResidualCodec.from_tables(bits, index.centroids)
     codec.fit_buckets(vectors)
     written = codec.encode(vectors)
     found = residuals_of(vectors, written["codes"], codec)
     buckets = unpack(written["residuals"], bits)
-    residuals = vectors - codec.fitted()[written["codes"]]
+    residuals = vectors - codec.fitted().vectors[written["codes"]]
     for dimension, row in found.dimensions.iterrows():
         shares = [(buckets[:, dimension] == bucket).mean() for bucket in range(2**bits)]
         assert row.filter(regex="^bucket_").tolist() == pytest.approx(shares)
@@ -201,7 +202,7 @@ def test_the_figures_draw_the_shares_and_the_residuals(tmp_path):
     vectors = random_vectors(100, 16, seed=0)
     codec = ResidualCodec.from_tables(2, vectors[:4])
     codec.fit_buckets(vectors)
-    residuals = residuals_of(vectors, codec.nearest(vectors), codec)
+    residuals = residuals_of(vectors, codec.fitted().nearest(vectors), codec)
     clusters = {"real": Clusters(centroids, tokens, None), "random": Clusters(centroids + 1, tokens, residuals)}
     figure = draw_centroids(clusters, "Made up", tmp_path / "made.up")
     assert (tmp_path / "made.up.png").stat().st_size > 5_000 and (tmp_path / "made.up.svg").exists()

@@ -6,6 +6,7 @@ import pytest
 from support import index_of, unit
 
 from colbertv2.analysis.decomposition import among, changes, draw_decomposition, most_moved, search_steps
+from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.product import ProductCodec
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
@@ -24,7 +25,7 @@ ENGINES = [Plaid(nprobe=1, ndocs=8), VanillaColBERTv2(nprobe=1, ncandidates=5), 
 def world(tmp_path_factory):
     path = tmp_path_factory.mktemp("decomposition")
     lengths = np.random.default_rng(0).integers(1, 9, size=40).tolist()
-    index = index_of(path, ResidualCodec(2, num_centroids=16, kmeans_iterations=3), lengths, DIM, seed=1)
+    index = index_of(path, ResidualCodec(2), lengths, DIM, 1, Clustering(num_centroids=16, kmeans_iterations=3))
     queries = [unit(np.random.default_rng(place).normal(size=(4, DIM))) for place in range(6)]
     return index, Embeddings.open(path / "embeddings"), queries
 
@@ -42,7 +43,7 @@ def test_each_step_is_what_a_loop_over_documents_finds(world, engine):
     stored = embeddings.vectors(0, embeddings.num_vectors).astype(np.float32)
     kinds = {
         "projected": stored,
-        "centroids": index.codec.centroids[index.codes(np.arange(40))],
+        "centroids": index.centroids[index.codes(np.arange(40))],
         "residual": index.decode(np.arange(40)).vectors,
     }
     for step, vectors in kinds.items():
@@ -55,7 +56,7 @@ def test_each_step_is_what_a_loop_over_documents_finds(world, engine):
     ):
         expected = naive(kinds["residual"], index.lengths, query)
         np.testing.assert_allclose(expected[positions], scores, atol=1e-4)
-        cells = {int((index.codec.centroids @ vector).argmax()) for vector in query}
+        cells = {int((index.centroids @ vector).argmax()) for vector in query}
         codes, ends = index.codes(np.arange(40)), np.cumsum(index.lengths)
         assert all(cells & set(codes[ends[place] - index.lengths[place] : ends[place]].tolist()) for place in positions)
         assert set(engine_found[0].tolist()) <= set(range(40))
@@ -95,7 +96,7 @@ def test_what_has_no_centroids_and_other_documents_are_refused(world, tmp_path):
     plain = index_of(tmp_path / "fp16", Float16Codec(), [3, 4], DIM, seed=1)
     with pytest.raises(InputError, match="no centroids"):
         search_steps(plain, Embeddings.open(tmp_path / "fp16" / "embeddings"), Plaid(), queries, k=5)
-    other = index_of(tmp_path / "other", ProductCodec(2, num_centroids=2), [300, 4], DIM, seed=1)
+    other = index_of(tmp_path / "other", ProductCodec(2), [300, 4], DIM, 1, Clustering(num_centroids=2))
     with pytest.raises(InputError, match="was not built from"):
         search_steps(other, embeddings, Plaid(), queries, k=5)
 

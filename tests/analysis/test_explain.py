@@ -19,6 +19,7 @@ from colbertv2.analysis.explain import (
     ranking_difference,
 )
 from colbertv2.checkpoints.tokenization import Tokenization
+from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.codec import Codec
 from colbertv2.compression.product import ProductCodec
 from colbertv2.compression.residual import ResidualCodec
@@ -75,13 +76,13 @@ def index_by(model: ColBERT, codec: Codec, path: Path) -> Index:
     writer.close()
     return Index.build(
         Embeddings.open(path / "embeddings"), codec, path / "index",
-        seed=0, sample_documents=None, device="cpu", bar=no_bar,
+        clustering=Clustering(num_centroids=16), seed=0, bar=no_bar,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "codec",
-    [Float16Codec(), ResidualCodec(1, num_centroids=16), ResidualCodec(2), ProductCodec(2, num_centroids=16)],
+    [Float16Codec(), ResidualCodec(1), ResidualCodec(2), ProductCodec(2)],
     ids=repr,
 )
 def test_the_score_is_that_of_search(model, codec, tmp_path):
@@ -130,9 +131,9 @@ def test_parts_agree_with_a_loop(augmented):
 
 
 def test_changes_sum_to_the_difference_of_scores(model):
-    codec = ResidualCodec(1, num_centroids=8)
+    codec = ResidualCodec(1)
     sample = np.concatenate(model.encode_documents(DOCUMENTS))
-    codec.learn(codec.cluster(sample, num_documents=40, average_length=9, seed=0, device="cpu"), seed=0, device="cpu")
+    codec.learn(Clustering(num_centroids=8).fit(sample, num_documents=40, average_length=9, seed=0, device="cpu"))
     exact, coarse = explain(model, QUERY, DOCUMENTS[0]), explain(model, QUERY, DOCUMENTS[0], codec)
     assert exact.score != pytest.approx(coarse.score, abs=1e-3)
     table = explain_difference(exact, coarse)
@@ -152,7 +153,7 @@ def test_a_difference_of_rankings_goes_down_to_tokens(model, tmp_path):
     documents = Collection(f"folder:{tmp_path / 'folder'}")
     exact, coarse = (
         Configuration(model, Searcher(index_by(model, codec, tmp_path / codec.label), Exhaustive()))
-        for codec in (Float16Codec(), ResidualCodec(1, num_centroids=4))
+        for codec in (Float16Codec(), ResidualCodec(1))
     )
     found = difference(exact, coarse, QUERY, documents, k=5, depth=40)
     vectors = model.encode_queries([QUERY])

@@ -5,13 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colbertv2.compression.bitpack import pack, pack_buckets, reversed_bits, unpack
-from colbertv2.compression.codec import BITS
+from colbertv2.compression.codec import NBITS
 from colbertv2.errors import InputError
 
 
 @st.composite
 def values_and_bits(draw):
-    bits = draw(st.sampled_from(BITS))
+    bits = draw(st.sampled_from(NBITS))
     dim = 8 // bits * draw(st.integers(1, 5))
     rows = draw(st.lists(st.lists(st.integers(0, 2**bits - 1), min_size=dim, max_size=dim), max_size=6))
     return np.array(rows, dtype=np.uint8).reshape(len(rows), dim), bits
@@ -39,7 +39,7 @@ def test_round_trip(case):
 
 def test_every_byte_survives_the_other_way_round():
     every_byte = np.arange(256, dtype=np.uint8)[:, None]
-    for bits in BITS:
+    for bits in NBITS:
         np.testing.assert_array_equal(pack(unpack(every_byte, bits), bits), every_byte)
 
 
@@ -55,7 +55,7 @@ def test_rows_that_do_not_fill_bytes_are_refused():
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.sampled_from(BITS), st.integers(0, 5), st.integers(1, 4), st.integers(0, 999))
+@given(st.sampled_from(NBITS), st.integers(0, 5), st.integers(1, 4), st.integers(0, 999))
 def test_packed_buckets_are_those_of_bucketize_and_pack(bits, number, num_bytes, seed):
     random = np.random.default_rng(seed)
     dim = 8 // bits * num_bytes

@@ -17,14 +17,14 @@ def small(tmp_path_factory) -> list[str]:
 
 
 def test_points_are_the_product_of_the_axes_composed_as_each_alone(small):
-    points = collect(["-m", "codec.nbits=1,2", "codec.centroid_factor=0.5,1", "seed=7", *small])
-    assert axes_of(points) == {"codec.nbits": ["1", "2"], "codec.centroid_factor": ["0.5", "1"]}
-    assert [(point.config.codec.nbits, point.config.codec.centroid_factor) for point in points] == [
+    points = collect(["-m", "codec.nbits=1,2", "clustering.centroid_factor=0.5,1", "seed=7", *small])
+    assert axes_of(points) == {"codec.nbits": ["1", "2"], "clustering.centroid_factor": ["0.5", "1"]}
+    assert [(point.config.codec.nbits, point.config.clustering.centroid_factor) for point in points] == [
         (1, 0.5), (1, 1), (2, 0.5), (2, 1)
     ]  # fmt: skip
-    alone = compose(["codec.nbits=2", "codec.centroid_factor=0.5", "seed=7", *small])
+    alone = compose(["codec.nbits=2", "clustering.centroid_factor=0.5", "seed=7", *small])
     assert OmegaConf.to_yaml(points[2].config).splitlines() == OmegaConf.to_yaml(alone).splitlines()
-    assert points[2].command.startswith("python -m colbertv2 codec.nbits=2 codec.centroid_factor=0.5 seed=7")
+    assert points[2].command.startswith("python -m colbertv2 codec.nbits=2 clustering.centroid_factor=0.5 seed=7")
 
 
 def test_without_a_sweep_there_is_one_point(small):

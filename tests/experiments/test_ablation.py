@@ -49,7 +49,7 @@ def test_a_sweep_moves_what_its_file_says_and_every_axis_is_read(small, file):
     sweeps = [one for one in SIZES if f"{one}:" in text or f"  {one.partition('.')[2]}:" in text]
     overrides = [one for one in small if one.split("=")[0] not in sweeps]
     if file.stem == "search_optuna":  # whose points are not known beforehand: two that it may ask for
-        values = ["codec.nbits=1,2", "codec.centroid_factor=0.5,1.0", "search.nprobe=1,2", "search.ndocs=256,1024"]
+        values = ["codec.nbits=1,2", "clustering.centroid_factor=0.5,1.0", "search.nprobe=1,2", "search.ndocs=256,1024"]
         values += ["search.centroid_score_threshold=0.2,0.5"]
         points = collect(["-m", "search=plaid", *values, *overrides])
     else:

@@ -10,6 +10,7 @@ from support import no_bar
 from worlds import DIM, World
 
 from colbertv2.compression.binary import BinaryCodec
+from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
@@ -24,18 +25,19 @@ def files(index: Index) -> dict[str, bytes]:
     return {name: (index.path / name).read_bytes() for name in ("index.json", *index.bytes)}
 
 
-@pytest.mark.parametrize("codec", [ResidualCodec(2, num_centroids=300, kmeans_iterations=2), BinaryCodec()])
+@pytest.mark.parametrize("codec", [ResidualCodec(2), BinaryCodec()])
 def test_two_processes_write_what_one_does(new_world, codec):
     world = new_world(800, longest=200)
     assert world.embeddings(500).num_vectors > building.BLOCK_VECTORS
-    one = world.index(codec, name="one", shard_documents=500)
-    two = world.index(codec, name="two", shard_documents=500, devices=["cpu", "cpu"])
+    common = {"clustering": Clustering(num_centroids=300, kmeans_iterations=2), "shard_documents": 500}
+    one = world.index(codec, name="one", **common)
+    two = world.index(codec, name="two", devices=["cpu", "cpu"], **common)
     assert files(one) == files(two)
 
 
 def test_an_error_in_one_process_is_raised_and_leaves_no_index(new_world):
     world = new_world(30)
-    codec = ResidualCodec(2, num_centroids=32, kmeans_iterations=1)
+    codec = ResidualCodec(2)
     built = world.index(codec)
     embeddings = world.embeddings(10)
     assert len(embeddings.lengths) == 30  # read, so that the processes are the first to notice
@@ -48,7 +50,7 @@ def test_an_error_in_one_process_is_raised_and_leaves_no_index(new_world):
 
 
 @pytest.mark.parametrize("norm", [0.0, 0.5, 1.02, np.nan])
-@pytest.mark.parametrize("codec", [ResidualCodec(2, num_centroids=8), Float16Codec()])
+@pytest.mark.parametrize("codec", [ResidualCodec(2), Float16Codec()])
 def test_vectors_of_another_norm_are_refused_by_document(tmp_path, monkeypatch, norm, codec):
     monkeypatch.setattr(building, "CHECKED_VECTORS", 7)
     random = np.random.default_rng(0)
@@ -61,11 +63,11 @@ def test_vectors_of_another_norm_are_refused_by_document(tmp_path, monkeypatch, 
     shard = np.load(tmp_path / "embeddings" / "1.vectors.npy")
     shard[7] *= norm
     np.save(tmp_path / "embeddings" / "1.vectors.npy", shard)
-    monkeypatch.setattr(type(codec), "cluster", None)  # refused before
+    monkeypatch.setattr(type(codec), "learn", None)  # refused before
     with pytest.raises(InputError, match=rf"Vector 2 of document d in .* has norm {norm:.4g}"):
         Index.build(
             Embeddings.open(tmp_path / "embeddings"), codec, tmp_path / "index",
-            seed=0, sample_documents=None, device="cpu", bar=no_bar,
+            seed=0, bar=no_bar,
         )  # fmt: skip
     with pytest.raises(InputError, match=r"index\.json is missing"):
         Index.open(tmp_path / "index")
@@ -88,8 +90,8 @@ def build_slowly(path, started, go_on):
         return items
 
     Index.build(
-        Embeddings.open(path / "embeddings-1000"), ResidualCodec(2, num_centroids=8, kmeans_iterations=1),
-        path / "index", seed=0, sample_documents=None, device="cpu", bar=bar,
+        Embeddings.open(path / "embeddings-1000"), ResidualCodec(2),
+        path / "index", seed=0, clustering=Clustering(num_centroids=8, kmeans_iterations=1), bar=bar,
     )  # fmt: skip
 
 
@@ -135,32 +137,33 @@ def test_an_index_of_another_version_is_refused(new_world):
 
 def test_nothing_is_left_of_a_larger_index_that_was_there(new_world, tmp_path):
     large, small = new_world(60), World(tmp_path / "small", 25)
-    expected = files(small.index(ResidualCodec(1, num_centroids=32)))
+    expected = files(small.index(ResidualCodec(1)))
     shutil.copytree(large.index(Float16Codec(), name="old").path, small.path / "again")
-    assert files(small.index(ResidualCodec(1, num_centroids=32), name="again")) == expected
+    assert files(small.index(ResidualCodec(1), name="again")) == expected
     assert sorted(path.name for path in (small.path / "again").iterdir()) == sorted(
         path.name for path in (small.path / "index").iterdir()
     )
 
 
 def test_the_sample_is_bounded_by_what_k_means_uses(new_world):
-    codec = ResidualCodec(2, num_centroids=16, max_points_per_centroid=3, kmeans_iterations=1)
-    assert codec.max_sample(10**9, 1.0) == 16 * 3 + 50_000
-    assert ResidualCodec(2).max_sample(10**6, 63.0) == 65536 * 256 + 50_000
-    assert Float16Codec().max_sample(10**9, 1.0) == 1
-    assert new_world(60).index(codec).num_sampled_documents == 60
+    clustering = Clustering(num_centroids=16, max_points_per_centroid=3, kmeans_iterations=1)
+    assert clustering.max_sampled_vectors(10**9) == 16 * 3 + 50_000
+    assert Clustering().max_sampled_vectors(63 * 10**6) == 65536 * 256 + 50_000
+    assert new_world(60).index(clustering=clustering).num_sampled_documents == 60
+    assert new_world(60).index(Float16Codec(), name="nothing").num_sampled_documents == 0
 
 
 def test_codes_that_are_known_are_taken_and_not_found_anew(new_world, tmp_path):
     world = new_world(40)
-    embeddings, codec = world.embeddings(), ResidualCodec(2, num_centroids=16, kmeans_iterations=1)
-    clusters, sampled = building.cluster(codec, embeddings, seed=0, sample_documents=None, device="cpu")
-    codec.learn(clusters, seed=0, device="cpu")
+    embeddings, codec = world.embeddings(), ResidualCodec(2)
+    clustering = Clustering(num_centroids=16, kmeans_iterations=1)
+    clusters = building.cluster(clustering, embeddings, seed=0, device="cpu")
+    codec.learn(clusters)
     known = np.random.default_rng(1).integers(0, 16, embeddings.num_vectors).astype(np.int32)
     create_codes(tmp_path / "codes.npy", len(known), 16)
     write_codes(tmp_path / "codes.npy", 0, known, 16)
-    index = Index.build_fitted(
+    index = Index.build_learned(
         embeddings, codec, tmp_path / "index",
-        num_sampled_documents=sampled, device="cpu", bar=no_bar, codes=tmp_path / "codes.npy",
+        num_sampled_documents=clusters.num_sampled_documents, bar=no_bar, devices=["cpu"], codes=tmp_path / "codes.npy",
     )  # fmt: skip
     np.testing.assert_array_equal(index.codes(np.arange(40)), known)

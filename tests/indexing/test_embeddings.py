@@ -41,15 +41,6 @@ def test_vectors_are_read_across_shards(world):
             np.testing.assert_array_equal(embeddings.vectors(start, end), everything[start:end])
 
 
-def test_a_part_is_embeddings_of_its_own(world):
-    whole, part = world.embeddings(20), world.embeddings(20).part(2, 5)
-    assert part.doc_ids == world.doc_ids[40:100]
-    assert part.lengths.tolist() == whole.lengths[40:100].tolist() and part.num_documents == 60
-    start, end = whole.offsets[40], whole.offsets[100]
-    np.testing.assert_array_equal(part.vectors(0, part.num_vectors), whole.vectors(start, end))
-    assert part.part(1, 2).doc_ids == world.doc_ids[60:80]
-
-
 def test_a_sample_ends_before_it_has_too_many_vectors(world):
     embeddings = world.embeddings(20)
     whole = embeddings.sample(100, seed=3)

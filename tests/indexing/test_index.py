@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from colbertv2.compression.binary import BinaryCodec
+from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
@@ -103,12 +104,11 @@ def test_array_of_another_shape_is_an_input_error(new_world):
 
 
 @pytest.mark.parametrize("num_documents", [1, 2, 10])
-@pytest.mark.parametrize(
-    "codec", [ResidualCodec(2), ResidualCodec(4, centroid_factor=1000.0), Float16Codec(), BinaryCodec()]
-)
-def test_tiny_collections_work_and_find_their_own_documents(new_world, num_documents, codec):
+@pytest.mark.parametrize("factor", [1.0, 1000.0])
+@pytest.mark.parametrize("codec", [ResidualCodec(2), Float16Codec(), BinaryCodec()])
+def test_tiny_collections_work_and_find_their_own_documents(new_world, num_documents, codec, factor):
     world = new_world(num_documents, longest=6)
-    found = world.index(codec)
+    found = world.index(codec, clustering=Clustering(centroid_factor=factor))
     if codec.centroids is not None:
         assert len(codec.centroids) <= found.num_vectors
     for engine in [Exhaustive(), *([Plaid(), VanillaColBERTv2()] if codec.centroids is not None else [])]:
@@ -124,7 +124,7 @@ def test_seed_and_sample_move_the_index(new_world):
     reference = (world.index(name="a").path / "codes.npy").read_bytes()
     assert (world.index(name="b").path / "codes.npy").read_bytes() == reference
     assert (world.index(name="c", seed=1).path / "codes.npy").read_bytes() != reference
-    sampled = world.index(name="d", sample_documents=20)
+    sampled = world.index(name="d", clustering=Clustering(32, kmeans_iterations=4, sample_documents=20))
     assert sampled.num_sampled_documents == 20
     assert (sampled.path / "codes.npy").read_bytes() != reference
 
@@ -132,7 +132,7 @@ def test_seed_and_sample_move_the_index(new_world):
 def test_what_can_not_be_indexed_is_refused(new_world):
     world = new_world(30)
     with pytest.raises(InputError, match="at least 1"):
-        world.index(sample_documents=0)
+        Clustering(sample_documents=0)
     world.documents = [np.zeros((0, 16), np.float32)] * 30
     with pytest.raises(InputError, match="no vectors"):
         world.index()

@@ -44,8 +44,8 @@ def test_more_work_takes_longer(small):
     assert seconds("round2.checkpoint", "training.round2.n_way=8") > seconds("round2.checkpoint")
     assert seconds("round1", "training.round1.optimization.steps=200") > seconds("round1")
     assert estimates(small, "codec.nbits=8")["index"].disk > estimates(small, "codec.nbits=1")["index"].disk
-    more = estimates(small, "codec.num_centroids=64")["index.centroids"]
-    assert more.disk > estimates(small, "codec.num_centroids=8")["index.centroids"].disk
+    more = estimates(small, "clustering.num_centroids=64")["index.centroids"]
+    assert more.disk > estimates(small, "clustering.num_centroids=8")["index.centroids"].disk
 
 
 def test_finished_runs_of_the_same_kind_and_device_are_learnt_from(small):

@@ -150,6 +150,6 @@ def test_what_was_measured_elsewhere_stays_where_it_cannot_be_run(tmp_path):
 
 def test_another_experiment_is_no_result_of_the_table(here, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    main(["index_size", "row=arithmetic, 2 bits", "codec.centroid_bits=8", *here])
+    main(["index_size", "row=arithmetic, 2 bits", "clustering.centroid_bits=8", *here])
     table = (tmp_path / "outputs/reproduce/index_size.csv").read_text()
-    assert "changed, not comparable: codec.centroid_bits=8" in table
+    assert "changed, not comparable: clustering.centroid_bits=8" in table

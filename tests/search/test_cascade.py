@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import agree, index_of, unit
 
+from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.product import ProductCodec
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
 from colbertv2.search.cascade import Cascade
-from colbertv2.search.exhaustive import Exhaustive
+from colbertv2.search.exhaustive import Exhaustive, search_decoded
 from colbertv2.search.query_tables import QueryTables
 
 EVERYTHING = {"nprobe": None, "ndocs": None, "centroid_margin": 2.0, "residual_variance_fraction": 1.0, "nexact": None}
@@ -31,12 +32,14 @@ EVERYTHING = {"nprobe": None, "ndocs": None, "centroid_margin": 2.0, "residual_v
 def test_with_nothing_left_out_the_cascade_is_exhaustive(
     tmp_path_factory, product, bits, dim, lengths, num_centroids, query_length, k, seed
 ):
-    codec = (ProductCodec if product else ResidualCodec)(bits, min(num_centroids, sum(lengths)), kmeans_iterations=2)
-    if codec.clustering.num_centroids > sum(lengths) - int(0.05 * sum(lengths)):
+    clustering = Clustering(min(num_centroids, sum(lengths)), kmeans_iterations=2)
+    if clustering.wanted(0) > sum(lengths) - int(0.05 * sum(lengths)):
         return
-    index = index_of(tmp_path_factory.mktemp("cascade"), codec, lengths, dim, seed)
+    codec = (ProductCodec if product else ResidualCodec)(bits)
+    index = index_of(tmp_path_factory.mktemp("cascade"), codec, lengths, dim, seed, clustering)
     queries = [unit(np.random.default_rng(seed + 1).normal(size=(query_length, dim)))]
-    exact = Exhaustive().search(index, queries, len(lengths))
+    exact = search_decoded(index, queries, len(lengths))
+    agree(Exhaustive().search(index, queries, k), exact, 1e-3)
     found = Cascade(**EVERYTHING).search(index, queries, k)
     assert len(found[0][0]) == min(k, sum(length > 0 for length in lengths))
     agree(found, exact, 1e-3)
@@ -46,9 +49,7 @@ def test_with_nothing_left_out_the_cascade_is_exhaustive(
 def index(world, request):
     if request.param == "quantile":
         return world.index(name="cascade-quantile")
-    codec = ProductCodec(2, num_centroids=32, kmeans_iterations=4)
-    codec.fit_query_moment(np.concatenate(world.queries(5)))
-    return world.index(codec, name="cascade-product")
+    return world.index(ProductCodec(2), name="cascade-product", queries=np.concatenate(world.queries(5)))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def queries(world):
     "engine", [Cascade(nexact=5), Cascade(1, 20, 0.0, 0.3, 4), Cascade(2, 8, 0.1, 1.0, 8)], ids=repr
 )
 def test_scores_are_exact_whatever_was_left_out(index, queries, engine):
-    exact = Exhaustive().search(index, queries, 150)
+    exact = search_decoded(index, queries, 150)
     for (positions, scores), (all_positions, all_scores) in zip(engine.search(index, queries, 5), exact, strict=True):
         expected = dict(zip(all_positions.tolist(), all_scores.tolist(), strict=True))
         np.testing.assert_allclose(scores, [expected[place] for place in positions.tolist()], atol=1e-3)
@@ -91,7 +92,7 @@ def test_the_scan_is_maxsim_over_centroids(index, queries):
     for query in queries:
         positions = np.arange(index.num_documents)
         found = QueryTables(index, query).centroid_scores(positions)
-        similarities = np.maximum(query @ index.codec.centroids.T, 0)
+        similarities = np.maximum(query @ index.centroids.T, 0)
         for position in positions:
             codes = index.codes(np.array([position]))
             expected = similarities[:, codes].max(axis=1).sum() if len(codes) else 0

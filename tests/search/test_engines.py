@@ -7,7 +7,7 @@ from colbertv2.compression.binary import BinaryCodec
 from colbertv2.errors import InputError
 from colbertv2.search import exhaustive, scoring
 from colbertv2.search import vanilla_colbertv2 as paper
-from colbertv2.search.exhaustive import Exhaustive
+from colbertv2.search.exhaustive import Exhaustive, search_decoded
 from colbertv2.search.plaid import Plaid
 from colbertv2.search.probing import nearest_centroids
 from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
@@ -40,10 +40,10 @@ def test_exhaustive_over_float16_is_maxsim_of_the_vectors(world, float16_index, 
 
 
 def test_exhaustive_does_not_depend_on_blocks_and_batches(residual_index, queries, same_results, monkeypatch):
-    whole = Exhaustive().search(residual_index, queries, 20)
+    whole = search_decoded(residual_index, queries, 20)
     monkeypatch.setattr(exhaustive, "DECODED_VECTORS", 30)
     monkeypatch.setattr(exhaustive, "BATCH_QUERIES", 5)
-    same_results(Exhaustive().search(residual_index, queries, 20), whole)
+    same_results(search_decoded(residual_index, queries, 20), whole)
 
 
 def test_exhaustive_decodes_every_block_once_for_all_queries(residual_index, queries, monkeypatch):
@@ -57,8 +57,15 @@ def test_exhaustive_decodes_every_block_once_for_all_queries(residual_index, que
 
     monkeypatch.setattr(type(residual_index), "decode_rows", counted)
     monkeypatch.setattr(exhaustive, "DECODED_VECTORS", 100)
-    Exhaustive().search(residual_index, queries, 3)
+    search_decoded(residual_index, queries, 3)
     assert sum(decoded) == residual_index.num_vectors and max(decoded) <= 100
+
+
+@pytest.mark.parametrize("k", [1, 10, 500])
+def test_exhaustive_from_tables_is_exhaustive_by_decoding(residual_index, queries, same_results, monkeypatch, k):
+    expected = search_decoded(residual_index, queries, k)
+    monkeypatch.setattr(type(residual_index), "decode_rows", None)  # not by the other way
+    same_results(Exhaustive().search(residual_index, queries, k), expected)
 
 
 @pytest.mark.parametrize("k", [1, 10, 500])
@@ -119,7 +126,7 @@ def test_plaid_keeps_a_fourth_of_ndocs(residual_index, queries):
 
 
 def test_plaid_stages_against_loops(residual_index, queries):
-    centroids = residual_index.codec.centroids
+    centroids = residual_index.centroids
     nprobe, threshold, ndocs, k = 2, 0.6, 24, 6
     for query, (positions, _) in zip(
         queries, Plaid(nprobe, threshold, ndocs).search(residual_index, queries, k), strict=True
@@ -142,7 +149,7 @@ def test_plaid_stages_against_loops(residual_index, queries):
 
 
 def test_paper_engine_stages_against_loops(residual_index, queries):
-    centroids = residual_index.codec.centroids
+    centroids = residual_index.centroids
     nprobe, ncandidates = 2, 10
     found = VanillaColBERTv2(nprobe, ncandidates).search(residual_index, queries, ncandidates)
     for query, (positions, _) in zip(queries, found, strict=True):

@@ -10,6 +10,7 @@ from support import shrunk, tiny_folder
 from support import unit as unit_vectors
 
 from colbertv2.artifacts.artifact import Artifact
+from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.configuration.composition import build, compose, plan
@@ -166,7 +167,9 @@ def test_a_pool_of_one_paragraph_of_few_tokens(tmp_path, codec, engine, length):
     writer.add(["only"], document, np.array([length]))
     writer.close()
     runtime = Runtime(root=tmp_path, device="cpu")
-    index = index_of(Embeddings.open(tmp_path / "all"), np.array([0]), codec, tmp_path / "pool", 0, runtime)
+    index = index_of(
+        Embeddings.open(tmp_path / "all"), np.array([0]), Clustering(), codec, tmp_path / "pool", 0, runtime
+    )
     [[(doc_id, score)]] = Searcher(index, engine).search([document], 10_000)
     assert doc_id == "only" and score == pytest.approx(length, abs=0.01)
 
@@ -181,7 +184,9 @@ def test_an_index_holds_the_documents_asked_for(tmp_path):
     writer.close()
     positions = np.array([0, 2, 3, 6])
     runtime = Runtime(root=tmp_path, device="cpu")
-    index = index_of(Embeddings.open(tmp_path / "all"), positions, Float16Codec(), tmp_path / "pool", 0, runtime)
+    index = index_of(
+        Embeddings.open(tmp_path / "all"), positions, Clustering(), Float16Codec(), tmp_path / "pool", 0, runtime
+    )
     assert index.doc_ids == ["d0", "d2", "d3", "d6"]
     expected = np.concatenate([documents[place] for place in positions])
     np.testing.assert_allclose(index.decode(np.arange(4)).vectors, expected, atol=1e-3)

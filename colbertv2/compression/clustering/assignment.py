@@ -1,11 +1,11 @@
 """The nearest centroid of each vector: among all, or among those of the groups of centroids that may well hold it.
 
 Groups are clusters of centroids. What a group may hold for a vector is guessed from its mean and spread (the root of
-the mean squared distance of its members from their mean): a member that lies ``reach`` spreads from the mean towards
-the vector. Compared are the members of the most hopeful groups, then those of all groups whose guess beats the best
-found; in 128 dimensions hardly a member lies 0.7 spreads in any one direction. A vector near its centroid so takes few
-comparisons and one far from all many. All are matrix products, one for each group and block of vectors; blocks run
-side by side, since half of the time goes into choosing.
+the mean squared distance of its members from their mean): a member that lies ``group_search_radius`` spreads from the
+mean towards the vector. Compared are the members of the most hopeful groups, then those of all groups whose guess beats
+the best found; in 128 dimensions hardly a member lies 0.7 spreads in any one direction. So a vector near its centroid
+takes few comparisons, and one far from all takes many. All are matrix products, one for each group and block of
+vectors; blocks run side by side, since half of the time goes into choosing.
 """
 
 import math
@@ -62,21 +62,26 @@ class Assignment:
 
     Args:
         euclidean: whether the nearest is that of least distance, or that of greatest dot product.
-        reach: see above; None for the nearest of all centroids, always.
+        group_search_radius: see above; None for the nearest of all centroids, always.
 
     >>> centroids = np.eye(3, dtype=np.float32)
-    >>> Assignment(centroids, euclidean=True, reach=None, device="cpu").nearest(centroids[[2, 0]])
+    >>> Assignment(centroids, euclidean=True, group_search_radius=None, device="cpu").nearest(centroids[[2, 0]])
     array([2, 0], dtype=int32)
     """
 
     def __init__(
-        self, centroids: NDArray[np.float32], *, euclidean: bool, reach: float | None, device: torch.device | str
+        self,
+        centroids: NDArray[np.float32],
+        *,
+        euclidean: bool,
+        group_search_radius: float | None,
+        device: torch.device | str,
     ) -> None:
         self.device = torch.device(device)
         self.table = Table.of(torch.from_numpy(centroids).to(self.device), euclidean)
         num_groups = round(math.sqrt(2 * len(centroids)))
-        self.grouped = reach is not None and num_groups > FIRST_GROUPS
-        if reach is None or not self.grouped:
+        self.grouped = group_search_radius is not None and num_groups > FIRST_GROUPS
+        if group_search_radius is None or not self.grouped:
             return
         means = kmeans(
             centroids, num_groups, iterations=GROUP_ITERATIONS, max_points_per_centroid=len(centroids), seed=GROUP_SEED,
@@ -96,7 +101,7 @@ class Assignment:
         bias = None if self.table.bias is None else mean(self.table.bias)
         self.means = Table(means, bias)
         squares = (self.table.vectors - means.repeat_interleave(sizes, 0)).square().sum(1)
-        self.reaches = reach * mean(squares).sqrt()  # [groups]
+        self.reaches = group_search_radius * mean(squares).sqrt()  # [groups]
 
     def nearest(self, vectors: NDArray[np.float32]) -> NDArray[np.int32]:
         """``[n]``: the centroid of each of ``[n, dim]``."""

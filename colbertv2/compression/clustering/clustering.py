@@ -1,44 +1,104 @@
-"""How many centroids, from which vectors, in how many bits: what the codecs with centroids share."""
+"""How many centroids, from which vectors, in how many bits: what every codec with centroids starts from (§3.3)."""
 
-import math
-from dataclasses import dataclass
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from colbertv2.compression.clustering.assignment import Assignment
-from colbertv2.compression.clustering.grouped_kmeans import grouped_kmeans
-from colbertv2.compression.clustering.kmeans import kmeans
-from colbertv2.compression.clustering.rules import num_centroids_rule
+from colbertv2.compression.clustering.centroids import Centroids
+from colbertv2.compression.clustering.rules import num_centroids_rule, num_sampled_documents_rule
 from colbertv2.errors import InputError
 
+if TYPE_CHECKING:
+    import torch
+
 HELD_OUT_SHARE, MAX_HELD_OUT = 0.05, 50_000
-LARGEST, SMALLEST = 127, 2.0**-24  # signed byte, positive 16-bit float
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """What a codec learns from.
+
+    Args:
+        centroids: None for a codec that works without.
+        held_out: float32 ``[n, dim]``, vectors that took no part in k-means.
+        num_sampled_documents: documents that all these vectors were drawn from.
+        notes: what k-means had to do differently from what was asked, such as clamping the number of centroids.
+    """
+
+    centroids: Centroids | None
+    held_out: NDArray[np.float32]
+    num_sampled_documents: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def save(self, path: Path) -> None:
+        """Write the centroids, ``held_out.npy`` and ``clusters.json`` into the directory ``path``."""
+        assert self.centroids is not None  # without them there is nothing that is worth keeping
+        self.centroids.save(path)
+        np.save(path / "held_out.npy", self.held_out)
+        settings = {"num_sampled_documents": self.num_sampled_documents, "notes": self.notes}
+        (path / "clusters.json").write_text(json.dumps(settings) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Clusters:
+        """What ``save`` wrote.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        try:
+            settings = json.loads((path / "clusters.json").read_text(encoding="utf-8"))
+            held_out = np.load(path / "held_out.npy")
+            return cls(Centroids.load(path), held_out, settings["num_sampled_documents"], settings["notes"])
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise InputError(f"The clusters in {path} are damaged or missing ({error}); build them again.") from None
 
 
 @dataclass(frozen=True)
 class Clustering:
-    """The knobs of centroids and of how vectors are assigned to them; see ``ResidualCodec``.
+    """k-means over a sample of a collection's token vectors, with or without a search by groups.
+
+    Args:
+        num_centroids: None for the official rule, 2^⌊log2(16·√vectors)⌋. Never more than there are sampled vectors;
+            ``Clusters.notes`` says when that had to be clamped.
+        centroid_factor: multiplies what the rule gives, for ablations.
+        kmeans_iterations: 20 in the code of the paper's time and in the released checkpoint; colbert-ai now takes 4.
+        max_points_per_centroid: k-means draws at most this many vectors per centroid.
+        group_search_radius: None compares every vector with all centroids, and k-means is faiss's. A number compares
+            it only with groups of centroids that may hold its nearest one (``Assignment``), in k-means too: several
+            times as fast. At 0.7 one vector in some hundreds misses its nearest centroid, at 1 almost none.
+        centroid_bits: 16 for 16-bit floats, as officially, or 8 for signed bytes in units of a power of two.
+        sample_documents: how many documents to draw vectors from; None for the official rule
+            (``num_sampled_documents_rule``).
 
     Raises:
         InputError: a value is out of range, or ``centroid_factor`` is given beside ``num_centroids``.
+
+    >>> vectors = np.random.default_rng(0).normal(size=(1000, 8)).astype(np.float32)
+    >>> clusters = Clustering(num_centroids=16).fit(vectors, num_documents=10, average_length=100, seed=0, device="cpu")
+    >>> len(clusters.centroids), clusters.held_out.shape
+    (16, (50, 8))
     """
 
-    num_centroids: int | None
-    centroid_factor: float
-    kmeans_iterations: int
-    max_points_per_centroid: int
-    group_search_radius: float | None
-    centroid_bits: int
+    num_centroids: int | None = None
+    centroid_factor: float = 1.0
+    kmeans_iterations: int = 20
+    max_points_per_centroid: int = 256
+    group_search_radius: float | None = None
+    centroid_bits: int = 16
+    sample_documents: int | None = None
 
     def __post_init__(self) -> None:
         if self.centroid_factor <= 0:
             raise InputError(f"centroid_factor is {self.centroid_factor}; expected a positive number.")
         if self.num_centroids is not None and self.centroid_factor != 1:
             raise InputError("centroid_factor multiplies the rule for num_centroids; set only one of the two.")
-        for name in ("num_centroids", "kmeans_iterations", "max_points_per_centroid"):
+        for name in ("num_centroids", "kmeans_iterations", "max_points_per_centroid", "sample_documents"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; expected at least 1.")
@@ -57,6 +117,10 @@ class Clustering:
         """How many vectors of a collection of ``num_vectors`` ``fit`` can make use of."""
         return self.wanted(num_vectors) * self.max_points_per_centroid + MAX_HELD_OUT
 
+    def sampled_documents(self, num_documents: int) -> int:
+        """How many of ``num_documents`` documents to draw."""
+        return min(self.sample_documents or num_sampled_documents_rule(num_documents), num_documents)
+
     def fit(
         self,
         sample: NDArray[np.float32],
@@ -65,20 +129,24 @@ class Clustering:
         average_length: float,
         seed: int,
         device: torch.device | str,
-        spherical: bool,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[str]]:
-        """Centroids; held-out vectors to learn from what residuals are; notes.
+        num_sampled_documents: int = 0,
+    ) -> Clusters:
+        """L2-normalised centroids of ``sample [n, dim]``, and held-out vectors to learn residuals from.
 
         Held out are 5 % of ``sample``, or all that k-means would not draw if these are more, but at most 50,000.
 
         A sample of fewer than 20 vectors has no 5 %; then the same vectors serve for both, and a note says so.
 
         Args:
-            spherical: whether centroids are L2-normalised.
+            num_documents: documents in the whole collection, not only in the sample.
+            average_length: mean number of vectors in a document.
 
         Raises:
             InputError: the sample is empty, or has fewer vectors than ``num_centroids`` asks for.
         """
+        from colbertv2.compression.clustering.grouped_kmeans import grouped_kmeans
+        from colbertv2.compression.clustering.kmeans import kmeans
+
         notes: list[str] = []
         wanted = self.wanted(num_documents * average_length)
         sample = sample[np.random.default_rng(seed).permutation(len(sample))]
@@ -87,52 +155,24 @@ class Clustering:
         points, held_out = sample[: len(sample) - num_held_out], sample[len(sample) - num_held_out :]
         if self.num_centroids is not None and self.num_centroids > len(points):
             raise InputError(
-                f"codec.num_centroids is {self.num_centroids}, more than the {len(points)} sampled vectors; lower it, "
+                f"num_centroids is {self.num_centroids}, more than the {len(points)} sampled vectors; lower it, "
                 "or set it to null for the official rule, which is clamped."
             )
         if num_held_out == 0:
             held_out = sample
-            notes.append(f"Only {len(sample)} vectors sampled: the buckets are fitted on those of the centroids.")
+            notes.append(f"Only {len(sample)} vectors sampled: residuals are learned from those of the centroids.")
         how = {
             "iterations": self.kmeans_iterations,
             "max_points_per_centroid": self.max_points_per_centroid,
             "seed": seed,
             "device": device,
-            "spherical": spherical,
+            "spherical": True,
         }
         if self.group_search_radius is None:
             centroids = kmeans(points, wanted, **how)
         else:
-            centroids = grouped_kmeans(points, wanted, reach=self.group_search_radius, **how)
+            centroids = grouped_kmeans(points, wanted, group_search_radius=self.group_search_radius, **how)
         if len(centroids) < wanted:
             notes.append(f"{wanted} centroids wanted, clamped to the {len(centroids)} vectors there are.")
-        return centroids, held_out, notes
-
-    def assignment(self, centroids: NDArray[np.float32], device: torch.device | str, *, euclidean: bool) -> Assignment:
-        """What assigns vectors to ``centroids [K, dim]``."""
-        return Assignment(centroids, euclidean=euclidean, reach=self.group_search_radius, device=device)
-
-    def rounded(self, centroids: NDArray[np.float32]) -> NDArray[np.float32]:
-        """``centroids`` as ``save`` keeps them: a codec encodes by these, so that loading it changes nothing."""
-        kept, unit = self.kept(centroids)
-        return kept.astype(np.float32) * np.float32(unit)
-
-    def kept(self, centroids: NDArray[np.float32]) -> tuple[NDArray[np.float16 | np.int8], float]:
-        """16-bit floats, or signed bytes in units of a power of two (which 16-bit floats hold exactly); the unit."""
-        if self.centroid_bits == 16:
-            return centroids.astype(np.float16), 1.0
-        largest = max(float(np.abs(centroids).max()), SMALLEST * LARGEST)
-        unit = 2.0 ** math.ceil(math.log2(largest / LARGEST))
-        return np.rint(centroids / np.float32(unit)).astype(np.int8), unit
-
-    def save(self, path: Path, centroids: NDArray[np.float32]) -> None:
-        """Write ``centroids.npy``, and ``centroid_unit.npy`` beside bytes."""
-        kept, unit = self.kept(centroids)
-        np.save(path / "centroids.npy", kept)
-        if self.centroid_bits == 8:
-            np.save(path / "centroid_unit.npy", np.float32(unit))
-
-    def load(self, path: Path) -> NDArray[np.float32]:
-        """The centroids that ``save`` wrote."""
-        centroids = np.load(path / "centroids.npy").astype(np.float32)
-        return centroids * np.load(path / "centroid_unit.npy") if self.centroid_bits == 8 else centroids
+        stored = Centroids.rounded(centroids, self.centroid_bits, self.group_search_radius)
+        return Clusters(stored, held_out, num_sampled_documents, notes)

@@ -23,9 +23,9 @@ def grouped_kmeans(
     seed: int,
     device: torch.device | str,
     spherical: bool,
-    reach: float,
+    group_search_radius: float,
 ) -> NDArray[np.float32]:
-    """Euclidean k-means as ``kmeans`` does it, but for ``reach``, for which see ``Assignment``.
+    """Euclidean k-means as ``kmeans`` does it, but for ``group_search_radius``, for which see ``Assignment``.
 
     It begins with points drawn by the seed. The first iteration is two, on a fourth and on half of the points, in half
     of the time. A centroid that no point is nearest to moves to the point that is furthest from its own.
@@ -38,7 +38,7 @@ def grouped_kmeans(
 
     >>> points = np.eye(2, dtype=np.float32)
     >>> knobs = {"iterations": 1, "max_points_per_centroid": 256, "seed": 0, "device": "cpu", "spherical": True}
-    >>> grouped_kmeans(points, 4, reach=0.7, **knobs).shape
+    >>> grouped_kmeans(points, 4, group_search_radius=0.7, **knobs).shape
     (2, 2)
     """
     if len(points) == 0:
@@ -48,19 +48,19 @@ def grouped_kmeans(
     centroids = np.ascontiguousarray(points[drawn[:number]], dtype=np.float32)
     for share in FIRST_ITERATION:
         some = points[np.sort(drawn[: max(number, int(share * len(drawn)))])]
-        centroids = moved(centroids, some, reach, device)
+        centroids = moved(centroids, some, group_search_radius, device)
     if len(drawn) < len(points):
         points = points[np.sort(drawn)]
     for _ in range(iterations - 1):
-        centroids = moved(centroids, points, reach, device)
+        centroids = moved(centroids, points, group_search_radius, device)
     return normalised(centroids) if spherical else centroids
 
 
 def moved(
-    centroids: NDArray[np.float32], points: NDArray[np.float32], reach: float, device: torch.device | str
+    centroids: NDArray[np.float32], points: NDArray[np.float32], group_search_radius: float, device: torch.device | str
 ) -> NDArray[np.float32]:
     """Each of ``centroids [K, dim]`` at the mean of those of ``points [n, dim]`` that are nearest to it; n ≥ K."""
-    assignment = Assignment(centroids, euclidean=True, reach=reach, device=device)
+    assignment = Assignment(centroids, euclidean=True, group_search_radius=group_search_radius, device=device)
     codes, scores = assignment.search(points)
     counts = np.bincount(codes, minlength=len(centroids))
     sums = sums_of(points, codes, len(centroids), assignment.device)

@@ -23,7 +23,7 @@ def build():
     if isinstance(codec, ProductCodec):
         codec.fit_query_moment(np.concatenate(np.load(work / "train_queries.npy")))
     embeddings = Embeddings.open(Path((work / "embeddings.txt").read_text()))
-    Index.build(embeddings, codec, path, seed=1, sample_documents=None, device="cpu", bar=lambda items, *_: items)
+    Index.build(embeddings, codec, path, seed=1, bar=lambda items, *_: items)
 
 
 def settings():

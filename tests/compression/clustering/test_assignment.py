@@ -31,7 +31,7 @@ shapes = {
 @given(**shapes)
 def test_without_a_reach_it_is_the_nearest_of_all(number, num_centroids, dim, seed, euclidean):
     vectors, centroids = random_vectors(number, dim, seed), random_vectors(num_centroids, dim, seed + 1)
-    codes, scores = Assignment(centroids, euclidean=euclidean, reach=None, device="cpu").search(vectors)
+    codes, scores = Assignment(centroids, euclidean=euclidean, group_search_radius=None, device="cpu").search(vectors)
     assert codes.dtype == np.int32 and codes.shape == scores.shape == (number,)
     expected = scores_of(vectors, centroids, euclidean)
     np.testing.assert_allclose(expected[np.arange(number), codes], expected.max(1), atol=1e-5)
@@ -39,10 +39,10 @@ def test_without_a_reach_it_is_the_nearest_of_all(number, num_centroids, dim, se
 
 
 @settings(max_examples=50, deadline=None)
-@given(reach=st.sampled_from([1e-3, 0.3, 0.7, 9.0]), **shapes)
+@given(group_search_radius=st.sampled_from([1e-3, 0.3, 0.7, 9.0]), **shapes)
 def test_with_a_reach_it_is_the_nearest_of_the_hopeful_groups(number, num_centroids, dim, seed, euclidean, reach):
     vectors, centroids = random_vectors(number, dim, seed), random_vectors(num_centroids, dim, seed + 1)
-    assignment = Assignment(centroids, euclidean=euclidean, reach=reach, device="cpu")
+    assignment = Assignment(centroids, euclidean=euclidean, group_search_radius=reach, device="cpu")
     codes, scores = assignment.search(vectors)
     expected = scores_of(vectors, centroids, euclidean)
     if assignment.grouped:
@@ -71,10 +71,10 @@ def test_nearly_all_clustered_vectors_find_their_nearest_centroid_and_more_at_a_
     centroids, vectors = (
         centers[draw.integers(40, size=size)] + draw.normal(size=(size, 16)).astype("f4") for size in (1000, 2000)
     )
-    exact = Assignment(centroids, euclidean=True, reach=None, device="cpu").nearest(vectors)
+    exact = Assignment(centroids, euclidean=True, group_search_radius=None, device="cpu").nearest(vectors)
     shares = []
     for reach in (0.01, 0.7, 2.0):
-        found = Assignment(centroids, euclidean=True, reach=reach, device="cpu").nearest(vectors)
+        found = Assignment(centroids, euclidean=True, group_search_radius=reach, device="cpu").nearest(vectors)
         shares.append((found == exact).mean())
     assert 0.7 < shares[0] < shares[1] < shares[2] and shares[1] > 0.9 and shares[2] > 0.99
 
@@ -82,19 +82,23 @@ def test_nearly_all_clustered_vectors_find_their_nearest_centroid_and_more_at_a_
 @pytest.mark.parametrize("reach", [None, 0.7])
 def test_blocks_do_not_matter(monkeypatch, reach):
     vectors, centroids = random_vectors(500, 16, 0), random_vectors(100, 16, 1)
-    whole = Assignment(centroids, euclidean=False, reach=reach, device="cpu").nearest(vectors)
+    whole = Assignment(centroids, euclidean=False, group_search_radius=reach, device="cpu").nearest(vectors)
     monkeypatch.setattr(assignment_module, "BLOCK_PRODUCTS", 700)
     monkeypatch.setattr(assignment_module, "BLOCK_VECTORS", 7)
-    again = Assignment(centroids, euclidean=False, reach=reach, device="cpu")
+    again = Assignment(centroids, euclidean=False, group_search_radius=reach, device="cpu")
     np.testing.assert_array_equal(again.nearest(vectors), whole)
 
 
 def test_equal_centroids():
     same = np.ones((50, 4), np.float32)
-    assert (Assignment(same, euclidean=True, reach=0.7, device="cpu").search(same)[1] == 2).all()
+    assert (Assignment(same, euclidean=True, group_search_radius=0.7, device="cpu").search(same)[1] == 2).all()
 
 
 def test_it_runs_where_it_is_told_to():
     with pytest.raises(Exception, match="meta"):  # a device without data: nothing was computed elsewhere
-        Assignment(random_vectors(5, 4, 0), euclidean=True, reach=None, device="meta").nearest(random_vectors(3, 4, 1))
-    assert Assignment(random_vectors(5, 4, 0), euclidean=True, reach=None, device="cpu").device == torch.device("cpu")
+        Assignment(random_vectors(5, 4, 0), euclidean=True, group_search_radius=None, device="meta").nearest(
+            random_vectors(3, 4, 1)
+        )
+    assert Assignment(
+        random_vectors(5, 4, 0), euclidean=True, group_search_radius=None, device="cpu"
+    ).device == torch.device("cpu")

@@ -40,7 +40,7 @@ def test_it_errs_as_little_as_faiss(spherical):
 
 
 def clusters_of(points, num_centroids, **knobs):
-    return grouped_kmeans(points, num_centroids, reach=0.7, **knobs)
+    return grouped_kmeans(points, num_centroids, group_search_radius=0.7, **knobs)
 
 
 def test_compared_with_all_groups_it_is_plain_k_means(monkeypatch):
@@ -51,12 +51,14 @@ def test_compared_with_all_groups_it_is_plain_k_means(monkeypatch):
     for part in (drawn[:125], drawn[:250], *[drawn] * 4):  # the first of five iterations is two, on parts
         codes = (part @ centroids.T - np.square(centroids).sum(1) / 2).argmax(1)
         centroids = np.stack([part[codes == code].mean(0) for code in range(20)])
-    np.testing.assert_allclose(clusters(points, 20, reach=9.0), centroids, atol=1e-5)
+    np.testing.assert_allclose(clusters(points, 20, group_search_radius=9.0), centroids, atol=1e-5)
 
 
 def test_no_iteration_errs_more_than_the_one_before():
     points = token_vectors(3000)
-    errors = [error(points, clusters(points, 100, iterations=number, reach=9.0)) for number in (1, 2, 4, 8)]
+    errors = [
+        error(points, clusters(points, 100, iterations=number, group_search_radius=9.0)) for number in (1, 2, 4, 8)
+    ]
     assert all(later <= earlier + 1e-6 for earlier, later in pairwise(errors))
 
 

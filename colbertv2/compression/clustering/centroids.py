@@ -1,0 +1,103 @@
+"""Centroids as an index stores them, and the nearest one of a vector (ColBERTv2 §3.3)."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbertv2.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from colbertv2.compression.clustering.assignment import Assignment
+
+LARGEST, SMALLEST = 127, 2.0**-24  # signed byte, positive 16-bit float
+
+
+@dataclass(frozen=True, eq=False)
+class Centroids:
+    """Centroids rounded to what is stored, so that saving and loading them changes nothing.
+
+    Args:
+        vectors: float32 ``[K, dim]``, as ``rounded`` gives them.
+        bits: 16 for 16-bit floats, 8 for signed bytes in units of a power of two.
+        group_search_radius: how many groups of centroids are searched for the nearest one; None compares a vector
+            with all centroids (``Assignment``).
+
+    >>> centroids = Centroids.rounded(np.eye(3, dtype=np.float32))
+    >>> centroids.nearest(np.eye(3, dtype=np.float32)[[2, 0]]).tolist()
+    [2, 0]
+    """
+
+    vectors: NDArray[np.float32]
+    bits: int = 16
+    group_search_radius: float | None = None
+    assignments: dict[str, Assignment] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def rounded(
+        cls, vectors: NDArray[np.float32], bits: int = 16, group_search_radius: float | None = None
+    ) -> Centroids:
+        """From centroids ``[K, dim]`` of any precision."""
+        stored, unit = to_stored(vectors, bits)
+        return cls(stored.astype(np.float32) * np.float32(unit), bits, group_search_radius)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a centroid."""
+        return self.vectors.shape[1]
+
+    def nearest(self, vectors: NDArray[np.float32], device: torch.device | str = "cpu") -> NDArray[np.int32]:
+        """``[n]``: the centroid of greatest dot product with each of ``vectors [n, dim]``, computed on ``device``."""
+        if str(device) not in self.assignments:
+            from colbertv2.compression.clustering.assignment import Assignment
+
+            self.assignments[str(device)] = Assignment(
+                self.vectors, euclidean=False, group_search_radius=self.group_search_radius, device=device
+            )
+        return self.assignments[str(device)].nearest(vectors)
+
+    def save(self, path: Path) -> None:
+        """Write ``centroids.npy`` and ``centroids.json``."""
+        stored, unit = to_stored(self.vectors, self.bits)
+        np.save(path / "centroids.npy", stored)
+        settings = {"bits": self.bits, "unit": unit, "group_search_radius": self.group_search_radius}
+        (path / "centroids.json").write_text(json.dumps(settings) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Centroids:
+        """What ``save`` wrote.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        try:
+            settings = json.loads((path / "centroids.json").read_text(encoding="utf-8"))
+            vectors = np.load(path / "centroids.npy").astype(np.float32) * np.float32(settings["unit"])
+            return cls(vectors, settings["bits"], settings["group_search_radius"])
+        except FileNotFoundError as error:
+            raise InputError(f"{error.filename} is missing; build {path} again.") from None
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise InputError(f"The centroids in {path} are damaged ({error}); build them again.") from None
+
+
+def to_stored(centroids: NDArray[np.float32], bits: int) -> tuple[NDArray[np.float16 | np.int8], float]:
+    """Centroids ``[K, dim]`` as 16-bit floats, or as signed bytes; and what a stored 1 stands for.
+
+    That is a power of two, so that 16-bit floats hold the values of bytes exactly.
+    """
+    if bits == 16:
+        return centroids.astype(np.float16), 1.0
+    largest = max(float(np.abs(centroids).max()), SMALLEST * LARGEST)
+    unit = 2.0 ** math.ceil(math.log2(largest / LARGEST))
+    return np.rint(centroids / np.float32(unit)).astype(np.int8), unit
