@@ -4,9 +4,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colbertv2.compression.bitpack import pack, pack_buckets, reversed_bits, unpack
+from colbertv2.compression.bitpack import pack, reversed_bits, unpack
 from colbertv2.compression.codec import BITS
 from colbertv2.errors import InputError
+from colbertv2.kernels.codecs import pack_buckets
 
 
 @st.composite

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 
 from colbertv2.compression.bitpack import unpack
-from colbertv2.compression.buckets import quantile_buckets
 from colbertv2.compression.clustering import assignment as assignment_module
 from colbertv2.compression.clustering.kmeans import normalised
 from colbertv2.compression.codec import fit
 from colbertv2.compression.loading import load_codec
+from colbertv2.compression.quantisers import quantile_buckets
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
 
