@@ -1,9 +1,9 @@
-"""Ascending numbers in few bits: Rice codes of the gaps between them, by compiled loops.
+"""The compiled loops of inverted lists: ascending numbers in few bits, as Rice codes of the gaps between them.
 
 A gap is how many numbers are left out, so consecutive ones have gap 0. Its lowest ``low_bits`` bits are stored as they
-are, for all numbers of a list first; behind them the rest, in unary: so many zeros, then a one. For numbers strewn at
-random this is within a twentieth of the entropy. Unary codes are read a word at a time, which is what makes decoding
-fast: about a nanosecond a number. Bits fill bytes from the lowest up, every list begins at a byte.
+are, for all numbers of a list first; behind them the rest, in unary: as many zeros as it says, then a one. For numbers
+spread at random this is within a twentieth of the entropy. Unary codes are read 64 bits at a time, which is what makes
+decoding fast: about a nanosecond per number. Bits fill bytes from the lowest up, every list begins at a byte.
 """
 
 import numpy as np
