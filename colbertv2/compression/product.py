@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.compression.buckets import lloyd_buckets
 from colbertv2.compression.codec import Arrays, Codec, LookupTables, check_nbits, whole_bytes
+from colbertv2.compression.quantisers import lloyd_buckets
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 
@@ -101,7 +101,7 @@ class ProductCodec(Codec):
 
     def learn(self, clusters: Clusters, queries: NDArray[np.float32] | None = None) -> None:
         """Take over the centroids, and learn pieces from the residuals of held-out vectors."""
-        from colbertv2.compression.codewords import learn_codewords
+        from colbertv2.compression.quantisers import learn_codewords
 
         assert clusters.centroids is not None  # as of every codec that asks for them
         centroids, held_out = clusters.centroids, clusters.held_out
@@ -141,7 +141,8 @@ class ProductCodec(Codec):
         self, transformed: NDArray[np.float32], codes: NDArray[np.int32]
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """The codewords ``[n, M]`` of residuals at norm 1, and the gains ``[n]`` that go with them."""
-        from colbertv2.compression.codewords import columns, shapes_and_gains
+        from colbertv2.compression.quantisers import columns
+        from colbertv2.kernels.codecs import shapes_and_gains
 
         packed, gains = np.empty((len(codes), len(self.codebook)), np.uint8), np.empty(len(codes), np.float32)
         shapes_and_gains(transformed, codes, self.transformed_centroids, *columns(self.codebook), packed, gains)
@@ -149,7 +150,7 @@ class ProductCodec(Codec):
 
     def decode(self, arrays: Arrays) -> NDArray[np.float32]:
         """Centroid plus gain times pieces, float32 ``[n, dim]``, of any norm."""
-        from colbertv2.compression.decoding import added_up
+        from colbertv2.compression.quantisers import added_up
 
         return added_up(self.lookup_tables(len(self.inverse)), arrays) @ self.inverse
 
@@ -180,13 +181,13 @@ class ProductCodec(Codec):
             )
 
 
-def square_root(moment: NDArray[Any], shrinkage: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The symmetric root of ``moment [dim, dim]`` shrunk towards its mean eigenvalue, and that root's inverse.
+def square_root(second_moment: NDArray[Any], shrinkage: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The symmetric root of ``second_moment [dim, dim]`` shrunk towards its mean eigenvalue, and that root's inverse.
 
     >>> [root.diagonal().tolist() for root in square_root(np.diag([3.5, 0.5]), shrinkage=0.25)]
     [[2.0, 1.0], [0.5, 1.0]]
     """
-    values, axes = np.linalg.eigh(moment)
+    values, axes = np.linalg.eigh(second_moment)
     root = np.sqrt(np.maximum(values, 0) + shrinkage * max(values.mean(), 1e-12))
     return ((axes * root) @ axes.T).astype(np.float32), ((axes / root) @ axes.T).astype(np.float32)
 

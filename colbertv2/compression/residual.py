@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.compression.buckets import BUCKETS
 from colbertv2.compression.codec import Arrays, Codec, LookupTables, check_nbits, whole_bytes
+from colbertv2.compression.quantisers import BUCKETS
 from colbertv2.errors import InputError
 
 if TYPE_CHECKING:
@@ -123,7 +123,8 @@ class ResidualCodec(Codec):
 
     def encode(self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None) -> Arrays:
         """``[n, dim]`` to ``codes`` int32 ``[n]`` and ``residuals`` uint8 ``[n, dim · nbits / 8]``."""
-        from colbertv2.compression.bitpack import pack_buckets, reversed_bits
+        from colbertv2.compression.bitpack import reversed_bits
+        from colbertv2.kernels.codecs import pack_buckets
 
         vectors, centroids = np.ascontiguousarray(vectors, dtype=np.float32), self.fitted()
         codes = centroids.nearest(vectors) if codes is None else codes
@@ -133,7 +134,7 @@ class ResidualCodec(Codec):
 
     def decode(self, arrays: Arrays) -> NDArray[np.float32]:
         """Centroid plus the weight of each dimension's bucket, L2-normalised: float32 ``[n, dim]``."""
-        from colbertv2.compression.decoding import added_up
+        from colbertv2.compression.quantisers import added_up
 
         return added_up(self.lookup_tables(self.fitted().dim), arrays)
 

@@ -1,12 +1,12 @@
-"""The compiled loops that make a query's tables and find its nearest centroids; see ``kernels`` for those that score.
+"""The compiled loops that make a query's tables and find its nearest centroids; see ``scoring`` for those that score.
 
 ``W`` is the number of query vectors rounded up to ``LANES``; tables have a column for each.
 """
 
 import numpy as np
 
-from colbertv2.kernels.compiled import LANES, compiled
-from colbertv2.kernels.lanes import raise_to_piece, raise_to_row, write_piece
+from colbertv2.kernels.compiled import compiled
+from colbertv2.kernels.intrinsics import LANES, raise_to_piece, raise_to_row, write_piece
 
 BLOCK_ROWS = 256
 

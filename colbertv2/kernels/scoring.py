@@ -5,9 +5,10 @@ All release Python's lock. ``W`` is the number of query vectors rounded up to ``
 
 import numpy as np
 
-from colbertv2.compression.decoding import decode
-from colbertv2.kernels.compiled import LANES, compiled
-from colbertv2.kernels.lanes import (
+from colbertv2.kernels.codecs import decode_vector
+from colbertv2.kernels.compiled import compiled
+from colbertv2.kernels.intrinsics import (
+    LANES,
     ONE,
     add_up,
     any_at_least,
@@ -89,7 +90,7 @@ def sum_up(token, start, tables, order, flat, ids, id_width, gains, gain_units, 
     if normalise:
         factor = np.int64(factors[token])
         if factor == 0:
-            norm = decode(centroids, code, flat, token, gains, gain_values, codebook, vector)
+            norm = decode_vector(centroids, code, flat, token, gains, gain_values, codebook, vector)
             factor = np.int64(min(ONE / norm, 32767.0))
             factors[token] = factor
     for column in range(0, width, LANES):
@@ -183,7 +184,8 @@ def score(query, start, tables, order, residuals, ids, id_width, gains, gain_uni
                 near |= any_at_least(values, (token - first) * width + column, best, column)
             if not near:
                 continue
-            norm = decode(centroids, load_id(ids, id_width, token), flat, token, gains, gain_values, codebook, vector)
+            code = load_id(ids, id_width, token)
+            norm = decode_vector(centroids, code, flat, token, gains, gain_values, codebook, vector)
             factor = np.float32(1) / norm if normalise else np.float32(1)
             for column in range(num_query_vectors):
                 if values[token - first, column] >= best[column]:

@@ -11,7 +11,7 @@ from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
 from colbertv2.kernels import queries as query_kernels
 from colbertv2.kernels import scoring as kernels
-from colbertv2.kernels.lanes import LANES, ONE
+from colbertv2.kernels.intrinsics import LANES, ONE
 
 CACHE_LINE = 64  # bytes
 

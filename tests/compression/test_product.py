@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colbertv2.compression.buckets import lloyd_buckets, quantile_buckets
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.clustering.kmeans import normalised
 from colbertv2.compression.codec import load_codec
 from colbertv2.compression.product import ProductCodec, balanced_axes, square_root
+from colbertv2.compression.quantisers import lloyd_buckets, quantile_buckets
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
 

@@ -6,7 +6,8 @@ import sys
 
 USE = """
 import numpy as np
-from colbertv2.compression.bitpack import pack_buckets, reversed_bits
+from colbertv2.compression.bitpack import reversed_bits
+from colbertv2.kernels.codecs import pack_buckets
 one = np.zeros((1, 8), np.float32)
 packed = np.empty((1, 1), np.uint8)
 for codes in (np.zeros(1, np.int32), np.zeros(1, np.int64)):

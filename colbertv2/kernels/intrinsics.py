@@ -1,35 +1,54 @@
-"""Operations on 32 query vectors at once, which numba compiles to vector instructions wherever it runs.
+"""Routines written in LLVM, which numba compiles to vector instructions wherever it runs.
 
 A plain numba loop over the 32 bytes of a row is not vectorised across rows; with LLVM's own vector types the maximum
-over all tokens of a collection runs at a few instructions a token, whatever the processor. A *row* is one entry of a
-table for 32 query vectors side by side; all arrays are C-ordered and addressed flat.
+over all tokens of a collection runs at a few instructions per token, whatever the processor. A *row* is one entry of a
+table for 32 query vectors side by side; all arrays are C-ordered and addressed flat. What each routine computes is
+written in plain numpy in :mod:`~colbertv2.kernels.reference`, under the same name.
 """
 
+import math
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import extending, types
 from numba.core import cgutils
 
-from colbertv2.kernels.compiled import (
-    BYTES,
-    FLOATS,
-    I8,
-    I16,
-    I32,
-    I64,
-    LANES,
-    SHORTS,
-    WORDS,
-    intrinsic,
-    load,
-    pointer,
-    spread,
-    store,
-)
+intrinsic: Any = extending.intrinsic  # which gives functions that lack the first parameter
+
+LANES = 32  # values side by side in a vector, which numba makes vector instructions of wherever it runs
+
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+BYTES, SHORTS, WORDS = (ir.VectorType(lane, LANES) for lane in (I8, I16, I32))
+FLOATS = ir.VectorType(ir.FloatType(), LANES)
 
 SHIFT = 13
 ONE = 1 << SHIFT  # a factor of 1
+CODEWORDS = 256  # one for each value of a byte
+
+
+def pointer(context: Any, builder: Any, array_type: Any, array: Any, place: Any = None) -> Any:
+    """Address of an array's first element, or of the one at ``place``."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return data if place is None else builder.gep(data, [place])
+
+
+def load(builder: Any, address: Any, kind: Any) -> Any:
+    """The vector at an address that need not be aligned."""
+    value = builder.load(builder.bitcast(address, kind.as_pointer()))
+    value.align = 1
+    return value
+
+
+def store(builder: Any, value: Any, address: Any) -> None:
+    """Write a vector to an address that need not be aligned."""
+    builder.store(value, builder.bitcast(address, value.type.as_pointer())).align = 1
+
+
+def spread(builder: Any, value: Any) -> Any:
+    """A vector with ``value`` in every lane."""
+    kind = ir.VectorType(value.type, LANES)
+    one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(I32, 0))
+    return builder.shuffle_vector(one, one, ir.Constant(WORDS, [0] * LANES))
 
 
 def of_floats(builder: Any, name: str) -> Any:
@@ -231,3 +250,78 @@ def prefetch(typing_context, array, place):
         return context.get_dummy_value()
 
     return types.void(array, types.int64), generate
+
+
+@intrinsic
+def nearest_codeword(typing_context, codebook, penalties, part, width, values):
+    """The ``k`` of greatest ``own · codebook[part, :, k] - penalties[part, k]``, the first of equal ones.
+
+    Args:
+        values: float32, of which ``own`` is ``values[part · width:][:width]``.
+        codebook: float32 ``[M, width, 256]``. penalties: ``[M, 256]``, half the codewords' squared norms.
+    """
+    size = types.int64
+    signature = types.uint8(codebook, penalties, size, size, values)
+
+    def generate(context, builder, signature, arguments):
+        def at(argument, place):
+            return pointer(context, builder, signature.args[argument], arguments[argument], place)
+
+        part, width, number = arguments[2], arguments[3], ir.Constant(I64, CODEWORDS)
+        row = builder.mul(part, width)
+        columns, penalty, value = at(0, builder.mul(row, number)), at(1, builder.mul(part, number)), at(4, row)
+        best = cgutils.alloca_once_value(builder, ir.Constant(FLOATS, [-math.inf] * LANES))
+        block = cgutils.alloca_once_value(builder, ir.Constant(WORDS, [0] * LANES))
+        score = cgutils.alloca_once(builder, FLOATS)
+        with cgutils.for_range(builder, ir.Constant(I64, CODEWORDS // LANES)) as blocks:
+            first = builder.mul(blocks.index, ir.Constant(I64, LANES))
+            builder.store(builder.fneg(load(builder, builder.gep(penalty, [first]), FLOATS)), score)
+            with cgutils.for_range(builder, width) as dimensions:
+                column = builder.gep(columns, [builder.add(first, builder.mul(dimensions.index, number))])
+                factor = spread(builder, builder.load(builder.gep(value, [dimensions.index])))
+                product = builder.fmul(factor, load(builder, column, FLOATS), flags=("contract",))
+                builder.store(builder.fadd(builder.load(score), product, flags=("contract",)), score)
+            old, new = builder.load(best), builder.load(score)
+            better = builder.fcmp_ordered(">", new, old)
+            builder.store(builder.select(better, new, old), best)
+            now = spread(builder, builder.trunc(blocks.index, I32))
+            builder.store(builder.select(better, now, builder.load(block)), block)
+        found = builder.load(best)
+        equal = builder.fcmp_ordered("==", found, spread(builder, reduced(builder, "fmax", found)))
+        codewords = builder.mul(builder.load(block), ir.Constant(WORDS, [LANES] * LANES))
+        codewords = builder.add(codewords, ir.Constant(WORDS, list(range(LANES))))
+        candidates = builder.select(equal, codewords, ir.Constant(WORDS, [CODEWORDS] * LANES))
+        return builder.trunc(reduced(builder, "umin", candidates), I8)
+
+    return signature, generate
+
+
+def reduced(builder: Any, operation: str, vector: Any) -> Any:
+    """One value from all lanes, by ``fmax`` or ``umin``."""
+    name = f"llvm.vector.reduce.{operation}.v{LANES}{'f' if operation == 'fmax' else 'i'}32"
+    kind = ir.FunctionType(vector.type.element, [vector.type])
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, [vector], fastmath=("nnan",) if operation == "fmax" else ())
+
+
+@intrinsic
+def word_at(typing_context, array, place):
+    """The 64 bits from byte ``place`` on."""
+
+    def generate(context, builder, signature, arguments):
+        address = pointer(context, builder, signature.args[0], arguments[0], arguments[1])
+        word = builder.load(builder.bitcast(address, I64.as_pointer()))
+        word.align = 1
+        return word
+
+    return types.uint64(array, types.int64), generate
+
+
+@intrinsic
+def trailing_zeros(typing_context, word):
+    """How many of the lowest bits of a word other than 0 are 0."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate

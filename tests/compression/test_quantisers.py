@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colbertv2.compression.codewords import CODEWORDS, columns, learn_codewords, nearest_codewords, shapes_and_gains
+from colbertv2.compression.quantisers import columns, learn_codewords
+from colbertv2.kernels.codecs import nearest_codewords, shapes_and_gains
+from colbertv2.kernels.intrinsics import CODEWORDS
 
 
 def random_vectors(number, dim, seed, size=1.0):

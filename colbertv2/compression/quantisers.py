@@ -1,0 +1,110 @@
+"""What the bytes of a residual stand for: buckets of single values, or codewords for several at once.
+
+Buckets pool all dimensions and lie at quantiles (the paper) or where the squared error is least.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbertv2.compression.codec import Arrays, LookupTables
+
+Buckets = tuple[NDArray[np.float32], NDArray[np.float32]]  # cutoffs [2^nbits - 1], weights [2^nbits]
+
+LLOYD_SAMPLE, LLOYD_ITERATIONS = 2**22, 100
+
+
+def quantile_buckets(residuals: NDArray[np.float32], nbits: int) -> Buckets:
+    """Cutoffs at the quantiles i/2^nbits and weights at (i + ½)/2^nbits (ColBERTv2's code).
+
+    >>> quantile_buckets(np.arange(5, dtype=np.float32), nbits=1)
+    (array([2.], dtype=float32), array([1., 3.], dtype=float32))
+    """
+    steps = np.arange(2**nbits) / 2**nbits
+    # Not torch.quantile, which fails over 2^24 values.
+    values = np.quantile(residuals, np.concatenate([steps[1:], steps + 0.5 / 2**nbits]))
+    return values[: len(steps) - 1].astype(np.float32), values[len(steps) - 1 :].astype(np.float32)
+
+
+def lloyd_buckets(residuals: NDArray[np.float32], nbits: int) -> Buckets:
+    """Cutoffs midway between weights and weights at the mean of their bucket: Lloyd's iterations from the quantiles.
+
+    Each iteration lowers the squared error or leaves it; of more than 2^22 values only evenly spaced ones are taken.
+
+    >>> lloyd_buckets(np.array([0, 1, 9, 10], np.float32), nbits=1)
+    (array([5.], dtype=float32), array([0.5, 9.5], dtype=float32))
+    """
+    values: NDArray[Any] = residuals.ravel()
+    values = np.sort(values[:: -(-len(values) // LLOYD_SAMPLE)]).astype(np.float64)
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    weights = quantile_buckets(residuals, nbits)[1].astype(np.float64)
+    for _ in range(LLOYD_ITERATIONS):
+        ends = np.concatenate([[0], np.searchsorted(values, (weights[1:] + weights[:-1]) / 2), [len(values)]])
+        counts = np.diff(ends)
+        full = counts > 0  # an empty bucket stays where it is
+        means = np.diff(sums[ends])[full] / counts[full]
+        # Differences of sums lose digits: a mean that left its bucket would put the buckets out of order.
+        weights[full] = np.clip(means, values[ends[:-1][full]], values[ends[1:][full] - 1])
+    return ((weights[1:] + weights[:-1]) / 2).astype(np.float32), weights.astype(np.float32)
+
+
+BUCKETS: dict[str, Callable[[NDArray[np.float32], int], Buckets]] = {
+    "quantile": quantile_buckets,
+    "lloyd": lloyd_buckets,
+}
+
+
+def columns(codebook: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """``codebook [M, 256, dim / M]`` as ``[M, dim / M, 256]``, and half the squared norms ``[M, 256]``."""
+    return np.ascontiguousarray(codebook.transpose(0, 2, 1)), np.square(codebook).sum(2) / np.float32(2)
+
+
+def learn_codewords(vectors: NDArray[np.float32], num_parts: int, iterations: int, seed: int) -> NDArray[np.float32]:
+    """``[M, 256, dim / M]``: k-means of each of ``num_parts`` equal parts of ``vectors [n, dim]`` by itself.
+
+    A codeword that no vector is nearest to moves to the vector furthest from its own. Fewer than 256 vectors leave
+    codewords equal to each other.
+
+    >>> learn_codewords(np.eye(4, dtype=np.float32), num_parts=2, iterations=1, seed=0).shape
+    (2, 256, 2)
+    """
+    from colbertv2.kernels.codecs import nearest_codewords, sum_by_codeword
+    from colbertv2.kernels.intrinsics import CODEWORDS
+
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    number = len(vectors)
+    first = np.resize(np.random.default_rng(seed).permutation(number), CODEWORDS)
+    codebook = np.ascontiguousarray(vectors[first].reshape(CODEWORDS, num_parts, -1).transpose(1, 0, 2))
+    packed = np.empty((number, num_parts), np.uint8)
+    for _ in range(iterations):
+        nearest_codewords(vectors, *columns(codebook), packed)
+        sums, counts = np.zeros(codebook.shape), np.zeros(codebook.shape[:2])
+        sum_by_codeword(vectors, packed, sums, counts)
+        means = (sums / np.maximum(counts, 1)[:, :, None]).astype(np.float32)
+        for part in np.flatnonzero((counts == 0).any(1)):
+            values = vectors[:, part * codebook.shape[2] :][:, : codebook.shape[2]]
+            empty = np.flatnonzero(counts[part] == 0)[:number]
+            distances = np.square(values - codebook[part, packed[:, part]]).sum(1)
+            means[part, empty] = values[np.argsort(-distances, kind="stable")[: len(empty)]]
+        codebook = means
+    return codebook
+
+
+def added_up(tables: LookupTables, arrays: Arrays) -> NDArray[np.float32]:
+    """The decoded vectors ``[n, dim]``, in the space of ``tables``.
+
+    Args:
+        arrays: ``codes [n]``, ``residuals [n, M]`` and, if the codec has them, ``gains [n]``.
+    """
+    from colbertv2.kernels.codecs import decode_vectors
+
+    codes, residuals = arrays["codes"], np.ascontiguousarray(arrays["residuals"])
+    assert tables.centroids is not None  # or there were no codes
+    vectors = np.empty((len(codes), tables.centroids.shape[1]), np.float32)
+    gains = np.ascontiguousarray(arrays.get("gains", np.zeros(0, np.uint8)))
+    decode_vectors(
+        tables.centroids, codes, residuals, gains, tables.gain_values, tables.codebook, tables.normalise, vectors
+    )  # fmt: skip
+    return vectors

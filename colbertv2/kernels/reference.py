@@ -1,0 +1,326 @@
+"""What compiled functions compute, in plain numpy: their specification, and what the tests compare them with.
+
+Each has the name and the arguments of the compiled function. All routines written in LLVM are here, and the loops
+around them as far as they say more than a line of numpy.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbertv2.kernels.intrinsics import LANES, ONE, SHIFT
+
+Array = NDArray[Any]
+
+
+def lanes(array: Array, place: int) -> Array:
+    """The 32 values from ``place`` on, of an array addressed flat: a view."""
+    return array.reshape(-1)[place : place + LANES]
+
+
+# Routines written in LLVM; see intrinsics.
+
+
+def raise_to_row(table: Array, place: int, largest: Array, column: int) -> None:
+    """Raise ``largest[column:][:32]`` to the absolute values of the floats ``table[place:][:32]``."""
+    kept = lanes(largest, column)
+    np.maximum(kept, np.abs(lanes(table, place)), out=kept)
+
+
+def piece_similarities(codebook: Array, piece: int, size: int, parts: Array, place: int, stride: int) -> Array:
+    """Similarities of 32 query vectors to one piece."""
+    rows = np.stack([lanes(parts, place + i * stride) for i in range(size)])
+    return codebook.reshape(-1)[piece : piece + size] @ rows
+
+
+def raise_to_piece(
+    codebook: Array, piece: int, size: int, parts: Array, place: int, stride: int, largest: Array, column: int
+) -> None:
+    """Raise ``largest[column:][:32]`` to the absolute similarities of ``codebook[piece:][:size]`` to ``parts``."""
+    raise_to_row(piece_similarities(codebook, piece, size, parts, place, stride), 0, largest, column)
+
+
+def write_piece(
+    codebook: Array, piece: int, size: int, parts: Array, place: int, stride: int, table: Array, row: int
+) -> None:
+    """Write to ``table[row:][:32]`` the similarities, rounded, halves to even; beyond 16 bits they wrap around."""
+    similarities = piece_similarities(codebook, piece, size, parts, place, stride)
+    lanes(table, row)[:] = np.rint(similarities).astype(np.int32).astype(np.int16)
+
+
+def load_id(ids: Array, width: int, token: int) -> int:
+    """The ``width`` bytes (1 to 4) at ``ids[width · token]`` as an integer."""
+    return int.from_bytes(ids[width * token : width * (token + 1)].tobytes(), "little")
+
+
+def largest_rows(
+    table: Array, stride: int, column: int, ids: Array, width: int, first: int, last: int, out: Array
+) -> int:
+    """Write to ``out[:32]`` the maximum of ``table``'s rows over the ids of tokens first to last; returns its sum."""
+    maxima = lanes(out, 0)
+    maxima[:] = 0
+    for token in range(first, last):
+        np.maximum(maxima, lanes(table, load_id(ids, width, token) * stride + column), out=maxima)
+    return int(maxima.sum(dtype=np.int64))
+
+
+def any_at_least(table: Array, place: int, bounds: Array, column: int) -> bool:
+    """Whether any of ``table[place:][:32]``, bytes or int16, is at least its bound in ``bounds[column:][:32]``."""
+    return bool((lanes(table, place) >= lanes(bounds, column)).any())
+
+
+def add_up(
+    start: Array, tables: Array, stride: int, column: int, code: int, residuals: Array, place: int, order: Array,
+    num_bytes: int, gain: int, factor: int, best: Array, out: Array, row: int,
+) -> None:  # fmt: skip
+    """Write one token's similarity to 32 query vectors to ``out[row:]`` and raise ``best[column:]`` to it."""
+    total = np.zeros(LANES, np.int16)
+    for i in range(num_bytes):
+        total += lanes(tables, (256 * i + int(residuals[place + order[i]])) * stride + column)
+    total = multiplied(multiplied(total, gain) + lanes(start, code * stride + column), factor)
+    kept = lanes(best, column)
+    np.maximum(kept, total, out=kept)
+    lanes(out, row)[:] = total
+
+
+def multiplied(shorts: Array, factor: int) -> Array:
+    """int16 numbers times one in units of 1 / ``ONE``, rounded down; beyond 16 bits they wrap around."""
+    return ((shorts.astype(np.int32) * np.int32(factor)) >> SHIFT).astype(np.int16)
+
+
+def prefetch(array: Array, place: int) -> None:
+    """Nothing that a result shows."""
+
+
+def nearest_codeword(codebook: Array, penalties: Array, part: int, width: int, values: Array) -> int:
+    """The ``k`` of greatest ``own · codebook[part, :, k] - penalties[part, k]``, the first of equal ones."""
+    own = values[part * width : (part + 1) * width]
+    return int(np.argmax(own @ codebook[part] - penalties[part]))
+
+
+def word_at(array: Array, place: int) -> int:
+    """The 64 bits from byte ``place`` on."""
+    return int.from_bytes(array[place : place + 8].tobytes(), "little")
+
+
+def trailing_zeros(word: int) -> int:
+    """How many of the lowest bits of a word other than 0 are 0."""
+    return (int(word) & -int(word)).bit_length() - 1
+
+
+# Loops that make a query's tables; see queries.
+
+
+def extents(similarities: Array, largest: Array) -> None:
+    """Raise ``largest [W]`` to the greatest absolute value of each column of ``similarities [K, W]``."""
+    np.maximum(largest, np.abs(similarities).max(0, initial=0), out=largest)
+
+
+def quantise(similarities: Array, byte_scale: Any, scale: Array, as_bytes: Array, as_shorts: Array) -> None:
+    """``[K, W]`` similarities as bytes, 0 and below to 0, and as 16 bits; halves are rounded up."""
+    as_bytes[:] = np.clip(similarities * byte_scale, 0, np.float32(254.5)) + np.float32(0.5)
+    as_shorts[:] = np.floor(similarities * scale + np.float32(0.5))
+
+
+def piece_extents(codebook: Array, parts: Array, largest: Array) -> None:
+    """Add to ``largest [W]`` for each byte of a residual the greatest absolute similarity to a piece."""
+    largest += np.abs(codebook @ parts).max(1).sum(0)
+
+
+def piece_tables(codebook: Array, parts: Array, order: Array, tables: Array) -> None:
+    """``tables [M, 256, W]`` int16: the similarities of ``parts`` to all pieces, of the bytes in ``order``."""
+    tables[: len(order)] = np.rint((codebook @ parts)[order])
+
+
+def nearest_rows(similarities: Array, found: Array) -> None:
+    """``found [L, n]``: for each of the first L columns the rows of its n greatest values; equal ones in any order."""
+    num_columns, number = found.shape
+    found[:] = np.argsort(-similarities[:, :num_columns], axis=0)[:number].T
+
+
+# Loops that score documents; see scoring.
+
+
+def codes_of(document: int, ids: Array, id_width: int, offsets: Array) -> Array:
+    """The centroids ``[T]`` of a document's tokens."""
+    tokens = range(offsets[document], offsets[document + 1])
+    return np.array([load_id(ids, id_width, token) for token in tokens], np.int64)
+
+
+def scan(table: Array, ids: Array, id_width: int, offsets: Array, documents: Array, scores: Array) -> None:
+    """``scores [D]``: MaxSim of ``documents`` with each vector at its centroid."""
+    for i, document in enumerate(documents):
+        scores[i] = table[codes_of(document, ids, id_width, offsets)].max(0, initial=0).sum(dtype=np.int64)
+
+
+def scan_kept(
+    similarities: Array, kept: Array, ids: Array, id_width: int, offsets: Array, documents: Array, scores: Array
+) -> None:
+    """As ``scan``, by floats and over the tokens alone whose centroid is ``kept [K]``; -inf without any."""
+    for i, document in enumerate(documents):
+        codes = codes_of(document, ids, id_width, offsets)
+        scores[i] = similarities[codes[kept[codes]]].max(0, initial=-np.inf).sum()
+
+
+def refine(
+    table: Array, start: Array, tables: Array, order: Array, residuals: Array, ids: Array, id_width: int,
+    gains: Array, gain_units: Array, gain_values: Array, offsets: Array, factors: Array, centroids: Array,
+    codebook: Array, normalise: bool, margin: int, unit: Array, documents: Array, scores: Array,
+) -> None:  # fmt: skip
+    """``scores [D]``: MaxSim of ``documents`` over their wanted tokens, by the first bytes in ``order``.
+
+    A token is wanted if its centroid is within ``margin`` of the document's best for some query vector.
+    """
+    width, length, row = table.shape[1], len(unit), residuals.shape[1]
+    vector, similarity = np.empty(centroids.shape[1], np.float32), np.empty(width, np.int16)
+    for i, document in enumerate(documents):
+        codes = codes_of(document, ids, id_width, offsets)
+        rows = table[codes, :length].astype(np.int64)
+        best = np.full(width, -32768, np.int16)
+        for own in np.flatnonzero((rows >= np.maximum(rows.max(0, initial=0) - margin, 0)).any(1)):
+            token = int(offsets[document] + own)
+            if normalise and factors[token] == 0:
+                norm = decode_vector(
+                    centroids, codes[own], residuals.ravel(), token, gains, gain_values, codebook, vector
+                )
+                factors[token] = min(ONE / norm, 32767)
+            gain = int(gain_units[gains[token]]) if len(gains) else ONE
+            factor = int(factors[token]) if normalise else ONE
+            for column in range(0, width, LANES):
+                add_up(start, tables, width, column, codes[own], residuals.ravel(), token * row, order, len(order),
+                       gain, factor, best, similarity, column)  # fmt: skip
+        scores[i] = best[:length] @ unit
+
+
+def score(
+    query: Array, start: Array, tables: Array, order: Array, residuals: Array, ids: Array, id_width: int,
+    gains: Array, gain_units: Array, gain_values: Array, offsets: Array, factors: Array, centroids: Array,
+    codebook: Array, normalise: bool, slack: int, documents: Array, scores: Array,
+) -> None:  # fmt: skip
+    """``scores [D]``: MaxSim of ``documents`` over their decoded vectors; -inf for one without any.
+
+    The 16-bit tables only save work, so nothing here depends on them.
+    """
+    for i, document in enumerate(documents):
+        own = slice(offsets[document], offsets[document + 1])
+        codes = codes_of(document, ids, id_width, offsets)
+        vectors = np.empty((len(codes), centroids.shape[1]), np.float32)
+        decode_vectors(centroids, codes, residuals[own], gains[own], gain_values, codebook, normalise, vectors)
+        scores[i] = (query @ vectors.T).max(1).sum() if len(codes) else -np.inf
+
+
+# Loops of the codecs; see codecs.
+
+
+def pack_buckets(
+    vectors: Array, codes: Array, centroids: Array, cutoffs: Array, reversed_bits: Array, packed: Array
+) -> None:
+    """Fill ``packed [n, dim · nbits / 8]``: the bucket of each value that ``vectors`` have beside centroids.
+
+    A value's bucket is the number of cutoffs below it; its bits come lowest first, the first of eight the highest of
+    a byte.
+    """
+    nbits = len(reversed_bits).bit_length() - 1
+    buckets = np.searchsorted(cutoffs, vectors - centroids[codes])
+    bits = (buckets[:, :, None] >> np.arange(nbits)) & 1
+    packed[:] = np.packbits(bits.reshape(len(vectors), 8 * packed.shape[1]).astype(np.uint8), axis=1)
+
+
+def nearest_codewords(vectors: Array, codebook: Array, penalties: Array, packed: Array) -> None:
+    """Fill ``packed [n, M]``: the nearest codeword for each part of ``vectors [n, dim]``."""
+    for i, part in np.ndindex(packed.shape):
+        packed[i, part] = nearest_codeword(codebook, penalties, part, codebook.shape[1], vectors[i])
+
+
+def shapes_and_gains(
+    vectors: Array, codes: Array, centroids: Array, codebook: Array, penalties: Array, packed: Array, gains: Array
+) -> None:
+    """Fill ``packed [n, M]``, the codewords of residuals at norm 1, and ``gains [n]``, their best factor."""
+    residuals = vectors - centroids[codes]
+    norms = np.maximum(np.linalg.norm(residuals, axis=1, keepdims=True), np.float32(1e-12))
+    nearest_codewords(residuals / norms, codebook, penalties, packed)
+    shapes = codebook.transpose(0, 2, 1)[np.arange(len(codebook)), packed].reshape(residuals.shape)
+    gains[:] = np.maximum((residuals * shapes).sum(1), 0) / (np.square(shapes).sum(1) + np.float32(1e-12))
+
+
+def sum_by_codeword(vectors: Array, packed: Array, sums: Array, counts: Array) -> None:
+    """Add each part of ``vectors [n, dim]`` to that of its codeword in ``sums [M, 256, dim / M]`` and count them."""
+    parts = np.broadcast_to(np.arange(packed.shape[1]), packed.shape)
+    np.add.at(sums, (parts, packed), vectors.reshape(*packed.shape, -1))
+    np.add.at(counts, (parts, packed), 1)
+
+
+def decode_vector(
+    centroids: Array, code: int, residuals: Array, token: int, gains: Array, gain_values: Array, codebook: Array,
+    out: Array,
+) -> float:  # fmt: skip
+    """Write to ``out [dim]`` a centroid plus the gain of a token times what its bytes stand for; returns its norm."""
+    num_bytes = len(out) // codebook.shape[2]
+    own = residuals[token * num_bytes : (token + 1) * num_bytes]
+    pieces = codebook[np.arange(num_bytes) % len(codebook), own].reshape(len(out))
+    out[:] = centroids[code] + (gain_values[gains[token]] if len(gains) else np.float32(1)) * pieces
+    return max(float(np.linalg.norm(out)), 1e-12)
+
+
+def decode_vectors(
+    centroids: Array, codes: Array, residuals: Array, gains: Array, gain_values: Array, codebook: Array,
+    normalise: bool, out: Array,
+) -> None:  # fmt: skip
+    """Fill ``out [n, dim]`` with the decoded vectors, at norm 1 if ``normalise`` says so."""
+    for i in range(len(codes)):
+        norm = decode_vector(centroids, codes[i], residuals.ravel(), i, gains, gain_values, codebook, out[i])
+        if normalise:
+            out[i] /= np.float32(norm)
+
+
+# Loops of inverted lists; see lists.
+
+
+def gaps_of(numbers: Array) -> Array:
+    """How many numbers are left out before each of ascending ``numbers [n]``."""
+    return np.diff(numbers.astype(np.int64), prepend=-1) - 1
+
+
+def best_low_bits(numbers: Array) -> tuple[int, int]:
+    """The ``low_bits`` that take the least room, and the bytes that ``numbers [n]``, ascending, then take."""
+    sizes = [len(numbers) * (low_bits + 1) + (gaps_of(numbers) >> low_bits).sum() for low_bits in range(32)]
+    return int(np.argmin(sizes)), int(min(sizes) + 7) >> 3
+
+
+def coded_list(numbers: Array, low_bits: int) -> Array:
+    """The bytes of ``numbers [n]``, ascending: the format by its definition, a bit at a time."""
+    gaps = gaps_of(numbers).tolist()
+    bits = [gap >> bit & 1 for gap in gaps for bit in range(low_bits)]
+    for gap in gaps:
+        bits += [0] * (gap >> low_bits) + [1]
+    return np.packbits(np.array(bits, np.uint8), bitorder="little")
+
+
+def encode_list(numbers: Array, low_bits: int, out: Array, start: int) -> None:
+    """Write ``numbers [n]``, ascending, from byte ``start`` of ``out`` on."""
+    coded = coded_list(numbers, low_bits)
+    out[start : start + len(coded)] = coded
+
+
+def decode_list(data: Array, start: int, end: int, low_bits: int, out: Array) -> bool:
+    """Read ``out [n]`` from the bytes from ``start`` to ``end``; False if they do not hold so many numbers."""
+    bits = np.unpackbits(data[start:end], bitorder="little").astype(np.int64)
+    low, high = bits[: len(out) * low_bits], bits[len(out) * low_bits :]
+    ones = np.flatnonzero(high)[: len(out)]
+    if len(ones) < len(out):
+        return False
+    rests = (low.reshape(len(out), low_bits) << np.arange(low_bits)).sum(1)
+    out[:] = np.cumsum(((np.diff(ones, prepend=-1) - 1) << low_bits) + rests + 1) - 1
+    return True
+
+
+def collect(
+    codes: Array, lengths: Array, document: int, first: int, starts: Array, ends: Array, documents: Array
+) -> None:
+    """Append every document of a block to the lists of its centroids, of the C from ``first`` on."""
+    for place, own in enumerate(np.split(codes, np.cumsum(lengths)[:-1])):
+        for centroid in np.unique(own) - first:
+            if 0 <= centroid < len(ends):
+                documents[ends[centroid]] = document + place
+                ends[centroid] += 1

@@ -1,0 +1,321 @@
+"""Every compiled routine against its plain numpy twin, on random and on extreme inputs."""
+
+import inspect
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from numba import njit
+from numba.core.dispatcher import Dispatcher
+
+from colbertv2.compression.bitpack import reversed_bits
+from colbertv2.compression.product import ProductCodec
+from colbertv2.compression.quantisers import columns
+from colbertv2.kernels import codecs, intrinsics, lists, queries, reference, scoring
+from colbertv2.kernels.intrinsics import CODEWORDS, LANES, ONE
+from colbertv2.search.query_tables import QueryTables
+
+SEEDS = st.integers(0, 2**32 - 1)
+WITHOUT_TWIN = {  # parts of loops that have one, and loops over lists that tests/indexing/test_inverted.py defines
+    *("insert", "sum_up", "wanted_tokens", "encode_lists", "union", "concatenation"),
+}
+FEW = settings(max_examples=40, deadline=None)  # the first call compiles
+
+
+def twins():
+    """Name → compiled function, of all routines in LLVM and all compiled loops."""
+    found = {name: one for name, one in vars(intrinsics).items() if type(one) is type(intrinsics.load_id)}
+    for module in (codecs, lists, queries, scoring):
+        found |= {name: one for name, one in vars(module).items() if isinstance(one, Dispatcher)}
+    return found
+
+
+@cache
+def called_from_python(name):
+    """A function of ``intrinsics``, which compiled functions alone can call."""
+    routine = getattr(intrinsics, name)
+
+    @njit
+    def call(*arguments):
+        return routine(*arguments)
+
+    return call
+
+
+def agree(name, *arguments, atol=0.0):
+    """Both functions return the same and leave all arrays the same; gives back what they return."""
+    compiled = called_from_python(name) if hasattr(intrinsics, name) else twins()[name]
+    both = [[one.copy() if isinstance(one, np.ndarray) else one for one in arguments] for _ in range(2)]
+    result, expected = compiled(*both[0]), getattr(reference, name)(*both[1])
+    if expected is not None:
+        np.testing.assert_allclose(result, expected, rtol=0, atol=atol)
+    for ours, theirs in zip(*both, strict=True):
+        if isinstance(ours, np.ndarray):
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol)
+    return result
+
+
+def integers(random, kind, shape):
+    """Any values of a dtype, half of them near its ends or near 0."""
+    info = np.iinfo(kind)
+    ends = np.array([info.min, info.min + 1, max(info.min, -1), 0, 1, info.max - 1, info.max]).astype(kind)
+    anything = random.integers(info.min, info.max, shape, dtype=kind, endpoint=True)
+    return np.where(random.random(shape) < 0.5, random.choice(ends, shape), anything)
+
+
+def eighths(random, shape):
+    """Floats whose sums of products are exact, some of them equal, with halves."""
+    return (random.integers(-40, 41, shape) / 8).astype(np.float32)
+
+
+def test_every_routine_has_a_twin_with_the_same_arguments():
+    for name, compiled in twins().items():
+        if name not in WITHOUT_TWIN:
+            function = compiled.py_func if isinstance(compiled, Dispatcher) else compiled._defn
+            arguments = [one for one in inspect.signature(function).parameters if one != "typing_context"]
+            assert arguments == list(inspect.signature(getattr(reference, name)).parameters), name
+    assert set(twins()) >= WITHOUT_TWIN
+
+
+@FEW
+@given(SEEDS)
+def test_raise_to_row(seed):
+    random = np.random.default_rng(seed)
+    table, largest = random.normal(size=(3, 64)).astype(np.float32), np.abs(random.normal(size=64)).astype(np.float32)
+    table[0, ::7], table[1, ::5], table[2, ::3] = np.inf, -np.inf, -np.finfo(np.float32).max
+    agree("raise_to_row", table, 64 * int(random.integers(3)) + 32 * int(seed % 2), largest, 32 * int(seed % 2))
+
+
+@FEW
+@given(SEEDS, st.integers(1, 9), st.booleans())
+def test_similarities_of_a_piece(seed, size, exact):
+    random = np.random.default_rng(seed)
+    draw = eighths if exact else lambda random, shape: random.normal(size=shape).astype(np.float32)
+    codebook, parts = draw(random, (3, 7, size)), draw(random, (3, size, 64))
+    piece, place = int(random.integers(21)) * size, int(random.integers(3)) * size * 64 + 32
+    largest = np.abs(draw(random, (64,)))
+    agree("raise_to_piece", codebook, piece, size, parts, place, 64, largest, 32, atol=0 if exact else 1e-5)
+    table = np.zeros((5, 64), np.int16)
+    agree("write_piece", codebook, piece, size, parts, place, 64, table, 3 * 64 + 32, atol=0 if exact else 1)
+
+
+def test_written_similarities_round_halves_to_even_and_wrap_around():
+    parts = np.zeros((1, 1, LANES), np.float32)
+    parts[0, 0, :12] = [0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 32767, -32768, 32768, -32769, 65536, 100000]
+    table = np.zeros((1, LANES), np.int16)
+    agree("write_piece", np.ones((1, 1, 1), np.float32), 0, 1, parts, 0, LANES, table, 0)
+    reference.write_piece(np.ones((1, 1, 1), np.float32), 0, 1, parts, 0, LANES, table, 0)
+    assert table[0, :12].tolist() == [0, 2, 2, 0, -2, -2, 32767, -32768, -32768, 32767, 0, -31072]
+
+
+@FEW
+@given(SEEDS, st.integers(1, 4), st.integers(0, 40))
+def test_load_id(seed, width, token):
+    ids = integers(np.random.default_rng(seed), np.uint8, 41 * width + 3)
+    assert agree("load_id", ids, width, token) < 256**width
+
+
+@FEW
+@given(SEEDS, st.sampled_from([1, 2]), st.integers(0, 30), st.integers(0, 30))
+def test_largest_rows(seed, width, first, length):
+    random = np.random.default_rng(seed)
+    ids = np.pad(random.integers(9, size=61, dtype=np.uint8)[:, None], ((0, 0), (0, width - 1))).ravel()
+    ids = np.append(ids, np.full(3, 255, np.uint8))
+    table = integers(random, np.uint8, (9, 64))
+    agree("largest_rows", table, 64, 32, ids, width, first, first + length, np.full(LANES, 7, np.uint8))
+
+
+def test_the_sum_of_the_largest_bytes_does_not_wrap_around():
+    full, out = np.full((1, LANES), 255, np.uint8), np.zeros(LANES, np.uint8)
+    assert agree("largest_rows", full, LANES, 0, np.zeros(4, np.uint8), 1, 0, 1, out) == 255 * LANES
+
+
+@FEW
+@given(SEEDS, st.sampled_from([np.uint8, np.int16]), st.integers(0, LANES - 1))
+def test_any_at_least(seed, kind, lane):
+    random = np.random.default_rng(seed)
+    table, bounds = integers(random, kind, (3, 64)), integers(random, kind, 64)
+    agree("any_at_least", table, 64, bounds, 32)
+    table[1, :32] = np.minimum(table[1, :32], np.iinfo(kind).max - 1)
+    bounds[32:] = table[1, :32] + 1
+    assert not agree("any_at_least", table, 64, bounds, 32)
+    table[1, lane] = bounds[32 + lane]
+    assert agree("any_at_least", table, 64, bounds, 32)
+
+
+FACTORS = st.one_of(st.sampled_from([0, 1, ONE - 1, ONE, ONE + 1, 32767, -32768, -ONE]), st.integers(-32768, 32767))
+
+
+@FEW
+@given(SEEDS, st.integers(0, 5), FACTORS, FACTORS)
+def test_add_up(seed, num_bytes, gain, factor):
+    random = np.random.default_rng(seed)
+    start, tables, best = (integers(random, np.int16, shape) for shape in ((4, 64), (5, 256, 64), 64))
+    residuals, order = integers(random, np.uint8, 15), random.permutation(5)
+    code, token = int(random.integers(4)), int(random.integers(3))
+    agree("add_up", start, tables, 64, 32, code, residuals, 5 * token, order, num_bytes, gain, factor, best,
+          np.zeros((2, 64), np.int16), 96)  # fmt: skip
+
+
+def test_prefetch_changes_nothing():
+    agree("prefetch", np.arange(300, dtype=np.uint8), 7)
+
+
+@FEW
+@given(SEEDS, st.integers(1, 5), st.integers(1, 8))
+def test_nearest_codeword(seed, num_parts, width):
+    random = np.random.default_rng(seed)
+    codebook, penalties = columns(eighths(random, (num_parts, CODEWORDS, width)))
+    vectors = eighths(random, (3, num_parts * width))
+    for part in range(num_parts):
+        agree("nearest_codeword", codebook, penalties, part, width, vectors[0])
+    agree("nearest_codewords", vectors, codebook, penalties, np.zeros((3, num_parts), np.uint8))
+    sums, counts = np.zeros((num_parts, CODEWORDS, width)), np.zeros((num_parts, CODEWORDS))
+    agree("sum_by_codeword", vectors, integers(random, np.uint8, (3, num_parts)), sums, counts)
+
+
+@FEW
+@given(SEEDS, st.integers(0, 9), st.integers(1, 5), st.integers(1, 8))
+def test_shapes_and_gains(seed, number, num_parts, width):
+    random = np.random.default_rng(seed)
+    vectors, centroids = (random.normal(size=(n, num_parts * width)).astype(np.float32) for n in (number, 3))
+    codebook = columns(random.normal(size=(num_parts, CODEWORDS, width)).astype(np.float32))
+    packed, gains = np.zeros((number, num_parts), np.uint8), np.zeros(number, np.float32)
+    codes = random.integers(3, size=number).astype(np.int32)
+    if number:
+        vectors[0] = centroids[codes[0]]  # a residual of norm 0
+    agree("shapes_and_gains", vectors, codes, centroids, *codebook, packed, gains, atol=1e-4)
+
+
+@FEW
+@given(st.integers(1, 2**64 - 1), st.integers(0, 63), st.integers(0, 3))
+def test_words(word, shift, place):
+    word = (word << shift) % 2**64 or 2**63
+    assert agree("trailing_zeros", np.uint64(word)) < 64
+    data = np.concatenate([np.zeros(place, np.uint8), np.frombuffer(word.to_bytes(8, "little"), np.uint8)])
+    assert agree("word_at", data, place) == word
+
+
+@FEW
+@given(SEEDS, st.sampled_from([1, 2, 4, 8]), st.integers(0, 5), st.integers(1, 4))
+def test_pack_buckets(seed, nbits, number, num_bytes):
+    random = np.random.default_rng(seed)
+    vectors, centroids = (eighths(random, (n, num_bytes * 8 // nbits)) for n in (number, 3))
+    cutoffs, packed = np.sort(eighths(random, 2**nbits - 1)), np.zeros((number, num_bytes), np.uint8)
+    codes = random.integers(3, size=number).astype(np.int32)
+    agree("pack_buckets", vectors, codes, centroids, cutoffs, reversed_bits(nbits), packed)
+
+
+@FEW
+@given(SEEDS, st.integers(0, 5), st.integers(1, 5), st.sampled_from([1, 2, 8]), st.booleans(), st.booleans())
+def test_decoding(seed, number, num_bytes, width, shared, gained):
+    random = np.random.default_rng(seed)
+    dim, own = num_bytes * width, 1 if shared else num_bytes
+    centroids, codebook = (random.normal(size=shape).astype(np.float32) for shape in ((3, dim), (own, 256, width)))
+    gains = integers(random, np.uint8, number if gained else 0)
+    kept = random.integers(3, size=number).astype(np.int32), integers(random, np.uint8, (number, num_bytes)), gains
+    out, values = np.zeros((number, dim), np.float32), np.linspace(0, 2, 256, dtype=np.float32)
+    for normalise in (False, True):
+        agree("decode_vectors", centroids, *kept, values, codebook, normalise, out, atol=1e-5)
+    if number:
+        token = number - 1
+        arguments = centroids, int(kept[0][token]), kept[1].ravel(), token, gains, values, codebook, out[0]
+        agree("decode_vector", *arguments, atol=1e-5)
+        nothing = [one * 0 for one in (centroids, codebook)]
+        agree("decode_vector", nothing[0], *arguments[1:6], nothing[1], out[0], atol=1e-5)
+
+
+@FEW
+@given(SEEDS, st.integers(1, 700), st.integers(1, 2))
+def test_what_makes_a_querys_tables(seed, num_rows, blocks):
+    random = np.random.default_rng(seed)
+    similarities, scale = eighths(random, (num_rows, LANES * blocks)), np.float32(2.0) ** random.integers(0, 6, 64)
+    scale = scale[: LANES * blocks].astype(np.float32)
+    agree("extents", similarities, np.zeros(LANES * blocks, np.float32))
+    as_bytes, as_shorts = (np.zeros(similarities.shape, kind) for kind in (np.uint8, np.int16))
+    agree("quantise", similarities, np.float32(random.choice([0.5, 4, 60])), scale, as_bytes, as_shorts)
+    distinct = random.permuted(np.tile(np.arange(num_rows, dtype=np.float32), (LANES, 1)), axis=1).T
+    number = int(random.integers(1, num_rows + 1))
+    agree("nearest_rows", np.ascontiguousarray(distinct), np.zeros((5, number), np.int64))
+
+
+@FEW
+@given(SEEDS, st.integers(1, 5), st.integers(1, 8), st.booleans())
+def test_tables_of_pieces(seed, num_bytes, size, shared):
+    random = np.random.default_rng(seed)
+    codebook = eighths(random, (1 if shared else num_bytes, 256, size))
+    parts, order = eighths(random, (num_bytes, size, 64)), random.permutation(num_bytes)
+    agree("piece_extents", codebook, parts, np.zeros(64, np.float32), atol=1e-4)
+    agree("piece_tables", codebook, parts, order, np.zeros((num_bytes, 256, 64), np.int16))
+
+
+@pytest.fixture(scope="module", params=["residual", "product"])
+def index(world, request):
+    codec = ProductCodec(2, num_centroids=32, kmeans_iterations=4) if request.param == "product" else None
+    return world.index(codec, name=f"reference-{request.param}")
+
+
+@pytest.mark.parametrize("length", [1, 5, 40])
+def test_scan_refine_and_score(world, index, length):
+    query = world.tokens(length)
+    tables = QueryTables(index, query)
+    documents = np.random.default_rng(length).permutation(index.num_documents)
+    scores = np.zeros(len(documents), np.float32)
+    agree("scan", tables.bytes, *tables.ids, index.offsets, documents, scores)
+    similarities = np.ascontiguousarray(tables.similarities[:, :length])
+    for kept in (similarities.max(1) > 0.3, np.zeros(len(similarities), bool)):
+        agree("scan_kept", similarities, kept, *tables.ids, index.offsets, documents, scores, atol=1e-4)
+    unit, everything = 1 / tables.scale[:length], tables.sums(len(tables.order))
+    # A norm may differ in its last digit, and so a factor by one.
+    agree("refine", tables.bytes, *everything, 255, unit, documents, scores, atol=1)
+    scoring.refine(tables.bytes, *everything, 255, unit, documents, scores)  # all factors are there from now on
+    for num_bytes, margin in ((1, 0), (len(tables.order), 20), (2, 254), (len(tables.order), 255)):
+        agree("refine", tables.bytes, *tables.sums(num_bytes), margin, unit, documents, scores, atol=1e-4)
+    agree("score", tables.query[:length], *everything, (len(tables.order) + 12) * 2, documents, scores, atol=1e-4)
+
+
+NUMBERS = st.lists(st.one_of(st.integers(0, 3), st.integers(0, 300), st.integers(2**16, 2**20)), max_size=60)
+
+
+@FEW
+@given(NUMBERS, st.integers(0, 20), st.integers(0, 3))
+@example([300, 5, 1000], 0, 1)  # zeros that fill several words
+def test_coded_lists(gaps, low_bits, start):
+    numbers = np.cumsum(np.array(gaps, np.int64) + 1) - 1
+    best, least = agree("best_low_bits", numbers)
+    for bits in {best, low_bits}:
+        size = (len(gaps) * (bits + 1) + sum(gap >> bits for gap in gaps) + 7) // 8
+        assert size >= least
+        if size > 10_000:
+            continue
+        data = np.zeros(start + size + lists.PADDING, np.uint8)
+        agree("encode_list", numbers, bits, data, start)
+        lists.encode_list(numbers, bits, data, start)
+        assert agree("decode_list", data, start, len(data) - lists.PADDING, bits, np.zeros(len(numbers), np.int64))
+
+
+@FEW
+@given(SEEDS, st.integers(0, 40), st.integers(0, 30), st.integers(0, 12))
+def test_damaged_lists_are_told_alike(seed, num_bytes, number, low_bits):
+    data = np.random.default_rng(seed).integers(256, size=num_bytes + lists.PADDING, dtype=np.uint8)
+    found = [np.zeros(number, np.int64) for _ in range(2)]
+    whole = [
+        function(data, 0, num_bytes, low_bits, out)
+        for function, out in zip((lists.decode_list, reference.decode_list), found, strict=True)
+    ]
+    assert whole[0] == whole[1]
+    if whole[0]:
+        np.testing.assert_array_equal(*found)
+
+
+@FEW
+@given(SEEDS, st.integers(1, 20), st.integers(0, 9))
+def test_collect(seed, num_documents, first):
+    random = np.random.default_rng(seed)
+    lengths = random.integers(0, 6, num_documents)
+    codes = random.integers(0, 12, lengths.sum()).astype(np.int32)
+    counts = np.bincount(codes, minlength=12)[first:]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    agree("collect", codes, lengths, 100, first, starts, starts[:-1].copy(), np.zeros(starts[-1], np.int32))
