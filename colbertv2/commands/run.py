@@ -24,7 +24,7 @@ from colbertv2.configuration.composition import CONF, runtime_of, target_node
 from colbertv2.configuration.points import Point, axes_of, collect, with_experiments
 from colbertv2.configuration.provenance import describe, origins
 from colbertv2.errors import InputError
-from colbertv2.stages.table import COSTS, measures_of
+from colbertv2.evaluation.measurement import COSTS, measures_of, summary
 
 
 class Refused(CompactHydraException):
@@ -74,14 +74,14 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
     print()
     artifact = build_node(node, runtime)
     print(f"\n{config.target}: {artifact.path}")
-    if settings.mode != RunMode.MULTIRUN and (found := results(artifact)):
+    if settings.mode != RunMode.MULTIRUN and (found := results(node, artifact)):
         print(f"\n{as_columns([found])}")
     table = artifact.path / "table.md"
     if table.is_file():
         print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
     if config.publish is not None:
         _publish(artifact, Path(config.publish))
-    tracking.log(config, name, artifact, runtime)
+    tracking.log(config, name, node, artifact, runtime)
     return objectives(artifact, wanted) if wanted else None
 
 
@@ -98,19 +98,19 @@ def check_objectives(node: Node, names: Sequence[str]) -> None:
     Raises:
         InputError: one of them it will not.
     """
-    measures = measures_of(node.stage.name, node.values)
+    measures = measures_of(node)
     known = [*measures, *COSTS] if measures else []
     if missing := [name for name in names if name not in known]:
         raise InputError(f"objectives: {node.key} has no {', '.join(missing)}; known: {', '.join(known) or 'none'}.")
 
 
 def objectives(artifact: Artifact, names: Sequence[str]) -> float | tuple[float, ...]:
-    """Measures and costs of an artifact of ``evaluate`` or ``agreement``; of one name a number, as Optuna wants it.
+    """Measures and costs of an evaluation; of one name a number, as Optuna wants it.
 
     Raises:
         InputError: one of them is not there, such as the bytes of what searched without an index.
     """
-    known = tracking.summary(artifact)
+    known = summary(artifact)
     if missing := [name for name in names if name not in known]:
         raise InputError(f"objectives: {artifact.address} has no {', '.join(missing)}; known: {', '.join(known)}.")
     values = tuple(known[name] for name in names)
@@ -173,7 +173,7 @@ def print_points(points: Sequence[Point]) -> None:
             continue
         root = runtime_of(point.config).root
         if Artifact.present(location(root, address)):
-            rows.append({**row, **results(Artifact.open(location(root, address)))})
+            rows.append({**row, **results(point.node, Artifact.open(location(root, address)))})
             continue
         failures = (failure_of(location(root, node.address)) for node in point.node.lineage())
         problem = next(filter(None, failures), "not built")
@@ -182,14 +182,11 @@ def print_points(points: Sequence[Point]) -> None:
         print(f"\n{as_columns(rows)}")
 
 
-def results(artifact: Artifact) -> dict[str, str]:
-    """Measures and costs of an artifact of ``evaluate`` or ``agreement`` as text; nothing of any other."""
-    if not measures_of(artifact.stage, artifact.arguments):
+def results(node: Node, artifact: Artifact) -> dict[str, str]:
+    """Measures and costs of an evaluation as text; nothing of any other artifact."""
+    if not measures_of(node):
         return {}
-    return {
-        name: f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
-        for name, value in tracking.summary(artifact).items()
-    }
+    return {name: f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}" for name, value in summary(artifact).items()}
 
 
 def as_columns(rows: Sequence[dict[str, str]]) -> str:

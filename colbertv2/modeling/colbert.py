@@ -1,6 +1,5 @@
 """The ColBERT model: a transformer, a linear projection without bias, unit vectors (ColBERTv2 §3.1)."""
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from colbertv2.checkpoints.layouts import read_checkpoint
 from colbertv2.distributed import gathered, rank_and_world
+from colbertv2.files import write_json
 from colbertv2.modeling.batch import Batch, Tuples, encoded_by_length, excluded_in_batch
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
 from colbertv2.modeling.precision import autocast
@@ -173,7 +173,7 @@ class ColBERT(nn.Module):
         save_file(
             {"linear.weight": self.linear.weight.detach().cpu().contiguous()}, directory / "projection.safetensors"
         )
-        (directory / "colbert.json").write_text(json.dumps(asdict(self.tokenizer.tokenization), indent=2))
+        write_json(directory / "colbert.json", asdict(self.tokenizer.tokenization))
 
     @classmethod
     def load(cls, directory: Path) -> "ColBERT":

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from colbertv2.artifacts.artifact import Artifact
 from colbertv2.errors import InputError
+from colbertv2.evaluation.measurement import per_query, searched, statistics, timing
 from colbertv2.evaluation.statistics import RESAMPLES, bootstrap_intervals, compare
 
 NOTHING = "–"
@@ -30,6 +32,25 @@ class System:
     engine: str
     ms_per_query: float | None = None
     statistics: Mapping[str, str | float] = field(default_factory=dict)
+
+
+def read_system(name: str, evaluation: Artifact) -> System:
+    """One row from an evaluation: its values, and what its ranking and the index behind it cost."""
+    ranking = evaluation.parents["ranking"]
+    took = timing(ranking).get("ms_per_query")
+    return System(
+        name=name,
+        values=per_query(evaluation),
+        engine=engine(ranking),
+        ms_per_query=None if took is None else float(took),
+        statistics=statistics(searched(ranking)),
+    )
+
+
+def engine(ranking: Artifact) -> str:
+    """What searched: the class of the search engine where the ranking has one, else the stage."""
+    target = ranking.arguments.get("engine", {}).get("_target_", ranking.stage)
+    return target.rpartition(".")[2]
 
 
 def make_table(systems: Sequence[System], baseline: str, measures: Sequence[str], seed: int) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.data.collection import Collection
+from colbertv2.files import write_json
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.runtime import Runtime
 from colbertv2.stages.encode import load_model
@@ -105,7 +105,7 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
     title = f"{index.address}: {number:,} centroids of {opened.num_vectors:,} vectors"
     draw_centroids(clusters, title, out / "centroids")
     draw_residuals(clusters, f"{title}, {codec.label}", out / "residuals")
-    (out / "metrics.json").write_text(json.dumps(key_figures(clusters, shares), indent=2) + "\n")
+    write_json(out / "metrics.json", key_figures(clusters, shares))
     (out / "centroids.md").write_text(to_markdown(title, clusters, shares), encoding="utf-8")
 
 

@@ -9,10 +9,10 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.compression.clustering.clusters import Clusters
 from colbertv2.compression.codec import Codec
+from colbertv2.files import read_json
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.runtime import Runtime
 from colbertv2.stages.centroids import CODES
-from colbertv2.stages.table import read_json
 
 
 @stage(version=3)

@@ -16,8 +16,8 @@ from scipy import stats
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.configuration.composition import EXPERIMENTS, build, compose
+from colbertv2.evaluation.measurement import per_query
 from colbertv2.evaluation.statistics import paired_test
-from colbertv2.stages.table import per_query
 
 MEASURES = ("nDCG@10", "RR@10", "R@10", "R@100")
 TEST = ("collection=scifact",)
