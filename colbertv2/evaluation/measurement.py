@@ -8,7 +8,7 @@ tables read it, wherever it is defined.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
@@ -60,7 +60,7 @@ def per_query(evaluation: Artifact) -> pd.DataFrame:
     return table.set_index("query_id")
 
 
-def timing(ranking: Artifact) -> dict[str, float | str | None]:
+def timing(ranking: Artifact) -> dict[str, Any]:
     """What a ranking took to search; empty where nobody timed it, as one from outside or one drawn at random."""
     file = ranking.path / "timing.json"
     return read_json(file) if file.is_file() else {}
@@ -71,7 +71,7 @@ def searched(ranking: Artifact) -> Artifact:
     return ranking.parents.get("index", ranking)
 
 
-def statistics(index: Artifact) -> dict[str, float | str]:
+def statistics(index: Artifact) -> dict[str, Any]:
     """The sizes that an index, or what searches without one, tells of itself; empty where it tells none."""
     file = index.path / "statistics.json"
     return read_json(file) if file.is_file() else {}

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -176,9 +176,12 @@ class ColBERT(nn.Module):
         write_json(directory / "colbert.json", asdict(self.tokenizer.tokenization))
 
     @classmethod
-    def load(cls, directory: Path) -> "ColBERT":
+    def load(cls, directory: Path, document_maxlen: int | None = None) -> "ColBERT":
         """A checkpoint written by :meth:`save`, by colbert-ai or by PyLate; its tokenization are its own,
         and logged (INFO) with the file and key that each came from unless the layout is ours.
+
+        Args:
+            document_maxlen: tokens at which documents are cut; ``None`` cuts them as in training.
 
         Raises:
             InputError: it is none, not whole, or damaged.
@@ -186,7 +189,10 @@ class ColBERT(nn.Module):
         checkpoint = read_checkpoint(Path(directory))
         if checkpoint.layout != "colbertv2":
             logger.info("%s: %s", directory, checkpoint.describe())
-        tokenizer = Tokenizer(AutoTokenizer.from_pretrained(directory), checkpoint.tokenization)
+        tokenization = checkpoint.tokenization
+        if document_maxlen is not None:
+            tokenization = replace(tokenization, document_maxlen=document_maxlen)
+        tokenizer = Tokenizer(AutoTokenizer.from_pretrained(directory), tokenization)
         return cls(checkpoint.transformer(), checkpoint.projection, tokenizer)
 
 

@@ -1,11 +1,9 @@
 """A table of a report, as numbers for programs (CSV) and as text for readers (Markdown, LaTeX)."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
-
-from colbertv2.reporting.system_table import markdown_rows
 
 LATEX = str.maketrans(
     {
@@ -26,6 +24,23 @@ LATEX = str.maketrans(
         "…": r"\dots{}",
     }
 )
+
+
+def markdown_rows(header: Sequence[str], body: Sequence[Sequence[str]], left: int | Collection[int] = 2) -> list[str]:
+    """A Markdown table whose columns line up as text too; all but the first ``left`` columns, or those, stand right."""
+    left = range(left) if isinstance(left, int) else left
+    rows = [list(header), *([cell.replace("|", "\\|") for cell in row] for row in body)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
+
+    def line(row: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if i in left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = ["-" * width if i in left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return [line(rows[0]), line(rule), *(line(row) for row in rows[1:])]
 
 
 @dataclass(frozen=True)

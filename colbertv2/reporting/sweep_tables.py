@@ -5,11 +5,10 @@ from collections.abc import Mapping
 import pandas as pd
 
 from colbertv2.ablation.cells import Cell
-from colbertv2.ablation.comparison import Contrast, Estimate, Interval
 from colbertv2.ablation.findings import Findings
-from colbertv2.evaluation.statistics import RESAMPLES
+from colbertv2.evaluation.numbers import fraction, plain, signed
+from colbertv2.evaluation.statistics import RESAMPLES, Contrast, Estimate, Interval
 from colbertv2.reporting.rendering import Table
-from colbertv2.reporting.system_table import fraction, plain, signed
 
 FAILED = "—"
 COSTS = {"bytes_per_token": "B/token", "bytes_per_document": "B/document", "ms_per_query": "ms/query"}

@@ -1,7 +1,6 @@
 """The table of an experiment: one row a system, with intervals, significance and costs."""
 
-import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -9,9 +8,9 @@ import pandas as pd
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import per_query, searched, statistics, timing
-from colbertv2.evaluation.statistics import RESAMPLES, bootstrap_intervals, compare
-
-NOTHING = "–"
+from colbertv2.evaluation.numbers import NOTHING, fraction, plain
+from colbertv2.evaluation.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare
+from colbertv2.reporting.rendering import markdown_rows
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,11 @@ class System:
 def read_system(name: str, evaluation: Artifact) -> System:
     """One row from an evaluation: its values, and what its ranking and the index behind it cost."""
     ranking = evaluation.parents["ranking"]
-    took = timing(ranking).get("ms_per_query")
     return System(
         name=name,
         values=per_query(evaluation),
         engine=engine(ranking),
-        ms_per_query=None if took is None else float(took),
+        ms_per_query=timing(ranking).get("ms_per_query"),
         statistics=statistics(searched(ranking)),
     )
 
@@ -155,44 +153,4 @@ def to_markdown(
 def value_with_interval(row: Mapping[str, float], measure: str) -> str:
     """``.712 [.690, .734] †``: the mark where the adjusted p is below .05."""
     interval = f"[{fraction(row[f'{measure}_low'])}, {fraction(row[f'{measure}_high'])}]"
-    return f"{fraction(row[measure])} {interval}{' †' if row[f'p_{measure}'] < 0.05 else ''}"
-
-
-def fraction(value: float) -> str:
-    """Three decimals without the leading zero.
-
-    >>> fraction(0.7116), fraction(1.0)
-    ('.712', '1.000')
-    """
-    return f"{value:.3f}".removeprefix("0") if value >= 0 else f"{value:.3f}"
-
-
-def signed(value: float) -> str:
-    """A difference: likewise, with a minus sign where it is negative.
-
-    >>> signed(-0.0281), signed(0.015), signed(-0.0001)
-    ('−.028', '.015', '.000')
-    """
-    return ("−" if round(value, 3) < 0 else "") + fraction(abs(value))
-
-
-def plain(value: float, decimals: int) -> str:
-    """A number for reading; a dash where it is missing."""
-    return NOTHING if value is None or math.isnan(value) else f"{value:,.{decimals}f}"
-
-
-def markdown_rows(header: Sequence[str], body: Sequence[Sequence[str]], left: int | Collection[int] = 2) -> list[str]:
-    """A Markdown table whose columns line up as text too; all but the first ``left`` columns, or those, stand right."""
-    left = range(left) if isinstance(left, int) else left
-    rows = [list(header), *([cell.replace("|", "\\|") for cell in row] for row in body)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-
-    def line(row: Sequence[str]) -> str:
-        padded = [
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        return "| " + " | ".join(padded) + " |"
-
-    rule = ["-" * width if i in left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    return [line(rows[0]), line(rule), *(line(row) for row in rows[1:])]
+    return f"{fraction(row[measure])} {interval}{' †' if row[f'p_{measure}'] < LEVEL else ''}"

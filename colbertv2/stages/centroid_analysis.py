@@ -16,7 +16,6 @@ from colbertv2.data.collection import Collection
 from colbertv2.files import write_json
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.runtime import Runtime
-from colbertv2.stages.encode import load_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,13 +61,14 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
     from colbertv2.analysis.residuals import residuals_of
     from colbertv2.analysis.tokens import document_token_ids, names
     from colbertv2.indexing.index import Index
+    from colbertv2.modeling.colbert import ColBERT
     from colbertv2.reporting.centroids_figure import Clusters, draw_centroids, draw_residuals
 
     opened, encoded = Index.open(index.path), index.ancestor("embeddings")
     codec = opened.codec
     assert isinstance(codec, ResidualCodec)  # or ``check`` would have refused
     checkpoint = encoded.ancestor("checkpoint").path
-    tokenizer = load_model(checkpoint, encoded.arguments["document_maxlen"]).tokenizer
+    tokenizer = ColBERT.load(checkpoint, encoded.arguments["document_maxlen"]).tokenizer
 
     def spelled(ids: np.ndarray) -> list[str]:
         return names(tokenizer, ids)
@@ -144,7 +144,7 @@ def vectors_of(embeddings: Embeddings, positions: np.ndarray) -> np.ndarray:
 
 def to_markdown(title: str, clusters: dict[str, Clusters], shares: pd.DataFrame) -> str:
     """The shares, residuals, the largest and the most mixed centroids, and the tokens that spread most."""
-    from colbertv2.reporting.system_table import markdown_rows
+    from colbertv2.reporting.rendering import markdown_rows
 
     table, tokens, _ = clusters[ALL]
     full = table.loc[table["size"] > 0]

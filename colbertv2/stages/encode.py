@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.indexing.embeddings import EmbeddingsWriter
 from colbertv2.runtime import Runtime
-
-if TYPE_CHECKING:
-    from colbertv2.modeling.colbert import ColBERT
 
 
 @stage(version=1)
@@ -70,9 +65,9 @@ def encode_shards(
     runtime: Runtime,
 ) -> None:
     """The shards of one process."""
-    from colbertv2.modeling.colbert import stacked
+    from colbertv2.modeling.colbert import ColBERT, stacked
 
-    model = load_model(checkpoint, document_maxlen).to(runtime.device_of(rank))
+    model = ColBERT.load(checkpoint, document_maxlen).to(runtime.device_of(rank))
     writer = EmbeddingsWriter(out, model.dim)
     stream = iter(documents)
     for number in range(num_shards):
@@ -89,18 +84,6 @@ def encode_shards(
             precision,
         )
         writer.add(list(ids), *stacked(vectors, model.dim), number)
-
-
-def load_model(checkpoint: Path, document_maxlen: int | None) -> ColBERT:
-    """The model as it encodes: with documents cut at ``document_maxlen`` tokens, or as in training for ``None``."""
-    from colbertv2.modeling.colbert import ColBERT
-    from colbertv2.modeling.tokenizer import Tokenizer
-
-    model = ColBERT.load(checkpoint)
-    if document_maxlen is not None:
-        tokenization = replace(model.tokenizer.tokenization, document_maxlen=document_maxlen)
-        model.tokenizer = Tokenizer(model.tokenizer.tokenizer, tokenization)
-    return model
 
 
 def check(document_maxlen: int | None, precision: str, **_: object) -> Iterator[str]:

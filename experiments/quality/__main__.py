@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.configuration.composition import EXPERIMENTS, build, compose
 from colbertv2.evaluation.measurement import per_query
-from colbertv2.evaluation.statistics import paired_test
+from colbertv2.evaluation.statistics import paired_test, t_interval
 
 MEASURES = ("nDCG@10", "RR@10", "R@10", "R@100")
 TEST = ("collection=scifact",)
@@ -68,9 +67,8 @@ def metrics(row: Row, seed: int, overrides: Sequence[str]) -> Artifact:
 
 def half_width(values: Sequence[float]) -> float:
     """Of the 95 % t-interval of a mean over seeds; NaN for one."""
-    if len(values) < 2:
-        return float("nan")
-    return float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    interval = t_interval(np.array(values))
+    return float("nan") if interval is None else (interval.high - interval.low) / 2
 
 
 def tabulate(found: dict[Row, list[pd.DataFrame]]) -> pd.DataFrame:

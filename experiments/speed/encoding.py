@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from colbertv2.checkpoints.conversion import convert_checkpoint
+from colbertv2.interchange.checkpoints import convert_checkpoint
 from experiments.agree.environments import ROOT, Ours, Peer
 from experiments.agree.texts import AWKWARD, documents, model
 from experiments.speed.limit import encoder_operations, matrix_product_rate
