@@ -112,6 +112,15 @@ def test_upward_imports_and_imports_between_stages_only_get_fewer():
     assert len(between) <= BETWEEN_STAGES_LEFT, between
 
 
+def test_a_class_name_means_one_thing():
+    classes: dict[str, list[str]] = {}
+    for name, file in MODULES.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                classes.setdefault(node.name, []).append(name)
+    assert {name: modules for name, modules in classes.items() if len(modules) > 1} == {}
+
+
 def test_modules_are_short():
     lines = {name: len(file.read_text(encoding="utf-8").splitlines()) for name, file in MODULES.items()}
     assert {name: number for name, number in lines.items() if number > MAX_LINES} == {}

@@ -28,7 +28,7 @@ class BuildError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Step:
+class PlanStep:
     """One node of a plan.
 
     Args:
@@ -44,7 +44,7 @@ class Step:
     cached: bool
 
 
-def plan_node(node: Node, root: Path) -> list[Step]:
+def plan_node(node: Node, root: Path) -> list[PlanStep]:
     """What there is and what is missing of a node and its ancestors, parents first.
 
     Raises:
@@ -52,7 +52,7 @@ def plan_node(node: Node, root: Path) -> list[Step]:
     """
     validate(node)
     steps = {
-        step.address: Step(step.key, step.stage.name, step.address, Artifact.present(location(root, step.address)))
+        step.address: PlanStep(step.key, step.stage.name, step.address, Artifact.present(location(root, step.address)))
         for step in node.lineage()
     }
     return list(steps.values())

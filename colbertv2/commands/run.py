@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from colbertv2 import tracking
 from colbertv2.ablation.linter import address_of, check_axes
 from colbertv2.artifacts.artifact import Artifact, location
-from colbertv2.artifacts.build import Step, build_node, failure_of, plan_node
+from colbertv2.artifacts.build import PlanStep, build_node, failure_of, plan_node
 from colbertv2.artifacts.node import Node
 from colbertv2.configuration.composition import CONF, runtime_of, target_node
 from colbertv2.configuration.points import Point, axes_of, collect, with_experiments
@@ -85,7 +85,7 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
     return objectives(artifact, wanted) if wanted else None
 
 
-def print_steps(steps: Sequence[Step]) -> None:
+def print_steps(steps: Sequence[PlanStep]) -> None:
     """Key, address and state of each step."""
     key_width, address_width = max(len(step.key) for step in steps), max(len(step.address) for step in steps)
     for step in steps:

@@ -44,7 +44,7 @@ def markdown_rows(header: Sequence[str], body: Sequence[Sequence[str]], left: in
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """One table.
 
     Args:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from colbertv2.analysis.centroids import TokenCounts
     from colbertv2.analysis.residuals import Residuals
-    from colbertv2.reporting.centroids_figure import Clusters
+    from colbertv2.reporting.centroids_figure import ClusterTables
 
 LISTED = 15  # centroids and tokens of a kind in the text
 ALL, RANDOM = "all vectors", "random vectors"
@@ -62,7 +62,7 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
     from colbertv2.analysis.tokens import document_token_ids, names
     from colbertv2.indexing.index import Index
     from colbertv2.modeling.colbert import ColBERT
-    from colbertv2.reporting.centroids_figure import Clusters, draw_centroids, draw_residuals
+    from colbertv2.reporting.centroids_figure import ClusterTables, draw_centroids, draw_residuals
 
     opened, encoded = Index.open(index.path), index.ancestor("embeddings")
     codec = opened.codec
@@ -73,8 +73,8 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
     def spelled(ids: np.ndarray) -> list[str]:
         return names(tokenizer, ids)
 
-    def summed_up(counts: TokenCounts, num_centroids: int, residuals: Residuals | None) -> Clusters:
-        return Clusters(centroid_table(counts, num_centroids, spelled), token_table(counts, spelled), residuals)
+    def summed_up(counts: TokenCounts, num_centroids: int, residuals: Residuals | None) -> ClusterTables:
+        return ClusterTables(centroid_table(counts, num_centroids, spelled), token_table(counts, spelled), residuals)
 
     progress = runtime.bar((text for _, text in documents), "count tokens", "documents", len(documents))
     counts = index_counts(opened, document_token_ids(tokenizer, progress))
@@ -86,7 +86,7 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
     number = len(codec.fitted())
     how: dict[str, Any] = {"seed": seed, "device": runtime.torch_device}
 
-    def anew(vectors: np.ndarray) -> Clusters:
+    def anew(vectors: np.ndarray) -> ClusterTables:
         codes, learnt = clustered(codec, vectors, max(1, number * len(vectors) // opened.num_vectors), **how)
         return summed_up(count_tokens([(codes, ids)]), len(learnt.fitted()), residuals_of(vectors, codes, learnt))
 
@@ -109,7 +109,7 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
     (out / "centroids.md").write_text(to_markdown(title, clusters, shares), encoding="utf-8")
 
 
-def key_figures(clusters: dict[str, Clusters], shares: pd.DataFrame) -> dict[str, float]:
+def key_figures(clusters: dict[str, ClusterTables], shares: pd.DataFrame) -> dict[str, float]:
     """The share of clusters of at most 16 distinct tokens (Fig. 2a), of all vectors and of random ones; the medians of
     distinct tokens and of the commonest token's share, over clusters that hold a vector.
     """
@@ -123,7 +123,7 @@ def key_figures(clusters: dict[str, Clusters], shares: pd.DataFrame) -> dict[str
     }
 
 
-def shares_of(clusters: dict[str, Clusters]) -> pd.DataFrame:
+def shares_of(clusters: dict[str, ClusterTables]) -> pd.DataFrame:
     """Cumulative shares of clusters by distinct tokens and of tokens by clusters, by bound; columns (of, vectors)."""
     import pandas as pd
 
@@ -142,7 +142,7 @@ def vectors_of(embeddings: Embeddings, positions: np.ndarray) -> np.ndarray:
     return np.concatenate(found).astype(np.float32)
 
 
-def to_markdown(title: str, clusters: dict[str, Clusters], shares: pd.DataFrame) -> str:
+def to_markdown(title: str, clusters: dict[str, ClusterTables], shares: pd.DataFrame) -> str:
     """The shares, residuals, the largest and the most mixed centroids, and the tokens that spread most."""
     from colbertv2.reporting.rendering import markdown_rows
 

@@ -28,7 +28,7 @@ from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, TrecQrel
 from ir_datasets.indices import PickleLz4FullStore
 
 from colbertv2.data.readers import Faults
-from colbertv2.data.sources.peerqa_files import SOURCE, Row, read_papers, read_questions
+from colbertv2.data.sources.peerqa_files import SOURCE, PaperRow, read_papers, read_questions
 from colbertv2.errors import InputError
 from colbertv2.files import sha256
 
@@ -78,7 +78,7 @@ class PeerQADocs(BaseDocs):
                 templated = f"Title: {titles[paper_id]} {kind}: {content}" if titles else content
                 yield PeerQADoc(doc_id, templated, paper_id)
 
-    def titles(self, papers: dict[str, dict[int, Row]]) -> dict[str, str]:
+    def titles(self, papers: dict[str, dict[int, PaperRow]]) -> dict[str, str]:
         """Paper id → the content of its one row of type ``title``; the official code, too, stops at none or several."""
         faults = Faults(self.path)
         found: dict[str, str] = {}
