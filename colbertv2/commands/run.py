@@ -25,6 +25,7 @@ from colbertv2.configuration.points import Point, axes_of, collect, with_experim
 from colbertv2.configuration.provenance import describe, origins
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import COSTS, measures_of, summary
+from colbertv2.reporting.rendering import text_rows
 
 
 class Refused(CompactHydraException):
@@ -75,7 +76,7 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
     artifact = build_node(node, runtime)
     print(f"\n{config.target}: {artifact.path}")
     if settings.mode != RunMode.MULTIRUN and (found := results(node, artifact)):
-        print(f"\n{as_columns([found])}")
+        print(f"\n{text_rows([found])}")
     table = artifact.path / "table.md"
     if table.is_file():
         print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
@@ -179,7 +180,7 @@ def print_points(points: Sequence[Point]) -> None:
         problem = next(filter(None, failures), "not built")
         rows.append({**row, "problem": problem.splitlines()[0][:100]})
     if any(len(row) > len(axes) for row in rows):
-        print(f"\n{as_columns(rows)}")
+        print(f"\n{text_rows(rows)}")
 
 
 def results(node: Node, artifact: Artifact) -> dict[str, str]:
@@ -187,19 +188,3 @@ def results(node: Node, artifact: Artifact) -> dict[str, str]:
     if not measures_of(node):
         return {}
     return {name: f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}" for name, value in summary(artifact).items()}
-
-
-def as_columns(rows: Sequence[dict[str, str]]) -> str:
-    """Rows as a table of text under the names of their columns.
-
-    >>> print(as_columns([{"nbits": "1", "RR@10": "0.5"}, {"nbits": "2", "RR@10": "0.6"}]))
-    nbits  RR@10
-    1      0.5
-    2      0.6
-    """
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [names, *([row.get(name, "") for name in names] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
-    return "\n".join(
-        "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )

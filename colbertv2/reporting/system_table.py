@@ -10,7 +10,7 @@ from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import per_query, searched, statistics, timing
 from colbertv2.evaluation.numbers import NOTHING, fraction, plain
 from colbertv2.evaluation.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare
-from colbertv2.reporting.rendering import markdown_rows
+from colbertv2.reporting.rendering import ReportTable
 
 
 @dataclass(frozen=True)
@@ -144,10 +144,7 @@ def to_markdown(
         f"† differs from {baseline} with p < .05: two-sided paired randomisation test ({RESAMPLES:,} resamples), "
         f"p-values Holm-adjusted over the {len(table) - 1} comparisons of each measure."
     )
-    lines = [f"# {title}", "", *markdown_rows(header, body), "", caption]
-    if notes:
-        lines += ["", *(f"- {note}" for note in notes)]
-    return "\n".join(lines) + "\n"
+    return ReportTable(title, table, header, body, 2, [caption, *notes]).markdown(level=1)
 
 
 def value_with_interval(row: Mapping[str, float], measure: str) -> str:
