@@ -37,19 +37,16 @@ def write_values(values: pd.DataFrame, out: Path) -> None:
 
     Args:
         values: ``[queries, measures]``, index ``query_id``.
-    """
-    values.to_csv(out / "per_query.csv", lineterminator="\n")
-    write_json(out / "metrics.json", means_of(values))
-
-
-def means_of(values: pd.DataFrame) -> dict[str, float]:
-    """The mean of each measure, and ``queries``, their number.
 
     >>> import pandas as pd
-    >>> means_of(pd.DataFrame({"RR@10": [1.0, 0.5]}))
+    >>> import tempfile
+    >>> out = Path(tempfile.mkdtemp())
+    >>> write_values(pd.DataFrame({"RR@10": [1.0, 0.5]}, index=pd.Index(["a", "b"], name="query_id")), out)
+    >>> read_json(out / "metrics.json")
     {'RR@10': 0.75, 'queries': 2}
     """
-    return {**values.mean().to_dict(), "queries": len(values)}
+    values.to_csv(out / "per_query.csv", lineterminator="\n")
+    write_json(out / "metrics.json", {**values.mean().to_dict(), "queries": len(values)})
 
 
 def per_query(evaluation: Artifact) -> pd.DataFrame:
@@ -66,23 +63,25 @@ def timing(ranking: Artifact) -> dict[str, Any]:
     return read_json(file) if file.is_file() else {}
 
 
-def searched(ranking: Artifact) -> Artifact:
-    """The index that a ranking is from; without one the ranking itself, which may tell its own sizes."""
-    return ranking.parents.get("index", ranking)
+def index_statistics(ranking: Artifact) -> dict[str, Any]:
+    """What the index behind a ranking tells of its sizes.
 
+    What searches without an index may tell its own; empty where it does not, such as a ranking from outside.
 
-def statistics(index: Artifact) -> dict[str, Any]:
-    """The sizes that an index, or what searches without one, tells of itself; empty where it tells none."""
-    file = index.path / "statistics.json"
+    Raises:
+        InputError: there is an index, and its statistics are missing or damaged.
+    """
+    if "index" in ranking.parents:
+        return read_json(ranking.parents["index"].path / "statistics.json")
+    file = ranking.path / "statistics.json"
     return read_json(file) if file.is_file() else {}
 
 
 def costs(evaluation: Artifact) -> dict[str, float]:
     """What an evaluation's search and the index behind it take; of ``COSTS`` what is known."""
     ranking = evaluation.parents["ranking"]
-    index = searched(ranking)
-    found = {**timing(ranking), **statistics(index)}
-    if index is not ranking:
+    found = {**timing(ranking), **index_statistics(ranking)}
+    if index := ranking.parents.get("index"):
         own = [index, *(parent for role, parent in index.parents.items() if role == "centroids")]
         found["build_seconds"] = sum(one.record["seconds"] for one in own)
     return {name: float(value) for name in COSTS if (value := found.get(name)) is not None}

@@ -7,7 +7,7 @@ import pandas as pd
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.errors import InputError
-from colbertv2.evaluation.measurement import per_query, searched, statistics, timing
+from colbertv2.evaluation.measurement import index_statistics, per_query, timing
 from colbertv2.evaluation.numbers import NOTHING, fraction, plain
 from colbertv2.evaluation.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare
 from colbertv2.reporting.rendering import ReportTable
@@ -41,7 +41,7 @@ def read_system(name: str, evaluation: Artifact) -> System:
         values=per_query(evaluation),
         engine=engine(ranking),
         ms_per_query=timing(ranking).get("ms_per_query"),
-        statistics=statistics(searched(ranking)),
+        statistics=index_statistics(ranking),
     )
 
 

@@ -18,7 +18,7 @@ from colbertv2.data.collection import Collection
 from colbertv2.data.file import File
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
-from colbertv2.evaluation.measurement import measures_of, searched, statistics, summary
+from colbertv2.evaluation.measurement import index_statistics, measures_of, summary
 from colbertv2.files import read_json
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.reproduction.cost import EncodingCost
@@ -131,5 +131,5 @@ def quantities(node: Node, artifact: Artifact) -> dict[str, float]:
     """All numbers of an artifact: of an evaluation its measures, costs and the index's, else ``metrics.json``."""
     if not measures_of(node):
         return read_json(artifact.path / "metrics.json")
-    held = statistics(searched(artifact.parents["ranking"]))
+    held = index_statistics(artifact.parents["ranking"])
     return {**{name: value for name, value in held.items() if isinstance(value, int | float)}, **summary(artifact)}
