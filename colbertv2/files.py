@@ -1,12 +1,17 @@
-"""Nothing half-written is ever taken for whole: a file or directory appears under its name when it is finished."""
+"""Files and directories that appear under their names when they are finished; JSON; and digests of contents."""
 
+import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from colbertv2.errors import InputError
+
+BLOCK = 1 << 20  # bytes that are read at once
 
 
 @contextmanager
@@ -41,3 +46,66 @@ def write_atomically(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
+
+
+def write_json(file: Path, value: Any, indent: int | None = 2) -> None:
+    """Write ``value`` as JSON, in place of what is there; ``file`` is there whole or not at all.
+
+    >>> file = Path(tempfile.mkdtemp()) / "sizes.json"
+    >>> write_json(file, {"documents": 3})
+    >>> read_json(file)
+    {'documents': 3}
+    """
+    write_atomically(file, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The JSON object in ``file``.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds something else.
+    """
+    value = read_json_value(file)
+    if not isinstance(value, dict):
+        raise InputError(f"{file} holds {type(value).__name__}; expected a JSON object.")
+    return value
+
+
+def read_json_value(file: Path) -> Any:
+    """The JSON in ``file``, of whatever type.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"{file} is missing: {file.parent} is not complete; wait if it is still being made, else make it again."
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{file} is damaged ({error}); make {file.parent} again.") from None
+
+
+def sha256(content: bytes | Iterable[bytes]) -> str:
+    """The SHA-256 of bytes, or of blocks of bytes end to end, in hexadecimal.
+
+    >>> sha256(b"ab") == sha256([b"a", b"b"]), sha256(b"")[:8]
+    (True, 'e3b0c442')
+    """
+    digest = hashlib.sha256()
+    for block in [content] if isinstance(content, bytes) else content:
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_of_files(*files: Path) -> str:
+    """The SHA-256 of the contents of files, end to end."""
+    return sha256(block for file in files for block in blocks(file))
+
+
+def blocks(file: Path) -> Iterator[bytes]:
+    """The content of a file, a part at a time."""
+    with file.open("rb") as stream:
+        while block := stream.read(BLOCK):
+            yield block

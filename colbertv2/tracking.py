@@ -7,10 +7,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from colbertv2.ablation.linter import address_of
 from colbertv2.artifacts.artifact import Artifact
-from colbertv2.artifacts.node import digest
+from colbertv2.artifacts.node import Node, digest
 from colbertv2.configuration.points import Point, axes_of
+from colbertv2.evaluation.measurement import measures_of, summary
 from colbertv2.runtime import Runtime
-from colbertv2.stages.table import costs, measures_of, read_json
 
 PROJECT = "colbertv2"
 GROUP = "WANDB_RUN_GROUP"  # which wandb itself reads, in every process that this one starts
@@ -23,12 +23,12 @@ def name_group(points: Sequence[Point]) -> None:
     os.environ.setdefault(GROUP, f"{name}-{digest({'points': sorted(addresses)})}")
 
 
-def log(config: DictConfig, name: str, artifact: Artifact, runtime: Runtime) -> None:
-    """One run for a result of ``evaluate`` or ``agreement``: measures and costs as its summary, nothing for others.
+def log(config: DictConfig, name: str, node: Node, artifact: Artifact, runtime: Runtime) -> None:
+    """One run for an evaluation: measures and costs as its summary; none for any other artifact.
 
     Offline runs lie under the artifact root and can be sent later (``wandb sync``).
     """
-    if runtime.wandb == "disabled" or not measures_of(artifact.stage, artifact.arguments):
+    if runtime.wandb == "disabled" or not measures_of(node):
         return
     import wandb
 
@@ -44,8 +44,3 @@ def log(config: DictConfig, name: str, artifact: Artifact, runtime: Runtime) -> 
     )
     run.summary.update(summary(artifact))
     run.finish()
-
-
-def summary(artifact: Artifact) -> dict[str, float]:
-    """Measures and costs of an artifact of ``evaluate`` or ``agreement``."""
-    return {**read_json(artifact.path / "metrics.json"), **costs(artifact)}

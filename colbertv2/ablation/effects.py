@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.ablation.cells import Cells
-from colbertv2.ablation.comparison import Contrast, Estimate, contrasts, effects_of, estimate
+from colbertv2.evaluation.statistics import Contrast, Estimate, contrasts, estimate, variation_shares
 
 
 @dataclass(frozen=True)
@@ -159,12 +159,6 @@ def interactions(grid: Grid, seed: int) -> list[Interaction]:
 
 def shares(grid: Grid) -> dict[tuple[str, ...], float]:
     """Of the sum of squares between the cells' means: every set of factors' own."""
-    means = grid.values.mean(axis=(-3, -2, -1))
     names = list(grid.factors)
-    squares = {
-        tuple(names[axis] for axis in axes): float((np.broadcast_to(part, means.shape) ** 2).sum())
-        for axes, part in effects_of(means).items()
-        if axes
-    }
-    total = sum(squares.values())
-    return {factors: square / total for factors, square in squares.items()} if total > 1e-20 else {}
+    found = variation_shares(grid.values.mean(axis=(-3, -2, -1)))
+    return {tuple(names[axis] for axis in axes): share for axes, share in found.items()}

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from colbertv2.ablation.cells import Cells
-from colbertv2.ablation.comparison import Contrast, Estimate, compare_cells, estimate
 from colbertv2.ablation.effects import Effects, find_effects
+from colbertv2.evaluation.statistics import Contrast, Estimate, contrasts, estimate
 
 
 @dataclass(frozen=True)
@@ -39,4 +39,25 @@ def find(cells: Cells, seed: int) -> Findings:
         },
         comparisons={measure: compare_cells(cells, measure, seed) for measure in cells.measures},
         effects={measure: find_effects(cells, measure, seed) for measure in cells.measures},
+    )
+
+
+def compare_cells(cells: Cells, measure: str, seed: int) -> dict[str, Contrast]:
+    """Every other cell that has values against the baseline: one family of tests.
+
+    Args:
+        seed: of the resampling.
+
+    Returns:
+        the cell's name → its difference from the baseline; empty if the baseline has no values.
+    """
+    if not cells.baseline.values:
+        return {}
+    baseline = cells.baseline.values[measure]
+    return dict(
+        zip(
+            [cell.name for cell in cells.others],
+            contrasts([cell.values[measure] - baseline for cell in cells.others], seed),
+            strict=True,
+        )
     )

@@ -1,12 +1,12 @@
 """What is wrong with a sweep: before the work, knobs that nothing reads; after it, points that are one and the same."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.configuration.points import Point, axes_of
 from colbertv2.errors import InputError
+from colbertv2.files import sha256
 
 
 def check_axes(points: Sequence[Point]) -> None:
@@ -61,8 +61,5 @@ def identical(results: Mapping[str, Artifact]) -> list[str]:
 
 def content(run: Path) -> str:
     """Digest of a TREC run file, its tags left out."""
-    digest = hashlib.sha256()
     with open(run, encoding="utf-8") as file:
-        for line in file:
-            digest.update(line.rpartition(" ")[0].encode() + b"\n")
-    return digest.hexdigest()
+        return sha256(line.rpartition(" ")[0].encode() + b"\n" for line in file)

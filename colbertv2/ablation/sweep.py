@@ -22,7 +22,7 @@ from colbertv2.artifacts.validate import validate
 from colbertv2.configuration.composition import runtime_of
 from colbertv2.configuration.points import SEEDS, Point, axes_of, collect
 from colbertv2.errors import InputError
-from colbertv2.stages.table import COSTS, costs, measures_of, per_query
+from colbertv2.evaluation.measurement import COSTS, costs, measures_of, per_query
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,13 +75,12 @@ class Sweep:
             return None
         if not Artifact.present(path):
             return None
-        artifact = Artifact.open(path)
-        if not measures_of(artifact.stage, artifact.arguments):
+        if not measures_of(point.node):
             raise InputError(
-                f"target={point.config.target} is an artifact of {artifact.stage}; a report is about per-query values, "
-                "which evaluate and agreement write. Give it target=metrics."
+                f"target={point.config.target} is an artifact of {point.node.stage.name}; a report is about per-query "
+                "values, which stages such as evaluate and agreement write. Give it target=metrics."
             )
-        return artifact
+        return Artifact.open(path)
 
     def cells(self) -> Cells:
         """The values of all points.

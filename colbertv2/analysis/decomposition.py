@@ -7,22 +7,17 @@ first stage finds; and what is left after it has pruned these.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
-from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from colbertv2.ablation.comparison import contrasts
 from colbertv2.errors import InputError
+from colbertv2.evaluation.statistics import contrasts
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.indexing.index import Index
 from colbertv2.indexing.packed import Packed
-from colbertv2.reporting.quality_figure import COLOURS, GREY, LABEL_SIZE, save
 from colbertv2.search.engine import Engine, Found
 from colbertv2.search.exhaustive import Exhaustive, search_decoded
 from colbertv2.search.probing import probed_documents
@@ -36,7 +31,6 @@ STEPS = {
     "probed": "only documents that are probed",
     "engine": "the engine, which prunes these",
 }
-NAME_WIDTH = 16  # characters of a step's name in a line
 
 
 class Uncompressed:
@@ -158,45 +152,3 @@ def most_moved(values: pd.DataFrame, number: int) -> dict[str, Moved]:
         gain = change[change > 0].sort_values(ascending=False, kind="stable")
         found[str(step)] = Moved(change[change < 0][:number].to_dict(), gain[:number].to_dict())
     return found
-
-
-def draw_decomposition(values: pd.DataFrame, table: pd.DataFrame, measure: str, path: Path) -> None:
-    """What is lost and gained from the first step's mean on, a bar each step; below it every query's change, sorted.
-
-    The first mean is a level and no bar, as the axis does not start at zero.
-
-    Args:
-        values: ``[queries, steps]``. table: of ``changes``.
-        path: without suffix; ``.png`` and ``.svg`` are written.
-    """
-    figure = Figure(figsize=(8.4, 6.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
-    means = table["mean"].tolist()
-    for place, row in enumerate(table.to_dict("records")):
-        last = place == len(means) - 1
-        above.plot([place - 0.3, place + (0.3 if last else 1.3)], [means[place]] * 2, color=GREY, linewidth=0.8)
-        label, top = f"{means[place]:.3f}", means[place]
-        if place:
-            before, change = means[place - 1], row["change"]
-            above.bar(place, change, bottom=before, color=COLOURS[2 if change > 0 else 1], width=0.6, zorder=2)
-            above.plot(
-                [place] * 2, [before + row["low"], before + row["high"]], "_-", color="black", linewidth=1, zorder=3
-            )
-            moved = np.sort((values.iloc[:, place] - values.iloc[:, place - 1]).to_numpy())
-            spread = place + np.linspace(-0.3, 0.3, len(moved))
-            below.vlines(spread, 0, moved, color=np.where(moved < 0, COLOURS[1], COLOURS[2]), linewidth=0.6)
-            label, top = f"{label}\n{change:+.3f}".replace("-", "−"), max(means[place], before, before + row["high"])
-        above.annotate(label, (place, top), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=LABEL_SIZE)
-    above.plot([-0.3, 0.3], means[:1] * 2, color=COLOURS[0], linewidth=3, zorder=2)
-    above.use_sticky_edges = False  # of bars, which would leave no room for labels
-    above.margins(y=0.15)
-    above.set_ylabel(f"{measure} (changes with 95 % intervals)")
-    below.axhline(0, color=GREY, linewidth=0.8)
-    below.set_ylabel("change, by query")
-    names = ["\n".join(wrap(STEPS[str(step)], NAME_WIDTH)) for step in table.index]
-    below.set_xticks(range(len(names)), names, fontsize=LABEL_SIZE)
-    for axes in (above, below):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", color="#e6e6e6", linewidth=0.8, zorder=0)
-    save(figure, path)

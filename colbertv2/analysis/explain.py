@@ -12,19 +12,7 @@ from colbertv2.data.collection import Collection
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.reporting.map_figure import draw_map
 from colbertv2.search.searcher import Searcher
-
-__all__ = [
-    "Configuration",
-    "Difference",
-    "MaxSimMap",
-    "difference",
-    "draw_map",
-    "explain",
-    "explain_difference",
-    "ranking_difference",
-]
 
 
 class Configuration(NamedTuple):

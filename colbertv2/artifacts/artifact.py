@@ -3,8 +3,6 @@
 ``artifact.json`` is written last, into a directory that is renamed into place afterwards: present means complete.
 """
 
-import hashlib
-import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from hydra.utils import instantiate
 
 from colbertv2.artifacts.node import Node, nearest
 from colbertv2.errors import InputError
+from colbertv2.files import read_json, sha256_of_files, write_json
 
 RECORD = "artifact.json"
 PACKAGES = {  # name in the record → names of the distribution
@@ -47,10 +46,9 @@ class Artifact:
         Raises:
             InputError: there is no complete artifact at ``path``.
         """
-        try:
-            return cls(Path(path), json.loads((Path(path) / RECORD).read_text(encoding="utf-8")))
-        except (FileNotFoundError, NotADirectoryError):
-            raise InputError(f"There is no complete artifact at {path}: {RECORD} is missing. Build it first.") from None
+        if not cls.present(path):
+            raise InputError(f"There is no complete artifact at {path}: {RECORD} is missing. Build it first.")
+        return cls(path, read_json(path / RECORD))
 
     @staticmethod
     def present(path: Path) -> bool:
@@ -138,11 +136,11 @@ def write_record(directory: Path, node: Node, seconds: float, code: dict[str, An
         "seconds": round(seconds, 3),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "bytes": sum(path.stat().st_size for path in files),
-        "sha256": {path.relative_to(directory).as_posix(): _sha256(path) for path in files},
+        "sha256": {path.relative_to(directory).as_posix(): sha256_of_files(path) for path in files},
         **code,
         **measured,
     }
-    (directory / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_json(directory / RECORD, record)
 
 
 def code_state() -> dict[str, Any]:
@@ -176,11 +174,3 @@ def _version(distributions: tuple[str, ...]) -> str | None:
         except PackageNotFoundError:
             continue
     return None
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

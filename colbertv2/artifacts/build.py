@@ -4,7 +4,6 @@ Parallel jobs meet at a lock per address and look again once they hold it, so a 
 each of them once. Whatever stops a build, a kill included, leaves nothing that could be taken for whole.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from colbertv2.artifacts.node import Component, Node, transform
 from colbertv2.artifacts.process import byte_size, device_name, peak_memory, reset_peak_memory
 from colbertv2.artifacts.validate import validate
 from colbertv2.errors import InputError
+from colbertv2.files import read_json, write_json
 from colbertv2.runtime import Runtime
 
 
@@ -28,7 +28,7 @@ class BuildError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Step:
+class PlanStep:
     """One node of a plan.
 
     Args:
@@ -44,7 +44,7 @@ class Step:
     cached: bool
 
 
-def plan_node(node: Node, root: Path) -> list[Step]:
+def plan_node(node: Node, root: Path) -> list[PlanStep]:
     """What there is and what is missing of a node and its ancestors, parents first.
 
     Raises:
@@ -52,7 +52,7 @@ def plan_node(node: Node, root: Path) -> list[Step]:
     """
     validate(node)
     steps = {
-        step.address: Step(step.key, step.stage.name, step.address, Artifact.present(location(root, step.address)))
+        step.address: PlanStep(step.key, step.stage.name, step.address, Artifact.present(location(root, step.address)))
         for step in node.lineage()
     }
     return list(steps.values())
@@ -122,8 +122,8 @@ def failure_of(path: Path) -> str | None:
     if Artifact.present(path):
         return None
     try:
-        return str(json.loads(_failure_file(path).read_text(encoding="utf-8"))["error"])
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+        return str(read_json(_failure_file(path))["error"])
+    except (InputError, KeyError):
         return None
 
 
@@ -133,7 +133,7 @@ def _failure_file(path: Path) -> Path:
 
 def _note_failure(path: Path, error: str) -> None:
     when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    _failure_file(path).write_text(json.dumps({"error": error, "when": when}, ensure_ascii=False), encoding="utf-8")
+    write_json(_failure_file(path), {"error": error, "when": when})
 
 
 def _run(node: Node, artifacts: dict[str, Artifact], out: Path, runtime: Runtime) -> None:

@@ -9,7 +9,6 @@ Values count as YAML reads them: ``1`` and ``1.0`` are two values (at worst work
 systems of a table are rows in that order).
 """
 
-import hashlib
 import json
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from hydra.utils import instantiate
 
 from colbertv2.artifacts.stage import Stage
 from colbertv2.errors import InputError
+from colbertv2.files import sha256
 
 
 def nearest(start: Any, role: str) -> Any:
@@ -214,7 +214,7 @@ def digest(identity: dict[str, Any]) -> str:
     (True, False)
     """
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+    return sha256(canonical.encode())[:10]
 
 
 def configured(leaf: Any) -> Any:

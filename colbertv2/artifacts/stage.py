@@ -6,9 +6,9 @@ parameter may have a default; where and how it runs (``runtime``) never takes pa
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 StageFunction = TypeVar("StageFunction", bound=Callable[..., None])
 
@@ -44,7 +44,21 @@ class Stage:
         It takes the stage's arguments by name (without ``out`` and ``runtime``; components as instances, parents as
         :class:`~colbertv2.artifacts.node.Node`) and yields one sentence per problem.
         """
-        return getattr(sys.modules[self.function.__module__], "check", None)
+        return self.beside("check")
+
+    @property
+    def measures(self) -> Callable[[Mapping[str, Any]], Sequence[str]] | None:
+        """The module's function ``measures``, if it has one: then the stage measures a ranking query by query.
+
+        It takes the stage's arguments by name and tells the measures: the columns of the ``per_query.csv`` that the
+        stage writes (:mod:`colbertv2.evaluation.measurement`). What is configured stands there as it is written, so
+        that it can be asked before any work.
+        """
+        return self.beside("measures")
+
+    def beside(self, name: str) -> Callable[..., Any] | None:
+        """A function of the module that the stage is in; ``None`` where it has none of that name."""
+        return getattr(sys.modules[self.function.__module__], name, None)
 
     @property
     def unneeded(self) -> Callable[..., Iterable[str]] | None:

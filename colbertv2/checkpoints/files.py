@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colbertv2.checkpoints.checkpoint import Checkpoint
 from colbertv2.errors import InputError
+from colbertv2.files import read_json, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,23 +18,6 @@ TOKENIZER_FILES = (
     "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model",
 )  # fmt: skip
 CARRIED = "other_layouts.json"
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The JSON object in ``file``.
-
-    Raises:
-        InputError: it is missing or holds something else.
-    """
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{file} is missing; the checkpoint is not whole.") from None
-    except ValueError as error:
-        raise InputError(f"{file} is damaged; expected a JSON object ({error}).") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{file} holds {type(value).__name__}; expected a JSON object.")
-    return value
 
 
 def read_tensors(directory: Path) -> dict[str, Tensor]:
@@ -119,12 +102,12 @@ def write_common(checkpoint: Checkpoint, directory: Path, config: dict[str, Any]
 
     ``literal_tokens`` is fixed in the official layout and in PyLate's: what ours had said is among those settings.
     """
-    (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_json(directory / "config.json", config)
     for name, content in checkpoint.tokenizer.items():
         (directory / name).write_bytes(content)
     own = {"colbertv2": {"literal_tokens": checkpoint.tokenization.literal_tokens}}
     if others := {layout: value for layout, value in {**own, **checkpoint.settings}.items() if layout != without}:
-        (directory / CARRIED).write_text(json.dumps(others, indent=2) + "\n", encoding="utf-8")
+        write_json(directory / CARRIED, others)
 
 
 def typed(values: Mapping[str, Any], key: str, kind: type, default: Any, file: Path) -> Any:

@@ -1,6 +1,5 @@
 """Which layout a checkpoint directory has, and reading, writing and converting any of the three."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from colbertv2.checkpoints.official import METADATA, read_official, write_offici
 from colbertv2.checkpoints.own import read_ours, write_ours
 from colbertv2.checkpoints.pylate import MODULES, read_pylate, write_pylate
 from colbertv2.errors import InputError
-from colbertv2.files import atomic_path
+from colbertv2.files import atomic_path, read_json
 
 READERS: dict[str, Callable[[Path], Checkpoint]] = {
     "colbertv2": read_ours,
@@ -30,8 +29,8 @@ def layout_of(directory: Path) -> str | None:
     if (directory / MODULES).is_file() and '"pylate.' in (directory / MODULES).read_text(encoding="utf-8"):
         return "pylate"
     try:
-        architectures = json.loads((directory / "config.json").read_text(encoding="utf-8")).get("architectures")
-    except (OSError, ValueError, AttributeError):
+        architectures = read_json(directory / "config.json").get("architectures")
+    except InputError:  # no model at all, or a damaged one
         architectures = None
     return "official" if (directory / METADATA).is_file() or architectures == ["HF_ColBERT"] else None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,6 @@ from colbertv2.checkpoints.checkpoint import Checkpoint, empty_encoder
 from colbertv2.checkpoints.files import (
     carried,
     contiguous,
-    read_json,
     read_tensors,
     read_tokenizer,
     typed,
@@ -19,6 +17,7 @@ from colbertv2.checkpoints.files import (
 )
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
+from colbertv2.files import read_json, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,7 +125,7 @@ def write_official(checkpoint: Checkpoint, directory: Path) -> None:
     tensors |= {prefix_of(checkpoint.config) + name: tensor for name, tensor in checkpoint.encoder.items()}
     write_common(checkpoint, directory, {**checkpoint.config, "architectures": ["HF_ColBERT"]}, without="official")
     save_file(contiguous(tensors.items()), directory / "model.safetensors", metadata={"format": "pt"})
-    (directory / METADATA).write_text(json.dumps(metadata, indent=4) + "\n", encoding="utf-8")
+    write_json(directory / METADATA, metadata, indent=4)
     give_back_padding(directory)
 
 

@@ -1,6 +1,5 @@
 """Our layout: the encoder as transformers saves it, ``projection.safetensors``, ``colbert.json``."""
 
-import json
 from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 
@@ -9,7 +8,6 @@ from colbertv2.checkpoints.files import (
     CARRIED,
     carried,
     contiguous,
-    read_json,
     read_tensors,
     read_tokenizer,
     typed,
@@ -17,6 +15,7 @@ from colbertv2.checkpoints.files import (
 )
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
+from colbertv2.files import read_json, write_json
 
 SETTINGS, PROJECTION = "colbert.json", "projection.safetensors"
 KINDS = {int: int, bool: bool, str | None: str, tuple[str, ...]: list}
@@ -70,4 +69,4 @@ def write_ours(checkpoint: Checkpoint, directory: Path) -> None:
     save_file(contiguous(checkpoint.encoder.items()), directory / "model.safetensors", metadata={"format": "pt"})
     save_file(contiguous([("linear.weight", checkpoint.projection)]), directory / PROJECTION)
     values = asdict(replace(checkpoint.tokenization, literal_tokens=literal))
-    (directory / SETTINGS).write_text(json.dumps(values, indent=2), encoding="utf-8")
+    write_json(directory / SETTINGS, values)

@@ -1,7 +1,6 @@
 """PyLate's layout: sentence-transformers modules, a transformer and one dense layer (PyLate 1.6)."""
 
 import copy
-import json
 import string
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from colbertv2.checkpoints.checkpoint import Checkpoint
 from colbertv2.checkpoints.files import (
     carried,
     contiguous,
-    read_json,
     read_tensors,
     read_tokenizer,
     typed,
@@ -18,6 +16,7 @@ from colbertv2.checkpoints.files import (
 )
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
+from colbertv2.files import read_json, read_json_value, write_json
 
 MODULES, SETTINGS, TRANSFORMER = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
 DENSE = "1_Dense"
@@ -93,12 +92,10 @@ def read_pylate(directory: Path) -> Checkpoint:
 
 def read_modules(file: Path) -> list[dict[str, Any]]:
     """The content of ``modules.json``; InputError unless it lists just a transformer and the dense layer behind it."""
+    modules = read_json_value(file)
     try:
-        modules = json.loads(file.read_text(encoding="utf-8"))
         found = [(module["type"].rsplit(".", 1)[-1], module["path"]) for module in modules]
-    except FileNotFoundError:
-        raise InputError(f"{file} is missing; the checkpoint is not whole.") from None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{file} is damaged ({error!r}); expected a list of modules with type and path.") from None
     if found != [("Transformer", ""), ("Dense", DENSE)]:
         raise InputError(
@@ -167,10 +164,10 @@ def write_pylate(checkpoint: Checkpoint, directory: Path) -> None:
     (directory / DENSE).mkdir()
     write_common(checkpoint, directory, checkpoint.config, without="pylate")
     if "transformer" in own:
-        (directory / TRANSFORMER).write_text(json.dumps(own["transformer"], indent=2), encoding="utf-8")
+        write_json(directory / TRANSFORMER, own["transformer"])
     save_file(contiguous(checkpoint.encoder.items()), directory / "model.safetensors", metadata={"format": "pt"})
     save_file(contiguous([("linear.weight", checkpoint.projection)]), directory / DENSE / "model.safetensors")
-    (directory / DENSE / "config.json").write_text(json.dumps(layer, indent=2), encoding="utf-8")
-    (directory / SETTINGS).write_text(json.dumps(settings, indent=2), encoding="utf-8")
-    (directory / MODULES).write_text(json.dumps(own["modules"], indent=2), encoding="utf-8")
+    write_json(directory / DENSE / "config.json", layer)
+    write_json(directory / SETTINGS, settings)
+    write_json(directory / MODULES, own["modules"])
     read_modules(directory / MODULES)  # which may have travelled along from elsewhere

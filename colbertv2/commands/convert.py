@@ -46,7 +46,7 @@ def main(words: list[str] | None = None) -> None:
         if asked.destination.exists():
             raise InputError(f"{asked.destination} exists; name a directory that does not, or remove it first.")
         if asked.kind == "checkpoint":
-            from colbertv2.checkpoints.conversion import convert_checkpoint
+            from colbertv2.interchange.checkpoints import convert_checkpoint
 
             print(convert_checkpoint(asked.source, asked.destination, asked.layout))
         elif asked.kind == "examples":

@@ -16,7 +16,7 @@ from colbertv2.ablation.sweep import Sweep
 
 if TYPE_CHECKING:
     from colbertv2.ablation.findings import Findings
-    from colbertv2.reporting.rendering import Table
+    from colbertv2.reporting.rendering import ReportTable
 
 RESAMPLING_SEED = 0
 
@@ -87,7 +87,7 @@ def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:
 
 
 def to_markdown(
-    findings: Findings, tables: dict[str, Table], sentences: Sequence[str], pictures: dict[str, str]
+    findings: Findings, tables: dict[str, ReportTable], sentences: Sequence[str], pictures: dict[str, str]
 ) -> str:
     """The report as text, its pictures by name."""
     cells = findings.cells
@@ -103,7 +103,7 @@ def to_markdown(
 def hover(cell: Cell, findings: Findings) -> str:
     """All numbers of a cell, a line each."""
     from colbertv2.ablation.conclusions import COSTS
-    from colbertv2.reporting.system_table import fraction, plain
+    from colbertv2.evaluation.numbers import fraction, plain
 
     lines = [cell.name]
     for measure in findings.cells.measures:

@@ -8,7 +8,6 @@ be run here stays), all others to ``outputs/reproduce/``: table, CSV and manifes
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from colbertv2.artifacts.artifact import code_state
 from colbertv2.errors import InputError
-from colbertv2.files import write_atomically
+from colbertv2.files import read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +97,7 @@ def reproduce(table: Experiment, options: dict[str, str], overrides: Sequence[st
         compared, manifests = with_earlier(place, compared, manifests)
     text = to_markdown(table, compared, command, scale)
     record = {"command": command, "created": datetime.now(timezone.utc).isoformat(timespec="seconds"), **code_state()}
-    write_atomically(place.with_suffix(".json"), json.dumps({**record, "rows": manifests}, indent=1) + "\n")
+    write_json(place.with_suffix(".json"), {**record, "rows": manifests}, indent=1)
     write_atomically(place.with_suffix(".csv"), compared.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
     write_atomically(place.with_suffix(".md"), text)
     print(f"\n{text}\n{summary(compared['verdict'].tolist())}: {place}.md")
@@ -115,7 +114,7 @@ def with_earlier(place: Path, compared: pd.DataFrame, manifests: dict) -> tuple[
     if not (place.with_suffix(".csv").is_file() and place.with_suffix(".json").is_file()):
         return compared, manifests
     before = pd.read_csv(place.with_suffix(".csv")).set_index(["row", "measure"])
-    earlier = json.loads(place.with_suffix(".json").read_text(encoding="utf-8"))["rows"]
+    earlier = read_json(place.with_suffix(".json"))["rows"]
     lines = []
     for line in compared.to_dict("records"):
         key = line["row"], line["measure"]

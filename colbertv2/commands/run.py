@@ -18,13 +18,14 @@ from omegaconf import DictConfig
 from colbertv2 import tracking
 from colbertv2.ablation.linter import address_of, check_axes
 from colbertv2.artifacts.artifact import Artifact, location
-from colbertv2.artifacts.build import Step, build_node, failure_of, plan_node
+from colbertv2.artifacts.build import PlanStep, build_node, failure_of, plan_node
 from colbertv2.artifacts.node import Node
 from colbertv2.configuration.composition import CONF, runtime_of, target_node
 from colbertv2.configuration.points import Point, axes_of, collect, with_experiments
 from colbertv2.configuration.provenance import describe, origins
 from colbertv2.errors import InputError
-from colbertv2.stages.table import COSTS, measures_of
+from colbertv2.evaluation.measurement import COSTS, measures_of, summary
+from colbertv2.reporting.rendering import text_rows
 
 
 class Refused(CompactHydraException):
@@ -74,18 +75,18 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
     print()
     artifact = build_node(node, runtime)
     print(f"\n{config.target}: {artifact.path}")
-    if settings.mode != RunMode.MULTIRUN and (found := results(artifact)):
-        print(f"\n{as_columns([found])}")
+    if settings.mode != RunMode.MULTIRUN and (found := results(node, artifact)):
+        print(f"\n{text_rows([found])}")
     table = artifact.path / "table.md"
     if table.is_file():
         print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
     if config.publish is not None:
         _publish(artifact, Path(config.publish))
-    tracking.log(config, name, artifact, runtime)
+    tracking.log(config, name, node, artifact, runtime)
     return objectives(artifact, wanted) if wanted else None
 
 
-def print_steps(steps: Sequence[Step]) -> None:
+def print_steps(steps: Sequence[PlanStep]) -> None:
     """Key, address and state of each step."""
     key_width, address_width = max(len(step.key) for step in steps), max(len(step.address) for step in steps)
     for step in steps:
@@ -98,19 +99,19 @@ def check_objectives(node: Node, names: Sequence[str]) -> None:
     Raises:
         InputError: one of them it will not.
     """
-    measures = measures_of(node.stage.name, node.values)
+    measures = measures_of(node)
     known = [*measures, *COSTS] if measures else []
     if missing := [name for name in names if name not in known]:
         raise InputError(f"objectives: {node.key} has no {', '.join(missing)}; known: {', '.join(known) or 'none'}.")
 
 
 def objectives(artifact: Artifact, names: Sequence[str]) -> float | tuple[float, ...]:
-    """Measures and costs of an artifact of ``evaluate`` or ``agreement``; of one name a number, as Optuna wants it.
+    """Measures and costs of an evaluation; of one name a number, as Optuna wants it.
 
     Raises:
         InputError: one of them is not there, such as the bytes of what searched without an index.
     """
-    known = tracking.summary(artifact)
+    known = summary(artifact)
     if missing := [name for name in names if name not in known]:
         raise InputError(f"objectives: {artifact.address} has no {', '.join(missing)}; known: {', '.join(known)}.")
     values = tuple(known[name] for name in names)
@@ -173,36 +174,17 @@ def print_points(points: Sequence[Point]) -> None:
             continue
         root = runtime_of(point.config).root
         if Artifact.present(location(root, address)):
-            rows.append({**row, **results(Artifact.open(location(root, address)))})
+            rows.append({**row, **results(point.node, Artifact.open(location(root, address)))})
             continue
         failures = (failure_of(location(root, node.address)) for node in point.node.lineage())
         problem = next(filter(None, failures), "not built")
         rows.append({**row, "problem": problem.splitlines()[0][:100]})
     if any(len(row) > len(axes) for row in rows):
-        print(f"\n{as_columns(rows)}")
+        print(f"\n{text_rows(rows)}")
 
 
-def results(artifact: Artifact) -> dict[str, str]:
-    """Measures and costs of an artifact of ``evaluate`` or ``agreement`` as text; nothing of any other."""
-    if not measures_of(artifact.stage, artifact.arguments):
+def results(node: Node, artifact: Artifact) -> dict[str, str]:
+    """Measures and costs of an evaluation as text; nothing of any other artifact."""
+    if not measures_of(node):
         return {}
-    return {
-        name: f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
-        for name, value in tracking.summary(artifact).items()
-    }
-
-
-def as_columns(rows: Sequence[dict[str, str]]) -> str:
-    """Rows as a table of text under the names of their columns.
-
-    >>> print(as_columns([{"nbits": "1", "RR@10": "0.5"}, {"nbits": "2", "RR@10": "0.6"}]))
-    nbits  RR@10
-    1      0.5
-    2      0.6
-    """
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = [names, *([row.get(name, "") for name in names] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
-    return "\n".join(
-        "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    return {name: f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}" for name, value in summary(artifact).items()}

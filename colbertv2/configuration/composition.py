@@ -12,7 +12,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
 from colbertv2.artifacts.artifact import Artifact
-from colbertv2.artifacts.build import Step, build_node, plan_node
+from colbertv2.artifacts.build import PlanStep, build_node, plan_node
 from colbertv2.artifacts.node import Component, Node
 from colbertv2.artifacts.reader import parse, parse_value
 from colbertv2.artifacts.validate import component_problems, suggestion
@@ -64,7 +64,7 @@ def target_node(config: DictConfig) -> Node:
     return parse(found)
 
 
-def plan(config: DictConfig) -> list[Step]:
+def plan(config: DictConfig) -> list[PlanStep]:
     """What there is and what is missing of the target and its ancestors, parents first; builds nothing.
 
     Raises:

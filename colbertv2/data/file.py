@@ -1,10 +1,10 @@
 """``File``: a file from outside, known by its content."""
 
-import hashlib
 from functools import cached_property
 from pathlib import Path
 
 from colbertv2.errors import InputError
+from colbertv2.files import sha256_of_files
 
 
 class File:
@@ -26,8 +26,4 @@ class File:
     @cached_property
     def sha256(self) -> str:
         """Read once a process."""
-        with self.path.open("rb") as stream:
-            digest = hashlib.sha256()
-            while block := stream.read(1 << 20):
-                digest.update(block)
-            return digest.hexdigest()
+        return sha256_of_files(self.path)

@@ -2,7 +2,6 @@
 
 import difflib
 import gzip
-import hashlib
 import json
 import logging
 import shutil
@@ -23,6 +22,7 @@ from filelock import FileLock
 from ir_datasets.util.fileio import TarExtractAll, ZipExtractCache
 
 from colbertv2.errors import InputError
+from colbertv2.files import sha256
 
 # What ir_datasets says per opened file and per failed attempt to fetch one (our error says it once); licences stay.
 NOISE = ("Opening ", "[starting]", "[finished]", "[error]", "download error", "Download failed")
@@ -200,7 +200,4 @@ def content_digest(records: Iterable[Any]) -> str:
     >>> content_digest([("a", "b c")]) == content_digest([("a b", "c")])
     False
     """
-    digest = hashlib.sha256()
-    for record in records:
-        digest.update(json.dumps(record).encode() + b"\n")
-    return digest.hexdigest()
+    return sha256(json.dumps(record).encode() + b"\n" for record in records)

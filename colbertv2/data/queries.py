@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Container, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colbertv2.data.collection import text_size, valid_id
+from colbertv2.data.collection import Collection, text_size, valid_id
 from colbertv2.data.readers import Faults, lines
 from colbertv2.errors import InputError
+from colbertv2.files import sha256
 
 if TYPE_CHECKING:
     from colbertv2.data.qrels import Qrels
@@ -148,7 +148,7 @@ class Queries:
         """Whether a query belongs to this part."""
         if self.part is None:
             return True
-        share = int.from_bytes(hashlib.sha256(query_id.encode()).digest()[:8], "big") / 2**64
+        share = int(sha256(query_id.encode())[:16], 16) / 2**64
         return (share < self.dev_fraction) == (self.part == "dev")
 
     def __len__(self) -> int:
@@ -224,3 +224,8 @@ def read_ids(path: Path, known: Container[str], dataset_id: str) -> set[str]:
         found.add(query_id)
     faults.finish()
     return found
+
+
+def differ(first: Collection | Queries, second: Collection | Queries) -> bool:
+    """Whether two have different content; what is one object in the configuration is not read for it."""
+    return first is not second and first.identity() != second.identity()

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
+from colbertv2.files import read_json, write_json
 from colbertv2.indexing.packed import Packed, offsets_of
-from colbertv2.indexing.storage import open_array, read_ids, read_json, read_rows, write_json
+from colbertv2.indexing.storage import open_array, read_ids, read_rows
 
 READ_VECTORS = 2**16  # read at once into a sample
 

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.codec import Arrays, Codec, LookupTables, load_codec
 from colbertv2.errors import InputError
+from colbertv2.files import read_json
 from colbertv2.indexing.codes import Codes
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.indexing.packed import Packed, offsets_of, ranges
-from colbertv2.indexing.storage import open_array, read_ids, read_json
+from colbertv2.indexing.storage import open_array, read_ids
 
 if TYPE_CHECKING:
     import torch

@@ -1,6 +1,5 @@
 """Arrays on disk: written with plain writes, opened memory-mapped and checked against what the metadata says."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -9,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
-from colbertv2.files import write_atomically
 
 
 def open_array(file: Path, dtype: str | None, shape: Sequence[int]) -> NDArray[Any]:
@@ -85,30 +83,6 @@ def skip_header(opened: BinaryIO) -> int:
 def save_unsigned(file: Path, values: NDArray[Any]) -> None:
     """Save counts ``[n]`` as the smallest unsigned integers that hold them."""
     np.save(file, values.astype(np.min_scalar_type(int(values.max(initial=0)))))
-
-
-def write_json(file: Path, value: dict[str, Any]) -> None:
-    """Write ``value`` so that ``file`` is there whole or not at all."""
-    write_atomically(file, json.dumps(value, indent=2) + "\n")
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """The object in ``file``.
-
-    Raises:
-        InputError: it is missing or no JSON object.
-    """
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{file} is missing: {file.parent} is not complete; wait if it is still being made, else build it again."
-        ) from None
-    except ValueError as error:
-        raise InputError(f"{file} is damaged ({error}); build {file.parent} again.") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{file} holds no JSON object; build {file.parent} again.")
-    return value
 
 
 def read_ids(file: Path, number: int) -> list[str]:

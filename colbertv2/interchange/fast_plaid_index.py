@@ -4,7 +4,6 @@ What builds or opens an index there folds the chunks' codes and residuals into o
 rows of zeros, and removes them; only chunks that were changed since lie beside it. Both states are read here.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from numpy.typing import NDArray
 
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
+from colbertv2.files import read_json, read_json_value, write_json
 from colbertv2.indexing.index import Index
-from colbertv2.indexing.storage import read_json
 from colbertv2.interchange.foreign_index import ForeignIndex, blocks_of, checked_chunk, checked_lengths, own_ids
 from colbertv2.interchange.official_index import number
 
@@ -58,10 +57,7 @@ def open_fast_plaid(path: Path) -> ForeignIndex:
     for chunk in range(number(metadata, "num_chunks", file)):
         chunk_file, doclens = path / f"{chunk}.metadata.json", path / f"doclens.{chunk}.json"
         sizes.append(number(read_json(chunk_file), "num_embeddings", chunk_file))
-        try:
-            lengths.append(checked_lengths(doclens, json.loads(doclens.read_text()), sizes[-1]))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{doclens} is missing or damaged ({error}); the index is not whole.") from None
+        lengths.append(checked_lengths(doclens, read_json_value(doclens), sizes[-1]))
 
     def read() -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         done = 0
@@ -104,9 +100,9 @@ def write_fast_plaid(index: Index, out: Path, checkpoint: str | None) -> None:
         start, end = int(index.offsets[first]), int(index.offsets[last])
         np.save(out / f"{chunk}.codes.npy", index.stored_codes[start:end].astype(np.int64))
         np.save(out / f"{chunk}.residuals.npy", index.arrays["residuals"][start:end])
-        (out / f"doclens.{chunk}.json").write_text(json.dumps(index.lengths[first:last].tolist()))
+        write_json(out / f"doclens.{chunk}.json", index.lengths[first:last].tolist(), indent=None)
         metadata = {"num_documents": last - first, "num_embeddings": end - start, "embedding_offset": start}
-        (out / f"{chunk}.metadata.json").write_text(json.dumps(metadata, indent=4))
+        write_json(out / f"{chunk}.metadata.json", metadata, indent=4)
     np.save(out / "ivf.npy", index.inverted_list.documents.astype(np.int64))
     np.save(out / "ivf_lengths.npy", index.inverted_list.lengths.astype(np.int32))
     metadata = {
@@ -118,6 +114,6 @@ def write_fast_plaid(index: Index, out: Path, checkpoint: str | None) -> None:
         "num_documents": index.num_documents,
         "compress_only": False,
     }
-    (out / "metadata.json").write_text(json.dumps(metadata, indent=4))
-    (out / "plan.json").write_text(json.dumps({"nbits": codec.nbits, "num_chunks": len(chunks)}, indent=4))
+    write_json(out / "metadata.json", metadata, indent=4)
+    write_json(out / "plan.json", {"nbits": codec.nbits, "num_chunks": len(chunks)}, indent=4)
     own_ids(index, out)

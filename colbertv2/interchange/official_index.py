@@ -1,6 +1,5 @@
 """The official index directory (colbert-ai 0.2): tensors in ``.pt`` files, chunk by chunk, and JSON."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,8 @@ from numpy.typing import NDArray
 
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
+from colbertv2.files import read_json, read_json_value, write_json
 from colbertv2.indexing.index import Index
-from colbertv2.indexing.storage import read_json
 from colbertv2.interchange.foreign_index import (
     ForeignIndex,
     blocks_of,
@@ -87,10 +86,7 @@ def open_official(path: Path) -> ForeignIndex:
         if number(chunk_metadata, "passage_offset", chunk_file) != passages:
             raise InputError(f"{chunk_file}: passage_offset is not {passages}, the passages before it.")
         doclens = path / f"doclens.{chunk}.json"
-        try:
-            lengths.append(checked_lengths(doclens, json.loads(doclens.read_text()), sizes[-1]))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{doclens} is missing or damaged ({error}); the index is not whole.") from None
+        lengths.append(checked_lengths(doclens, read_json_value(doclens), sizes[-1]))
         passages += len(lengths[-1])
 
     def read() -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
@@ -124,9 +120,9 @@ def write_official(index: Index, out: Path, checkpoint: str | None) -> None:
         torch.save(torch.from_numpy(index.stored_codes[start:end]), out / f"{chunk}.codes.pt")
         residuals = np.array(index.arrays["residuals"][start:end])
         torch.save(torch.from_numpy(residuals), out / f"{chunk}.residuals.pt")
-        (out / f"doclens.{chunk}.json").write_text(json.dumps(index.lengths[first:last].tolist()))
+        write_json(out / f"doclens.{chunk}.json", index.lengths[first:last].tolist(), indent=None)
         metadata = {"passage_offset": first, "num_passages": last - first, "num_embeddings": end - start}
-        (out / f"{chunk}.metadata.json").write_text(json.dumps({**metadata, "embedding_offset": start}, indent=4))
+        write_json(out / f"{chunk}.metadata.json", {**metadata, "embedding_offset": start}, indent=4)
     documents = torch.from_numpy(index.inverted_list.documents)
     counts = torch.from_numpy(index.inverted_list.lengths)
     # Its strided views read up to the longest list behind the last one's beginning.
@@ -140,6 +136,6 @@ def write_official(index: Index, out: Path, checkpoint: str | None) -> None:
     }
     plan = {**common, "num_embeddings_est": index.num_vectors, "avg_doclen_est": average_length}
     metadata = {**common, "num_embeddings": index.num_vectors, "avg_doclen": average_length}
-    (out / "plan.json").write_text(json.dumps(plan, indent=4))
-    (out / "metadata.json").write_text(json.dumps(metadata, indent=4))
+    write_json(out / "plan.json", plan, indent=4)
+    write_json(out / "metadata.json", metadata, indent=4)
     own_ids(index, out)

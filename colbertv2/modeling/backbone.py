@@ -5,9 +5,7 @@ Only safetensors are read, and no remote code is run.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
+from colbertv2.files import read_json, sha256_of_files
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,7 +82,7 @@ class Backbone:
 
     def setting(self, name: str, *default: int) -> Any:
         """A value of the transformer's configuration; transformers is asked only where ``config.json`` lacks it."""
-        settings = json.loads((self.directory / "config.json").read_text(encoding="utf-8"))
+        settings = read_json(self.directory / "config.json")
         if name in settings:
             return settings[name]
         from transformers import AutoConfig  # which knows the names that other architectures use, and their defaults
@@ -106,7 +105,7 @@ class Backbone:
         from tokenizers import Tokenizer
 
         vocabulary = Tokenizer.from_file(str(file))
-        has_mask = json.loads(settings.read_text(encoding="utf-8")).get("mask_token") is not None
+        has_mask = read_json(settings).get("mask_token") is not None
         return has_mask and all(vocabulary.token_to_id(word) is not None for word in words)
 
     def projection(self) -> Tensor | None:
@@ -185,9 +184,4 @@ def sha256_of_weights(directory: Path) -> str:
 @cache
 def sha256_of(files: tuple[Path, ...]) -> str:
     """SHA-256 of the files' contents, end to end."""
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+    return sha256_of_files(*files)

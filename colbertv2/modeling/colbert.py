@@ -1,9 +1,8 @@
 """The ColBERT model: a transformer, a linear projection without bias, unit vectors (ColBERTv2 §3.1)."""
 
-import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 
 from colbertv2.checkpoints.layouts import read_checkpoint
 from colbertv2.distributed import gathered, rank_and_world
+from colbertv2.files import write_json
 from colbertv2.modeling.batch import Batch, Tuples, encoded_by_length, excluded_in_batch
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
 from colbertv2.modeling.precision import autocast
@@ -173,12 +173,15 @@ class ColBERT(nn.Module):
         save_file(
             {"linear.weight": self.linear.weight.detach().cpu().contiguous()}, directory / "projection.safetensors"
         )
-        (directory / "colbert.json").write_text(json.dumps(asdict(self.tokenizer.tokenization), indent=2))
+        write_json(directory / "colbert.json", asdict(self.tokenizer.tokenization))
 
     @classmethod
-    def load(cls, directory: Path) -> "ColBERT":
+    def load(cls, directory: Path, document_maxlen: int | None = None) -> "ColBERT":
         """A checkpoint written by :meth:`save`, by colbert-ai or by PyLate; its tokenization are its own,
         and logged (INFO) with the file and key that each came from unless the layout is ours.
+
+        Args:
+            document_maxlen: tokens at which documents are cut; ``None`` cuts them as in training.
 
         Raises:
             InputError: it is none, not whole, or damaged.
@@ -186,7 +189,10 @@ class ColBERT(nn.Module):
         checkpoint = read_checkpoint(Path(directory))
         if checkpoint.layout != "colbertv2":
             logger.info("%s: %s", directory, checkpoint.describe())
-        tokenizer = Tokenizer(AutoTokenizer.from_pretrained(directory), checkpoint.tokenization)
+        tokenization = checkpoint.tokenization
+        if document_maxlen is not None:
+            tokenization = replace(tokenization, document_maxlen=document_maxlen)
+        tokenizer = Tokenizer(AutoTokenizer.from_pretrained(directory), tokenization)
         return cls(checkpoint.transformer(), checkpoint.projection, tokenizer)
 
 

@@ -6,7 +6,6 @@ both states of the *joint* encoding; it has no new weights, so it starts warm fr
 can be trained in minutes on a CPU, where a fresh classification head learns nothing for hundreds of steps.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +23,7 @@ from transformers import (
 )
 
 from colbertv2.errors import InputError
+from colbertv2.files import read_json, write_json
 from colbertv2.modeling.backbone import load_transformer
 from colbertv2.modeling.batch import Batch, Tuples, encoded_by_length, excluded_in_batch
 from colbertv2.modeling.colbert import batches_by_length
@@ -166,9 +166,9 @@ class CrossEncoder(nn.Module):
         self.transformer.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
         settings = {"maxlen": self.maxlen, "scoring_head": self.scoring_head, "temperature": self.temperature}
-        (directory / "cross_encoder.json").write_text(json.dumps(settings))
+        write_json(directory / "cross_encoder.json", settings)
 
     @classmethod
     def load(cls, directory: Path) -> "CrossEncoder":
         """A teacher written by :meth:`save`."""
-        return cls.pretrained(directory, **json.loads((directory / "cross_encoder.json").read_text()))
+        return cls.pretrained(directory, **read_json(directory / "cross_encoder.json"))

@@ -1,7 +1,6 @@
-"""A checkpoint as it encodes for an index and for a search."""
+"""Queries as the model of an index encodes them."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,19 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.modeling.tokenizer import Tokenizer
 from colbertv2.runtime import Runtime
 
 KEPT_CHARACTERS = 2**20  # of queries whose vectors are kept for the next search: some hundred MB
-
-
-def load_model(checkpoint: Path, document_maxlen: int | None) -> ColBERT:
-    """The model as it encodes: with documents cut at ``document_maxlen`` tokens, or as in training for ``None``."""
-    model = ColBERT.load(checkpoint)
-    if document_maxlen is not None:
-        tokenization = replace(model.tokenizer.tokenization, document_maxlen=document_maxlen)
-        model.tokenizer = Tokenizer(model.tokenizer.tokenizer, tokenization)
-    return model
 
 
 def encoded_queries(

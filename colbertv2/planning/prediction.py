@@ -29,7 +29,7 @@ BENCHMARK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class Estimate:
+class StepCost:
     """A step of a plan with what is known of its cost.
 
     Args:
@@ -163,7 +163,7 @@ def products_per_second(threads: int) -> float:
     return 2 * left.shape[0] * right.size / min(times)
 
 
-def estimate_nodes(nodes: Iterable[Node], runtime: Runtime) -> list[Estimate]:
+def estimate_nodes(nodes: Iterable[Node], runtime: Runtime) -> list[StepCost]:
     """The steps of ``nodes`` and everything upstream, each address once, parents first, with their costs.
 
     What is missing only above finished artifacts is not built, so it costs nothing.
@@ -183,10 +183,10 @@ def estimate_nodes(nodes: Iterable[Node], runtime: Runtime) -> list[Estimate]:
     for target in targets:
         need(target)
 
-    def line(node: Node) -> Estimate:
+    def line(node: Node) -> StepCost:
         if node.address not in needed:
-            return Estimate(node.key, node.address, "cached" if node.address in present else "not needed")
+            return StepCost(node.key, node.address, "cached" if node.address in present else "not needed")
         known = predictor.predict(node)
-        return Estimate(node.key, node.address, "missing", *(known or (None, None, None, "unknown")))
+        return StepCost(node.key, node.address, "missing", *(known or (None, None, None, "unknown")))
 
     return [line(node) for node in steps.values()]

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from colbertv2.artifacts.process import byte_size, free_disk, free_memory
-from colbertv2.planning.prediction import Estimate
+from colbertv2.planning.prediction import StepCost
 from colbertv2.runtime import Runtime
 
 
-def to_text(steps: Sequence[Estimate], runtime: Runtime) -> str:
+def to_text(steps: Sequence[StepCost], runtime: Runtime) -> str:
     """The plan as lines of text: a step each, then the sum over what is missing, and what there is too little of."""
     key, address = (max(len(getattr(step, name)) for step in steps) for name in ("key", "address"))
     lines = [f"{step.key:{key}}  {step.address:{address}}  {_columns(step)}".rstrip() for step in steps]
@@ -31,7 +31,7 @@ def to_text(steps: Sequence[Estimate], runtime: Runtime) -> str:
     return "\n".join([*lines, total])
 
 
-def _columns(step: Estimate) -> str:
+def _columns(step: StepCost) -> str:
     if step.state != "missing":
         return step.state
     if step.seconds is None or step.memory is None or step.disk is None:

@@ -6,7 +6,6 @@ serves predictions and the reading of recorded runs. Texts are measured by chara
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.compression.clustering.rules import num_centroids_rule
+from colbertv2.files import read_json
 from colbertv2.modeling.backbone import locate
 
 CHARACTERS = 4.0  # of a token
@@ -141,7 +141,7 @@ class Step:
 @cache
 def parameters(backbone: str) -> float:
     """Weights of a transformer that every token is multiplied with: those of its layers."""
-    config = json.loads((locate(backbone) / "config.json").read_text(encoding="utf-8"))
+    config = read_json(locate(backbone) / "config.json")
     hidden = config["hidden_size"]
     return config["num_hidden_layers"] * (4 * hidden**2 + 2 * hidden * config.get("intermediate_size", 4 * hidden))
 

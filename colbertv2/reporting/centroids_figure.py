@@ -21,7 +21,7 @@ PAPER_TOKENS = 16  # the paper gives its shares at so many distinct tokens
 RUG = 0.05  # height of a row of marks for cutoffs, of the axes'
 
 
-class Clusters(NamedTuple):
+class ClusterTables(NamedTuple):
     """What one curve is drawn of: the tables of ``centroid_table`` and ``token_table``, and residuals or None."""
 
     centroids: pd.DataFrame
@@ -29,7 +29,7 @@ class Clusters(NamedTuple):
     residuals: Residuals | None
 
 
-def draw_centroids(clusters: Mapping[str, Clusters], title: str, path: Path | None = None) -> Figure:
+def draw_centroids(clusters: Mapping[str, ClusterTables], title: str, path: Path | None = None) -> Figure:
     """Cumulative shares of clusters over distinct tokens and of tokens over clusters: the paper's Fig. 2a and 2b.
 
     Args:
@@ -50,7 +50,7 @@ def draw_centroids(clusters: Mapping[str, Clusters], title: str, path: Path | No
     return figure
 
 
-def draw_residuals(clusters: Mapping[str, Clusters], title: str, path: Path | None = None) -> Figure:
+def draw_residuals(clusters: Mapping[str, ClusterTables], title: str, path: Path | None = None) -> Figure:
     """Residuals' norms, their values with the cutoffs of the buckets, and how these spread in each dimension.
 
     Args:

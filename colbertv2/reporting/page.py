@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from colbertv2.reporting.rendering import Table
+from colbertv2.reporting.rendering import ReportTable
 
 NAMESPACES = {"": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/1999/xlink"}  # those of matplotlib's SVG
 LARGEST = 1.2  # times the size that a picture was drawn at
@@ -26,7 +26,7 @@ class Section:
     title: str
     text: str = ""
     figure: Path | None = None
-    table: Table | None = None
+    table: ReportTable | None = None
 
 
 def write_page(

@@ -18,7 +18,7 @@ LINE_HEIGHT = 1.35 * LABEL_SIZE
 SAME_COLUMN = 1.25  # sizes within this ratio share one column of labels
 
 
-class Point(NamedTuple):
+class PlottedSystem(NamedTuple):
     """A system with an index."""
 
     size: float
@@ -75,14 +75,14 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
 
 
-def arrange(rows: Sequence[dict], measure: str) -> list[Point]:
+def arrange(rows: Sequence[dict], measure: str) -> list[PlottedSystem]:
     """The points of the rows that have ``bytes_per_token``."""
     series = [(row["system"].partition(",")[0], row["engine"]) for row in rows]
     colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(series))}
     by_size = sorted(rows, key=lambda row: row["bytes_per_token"])
     largest = {row["system"].partition(",")[0]: row["system"] for row in by_size}.values()
     return [
-        Point(
+        PlottedSystem(
             size=row["bytes_per_token"],
             place=place,
             value=row[measure],
@@ -109,7 +109,7 @@ def side_by_side(sizes: Sequence[float]) -> list[float]:
     return places
 
 
-def draw_points(axes: Axes, points: Sequence[Point]) -> None:
+def draw_points(axes: Axes, points: Sequence[PlottedSystem]) -> None:
     """The points with error bars, on a logarithmic axis whose ticks are the sizes that occur."""
     if not points:
         axes.set_xticks([])
@@ -129,11 +129,11 @@ def draw_points(axes: Axes, points: Sequence[Point]) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
-def label_points(axes: Axes, points: Sequence[Point]) -> None:
+def label_points(axes: Axes, points: Sequence[PlottedSystem]) -> None:
     """A label at each point: beside the last column, above and below the others in turn, so that none meet."""
     if not points:
         return
-    columns: list[list[Point]] = []
+    columns: list[list[PlottedSystem]] = []
     for point in sorted(points):
         if columns and point.size / columns[-1][-1].size < SAME_COLUMN:
             columns[-1].append(point)
@@ -145,7 +145,7 @@ def label_points(axes: Axes, points: Sequence[Point]) -> None:
     label_beside(axes, columns[-1])
 
 
-def widen(axes: Axes, columns: Sequence[Sequence[Point]]) -> None:
+def widen(axes: Axes, columns: Sequence[Sequence[PlottedSystem]]) -> None:
     """Leave room in the axes for the labels left and right of the outer columns."""
     width = in_points(axes, axes.bbox.width)
     longest = max(len(point.label) for point in columns[-1])
@@ -156,7 +156,7 @@ def widen(axes: Axes, columns: Sequence[Sequence[Point]]) -> None:
     axes.set_xlim(np.exp(first - left * span), np.exp(last + right * span))
 
 
-def label_column(axes: Axes, column: Sequence[Point], above: bool) -> None:
+def label_column(axes: Axes, column: Sequence[PlottedSystem], above: bool) -> None:
     """The labels centred above (or below) the intervals of a column, one a line, in the order of the values."""
     place = float(np.exp(np.mean(np.log([point.place for point in column]))))
     edge = max(point.high for point in column) if above else min(point.low for point in column)
@@ -167,7 +167,7 @@ def label_column(axes: Axes, column: Sequence[Point], above: bool) -> None:
         axes.annotate(point.label, (place, edge), xytext=offset, ha="center", va=side, color=point.colour, **style())
 
 
-def label_beside(axes: Axes, column: Sequence[Point]) -> None:
+def label_beside(axes: Axes, column: Sequence[PlottedSystem]) -> None:
     """The labels right of a column of points, with thin lines back to those they had to leave."""
     anchors = heights(axes, [point.value for point in column])
     right = max(column_x(axes, point) for point in column)
@@ -219,7 +219,7 @@ def in_points(axes: Axes, pixels: float) -> float:
     return pixels * 72 / axes.figure.dpi
 
 
-def column_x(axes: Axes, point: Point) -> float:
+def column_x(axes: Axes, point: PlottedSystem) -> float:
     """Where a point stands on the page, in points from the left."""
     return in_points(axes, axes.transData.transform((point.place, point.value))[0])
 

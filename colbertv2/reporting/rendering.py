@@ -1,11 +1,13 @@
-"""A table of a report, as numbers for programs (CSV) and as text for readers (Markdown, LaTeX)."""
+"""Tables: rows as Markdown or plain text, and the tables of reports, as CSV and LaTeX too."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from colbertv2.reporting.system_table import markdown_rows
+if TYPE_CHECKING:
+    import pandas as pd
 
 LATEX = str.maketrans(
     {
@@ -28,8 +30,52 @@ LATEX = str.maketrans(
 )
 
 
+def markdown_rows(
+    header: Sequence[str], body: Sequence[Sequence[str]], left: int | Collection[int] = 2, *, padded: bool = True
+) -> list[str]:
+    """The lines of a Markdown table.
+
+    Args:
+        header, body: of as many cells in each row.
+        left: how many columns stand left, from the first on, or which; the others, which are numbers, stand right.
+        padded: whether columns line up as text too.
+
+    >>> markdown_rows(["system", "RR@10"], [["BM25", ".184"]], left=1)
+    ['| system | RR@10 |', '| ------ | ----: |', '| BM25   |  .184 |']
+    """
+    left = range(left) if isinstance(left, int) else left
+    rows = [list(header), *([cell.replace("|", "\\|") for cell in row] for row in body)]
+    widths = [max(len(row[column]) for row in rows) if padded else 3 for column in range(len(header))]
+    rule = ["-" * width if i in left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    if padded:
+        rows = [
+            [
+                cell.ljust(width) if i in left else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ]
+            for row in rows
+        ]
+    return [f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:])]
+
+
+def text_rows(rows: Sequence[Mapping[str, str]]) -> str:
+    """Rows as columns of plain text under their names, for a terminal.
+
+    >>> print(text_rows([{"nbits": "1", "RR@10": "0.5"}, {"nbits": "2", "RR@10": "0.6"}]))
+    nbits  RR@10
+    1      0.5
+    2      0.6
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, *([row.get(name, "") for name in names] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
+    return "\n".join(
+        "  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """One table.
 
     Args:
@@ -51,9 +97,9 @@ class Table:
         """The numbers, with all digits."""
         return self.numbers.to_csv(index=False)
 
-    def markdown(self) -> str:
-        """Title, table, caption, and the further notes as a list."""
-        lines = [f"## {self.title}", "", *markdown_rows(self.header, self.body, self.left)]
+    def markdown(self, level: int = 2) -> str:
+        """Title of that level, table, caption, and the further notes as a list."""
+        lines = [f"{'#' * level} {self.title}", "", *markdown_rows(self.header, self.body, self.left)]
         if self.notes:
             lines += ["", self.notes[0]]
         if self.notes[1:]:
@@ -65,6 +111,8 @@ class Table:
 
         The caption is the title and the first note; further notes stay out, since a paper has no place for commands.
         """
+        import pandas as pd
+
         caption = " ".join([f"{self.title}.", *self.notes[:1]])
         frame = pd.DataFrame([list(map(escape, row)) for row in self.body], columns=list(map(escape, self.header)))
         columns = "l" * self.left + "r" * (len(self.header) - self.left)

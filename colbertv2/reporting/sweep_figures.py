@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from colbertv2.ablation.cells import Cell, Cells
-from colbertv2.ablation.comparison import Estimate
 from colbertv2.ablation.conclusions import COSTS, pareto
 from colbertv2.ablation.findings import Findings
+from colbertv2.evaluation.statistics import Estimate
 from colbertv2.reporting.labels import (
     CHARACTER,
     Labelled,

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 import pandas as pd
 
 from colbertv2.ablation.cells import Cell
-from colbertv2.ablation.comparison import Contrast, Estimate, Interval
 from colbertv2.ablation.findings import Findings
-from colbertv2.evaluation.statistics import RESAMPLES
-from colbertv2.reporting.rendering import Table
-from colbertv2.reporting.system_table import fraction, plain, signed
+from colbertv2.evaluation.numbers import fraction, plain, signed
+from colbertv2.evaluation.statistics import RESAMPLES, Contrast, Estimate, Interval
+from colbertv2.reporting.rendering import ReportTable
 
 FAILED = "—"
 COSTS = {"bytes_per_token": "B/token", "bytes_per_document": "B/document", "ms_per_query": "ms/query"}
@@ -17,7 +16,7 @@ TEST = f"two-sided paired randomisation test over queries ({RESAMPLES:,} resampl
 INTERVAL = f"95 % percentile bootstrap intervals over queries ({RESAMPLES:,} resamples, means over seeds)"
 
 
-def make_tables(findings: Findings) -> dict[str, Table]:
+def make_tables(findings: Findings) -> dict[str, ReportTable]:
     """Name (of a file) → table, in the order of the report; those that do not apply are not there.
 
     Returns:
@@ -34,7 +33,7 @@ def make_tables(findings: Findings) -> dict[str, Table]:
     return tables
 
 
-def cells_table(findings: Findings) -> Table:
+def cells_table(findings: Findings) -> ReportTable:
     """One row a cell: measures, difference from the baseline, what could have been shown, costs.
 
     Below it: for each cell without values, why, and the command that runs it.
@@ -66,7 +65,7 @@ def cells_table(findings: Findings) -> Table:
     lacking = [cell for cell in cells.cells if not cell.values]
     notes = [f"{FAILED} {cell.name}: {one_line(cell.problem)}. Run: `{cell.command}`" for cell in lacking]
     numbers = pd.DataFrame([cell_numbers(findings, cell) for cell in cells.cells])
-    return Table(cells.title, numbers, header, body, len(cells.factors), [caption, *notes])
+    return ReportTable(cells.title, numbers, header, body, len(cells.factors), [caption, *notes])
 
 
 def cell_numbers(findings: Findings, cell: Cell) -> dict[str, object]:
@@ -95,7 +94,7 @@ def contrast_numbers(name: str, found: Contrast | None) -> dict[str, object]:
     return row | {f"{name}_p": found and found.p, f"{name}_detectable": found and found.detectable}
 
 
-def main_effects_table(findings: Findings) -> Table:
+def main_effects_table(findings: Findings) -> ReportTable:
     """One row a level and measure."""
     cells = findings.cells
     body, numbers = [], []
@@ -114,10 +113,10 @@ def main_effects_table(findings: Findings) -> Table:
         f"In brackets {INTERVAL}. † p < .05: {TEST}, Holm-adjusted over all levels of all factors."
     )
     header = ["Measure", "Factor", "Level", "Mean", "Δ", "detectable"]
-    return Table("Main effects", pd.DataFrame(numbers), header, body, 3, [caption])
+    return ReportTable("Main effects", pd.DataFrame(numbers), header, body, 3, [caption])
 
 
-def interactions_table(findings: Findings) -> Table:
+def interactions_table(findings: Findings) -> ReportTable:
     """One row for every two levels and measure."""
     body, numbers = [], []
     for measure in findings.cells.measures:
@@ -132,10 +131,10 @@ def interactions_table(findings: Findings) -> Table:
         f"In brackets {INTERVAL}. † p < .05: {TEST}, Holm-adjusted over all pairs of levels."
     )
     header = ["Measure", "One", "With", "Beyond the sum", "detectable"]
-    return Table("Interactions", pd.DataFrame(numbers), header, body, 3, [caption])
+    return ReportTable("Interactions", pd.DataFrame(numbers), header, body, 3, [caption])
 
 
-def shares_table(findings: Findings) -> Table:
+def shares_table(findings: Findings) -> ReportTable:
     """One row for every set of factors, one column a measure."""
     shares: Mapping[str, Mapping[tuple[str, ...], float]] = {
         measure: findings.effects[measure].shares for measure in findings.cells.measures
@@ -149,10 +148,10 @@ def shares_table(findings: Findings) -> Table:
         "Shares, in %, of the sum of squares between the cells' means that are an effect's own, beyond those of its "
         "parts. They hold the noise of the means, so a small share need not be an effect."
     )
-    return Table("Shares of the variation between cells", numbers, ["Effect", *shares], body, 1, [caption])
+    return ReportTable("Shares of the variation between cells", numbers, ["Effect", *shares], body, 1, [caption])
 
 
-def seeds_table(findings: Findings) -> Table:
+def seeds_table(findings: Findings) -> ReportTable:
     """One row a cell and measure: intervals of its difference from the baseline; the baseline's are of its mean."""
     cells = findings.cells
     kinds = {"training": "training seeds", "kmeans": "k-means seeds", "combined": "queries and seeds"}
@@ -171,7 +170,7 @@ def seeds_table(findings: Findings) -> Table:
         f"{cells.baseline.name}. A single seed gives no interval."
     )
     header = ["Measure", "Cell", "Of", "Value", "queries", *kinds.values()]
-    return Table("Intervals over seeds", pd.DataFrame(numbers), header, body, 3, [caption])
+    return ReportTable("Intervals over seeds", pd.DataFrame(numbers), header, body, 3, [caption])
 
 
 def with_interval(found: Estimate) -> str:

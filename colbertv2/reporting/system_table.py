@@ -1,15 +1,16 @@
 """The table of an experiment: one row a system, with intervals, significance and costs."""
 
-import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
 
+from colbertv2.artifacts.artifact import Artifact
 from colbertv2.errors import InputError
-from colbertv2.evaluation.statistics import RESAMPLES, bootstrap_intervals, compare
-
-NOTHING = "–"
+from colbertv2.evaluation.measurement import index_statistics, per_query, timing
+from colbertv2.evaluation.numbers import NOTHING, fraction, plain
+from colbertv2.evaluation.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare
+from colbertv2.reporting.rendering import ReportTable
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,24 @@ class System:
     engine: str
     ms_per_query: float | None = None
     statistics: Mapping[str, str | float] = field(default_factory=dict)
+
+
+def read_system(name: str, evaluation: Artifact) -> System:
+    """One row from an evaluation: its values, and what its ranking and the index behind it cost."""
+    ranking = evaluation.parents["ranking"]
+    return System(
+        name=name,
+        values=per_query(evaluation),
+        engine=engine(ranking),
+        ms_per_query=timing(ranking).get("ms_per_query"),
+        statistics=index_statistics(ranking),
+    )
+
+
+def engine(ranking: Artifact) -> str:
+    """What searched: the class of the search engine where the ranking has one, else the stage."""
+    target = ranking.arguments.get("engine", {}).get("_target_", ranking.stage)
+    return target.rpartition(".")[2]
 
 
 def make_table(systems: Sequence[System], baseline: str, measures: Sequence[str], seed: int) -> pd.DataFrame:
@@ -125,53 +144,10 @@ def to_markdown(
         f"† differs from {baseline} with p < .05: two-sided paired randomisation test ({RESAMPLES:,} resamples), "
         f"p-values Holm-adjusted over the {len(table) - 1} comparisons of each measure."
     )
-    lines = [f"# {title}", "", *markdown_rows(header, body), "", caption]
-    if notes:
-        lines += ["", *(f"- {note}" for note in notes)]
-    return "\n".join(lines) + "\n"
+    return ReportTable(title, table, header, body, 2, [caption, *notes]).markdown(level=1)
 
 
 def value_with_interval(row: Mapping[str, float], measure: str) -> str:
     """``.712 [.690, .734] †``: the mark where the adjusted p is below .05."""
     interval = f"[{fraction(row[f'{measure}_low'])}, {fraction(row[f'{measure}_high'])}]"
-    return f"{fraction(row[measure])} {interval}{' †' if row[f'p_{measure}'] < 0.05 else ''}"
-
-
-def fraction(value: float) -> str:
-    """Three decimals without the leading zero.
-
-    >>> fraction(0.7116), fraction(1.0)
-    ('.712', '1.000')
-    """
-    return f"{value:.3f}".removeprefix("0") if value >= 0 else f"{value:.3f}"
-
-
-def signed(value: float) -> str:
-    """A difference: likewise, with a minus sign where it is negative.
-
-    >>> signed(-0.0281), signed(0.015), signed(-0.0001)
-    ('−.028', '.015', '.000')
-    """
-    return ("−" if round(value, 3) < 0 else "") + fraction(abs(value))
-
-
-def plain(value: float, decimals: int) -> str:
-    """A number for reading; a dash where it is missing."""
-    return NOTHING if value is None or math.isnan(value) else f"{value:,.{decimals}f}"
-
-
-def markdown_rows(header: Sequence[str], body: Sequence[Sequence[str]], left: int | Collection[int] = 2) -> list[str]:
-    """A Markdown table whose columns line up as text too; all but the first ``left`` columns, or those, stand right."""
-    left = range(left) if isinstance(left, int) else left
-    rows = [list(header), *([cell.replace("|", "\\|") for cell in row] for row in body)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
-
-    def line(row: Sequence[str]) -> str:
-        padded = [
-            cell.ljust(width) if i in left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        return "| " + " | ".join(padded) + " |"
-
-    rule = ["-" * width if i in left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    return [line(rows[0]), line(rule), *(line(row) for row in rows[1:])]
+    return f"{fraction(row[measure])} {interval}{' †' if row[f'p_{measure}'] < LEVEL else ''}"

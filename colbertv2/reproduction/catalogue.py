@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from colbertv2.configuration.composition import EXPERIMENTS
-from colbertv2.reporting.system_table import markdown_rows
+from colbertv2.reporting.rendering import markdown_rows
 from colbertv2.reproduction.cost import EncodingCost
 from colbertv2.reproduction.experiment import Experiment, names, path_of, results
 from colbertv2.reproduction.verdict import FAILED, NOT_RUN, summary

@@ -18,13 +18,13 @@ from colbertv2.data.collection import Collection
 from colbertv2.data.file import File
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
+from colbertv2.evaluation.measurement import index_statistics, measures_of, summary
+from colbertv2.files import read_json
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.reproduction.cost import EncodingCost
 from colbertv2.reproduction.experiment import GROUP, Experiment, Row
 from colbertv2.reproduction.manifest import describe
 from colbertv2.reproduction.scale import merged, small
-from colbertv2.stages.table import read_json
-from colbertv2.tracking import summary
 
 FROM_OUTSIDE = (Collection, Queries, File, Backbone)
 ENCODING = ("encode", "single_vector")  # stages
@@ -83,7 +83,7 @@ def measure(table: Experiment, row: Row, overrides: Sequence[str], scale: str, h
     except (InputError, BuildError, HydraException, OSError) as error:
         return Measurement({}, reason=str(error), failed=True)
     changed = [word for word in overrides if not word.startswith(PLACES)]
-    return Measurement(quantities(artifact), small=scale == "small", changed=changed, manifest=manifest)
+    return Measurement(quantities(node, artifact), small=scale == "small", changed=changed, manifest=manifest)
 
 
 def anywhere(text: str) -> str:
@@ -127,10 +127,9 @@ def lacking(values: Any) -> Iterator[str]:
                     yield str(error)
 
 
-def quantities(artifact: Artifact) -> dict[str, float]:
-    """All numbers of an artifact: of ``evaluate`` measures, costs and the index's, else ``metrics.json``."""
-    if artifact.stage != "evaluate":
+def quantities(node: Node, artifact: Artifact) -> dict[str, float]:
+    """All numbers of an artifact: of an evaluation its measures, costs and the index's, else ``metrics.json``."""
+    if not measures_of(node):
         return read_json(artifact.path / "metrics.json")
-    index = artifact.parents["ranking"].parents.get("index")
-    held = {} if index is None else read_json(index.path / "statistics.json")
+    held = index_statistics(artifact.parents["ranking"])
     return {**{name: value for name, value in held.items() if isinstance(value, int | float)}, **summary(artifact)}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from colbertv2.reporting.system_table import markdown_rows
+from colbertv2.reporting.rendering import markdown_rows
 from colbertv2.reproduction.experiment import Experiment, Row
 from colbertv2.reproduction.measure import Measurement
 

@@ -1,16 +1,17 @@
 """Stage: how far a ranking agrees with another, such as an engine's with exact search over the same vectors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
-from colbertv2.data.collection import Collection
-from colbertv2.data.queries import Queries
+from colbertv2.data.queries import differ
+from colbertv2.evaluation.agreement import measures_at
+from colbertv2.evaluation.measurement import write_values
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.runtime import Runtime
-from colbertv2.stages.table import write_values
 
 
 @stage(version=1)
@@ -33,6 +34,11 @@ def run(
     write_values(values, out)
 
 
+def measures(arguments: Mapping[str, Any]) -> list[str]:
+    """The columns of ``per_query.csv``."""
+    return measures_at(arguments["depths"])
+
+
 def check(ranking: Node, reference: Node, depths: list[int], persistence: float) -> Iterator[str]:
     """Depths and persistence in range, and rankings for the same queries."""
     from colbertv2.evaluation.agreement import problems
@@ -41,8 +47,3 @@ def check(ranking: Node, reference: Node, depths: list[int], persistence: float)
     asked = [one.bound["queries"] for one in (ranking, reference) if "queries" in one.bound]
     if len(asked) == 2 and differ(*asked):
         yield "ranking and reference are for different queries; give both the same."
-
-
-def differ(first: Collection | Queries, second: Collection | Queries) -> bool:
-    """Whether two have different content; what is one object in the configuration is not read for it."""
-    return first is not second and first.identity() != second.identity()

@@ -1,6 +1,5 @@
 """Stage: BM25's ranking."""
 
-import json
 from pathlib import Path
 
 from colbertv2.artifacts.stage import stage
@@ -8,6 +7,7 @@ from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
 from colbertv2.search.bm25 import BM25
 
@@ -30,6 +30,6 @@ def run(documents: Collection, queries: Queries, bm25: BM25, *, depth: int, out:
     Ranking(results).write(out / "run.trec", tag="BM25")
     sample = [text for _, text in queries][: runtime.latency_queries]
     milliseconds = milliseconds_per_query(lambda text: index.search_one(text, depth), sample)
-    (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds}) + "\n")
+    write_json(out / "timing.json", {"ms_per_query": milliseconds})
     statistics = {"num_documents": len(index.doc_ids), "bytes_per_document": index.num_bytes / len(index.doc_ids)}
-    (out / "statistics.json").write_text(json.dumps(statistics) + "\n")
+    write_json(out / "statistics.json", statistics)

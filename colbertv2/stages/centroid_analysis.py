@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.data.collection import Collection
+from colbertv2.files import write_json
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.runtime import Runtime
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from colbertv2.analysis.centroids import TokenCounts
     from colbertv2.analysis.residuals import Residuals
-    from colbertv2.reporting.centroids_figure import Clusters
+    from colbertv2.reporting.centroids_figure import ClusterTables
 
 LISTED = 15  # centroids and tokens of a kind in the text
 ALL, RANDOM = "all vectors", "random vectors"
@@ -62,20 +62,20 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
     from colbertv2.analysis.residuals import residuals_of
     from colbertv2.analysis.tokens import document_token_ids, names
     from colbertv2.indexing.index import Index
-    from colbertv2.modeling.encoding import load_model
-    from colbertv2.reporting.centroids_figure import Clusters, draw_centroids, draw_residuals
+    from colbertv2.modeling.colbert import ColBERT
+    from colbertv2.reporting.centroids_figure import ClusterTables, draw_centroids, draw_residuals
 
     opened, encoded = Index.open(index.path), index.ancestor("embeddings")
     codec = opened.codec
     assert isinstance(codec, ResidualCodec)  # or ``check`` would have refused
     checkpoint = encoded.ancestor("checkpoint").path
-    tokenizer = load_model(checkpoint, encoded.arguments["document_maxlen"]).tokenizer
+    tokenizer = ColBERT.load(checkpoint, encoded.arguments["document_maxlen"]).tokenizer
 
     def spelled(ids: np.ndarray) -> list[str]:
         return names(tokenizer, ids)
 
-    def summed_up(counts: TokenCounts, num_centroids: int, residuals: Residuals | None) -> Clusters:
-        return Clusters(centroid_table(counts, num_centroids, spelled), token_table(counts, spelled), residuals)
+    def summed_up(counts: TokenCounts, num_centroids: int, residuals: Residuals | None) -> ClusterTables:
+        return ClusterTables(centroid_table(counts, num_centroids, spelled), token_table(counts, spelled), residuals)
 
     progress = runtime.bar((text for _, text in documents), "count tokens", "documents", len(documents))
     counts = index_counts(opened, document_token_ids(tokenizer, progress))
@@ -88,7 +88,7 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
     clustering = index.parents["centroids"].component("clustering")
     how: dict[str, Any] = {"seed": seed, "device": runtime.torch_device}
 
-    def anew(vectors: np.ndarray) -> Clusters:
+    def anew(vectors: np.ndarray) -> ClusterTables:
         fitted = replace(
             clustering, num_centroids=max(1, number * len(vectors) // opened.num_vectors), centroid_factor=1.0
         )
@@ -110,11 +110,11 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
     title = f"{index.address}: {number:,} centroids of {opened.num_vectors:,} vectors"
     draw_centroids(clusters, title, out / "centroids")
     draw_residuals(clusters, f"{title}, {codec.label}", out / "residuals")
-    (out / "metrics.json").write_text(json.dumps(key_figures(clusters, shares), indent=2) + "\n")
+    write_json(out / "metrics.json", key_figures(clusters, shares))
     (out / "centroids.md").write_text(to_markdown(title, clusters, shares), encoding="utf-8")
 
 
-def key_figures(clusters: dict[str, Clusters], shares: pd.DataFrame) -> dict[str, float]:
+def key_figures(clusters: dict[str, ClusterTables], shares: pd.DataFrame) -> dict[str, float]:
     """The share of clusters of at most 16 distinct tokens (Fig. 2a), of all vectors and of random ones; the medians of
     distinct tokens and of the commonest token's share, over clusters that hold a vector.
     """
@@ -128,7 +128,7 @@ def key_figures(clusters: dict[str, Clusters], shares: pd.DataFrame) -> dict[str
     }
 
 
-def shares_of(clusters: dict[str, Clusters]) -> pd.DataFrame:
+def shares_of(clusters: dict[str, ClusterTables]) -> pd.DataFrame:
     """Cumulative shares of clusters by distinct tokens and of tokens by clusters, by bound; columns (of, vectors)."""
     import pandas as pd
 
@@ -147,9 +147,9 @@ def vectors_of(embeddings: Embeddings, positions: np.ndarray) -> np.ndarray:
     return np.concatenate(found).astype(np.float32)
 
 
-def to_markdown(title: str, clusters: dict[str, Clusters], shares: pd.DataFrame) -> str:
+def to_markdown(title: str, clusters: dict[str, ClusterTables], shares: pd.DataFrame) -> str:
     """The shares, residuals, the largest and the most mixed centroids, and the tokens that spread most."""
-    from colbertv2.reporting.system_table import markdown_rows
+    from colbertv2.reporting.rendering import markdown_rows
 
     table, tokens, _ = clusters[ALL]
     full = table.loc[table["size"] > 0]

@@ -65,10 +65,9 @@ def encode_shards(
     runtime: Runtime,
 ) -> None:
     """The shards of one process."""
-    from colbertv2.modeling.colbert import stacked
-    from colbertv2.modeling.encoding import load_model
+    from colbertv2.modeling.colbert import ColBERT, stacked
 
-    model = load_model(checkpoint, document_maxlen).to(runtime.device_of(rank))
+    model = ColBERT.load(checkpoint, document_maxlen).to(runtime.device_of(rank))
     writer = EmbeddingsWriter(out, model.dim)
     stream = iter(documents)
     for number in range(num_shards):

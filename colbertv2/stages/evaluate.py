@@ -1,15 +1,22 @@
 """Stage: effectiveness of a ranking."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
+from colbertv2.evaluation.measurement import write_values
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.runtime import Runtime
-from colbertv2.stages.table import write_values
+
+
+def measures(arguments: Mapping[str, Any]) -> list[str]:
+    """The columns of ``per_query.csv``."""
+    return list(arguments["measures"])
 
 
 def check(ranking: Node | None, queries: Queries, measures: list[str]) -> list[str]:

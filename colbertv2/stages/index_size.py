@@ -1,11 +1,11 @@
 """Stage: the size of an index that need not be there, by arithmetic from what its codec takes for a vector."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from colbertv2.artifacts.stage import stage
 from colbertv2.compression.codec import Codec
+from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
 
 GIB = 2**30
@@ -31,7 +31,7 @@ def run(codec: Codec, *, dim: int, vectors: int, inverted_bytes: float, out: Pat
         "GiB": vectors * each / GIB,
         "GiB_with_inverted_list": vectors * (each + listed) / GIB,
     }
-    (out / "metrics.json").write_text(json.dumps(sizes, indent=2) + "\n")
+    write_json(out / "metrics.json", sizes)
 
 
 def check(codec: Codec, dim: int, vectors: int, inverted_bytes: float) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.files import write_json
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
 from colbertv2.runtime import Runtime
 from colbertv2.search.engine import Engine
@@ -81,7 +81,7 @@ def run(
             sizes.update(sizes_of(index))
             notes += [f"{pool}: {note}" for note in codec.notes]
     Ranking({query_id: results[query_id] for query_id in asked}).write(out / "run.trec", tag=out.name)
-    (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds, "searched_by": searched_by}) + "\n")
+    write_json(out / "timing.json", {"ms_per_query": milliseconds, "searched_by": searched_by})
     taken = sizes.pop("bytes")
     statistics = {
         "codec": codec.label,
@@ -92,7 +92,7 @@ def run(
         "bytes_per_document": taken / sizes["num_documents"],
         "notes": notes,
     }
-    (out / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
+    write_json(out / "statistics.json", statistics)
 
 
 def queries_by_pool(queries: Queries) -> dict[str, list[str]]:

@@ -1,19 +1,18 @@
 """Stage: the candidates of another ranking, such as BM25's, re-ranked by exact MaxSim."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
-from colbertv2.data.queries import Queries
+from colbertv2.data.queries import Queries, differ
 from colbertv2.evaluation.latency import milliseconds_per_query
+from colbertv2.evaluation.measurement import timing
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
 from colbertv2.search.exhaustive import Exhaustive
-from colbertv2.stages.agreement import differ
-from colbertv2.stages.table import read_json
 
 QUERIES_AT_ONCE = 64
 
@@ -60,9 +59,9 @@ def run(
 
     timed = list(zip(vectors, ids, strict=True))[: runtime.latency_queries]
     alone = milliseconds_per_query(lambda one: searcher.rerank([one[0]], [one[1]], depth), timed)
-    before = read_json(candidates.path / "timing.json").get("ms_per_query")
-    timing = {"ms_per_query": None if before is None else before + alone, "rerank_ms_per_query": alone}
-    (out / "timing.json").write_text(json.dumps(timing) + "\n")
+    before = timing(candidates).get("ms_per_query")
+    both = None if before is None else before + alone
+    write_json(out / "timing.json", {"ms_per_query": both, "rerank_ms_per_query": alone})
 
 
 def check(candidates: Node, index: Node, queries: Queries, candidate_depth: int, depth: int) -> Iterator[str]:

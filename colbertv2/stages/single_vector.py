@@ -1,6 +1,5 @@
 """Stage: the single-vector baseline's ranking."""
 
-import json
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.files import write_json
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.runtime import Runtime
 
@@ -46,6 +46,6 @@ def run(
     results = {query_id: search_one(vector) for (query_id, _), vector in zip(queries, query_vectors, strict=True)}
     Ranking(results).write(out / "run.trec", tag=out.name)
     milliseconds = milliseconds_per_query(search_one, list(query_vectors[: runtime.latency_queries]))
-    (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds}) + "\n")
+    write_json(out / "timing.json", {"ms_per_query": milliseconds})
     statistics = {"num_documents": len(ids), "bytes_per_document": matrix.shape[1] * matrix.itemsize}
-    (out / "statistics.json").write_text(json.dumps(statistics) + "\n")
+    write_json(out / "statistics.json", statistics)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from colbertv2.checkpoints.checkpoint import Checkpoint
-from colbertv2.checkpoints.conversion import convert_checkpoint
 from colbertv2.checkpoints.layouts import read_checkpoint
+from colbertv2.interchange.checkpoints import convert_checkpoint
 from experiments.agree.environments import Peer
 from experiments.agree.report import Row
 from experiments.agree.texts import model

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas
 
+from colbertv2.reporting.rendering import markdown_rows
+
 
 @dataclass(frozen=True)
 class Row:
@@ -34,10 +36,11 @@ def write(rows: Sequence[Row], out: Path, heading: str) -> None:
     """``agree.csv`` and ``agree.md`` under ``out``."""
     frame = pandas.DataFrame([{**asdict(row), "agrees": row.agrees} for row in rows])
     frame.to_csv(out / "agree.csv", index=False)
-    lines = [heading, "", "| part | with | what | largest difference | tolerance | agrees | note |", "|---" * 7 + "|"]
-    lines += [
-        f"| {row.part} | {row.peer} | {row.what} | {row.difference:.3g} | {row.tolerance:g} "
-        f"| {'yes' if row.agrees else '**no**'} | {row.note} |"
+    header = ["part", "with", "what", "largest difference", "tolerance", "agrees", "note"]
+    body = [
+        [row.part, row.peer, row.what, f"{row.difference:.3g}", f"{row.tolerance:g}",
+         "yes" if row.agrees else "**no**", row.note]
         for row in rows
-    ]
+    ]  # fmt: skip
+    lines = [heading, "", *markdown_rows(header, body, left=(0, 1, 2, 5, 6), padded=False)]
     (out / "agree.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from colbertv2.checkpoints.conversion import convert_checkpoint
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.interchange.checkpoints import convert_checkpoint
 from colbertv2.interchange.examples import convert_examples, read
 from colbertv2.interchange.training_files import read_official, read_ranking, write_ranking, write_triples
 from colbertv2.modeling.colbert import ColBERT

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.configuration.composition import EXPERIMENTS, build, compose
-from colbertv2.evaluation.statistics import paired_test
-from colbertv2.stages.table import per_query
+from colbertv2.evaluation.measurement import per_query
+from colbertv2.evaluation.statistics import paired_test, t_interval
+from colbertv2.reporting.rendering import markdown_rows
 
 MEASURES = ("nDCG@10", "RR@10", "R@10", "R@100")
 TEST = ("collection=scifact",)
@@ -68,9 +68,8 @@ def metrics(row: Row, seed: int, overrides: Sequence[str]) -> Artifact:
 
 def half_width(values: Sequence[float]) -> float:
     """Of the 95 % t-interval of a mean over seeds; NaN for one."""
-    if len(values) < 2:
-        return float("nan")
-    return float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    interval = t_interval(np.array(values))
+    return float("nan") if interval is None else (interval.high - interval.low) / 2
 
 
 def tabulate(found: dict[Row, list[pd.DataFrame]]) -> pd.DataFrame:
@@ -106,14 +105,14 @@ def to_markdown(table: pd.DataFrame, seconds: float) -> str:
         "everything between, as the artifacts recorded it).",
     ]
     for block, rows in table.groupby("block", sort=False):
-        lines += ["", f"## {block}", "", "| | seeds | nDCG@10 | RR@10 | R@10 | R@100 | p (nDCG@10) | against |"]
-        lines.append("|---|---:|---:|---:|---:|---:|---:|---|")
+        body = []
         for row in rows.to_dict("records"):
             values = [with_interval(row[measure], row[f"{measure}_half_width"]) for measure in MEASURES]
             p = row.get("p_nDCG@10", float("nan"))
             shown = "" if np.isnan(p) else f"{p:.3f}" if p >= 0.001 else "< .001"
-            against = f"{row['against']}" if shown else ""
-            lines.append(f"| {row['system']} | {row['seeds']} | {' | '.join(values)} | {shown} | {against} |")
+            body.append([row["system"], str(row["seeds"]), *values, shown, row["against"] if shown else ""])
+        header = ["", "seeds", *MEASURES, "p (nDCG@10)", "against"]
+        lines += ["", f"## {block}", "", *markdown_rows(header, body, left=(0, len(header) - 1), padded=False)]
     return "\n".join(lines) + "\n"
 
 

@@ -34,6 +34,7 @@ from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.indexing.index import Index
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.tokenizer import Tokenizer
+from colbertv2.reporting.rendering import markdown_rows
 from colbertv2.search.cascade import Cascade
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.scoring import maxsim
@@ -165,9 +166,9 @@ def write(frame: pd.DataFrame) -> None:
         "",
         described(),
         "",
-        f"| {' | '.join(frame)} |",
-        "|---" * len(frame.columns) + "|",
-        *(f"| {' | '.join(shown(value) for value in row)} |" for row in frame.itertuples(index=False)),
+        *markdown_rows(
+            list(frame), [[shown(value) for value in row] for row in frame.itertuples(index=False)], padded=False
+        ),
     ]
     (results / "codecs.md").write_text("\n".join(lines) + "\n")
 

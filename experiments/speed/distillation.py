@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
+from colbertv2.reporting.rendering import markdown_rows
 from experiments.agree.environments import ROOT, Ours, Peer
 from experiments.agree.texts import model
 from experiments.speed.limit import encoder_operations, matrix_product_rate
@@ -97,13 +98,14 @@ def main() -> None:
         f"{lengths['padded']:.0f}. A step without any padding is {lengths['operations'] / 1e9:.0f}e9 operations, "
         f"{lengths['limit']:.2f} s at the rate of a plain fp32 matrix product here.",
         "",
-        "| system | seconds a step (median) | ours is faster by (each round) | largest difference of the loss |",
-        "|---|---|---|---|",
     ]
+    body = []
     for name in systems:
         ratios = ", ".join(f"{theirs / ours:.2f}×" for ours, theirs in zip(seconds["ours"], seconds[name], strict=True))
         difference = np.abs(np.subtract(losses[name], losses["ours"])).max()
-        lines.append(f"| {name} | {statistics.median(seconds[name]):.3f} | {ratios} | {difference:.1e} |")
+        body.append([name, f"{statistics.median(seconds[name]):.3f}", ratios, f"{difference:.1e}"])
+    header = ["system", "seconds a step (median)", "ours is faster by (each round)", "largest difference of the loss"]
+    lines += markdown_rows(header, body, left=1, padded=False)
     (ROOT / "experiments" / "results" / "speed_distillation.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines[-5:]))
 

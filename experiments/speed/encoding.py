@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from colbertv2.checkpoints.conversion import convert_checkpoint
+from colbertv2.interchange.checkpoints import convert_checkpoint
+from colbertv2.reporting.rendering import markdown_rows
 from experiments.agree.environments import ROOT, Ours, Peer
 from experiments.agree.texts import AWKWARD, documents, model
 from experiments.speed.limit import encoder_operations, matrix_product_rate
@@ -61,15 +62,16 @@ def main() -> None:
         f"(mean {np.mean(tokens):.0f}, at most 180), {ROUNDS} rounds in turn, {THREADS} threads, fp32. "
         f"At the rate of a plain fp32 matrix product the cores could do {limit:.0f} tokens/s.",
         "",
-        "| system | tokens/s (median) | ours is faster by (each round) | largest difference of a vector's value |",
-        "|---|---|---|---|",
     ]
+    body = []
     for name in systems:
         ratios = ", ".join(f"{theirs / ours:.2f}×" for ours, theirs in zip(seconds["ours"], seconds[name], strict=True))
         same = vectors[name].shape == vectors["ours"].shape
         difference = np.abs(vectors[name] - vectors["ours"]).max() if same else float("nan")
         rate = sum(tokens) / statistics.median(seconds[name])
-        lines.append(f"| {name} | {rate:.0f} | {ratios} | {difference:.1e} |")
+        body.append([name, f"{rate:.0f}", ratios, f"{difference:.1e}"])
+    header = ["system", "tokens/s (median)", "ours is faster by (each round)", "largest difference of a vector's value"]
+    lines += markdown_rows(header, body, left=1, padded=False)
     (ROOT / "experiments" / "results" / "speed_encoding.md").write_text("\n".join(lines) + "\n")
     print("\n".join(lines[-5:]))
 

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
+from colbertv2.reporting.rendering import markdown_rows
 from experiments.speed.machine import described
 
 matplotlib.use("Agg")
@@ -80,14 +81,18 @@ def write(results: Sequence[Mapping[str, Any]], recall: float, out: Path) -> Non
         described(),
         f"Measured {dates}, at commit {commits}.",
         "",
-        "| documents | vectors | build wall s | build CPU s | build MiB | index MiB | bytes/token | open ms | setting "
-        "| recall | ms/query | search MiB |",
-        "|---" * 12 + "|",
-        *(
-            f"| {row.documents:,} | {row.vectors:,} | {row.build_wall_seconds:.0f} | {row.build_cpu_seconds:.0f} "
-            f"| {row.build_mib:.0f} | {row.index_mib:.0f} | {row.bytes_per_token:.1f} | {row.open_ms:.0f} "
-            f"| {row.setting} | {row.recall:.3f} | {row.ms:.2f} | {row.search_mib:.0f} |"
-            for row in frame.itertuples()
+        *markdown_rows(
+            ["documents", "vectors", "build wall s", "build CPU s", "build MiB", "index MiB", "bytes/token", "open ms",
+             "setting", "recall", "ms/query", "search MiB"],
+            [
+                [f"{row.documents:,}", f"{row.vectors:,}", f"{row.build_wall_seconds:.0f}",
+                 f"{row.build_cpu_seconds:.0f}", f"{row.build_mib:.0f}", f"{row.index_mib:.0f}",
+                 f"{row.bytes_per_token:.1f}", f"{row.open_ms:.0f}", str(row.setting), f"{row.recall:.3f}",
+                 f"{row.ms:.2f}", f"{row.search_mib:.0f}"]
+                for row in frame.itertuples()
+            ],
+            left=(8,),
+            padded=False,
         ),
         "",
         "Fitted to these, cost ∝ documents^b: "
@@ -96,15 +101,18 @@ def write(results: Sequence[Mapping[str, Any]], recall: float, out: Path) -> Non
         "",
         "## Every setting",
         "",
-        "| documents | setting | recall | ms/query | queries/s in a batch |",
-        "|---|---|---|---|---|",
-        *(
-            f"| {result['documents']:,} | {point['setting']} | {point['recall']:.3f} | {point['ms']:.2f} "
-            f"| {point['queries_per_second']:.1f} |"
-            for result in results
-            for point in result["points"]
+        *markdown_rows(
+            ["documents", "setting", "recall", "ms/query", "queries/s in a batch"],
+            [
+                [f"{result['documents']:,}", point["setting"], f"{point['recall']:.3f}", f"{point['ms']:.2f}",
+                 f"{point['queries_per_second']:.1f}"]
+                for result in results
+                for point in result["points"]
+            ],
+            left=(1,),
+            padded=False,
         ),
-    ]
+    ]  # fmt: skip
     (out / "growth.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     draw(frame, fitted, out / "growth.png")
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.measures import evaluate
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.reporting.rendering import markdown_rows
 from experiments.speed.machine import described
 
 matplotlib.use("Agg")
@@ -115,16 +116,33 @@ def write(results: Sequence[Mapping[str, Any]], judge: Judge, out: Path) -> None
         "",
         "## Index",
         "",
-        "| system | build CPU s | build wall s | build MiB | bytes/token on disk | versions |",
-        "|---|---|---|---|---|---|",
-        *(index_line(row) for _, row in frame.drop_duplicates("system").iterrows()),
+        *markdown_rows(
+            ["system", "build CPU s", "build wall s", "build MiB", "bytes/token on disk", "versions"],
+            [index_row(row) for _, row in frame.drop_duplicates("system").iterrows()],
+            left=(0, 5),
+            padded=False,
+        ),
         "",
         "## Search",
         "",
-        "| system | setting | ms/query | (least) | two threads | queries/s in a batch | two threads | overlap@10 "
-        "| exact top 10 in top 100 | nDCG@10 | RR@10 | search MiB |",
-        "|---" * 12 + "|",
-        *(search_line(row) for _, row in searched.iterrows()),
+        *markdown_rows(
+            [
+                "system",
+                "setting",
+                "ms/query",
+                "(least)",
+                "two threads",
+                "queries/s in a batch",
+                "two threads",
+                "overlap@10",
+                "exact top 10 in top 100",
+                "nDCG@10",
+                "RR@10",
+                "search MiB",
+            ],
+            [search_row(row) for _, row in searched.iterrows()],
+            padded=False,
+        ),
         "",
         *against_peers(searched),
     ]
@@ -137,15 +155,13 @@ def span(frame: pd.DataFrame, column: str) -> str:
     return ", ".join(sorted({word for cell in frame.get(column, []) for word in cell.split()})) or "never"
 
 
-def index_line(row: pd.Series) -> str:
+def index_row(row: pd.Series) -> list[str]:
     if isinstance(row.get("failed"), str):
-        return f"| {row['system']} | not measured: {row['failed'].replace('|', '/')} | | | | |"
+        return [row["system"], f"not measured: {row['failed'].replace('|', '/')}", "", "", "", ""]
     if row["system"].startswith("exact"):
-        return f"| {row['system']} | – | – | – | {row['bytes_per_token']:.0f} | {row['versions']} |"
-    return (
-        f"| {row['system']} | {row['build_cpu_seconds']:.0f} | {row['build_wall_seconds']:.0f} "
-        f"| {row['build_mib']:.0f} | {row['bytes_per_token']:.1f} | {row['versions']} |"
-    )
+        return [row["system"], "–", "–", "–", f"{row['bytes_per_token']:.0f}", row["versions"]]
+    taken = (f"{row[name]:.0f}" for name in ("build_cpu_seconds", "build_wall_seconds", "build_mib"))
+    return [row["system"], *taken, f"{row['bytes_per_token']:.1f}", row["versions"]]
 
 
 def measured(value: float, digits: int) -> str:
@@ -153,13 +169,13 @@ def measured(value: float, digits: int) -> str:
     return "–" if np.isnan(value) else f"{value:.{digits}f}"
 
 
-def search_line(row: pd.Series) -> str:
-    return (
-        f"| {row['system']} | {row['setting']} | {row['ms']:.2f} | {row['ms_least']:.2f} "
-        f"| {measured(row['ms_2_threads'], 2)} | {row['queries_per_second']:.0f} "
-        f"| {measured(row['queries_per_second_2_threads'], 0)} | {row['overlap@10']:.3f} "
-        f"| {row['top 10 in top 100']:.3f} | {row['nDCG@10']:.3f} | {row['RR@10']:.3f} | {row['search_mib']:.0f} |"
-    )
+def search_row(row: pd.Series) -> list[str]:
+    quality = (f"{row[name]:.3f}" for name in ("overlap@10", "top 10 in top 100", "nDCG@10", "RR@10"))
+    return [
+        row["system"], row["setting"], f"{row['ms']:.2f}", f"{row['ms_least']:.2f}", measured(row["ms_2_threads"], 2),
+        f"{row['queries_per_second']:.0f}", measured(row["queries_per_second_2_threads"], 0),
+        *quality, f"{row['search_mib']:.0f}",
+    ]  # fmt: skip
 
 
 def against_peers(searched: pd.DataFrame) -> list[str]:
@@ -167,27 +183,27 @@ def against_peers(searched: pd.DataFrame) -> list[str]:
     if not len(searched):
         return []
     is_ours = searched["system"].str.startswith(OURS)
-    lines = [
+    header = ["other", "overlap@10", "ms/query", "ours", "overlap@10", "ms/query", "bytes/token", "ours is faster by"]
+    body = []
+    for _, row in searched[~is_ours].iterrows():
+        cells = [f"{row['system']}, {row['setting']}", f"{row['overlap@10']:.3f}", f"{row['ms']:.2f}"]
+        reached = searched[is_ours & (searched["overlap@10"] >= row["overlap@10"])]
+        if len(reached):
+            best = reached.loc[reached["ms"].idxmin()]
+            cells += [
+                f"{best['system'].removeprefix(OURS + ', ')}, {best['setting']}", f"{best['overlap@10']:.3f}",
+                f"{best['ms']:.2f}", f"{best['bytes_per_token']:.1f}", f"{row['ms'] / best['ms']:.1f}×",
+            ]  # fmt: skip
+        else:
+            cells += ["none reaches it", "", "", "", ""]
+        body.append(cells)
+    return [
         "## Ours where each of the others is",
         "",
         "The fastest of ours, one query at a time on one thread, with at least the other's overlap@10.",
         "",
-        "| other | overlap@10 | ms/query | ours | overlap@10 | ms/query | bytes/token | ours is faster by |",
-        "|---|---|---|---|---|---|---|---|",
+        *markdown_rows(header, body, left=(0, 3), padded=False),
     ]
-    for _, row in searched[~is_ours].iterrows():
-        cells = f"| {row['system']}, {row['setting']} | {row['overlap@10']:.3f} | {row['ms']:.2f} "
-        reached = searched[is_ours & (searched["overlap@10"] >= row["overlap@10"])]
-        if len(reached):
-            best = reached.loc[reached["ms"].idxmin()]
-            cells += (
-                f"| {best['system'].removeprefix(OURS + ', ')}, {best['setting']} | {best['overlap@10']:.3f} "
-                f"| {best['ms']:.2f} | {best['bytes_per_token']:.1f} | {row['ms'] / best['ms']:.1f}× |"
-            )
-        else:
-            cells += "| none reaches it | | | | |"
-        lines.append(cells)
-    return lines
 
 
 def draw(searched: pd.DataFrame, file: Path) -> None:

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from support import made_cells
 
 from colbertv2.ablation.cells import Cell
-from colbertv2.ablation.comparison import Contrast, Estimate, Interval
 from colbertv2.ablation.conclusions import (
     against,
     conclude,
@@ -17,6 +16,7 @@ from colbertv2.ablation.conclusions import (
 )
 from colbertv2.ablation.effects import Interaction
 from colbertv2.ablation.findings import find
+from colbertv2.evaluation.statistics import Contrast, Estimate, Interval
 
 AXIS = {"codec.nbits": ["2", "1", "4"]}
 LOWER = Estimate(-0.0281, Interval(-0.0412, -0.0149), None, None, 0.0066, 299)

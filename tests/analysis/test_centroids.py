@@ -25,7 +25,7 @@ from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
 from colbertv2.indexing.embeddings import Embeddings
-from colbertv2.reporting.centroids_figure import Clusters, draw_centroids, draw_residuals
+from colbertv2.reporting.centroids_figure import ClusterTables, draw_centroids, draw_residuals
 
 LENGTHS = [3, 0, 7, 12, 1, 30, 9, 18]
 
@@ -203,7 +203,10 @@ def test_the_figures_draw_the_shares_and_the_residuals(tmp_path):
     codec = ResidualCodec.from_tables(2, vectors[:4])
     codec.fit_buckets(vectors)
     residuals = residuals_of(vectors, codec.fitted().nearest(vectors), codec)
-    clusters = {"real": Clusters(centroids, tokens, None), "random": Clusters(centroids + 1, tokens, residuals)}
+    clusters = {
+        "real": ClusterTables(centroids, tokens, None),
+        "random": ClusterTables(centroids + 1, tokens, residuals),
+    }
     figure = draw_centroids(clusters, "Made up", tmp_path / "made.up")
     assert (tmp_path / "made.up.png").stat().st_size > 5_000 and (tmp_path / "made.up.svg").exists()
     held, spread = figure.axes

@@ -5,13 +5,14 @@ import pandas as pd
 import pytest
 from support import index_of, unit
 
-from colbertv2.analysis.decomposition import among, changes, draw_decomposition, most_moved, search_steps
+from colbertv2.analysis.decomposition import among, changes, most_moved, search_steps
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.product import ProductCodec
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
 from colbertv2.indexing.embeddings import Embeddings
+from colbertv2.reporting.decomposition_figure import draw_decomposition
 from colbertv2.search.cascade import Cascade
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid

@@ -11,9 +11,9 @@ from checkpoints.layouts import LAYOUTS, edit
 from safetensors.torch import load_file, save_file
 from support import tiny_bert
 
-from colbertv2.checkpoints.conversion import convert_checkpoint
 from colbertv2.checkpoints.layouts import layout_of, read_checkpoint
 from colbertv2.errors import InputError
+from colbertv2.interchange.checkpoints import convert_checkpoint
 from colbertv2.modeling.colbert import ColBERT
 
 WEIGHTS = {

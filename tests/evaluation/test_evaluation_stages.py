@@ -97,8 +97,12 @@ def test_problems_that_are_known_before_any_work(tmp_path):
     unjudged = Queries(f"folder:{tmp_path}")
     assert "no relevance judgements" in next(iter(evaluate.check(ranking=None, queries=unjudged, measures=["RR@10"])))
     values = {"title": "", "measures": ["RR@10"], "notes": [], "seed": 0}
-    assert list(table.check(systems={"a": None}, baseline="a", **values)) == []
-    assert "no row" in next(iter(table.check(systems={"a": None}, baseline="b", **values)))
+    evaluation = parse({"_target_": "colbertv2.stages.evaluate.run", "measures": ["RR@10", "R@10"]})
+    assert list(table.check(systems={"a": evaluation}, baseline="a", **values)) == []
+    assert "no row" in next(iter(table.check(systems={"a": evaluation}, baseline="b", **values)))
+    other = {**values, "measures": ["RR@10", "nDCG@10"]}
+    (problem,) = table.check(systems={"a": evaluation}, baseline="a", **other)
+    assert problem == "'a' is not evaluated by nDCG@10, only by RR@10, R@10."
 
 
 def test_as_nodes_of_a_pipeline(tmp_path):

@@ -14,14 +14,14 @@ from colbertv2.commands import report
 from colbertv2.reporting import sweep_figures as figures
 from colbertv2.reporting.page import Section, write_page
 from colbertv2.reporting.quality_figure import save
-from colbertv2.reporting.rendering import Table
+from colbertv2.reporting.rendering import ReportTable
 from colbertv2.reporting.sweep_tables import make_tables
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 
-RATES = Table("Rates", pd.DataFrame(), ["rate", "steps"],
+RATES = ReportTable("Rates", pd.DataFrame(), ["rate", "steps"],
               [["1e-05", "1,500"], ["–", "none"], ["3e-06", "900"], ["0.1", "−2"]], 0)  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import pytest
 from support import made_cells
 
 from colbertv2.ablation.findings import find
-from colbertv2.reporting.rendering import Table, escape
+from colbertv2.reporting.rendering import ReportTable, escape
 from colbertv2.reporting.sweep_tables import make_tables
 
 AXES = {"codec.nbits": ["2", "1", "4"], "n_way": ["64", "128"]}
@@ -122,7 +122,9 @@ def test_latex_is_escaped_and_has_the_rules_of_booktabs(tables):
 
 
 def test_hostile_values_stay_in_their_cells():
-    table = Table("A & B", pd.DataFrame(), ["x_1", "|"], [["[1,2]", "a|b"], [r"\input{x}", "50 % #1 ~ ^ $ < —"]], 1)
+    table = ReportTable(
+        "A & B", pd.DataFrame(), ["x_1", "|"], [["[1,2]", "a|b"], [r"\input{x}", "50 % #1 ~ ^ $ < —"]], 1
+    )
     assert r"a\|b" in table.markdown()
     body = table.latex().split(r"\midrule")[1]
     assert "{[}1,2{]} & a|b" in body and r"\textbackslash{}input\{x\}" in body

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from colbertv2.errors import InputError
-from colbertv2.reporting.system_table import System, fraction, make_table, to_markdown
+from colbertv2.evaluation.numbers import fraction
+from colbertv2.reporting.system_table import System, make_table, to_markdown
 
 MEASURES = ["RR@10", "nDCG@10", "R@10", "R@100"]
 QUERIES = pd.Index([f"q{i}" for i in range(60)], name="query_id")

@@ -10,14 +10,15 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.configuration.composition import build, compose, plan, target_node
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
+from colbertv2.evaluation.measurement import costs, per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.indexing.index import Index
+from colbertv2.reporting.system_table import read_system
 from colbertv2.runtime import Runtime
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.searcher import Searcher
 from colbertv2.stages import rerank
 from colbertv2.stages.search import query_vectors
-from colbertv2.stages.table import costs, per_query, read_system
 
 PLAID = ["search=plaid-k10", "search.ndocs=16"]
 

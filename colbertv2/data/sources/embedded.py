@@ -47,10 +47,10 @@ class PairQuery(NamedTuple):
         return self.text
 
 
-class Documents(Iterator[PairDoc]):
+class PairDocIterator(Iterator[PairDoc]):
     """An iterator over documents in memory that can be sliced, as ``ir_datasets`` iterators can.
 
-    >>> [document.doc_id for document in Documents([PairDoc("a", "", ""), PairDoc("b", "", "")])[1:]]
+    >>> [document.doc_id for document in PairDocIterator([PairDoc("a", "", ""), PairDoc("b", "", "")])[1:]]
     ['b']
     """
 
@@ -61,8 +61,8 @@ class Documents(Iterator[PairDoc]):
     def __next__(self) -> PairDoc:
         return next(self.remaining)
 
-    def __getitem__(self, key: int | slice) -> "PairDoc | Documents":
-        return Documents(self.documents[key]) if isinstance(key, slice) else self.documents[key]
+    def __getitem__(self, key: int | slice) -> "PairDoc | PairDocIterator":
+        return PairDocIterator(self.documents[key]) if isinstance(key, slice) else self.documents[key]
 
 
 class MemoryStore(Docstore):
@@ -95,8 +95,8 @@ class PairDocs(BaseDocs):
     def store(self) -> MemoryStore:
         return MemoryStore(self.documents)
 
-    def docs_iter(self) -> Documents:
-        return Documents(self.documents)
+    def docs_iter(self) -> PairDocIterator:
+        return PairDocIterator(self.documents)
 
     def docs_count(self) -> int:
         return len(self.documents)

@@ -10,7 +10,6 @@ The files are checked strictly when they are read (``colbertv2.data.readers``), 
 and documents. Documents are kept in ``ir_datasets``' store under its home, by path, size and time of the file.
 """
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from ir_datasets.indices import PickleLz4FullStore
 
 from colbertv2.data.readers import Faults, Text, read_judgements, read_texts
 from colbertv2.errors import InputError
+from colbertv2.files import sha256
 
 CORPUS_FILES = ("corpus.jsonl", "collection.jsonl", "collection.tsv")
 
@@ -50,7 +50,7 @@ class FolderDocs(BaseDocs):
     def fingerprint(self) -> str:
         """Moves with the path, size or time of the file."""
         status = self.path.stat()
-        return hashlib.sha256(f"{self.path}\n{status.st_size}\n{status.st_mtime_ns}".encode()).hexdigest()[:16]
+        return sha256(f"{self.path}\n{status.st_size}\n{status.st_mtime_ns}".encode())[:16]
 
     def docs_store(self) -> PickleLz4FullStore:
         return PickleLz4FullStore(

@@ -18,7 +18,6 @@ Ids begin with the paper's, so within a paper they are in the order of the offic
 ``<pidx>/<sidx>``, and of two equal scores the same document comes first.
 """
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,8 +28,9 @@ from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, TrecQrel
 from ir_datasets.indices import PickleLz4FullStore
 
 from colbertv2.data.readers import Faults
-from colbertv2.data.sources.peerqa_files import SOURCE, Row, read_papers, read_questions
+from colbertv2.data.sources.peerqa_files import SOURCE, PaperRow, read_papers, read_questions
 from colbertv2.errors import InputError
+from colbertv2.files import sha256
 
 UNITS = ("paragraph", "paragraph-title", "sentence", "sentence-title")
 
@@ -62,7 +62,7 @@ class PeerQADocs(BaseDocs):
         """Moves with the path, size or time of the file, and with the unit."""
         status = self.path.stat()
         content = f"{self.path}\n{self.unit}\n{status.st_size}\n{status.st_mtime_ns}"
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        return sha256(content.encode())[:16]
 
     def read(self) -> Iterator[PeerQADoc]:
         """All documents, paper by paper."""
@@ -78,7 +78,7 @@ class PeerQADocs(BaseDocs):
                 templated = f"Title: {titles[paper_id]} {kind}: {content}" if titles else content
                 yield PeerQADoc(doc_id, templated, paper_id)
 
-    def titles(self, papers: dict[str, dict[int, Row]]) -> dict[str, str]:
+    def titles(self, papers: dict[str, dict[int, PaperRow]]) -> dict[str, str]:
         """Paper id → the content of its one row of type ``title``; the official code, too, stops at none or several."""
         faults = Faults(self.path)
         found: dict[str, str] = {}

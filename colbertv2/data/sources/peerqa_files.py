@@ -15,7 +15,7 @@ SOURCE = (
 )
 
 
-class Row(NamedTuple):
+class PaperRow(NamedTuple):
     """One line of ``papers.jsonl``: a sentence, heading, caption, formula or title, the ``idx``-th of its paper."""
 
     line: int
@@ -29,14 +29,14 @@ class Row(NamedTuple):
     def doc_id(self, unit: str) -> str:
         """The document that holds it.
 
-        >>> Row(1, "nlpeer/a", 7, 2, 0, "sentence", "").doc_id("sentence-title")
+        >>> PaperRow(1, "nlpeer/a", 7, 2, 0, "sentence", "").doc_id("sentence-title")
         'nlpeer/a/2/0'
         """
         paragraph = f"{self.paper_id}/{self.pidx}"
         return paragraph if unit.startswith("paragraph") else f"{paragraph}/{self.sidx}"
 
 
-class Question(NamedTuple):
+class PeerQAQuestion(NamedTuple):
     """One line of ``qa.jsonl``; ``evidence`` is the ``idx`` of each row that answers it."""
 
     line: int
@@ -46,7 +46,7 @@ class Question(NamedTuple):
     evidence: list[int]
 
 
-def read_papers(path: Path) -> dict[str, dict[int, Row]]:
+def read_papers(path: Path) -> dict[str, dict[int, PaperRow]]:
     """Paper id → ``idx`` → row, papers in the order of the file, rows in that of ``idx``; all in memory (20 MB).
 
     Raises:
@@ -54,7 +54,7 @@ def read_papers(path: Path) -> dict[str, dict[int, Row]]:
             whitespace; or the file is missing or empty.
     """
     faults = Faults(path)
-    found: dict[str, dict[int, Row]] = {}
+    found: dict[str, dict[int, PaperRow]] = {}
     for number, line in lines(path, faults):
         try:
             row = parse_row(number, line)
@@ -71,15 +71,15 @@ def read_papers(path: Path) -> dict[str, dict[int, Row]]:
     return {paper_id: dict(sorted(rows.items())) for paper_id, rows in found.items()}
 
 
-def parse_row(number: int, line: str) -> Row:
+def parse_row(number: int, line: str) -> PaperRow:
     """ValueError for what is no such row."""
     record = parse(line, ("paper_id", "idx", "pidx", "sidx", "type", "content"))
     idx, pidx, sidx = (whole_number(record[field], field) for field in ("idx", "pidx", "sidx"))
     kind, content = (checked_text(record[field], field) for field in ("type", "content"))
-    return Row(number, identifier(record, "paper_id"), idx, pidx, sidx, kind, content)
+    return PaperRow(number, identifier(record, "paper_id"), idx, pidx, sidx, kind, content)
 
 
-def read_questions(path: Path) -> list[Question]:
+def read_questions(path: Path) -> list[PeerQAQuestion]:
     """The questions with evidence that was found in the text.
 
     Raises:
@@ -87,7 +87,7 @@ def read_questions(path: Path) -> list[Question]:
             and evidence of another form; or the file is missing.
     """
     faults = Faults(path)
-    found: dict[str, Question] = {}
+    found: dict[str, PeerQAQuestion] = {}
     for number, line in lines(path, faults):
         try:
             question = parse_question(number, line)
@@ -101,14 +101,14 @@ def read_questions(path: Path) -> list[Question]:
     return list(found.values())
 
 
-def parse_question(number: int, line: str) -> Question:
+def parse_question(number: int, line: str) -> PeerQAQuestion:
     """ValueError for what is no such question."""
     record = parse(line, ("paper_id", "question_id", "question", "answer_evidence_mapped"))
     question_id, question = identifier(record, "question_id"), checked_text(record["question"], "question")
     if not question.strip():
         raise ValueError(f"the question {question_id!r} is empty")
     found = evidence(record["answer_evidence_mapped"])
-    return Question(number, question_id, question, identifier(record, "paper_id"), found)
+    return PeerQAQuestion(number, question_id, question, identifier(record, "paper_id"), found)
 
 
 def evidence(mapped: Any) -> list[int]:

@@ -9,7 +9,6 @@ It is drawn once, in one pass over the documents that holds no more of them than
 ``ir_datasets``' store under its home.
 """
 
-import hashlib
 import heapq
 from collections.abc import Iterator
 from functools import cached_property
@@ -22,11 +21,12 @@ from ir_datasets.indices import PickleLz4FullStore
 
 from colbertv2.data.opening import building, content_digest, load, reading
 from colbertv2.errors import InputError
+from colbertv2.files import sha256
 
 
 def order(id: str) -> int:
     """What a sample is ordered by. Salted: ``Queries`` holds out by a hash of the bare id."""
-    return int.from_bytes(hashlib.sha256(f"sample\t{id}".encode()).digest()[:8], "big")
+    return int(sha256(f"sample\t{id}".encode())[:16], 16)
 
 
 class Sample:

@@ -18,7 +18,6 @@ variants per platform) would share one id, so only the first of them stays.
 """
 
 import ast
-import hashlib
 import json
 import os
 import re
@@ -28,12 +27,13 @@ import tokenize
 import warnings
 from collections.abc import Iterator
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import ir_datasets
 
-from colbertv2.files import write_atomically
+from colbertv2.files import sha256, write_atomically
 
 SPLITS = {"train": 0.70, "dev": 0.10, "test": 0.20}
 MINIMUM_QUERY_WORDS = 5
@@ -154,11 +154,9 @@ def normalised(text: str) -> str:
 
 def library_digest(root: Path) -> str:
     """A digest that moves with any file of the library (path, size, mtime) and with the extraction's own code."""
-    digest = hashlib.sha256(Path(__file__).read_bytes())
-    for path in library_files(root):
-        status = (root / path).stat()
-        digest.update(f"{path}\t{status.st_size}\t{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]
+    files = ((path, (root / path).stat()) for path in library_files(root))
+    lines = (f"{path}\t{status.st_size}\t{status.st_mtime_ns}\n".encode() for path, status in files)
+    return sha256(chain([Path(__file__).read_bytes()], lines))[:16]
 
 
 @cache
@@ -176,7 +174,7 @@ def pairs() -> tuple[Pair, ...]:
 
 def is_small(pair: Pair) -> bool:
     """Whether ``stdlib-small`` keeps the pair: one of two, by a hash of the id."""
-    return hashlib.sha256(pair.doc_id.encode()).digest()[0] % 2 == 0
+    return int(sha256(pair.doc_id.encode())[:2], 16) % 2 == 0
 
 
 @cache
@@ -187,7 +185,7 @@ def split_of_module() -> dict[str, str]:
         sizes[pair.module] = sizes.get(pair.module, 0) + 1
     assigned: dict[str, str] = {}
     filled = dict.fromkeys(SPLITS, 0)
-    for module in sorted(sizes, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
+    for module in sorted(sizes, key=lambda name: sha256(name.encode())):
         split = min(SPLITS, key=lambda name: (filled[name] + sizes[module] / 2) / SPLITS[name])
         assigned[module] = split
         filled[split] += sizes[module]
