@@ -38,7 +38,7 @@ LAYERS = [  # lowest first: a module imports from its own layer and from those a
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 MAX_LINES = 400
-UPWARD_LEFT, BETWEEN_STAGES_LEFT = 9, 13
+UPWARD_LEFT, BETWEEN_STAGES_LEFT = 9, 10
 
 
 def imports_of(file: Path) -> set[str]:
