@@ -85,7 +85,7 @@ def fit(
         limit_val_batches=None if dev else 0,
         num_sanity_val_steps=0,
         logger=loggers(out, first, runtime),
-        log_every_n_steps=5,
+        log_every_n_steps=min(5, recipe.optimization.steps),  # at least once
         callbacks=[keep, *([TQDMProgressBar(leave=True)] if runtime.progress else [])],
         enable_progress_bar=runtime.progress,
         enable_model_summary=False,
