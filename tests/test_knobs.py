@@ -277,8 +277,7 @@ def work(settings: dict[str, Any]) -> tuple[int, int, bool]:
     for name, part in (("transformer", model.transformer), ("attention", model.transformer.encoder.layer[0].attention)):
         part.register_forward_pre_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
     three = [Example(one.query_id, one.documents[:3], one.scores[:3]) for one in EXAMPLES[:4]]
-    batch = model.collate(LOOKUP(three))
-    own, all_pairs = model.batch_scores(batch.inputs, len(three), module.all_pairs)
+    own, all_pairs = model.batch_scores(model.collate(LOOKUP(three)), module.all_pairs)
     assert all_pairs is not None
     (own.sum() + all_pairs.sum()).backward()
     return calls["transformer"], calls["attention"], compiled

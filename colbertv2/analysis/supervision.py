@@ -21,7 +21,7 @@ def candidate_table(scored: Iterable[Example], relevant: Callable[[str], list[st
     """A row per unlabelled candidate, and the teacher's scores of the labelled ones.
 
     Args:
-        scored: a query's candidates in retrieval order, with the teacher's scores.
+        scored: a query's candidates in retrieval order, every one with the teacher's score.
         relevant: the labelled documents of a query; of one without, the teacher's best stands for them.
 
     Returns:
@@ -30,7 +30,7 @@ def candidate_table(scored: Iterable[Example], relevant: Callable[[str], list[st
     rows: list[tuple[str, str, int, float, float]] = []
     of_positives: list[float] = []
     for example in scored:
-        scores = dict(zip(example.documents, example.scores, strict=True))
+        scores = example.teacher_scores
         positives = [document for document in relevant(example.query_id) if document in scores]
         positives = positives or [max(scores, key=scores.__getitem__)]
         best = max(scores[document] for document in positives)

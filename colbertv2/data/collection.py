@@ -3,13 +3,14 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from functools import cache
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
 from colbertv2.errors import InputError
 
 HASHED_DOCUMENTS = 100_000
+IDENTITIES: dict[tuple[type, str, str], dict[str, str | int]] = {}  # by class, id and fingerprint
 logger = logging.getLogger(__name__)
 
 
@@ -19,6 +20,9 @@ class Collection:
     Documents are read from ``ir_datasets``' store on disk, so a corpus is streamed and never held in memory. The
     store is built at the first use, under a lock. A document without an id (a leading blank line in a benchmark's
     file makes one) can neither be judged nor stand in a run file: it is left out, with a warning.
+
+    Documents from elsewhere are a subclass that makes another ``dataset``, such as one of
+    :class:`colbertv2.data.sources.memory.MemoryDocs`; a configuration names it as ``_target_``.
 
     Args:
         id: e.g. ``beir/scifact``, ``stdlib`` or ``folder:<path>``; ids with queries (``beir/scifact/test``) also do.
@@ -33,17 +37,21 @@ class Collection:
     """
 
     def __init__(self, id: str) -> None:
-        from colbertv2.data.opening import load
-
         self.id = id
-        self.dataset = load(id)
-        if not self.dataset.has_docs():
-            raise InputError(f"{id!r} has no documents; use an id that has them, such as its parent.")
         self.opened: tuple[int, Any] | None = None
         self.nameless = 0
+        if not self.dataset.has_docs():
+            raise InputError(f"{id!r} has no documents; use an id that has them, such as its parent.")
 
-    def __reduce__(self) -> tuple:
-        return Collection, (self.id,)  # another process opens it anew
+    @cached_property
+    def dataset(self) -> Any:
+        """The ``ir_datasets`` data set that is read."""
+        from colbertv2.data.opening import load
+
+        return load(self.id)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**without_cache(self), "opened": None}  # another process opens it anew
 
     def store(self) -> Any:
         """The built document store, opened once per process: a forked one would share the file position."""
@@ -107,19 +115,27 @@ class Collection:
         """What decides the content: SHA-256 of ids and texts, and their number.
 
         The hash covers all documents up to 100,000, else the first 100,000 (then the number stands for the rest).
-        It is computed once per process.
+        It is computed once per process, for a local folder once per fingerprint of its file.
         """
+        from colbertv2.data.opening import content_digest
+
         handler = self.dataset.docs_handler()
-        return dict(identity(self.id, handler.fingerprint() if hasattr(handler, "fingerprint") else ""))
+        key = type(self), self.id, handler.fingerprint() if hasattr(handler, "fingerprint") else ""
+        if key not in IDENTITIES:
+            digest = content_digest(islice(self, HASHED_DOCUMENTS))
+            IDENTITIES[key] = {"documents": len(self), "sha256": digest}
+        return dict(IDENTITIES[key])
 
 
-@cache
-def identity(id: str, fingerprint: str) -> dict[str, str | int]:
-    """``Collection.identity``, kept by id and, for local folders, by the fingerprint of the file."""
-    from colbertv2.data.opening import content_digest
-
-    collection = Collection(id)
-    return {"documents": len(collection), "sha256": content_digest(islice(collection, HASHED_DOCUMENTS))}
+def without_cache(instance: object) -> dict[str, Any]:
+    """The attributes of an object but for its cached properties, which another process computes anew."""
+    cached = {
+        name
+        for one in type(instance).__mro__
+        for name, value in vars(one).items()
+        if isinstance(value, cached_property)
+    }
+    return {name: value for name, value in vars(instance).items() if name not in cached}
 
 
 SAMPLED_TEXTS, READ_TEXTS = 300, 20_000  # texts whose length is looked at, evenly spread over the first ones

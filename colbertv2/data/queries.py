@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colbertv2.data.collection import Collection, text_size, valid_id
+from colbertv2.data.collection import Collection, text_size, valid_id, without_cache
 from colbertv2.data.readers import Faults, lines
 from colbertv2.errors import InputError
 from colbertv2.files import sha256
@@ -23,7 +23,7 @@ class Queries:
     """The queries of an ``ir_datasets`` id as ``(query_id, text)``, in the order of the source.
 
     Where the id has judgements, only queries with at least one relevant document are kept, unless ``unlabelled`` or
-    judged by their answers.
+    judged by their answers. Queries from elsewhere are a subclass that makes another ``dataset``.
 
     Args:
         id: e.g. ``beir/scifact/train``, ``stdlib/dev`` or ``folder:<path>/<split>``.
@@ -55,8 +55,6 @@ class Queries:
         protocol: str = "trec",
         ids: str | None = None,
     ) -> None:
-        from colbertv2.data.opening import load
-
         if part is not None and part not in PARTS:
             raise InputError(f"part is {part!r}; expected train, dev or null.")
         if not (0 < dev_fraction < 1 if part else dev_fraction == 0):
@@ -66,8 +64,7 @@ class Queries:
             )
         if protocol not in PROTOCOLS:
             raise InputError(f"protocol is {protocol!r}; expected one of {', '.join(PROTOCOLS)}.")
-        self.dataset = load(id)
-        self.id = str(id)
+        self.id = id or ""
         self.part = part
         self.dev_fraction = dev_fraction
         self.unlabelled = unlabelled
@@ -76,9 +73,15 @@ class Queries:
         if not self.dataset.has_queries():
             raise InputError(f"{id!r} has no queries; use one of its splits, such as {id}/test.")
 
-    def __reduce__(self) -> tuple:
-        arguments = self.id, self.part, self.dev_fraction, self.unlabelled, self.protocol, self.ids
-        return Queries, arguments  # another process opens them anew
+    @cached_property
+    def dataset(self) -> Any:
+        """The ``ir_datasets`` data set that is read."""
+        from colbertv2.data.opening import load
+
+        return load(self.id or None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return without_cache(self)  # another process opens them anew
 
     @property
     def by_answers(self) -> bool:

@@ -6,7 +6,6 @@ positive; here it is the first, as in what :func:`write_pylate` writes.
 """
 
 import json
-import math
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -59,7 +58,7 @@ def rows(examples: Iterable[Example], queries: set[str], documents: set[str]) ->
                 f"Example {number} of query {example.query_id!r} names an unknown query or document "
                 f"{unknown[:3]}; give the collection that the examples were made from."
             )
-        if any(map(math.isnan, example.scores)):
+        if not example.is_scored:
             raise InputError(f"Example {number} has no teacher scores, which PyLate's distillation needs.")
         yield {"query_id": example.query_id, "document_ids": example.documents, "scores": example.scores}
 

@@ -6,7 +6,6 @@ What is read keeps whatever ids the file has, as strings.
 """
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -41,9 +40,8 @@ def write_official(
     with (directory / EXAMPLES).open("w", encoding="utf-8") as stream:
         count = 0
         for example in numbered:
-            scored = not any(map(math.isnan, example.scores))
-            ids = map(int, example.documents)
-            candidates = [[doc, score] for doc, score in zip(ids, example.scores, strict=True)] if scored else list(ids)
+            ids = list(map(int, example.documents))
+            candidates = list(zip(ids, example.scores, strict=True)) if example.is_scored else ids
             stream.write(json.dumps([int(example.query_id), *candidates]) + "\n")
             count += 1
     return count
@@ -133,13 +131,13 @@ def read_ranking(path: Path) -> Ranking:
             document or a rank of their query.
     """
     faults = Faults(path)
-    found: dict[str, dict[int, tuple[str, float]]] = {}
+    found: dict[str, dict[int, tuple[str, float | None]]] = {}
     seen: set[tuple[str, str]] = set()
     for number, line in lines(path, faults):
         columns = line.split("\t")
         try:
             query_id, doc_id, rank = columns[0], columns[1], int(columns[2])
-            score = float(columns[3]) if len(columns) > 3 else math.nan
+            score = float(columns[3]) if len(columns) > 3 else None
         except (IndexError, ValueError):
             faults.add(number, f"expected query, document, rank and perhaps score between tabs, found {line[:60]!r}")
             continue
@@ -154,9 +152,10 @@ def read_ranking(path: Path) -> Ranking:
     return Ranking({query_id: falling(ranks) for query_id, ranks in found.items()})
 
 
-def falling(ranks: Mapping[int, tuple[str, float]]) -> list[tuple[str, float]]:
-    """``(document, score)`` by rank; minus the rank as score if the scores do not fall with it."""
+def falling(ranks: Mapping[int, tuple[str, float | None]]) -> list[tuple[str, float]]:
+    """``(document, score)`` by rank; minus the rank as score if one has none or they do not fall with it."""
     ordered = sorted(ranks.items())
-    scores = [score for _, (_, score) in ordered]
-    real = all(a > b for a, b in pairwise(scores)) and not any(map(math.isnan, scores))
-    return [(doc_id, score if real else -float(rank)) for rank, (doc_id, score) in ordered]
+    scored = [(doc_id, score) for _, (doc_id, score) in ordered if score is not None]
+    if len(scored) == len(ordered) and all(before > after for (_, before), (_, after) in pairwise(scored)):
+        return scored
+    return [(doc_id, -float(rank)) for rank, (doc_id, _) in ordered]

@@ -1,7 +1,6 @@
 """What a ranker trains on: B queries with n candidates each, the first of which is the positive."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -14,30 +13,10 @@ class Tuples(NamedTuple):
 
     Args:
         queries: B texts. documents: B·n texts, query by query, the positive first.
-        document_ids: their ids, in the same order.
-        teacher: the teacher's scores ``[B, n]``, NaN where there is none.
     """
 
     queries: list[str]
     documents: list[str]
-    document_ids: list[str]
-    teacher: Tensor
-
-
-@dataclass
-class Batch:
-    """Tuples after tokenisation: ``inputs`` are the ranker's own; ``teacher`` is ``[B, n]``.
-
-    ``excluded`` ``[B, B·n]`` is true where a passage may not serve as in-batch negative of a query: its own
-    candidates, and other copies of its positive. ``step`` numbers the batches of a training,
-    whose queries are ``query_ids``.
-    """
-
-    inputs: Any
-    teacher: Tensor
-    excluded: Tensor
-    step: int = 0
-    query_ids: tuple[str, ...] = ()
 
 
 def length_groups(attention_mask: Tensor, groups: int = 8) -> list[tuple[Tensor, int]]:

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from colbertv2.checkpoints.layouts import read_checkpoint
 from colbertv2.distributed import gathered, rank_and_world
 from colbertv2.files import write_json
-from colbertv2.modeling.batch import Batch, Tuples, encoded_by_length, excluded_in_batch
+from colbertv2.modeling.batch import Tuples, encoded_by_length
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
 from colbertv2.modeling.precision import autocast
 from colbertv2.modeling.tokenizer import Encoding, Tokenizer
@@ -92,14 +92,11 @@ class ColBERT(nn.Module):
             vectors[rows, : encoded.shape[1]] = encoded
         return vectors
 
-    def collate(self, tuples: Tuples) -> Batch:
-        """Tokenise a training batch."""
-        inputs = (self.tokenizer.queries(tuples.queries), self.tokenizer.documents(tuples.documents))
-        return Batch(inputs, tuples.teacher, excluded_in_batch(tuples.queries, tuples.document_ids))
+    def collate(self, tuples: Tuples) -> tuple[Encoding, Encoding]:
+        """Tokenise a batch: its queries and its documents."""
+        return self.tokenizer.queries(tuples.queries), self.tokenizer.documents(tuples.documents)
 
-    def batch_scores(
-        self, inputs: tuple[Encoding, Encoding], num_queries: int, all_pairs: bool
-    ) -> tuple[Tensor, Tensor | None]:
+    def batch_scores(self, inputs: tuple[Encoding, Encoding], all_pairs: bool) -> tuple[Tensor, Tensor | None]:
         """MaxSim of a training batch: own candidates ``[B, n]`` and, if asked, every pair ``[B, B·n]``.
 
         With :attr:`gather` the pairs are with the documents of all processes, in their order.

@@ -1,14 +1,14 @@
 """A cross-encoder: query and passage go through the transformer together, so every token sees both texts.
 
-Two read-outs of one score. ``classifier``: a sequence classifier's single logit, as released teachers have
-(``cross-encoder/ms-marco-MiniLM-L-6-v2``). ``late_interaction``: MaxSim of the query's tokens over the passage's,
+Two heads make the score (``ScoringHead``). ``classifier``: a sequence classifier's single logit, as released teachers
+have (``cross-encoder/ms-marco-MiniLM-L-6-v2``). ``late_interaction``: MaxSim of the query's tokens over the passage's,
 both states of the *joint* encoding; it has no new weights, so it starts warm from any sentence encoder and
 can be trained in minutes on a CPU, where a fresh classification head learns nothing for hundreds of steps.
 """
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -25,12 +25,11 @@ from transformers import (
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
 from colbertv2.modeling.backbone import load_transformer
-from colbertv2.modeling.batch import Batch, Tuples, encoded_by_length, excluded_in_batch
+from colbertv2.modeling.batch import Tuples, encoded_by_length
 from colbertv2.modeling.colbert import batches_by_length
 from colbertv2.modeling.maxsim import maxsim
 from colbertv2.modeling.precision import autocast
-
-SCORING_HEADS = ("late_interaction", "classifier")
+from colbertv2.modeling.scoring_heads import ScoringHead
 
 
 class PairEncoding(NamedTuple):
@@ -44,6 +43,13 @@ class PairEncoding(NamedTuple):
 
     def to(self, device: torch.device) -> "PairEncoding":
         return PairEncoding(*(tensor.to(device) for tensor in self))
+
+
+class PairBatch(NamedTuple):
+    """A batch's pairs, n for each of its ``num_queries`` queries, query by query."""
+
+    pairs: PairEncoding
+    num_queries: int
 
 
 class CrossEncoder(nn.Module):
@@ -67,8 +73,8 @@ class CrossEncoder(nn.Module):
         temperature: float,
     ):
         super().__init__()
-        if scoring_head not in SCORING_HEADS:
-            raise InputError(f"teacher.scoring_head is {scoring_head!r}; expected one of {', '.join(SCORING_HEADS)}.")
+        if scoring_head not in (known := get_args(ScoringHead)):
+            raise InputError(f"teacher.scoring_head is {scoring_head!r}; expected one of {', '.join(known)}.")
         self.transformer = transformer
         self.tokenizer = tokenizer
         self.maxlen = maxlen
@@ -126,21 +132,21 @@ class CrossEncoder(nn.Module):
             scores = maxsim(states, states.unsqueeze(1), pairs.query_mask, pairs.document_mask.unsqueeze(1))
         return scores.squeeze(1) / pairs.query_mask.sum(-1).clamp(min=1) / self.temperature
 
-    def collate(self, tuples: Tuples) -> Batch:
-        """Tokenise a training batch."""
+    def collate(self, tuples: Tuples) -> PairBatch:
+        """Tokenise a batch."""
         n = len(tuples.documents) // len(tuples.queries)
         queries = [query for query in tuples.queries for _ in range(n)]
-        excluded = excluded_in_batch(tuples.queries, tuples.document_ids)
-        return Batch(self.encode_pairs(queries, tuples.documents), tuples.teacher, excluded)
+        return PairBatch(self.encode_pairs(queries, tuples.documents), len(tuples.queries))
 
-    def batch_scores(self, inputs: PairEncoding, num_queries: int, all_pairs: bool) -> tuple[Tensor, Tensor | None]:
+    def batch_scores(self, inputs: PairBatch, all_pairs: bool) -> tuple[Tensor, Tensor | None]:
         """Scores ``[B, n]`` of a training batch. In-batch negatives would need B times the encodings: refused."""
         if all_pairs:
             raise InputError("A cross-encoder has no in-batch negatives: leave in_batch out of its objectives.")
-        scores = inputs.query_mask.new_zeros(len(inputs.input_ids), dtype=torch.float32)
-        for rows, encoded in encoded_by_length(self, inputs, inputs.attention_mask, self.gradient_cache_chunk):
+        pairs = inputs.pairs
+        scores = pairs.query_mask.new_zeros(len(pairs.input_ids), dtype=torch.float32)
+        for rows, encoded in encoded_by_length(self, pairs, pairs.attention_mask, self.gradient_cache_chunk):
             scores[rows] = encoded.float()
-        return scores.view(num_queries, -1), None
+        return scores.view(inputs.num_queries, -1), None
 
     def predict(
         self,

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
@@ -12,7 +12,7 @@ from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.runtime import Runtime
 from colbertv2.training.denoising import Denoising
-from colbertv2.training.examples import Example, Examples, read_examples, write_examples
+from colbertv2.training.examples import EXAMPLES_FILE, SCORED_FILE, Example, read_examples, write_examples
 
 
 @stage(version=1)
@@ -25,7 +25,7 @@ def run(candidates: Artifact, queries: Queries, denoising: Denoising, *, out: Pa
     Writes ``examples.jsonl`` and ``denoising.json``: what each filter removed, as counts and shares.
     """
     removed: Counter = Counter()
-    count = write_examples(out / "examples.jsonl", denoised(scored(candidates), queries, denoising, removed))
+    count = write_examples(out / EXAMPLES_FILE, denoised(read_candidates(candidates), queries, denoising, removed))
     if not count:
         raise InputError("No training example came out: no query has a label or teacher scores.")
     total = max(1, removed["candidates"])
@@ -44,34 +44,28 @@ def denoised(
 
     Where only some queries' candidates were scored, those are the ones.
     """
-    scored_only = any(score == score for example in candidates.values() for score in example.scores)
+    scored_only = any(example.teacher_scores for example in candidates.values())
     for query_id, _ in queries:
         candidate = candidates.get(query_id, Example(query_id, [], []))
         if scored_only and query_id not in candidates:
             continue
         known = dict(zip(candidate.documents, candidate.scores, strict=True))
         denoising.check_scored(list(known.values()))
-        labelled = queries.qrels.relevant(query_id) or best_scored(known)
-        positives = {document: known.get(document, float("nan")) for document in labelled}
+        labelled = queries.qrels.relevant(query_id) or best_scored(candidate.teacher_scores)
+        positives = {document: known.get(document) for document in labelled}
         yield from denoising.examples(query_id, list(known.items()), positives, removed)
 
 
-def best_scored(known: dict[str, float]) -> list[str]:
+def best_scored(scores: dict[str, float]) -> list[str]:
     """The document that the teacher scores best; none where it has scored none."""
-    by_teacher = {document: score for document, score in known.items() if score == score}
-    return [max(by_teacher, key=by_teacher.__getitem__)] if by_teacher else []
+    return [max(scores, key=scores.__getitem__)] if scores else []
 
 
-def scored(candidates: Artifact) -> dict[str, Example]:
-    """The candidates of a ``score`` stage with the teacher's scores, or of a ranking without any, by query id."""
-    if (candidates.path / "scored.jsonl").exists():
-        return {example.query_id: example for example in read_examples(candidates.path / "scored.jsonl")}
+def read_candidates(candidates: Artifact) -> dict[str, Example]:
+    """By query id: what the stage ``score`` wrote, with the teacher's scores, or any other stage's ranking, without."""
+    if candidates.stage == "score":
+        return {example.query_id: example for example in read_examples(candidates.path / SCORED_FILE)}
     return {
-        query_id: Example(query_id, [document for document, _ in ranked], [float("nan")] * len(ranked))
+        query_id: Example(query_id, [document for document, _ in ranked], [None] * len(ranked))
         for query_id, ranked in Ranking.read(candidates.path / "run.trec").items()
     }
-
-
-def read(examples: Artifact | None) -> Sequence[Example]:
-    """The examples of an artifact of this stage; none of ``None``."""
-    return Examples(examples.path / "examples.jsonl") if examples else []

@@ -10,7 +10,7 @@ from colbertv2.data.file import File
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.runtime import Runtime
-from colbertv2.training.examples import Example, read_examples, write_examples
+from colbertv2.training.examples import EXAMPLES_FILE, Example, read_examples, write_examples
 
 AT_ONCE = 1000
 
@@ -23,7 +23,7 @@ def run(file: File, documents: Collection, queries: Queries, *, out: Path, runti
         InputError: a line is malformed, or names a query or document that is not there.
     """
     written = checked(read_examples(file.path), documents, queries)
-    if not write_examples(out / "examples.jsonl", runtime.bar(written, "examples", "examples")):
+    if not write_examples(out / EXAMPLES_FILE, runtime.bar(written, "examples", "examples")):
         raise InputError(f"{file.path} holds no example.")
 
 

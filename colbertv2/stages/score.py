@@ -11,7 +11,7 @@ from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.runtime import Runtime
-from colbertv2.training.examples import Example, write_examples
+from colbertv2.training.examples import SCORED_FILE, Example, write_examples
 
 
 @stage(version=1)
@@ -68,16 +68,15 @@ def run(
             [retrieved_scores[q].get(d, worst[q]) for q, d in pairs], dtype=np.float32
         )
     remaining = iter(scores.tolist())
-    examples = [Example(query_id, found, [next(remaining) for _ in found]) for query_id, found in ids.items() if found]
-    write_examples(out / "scored.jsonl", examples)
+    scored = {query_id: {document: next(remaining) for document in found} for query_id, found in ids.items() if found}
+    write_examples(
+        out / SCORED_FILE, (Example(query_id, [*found], [*found.values()]) for query_id, found in scored.items())
+    )
     reranked = {}
-    for example in examples:
-        below = min(example.scores)
-        rest = [(document, below - rank) for rank, document in enumerate(retrieved[example.query_id][depth:], start=1)]
-        reranked[example.query_id] = [
-            *zip(example.documents, example.scores, strict=True),
-            *((document, score) for document, score in rest if document not in example.documents),
-        ]
+    for query_id, found in scored.items():
+        below = min(found.values())
+        rest = {document: below - rank for rank, document in enumerate(retrieved[query_id][depth:], start=1)}
+        reranked[query_id] = [*(rest | found).items()]
     Ranking(reranked).write(out / "run.trec", tag=teacher.path.name)
 
 

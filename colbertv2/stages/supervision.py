@@ -14,8 +14,7 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.runtime import Runtime
-from colbertv2.stages.examples import read
-from colbertv2.training.examples import Example, read_examples
+from colbertv2.training.examples import SCORED_FILE, Example, read_examples, training_examples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,9 +53,10 @@ def run(
     from colbertv2.reporting.supervision_figure import draw_supervision
     from colbertv2.training.data import sampled
 
-    judged = list(read_examples(scored.path / "scored.jsonl"))
+    judged = list(read_examples(scored.path / SCORED_FILE))
     candidates, positives = candidate_table(judged, queries.qrels.relevant)
-    kept = {(example.query_id, document) for example in read(examples) for document in example.documents[1:]}
+    learnt = training_examples(examples)
+    kept = {(example.query_id, document) for example in learnt for document in example.documents[1:]}
     pairs = zip(candidates["query_id"], candidates["document"], strict=True)
     candidates["kept"] = [pair in kept for pair in pairs]
     removed = json.loads((examples.path / "denoising.json").read_text())
@@ -96,18 +96,27 @@ def student_scores(
     precision: str,
     runtime: Runtime,
 ) -> list[np.ndarray]:
-    """MaxSim of each example's candidates, ``[n]`` an example; a document is encoded once."""
+    """MaxSim of each example's candidates, ``[n]`` per example; a document is encoded once."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
     from colbertv2.modeling.colbert import ColBERT
+    from colbertv2.modeling.maxsim import maxsim_all_pairs
 
     model = ColBERT.load(checkpoint.path).to(runtime.torch_device)
     ids = list(dict.fromkeys(document for example in examples for document in example.documents))
     encoded = model.encode_documents(documents.texts(ids), runtime.batch_tokens, precision=precision)
-    vectors = dict(zip(ids, encoded, strict=True))
+    vectors = {document: torch.from_numpy(one) for document, one in zip(ids, encoded, strict=True)}
     asked = model.encode_queries(queries.texts([example.query_id for example in examples]), runtime.batch_tokens)
-    return [
-        np.array([(query @ vectors[document].T).max(1).sum() for document in example.documents])
-        for query, example in zip(asked, examples, strict=True)
-    ]
+    scores: list[np.ndarray] = []
+    for query, example in zip(map(torch.from_numpy, asked), examples, strict=True):
+        candidates = [vectors[document] for document in example.documents]
+        padded = pad_sequence(candidates, batch_first=True)
+        lengths = torch.tensor([len(one) for one in candidates])
+        document_mask = torch.arange(padded.shape[1]) < lengths[:, None]
+        query_mask = torch.ones(1, len(query), dtype=torch.bool)
+        scores.append(maxsim_all_pairs(query[None], padded, query_mask, document_mask)[0].numpy())
+    return scores
 
 
 def to_markdown(title: str, figures: dict, ranks: pd.DataFrame, asked: int) -> str:

@@ -1,15 +1,15 @@
 """Stage: a cross-encoder teacher, released or trained here from a sentence encoder."""
 
 from pathlib import Path
-from typing import Literal
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.modeling.backbone import Backbone
+from colbertv2.modeling.scoring_heads import ScoringHead
 from colbertv2.runtime import Runtime
-from colbertv2.stages.examples import read
+from colbertv2.training.examples import training_examples
 from colbertv2.training.recipe import Recipe
 
 
@@ -25,7 +25,7 @@ def run(
     recipe: Recipe | None,
     *,
     maxlen: int,
-    scoring_head: Literal["late_interaction", "classifier"],
+    scoring_head: ScoringHead,
     temperature: float,
     seed: int,
     out: Path,
@@ -36,7 +36,7 @@ def run(
     Args:
         backbone: pretrained weights. encoder: instead of them, a ColBERT checkpoint whose encoder to start from.
         maxlen: tokens of a query–passage pair. scoring_head: ``late_interaction`` or ``classifier``.
-        temperature: of the late-interaction read-out.
+        temperature: of ``late_interaction``.
     """
     from colbertv2.modeling.cross_encoder import CrossEncoder
     from colbertv2.training.data import TextLookup
@@ -52,8 +52,8 @@ def run(
         fit(
             teacher,
             recipe,
-            read(examples),
-            read(validation),
+            training_examples(examples),
+            training_examples(validation),
             TextLookup(queries, documents),
             TextLookup(dev_queries or queries, documents),
             seed=seed,

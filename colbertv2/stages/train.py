@@ -7,7 +7,7 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.runtime import Runtime
-from colbertv2.stages.examples import read
+from colbertv2.training.examples import training_examples
 from colbertv2.training.recipe import Recipe
 
 
@@ -38,8 +38,8 @@ def run(
     fit(
         model,
         recipe,
-        read(examples),
-        read(validation),
+        training_examples(examples),
+        training_examples(validation),
         TextLookup(queries, documents),
         TextLookup(dev_queries or queries, documents),
         seed=seed,

@@ -1,21 +1,54 @@
 """Training batches as a pure function of (seed, step), so that a resumed run goes on exactly where it stopped."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.distributed import rank_and_world
 from colbertv2.errors import InputError
-from colbertv2.modeling.batch import Batch, Tuples, excluded_in_batch
+from colbertv2.modeling.batch import Tuples, excluded_in_batch
 from colbertv2.training.examples import Example
 from colbertv2.training.negatives import NegativeSampling
 
 Item = TypeVar("Item")
+
+
+@dataclass
+class TrainingBatch:
+    """What one process learns from in a step: B queries with n candidates each, the first of which is the positive.
+
+    Args:
+        inputs: the texts as the ranker tokenises them.
+        teacher: ``[B, n]`` the teacher's scores, or ``None`` if any candidate has none.
+        excluded: true where a passage may not serve as in-batch negative of a query (``excluded_in_batch``): ``[B, N]``
+            with a column for each of the N passages that the scores of all pairs will be of.
+        step: the number of the batch. query_ids: of the B queries.
+    """
+
+    inputs: Any
+    teacher: Tensor | None
+    excluded: Tensor
+    step: int
+    query_ids: tuple[str, ...]
+
+
+@dataclass
+class DevBatch:
+    """Queries of the dev set with their candidates, which the ranker is to put in order.
+
+    Args:
+        inputs: the texts as the ranker tokenises them. relevance: ``[B, n]``, 1 for the positive and else 0.
+    """
+
+    inputs: Any
+    relevance: Tensor
 
 
 class TextLookup:
@@ -27,13 +60,10 @@ class TextLookup:
 
     def __call__(self, examples: Sequence[Example]) -> Tuples:
         ids = [document for example in examples for document in example.documents]
-        teacher = torch.tensor([example.scores for example in examples], dtype=torch.float32)
-        return Tuples(
-            self.queries.texts([example.query_id for example in examples]), self.documents.texts(ids), ids, teacher
-        )
+        return Tuples(self.queries.texts([example.query_id for example in examples]), self.documents.texts(ids))
 
 
-class TrainingBatches(IterableDataset[Batch]):
+class TrainingBatches(IterableDataset[TrainingBatch]):
     """Yields the batch of each step: its examples, their sampled negatives, tokenised; of several processes, each
     takes its part of the examples.
 
@@ -43,7 +73,8 @@ class TrainingBatches(IterableDataset[Batch]):
 
     Args:
         examples: each with at least n−1 negatives; those with fewer must have been left out.
-        n: candidates a query, the positive included. negatives: how the others are drawn.
+        texts: looks up their texts. collate: tokenises them.
+        n_way: candidates a query, the positive included. negatives: how the others are drawn.
         batch_size: queries a step. groups: parts of a batch that have their in-batch negatives for themselves.
         first: the step to start from.
     """
@@ -52,7 +83,7 @@ class TrainingBatches(IterableDataset[Batch]):
         self,
         examples: Sequence[Example],
         texts: TextLookup,
-        collate: Callable[[Tuples], Batch],
+        collate: Callable[[Tuples], Any],
         *,
         n_way: int,
         negatives: NegativeSampling,
@@ -88,25 +119,35 @@ class TrainingBatches(IterableDataset[Batch]):
             chosen.append(self.negatives.draw(example, self.n_way, np.random.default_rng([self.seed, 1, position])))
         return chosen
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[TrainingBatch]:
         for step in range(self.first, self.steps):
             yield self.batch(step, *rank_and_world())
 
-    def batch(self, step: int, rank: int, world: int) -> Batch:
+    def batch(self, step: int, rank: int, world: int) -> TrainingBatch:
         """A process's part of the batch of a step.
 
-        Its ``excluded`` has a column for each passage that its scores will be of: those of all processes if a part of
-        the batch that shares negatives spans several.
+        Its ``excluded`` has the passages of all processes if a part of the batch that shares negatives spans several,
+        else its own.
         """
         chosen = self.chosen(step)
         rows = slice(rank * len(chosen) // world, (rank + 1) * len(chosen) // world)
-        batch = self.collate(self.texts(chosen[rows]))
-        batch.step, batch.query_ids = step, tuple(example.query_id for example in chosen[rows])
         documents = [document for example in chosen for document in example.documents]
         excluded = excluded_in_batch([example.query_id for example in chosen], documents, self.groups)[rows]
         own = slice(rows.start * self.n_way, rows.stop * self.n_way)
-        batch.excluded = excluded if spans_processes(self.groups, world) else excluded[:, own]
-        return batch
+        return TrainingBatch(
+            inputs=self.collate(self.texts(chosen[rows])),
+            teacher=teacher_scores(chosen[rows]),
+            excluded=excluded if spans_processes(self.groups, world) else excluded[:, own],
+            step=step,
+            query_ids=tuple(example.query_id for example in chosen[rows]),
+        )
+
+
+def teacher_scores(examples: Sequence[Example]) -> Tensor | None:
+    """``[B, n]`` of examples with n candidates each; ``None`` if any candidate has no score."""
+    if not all(example.is_scored for example in examples):
+        return None
+    return torch.tensor([example.scores for example in examples], dtype=torch.float32)
 
 
 def spans_processes(groups: int, world: int) -> bool:
@@ -114,19 +155,20 @@ def spans_processes(groups: int, world: int) -> bool:
     return groups % world != 0
 
 
-class ValidationBatches(Dataset[Batch]):
-    """Item i is dev query i with its candidates; ``teacher`` holds their relevance: 1 for slot 0, else 0."""
+class DevBatches(Dataset[DevBatch]):
+    """Item i is dev query i with its candidates."""
 
-    def __init__(self, examples: Sequence[Example], texts: TextLookup, collate: Callable[[Tuples], Batch]):
+    def __init__(self, examples: Sequence[Example], texts: TextLookup, collate: Callable[[Tuples], Any]):
         self.examples, self.texts, self.collate = examples, texts, collate
 
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, item: int) -> Batch:
+    def __getitem__(self, item: int) -> DevBatch:
         example = self.examples[item]
-        relevance = [1.0] + [0.0] * (len(example.documents) - 1)
-        return self.collate(self.texts([example._replace(scores=relevance)]))
+        relevance = torch.zeros(1, len(example.documents))
+        relevance[:, 0] = 1
+        return DevBatch(self.collate(self.texts([example])), relevance)
 
 
 def sampled(items: Sequence[Item], count: int | None, seed: int) -> list[Item]:

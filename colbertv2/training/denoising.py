@@ -4,9 +4,8 @@ Mined "negatives" hold unlabelled positives. A candidate is *suspected* of being
 ``margin`` of the labelled positive, or above it. Suspects are dropped, or relabelled: made positives of their own.
 """
 
-import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from colbertv2.errors import InputError
@@ -41,21 +40,26 @@ class Denoising:
         if self.action not in ACTIONS:
             raise InputError(f"denoising.action is {self.action!r}; expected one of {', '.join(ACTIONS)}.")
 
-    def suspects(self, positive: str, scores: dict[str, float]) -> list[str]:
-        """Candidates that the teacher thinks are as good as the positive, best first."""
-        if self.margin is None:
+    def suspects(self, positive: str, scores: Mapping[str, float | None]) -> list[str]:
+        """Candidates that the teacher thinks are as good as the positive, best first; none of one without a score."""
+        best = scores[positive]
+        if self.margin is None or best is None:
             return []
-        found = [doc for doc, score in scores.items() if doc != positive and score > scores[positive] - self.margin]
-        return sorted(found, key=lambda doc: -scores[doc])
+        found = {doc: score for doc, score in scores.items() if score is not None and score > best - self.margin}
+        return sorted((doc for doc in found if doc != positive), key=lambda doc: -found[doc])
 
     def examples(
-        self, query_id: str, ranked: Sequence[tuple[str, float]], positives: dict[str, float], removed: Counter
+        self,
+        query_id: str,
+        ranked: Sequence[tuple[str, float | None]],
+        positives: Mapping[str, float | None],
+        removed: Counter,
     ) -> Iterator[Example]:
         """One example per positive (and per relabelled suspect) of a query.
 
         Args:
-            ranked: candidates in retrieval order with the teacher's score (NaN: none).
-            positives: labelled documents with the teacher's score.
+            ranked: candidates in retrieval order with the teacher's score, ``None`` where it has not spoken.
+            positives: labelled documents, likewise.
             removed: counts to add to: ``candidates``, ``labelled``, ``outside_window``, ``suspected``, ``relabelled``,
                 ``kept``.
         """
@@ -76,9 +80,9 @@ class Denoising:
                 removed.update(relabelled=1)
                 yield Example(query_id, [suspects[0], *negatives], [candidates[suspects[0]], *negatives.values()])
 
-    def check_scored(self, scores: Sequence[float]) -> None:
+    def check_scored(self, scores: Collection[float | None]) -> None:
         """Refuse a margin over candidates that no teacher has scored."""
-        if self.margin is not None and any(map(math.isnan, scores)):
+        if self.margin is not None and None in scores:
             raise InputError(
                 "denoising.margin needs teacher scores, but these candidates have none; set it to null or score them."
             )

@@ -1,11 +1,11 @@
 """n-way training examples: a query, its positive, and a pool of negatives, with the teacher's scores where known.
 
 On disk one JSON line each, in the official layout: ``[query_id, [doc_id, score], …]``, positive first, negatives in
-rank order. A score is ``null`` where no teacher has spoken.
+rank order. A score is ``null`` where no teacher has spoken. Candidates that a teacher has scored are written likewise,
+in retrieval order.
 """
 
 import json
-import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,15 +13,33 @@ from typing import NamedTuple, overload
 
 import numpy as np
 
+from colbertv2.artifacts.artifact import Artifact
 from colbertv2.errors import InputError
+
+EXAMPLES_FILE, SCORED_FILE = "examples.jsonl", "scored.jsonl"  # of artifacts: what to train on, what a teacher scored
 
 
 class Example(NamedTuple):
-    """One query's supervision; ``documents[0]`` is the positive."""
+    """One query's supervision.
+
+    Args:
+        documents: ids, the positive first. scores: the teacher's of each; ``None`` where it has not spoken.
+    """
 
     query_id: str
     documents: list[str]
-    scores: list[float]
+    scores: Sequence[float | None]
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the teacher has scored every document."""
+        return None not in self.scores
+
+    @property
+    def teacher_scores(self) -> dict[str, float]:
+        """The documents that the teacher has scored, in their order, with its scores."""
+        pairs = zip(self.documents, self.scores, strict=True)
+        return {document: score for document, score in pairs if score is not None}
 
 
 class Examples(Sequence[Example]):
@@ -92,16 +110,19 @@ class Selected(Sequence[Example]):
         return self.examples[int(self.places[item])]
 
 
+def training_examples(artifact: Artifact | None) -> Sequence[Example]:
+    """What an artifact of the stage ``examples`` or ``external_examples`` holds; no examples where there is none."""
+    return Examples(artifact.path / EXAMPLES_FILE) if artifact else []
+
+
 def write_examples(path: Path, examples: Iterable[Example]) -> int:
     """Write examples one a line; returns how many."""
     count = 0
     with path.open("w", encoding="utf-8") as stream:
         for example in examples:
             count += 1
-            scored = [
-                [doc, None if math.isnan(s) else s] for doc, s in zip(example.documents, example.scores, strict=True)
-            ]
-            stream.write(json.dumps([example.query_id, *scored], ensure_ascii=False) + "\n")
+            pairs = zip(example.documents, example.scores, strict=True)
+            stream.write(json.dumps([example.query_id, *pairs], ensure_ascii=False) + "\n")
     return count
 
 
@@ -144,5 +165,5 @@ def parse_example(line: str) -> Example:
     return Example(
         str(query_id),
         [str(doc) for doc, _ in pairs],
-        [math.nan if score is None else float(score) for _, score in pairs],
+        [None if score is None else float(score) for _, score in pairs],
     )

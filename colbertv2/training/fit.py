@@ -17,7 +17,7 @@ from colbertv2.distributed import input_errors
 from colbertv2.errors import InputError
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.runtime import Runtime
-from colbertv2.training.data import TextLookup, TrainingBatches, ValidationBatches, sampled, spans_processes
+from colbertv2.training.data import DevBatches, TextLookup, TrainingBatches, sampled, spans_processes
 from colbertv2.training.examples import Example
 from colbertv2.training.module import Ranker, RankingModule
 from colbertv2.training.recipe import Recipe
@@ -59,7 +59,7 @@ def fit(
     )
     module = RankingModule(ranker, recipe, seed)
     dev_examples = sampled(validation, recipe.validation_queries, seed)
-    dev_batches = ValidationBatches(dev_examples, validation_texts, ranker.collate)
+    dev_batches = DevBatches(dev_examples, validation_texts, ranker.collate)
     dev = DataLoader(dev_batches, batch_size=None) if dev_examples else None
     keep = checkpointing(checkpoints, recipe, has_dev=dev is not None)
     device = runtime.torch_device
@@ -85,7 +85,7 @@ def fit(
         limit_val_batches=None if dev else 0,
         num_sanity_val_steps=0,
         logger=loggers(out, first, runtime),
-        log_every_n_steps=5,
+        log_every_n_steps=min(5, recipe.optimization.steps),  # at least once
         callbacks=[keep, *([TQDMProgressBar(leave=True)] if runtime.progress else [])],
         enable_progress_bar=runtime.progress,
         enable_model_summary=False,

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from colbertv2.errors import InputError
-from colbertv2.modeling.batch import Batch
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.cross_encoder import CrossEncoder
+from colbertv2.training.data import DevBatch, TrainingBatch
 from colbertv2.training.objectives import Scores
 from colbertv2.training.recipe import Recipe
 
@@ -44,10 +44,10 @@ class RankingModule(lightning.LightningModule):
         if self.device.type == "cpu" and self.trainer.world_size > 1:
             torch.set_num_threads(max(1, torch.get_num_threads() // self.trainer.world_size))
 
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+    def training_step(self, batch: TrainingBatch) -> Tensor:
         state = np.random.SeedSequence([self.seed, batch.step, self.global_rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
-        own, all_pairs = self.ranker.batch_scores(batch.inputs, len(batch.teacher), self.all_pairs)
+        own, all_pairs = self.ranker.batch_scores(batch.inputs, self.all_pairs)
         scores = Scores(own, batch.teacher, all_pairs, batch.excluded)
         losses = {name: objective(scores) for name, objective in self.objectives.items()}
         loss = torch.stack([objective.weight * losses[name] for name, objective in self.objectives.items()]).sum()
@@ -63,9 +63,9 @@ class RankingModule(lightning.LightningModule):
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(own), sync_dist=True)
         return loss
 
-    def validation_step(self, batch: Batch, batch_index: int) -> None:
-        own, _ = self.ranker.batch_scores(batch.inputs, len(batch.teacher), all_pairs=False)
-        self.log("dev/RR@10", reciprocal_rank(own, batch.teacher).mean(), prog_bar=True, batch_size=len(own))
+    def validation_step(self, batch: DevBatch) -> None:
+        own, _ = self.ranker.batch_scores(batch.inputs, all_pairs=False)
+        self.log("dev/RR@10", reciprocal_rank(own, batch.relevance).mean(), prog_bar=True, batch_size=len(own))
 
     def configure_optimizers(self):
         optimizer = torch.optim.AdamW(

@@ -31,13 +31,13 @@ class Scores(NamedTuple):
 
     Args:
         own: ``[B, n]`` of every query's own candidates, the positive in slot 0.
-        teacher: ``[B, n]`` the teacher's scores of the same, NaN where there is none.
+        teacher: ``[B, n]`` the teacher's scores of the same, or ``None`` if any of them has none.
         all_pairs: ``[B, B·n]`` of every query against every passage of the batch, or ``None``.
         excluded: ``[B, B·n]`` passages that are no in-batch negatives of the query.
     """
 
     own: Tensor
-    teacher: Tensor
+    teacher: Tensor | None
     all_pairs: Tensor | None
     excluded: Tensor
 
@@ -61,7 +61,13 @@ NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Objective(Protocol):
-    """What the training module asks of a loss."""
+    """What the training module asks of a loss.
+
+    Args:
+        weight: in the sum of all losses. minimum_candidates: the least n that it is defined for.
+        needs_all_pairs: it reads ``Scores.all_pairs``, which are then computed.
+        needs_teacher: it reads ``Scores.teacher``; examples without scores are then refused.
+    """
 
     weight: float
     needs_all_pairs: bool
@@ -122,6 +128,7 @@ class KLDivergence:
     def __call__(self, scores: Scores) -> Tensor:
         from torch.nn.functional import kl_div, log_softmax
 
+        assert scores.teacher is not None
         student = log_softmax(NORMALISATIONS[self.student_normalisation](scores.own) / self.temperature, dim=-1)
         teacher = NORMALISATIONS[self.teacher_normalisation](scores.teacher) * self.teacher_scale
         teacher = log_softmax(teacher, dim=-1)
@@ -144,6 +151,7 @@ class MarginMSE:
     def __call__(self, scores: Scores) -> Tensor:
         from torch.nn.functional import mse_loss
 
+        assert scores.teacher is not None
         student = scores.own[:, :1] - scores.own[:, 1:]
         teacher = scores.teacher[:, :1] - scores.teacher[:, 1:]
         return mse_loss(student, self.teacher_scale * teacher)

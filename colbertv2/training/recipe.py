@@ -102,7 +102,7 @@ class Recipe:
         for place, example in enumerate(examples):
             if len(example.documents) >= self.n_way:
                 enough.append(place)
-                unscored += not all(map(math.isfinite, example.scores))
+                unscored += not all(score is not None and math.isfinite(score) for score in example.scores)
         if needs_teacher and unscored:
             raise InputError(
                 f"{unscored} of {len(enough)} examples lack finite teacher scores, which a distillation objective and "

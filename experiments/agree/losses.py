@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from colbertv2.interchange.checkpoints import convert_checkpoint
-from colbertv2.modeling.batch import Tuples
+from colbertv2.modeling.batch import Tuples, excluded_in_batch
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.training.objectives import CrossEntropy, InBatchNegatives, KLDivergence, Objective, Scores
 from experiments.agree.environments import Peer
@@ -68,10 +68,9 @@ def compared(name: str, ours: ColBERT, losses: dict[str, Objective], batch: dict
     """A row for each loss and its gradients."""
     ours.eval()
     ids = [str(place) for place in range(len(batch["documents"]))]
-    tuples = Tuples(batch["queries"], batch["documents"], ids, torch.tensor(batch["scores"]))
-    collated = ours.collate(tuples)
-    own, everything = ours.batch_scores(collated.inputs, len(batch["queries"]), all_pairs=True)
-    scores = Scores(own, collated.teacher, everything, collated.excluded)
+    inputs = ours.collate(Tuples(batch["queries"], batch["documents"]))
+    own, everything = ours.batch_scores(inputs, all_pairs=True)
+    scores = Scores(own, torch.tensor(batch["scores"]), everything, excluded_in_batch(batch["queries"], ids))
     for key, objective in losses.items():
         ours.zero_grad()
         loss = objective(scores)

@@ -16,7 +16,7 @@ from colbertv2.indexing.index import Index
 from colbertv2.interchange.indexes import convert_index
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
-from colbertv2.modeling.batch import Tuples
+from colbertv2.modeling.batch import Tuples, excluded_in_batch
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.search.plaid import Plaid
 from colbertv2.training.objectives import Scores
@@ -86,10 +86,11 @@ def training_batch(request):
     model = ColBERT(start.transformer, torch.from_numpy(stored["projection"]), start.tokenizer).eval()
     batch = json.loads(str(stored["batch"]))
     ids = [str(place) for place in range(len(batch["documents"]))]
-    collated = model.collate(Tuples(batch["queries"], batch["documents"], ids, torch.tensor(batch["scores"])))
-    own, everything = model.batch_scores(collated.inputs, len(batch["queries"]), all_pairs=True)
+    inputs = model.collate(Tuples(batch["queries"], batch["documents"]))
+    own, everything = model.batch_scores(inputs, all_pairs=True)
+    excluded = excluded_in_batch(batch["queries"], ids)
     found = {name.partition("/")[2]: stored[name] for name in stored.files if name.startswith(request.param)}
-    return request.param, model, Scores(own, collated.teacher, everything, collated.excluded), found
+    return request.param, model, Scores(own, torch.tensor(batch["scores"]), everything, excluded), found
 
 
 def test_losses_and_gradients(training_batch):

@@ -215,9 +215,9 @@ def test_identity_is_the_content_not_the_path(tmp_path):
 def test_batch_scores_agree_with_encoding(tmp_path):
     colbert = model()
     queries, documents = ["open a file", "sort the list"], ["open", "a file, read", "sort list", "the"]
-    batch = colbert.collate(Tuples(queries, documents, ["1", "2", "3", "4"], torch.zeros(2, 2)))
-    own, all_pairs = colbert.batch_scores(batch.inputs, 2, all_pairs=True)
-    own_alone, _ = colbert.batch_scores(batch.inputs, 2, all_pairs=False)
+    inputs = colbert.collate(Tuples(queries, documents))
+    own, all_pairs = colbert.batch_scores(inputs, all_pairs=True)
+    own_alone, _ = colbert.batch_scores(inputs, all_pairs=False)
     torch.testing.assert_close(own, own_alone)
     q, d = colbert.encode_queries(queries), colbert.encode_documents(documents)
     expected = [[(a @ b.T).max(1).sum() for b in d] for a in q]

@@ -58,8 +58,7 @@ def test_knobs_move_the_scores():
 
 def test_batch_scores_are_the_predictions():
     model = teacher()
-    batch = model.collate(Tuples(QUERIES[:2], DOCUMENTS, list("abcd"), torch.zeros(2, 2)))
-    scores, _ = model.batch_scores(batch.inputs, 2, all_pairs=False)
+    scores, _ = model.batch_scores(model.collate(Tuples(QUERIES[:2], DOCUMENTS)), all_pairs=False)
     queries = [QUERIES[0], QUERIES[0], QUERIES[1], QUERIES[1]]
     np.testing.assert_allclose(scores.detach().flatten().numpy(), model.predict(queries, DOCUMENTS), rtol=1e-4)
 
@@ -69,7 +68,7 @@ def test_errors(tmp_path):
         teacher("mean")
     with pytest.raises(InputError, match="in-batch"):
         model = teacher()
-        model.batch_scores(model.encode_pairs(["a"], ["b"]), 1, all_pairs=True)
+        model.batch_scores(model.collate(Tuples(["a"], ["b"])), all_pairs=True)
     for file in tiny_bert().iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     BertForSequenceClassification(BertConfig.from_pretrained(tiny_bert(), num_labels=3)).save_pretrained(tmp_path)

@@ -263,7 +263,7 @@ def test_bad_recipes_are_refused(tmp_path):
         recipe(gradient_accumulation_steps=0)
     with pytest.raises(InputError, match="warmup_steps"):
         Optimization(1e-3, 9, 5, 0.0, None)
-    unscored = [Example("q", ["a", "b", "c"], [math.nan] * 3)]
+    unscored = [Example("q", ["a", "b", "c"], [1.0, None, None])]
     with pytest.raises(InputError, match="lack finite teacher scores"):
         recipe(objectives={"kl": KLDivergence(1.0, 1.0, 1.0)}).usable(unscored)
     with pytest.raises(InputError, match="only 0 training examples"):

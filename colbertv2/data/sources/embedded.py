@@ -8,17 +8,17 @@ what searches within pools, or judges by answers, has an embedded collection too
 """
 
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator
-from functools import cache, cached_property, partial
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 import ir_datasets
 from ir_datasets.datasets.base import Dataset
-from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, TrecQrel
-from ir_datasets.indices import Docstore
+from ir_datasets.formats import BaseQrels, BaseQueries, TrecQrel
 
 from colbertv2.data.sources import stdlib
+from colbertv2.data.sources.memory import MemoryDocs
 from colbertv2.data.sources.stdlib import Pair
 
 NAMES = ("stdlib", "stdlib-small")
@@ -47,75 +47,21 @@ class PairQuery(NamedTuple):
         return self.text
 
 
-class PairDocIterator(Iterator[PairDoc]):
-    """An iterator over documents in memory that can be sliced, as ``ir_datasets`` iterators can.
+class PairDocs(MemoryDocs):
+    """The functions of ``select()`` as documents."""
 
-    >>> [document.doc_id for document in PairDocIterator([PairDoc("a", "", ""), PairDoc("b", "", "")])[1:]]
-    ['b']
-    """
-
-    def __init__(self, documents: list[PairDoc]) -> None:
-        self.documents = documents
-        self.remaining = iter(documents)
-
-    def __next__(self) -> PairDoc:
-        return next(self.remaining)
-
-    def __getitem__(self, key: int | slice) -> "PairDoc | PairDocIterator":
-        return PairDocIterator(self.documents[key]) if isinstance(key, slice) else self.documents[key]
-
-
-class MemoryStore(Docstore):
-    """Random access to documents in memory."""
-
-    def __init__(self, documents: list[PairDoc]) -> None:
-        super().__init__(PairDoc)
-        self.by_id = {document.doc_id: document for document in documents}
-
-    def get_many_iter(self, doc_ids: Iterable[str]) -> Iterator[PairDoc]:
-        return (self.by_id[doc_id] for doc_id in doc_ids if doc_id in self.by_id)
-
-
-class PairDocs(BaseDocs):
-    """The functions of ``select()`` as documents; nothing is read before the first use."""
-
-    def __init__(self, name: str, select: Callable[[], list[Pair]]) -> None:
-        self.name = name
-        self.select = select
+    def __init__(self, select: Callable[[], list[Pair]]) -> None:
+        super().__init__(PairDoc, lambda: (PairDoc(pair.doc_id, pair.source, pair.module) for pair in select()))
 
     def fingerprint(self) -> str:
         """Moves with the library that is running."""
         return digest_of_running_library()
 
-    @cached_property
-    def documents(self) -> list[PairDoc]:
-        return [PairDoc(pair.doc_id, pair.source, pair.module) for pair in self.select()]
-
-    @cached_property
-    def store(self) -> MemoryStore:
-        return MemoryStore(self.documents)
-
-    def docs_iter(self) -> PairDocIterator:
-        return PairDocIterator(self.documents)
-
-    def docs_count(self) -> int:
-        return len(self.documents)
-
-    def docs_store(self) -> MemoryStore:
-        return self.store
-
-    def docs_cls(self) -> type[PairDoc]:
-        return PairDoc
-
-    def docs_namespace(self) -> str:
-        return self.name
-
 
 class PairQueries(BaseQueries):
     """The docstrings of ``select()`` as queries."""
 
-    def __init__(self, name: str, select: Callable[[], list[Pair]]) -> None:
-        self.name = name
+    def __init__(self, select: Callable[[], list[Pair]]) -> None:
         self.select = select
 
     def queries_iter(self) -> Iterator[PairQuery]:
@@ -126,12 +72,6 @@ class PairQueries(BaseQueries):
 
     def queries_count(self) -> int:
         return len(self.select())
-
-    def queries_namespace(self) -> str:
-        return self.name
-
-    def queries_lang(self) -> str:
-        return "en"
 
 
 class PairQrels(BaseQrels):
@@ -174,9 +114,9 @@ def register() -> None:
     for name in NAMES:
         if name in ir_datasets.registry:
             continue
-        documents = PairDocs(name, partial(selection, name, None))
+        documents = PairDocs(partial(selection, name, None))
         ir_datasets.registry.register(name, Dataset(documents))
         for split in stdlib.SPLITS:
             pairs = partial(selection, name, split)
-            dataset = Dataset(documents, PairQueries(f"{name}/{split}", pairs), PairQrels(pairs))
+            dataset = Dataset(documents, PairQueries(pairs), PairQrels(pairs))
             ir_datasets.registry.register(f"{name}/{split}", dataset)

@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 
 import ir_datasets
 from ir_datasets.datasets.base import Dataset
-from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, GenericQuery, TrecQrel
-from ir_datasets.indices import PickleLz4FullStore
+from ir_datasets.formats import BaseQrels, BaseQueries, GenericQuery, TrecQrel
 
 from colbertv2.data.readers import Faults, Text, read_judgements, read_texts
+from colbertv2.data.sources.stored import StoredDocs, file_fingerprint
 from colbertv2.errors import InputError
-from colbertv2.files import sha256
 
 CORPUS_FILES = ("corpus.jsonl", "collection.jsonl", "collection.tsv")
 
@@ -41,31 +40,19 @@ def joined(title: str, text: str) -> str:
     return f"{title} {text}" if title else text
 
 
-class FolderDocs(BaseDocs):
+class FolderDocs(StoredDocs):
     """The documents of one TSV or JSONL file."""
+
+    source = "folder"
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def fingerprint(self) -> str:
-        """Moves with the path, size or time of the file."""
-        status = self.path.stat()
-        return sha256(f"{self.path}\n{status.st_size}\n{status.st_mtime_ns}".encode())[:16]
+        return file_fingerprint(self.path)
 
-    def docs_store(self) -> PickleLz4FullStore:
-        return PickleLz4FullStore(
-            path=str(ir_datasets.util.home_path() / "folder" / self.fingerprint()),
-            init_iter_fn=lambda: (FolderDoc(*record) for record in read_texts(self.path, "document")),
-            data_cls=FolderDoc,
-            lookup_field="doc_id",
-            index_fields=["doc_id"],
-        )
-
-    def docs_iter(self) -> Any:
-        return iter(self.docs_store())
-
-    def docs_count(self) -> int:
-        return self.docs_store().count()
+    def read(self) -> Iterator[FolderDoc]:
+        return (FolderDoc(*record) for record in read_texts(self.path, "document"))
 
     def docs_cls(self) -> type[FolderDoc]:
         return FolderDoc

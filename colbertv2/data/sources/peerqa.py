@@ -20,17 +20,16 @@ Ids begin with the paper's, so within a paper they are in the order of the offic
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import ir_datasets
 from ir_datasets.datasets.base import Dataset
-from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, TrecQrel
-from ir_datasets.indices import PickleLz4FullStore
+from ir_datasets.formats import BaseQrels, BaseQueries, TrecQrel
 
 from colbertv2.data.readers import Faults
 from colbertv2.data.sources.peerqa_files import SOURCE, PaperRow, read_papers, read_questions
+from colbertv2.data.sources.stored import StoredDocs, file_fingerprint
 from colbertv2.errors import InputError
-from colbertv2.files import sha256
 
 UNITS = ("paragraph", "paragraph-title", "sentence", "sentence-title")
 
@@ -51,21 +50,19 @@ class PeerQAQuery(NamedTuple):
     pool_id: str
 
 
-class PeerQADocs(BaseDocs):
+class PeerQADocs(StoredDocs):
     """The paragraphs or sentences of ``papers.jsonl``."""
+
+    source = "peerqa"
 
     def __init__(self, path: Path, unit: str) -> None:
         self.path = path
         self.unit = unit
 
     def fingerprint(self) -> str:
-        """Moves with the path, size or time of the file, and with the unit."""
-        status = self.path.stat()
-        content = f"{self.path}\n{self.unit}\n{status.st_size}\n{status.st_mtime_ns}"
-        return sha256(content.encode())[:16]
+        return file_fingerprint(self.path, self.unit)
 
     def read(self) -> Iterator[PeerQADoc]:
-        """All documents, paper by paper."""
         papers = read_papers(self.path)
         titles = self.titles(papers) if self.unit.endswith("-title") else {}
         kind = self.unit.removesuffix("-title").capitalize()
@@ -95,21 +92,6 @@ class PeerQADocs(BaseDocs):
             found[paper_id] = titles[0].content if titles else ""
         faults.finish()
         return found
-
-    def docs_store(self) -> PickleLz4FullStore:
-        return PickleLz4FullStore(
-            path=str(ir_datasets.util.home_path() / "peerqa" / self.fingerprint()),
-            init_iter_fn=self.read,
-            data_cls=PeerQADoc,
-            lookup_field="doc_id",
-            index_fields=["doc_id"],
-        )
-
-    def docs_iter(self) -> Any:
-        return iter(self.docs_store())
-
-    def docs_count(self) -> int:
-        return self.docs_store().count()
 
     def docs_cls(self) -> type[PeerQADoc]:
         return PeerQADoc

@@ -16,10 +16,10 @@ from typing import Any
 
 import ir_datasets
 from ir_datasets.datasets.base import Dataset
-from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries
-from ir_datasets.indices import PickleLz4FullStore
+from ir_datasets.formats import BaseQrels, BaseQueries
 
 from colbertv2.data.opening import building, content_digest, load, reading
+from colbertv2.data.sources.stored import StoredDocs
 from colbertv2.errors import InputError
 from colbertv2.files import sha256
 
@@ -87,19 +87,11 @@ class Sample:
         chosen = [[query_id, sorted(ids)] for query_id, ids in self.wanted.items()]
         return content_digest([self.id, self.num_documents, of_source, chosen])[:16]
 
-    def store(self) -> PickleLz4FullStore:
-        """Where the documents are kept."""
-        return PickleLz4FullStore(
-            path=str(ir_datasets.util.home_path() / "sample" / self.fingerprint()),
-            init_iter_fn=self.documents,
-            data_cls=self.source.docs_cls(),
-            lookup_field="doc_id",
-            index_fields=["doc_id"],
-        )
 
-
-class SampleDocs(BaseDocs):
+class SampleDocs(StoredDocs):
     """The documents of a sample."""
+
+    source = "sample"
 
     def __init__(self, sample: Sample) -> None:
         self.sample = sample
@@ -107,14 +99,8 @@ class SampleDocs(BaseDocs):
     def fingerprint(self) -> str:
         return self.sample.fingerprint()
 
-    def docs_store(self) -> PickleLz4FullStore:
-        return self.sample.store()
-
-    def docs_iter(self) -> Any:
-        return iter(self.docs_store())
-
-    def docs_count(self) -> int:
-        return self.docs_store().count()
+    def read(self) -> Iterator[Any]:
+        return self.sample.documents()
 
     def docs_cls(self) -> type:
         return self.sample.source.docs_cls()
@@ -136,12 +122,13 @@ class SampleQueries(BaseQueries):
 class SampleQrels(BaseQrels):
     """The judgements between a sample's queries and its documents."""
 
-    def __init__(self, sample: Sample) -> None:
+    def __init__(self, sample: Sample, documents: SampleDocs) -> None:
         self.sample = sample
+        self.documents = documents
 
     def qrels_iter(self) -> Iterator[Any]:
         judgements = [one for one in self.sample.source.qrels_iter() if one.query_id in self.sample.wanted]
-        store = self.sample.store()
+        store = self.documents.docs_store()
         with building():
             kept = store.get_many({judgement.doc_id for judgement in judgements})
         return (judgement for judgement in judgements if judgement.doc_id in kept)
@@ -164,7 +151,8 @@ def sample_dataset(documents: str, queries: str, id: str) -> Dataset:
         raise InputError(f"A sample of {documents} documents and {queries} queries is empty; expected at least 1.")
     if not (sample.source.has_docs() and sample.source.has_queries() and sample.source.has_qrels()):
         raise InputError(f"{id!r} lacks documents, queries or judgements to sample; use a split, such as {id}/test.")
-    return Dataset(SampleDocs(sample), SampleQueries(sample), SampleQrels(sample))
+    kept = SampleDocs(sample)
+    return Dataset(kept, SampleQueries(sample), SampleQrels(sample, kept))
 
 
 def register() -> None:

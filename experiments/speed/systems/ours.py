@@ -13,9 +13,10 @@ from transformers import AutoTokenizer
 
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.modeling.backbone import load_transformer
-from colbertv2.modeling.batch import Tuples
+from colbertv2.modeling.batch import Tuples, excluded_in_batch
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.tokenizer import Tokenizer
+from colbertv2.training.data import TrainingBatch
 from colbertv2.training.module import RankingModule
 from colbertv2.training.negatives import NegativeSampling
 from colbertv2.training.objectives import KLDivergence
@@ -60,9 +61,12 @@ def main(work: Path, out: Path) -> None:
     )  # fmt: skip
 
     def batches():
-        for step in steps:
+        for number, step in enumerate(steps):
             ids = [str(number) for number in step["ids"]]
-            yield model.collate(Tuples(step["queries"], step["documents"], ids, torch.tensor(step["scores"])))
+            yield TrainingBatch(
+                model.collate(Tuples(step["queries"], step["documents"])), torch.tensor(step["scores"]),
+                excluded_in_batch(step["queries"], ids), number, tuple(step["queries"]),
+            )  # fmt: skip
 
     class Steps(torch.utils.data.IterableDataset):
         def __iter__(self):
