@@ -12,6 +12,8 @@ from numba import extending, njit
 from numba.core import config as numba_config
 from numba.core import event
 
+from colbertv2.directories import PACKAGE, in_checkout
+
 config: Any = numba_config
 
 intrinsic: Any = extending.intrinsic  # which gives functions that lack the first parameter
@@ -24,18 +26,17 @@ FLOATS = ir.VectorType(ir.FloatType(), LANES)
 
 
 def cache_directory() -> Path:
-    """Where compiled loops are kept, for these very sources.
+    """Where compiled loops are kept, for these very sources: inside a checkout, else in the user's cache.
 
     numba compiles anew when the file of a function has changed, but not when what the function calls has.
     """
-    package = Path(__file__).parents[1]
     sources = [
-        text for file in sorted(package.rglob("*.py")) if b"colbertv2.kernels.compiled" in (text := file.read_bytes())
+        text for file in sorted(PACKAGE.rglob("*.py")) if b"colbertv2.kernels.compiled" in (text := file.read_bytes())
     ]
     digest = hashlib.sha256(b"".join([Path(__file__).read_bytes(), *sources])).hexdigest()[:10]
-    inside = package / "__pycache__"
-    others = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "colbertv2"
-    root = Path(config.CACHE_DIR) if config.CACHE_DIR else inside if os.access(package, os.W_OK) else others
+    users = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "colbertv2"
+    default = PACKAGE / "__pycache__" if in_checkout() and os.access(PACKAGE, os.W_OK) else users
+    root = Path(config.CACHE_DIR) if config.CACHE_DIR else default
     return root / f"compiled-{digest}"
 
 
