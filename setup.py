@@ -1,4 +1,4 @@
-"""What pyproject.toml can't say: a wheel carries ``conf/`` and the YAML files of ``experiments/`` inside the package."""
+"""A wheel carries ``conf/`` and the YAML files of ``experiments/`` inside the package; pyproject.toml can't say so."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Where the folders ``conf`` and ``experiments`` lie: beside the package in a checkout, inside it where it is installed."""
+"""Where the folders ``conf`` and ``experiments`` lie: beside the package in a checkout, inside an installed one."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def in_checkout() -> bool:
-    """Whether the package runs from its source tree (an editable install does); only a wheel has copies of the folders."""
+    """Whether the package runs from its source tree, as an editable install does; a wheel has copies of the folders."""
     return not (PACKAGE / "conf").is_dir()
 
 

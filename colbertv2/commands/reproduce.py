@@ -3,7 +3,8 @@
 Published values beside measured ones. Tables are the files of ``experiments/paper/``. Each row is run if its data,
 weights and hardware are here; the rest of the command line goes to every row as it would to ``python -m colbertv2``.
 In a checkout, whole runs of the tables as they stand are written to ``experiments/results/paper/`` (what was measured
-there and can't be run here stays). All others go to ``outputs/reproduce/`` in the current directory: table, CSV and manifest.
+there and can't be run here stays). All others go to ``outputs/reproduce/`` in the current
+directory: table, CSV and manifest.
 """
 
 from __future__ import annotations
