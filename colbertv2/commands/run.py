@@ -22,7 +22,7 @@ from colbertv2.artifacts.artifact import Artifact, location
 from colbertv2.artifacts.build import Step, build_node, failure_of, plan_node
 from colbertv2.artifacts.node import Node
 from colbertv2.configuration.composition import CONF, runtime_of, target_node
-from colbertv2.configuration.points import Point, axes_of, collect, with_experiments
+from colbertv2.configuration.points import Point, as_mapping, axes_of, collect, with_experiments
 from colbertv2.configuration.provenance import describe, describe_changes, origins
 from colbertv2.errors import InputError
 from colbertv2.stages.table import COSTS, measures_of
@@ -144,12 +144,17 @@ def main(words: Sequence[str]) -> None:
         InputError: Hydra can't compose the sweep, or it is over what no stage reads.
     """
     points = sweep_of(words)
+    built: list[Point] = []
+
+    def build_point(config: DictConfig) -> float | tuple[float, ...] | None:
+        built.append(Point(as_mapping(HydraConfig.get().overrides.task), config))
+        return build_target(config)
+
     try:
-        command(build_target)
-    except SystemExit:
-        print_points(points)  # the points that failed stand there with their errors
-        raise
-    print_points(points)
+        command(build_point)
+    finally:  # the points that failed stand there with their errors
+        if points or len(built) > 1:  # those of a search are known only once it asked for them
+            print_points(points or built)
 
 
 def sweep_of(arguments: Sequence[str]) -> list[Point]:
