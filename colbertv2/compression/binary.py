@@ -35,10 +35,8 @@ class BinaryCodec:
     shares_codes = False
 
     def __init__(self) -> None:
-        import torch
-
         self.dim: int | None = None
-        self.device = torch.device("cpu")
+        self.device: torch.device | str = "cpu"
         self.notes: list[str] = []
 
     def __repr__(self) -> str:

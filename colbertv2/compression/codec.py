@@ -57,7 +57,7 @@ class Codec(Protocol):
 
     has_centroids: bool  # whether engines that probe centroids can search it
     shares_codes: bool  # whether the centroid of a vector depends on nothing but ``cluster_settings``
-    device: torch.device  # where encoding runs, the CPU after ``load``
+    device: torch.device | str  # where encoding runs, the CPU after ``load``
 
     @property
     def centroids(self) -> NDArray[np.float32] | None:

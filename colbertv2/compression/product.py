@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.compression.buckets import lloyd_buckets
+from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.clustering.clusters import Clusters
 from colbertv2.compression.codec import Arrays, LookupTables, check_bits, write_settings
 from colbertv2.data.queries import Queries
@@ -71,11 +72,6 @@ class ProductCodec:
         num_queries: int = 1000,
         shrinkage: float = 0.05,
     ) -> None:
-        import torch
-
-        from colbertv2.compression.clustering.clustering import Clustering
-        from colbertv2.compression.codewords import CODEWORDS
-
         check_bits(nbits)
         if num_queries < 1:
             raise InputError(f"codec.num_queries is {num_queries}; expected at least 1.")
@@ -98,9 +94,9 @@ class ProductCodec:
         self.transform = np.zeros((0, 0), np.float32)  # [dim, dim]: vectors @ transform
         self.inverse = np.zeros((0, 0), np.float32)
         self.clusters: NDArray[np.float32] | None = None  # [K, dim], transformed
-        self.codebook = np.zeros((0, CODEWORDS, 0), np.float32)  # [M, 256, dim / M], transformed
+        self.codebook = np.zeros((0, 0, 0), np.float32)  # [M, 256, dim / M], transformed
         self.cutoffs, self.gains = np.zeros(0, np.float32), np.zeros(0, np.float32)  # [255], [256]
-        self.device = torch.device("cpu")
+        self.device: torch.device | str = "cpu"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -164,11 +160,9 @@ class ProductCodec:
 
     def learn(self, clusters: Clusters, *, seed: int, device: torch.device | str) -> None:
         """Take over the centroids, and learn pieces from the residuals of held-out vectors."""
-        import torch
-
         from colbertv2.compression.codewords import learn_codewords
 
-        self.device, self.notes = torch.device(device), list(clusters.notes)
+        self.device, self.notes = device, list(clusters.notes)
         centroids, held_out = clusters.centroids, clusters.held_out
         dim = centroids.shape[1]
         weigh, unweigh = self.weights(clusters.query_second_moment, dim)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.compression.buckets import BUCKETS
+from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.clustering.clusters import Clusters
 from colbertv2.compression.codec import Arrays, LookupTables, check_bits, write_settings
 from colbertv2.errors import InputError
@@ -66,10 +67,6 @@ class ResidualCodec:
         centroid_bits: int = 16,
         buckets: str = "quantile",
     ) -> None:
-        import torch
-
-        from colbertv2.compression.clustering.clustering import Clustering
-
         check_bits(nbits)
         if buckets not in BUCKETS:
             raise InputError(f"codec.buckets is {buckets!r}; expected one of {', '.join(BUCKETS)}.")
@@ -88,7 +85,7 @@ class ResidualCodec:
         self.cutoffs = np.zeros(0, np.float32)
         self.weights = np.zeros(0, np.float32)
         self.average_residual = 0.0
-        self.device = torch.device("cpu")
+        self.device: torch.device | str = "cpu"
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
@@ -144,9 +141,7 @@ class ResidualCodec:
 
     def learn(self, clusters: Clusters, *, seed: int, device: torch.device | str) -> None:
         """Take over the centroids, and learn buckets from the residuals of held-out vectors."""
-        import torch
-
-        self.device, self.notes = torch.device(device), list(clusters.notes)
+        self.device, self.notes = device, list(clusters.notes)
         self.centroids = self.clustering.rounded(clusters.centroids)
         self.__dict__.pop("assignment", None)  # of centroids that were there before
         self.fit_buckets(clusters.held_out)

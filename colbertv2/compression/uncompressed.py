@@ -33,10 +33,8 @@ class Float16Codec:
     shares_codes = False
 
     def __init__(self) -> None:
-        import torch
-
         self.dim: int | None = None
-        self.device = torch.device("cpu")
+        self.device: torch.device | str = "cpu"
         self.notes: list[str] = []
 
     def __repr__(self) -> str:

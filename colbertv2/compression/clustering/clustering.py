@@ -1,18 +1,22 @@
 """How many centroids, from which vectors, in how many bits: what the codecs with centroids share."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from colbertv2.compression.clustering.assignment import Assignment
-from colbertv2.compression.clustering.grouped_kmeans import grouped_kmeans
-from colbertv2.compression.clustering.kmeans import kmeans
 from colbertv2.compression.clustering.rules import num_centroids_rule
 from colbertv2.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from colbertv2.compression.clustering.assignment import Assignment
 
 HELD_OUT_SHARE, MAX_HELD_OUT = 0.05, 50_000
 LARGEST, SMALLEST = 127, 2.0**-24  # signed byte, positive 16-bit float
@@ -79,6 +83,9 @@ class Clustering:
         Raises:
             InputError: the sample is empty, or has fewer vectors than ``num_centroids`` asks for.
         """
+        from colbertv2.compression.clustering.grouped_kmeans import grouped_kmeans
+        from colbertv2.compression.clustering.kmeans import kmeans
+
         notes: list[str] = []
         wanted = self.wanted(num_documents * average_length)
         sample = sample[np.random.default_rng(seed).permutation(len(sample))]
@@ -110,6 +117,8 @@ class Clustering:
 
     def assignment(self, centroids: NDArray[np.float32], device: torch.device | str, *, euclidean: bool) -> Assignment:
         """What assigns vectors to ``centroids [K, dim]``."""
+        from colbertv2.compression.clustering.assignment import Assignment
+
         return Assignment(centroids, euclidean=euclidean, reach=self.group_search_radius, device=device)
 
     def rounded(self, centroids: NDArray[np.float32]) -> NDArray[np.float32]:
