@@ -35,6 +35,7 @@ class Runtime:
         latency_queries: queries searched one at a time to measure milliseconds a query.
         wandb: ``auto`` (online if logged in, else offline), ``offline``, ``online`` or ``disabled``.
         progress: show bars with rate and time left.
+        profile: time the parts of every training, into ``fit-profile.txt`` of its artifact.
 
     >>> Runtime(root=Path("artifacts"), device="cpu").torch_device
     device(type='cpu')
@@ -49,6 +50,7 @@ class Runtime:
     latency_queries: int = 50
     wandb: str = "auto"
     progress: bool = True
+    profile: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))

@@ -16,6 +16,11 @@ GROUPS = sorted(
     for file in CONF.glob("*/*.yaml")
     if file.parent.name not in ("training", "collection")
 )
+MOUNTED = {
+    "round": "round@pipeline.round2",
+    "source": "source@pipeline.round2.candidates",
+    "debug": "+debug",
+}
 TRAINING = sorted(file.stem for file in CONF.glob("training/*.yaml"))
 COLLECTIONS = sorted(file.stem for file in CONF.glob("collection/*.yaml"))
 EXPERIMENT_FILES = sorted(EXPERIMENTS.glob("*/*.yaml"))
@@ -35,8 +40,8 @@ def with_pools(small: list[str]) -> list[str]:
 
 @pytest.mark.parametrize(("group", "choice"), GROUPS)
 def test_every_choice_of_every_group_plans(small, group, choice):
-    key = {"round": "round@pipeline.round2", "source": "source@pipeline.round2.candidates"}.get(group, group)
-    overrides = [f"{key}={choice}", *(with_pools(small) if choice == "pooled" else small)]
+    key = MOUNTED.get(group, group)
+    overrides = [f"{key}={choice}", "target=metrics", *(with_pools(small) if choice == "pooled" else small)]
     if choice.startswith("external"):  # any file will do
         node = "examples" if choice == "external_examples" else "round2.candidates"
         overrides.append(f"pipeline.{node}.file.path={__file__}")

@@ -13,6 +13,7 @@ VERBS = {
     "convert": "checkpoints, indexes and training files, from and to other systems",
     "reproduce": "the tables of the papers, published beside measured",
 }
+HELP_THEMSELVES = ("run", "convert")  # by Hydra, by argparse
 HELP = "\n".join(
     [
         "usage: colbertv2 [run] [overrides]      or: colbertv2 VERB [arguments]",
@@ -43,7 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         raise SystemExit(2)
     sys.argv[1:] = words  # which Hydra and argparse read
-    exit_cleanly(import_module(f"colbertv2.commands.{verb}").main, words)
+    module = import_module(f"colbertv2.commands.{verb}")
+    if verb not in HELP_THEMSELVES and {"--help", "-h"} & {*words}:
+        print(module.__doc__)
+        return
+    exit_cleanly(module.main, words)
 
 
 def exit_cleanly(task: Callable[[Sequence[str]], None], words: Sequence[str]) -> None:

@@ -2,8 +2,9 @@
 
 Published values beside measured ones. Tables are the files of ``experiments/paper/``. Each row is run if its data,
 weights and hardware are here; the rest of the command line goes to every row as it would to ``python -m colbertv2``.
-Whole runs of the tables as they stand are written to ``experiments/results/paper/`` (what was measured there and can't
-be run here stays), all others to ``outputs/reproduce/``: table, CSV and manifest.
+In a checkout, whole runs of the tables as they stand are written to ``experiments/results/paper/`` (what was measured
+there and can't be run here stays). All others go to ``outputs/reproduce/`` in the current
+directory: table, CSV and manifest.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colbertv2.artifacts.artifact import code_state
+from colbertv2.directories import in_checkout
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_atomically, write_json
 
@@ -91,9 +93,10 @@ def reproduce(table: Experiment, options: dict[str, str], overrides: Sequence[st
     chosen = [f"{key}={value}" for key, value in options.items() if value != OPTIONS[key]]
     command = shlex.join(["python", "-m", "colbertv2", "reproduce", table.name, *chosen, *portable(overrides)])
     whole = scale == "full" and len(rows) == len(table.rows) and not any(one.changed for one in found.values())
-    place = results(table.name) if whole else Path("outputs") / "reproduce" / table.name
+    published = whole and in_checkout()
+    place = results(table.name) if published else Path("outputs") / "reproduce" / table.name
     manifests = {name: one.manifest or {"not run": one.reason} for name, one in found.items()}
-    if whole:
+    if published:
         compared, manifests = with_earlier(place, compared, manifests)
     text = to_markdown(table, compared, command, scale)
     record = {"command": command, "created": datetime.now(timezone.utc).isoformat(timespec="seconds"), **code_state()}

@@ -1,6 +1,7 @@
 """``python -m colbertv2 [target=index] [codec.nbits=1] [+demo=stdlib] [+ablation=…] [-m …]``: build an artifact.
 
-Prints the configuration and where each value comes from, the plan, one line per stage, and where the artifact lies.
+Prints what the configuration has otherwise than by default and where each value comes from (with ``hydra.verbose=true``
+all of it), the plan, one line per stage, and where the artifact lies.
 """
 
 import shutil
@@ -21,8 +22,8 @@ from colbertv2.artifacts.artifact import Artifact, location
 from colbertv2.artifacts.build import PlanStep, build_node, failure_of, plan_node
 from colbertv2.artifacts.node import Node
 from colbertv2.configuration.composition import CONF, runtime_of, target_node
-from colbertv2.configuration.points import Point, axes_of, collect, with_experiments
-from colbertv2.configuration.provenance import describe, origins
+from colbertv2.configuration.points import Point, as_mapping, axes_of, collect, with_experiments
+from colbertv2.configuration.provenance import describe, describe_changes, origins
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import COSTS, measures_of, summary
 from colbertv2.reporting.rendering import text_rows
@@ -70,7 +71,7 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
     if settings.mode == RunMode.MULTIRUN:
         print(f"\n{name}")
     else:
-        print(describe(config, _job_origins()), end="\n\n")
+        print(describe_job(config), end="\n\n")
         print_steps(plan_node(node, runtime.root))
     print()
     artifact = build_node(node, runtime)
@@ -125,12 +126,16 @@ def _publish(artifact: Artifact, directory: Path) -> None:
     print(f"published to {directory}")
 
 
-def _job_origins() -> dict[str, str]:
+def describe_job(config: DictConfig) -> str:
+    """What Hydra's present job chooses and sets; all of its configuration with ``hydra.verbose=true``."""
     settings = HydraConfig.get()
     files = [source for source in settings.runtime.config_sources if source.schema == "file"]
     places = {source.provider: Path(source.path) for source in files}
     directories = [places.pop("main"), *places.values()]
-    return origins(list(settings.overrides.task), str(settings.job.config_name), directories)
+    job: Any = list(settings.overrides.task), str(settings.job.config_name), directories
+    if settings.verbose:
+        return describe(config, origins(*job))
+    return describe_changes(config, *job) or "All is as in conf/config.yaml."
 
 
 def main(words: Sequence[str]) -> None:
@@ -140,12 +145,17 @@ def main(words: Sequence[str]) -> None:
         InputError: Hydra can't compose the sweep, or it is over what no stage reads.
     """
     points = sweep_of(words)
+    built: list[Point] = []
+
+    def build_point(config: DictConfig) -> float | tuple[float, ...] | None:
+        built.append(Point(as_mapping(HydraConfig.get().overrides.task), config))
+        return build_target(config)
+
     try:
-        command(build_target)
-    except SystemExit:
-        print_points(points)  # the points that failed stand there with their errors
-        raise
-    print_points(points)
+        command(build_point)
+    finally:  # the points that failed stand there with their errors
+        if points or len(built) > 1:  # those of a search are known only once it asked for them
+            print_points(points or built)
 
 
 def sweep_of(arguments: Sequence[str]) -> list[Point]:

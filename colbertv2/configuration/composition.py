@@ -1,6 +1,6 @@
 """From overrides to a configuration, and from a configuration to its plan and its artifact.
 
-``conf/`` holds the groups, ``experiments/`` the files that choose among them; both lie beside the package.
+``conf/`` holds the groups, ``experiments/`` the files that choose among them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,11 +16,11 @@ from colbertv2.artifacts.build import PlanStep, build_node, plan_node
 from colbertv2.artifacts.node import Component, Node
 from colbertv2.artifacts.reader import parse, parse_value
 from colbertv2.artifacts.validate import component_problems, suggestion
+from colbertv2.directories import configuration_directory
 from colbertv2.errors import InputError
 from colbertv2.runtime import Runtime
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
-EXPERIMENTS = CONF.with_name("experiments")
+CONF, EXPERIMENTS = configuration_directory("conf"), configuration_directory("experiments")
 
 
 def compose(

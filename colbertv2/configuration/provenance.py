@@ -13,6 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from colbertv2.configuration.composition import CONF, EXPERIMENTS, initialized
 
+COMMAND_LINE = "command line"
+LONGEST_VALUE = 80  # characters of a value in a short description
+
 
 def origins(
     overrides: Sequence[str] = (), config_name: str = "config", directories: Sequence[Path] = (CONF, EXPERIMENTS)
@@ -24,19 +27,58 @@ def origins(
         config_name: primary file, without ``.yaml``.
         directories: where that file lies, then further places to look for groups.
     """
-    with initialized(directories) as search_path:
-        loader = GlobalHydra.instance().config_loader()
-        order: Any = loader.compute_defaults_list(config_name, [*search_path, *overrides], RunMode.RUN)
-    found: dict[str, str] = {}
-    for default in order.defaults:
-        name = f"{default.config_path}.yaml"
-        if directory := next((place for place in directories if (place / name).is_file()), None):
-            package = "" if default.package in (None, "_global_") else default.package
-            content = OmegaConf.to_container(OmegaConf.load(directory / name))
-            found.update({key: f"{directory.name}/{name}" for key in _keys(content, package)})
-    for override in order.config_overrides:
-        found.update({key: override.input_line for key in _keys(override.value(), override.key_or_group)})
-    return found
+    return _origins(_order(overrides, config_name, directories), directories)
+
+
+def describe_changes(
+    config: DictConfig,
+    overrides: Sequence[str] = (),
+    config_name: str = "config",
+    directories: Sequence[Path] = (CONF, EXPERIMENTS),
+) -> str:
+    """What the command line and the files that it adds, such as those of ``experiments/``, choose and set: a line each.
+
+    First the choices of groups, then the values; the values that come with a choice stand in the file of that choice.
+
+    Args:
+        config: as from :func:`colbertv2.configuration.composition.compose`.
+        overrides: of the same configuration; so are the others, as for :func:`origins`.
+        config_name: primary file, without ``.yaml``.
+        directories: where that file lies, then further places to look for groups.
+
+    >>> from colbertv2.configuration.composition import compose
+    >>> overrides = ["+budget=two_cores", "codec=residual_1bit"]
+    >>> print("\\n".join(describe_changes(compose(overrides), overrides).splitlines()[:3]))
+    budget: two_cores  # command line
+    codec: residual_1bit  # command line
+    search@mining.search: cascade  # experiments/budget/two_cores.yaml
+    """
+    order = _order(overrides, config_name, directories)
+    typed = {override.input_line: COMMAND_LINE for override in order.config_overrides}
+    added = {
+        f"{default.group}/{choice}"
+        for default in order.overrides.append_group_defaults
+        for choice in (default.value if isinstance(default.value, list) else [default.value])
+    }
+    parents = {default.config_path: default.parent for default in order.defaults}
+    files = {_file(path, directories) for path in parents if added & {path, *_ancestors(path, parents)}}
+    shown = typed | {file: file for file in files}
+    choices = _choices(order, config_name, directories)
+    lines = [f"{group}: {_flow(choice)}  # {origin}" for group, choice, origin in choices]
+    for key, origin in _origins(order, directories).items():
+        if origin in shown:
+            value = "removed" if origin.startswith("~") else shorten(_flow(_value_at(config, key)))
+            lines.append(f"{key}: {value}  # {shown[origin]}")
+    return "\n".join(lines)
+
+
+def shorten(text: str) -> str:
+    """The beginning of a long text.
+
+    >>> shorten("x" * 99)[-3:], shorten("short")
+    ('xx…', 'short')
+    """
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
 
 
 def describe(config: DictConfig, origins: Mapping[str, str]) -> str:
@@ -64,6 +106,62 @@ def describe(config: DictConfig, origins: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
+def _order(overrides: Sequence[str], config_name: str, directories: Sequence[Path]) -> Any:
+    """Hydra's defaults list: files in the order of their merging, choices of groups, and what overrides them."""
+    with initialized(directories) as search_path:
+        loader: Any = GlobalHydra.instance().config_loader()
+        return loader.compute_defaults_list(config_name, [*search_path, *overrides], RunMode.RUN)
+
+
+def _choices(order: Any, config_name: str, directories: Sequence[Path]) -> Iterator[tuple[str, Any, str]]:
+    """Group, choice and where it was made, of every choice that the primary file does not make itself."""
+    for default in order.overrides.append_group_defaults:
+        yield default.get_override_key(), default.value, COMMAND_LINE
+    for group in order.overrides.deletions:
+        yield group, "removed", COMMAND_LINE
+    for group, choice in order.overrides.override_choices.items():
+        made_in = order.overrides.override_metadata[group].containing_config_path
+        if made_in != config_name:
+            yield group, choice, _file(made_in, directories) if made_in else COMMAND_LINE
+
+
+def _ancestors(path: str, parents: Mapping[str, str]) -> Iterator[str]:
+    """The files whose defaults lead to the file at ``path``."""
+    while path := parents.get(path, ""):
+        yield path
+
+
+def _file(config_path: str, directories: Sequence[Path]) -> str:
+    """A file of the defaults list as ``conf/codec/residual.yaml``; empty for those that Hydra brings along."""
+    path = _path(config_path, directories)
+    return f"{path.parents[config_path.count('/')].name}/{config_path}.yaml" if path else ""
+
+
+def _path(config_path: str, directories: Sequence[Path]) -> Path | None:
+    paths = (directory / f"{config_path}.yaml" for directory in directories)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _origins(order: Any, directories: Sequence[Path]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for default in order.defaults:
+        if path := _path(default.config_path, directories):
+            package = "" if default.package in (None, "_global_") else default.package
+            content = OmegaConf.to_container(OmegaConf.load(path))
+            found.update(dict.fromkeys(_keys(content, package), _file(default.config_path, directories)))
+    for override in order.config_overrides:
+        if not override.key_or_group.startswith("hydra."):
+            found.update({key: override.input_line for key in _keys(override.value(), override.key_or_group)})
+    return found
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML on one line."""
+    plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+    flow = yaml.safe_dump([plain], default_flow_style=True, width=float("inf"), allow_unicode=True).strip()
+    return flow[1:-1]
+
+
 def _lines(parent: DictConfig, name: str, prefix: str, around: str, origins: Mapping[str, str]) -> Iterator[str]:
     key = f"{prefix}.{name}" if prefix else name
     origin = _origin(key, origins) or around
@@ -75,9 +173,7 @@ def _lines(parent: DictConfig, name: str, prefix: str, around: str, origins: Map
         for child in value:
             yield from _lines(value, str(child), key, origin, origins)
     else:
-        plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-        flow = yaml.safe_dump([plain], default_flow_style=True, width=float("inf"), allow_unicode=True).strip()
-        yield f"{indent}{name}: {flow[1:-1]}{comment}"
+        yield f"{indent}{name}: {_flow(value)}{comment}"
 
 
 def _origin(key: str, origins: Mapping[str, str]) -> str | None:
@@ -89,6 +185,12 @@ def _origin(key: str, origins: Mapping[str, str]) -> str | None:
     if direct:
         return direct.most_common(1)[0][0]
     return next(iter(below.values())) if len(set(below.values())) == 1 else None
+
+
+def _value_at(config: DictConfig, key: str) -> Any:
+    above, _, name = key.rpartition(".")
+    parent = OmegaConf.select(config, above) if above else config
+    return _value(parent, name)
 
 
 def _value(parent: DictConfig, name: str) -> Any:

@@ -11,20 +11,21 @@ from numba import njit
 from numba.core import config as numba_config
 from numba.core import event
 
+from colbertv2.directories import PACKAGE, in_checkout
+
 config: Any = numba_config
 
 
 def cache_directory() -> Path:
-    """Where compiled loops are kept, for the present sources of this package.
+    """Where compiled loops are kept, for these very sources: inside a checkout, else in the user's cache.
 
     numba compiles anew when the file of a function has changed, but not when what the function calls has.
     """
-    package = Path(__file__).parents[1]
-    sources = [file.read_bytes() for file in sorted((package / "kernels").glob("*.py"))]
+    sources = [file.read_bytes() for file in sorted((PACKAGE / "kernels").glob("*.py"))]
     digest = hashlib.sha256(b"".join(sources)).hexdigest()[:10]
-    inside = package / "__pycache__"
-    others = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "colbertv2"
-    root = Path(config.CACHE_DIR) if config.CACHE_DIR else inside if os.access(package, os.W_OK) else others
+    users = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "colbertv2"
+    default = PACKAGE / "__pycache__" if in_checkout() and os.access(PACKAGE, os.W_OK) else users
+    root = Path(config.CACHE_DIR) if config.CACHE_DIR else default
     return root / f"compiled-{digest}"
 
 

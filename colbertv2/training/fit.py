@@ -10,6 +10,7 @@ import torch
 import wandb
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.profilers import SimpleProfiler
 from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
@@ -42,6 +43,8 @@ def fit(
     """
     lightning.seed_everything(seed, verbose=False)
     usable = recipe.usable(examples)
+    if recipe.max_examples is not None:
+        usable = sampled(usable, recipe.max_examples, seed)
     checkpoints = out / "checkpoints"
     resume = checkpoints / "last.ckpt" if (checkpoints / "last.ckpt").exists() else None
     first = torch.load(resume, weights_only=True, map_location="cpu")["global_step"] if resume else 0
@@ -90,6 +93,7 @@ def fit(
         enable_progress_bar=runtime.progress,
         enable_model_summary=False,
         default_root_dir=out,
+        profiler=SimpleProfiler(out, "profile") if runtime.profile else None,
     )
     before = dev_metric(module, dev, device.type, one_device, recipe.precision) if dev else None
     start = {name: tensor.clone() for name, tensor in ranker.state_dict().items()} if dev else {}

@@ -32,6 +32,7 @@ class Recipe:
         gradient_cache_chunk: passages encoded at a time; their activations are computed again for the backward pass
             (gradient caching), so that memory does not grow with batch_size × n_way, for a third more work. ``None``
             keeps them all.
+        max_examples: train on so many examples, drawn by the seed; ``None`` is all of them.
         gradient_checkpointing: the same within the transformer, layer by layer. compile: ``torch.compile`` it.
     """
 
@@ -49,6 +50,7 @@ class Recipe:
     gradient_cache_chunk: int | None
     gradient_checkpointing: bool
     compile: bool
+    max_examples: int | None = None
 
     def __post_init__(self) -> None:
         for name in (
@@ -64,6 +66,10 @@ class Recipe:
         if self.gradient_cache_chunk is not None and self.gradient_cache_chunk < 1:
             raise InputError(
                 f"training.gradient_cache_chunk is {self.gradient_cache_chunk}; expected at least 1, or null."
+            )
+        if self.max_examples is not None and self.max_examples < self.batch_size:
+            raise InputError(
+                f"training.max_examples is {self.max_examples}; expected at least the batch of {self.batch_size}."
             )
         if self.precision not in PRECISIONS:
             raise InputError(f"training.precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}.")

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from colbertv2.configuration.composition import compose, target_node
-from colbertv2.configuration.provenance import describe, origins
+from colbertv2.configuration.provenance import describe, describe_changes, origins
 
 TOY = Path(__file__).parent / "toy"
 DIRECTORIES = (TOY / "conf", TOY / "experiments")
@@ -34,8 +34,10 @@ def run(
 def test_build_prints_what_it_does_and_publishes(root: Path) -> None:
     done = run(root, "+ablation=bits", "dim=16", "publish=results")
     assert done.returncode == 0, done.stderr
-    assert "  bits: 1  # experiments/ablation/bits.yaml" in done.stdout
-    assert "dim: 16  # dim=16" in done.stdout
+    described = done.stdout.partition("\n\n")[0].splitlines()
+    assert described[:2] == ["ablation: bits  # command line", "codec.bits: 1  # experiments/ablation/bits.yaml"]
+    assert "dim: 16  # command line" in described
+    assert len(described) == 6, "what was not set is not shown"
     assert done.stdout.count(" missing") == 5
     assert done.stdout.count(" built in ") == 5
     assert "| chosen | 1 bits |\n| wide | 4 bits |" in done.stdout
@@ -45,6 +47,13 @@ def test_build_prints_what_it_does_and_publishes(root: Path) -> None:
     assert [file.name for file in results.iterdir()] == ["table.md"]
     # Hydra leaves nothing behind
     assert {path.name for path in root.parent.iterdir()} == {"artifacts", "corpus.txt", "results"}
+
+
+def test_a_verbose_run_prints_all_of_its_configuration(root: Path) -> None:
+    done = run(root, "+ablation=bits", "dim=16", "target=round1", "hydra.verbose=true")
+    assert done.returncode == 0, done.stderr
+    assert "  bits: 1  # experiments/ablation/bits.yaml" in done.stdout
+    assert "dim: 16  # dim=16" in done.stdout and "rate:" in done.stdout
 
 
 def test_plan_builds_nothing(root: Path, runs) -> None:
@@ -116,7 +125,21 @@ def test_every_value_has_an_origin(toy) -> None:
     assert found["training.epochs"] == "experiments/ablation/long.yaml"
     assert found["training.rate"] == "conf/config.yaml"
     assert found["pipeline.index.codec"] == "conf/pipeline/toy.yaml"
-    assert not any(key.startswith(("hydra", "defaults")) and "searchpath" not in key for key in found)
+    assert not any(key.startswith(("hydra", "defaults")) for key in found)
+
+
+def test_a_short_description_names_what_was_chosen_set_and_removed(toy) -> None:
+    overrides = ["codec=wide", "+ablation=long", "corpus.path=/c", "~measures", "~runtime", "hydra.verbose=true"]
+    config = compose(overrides, directories=DIRECTORIES)
+    assert describe_changes(config, overrides, directories=DIRECTORIES).splitlines() == [
+        "ablation: long  # command line",
+        "runtime: removed  # command line",
+        "codec: wide  # command line",
+        "corpus.path: /c  # command line",
+        "training.epochs: 5  # experiments/ablation/long.yaml",
+        "measures: removed  # command line",
+    ]
+    assert describe_changes(compose(directories=DIRECTORIES), directories=DIRECTORIES) == ""
 
 
 def test_the_description_is_the_configuration(toy) -> None:
