@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from colbertv2.compression.bitpack import unpack
+from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
 from colbertv2.indexing.index import Index
@@ -77,11 +78,10 @@ def our_index(work: Path) -> Index:
     writer.close()
     return Index.build(
         Embeddings.open(work / "embeddings"),
-        ResidualCodec(nbits=2, kmeans_iterations=4),
+        ResidualCodec(nbits=2),
         work / "own",
+        clustering=Clustering(kmeans_iterations=4),
         seed=0,
-        sample_documents=None,
-        device="cpu",
         bar=lambda items, *_: items,
     )
 
@@ -123,7 +123,7 @@ def half_scores(index: Index, query: np.ndarray, positions: np.ndarray) -> np.nd
     assert isinstance(codec, ResidualCodec)
     rows = ranges(index.offsets[positions], lengths)
     residuals = torch.from_numpy(codec.weights).half()[unpack(index.arrays["residuals"][rows], codec.nbits).astype(int)]
-    vectors = torch.from_numpy(codec.fitted()).half()[index.stored_codes[rows]] + residuals
+    vectors = torch.from_numpy(codec.fitted().vectors).half()[index.stored_codes[rows]] + residuals
     vectors = vectors / vectors.norm(dim=-1, keepdim=True)
     similarities = (torch.from_numpy(query).half() @ vectors.T).float().numpy()
     return segment_max(similarities, lengths).sum(axis=0)

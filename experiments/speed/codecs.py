@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from colbertv2 import build, compose
 from colbertv2.compression.binary import BinaryCodec
+from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.codec import Codec
 from colbertv2.compression.product import ProductCodec
 from colbertv2.compression.residual import ResidualCodec
@@ -35,28 +36,25 @@ from colbertv2.indexing.index import Index
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.tokenizer import Tokenizer
 from colbertv2.reporting.rendering import markdown_rows
-from colbertv2.search.cascade import Cascade
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.scoring import maxsim
 from colbertv2.search.searcher import Searcher
 from experiments.agree.environments import ROOT
 from experiments.speed.machine import described
+from experiments.speed.settings import FAST, FULL
 
 K, MEASURES = 100, ["RR@10", "nDCG@10"]
 VECTORS = {
     "untrained": ["pipeline=untrained"],
     "trained": ["+quality=recipe", "pipeline.embeddings.checkpoint=${pipeline.round1}"],
 }
-FAST = {"kmeans_iterations": 4, "max_points_per_centroid": 50, "group_search_radius": 0.7, "centroid_bits": 8}
-
-
-CODECS: dict[str, Callable[[], Codec]] = {
-    "fp16": Float16Codec,
-    **{f"product, {bits} bits": partial(ProductCodec, bits, **FAST) for bits in (1, 2, 4)},
-    **{f"lloyd, {bits} bits": partial(ResidualCodec, bits, buckets="lloyd", **FAST) for bits in (1, 2, 4)},
-    **{f"quantile (paper), {bits} bits": partial(ResidualCodec, bits, **FAST) for bits in (1, 2, 4)},
-    "quantile (paper), 2 bits, full k-means": partial(ResidualCodec, 2, kmeans_iterations=4),
-    "sign": BinaryCodec,
+CODECS: dict[str, tuple[Clustering, Callable[[], Codec]]] = {
+    "fp16": (FAST, Float16Codec),
+    **{f"product, {nbits} bits": (FAST, partial(ProductCodec, nbits)) for nbits in (1, 2, 4)},
+    **{f"lloyd, {nbits} bits": (FAST, partial(ResidualCodec, nbits, buckets="lloyd")) for nbits in (1, 2, 4)},
+    **{f"quantile (paper), {nbits} bits": (FAST, partial(ResidualCodec, nbits)) for nbits in (1, 2, 4)},
+    "quantile (paper), 2 bits, full k-means": (FULL, partial(ResidualCodec, 2)),
+    "sign": (FAST, BinaryCodec),
 }
 
 
@@ -89,18 +87,15 @@ class Vectors:
         ids = self.embeddings.doc_ids
         return [{ids[place] for place in row} for row in np.argsort(-exact, axis=1, kind="stable")[:, :10]]
 
-    def row(self, codec: Codec) -> dict[str, Any]:
+    def row(self, clustering: Clustering, codec: Codec) -> dict[str, Any]:
         """What ``codec`` costs and keeps."""
-        if isinstance(codec, ProductCodec):
-            codec.fit_query_moment(self.seen)
         with tempfile.TemporaryDirectory() as directory:
             index = Index.build(
                 self.embeddings, codec, Path(directory) / "index",
-                seed=1, bar=lambda items, *_: items,
+                clustering=clustering, queries=self.seen, seed=1, bar=lambda items, *_: items,
             )  # fmt: skip
             bytes_per_token = index.bytes_per_token
-            everything = Cascade(ndocs=None, nexact=None) if codec.has_centroids else Exhaustive()
-            found = Searcher(index, everything).search(list(self.queries.values()), K)
+            found = Searcher(index, Exhaustive()).search(list(self.queries.values()), K)
             originals = np.concatenate([shard.vectors[::10].astype(np.float32) for shard in self.embeddings.shards()])
             decoded = np.concatenate(
                 [index.decode_rows(np.arange(first, last, 10)) for first, last in ends(self.embeddings)]
@@ -108,7 +103,7 @@ class Vectors:
         overlap = [len(own & {one for one, _ in top[:10]}) / 10 for own, top in zip(self.best, found, strict=True)]
         quality = evaluate(Ranking(dict(zip(self.queries, found, strict=True))), self.qrels, MEASURES).mean()
         return {
-            "bytes/token": codec.bytes_per_vector,
+            "bytes/token": index.bytes_per_vector,
             "bytes/token, whole index": bytes_per_token,
             "squared error": float(np.square(decoded - originals).sum(1).mean()),
             "overlap@10": float(np.mean(overlap)),
@@ -142,10 +137,10 @@ def main() -> None:
         vectors = Vectors(VECTORS[name])
         directory = kept / vectors.embeddings.path.name
         directory.mkdir(parents=True, exist_ok=True)
-        for label, make in CODECS.items():
+        for label, (clustering, make) in CODECS.items():
             file = directory / f"{label}.json"
             if arguments.again or not file.is_file():
-                file.write_text(json.dumps({"vectors": name, "codec": label, **vectors.row(make())}))
+                file.write_text(json.dumps({"vectors": name, "codec": label, **vectors.row(clustering, make())}))
             rows.append(json.loads(file.read_text()))
             write(pd.DataFrame(rows))
 

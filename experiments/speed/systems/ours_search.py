@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from measure import K, Setting, run
 
-from colbertv2.compression.product import ProductCodec
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.indexing.index import Index
 from experiments.speed.settings import CODECS, ENGINES, GROWTH_CODECS
@@ -19,11 +18,17 @@ path = work / f"ours {name}"
 def build():
     """The product codec sees training queries; no codec sees those that are searched."""
     shutil.rmtree(path, ignore_errors=True)
-    codec = (CODECS | GROWTH_CODECS)[name]()
-    if isinstance(codec, ProductCodec):
-        codec.fit_query_moment(np.concatenate(np.load(work / "train_queries.npy")))
+    clustering, make = (CODECS | GROWTH_CODECS)[name]
     embeddings = Embeddings.open(Path((work / "embeddings.txt").read_text()))
-    Index.build(embeddings, codec, path, seed=1, bar=lambda items, *_: items)
+    Index.build(
+        embeddings,
+        make(),
+        path,
+        clustering=clustering,
+        queries=np.concatenate(np.load(work / "train_queries.npy")),
+        seed=1,
+        bar=lambda items, *_: items,
+    )
 
 
 def settings():
