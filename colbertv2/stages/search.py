@@ -9,6 +9,7 @@ from pathlib import Path
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
+from colbertv2.compression.codec import Codec
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
@@ -33,7 +34,8 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
     from colbertv2.modeling.encoding import encoded_queries, kept
     from colbertv2.search.searcher import Searcher
 
-    run_on(runtime.devices, search_part, index, queries, engine, depth, out, runtime)
+    kind = type(index.component("codec"))
+    run_on(runtime.devices, search_part, index, kind, queries, engine, depth, out, runtime)
     parts = [out / f"run.{rank}.trec" for rank in range(runtime.devices)]
     found = {query_id: results for part in parts for query_id, results in Ranking.read(part).items()}
     Ranking({query_id: found[query_id] for query_id, _ in queries if query_id in found}).write(
@@ -51,7 +53,15 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
 
 
 def search_part(
-    rank: int, world: int, index: Artifact, queries: Queries, engine: Engine, depth: int, out: Path, runtime: Runtime
+    rank: int,
+    world: int,
+    index: Artifact,
+    kind: type[Codec],  # which a new process has to import before it can load such a codec
+    queries: Queries,
+    engine: Engine,
+    depth: int,
+    out: Path,
+    runtime: Runtime,
 ) -> None:
     """Write the results of one process's queries, every ``world``-th."""
     from colbertv2.indexing.index import Index
