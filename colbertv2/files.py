@@ -1,5 +1,7 @@
 """Files and directories that appear under their names when they are finished; JSON; and digests of contents."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -7,9 +9,12 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from colbertv2.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 BLOCK = 1 << 20  # bytes that are read at once
 
@@ -84,6 +89,22 @@ def read_json_value(file: Path) -> Any:
             f"{file} is missing: {file.parent} is not complete; wait if it is still being made, else make it again."
         ) from None
     except ValueError as error:
+        raise InputError(f"{file} is damaged ({error}); make {file.parent} again.") from None
+
+
+def read_array(file: Path) -> NDArray[Any]:
+    """The array in a ``.npy`` file, read into memory; objects, which could run code, are refused.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    import numpy as np
+
+    try:
+        return np.load(file, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing: {file.parent} is not complete; make it again.") from None
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{file} is damaged ({error}); make {file.parent} again.") from None
 
 

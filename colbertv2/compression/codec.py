@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from colbertv2 import compression
 from colbertv2.errors import InputError
+from colbertv2.files import read_array, read_json, write_json
 
 if TYPE_CHECKING:
     from colbertv2.compression.clustering.centroids import Centroids
@@ -163,7 +163,7 @@ class Codec(ABC):
             np.save(path / f"{name}.npy", array)
         kind = f"{type(self).__module__}.{type(self).__qualname__}"
         content = {"codec": kind, "settings": self.settings, "learned": list(arrays), "notes": list(self.notes)}
-        (path / "codec.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(path / "codec.json", content)
 
     def fitted(self) -> Centroids:
         """The centroids; InputError before ``learn``."""
@@ -189,21 +189,17 @@ def load_codec(path: Path) -> Codec:
     """
     path = Path(path)
     file = path / "codec.json"
+    content = read_json(file)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
         codec = class_named(content["codec"], file)(**content["settings"])
         codec.notes = content["notes"]
         if codec.has_centroids:
             from colbertv2.compression.clustering.centroids import Centroids
 
             codec.centroids = Centroids.load(path)
-        codec.restore({name: np.load(path / f"{name}.npy") for name in content["learned"]})
+        codec.restore({name: read_array(path / f"{name}.npy") for name in content["learned"]})
         return codec
-    except FileNotFoundError as error:
-        raise InputError(f"{error.filename} is missing, so {path} holds no codec; build the index again.") from None
-    except InputError:
-        raise
-    except (ValueError, TypeError, EOFError, KeyError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"The codec in {path} is damaged ({error!r}); build the index again.") from None
 
 

@@ -1,6 +1,5 @@
 """The decorator of loops that numba compiles at first use on a machine and keeps on disk."""
 
-import hashlib
 import os
 import sys
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from numba.core import config as numba_config
 from numba.core import event
 
 from colbertv2.directories import PACKAGE, in_checkout
+from colbertv2.files import sha256_of_files
 
 config: Any = numba_config
 
@@ -21,8 +21,7 @@ def cache_directory() -> Path:
 
     numba compiles anew when the file of a function has changed, but not when what the function calls has.
     """
-    sources = [file.read_bytes() for file in sorted((PACKAGE / "kernels").glob("*.py"))]
-    digest = hashlib.sha256(b"".join(sources)).hexdigest()[:10]
+    digest = sha256_of_files(*sorted((PACKAGE / "kernels").glob("*.py")))[:10]
     users = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "colbertv2"
     default = PACKAGE / "__pycache__" if in_checkout() and os.access(PACKAGE, os.W_OK) else users
     root = Path(config.CACHE_DIR) if config.CACHE_DIR else default

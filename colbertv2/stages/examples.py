@@ -1,6 +1,5 @@
 """Stage: training examples from candidates, denoised where a teacher has scored them."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
 from colbertv2.training.denoising import Denoising
 from colbertv2.training.examples import EXAMPLES_FILE, SCORED_FILE, Example, read_examples, write_examples
@@ -32,7 +32,7 @@ def run(candidates: Artifact, queries: Queries, denoising: Denoising, *, out: Pa
     shares = {
         f"share_{name}": round(value / total, 4) for name, value in sorted(removed.items()) if name != "candidates"
     }
-    (out / "denoising.json").write_text(json.dumps({"examples": count, **dict(removed), **shares}, indent=2))
+    write_json(out / "denoising.json", {"examples": count, **dict(removed), **shares})
     kept = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in removed.items() if name != "candidates")
     print(f"{count:,} examples from {removed['candidates']:,} candidates: {kept}")
 

@@ -1,6 +1,5 @@
 """Stage: a compressed index over encoded documents."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.compression.codec import Codec
+from colbertv2.files import write_json
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.runtime import Runtime
 
@@ -56,7 +56,7 @@ def run(embeddings: Artifact, centroids: Artifact | None, codec: Codec, *, out: 
         "bytes_per_document": index.bytes_per_token * index.num_vectors / index.num_documents,
         "notes": list(index.codec.notes),
     }
-    (out / "statistics.json").write_text(json.dumps(statistics, indent=2) + "\n")
+    write_json(out / "statistics.json", statistics)
 
 
 def query_vectors(codec: Codec, embeddings: Artifact, runtime: Runtime) -> NDArray[np.float32] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from colbertv2.compression.codec import Codec
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.latency import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
 from colbertv2.search.engine import Engine
 
@@ -49,7 +49,7 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
     checkpoint = index.ancestor("checkpoint").path
     vectors = encoded_queries(checkpoint, asked, runtime)[: runtime.latency_queries]
     milliseconds = milliseconds_per_query(lambda one: searcher.search([one], depth), vectors)
-    (out / "timing.json").write_text(json.dumps({"ms_per_query": milliseconds, "searched_by": searcher.path}) + "\n")
+    write_json(out / "timing.json", {"ms_per_query": milliseconds, "searched_by": searcher.path})
 
 
 def search_part(

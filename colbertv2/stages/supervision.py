@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
+from colbertv2.files import read_json, write_json
 from colbertv2.runtime import Runtime
 from colbertv2.training.examples import SCORED_FILE, Example, read_examples, training_examples
 
@@ -59,7 +59,7 @@ def run(
     kept = {(example.query_id, document) for example in learnt for document in example.documents[1:]}
     pairs = zip(candidates["query_id"], candidates["document"], strict=True)
     candidates["kept"] = [pair in kept for pair in pairs]
-    removed = json.loads((examples.path / "denoising.json").read_text())
+    removed = read_json(examples.path / "denoising.json")
     filters = {name.replace("_", " "): removed[name] for name in FILTERS if name in removed}
     some = sampled([one for one in judged if len(one.documents) > 1], num_queries, seed)
     teacher = [np.array(one.scores) for one in some]
@@ -82,7 +82,7 @@ def run(
         "filters": filters,
         **{f"agreement_{name}": rows.mean().to_dict() for name, rows in agreements.items()},
     }
-    (out / "supervision.json").write_text(json.dumps(figures, indent=2) + "\n")
+    write_json(out / "supervision.json", figures)
     title = f"Supervision of {after.address}"
     draw_supervision(ranks, candidates, filters, agreements, title, out / "supervision.png")
     (out / "supervision.md").write_text(to_markdown(title, figures, ranks, len(some)), encoding="utf-8")

@@ -1,6 +1,5 @@
 """Run Lightning's trainer over a ranker: step-0 evaluation, best checkpoint by a dev metric, resume."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from colbertv2.distributed import input_errors
 from colbertv2.errors import InputError
+from colbertv2.files import write_json
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.runtime import Runtime
 from colbertv2.training.data import DevBatches, TextLookup, TrainingBatches, sampled, spans_processes
@@ -110,7 +110,7 @@ def fit(
     ranker.save(out)
     shutil.rmtree(checkpoints)
     summary = {"examples": len(usable), "left_out": len(examples) - len(usable), "dev_before": before, "dev_best": best}
-    (out / "summary.json").write_text(json.dumps(summary, indent=2))
+    write_json(out / "summary.json", summary)
 
 
 def dev_metric(

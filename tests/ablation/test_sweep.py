@@ -9,9 +9,9 @@ from support import shrunk, tiny_folder
 
 from colbertv2.ablation.sweep import Sweep
 from colbertv2.artifacts.build import BuildError
+from colbertv2.compression.clustering.clustering import Clusters
 from colbertv2.configuration.composition import build
 from colbertv2.errors import InputError
-from colbertv2.stages import index as index_stage
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +73,11 @@ def test_what_was_never_run_is_answered_with_the_command(small):
 
 def test_a_point_that_fails_is_shown_with_its_error_and_the_others_stand(small, tmp_path, monkeypatch):
     sweep = Sweep.collect(["-m", "codec.nbits=1,2,3,4", "document_maxlen=9", *small])
-    learn = index_stage.Clusters.load
+    learn = Clusters.load
     for point in sweep.points:
         with monkeypatch.context() as patch:
             if point.config.codec.nbits == 4:
-                patch.setattr(index_stage.Clusters, "load", lambda path: learn(tmp_path))
+                patch.setattr(Clusters, "load", lambda path: learn(tmp_path))
             try:
                 build(point.config)
             except (InputError, BuildError):
@@ -86,7 +86,7 @@ def test_a_point_that_fails_is_shown_with_its_error_and_the_others_stand(small, 
     problems = {cell.factors["codec.nbits"]: cell.problem for cell in cells.cells}
     assert problems["1"] is None and problems["2"] is None
     assert "bits is 3" in problems["3"] and "pipeline.index (stage index" in problems["4"]
-    assert "damaged or missing" in problems["4"]
+    assert "clusters.json is missing" in problems["4"]
     assert next(cell for cell in cells.cells if cell.problem).command.startswith("python -m colbertv2 codec.nbits=3")
     build(sweep.points[3].config)
     assert Sweep.collect(sweep.arguments).cells().cells[3].problem is None

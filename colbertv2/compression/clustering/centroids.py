@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
+from colbertv2.files import read_array, read_json, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +72,7 @@ class Centroids:
         stored, unit = to_stored(self.vectors, self.bits)
         np.save(path / "centroids.npy", stored)
         settings = {"bits": self.bits, "unit": unit, "group_search_radius": self.group_search_radius}
-        (path / "centroids.json").write_text(json.dumps(settings) + "\n", encoding="utf-8")
+        write_json(path / "centroids.json", settings)
 
     @classmethod
     def load(cls, path: Path) -> Centroids:
@@ -81,14 +81,15 @@ class Centroids:
         Raises:
             InputError: a file is missing or damaged.
         """
+        settings, stored = read_json(path / "centroids.json"), read_array(path / "centroids.npy")
         try:
-            settings = json.loads((path / "centroids.json").read_text(encoding="utf-8"))
-            vectors = np.load(path / "centroids.npy").astype(np.float32) * np.float32(settings["unit"])
-            return cls(vectors, settings["bits"], settings["group_search_radius"])
-        except FileNotFoundError as error:
-            raise InputError(f"{error.filename} is missing; build {path} again.") from None
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-            raise InputError(f"The centroids in {path} are damaged ({error}); build them again.") from None
+            vectors = stored.astype(np.float32) * np.float32(settings["unit"])
+            centroids = cls(vectors, settings["bits"], settings["group_search_radius"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"The centroids in {path} are damaged ({error!r}); make them again.") from None
+        if vectors.ndim != 2 or not len(vectors) or not np.isfinite(vectors).all():
+            raise InputError(f"The centroids in {path} are {vectors.shape}, or not finite; make them again.")
+        return centroids
 
 
 def to_stored(centroids: NDArray[np.float32], bits: int) -> tuple[NDArray[np.float16 | np.int8], float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from colbertv2.compression.clustering.centroids import Centroids
 from colbertv2.compression.clustering.rules import num_centroids_rule, num_sampled_documents_rule
 from colbertv2.errors import InputError
+from colbertv2.files import read_array, read_json, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ class Clusters:
         self.centroids.save(path)
         np.save(path / "held_out.npy", self.held_out)
         settings = {"num_sampled_documents": self.num_sampled_documents, "notes": self.notes}
-        (path / "clusters.json").write_text(json.dumps(settings) + "\n", encoding="utf-8")
+        write_json(path / "clusters.json", settings)
 
     @classmethod
     def load(cls, path: Path) -> Clusters:
@@ -51,12 +51,11 @@ class Clusters:
         Raises:
             InputError: a file is missing or damaged.
         """
+        settings, held_out = read_json(path / "clusters.json"), read_array(path / "held_out.npy")
         try:
-            settings = json.loads((path / "clusters.json").read_text(encoding="utf-8"))
-            held_out = np.load(path / "held_out.npy")
             return cls(Centroids.load(path), held_out, settings["num_sampled_documents"], settings["notes"])
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-            raise InputError(f"The clusters in {path} are damaged or missing ({error}); build them again.") from None
+        except KeyError as error:
+            raise InputError(f"{path / 'clusters.json'} lacks {error}; make {path} again.") from None
 
 
 @dataclass(frozen=True)

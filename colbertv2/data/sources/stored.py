@@ -1,6 +1,5 @@
 """Documents that are kept in ``ir_datasets``' store on disk, under its home: what sources of documents share."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -8,6 +7,8 @@ from typing import Any, ClassVar
 import ir_datasets
 from ir_datasets.formats import BaseDocs
 from ir_datasets.indices import PickleLz4FullStore
+
+from colbertv2.files import sha256
 
 
 class StoredDocs(BaseDocs):
@@ -51,4 +52,4 @@ def file_fingerprint(path: Path, *settings: str) -> str:
     """
     status = path.stat()
     content = "\n".join([str(path), *settings, str(status.st_size), str(status.st_mtime_ns)])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    return sha256(content.encode())[:16]

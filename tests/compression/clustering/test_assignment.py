@@ -29,7 +29,7 @@ shapes = {
 
 @settings(max_examples=50, deadline=None)
 @given(**shapes)
-def test_without_a_reach_it_is_the_nearest_of_all(number, num_centroids, dim, seed, euclidean):
+def test_without_a_radius_it_is_the_nearest_of_all(number, num_centroids, dim, seed, euclidean):
     vectors, centroids = random_vectors(number, dim, seed), random_vectors(num_centroids, dim, seed + 1)
     codes, scores = Assignment(centroids, euclidean=euclidean, group_search_radius=None, device="cpu").search(vectors)
     assert codes.dtype == np.int32 and codes.shape == scores.shape == (number,)
@@ -40,9 +40,11 @@ def test_without_a_reach_it_is_the_nearest_of_all(number, num_centroids, dim, se
 
 @settings(max_examples=50, deadline=None)
 @given(group_search_radius=st.sampled_from([1e-3, 0.3, 0.7, 9.0]), **shapes)
-def test_with_a_reach_it_is_the_nearest_of_the_hopeful_groups(number, num_centroids, dim, seed, euclidean, reach):
+def test_with_a_radius_it_is_the_nearest_of_the_hopeful_groups(
+    number, num_centroids, dim, seed, euclidean, group_search_radius
+):
     vectors, centroids = random_vectors(number, dim, seed), random_vectors(num_centroids, dim, seed + 1)
-    assignment = Assignment(centroids, euclidean=euclidean, group_search_radius=reach, device="cpu")
+    assignment = Assignment(centroids, euclidean=euclidean, group_search_radius=group_search_radius, device="cpu")
     codes, scores = assignment.search(vectors)
     expected = scores_of(vectors, centroids, euclidean)
     if assignment.grouped:
@@ -52,7 +54,7 @@ def test_with_a_reach_it_is_the_nearest_of_the_hopeful_groups(number, num_centro
             hopes, best = [], []
             for members in groups:
                 spread = np.sqrt(np.square(centroids[members] - centroids[members].mean(0)).sum(1).mean())
-                hopes.append(expected[row, members].mean() + reach * spread * np.linalg.norm(vector))
+                hopes.append(expected[row, members].mean() + group_search_radius * spread * np.linalg.norm(vector))
                 best.append(expected[row, members].max())
             hopes, best = np.array(hopes), np.array(best)
             first = np.argsort(-hopes)[:FIRST_GROUPS]
@@ -61,11 +63,11 @@ def test_with_a_reach_it_is_the_nearest_of_the_hopeful_groups(number, num_centro
     else:
         np.testing.assert_allclose(scores, expected.max(1), atol=1e-5)
     np.testing.assert_allclose(expected[np.arange(number), codes], scores, atol=1e-5)
-    if reach == 9.0 and number:  # every member lies within 9 spreads, in groups of at most 81
+    if group_search_radius == 9.0 and number:  # every member lies within 9 spreads, in groups of at most 81
         np.testing.assert_allclose(scores, expected.max(1), atol=1e-5)
 
 
-def test_nearly_all_clustered_vectors_find_their_nearest_centroid_and_more_at_a_longer_reach():
+def test_nearly_all_clustered_vectors_find_their_nearest_centroid_and_more_at_a_larger_radius():
     centers = random_vectors(40, 16, 0)
     draw = np.random.default_rng(1)
     centroids, vectors = (
@@ -73,19 +75,19 @@ def test_nearly_all_clustered_vectors_find_their_nearest_centroid_and_more_at_a_
     )
     exact = Assignment(centroids, euclidean=True, group_search_radius=None, device="cpu").nearest(vectors)
     shares = []
-    for reach in (0.01, 0.7, 2.0):
-        found = Assignment(centroids, euclidean=True, group_search_radius=reach, device="cpu").nearest(vectors)
+    for radius in (0.01, 0.7, 2.0):
+        found = Assignment(centroids, euclidean=True, group_search_radius=radius, device="cpu").nearest(vectors)
         shares.append((found == exact).mean())
     assert 0.7 < shares[0] < shares[1] < shares[2] and shares[1] > 0.9 and shares[2] > 0.99
 
 
-@pytest.mark.parametrize("reach", [None, 0.7])
-def test_blocks_do_not_matter(monkeypatch, reach):
+@pytest.mark.parametrize("radius", [None, 0.7])
+def test_blocks_do_not_matter(monkeypatch, radius):
     vectors, centroids = random_vectors(500, 16, 0), random_vectors(100, 16, 1)
-    whole = Assignment(centroids, euclidean=False, group_search_radius=reach, device="cpu").nearest(vectors)
+    whole = Assignment(centroids, euclidean=False, group_search_radius=radius, device="cpu").nearest(vectors)
     monkeypatch.setattr(assignment_module, "BLOCK_PRODUCTS", 700)
     monkeypatch.setattr(assignment_module, "BLOCK_VECTORS", 7)
-    again = Assignment(centroids, euclidean=False, group_search_radius=reach, device="cpu")
+    again = Assignment(centroids, euclidean=False, group_search_radius=radius, device="cpu")
     np.testing.assert_array_equal(again.nearest(vectors), whole)
 
 

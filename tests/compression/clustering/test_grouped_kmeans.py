@@ -21,7 +21,7 @@ KNOBS = {"iterations": 5, "max_points_per_centroid": 256, "seed": 0, "device": "
 
 
 def clusters(points, num_centroids, **changed):
-    return grouped_kmeans(points, num_centroids, **{**KNOBS, "reach": 0.7, **changed})
+    return grouped_kmeans(points, num_centroids, **{**KNOBS, "group_search_radius": 0.7, **changed})
 
 
 def error(points, centroids):
@@ -85,7 +85,7 @@ def test_every_knob_matters_and_the_same_seed_repeats():
         {"seed": 1},
         {"iterations": 1},
         {"max_points_per_centroid": 20},
-        {"reach": 0.01},
+        {"group_search_radius": 0.01},
         {"spherical": True},
     ):
         assert not np.array_equal(clusters(points, 100, **changed), reference), changed
