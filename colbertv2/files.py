@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 from colbertv2.errors import InputError
 
@@ -104,7 +105,7 @@ def read_array(file: Path) -> NDArray[Any]:
         return np.load(file, allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{file} is missing: {file.parent} is not complete; make it again.") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise InputError(f"{file} is damaged ({error}); make {file.parent} again.") from None
 
 

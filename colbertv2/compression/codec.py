@@ -165,6 +165,11 @@ class Codec(ABC):
         content = {"codec": kind, "settings": self.settings, "learned": list(arrays), "notes": list(self.notes)}
         write_json(path / "codec.json", content)
 
+    @property
+    def has_tables(self) -> bool:
+        """Whether decoded vectors add up from tables, once it has learned."""
+        return type(self).lookup_tables is not Codec.lookup_tables
+
     def fitted(self) -> Centroids:
         """The centroids; InputError before ``learn``."""
         if self.centroids is None:
@@ -211,6 +216,8 @@ def class_named(name: object, file: Path) -> type[Codec]:
     """
     name = str(name)
     module = name.rpartition(".")[0]
+    if module == "__main__" and name not in Codec.known:
+        name = f"__mp_main__{name.removeprefix('__main__')}"  # what a new process calls the script that started it
     if module in {f"{compression.__name__}.{one.name}" for one in iter_modules(compression.__path__)}:
         import_module(module)
     if name not in Codec.known:

@@ -96,14 +96,14 @@ def added_up(tables: LookupTables, arrays: Arrays) -> NDArray[np.float32]:
     """The decoded vectors ``[n, dim]``, in the space of ``tables``.
 
     Args:
-        arrays: ``codes [n]``, ``residuals [n, M]`` and, if the codec has them, ``gains [n]``.
+        arrays: ``codes [n]``, the array that ``tables.stored`` names ``[n, M]``, and ``gains [n]`` if there are any.
     """
     from colbertv2.kernels.codecs import decode_vectors
 
-    codes, residuals = arrays["codes"], np.ascontiguousarray(arrays["residuals"])
+    codes, residuals = arrays["codes"], np.ascontiguousarray(arrays[tables.stored])
     assert tables.centroids is not None  # or there were no codes
     vectors = np.empty((len(codes), tables.centroids.shape[1]), np.float32)
-    gains = np.ascontiguousarray(arrays.get("gains", np.zeros(0, np.uint8)))
+    gains = np.zeros(0, np.uint8) if tables.gains is None else np.ascontiguousarray(arrays["gains"])
     decode_vectors(
         tables.centroids, codes, residuals, gains, tables.gain_values, tables.codebook, tables.normalise, vectors
     )  # fmt: skip

@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from colbertv2.errors import InputError
 from colbertv2.indexing.storage import open_array, shape_array, write_rows
 
+CHECKED = 2**20  # ids looked at once
 PADDING = 3  # bytes behind the last id, so that each can be read by a load of 32 bits
 
 
@@ -56,9 +58,15 @@ class Codes:
 
     @classmethod
     def open(cls, file: Path, number: int, num_centroids: int) -> "Codes":
-        """Memory-map ``number`` ids; InputError if the file is missing or of another size."""
+        """Memory-map ``number`` ids; InputError if one is none, or the file of another size."""
         width = code_width(num_centroids)
-        return cls(open_array(file, "uint8", (number * width + PADDING,)), width)
+        codes = cls(open_array(file, "uint8", (number * width + PADDING,)), width)
+        # Compiled loops would read beyond the centroids; where every id fits there is nothing to check.
+        if num_centroids < 256**width:
+            for start in range(0, number, CHECKED):
+                if (largest := int(codes[start : start + CHECKED].max())) >= num_centroids:
+                    raise InputError(f"{file} holds the centroid {largest} of {num_centroids}; build the index again.")
+        return codes
 
 
 def create_codes(file: Path, number: int, num_centroids: int) -> None:

@@ -56,6 +56,7 @@ class Index:
                 what = "is missing" if found is None else f"has {found} bytes, expected {expected}"
                 raise InputError(f"{path / name} {what}; build the index again.")
         self.codec: Codec = load_codec(path / "codec")
+        self.check_codec(metadata["arrays"])
         self.lengths = open_array(path / "lengths.npy", None, (self.num_documents,)).astype(np.int32)
         self.offsets = offsets_of(self.lengths)
         if self.offsets[-1] != self.num_vectors:
@@ -69,6 +70,23 @@ class Index:
         if self.num_centroids:
             self.stored_codes = Codes.open(path / "codes.npy", self.num_vectors, self.num_centroids)
             self.inverted_list = Inverted.open(path, self.num_centroids, self.num_documents)
+
+    def check_codec(self, arrays: dict[str, Any]) -> None:
+        """InputError unless the codec takes vectors of these dimensions and reads the arrays of ``index.json``."""
+        from colbertv2.indexing.building import kinds_of
+
+        if self.codec.centroids is not None and self.codec.centroids.dim != self.dim:
+            raise InputError(
+                f"{self.path} holds vectors of {self.dim} dimensions and centroids of {self.codec.centroids.dim}; "
+                "it is damaged. Build it again."
+            )
+        found = {name: [kind.dtype.name, *kind.shape[1:]] for name, kind in kinds_of(self.codec, self.dim).items()}
+        expected = {name: [kind["dtype"], *kind["shape"]] for name, kind in arrays.items()}
+        if found != expected:
+            raise InputError(
+                f"{self.path / 'index.json'} names the arrays {expected}, but {self.codec!r} reads {found}; the index "
+                "is damaged. Build it again."
+            )
 
     @classmethod
     def open(cls, path: Path) -> Index:

@@ -75,6 +75,17 @@ def wanted_tokens(table, num_query_vectors, ids, id_width, first, last, margin, 
 
 
 @compiled(inline="always")
+def factor_of(token, code, flat, gains, gain_values, factors, centroids, codebook, vector):
+    """One over a decoded vector's norm in units of 1 / ``ONE``, at most 32767; kept in ``factors [T]`` once found."""
+    factor = np.int64(factors[token])
+    if factor == 0:
+        norm = decode_vector(centroids, code, flat, token, gains, gain_values, codebook, vector)
+        factor = np.int64(min(ONE / norm, 32767.0))
+        factors[token] = factor
+    return factor
+
+
+@compiled(inline="always")
 def sum_up(token, start, tables, order, flat, ids, id_width, gains, gain_units, gain_values, factors, centroids,
            codebook, normalise, vector, best, out, place):  # fmt: skip
     """Write a token's similarities to all query vectors to ``out[place:]`` and raise ``best [W]`` to them.
@@ -88,11 +99,7 @@ def sum_up(token, start, tables, order, flat, ids, id_width, gains, gain_units, 
     if len(gains):
         gain = np.int64(gain_units[gains[token]])
     if normalise:
-        factor = np.int64(factors[token])
-        if factor == 0:
-            norm = decode_vector(centroids, code, flat, token, gains, gain_values, codebook, vector)
-            factor = np.int64(min(ONE / norm, 32767.0))
-            factors[token] = factor
+        factor = factor_of(token, code, flat, gains, gain_values, factors, centroids, codebook, vector)
     for column in range(0, width, LANES):
         add_up(start, tables, width, column, code, flat, token * num_bytes, order, len(order), gain, factor,
                best, out, place + column)  # fmt: skip
@@ -156,7 +163,8 @@ def score(query, start, tables, order, residuals, ids, id_width, gains, gain_uni
           centroids, codebook, normalise, slack, documents, scores):  # fmt: skip
     """``scores [D]``: MaxSim of ``documents`` over their decoded vectors; -inf for one without any.
 
-    The 16-bit sums tell which tokens can be the nearest: those within ``slack`` of the greatest. Only their
+    The 16-bit sums tell which tokens can be the nearest: those within ``slack`` of the greatest, and those that are
+    shorter than 1/2 before they are normalised. Only their
     similarities to ``query [L, dim]`` are computed, in 32 bits. Other arguments are those of ``refine``.
     """
     num_query_vectors, dim = query.shape
@@ -173,8 +181,14 @@ def score(query, start, tables, order, residuals, ids, id_width, gains, gain_uni
             values = np.empty((2 * (last - first), width), np.int16)
         best[:] = -32768
         for token in range(first, last):
-            sum_up(token, start, tables, order, flat, ids, id_width, gains, gain_units, gain_values, factors,
-                   centroids, codebook, normalise, vector, best, values, (token - first) * width)  # fmt: skip
+            code = load_id(ids, id_width, token)
+            if normalise and (
+                factor_of(token, code, flat, gains, gain_values, factors, centroids, codebook, vector) > 2 * ONE
+            ):
+                values[token - first] = 32767  # so short that 16 bits say too little: compared in any case
+            else:
+                sum_up(token, start, tables, order, flat, ids, id_width, gains, gain_units, gain_values, factors,
+                       centroids, codebook, normalise, vector, best, values, (token - first) * width)  # fmt: skip
         for column in range(width):
             best[column] = max(best[column] - slack, -32768) if column < num_query_vectors else 32767
         exact[:] = -np.inf

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +16,7 @@ from colbertv2.search.scoring import best_documents, top_k
 if TYPE_CHECKING:
     import torch
 
+    from colbertv2.compression.codec import Codec
     from colbertv2.indexing.index import Index
     from colbertv2.search.query_tables import QueryTables
 
@@ -76,6 +77,12 @@ class Cascade(Engine):
     def probes(self, k: int) -> int | None:
         """Centroids that each query vector probes in a search for ``k`` documents; None where all are scanned."""
         return self.nprobe
+
+    def check(self, codec: Codec, depth: int) -> Iterator[str]:
+        """As of every engine; it also needs tables that decoded vectors add up from."""
+        yield from super().check(codec, depth)
+        if codec.has_centroids and not codec.has_tables:
+            yield f"Cascade adds up similarities from tables, which {type(codec).__name__} has not; use search=plaid."
 
     def bound(self, index: Index, device: torch.device | str = "cpu") -> BoundEngine:
         """On a CUDA device without the second stage, else on the CPU."""

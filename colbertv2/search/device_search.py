@@ -87,9 +87,9 @@ class DeviceCascade(DeviceExhaustive):
     """
 
     def __init__(self, index: Index, device: torch.device | str, nprobe: int | None, ndocs: int | None) -> None:
-        if not index.num_centroids:
-            raise index.no_centroids()
         super().__init__(index, device)
+        if not self.there.num_centroids:
+            raise index.no_centroids()
         self.nprobe, self.ndocs = nprobe, ndocs
 
     def search_batch(self, queries: list[NDArray[np.float32]], k: int) -> Iterable[Tensor]:
@@ -136,7 +136,7 @@ class DeviceCascade(DeviceExhaustive):
 def as_bytes(similarities: Tensor) -> Tensor:
     """Similarities ``[K, Q, L]`` rounded as ``kernels.queries.quantise`` rounds them to bytes, as floats.
 
-    So their sums are those of the CPU to the last digit, and a device keeps the same documents.
+    So a device keeps the documents that the CPU keeps, unless two products differ in their last digit at a rounding.
 
     >>> as_bytes(torch.tensor([[[1.0, 0.5]], [[-1.0, 0.0]]])).tolist()
     [[[255.0, 128.0]], [[0.0, 0.0]]]

@@ -87,7 +87,7 @@ class QueryTables:
         query_kernels.piece_extents(codebook, parts, of_pieces)
         self.byte_scale = np.float32(255 / max(largest.max(), 1e-6))
         self.gain_values = tables.gain_values
-        self.gains = index.arrays.get("gains", np.zeros(0, np.uint8))
+        self.gains = np.zeros(0, np.uint8) if tables.gains is None else index.arrays["gains"]
         largest += self.gain_values.max() * of_pieces
         if tables.normalise:
             largest = np.maximum(largest, np.sqrt((self.query**2).sum(axis=1)))
@@ -123,7 +123,7 @@ class QueryTables:
         """``[D]``: MaxSim over the decoded vectors; -inf for a document without vectors."""
         scores = np.empty(len(positions), np.float32)
         # Two sums whose order is wrong: half a unit for each number that was rounded, at most 3 for each product; a
-        # vector of norm 1/2 doubles all that.
+        # vector of norm 1/2 doubles all that, and shorter ones are compared exactly in any case.
         slack = (len(self.order) + 12) * (2 if self.codec_tables.normalise else 1)
         kernels.score(self.query[: self.num_query_vectors], *self.sums(len(self.order)), slack, positions, scores)
         return scores
@@ -132,7 +132,7 @@ class QueryTables:
         """What ``kernels.refine`` and ``kernels.score`` have in common, for the bytes that matter most."""
         index, tables = self.index, self.codec_tables
         return (
-            self.start, self.tables, self.order[:num_bytes], index.arrays["residuals"], *self.ids,
+            self.start, self.tables, self.order[:num_bytes], index.arrays[tables.stored], *self.ids,
             self.gains, self.gain_units, self.gain_values, index.offsets, index.factors,
             self.centroids, tables.codebook, tables.normalise,
         )  # fmt: skip

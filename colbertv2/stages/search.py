@@ -34,7 +34,7 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
     from colbertv2.modeling.encoding import encoded_queries, kept
     from colbertv2.search.searcher import Searcher
 
-    kind = type(index.component("codec"))
+    kind = type(Index.open(index.path).codec)
     run_on(runtime.devices, search_part, index, kind, queries, engine, depth, out, runtime)
     parts = [out / f"run.{rank}.trec" for rank in range(runtime.devices)]
     found = {query_id: results for part in parts for query_id, results in Ranking.read(part).items()}

@@ -1,5 +1,6 @@
 """Codecs and an engine outside the package, in this module: a class and a YAML file each, and no other line."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from support import shrunk, tiny_folder
 from colbertv2.ablation.sweep import Sweep
 from colbertv2.commands import plan, report
 from colbertv2.commands.run import build_node, print_points
-from colbertv2.compression.codec import Codec, load_codec
+from colbertv2.compression.codec import Codec, LookupTables, load_codec
 from colbertv2.configuration.composition import CONF, build, compose, runtime_of
 from colbertv2.configuration.composition import plan as plan_steps
 from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
+from colbertv2.search.cascade import Cascade
+from colbertv2.search.device_search import DeviceExhaustive
 from colbertv2.search.engine import Engine
 from colbertv2.search.exhaustive import Exhaustive, search_decoded
 from colbertv2.search.plaid import Plaid
@@ -150,8 +153,8 @@ def test_what_a_codec_refuses_is_told_before_any_work(composed):
 def test_every_engine_takes_a_codec_with_centroids_or_says_why_not(composed):
     assert build(composed("codec=offset", "search=plaid", "target=metrics")).stage == "evaluate"
     assert build(composed("codec=offset", "search=vanilla_colbertv2", "target=metrics")).stage == "evaluate"
-    with pytest.raises(InputError, match="do not add up from tables; use search=exhaustive or plaid"):
-        build(composed("codec=offset", "search=cascade", "target=metrics"))
+    with pytest.raises(InputError, match="tables, which CentroidAndHalf has not; use search=plaid"):
+        plan_steps(composed("codec=offset", "search=cascade", "target=metrics"))
 
 
 def test_a_codec_that_is_not_imported_is_named(composed, monkeypatch):
@@ -175,3 +178,41 @@ def test_a_sweep_over_codecs_and_engines_is_planned_run_and_reported(own, small,
     assert all(f"| {codec}" in text for codec in ("scaled", "offset", "residual")) and "first_half" in text
     rankings = {point.node.address for point in sweep.points}
     assert len(rankings) == 6
+
+
+def test_an_index_runs_no_code_when_it_is_searched(composed, tmp_path):
+    """A search imports the codec of an index for new processes, and must not do so by the index's own record."""
+    root = f"runtime.root={tmp_path}"
+    index = build(composed("codec=fp16", "target=index", root))
+    record = json.loads((index.path / "artifact.json").read_text())
+    target = {"_target_": "pathlib.Path", "_args_": [str(tmp_path / "ran")]}
+    record["arguments"]["codec"] = {"_target_": "pathlib.Path.touch", "self": target}
+    (index.path / "artifact.json").write_text(json.dumps(record))
+    build(composed("codec=fp16", "target=ranking", "depth=7", root))
+    assert not (tmp_path / "ran").exists()
+
+
+class OwnNames(CentroidAndHalf):
+    """Has tables, and keeps its bytes and something called ``gains`` under names of its own."""
+
+    def encode(self, vectors, codes=None):
+        codes = self.fitted().nearest(vectors) if codes is None else codes
+        rest = vectors - self.fitted().vectors[codes]
+        signs = np.packbits(rest > 0, axis=1)
+        return {"codes": codes, "bytes": signs, "gains": np.full(len(codes), 200, np.uint8)}
+
+    def decode(self, arrays):
+        signs = np.unpackbits(arrays["bytes"], axis=1).astype(np.float32) * 2 - 1
+        return self.fitted().vectors[arrays["codes"]] + np.float32(0.05) * signs
+
+    def lookup_tables(self, dim):
+        values = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(np.float32) * 2 - 1
+        return LookupTables(self.fitted().vectors, np.float32(0.05) * values[None], normalise=False, stored="bytes")
+
+
+def test_compiled_search_reads_the_arrays_that_the_tables_name(world, same_results):
+    index, queries = world.index(OwnNames(), name="own-names"), world.queries(4)
+    expected = search_decoded(index, queries, 10)
+    same_results(Exhaustive().search(index, queries, 10), expected)
+    same_results(Cascade(ndocs=None, nexact=None).search(index, queries, 10), expected)
+    same_results(DeviceExhaustive(index, "cpu").search(queries, 10), expected)

@@ -1,3 +1,7 @@
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -142,3 +146,59 @@ def test_codes_need_centroids(float16_index):
     for call in (float16_index.codes, float16_index.inverted):
         with pytest.raises(InputError, match="exhaustive"):
             call(np.array([0]))
+
+
+def damage_settings(path, **changed):
+    file = path / "codec" / "centroids.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+
+
+DAMAGES = {
+    "unit is null": lambda path: damage_settings(path, unit=None),
+    "unit is 0": lambda path: damage_settings(path, unit=0.0),
+    "unit is infinite": lambda path: damage_settings(path, unit=float("inf")),
+    "bits are 7": lambda path: damage_settings(path, bits=7),
+    "radius is text": lambda path: damage_settings(path, group_search_radius="a"),
+    "radius is negative": lambda path: damage_settings(path, group_search_radius=-1),
+    "a list": lambda path: (path / "codec" / "centroids.json").write_text("[1]"),
+    "NaN": lambda path: np.save(path / "codec" / "centroids.npy", np.full((32, 16), np.nan, np.float16)),
+    "one dimension": lambda path: np.save(path / "codec" / "centroids.npy", np.ones(32, np.float16)),
+    "fewer columns": lambda path: np.save(path / "codec" / "centroids.npy", np.ones((32, 8), np.float16)),
+    "text": lambda path: np.save(path / "codec" / "centroids.npy", np.full((32, 16), "a")),
+    "an archive": lambda path: (path / "codec" / "centroids.npy").write_bytes(b"PK" + bytes(200)),
+    "a centroid that is none": lambda path: codes_of(path, 255),
+    "bits that are no number": lambda path: damage_codec(path, settings={"nbits": 2.0, "buckets": "quantile"}),
+    "another codec": lambda path: damage_codec(
+        path, codec="colbertv2.compression.binary.BinaryCodec", settings={}, learned=[]
+    ),
+    "no arrays": lambda path: damage_index(path, arrays={}),
+    "narrower arrays": lambda path: damage_index(path, arrays={"residuals": {"dtype": "uint8", "shape": [2]}}),
+}
+
+
+def codes_of(path, code):
+    codes = np.load(path / "codes.npy")
+    codes[5] = code
+    np.save(path / "codes.npy", codes)
+
+
+def damage_codec(path, **changed):
+    file = path / "codec" / "codec.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+
+
+def damage_index(path, **changed):
+    file = path / "index.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_damaged_is_not_opened(world, residual_index, tmp_path, damage):
+    """Whatever the damage, also where sizes are right: no wrong result, no crash, one line."""
+    path = Path(shutil.copytree(residual_index.path, tmp_path / "index"))
+    DAMAGES[damage](path)
+    metadata = json.loads((path / "index.json").read_text())
+    metadata["bytes"] = {name: (path / name).stat().st_size for name in metadata["bytes"]}
+    (path / "index.json").write_text(json.dumps(metadata))
+    with pytest.raises(InputError):
+        Index.open(path)

@@ -2,9 +2,14 @@
 
 import numpy as np
 import pytest
+from support import no_bar, unit
 
 from colbertv2.compression.binary import BinaryCodec
+from colbertv2.compression.clustering.clustering import Clustering
+from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
+from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
+from colbertv2.indexing.index import Index
 from colbertv2.search import exhaustive, scoring
 from colbertv2.search import vanilla_colbertv2 as paper
 from colbertv2.search.exhaustive import Exhaustive, search_decoded
@@ -217,3 +222,22 @@ def test_nearest_centroids_are_the_best_of_each_query_vector():
     for nprobe in (1, 2, 7, 300, 600, 999):
         expected = {int(cell) for row in similarities.T for cell in np.argsort(-row)[:nprobe]}
         assert nearest_centroids(similarities, nprobe).tolist() == sorted(expected)
+
+
+@pytest.mark.parametrize(("dim", "nbits"), [(16, 4), (8, 2), (32, 4)])
+def test_exhaustive_is_exact_for_vectors_that_are_short_before_they_are_normalised(tmp_path, same_results, dim, nbits):
+    """One centroid and long tails: some norms are below 1/4, where 16-bit sums used to lose the nearest token."""
+    random = np.random.default_rng(0)
+    vectors = unit(random.normal(size=(6000, dim)) ** 3)
+    writer = EmbeddingsWriter(tmp_path / "embeddings", dim)
+    writer.add([f"d{place}" for place in range(500)], vectors, np.full(500, 12))
+    writer.close()
+    embeddings = Embeddings.open(tmp_path / "embeddings")
+    one = Clustering(num_centroids=1, kmeans_iterations=1)
+    index = Index.build(embeddings, ResidualCodec(nbits), tmp_path / "index", seed=0, clustering=one, bar=no_bar)
+    tables = index.tables
+    sums = tables.centroids[index.stored_codes[:]]
+    sums = sums + tables.codebook[0][index.arrays["residuals"]].reshape(len(sums), dim)
+    assert np.linalg.norm(sums, axis=1).min() < 0.25
+    queries = [unit(vectors[12 * d : 12 * d + 8] + 0.02 * random.normal(size=(8, dim))) for d in range(50)]
+    same_results(Exhaustive().search(index, queries, 10), search_decoded(index, queries, 10))

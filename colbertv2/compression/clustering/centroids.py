@@ -82,14 +82,24 @@ class Centroids:
             InputError: a file is missing or damaged.
         """
         settings, stored = read_json(path / "centroids.json"), read_array(path / "centroids.npy")
-        try:
-            vectors = stored.astype(np.float32) * np.float32(settings["unit"])
-            centroids = cls(vectors, settings["bits"], settings["group_search_radius"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"The centroids in {path} are damaged ({error!r}); make them again.") from None
-        if vectors.ndim != 2 or not len(vectors) or not np.isfinite(vectors).all():
-            raise InputError(f"The centroids in {path} are {vectors.shape}, or not finite; make them again.")
-        return centroids
+        bits, unit, radius = (settings.get(name) for name in ("bits", "unit", "group_search_radius"))
+        if not (
+            bits in (8, 16)
+            and stored.dtype == (np.int8 if bits == 8 else np.float16)
+            and stored.ndim == 2
+            and stored.size
+            and isinstance(unit, float)
+            and 0 < unit < math.inf
+            and (radius is None or (isinstance(radius, int | float) and radius > 0))
+        ):
+            raise InputError(
+                f"The centroids in {path} are {stored.dtype} {list(stored.shape)} with the settings {settings}; they "
+                "are damaged. Make them again."
+            )
+        vectors = stored.astype(np.float32) * np.float32(unit)
+        if not np.isfinite(vectors).all():
+            raise InputError(f"The centroids in {path} hold NaN or infinity; they are damaged. Make them again.")
+        return cls(vectors, bits, radius)
 
 
 def to_stored(centroids: NDArray[np.float32], bits: int) -> tuple[NDArray[np.float16 | np.int8], float]:
