@@ -9,9 +9,9 @@ from support import shrunk, tiny_folder
 
 from colbertv2.ablation.sweep import Sweep
 from colbertv2.artifacts.build import BuildError
+from colbertv2.compression.clustering.clustering import Clusters
 from colbertv2.configuration.composition import build
 from colbertv2.errors import InputError
-from colbertv2.stages import index as index_stage
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +73,11 @@ def test_what_was_never_run_is_answered_with_the_command(small):
 
 def test_a_point_that_fails_is_shown_with_its_error_and_the_others_stand(small, tmp_path, monkeypatch):
     sweep = Sweep.collect(["-m", "codec.nbits=1,2,3,4", "document_maxlen=9", *small])
-    learn = index_stage.Clusters.load
+    learn = Clusters.load
     for point in sweep.points:
         with monkeypatch.context() as patch:
             if point.config.codec.nbits == 4:
-                patch.setattr(index_stage.Clusters, "load", lambda path: learn(tmp_path))
+                patch.setattr(Clusters, "load", lambda path: learn(tmp_path))
             try:
                 build(point.config)
             except (InputError, BuildError):
