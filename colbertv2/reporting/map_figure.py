@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from colbertv2.analysis.maxsim_map import MaxSimMap
+from colbertv2.analysis.explain import MaxSimMap
 from colbertv2.reporting.quality_figure import COLOURS, GREY, save
 
 MOST_COLUMNS = 60  # a longer document is shown only where it is taken

@@ -11,12 +11,12 @@ from transformers import AutoTokenizer
 
 from colbertv2.analysis.explain import (
     Configuration,
+    MaxSimMap,
     difference,
     explain,
     explain_difference,
     ranking_difference,
 )
-from colbertv2.analysis.maxsim_map import MaxSimMap
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.codec import Codec
