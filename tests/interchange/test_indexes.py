@@ -16,7 +16,7 @@ import torch
 from colbertv2.commands import convert
 from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
-from colbertv2.interchange.indexes import convert_index
+from colbertv2.interchange.conversion import convert_index
 from colbertv2.search.exhaustive import Exhaustive
 
 DATA = Path(__file__).parent / "data"
