@@ -94,7 +94,7 @@ def to_markdown(
     import pandas as pd
 
     from colbertv2.analysis.decomposition import STEPS, most_moved
-    from colbertv2.evaluation.numbers import fraction, signed
+    from colbertv2.evaluation.measures import fraction, signed
     from colbertv2.reporting.rendering import markdown_rows
 
     body = [

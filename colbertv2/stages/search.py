@@ -11,7 +11,7 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.compression.codec import Codec
 from colbertv2.data.queries import Queries
-from colbertv2.evaluation.latency import milliseconds_per_query
+from colbertv2.evaluation.measurement import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.runtime import Runtime
 from colbertv2.search.engine import Engine
