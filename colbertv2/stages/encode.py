@@ -88,7 +88,7 @@ def encode_shards(
 
 def check(document_maxlen: int | None, precision: str, **_: object) -> Iterator[str]:
     """A length that leaves room for text, and a precision there is."""
-    from colbertv2.modeling.precision import DTYPES
+    from colbertv2.modeling.options import DTYPES
 
     if document_maxlen is not None and document_maxlen < 4:
         yield f"document_maxlen is {document_maxlen}; expected at least 4 tokens, or null for that of training."

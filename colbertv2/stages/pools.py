@@ -57,7 +57,7 @@ def run(
         depth: documents a query, at most; not below the largest pool where a measure is uncut.
         seed: of the centroids of every pool.
     """
-    from colbertv2.modeling.encoding import encoded_queries
+    from colbertv2.modeling.colbert import encoded_queries
     from colbertv2.search.searcher import Searcher
 
     vectors = Embeddings.open(embeddings.path)

@@ -41,7 +41,7 @@ def run(
         depth: documents a query, at most.
     """
     from colbertv2.indexing.index import Index
-    from colbertv2.modeling.encoding import encoded_queries
+    from colbertv2.modeling.colbert import encoded_queries
     from colbertv2.search.searcher import Searcher
 
     first = Ranking.read(candidates.path / "run.trec")

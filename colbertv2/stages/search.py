@@ -31,7 +31,7 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
     """
     from colbertv2.distributed import run_on
     from colbertv2.indexing.index import Index
-    from colbertv2.modeling.encoding import encoded_queries, kept
+    from colbertv2.modeling.colbert import encoded_queries, kept
     from colbertv2.search.searcher import Searcher
 
     kind = type(index.component("codec"))
@@ -65,7 +65,7 @@ def search_part(
 ) -> None:
     """Write the results of one process's queries, every ``world``-th."""
     from colbertv2.indexing.index import Index
-    from colbertv2.modeling.encoding import encoded_queries
+    from colbertv2.modeling.colbert import encoded_queries
     from colbertv2.search.searcher import Searcher
 
     device = runtime.device_of(rank)
