@@ -74,7 +74,7 @@ def read(arguments: Sequence[str]) -> tuple[list[str], dict[str, str], list[str]
 def reproduce(table: Experiment, options: dict[str, str], overrides: Sequence[str]) -> list[str]:
     """Run the rows of one table and write what came of them; what failed."""
     from colbertv2.reproduction.experiment import results
-    from colbertv2.reproduction.manifest import portable
+    from colbertv2.reproduction.measure import portable
     from colbertv2.reproduction.measure import measure
     from colbertv2.reproduction.verdict import FAILED, comparison, summary, to_markdown
 
