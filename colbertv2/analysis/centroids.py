@@ -23,6 +23,8 @@ BLOCK_VECTORS = 2**20  # counted at once
 EXAMPLES = 5  # tokens that the row of a centroid shows, and centroids that of a token
 
 Names = Callable[[NDArray[np.int64]], list[str]]
+PERCENTILES = (5, 25, 50, 75, 95)
+EDGES = np.linspace(-1, 1, 401)  # of histograms; unit vectors have hardly a value outside
 
 
 class TokenCounts(NamedTuple):
@@ -214,10 +216,6 @@ def clustered(
     fresh = ResidualCodec(**codec.settings)
     fresh.learn(clustering.fit(vectors, num_documents=1, average_length=len(vectors), seed=seed, device=device))
     return fresh.fitted().nearest(vectors, device), fresh
-
-
-PERCENTILES = (5, 25, 50, 75, 95)
-EDGES = np.linspace(-1, 1, 401)  # of histograms; unit vectors have hardly a value outside
 
 
 class Residuals(NamedTuple):

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 UNUSED = ("pooler.", "embeddings.position_ids", "embeddings.token_type_ids")  # optional tensors
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
+    "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model",
+)  # fmt: skip
+CARRIED = "other_layouts.json"
 
 
 @dataclass(frozen=True)
@@ -144,13 +149,6 @@ def empty_encoder(config: Mapping[str, Any], device: str = "meta") -> PreTrained
             return AutoModel.from_config(parsed, **options)
     except Exception as error:  # sizes that do not fit each other, in dozens of architectures
         raise InputError(f"config.json describes no encoder that can be built ({str(error)[:200]}).") from None
-
-
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
-    "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model",
-)  # fmt: skip
-CARRIED = "other_layouts.json"
 
 
 def read_tensors(directory: Path) -> dict[str, Tensor]:

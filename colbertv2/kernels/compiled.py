@@ -11,7 +11,7 @@ from numba import njit
 from numba.core import config as numba_config
 from numba.core import event
 
-from colbertv2.directories import PACKAGE, in_checkout
+from colbertv2.files import PACKAGE, in_checkout
 
 config: Any = numba_config
 

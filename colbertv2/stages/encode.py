@@ -32,8 +32,8 @@ def run(
             180 and encodes BEIR and LoTTE with 300.
         precision: ``32-true``, or ``bf16-mixed`` or ``16-mixed`` where the processor is the faster for it.
     """
-    from colbertv2.distributed import run_on
     from colbertv2.modeling.colbert import ColBERT
+    from colbertv2.parallel import run_on
 
     size = max(1, min(runtime.shard_documents, -(-len(documents) // runtime.devices)))
     num_shards = -(-len(documents) // size)

@@ -1,33 +1,43 @@
-"""Run Lightning's trainer over a ranker: step-0 evaluation, best checkpoint by a dev metric, resume."""
+"""Train a ranker, ColBERT or the cross-encoder teacher alike: one Lightning module and the trainer that runs it.
 
-# MERGED """One Lightning module for everything that ranks: ColBERT and the cross-encoder teacher alike."""
+The trainer evaluates at step 0, keeps the checkpoint that is best by a dev metric, and resumes an interrupted run.
+"""
 
-import numpy as np
-import pytorch_lightning as lightning
-import torch
-from torch import Tensor
-from colbertv2.errors import InputError
-from colbertv2.modeling.colbert import ColBERT
-from colbertv2.modeling.cross_encoder import CrossEncoder
-from colbertv2.training.data import DevBatch, TrainingBatch
-from colbertv2.training.objectives import Scores
-from colbertv2.training.recipe import Recipe
 import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as lightning
+import torch
 import wandb
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 from pytorch_lightning.profilers import SimpleProfiler
 from pytorch_lightning.strategies import DDPStrategy
+from torch import Tensor
 from torch.utils.data import DataLoader
-from colbertv2.distributed import input_errors
-from colbertv2.runtime import Runtime
-from colbertv2.training.data import DevBatches, TextLookup, TrainingBatches, sampled, spans_processes
-from colbertv2.training.examples import Example
 
-Ranker = ColBERT | CrossEncoder  # what the module trains: it tokenises tuples (collate) and scores them (batch_scores)
+from colbertv2.errors import InputError
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.modeling.cross_encoder import CrossEncoder
+from colbertv2.parallel import input_errors
+from colbertv2.runtime import Runtime
+from colbertv2.training.data import (
+    DevBatch,
+    DevBatches,
+    TextLookup,
+    TrainingBatch,
+    TrainingBatches,
+    sampled,
+    spans_processes,
+)
+from colbertv2.training.examples import Example
+from colbertv2.training.objectives import Scores
+from colbertv2.training.recipe import Recipe
+
+Ranker = ColBERT | CrossEncoder  # what the module trains: it tokenizes tuples (collate) and scores them (batch_scores)
 
 
 class RankingModule(lightning.LightningModule):
@@ -35,7 +45,8 @@ class RankingModule(lightning.LightningModule):
 
     Args:
         ranker: ColBERT or CrossEncoder. recipe: its objectives' names label the logged losses.
-        seed: of dropout, which depends on it and on the step alone: a resumed run goes on as if it had not stopped.
+        seed: of dropout. It depends on the seed and the step alone, so a resumed run continues as if it had not
+            stopped.
     """
 
     def __init__(self, ranker: Ranker, recipe: Recipe, seed: int):
