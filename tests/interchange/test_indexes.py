@@ -38,7 +38,7 @@ def ours(source: Path, name: str = "ours", ids: Path | None = None) -> Index:
 def content(index: Index) -> list:
     """All that decides what is found in it."""
     codec = index.codec
-    tables = [index.stored_codes[:], index.arrays["residuals"], codec.centroids, codec.cutoffs, codec.weights]
+    tables = [index.stored_codes[:], index.arrays["residuals"], codec.centroids.vectors, codec.cutoffs, codec.weights]
     return [*(np.asarray(table).tolist() for table in tables), index.doc_ids]
 
 
