@@ -17,7 +17,7 @@ PUBLIC = {
     "Searcher": "colbertv2.search.searcher",
     "Collection": "colbertv2.data.collection",
     "Queries": "colbertv2.data.queries",
-    "Qrels": "colbertv2.data.qrels",
+    "Qrels": "colbertv2.data.queries",
     "Examples": "colbertv2.training.examples",
     "CrossEncoder": "colbertv2.modeling.cross_encoder",
     "Ranking": "colbertv2.evaluation.ranking",

@@ -1,4 +1,8 @@
-"""Files and directories that appear under their names when they are finished; JSON; and digests of contents."""
+"""Atomic files and directories, JSON, digests of contents, and where the folders of configurations are.
+
+Atomic: they appear under their names when they are finished. The folders ``conf`` and ``experiments`` are beside the
+package in a checkout, and inside it when it is installed.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +22,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK = 1 << 20  # bytes that are read at once
+PACKAGE = Path(__file__).resolve().parent
 
 
 @contextmanager
 def atomic_path(destination: Path, directory: bool = True) -> Iterator[Path]:
-    """An empty directory (or the path of a file) to write, which becomes ``destination`` unless something fails.
+    """An empty directory (or a path for a file) to write to; it becomes ``destination`` unless something fails.
 
     Raises:
         InputError: ``destination`` exists.
@@ -39,7 +44,7 @@ def atomic_path(destination: Path, directory: bool = True) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` at once, in place of what is there; processes may write the same file together.
+    """Write ``text`` to ``path`` atomically, replacing what is there; several processes may do so at once.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "new" / "note.txt"
@@ -55,7 +60,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def write_json(file: Path, value: Any, indent: int | None = 2) -> None:
-    """Write ``value`` as JSON, in place of what is there; ``file`` is there whole or not at all.
+    """Write ``value`` as JSON to ``file`` atomically, replacing what is there.
 
     >>> file = Path(tempfile.mkdtemp()) / "sizes.json"
     >>> write_json(file, {"documents": 3})
@@ -69,7 +74,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """The JSON object in ``file``.
 
     Raises:
-        InputError: the file is missing, damaged, or holds something else.
+        InputError: the file is missing, damaged, or holds no JSON object.
     """
     value = read_json_value(file)
     if not isinstance(value, dict):
@@ -78,7 +83,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def read_json_value(file: Path) -> Any:
-    """The JSON in ``file``, of whatever type.
+    """The JSON value in ``file``, of any type.
 
     Raises:
         InputError: the file is missing or damaged.
@@ -110,7 +115,7 @@ def read_array(file: Path) -> NDArray[Any]:
 
 
 def sha256(content: bytes | Iterable[bytes]) -> str:
-    """The SHA-256 of bytes, or of blocks of bytes end to end, in hexadecimal.
+    """The SHA-256 of bytes, or of concatenated blocks of bytes, in hexadecimal.
 
     >>> sha256(b"ab") == sha256([b"a", b"b"]), sha256(b"")[:8]
     (True, 'e3b0c442')
@@ -122,12 +127,26 @@ def sha256(content: bytes | Iterable[bytes]) -> str:
 
 
 def sha256_of_files(*files: Path) -> str:
-    """The SHA-256 of the contents of files, end to end."""
+    """The SHA-256 of the concatenated contents of files, in hexadecimal."""
     return sha256(block for file in files for block in blocks(file))
 
 
 def blocks(file: Path) -> Iterator[bytes]:
-    """The content of a file, a part at a time."""
+    """The content of a file in blocks of ``BLOCK`` bytes."""
     with file.open("rb") as stream:
         while block := stream.read(BLOCK):
             yield block
+
+
+def in_checkout() -> bool:
+    """Whether the package runs from its source tree, as an editable install does; a wheel has its own copies."""
+    return not (PACKAGE / "conf").is_dir()
+
+
+def configuration_directory(name: str) -> Path:
+    """The path of the folder ``name``: ``conf`` or ``experiments``.
+
+    >>> (configuration_directory("conf") / "config.yaml").is_file()
+    True
+    """
+    return (PACKAGE.parent if in_checkout() else PACKAGE) / name

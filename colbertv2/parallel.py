@@ -1,19 +1,31 @@
-"""Several threads: whole pieces of work side by side, the matrix products of each on one.
+"""Several threads in one process, and several processes with one device each.
 
-Measured on two busy cores: with the threads of OpenBLAS instead, which wait for each other in every one of many small
-products, one exhaustive query took twenty times as long.
+Threads work on whole pieces side by side, and each does its matrix products on one core. Measured on two busy cores:
+with the threads of OpenBLAS instead, which wait for each other in every one of many small products, one exhaustive
+query took twenty times as long.
+
+Processes communicate by NCCL between GPUs and by gloo between CPU processes. They share one batch or divide shards
+among them, so the result does not depend on how many there are.
 """
 
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np  # noqa: F401  (loads the library that BLAS limits)
 import torch
+import torch.distributed
+import torch.distributed.nn.functional
 from threadpoolctl import ThreadpoolController
+from torch import Tensor
+from torch.multiprocessing.spawn import ProcessRaisedException, spawn
+
+from colbertv2.errors import InputError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -23,7 +35,7 @@ BLAS = ThreadpoolController()
 
 @cache
 def threads(number: int) -> ThreadPoolExecutor:
-    """A pool that stays: what its threads hold for the next query is not made anew."""
+    """A pool of ``number`` threads that stays, so that buffers which its threads hold are reused."""
     return ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,))
 
 
@@ -32,9 +44,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """``function`` of every item, in order, on ``torch.get_num_threads()`` threads.
+    """Yield ``function(item)`` for every item, in order, computed on ``torch.get_num_threads()`` threads.
 
-    Few results are held at once. ``function`` should be mostly numpy or torch, which let other threads run.
+    At most about twice as many results as threads are held at once. ``function`` should be mostly numpy or torch, which
+    let other threads run.
 
     >>> list(parallel_map(len, ["a", "bc"]))
     [1, 2]
@@ -54,4 +67,59 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> I
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            torch.set_num_threads(num_threads)  # threads that begin later would take the pool's 1
+            torch.set_num_threads(num_threads)  # else threads that start later would take over the pool's 1
+
+
+def rank_and_world() -> tuple[int, int]:
+    """The rank of this process and the number of processes; (0, 1) outside a process group."""
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return 0, 1
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def gathered(vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The vectors ``[world · N, L, dim]`` and masks ``[world · N, L]`` of all processes, by rank; gradients flow back.
+
+    Args:
+        vectors: ``[N, L, dim]`` of this process; N is the same in all, L may differ and is padded to the longest.
+        mask: ``[N, L]``, true where a vector takes part; false in the padding.
+    """
+    longest = torch.tensor(vectors.shape[1], device=vectors.device)
+    torch.distributed.all_reduce(longest, torch.distributed.ReduceOp.MAX)
+    missing = int(longest) - vectors.shape[1]
+    vectors = torch.nn.functional.pad(vectors, (0, 0, 0, missing)).contiguous()
+    masks = torch.nn.functional.pad(mask.to(torch.uint8), (0, missing)).contiguous()
+    listed = [torch.empty_like(masks) for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather(listed, masks)
+    everything = torch.distributed.nn.functional.all_gather(vectors)
+    return torch.cat(tuple(everything)), torch.cat(listed).bool()
+
+
+def run_on(processes: int, function: Callable[..., None], *arguments: Any) -> None:
+    """Run ``function(rank, processes, *arguments)`` in as many new processes, or in this one if ``processes`` is 1.
+
+    The function and its arguments are pickled. CPU threads are divided among the processes. The first error ends all
+    of them and is raised here.
+    """
+    if processes == 1:
+        function(0, 1, *arguments)
+    else:
+        threads = max(1, torch.get_num_threads() // processes)
+        with input_errors():
+            spawn(_start, (processes, threads, function, arguments), nprocs=processes)
+
+
+@contextmanager
+def input_errors() -> Iterator[None]:
+    """A context in which an InputError of another process is raised here as such, not as a traceback."""
+    try:
+        yield
+    except ProcessRaisedException as error:
+        if found := re.search(r"^colbertv2\.errors\.InputError: (.*)", str(error), re.MULTILINE | re.DOTALL):
+            raise InputError(found[1].strip()) from None
+        raise
+
+
+def _start(rank: int, processes: int, threads: int, function: Callable[..., None], arguments: tuple) -> None:
+    torch.set_num_threads(threads)
+    function(rank, processes, *arguments)

@@ -3,8 +3,8 @@
 import pytest
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from colbertv2.distributed import run_on
 from colbertv2.errors import InputError
+from colbertv2.parallel import run_on
 
 
 def refuse(rank: int, world: int, message: str) -> None:

@@ -27,8 +27,7 @@ from colbertv2.modeling.colbert import ColBERT
 from colbertv2.runtime import Runtime
 from colbertv2.training.data import TextLookup
 from colbertv2.training.examples import Example
-from colbertv2.training.fit import fit
-from colbertv2.training.module import RankingModule
+from colbertv2.training.fit import RankingModule, fit
 from colbertv2.training.recipe import Recipe
 
 

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from colbertv2.ablation.cells import Cell, Cells
-from colbertv2.ablation.effects import Effects, Interaction
-from colbertv2.ablation.findings import Findings
-from colbertv2.evaluation.numbers import fraction, plain, signed
+from colbertv2.ablation.findings import Effects, Findings, Interaction
+from colbertv2.evaluation.measures import fraction, plain, signed
 from colbertv2.evaluation.statistics import POWER, Contrast, Interval
 
 COSTS = {"bytes_per_token": "bytes per token", "ms_per_query": "ms per query"}

@@ -1,16 +1,177 @@
-"""All statistics of a sweep, computed once: what its tables, sentences and pictures show."""
+"""All statistics of a sweep, computed once: its tables, sentences and figures show them.
 
-from collections.abc import Mapping
+They are those of a factorial design: the effect of each factor, the interaction of each two, and how much of the
+variation each explains. A marginal mean averages the cells of one level over all other factors, separately for each
+query, so that the tests stay paired.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+from numpy.typing import NDArray
 
 from colbertv2.ablation.cells import Cells
-from colbertv2.ablation.effects import Effects, find_effects
-from colbertv2.evaluation.statistics import Contrast, Estimate, contrasts, estimate
+from colbertv2.evaluation.statistics import Contrast, Estimate, contrasts, estimate, variation_shares
+
+
+@dataclass(frozen=True)
+class MainEffect:
+    """One level of a factor, averaged over the levels of all others.
+
+    Args:
+        mean: the marginal mean.
+        contrast: its difference from the marginal mean of the baseline's level, Holm-adjusted over all levels of all
+            factors; None for that level itself.
+    """
+
+    factor: str
+    level: str
+    mean: Estimate
+    contrast: Contrast | None
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """The effect of two levels together beyond the sum of their effects: y_ab − y_a0 − y_0b + y_00.
+
+    The index 0 is the level of the baseline.
+
+    Args:
+        contrast: averaged over the levels of all further factors; Holm-adjusted over all pairs of levels of all pairs
+            of factors.
+    """
+
+    factors: tuple[str, str]
+    levels: tuple[str, str]
+    contrast: Contrast
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Main effects and interactions on one measure.
+
+    Args:
+        main: one entry per level of every factor; empty where ``explanation`` says why.
+        interactions: of every two factors; empty if there is only one factor.
+        shares: set of factors → the share of the sum of squares between the cells' means that it explains beyond its
+            subsets. The shares sum to 1 and contain noise as well as effects. Empty if no two cells differ.
+        explanation: why something is missing; None if nothing is.
+    """
+
+    main: Sequence[MainEffect]
+    interactions: Sequence[Interaction]
+    shares: Mapping[tuple[str, ...], float]
+    explanation: str | None
+
+
+def find_effects(cells: Cells, measure: str, seed: int) -> Effects:
+    """Main effects, interactions and shares, as far as the design allows.
+
+    Args:
+        measure: one of ``cells.measures``.
+        seed: of the resampling.
+    """
+    if not cells.baseline.values:
+        return Effects([], [], {}, f"The baseline {cells.baseline.name} has no values, so nothing is compared with it.")
+    lacking = missing_settings(cells)
+    if lacking and len(cells.factors) > 1:
+        shown = "; ".join(lacking[:3]) + ("; …" if len(lacking) > 3 else "")
+        total = len(lacking) + len(cells.complete)
+        reason = (
+            f"The grid is not complete: {len(lacking)} of {total} cells lack values ({shown}). Means of what is there "
+            "would mix the effects of the factors, so that neither main effects nor interactions are given."
+        )
+        return Effects([], [], {}, reason)
+    grid = Grid(cells, measure)
+    explanation = "There is one factor, hence no interaction." if len(cells.factors) == 1 else None
+    return Effects(main_effects(grid, seed), interactions(grid, seed), shares(grid), explanation)
+
+
+def missing_settings(cells: Cells) -> list[str]:
+    """The combinations of levels for which no cell has values, written as overrides."""
+    there = {tuple(cell.factors[factor] for factor in cells.factors) for cell in cells.complete}
+    return [
+        ", ".join(f"{factor}={level}" for factor, level in zip(cells.factors, levels, strict=True))
+        for levels in product(*cells.factors.values())
+        if levels not in there
+    ]
+
+
+class Grid:
+    """The values of a complete design as one array ``[levels of each factor …, training, k-means, queries]``.
+
+    If there is only one factor, its levels without values are left out.
+    """
+
+    def __init__(self, cells: Cells, measure: str) -> None:
+        held = {factor: {cell.factors[factor] for cell in cells.complete} for factor in cells.factors}
+        self.factors = {factor: [v for v in levels if v in held[factor]] for factor, levels in cells.factors.items()}
+        found = {
+            tuple(cell.factors[factor] for factor in cells.factors): cell.values[measure] for cell in cells.complete
+        }
+        values = np.stack([found[levels] for levels in product(*self.factors.values())])
+        self.values = values.reshape(*map(len, self.factors.values()), *values.shape[1:])
+        self.baseline = dict(cells.baseline.factors)
+
+    def others(self, factor: str) -> list[str]:
+        """The levels of ``factor`` other than the baseline's."""
+        return [level for level in self.factors[factor] if level != self.baseline[factor]]
+
+    def marginal(self, setting: Mapping[str, str]) -> NDArray[np.float64]:
+        """The mean of all cells with the levels in ``setting``: ``[training seeds, k-means seeds, queries]``."""
+        chosen = self.values
+        for axis, (factor, levels) in enumerate(self.factors.items()):
+            if factor in setting:
+                chosen = chosen.take([levels.index(setting[factor])], axis=axis)
+        return chosen.mean(axis=tuple(range(len(self.factors))))
+
+
+def main_effects(grid: Grid, seed: int) -> list[MainEffect]:
+    """One main effect per level of every factor, in the order of the sweep."""
+    settings = [(factor, level) for factor in grid.factors for level in grid.others(factor)]
+    tested = contrasts(
+        [grid.marginal({factor: level}) - grid.marginal({factor: grid.baseline[factor]}) for factor, level in settings],
+        seed,
+    )
+    found = dict(zip(settings, tested, strict=True))
+    return [
+        MainEffect(factor, level, estimate(grid.marginal({factor: level}), seed), found.get((factor, level)))
+        for factor, levels in grid.factors.items()
+        for level in levels
+    ]
+
+
+def interactions(grid: Grid, seed: int) -> list[Interaction]:
+    """One interaction per pair of levels of every pair of factors; levels of the baseline are left out."""
+    settings = [
+        ((one, two), (a, b))
+        for one, two in combinations(grid.factors, 2)
+        for a in grid.others(one)
+        for b in grid.others(two)
+    ]
+
+    def beyond_the_sum(factors: tuple[str, str], levels: tuple[str, str]) -> NDArray[np.float64]:
+        (one, two), (a, b) = factors, levels
+        base_one, base_two = grid.baseline[one], grid.baseline[two]
+        alone = grid.marginal({one: a, two: base_two}) + grid.marginal({one: base_one, two: b})
+        return grid.marginal({one: a, two: b}) - alone + grid.marginal({one: base_one, two: base_two})
+
+    tested = contrasts([beyond_the_sum(*setting) for setting in settings], seed)
+    return [Interaction(factors, levels, found) for (factors, levels), found in zip(settings, tested, strict=True)]
+
+
+def shares(grid: Grid) -> dict[tuple[str, ...], float]:
+    """Set of factors → the share of the sum of squares between the cells' means that it explains beyond its subsets."""
+    names = list(grid.factors)
+    found = variation_shares(grid.values.mean(axis=(-3, -2, -1)))
+    return {tuple(names[axis] for axis in axes): share for axes, share in found.items()}
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What is known of a sweep.
+    """The statistics of a sweep.
 
     Args:
         cells: the sweep.
@@ -26,7 +187,7 @@ class Findings:
 
 
 def find(cells: Cells, seed: int) -> Findings:
-    """The statistics of every measure.
+    """Compute the statistics of every measure.
 
     Args:
         seed: of the resampling.
@@ -43,13 +204,13 @@ def find(cells: Cells, seed: int) -> Findings:
 
 
 def compare_cells(cells: Cells, measure: str, seed: int) -> dict[str, Contrast]:
-    """Every other cell that has values against the baseline: one family of tests.
+    """Compare every other cell that has values with the baseline, as one family of tests (Holm).
 
     Args:
         seed: of the resampling.
 
     Returns:
-        the cell's name → its difference from the baseline; empty if the baseline has no values.
+        name of a cell → its difference from the baseline; empty if the baseline has no values.
     """
     if not cells.baseline.values:
         return {}

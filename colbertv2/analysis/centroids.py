@@ -1,6 +1,8 @@
-"""What centroids stand for: the tokens at each, the centroids of each token, and random vectors beside (App. A).
+"""What centroids stand for (App. A): the tokens at each, the centroids of each token, and what they leave over.
 
-That a cluster holds few distinct tokens is why a centroid and a few bits are enough (ColBERTv2 §3.3).
+A cluster holds few distinct tokens; that is why a centroid and a few bits are enough (ColBERTv2 §3.3). Random vectors
+serve as a comparison. ``residuals_of`` compares what is left beside the centroids with the buckets that store it. All
+dimensions share one set of buckets, so the buckets are equally full over all dimensions together, not in each one.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,10 +23,15 @@ BLOCK_VECTORS = 2**20  # counted at once
 EXAMPLES = 5  # tokens that the row of a centroid shows, and centroids that of a token
 
 Names = Callable[[NDArray[np.int64]], list[str]]
+PERCENTILES = (5, 25, 50, 75, 95)
+EDGES = np.linspace(-1, 1, 401)  # of histograms; unit vectors have hardly a value outside
 
 
 class TokenCounts(NamedTuple):
-    """How many vectors of a token lie at a centroid, for the P pairs that occur, by centroid and then by token."""
+    """How many vectors of a token lie at a centroid, for the P pairs that occur, sorted by centroid, then by token.
+
+    All three arrays are ``[P]``.
+    """
 
     centroids: NDArray[np.int64]
     tokens: NDArray[np.int64]
@@ -32,12 +39,13 @@ class TokenCounts(NamedTuple):
 
 
 def index_counts(index: Index, tokens: Iterable[NDArray[Any]]) -> TokenCounts:
-    """The counts of all vectors of ``index``, of which ``centroid_table`` and ``token_table`` are made.
+    """Count all vectors of ``index``, as ``centroid_table`` and ``token_table`` need it.
 
-    Memory is bounded by the pairs of a centroid and a token that occur, and a block of vectors; ``tokens`` is streamed.
+    Memory holds the pairs of a centroid and a token that occur, and one block of vectors; ``tokens`` is streamed.
 
     Args:
-        tokens: the token id of every vector, an array a document, in corpus order, as ``document_token_ids`` gives it.
+        tokens: the token id of every vector, one array per document, in corpus order (see
+            ``analysis.explain.document_token_ids``).
 
     Raises:
         InputError: the codec has no centroids, or documents or their lengths are not those of the index.
@@ -51,7 +59,11 @@ def index_counts(index: Index, tokens: Iterable[NDArray[Any]]) -> TokenCounts:
 
 
 def blocks_of_documents(index: Index, tokens: Iterable[NDArray[Any]]) -> Iterator[tuple[int, list[NDArray[Any]]]]:
-    """The first document of each block and the tokens of its documents, checked against the index."""
+    """Per block: the position of its first document, and the token ids of its documents, checked against the index.
+
+    Raises:
+        InputError: documents or their lengths are not those of the index.
+    """
     held: list[NDArray[Any]] = []
     number = size = 0
     where = index.path
@@ -77,7 +89,7 @@ def blocks_of_documents(index: Index, tokens: Iterable[NDArray[Any]]) -> Iterato
 
 
 def count_tokens(blocks: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> TokenCounts:
-    """The counts of vectors that come in blocks of centroids ``[n]`` and token ids ``[n]``.
+    """Count vectors that come in blocks of centroids ``[n]`` and token ids ``[n]``.
 
     >>> count_tokens([(np.array([1, 0, 1]), np.array([7, 7, 7])), (np.array([1]), np.array([5]))])
     TokenCounts(centroids=array([0, 1, 1]), tokens=array([7, 5, 7]), counts=array([1, 1, 2]))
@@ -93,10 +105,10 @@ def count_tokens(blocks: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> TokenCo
 
 
 def centroid_table(counts: TokenCounts, num_centroids: int, names: Names) -> pd.DataFrame:
-    """A row for each centroid.
+    """One row per centroid.
 
-    Columns: ``size`` (vectors at it), ``distinct_tokens``, ``majority_token`` (the most frequent, of equal ones that
-    with the lower id), ``majority_share`` of the vectors, ``examples``: the most frequent tokens, separated by spaces.
+    Columns: ``size`` (vectors at it), ``distinct_tokens``, ``majority_token`` (the most frequent; of equal ones the
+    lowest id), ``majority_share`` of the vectors, and ``examples``: the most frequent tokens, separated by spaces.
     A centroid without vectors has ``""`` for tokens and NaN for the share.
 
     Args:
@@ -115,10 +127,10 @@ def centroid_table(counts: TokenCounts, num_centroids: int, names: Names) -> pd.
 
 
 def token_table(counts: TokenCounts, names: Names) -> pd.DataFrame:
-    """A row for each token that occurs, by its id: over how many clusters it spreads (Fig. 2b).
+    """One row per token that occurs, index ``token_id``: over how many clusters it spreads (Fig. 2b).
 
-    Columns: ``token``, ``vectors`` of it, ``clusters`` with one of these, ``majority_share`` of its vectors that are at
-    the centroid which has most of them, ``centroids``: those that have most, separated by spaces.
+    Columns: ``token``, ``vectors`` of it, ``clusters`` that hold any of them, ``majority_share`` of them at the
+    centroid that holds most, and ``centroids``: those that hold most, separated by spaces.
     """
     ids, places = np.unique(counts.tokens, return_inverse=True)
     vectors, clusters, examples, most = ranked(places, counts.centroids, counts.counts, len(ids))
@@ -133,7 +145,7 @@ def token_table(counts: TokenCounts, names: Names) -> pd.DataFrame:
 
 
 class Ranked(NamedTuple):
-    """Of each group: how much it holds, its distinct members, the most frequent of these, how much of the first."""
+    """Per group: its size, its number of distinct members, the most frequent members, and the count of the first."""
 
     sizes: NDArray[np.int64]
     distinct: NDArray[np.int64]
@@ -142,7 +154,7 @@ class Ranked(NamedTuple):
 
 
 def ranked(groups: NDArray[np.int64], members: NDArray[np.int64], counts: NDArray[np.int64], number: int) -> Ranked:
-    """Pairs of a group (below ``number``) and a member, as often as ``counts`` say; of equal members the lower first.
+    """Summarize P pairs of a group (below ``number``) and a member with their counts; of equal members the lower first.
 
     >>> ranked(np.array([2, 0, 2]), np.array([7, 8, 9]), np.array([1, 1, 3]), 3).examples
     [array([8]), array([], dtype=int64), array([9, 7])]
@@ -158,9 +170,9 @@ def ranked(groups: NDArray[np.int64], members: NDArray[np.int64], counts: NDArra
 
 
 def cumulative(numbers: NDArray[Any], at_most: Sequence[int] = (1, 2, 4, 8, 16, 32)) -> pd.Series:
-    """The share of ``numbers`` that are at most so great, by that bound; those that are 0 do not count.
+    """Bound → the share of ``numbers`` that are at most the bound; zeros do not count.
 
-    Of ``distinct_tokens`` of centroids it is the paper's Fig. 2a, of ``clusters`` of tokens 2b.
+    Of the column ``distinct_tokens`` it is the paper's Fig. 2a, of ``clusters`` Fig. 2b.
 
     >>> cumulative(np.array([0, 1, 3, 20, 2]), at_most=(1, 2, 4)).tolist()
     [0.25, 0.5, 0.75]
@@ -204,3 +216,55 @@ def clustered(
     fresh = ResidualCodec(**codec.settings)
     fresh.learn(clustering.fit(vectors, num_documents=1, average_length=len(vectors), seed=seed, device=device))
     return fresh.fitted().nearest(vectors, device), fresh
+
+
+class Residuals(NamedTuple):
+    """Summaries of the residuals of n vectors.
+
+    Args:
+        norms: ``[n]``, the distance of each vector from its centroid; between unit vectors at most 2.
+        dimensions: one row per dimension: ``mean`` and standard ``deviation`` of its values, percentiles ``p5`` to
+            ``p95``, and ``bucket_0`` to ``bucket_{2^bits - 1}``, the share of its values in each bucket.
+        histogram: ``[400]``, the share of all values between each two neighbours of ``EDGES``.
+        cutoffs: ``[2^bits - 1]``, between the buckets.
+    """
+
+    norms: NDArray[np.float32]
+    dimensions: pd.DataFrame
+    histogram: NDArray[np.float64]
+    cutoffs: NDArray[np.float32]
+
+    @property
+    def bits_used(self) -> NDArray[np.float64]:
+        """``[dim]``: the entropy of each dimension's buckets, in bits; ``nbits`` if all are equally full."""
+        shares = self.dimensions.filter(regex="^bucket_").to_numpy()
+        return (shares * -np.log2(shares, out=np.zeros_like(shares), where=shares > 0)).sum(axis=1) + 0.0  # no −0
+
+
+def residuals_of(vectors: NDArray[np.float32], codes: NDArray[Any], codec: ResidualCodec) -> Residuals:
+    """Summarize what the centroids ``codes [n]`` of ``codec`` leave of ``vectors [n, dim]``, one dimension at a time.
+
+    >>> codec = ResidualCodec.from_tables(1, np.zeros((1, 8)), cutoffs=np.zeros(1), weights=np.array([-0.5, 0.5]))
+    >>> vectors = np.zeros((2, 8), np.float32)
+    >>> vectors[:, 0] = 0.5, -0.5
+    >>> found = residuals_of(vectors, np.zeros(2, int), codec)
+    >>> found.norms.tolist(), found.bits_used.tolist()  # all values but two are in the lower bucket
+    ([0.5, 0.5], [1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    """
+    centroids, (number, dim) = codec.fitted().vectors, vectors.shape
+    squares, histogram, rows = np.zeros(number), np.zeros(len(EDGES) - 1), []
+    for dimension in range(dim):
+        values = vectors[:, dimension] - centroids[codes, dimension]
+        squares += values.astype(np.float64) ** 2
+        histogram += np.histogram(np.clip(values, EDGES[0], EDGES[-1]), EDGES)[0]
+        filled = np.bincount(np.searchsorted(codec.cutoffs, values), minlength=len(codec.cutoffs) + 1) / number
+        rows.append(
+            {
+                "mean": values.mean(),
+                "deviation": values.std(),
+                **{f"p{at}": value for at, value in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)},
+                **{f"bucket_{bucket}": share for bucket, share in enumerate(filled)},
+            }
+        )
+    dimensions = pd.DataFrame(rows).rename_axis("dimension")
+    return Residuals(np.sqrt(squares).astype(np.float32), dimensions, histogram / (number * dim), codec.cutoffs)

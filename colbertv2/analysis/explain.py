@@ -1,22 +1,103 @@
-"""Why a document has its score: which of its tokens each query token takes (MaxSim, ColBERTv2 §3.1)."""
+"""Why a document has its score: which document token each query token takes (MaxSim, ColBERTv2 §3.1).
 
+``explain`` gives the map of one query and one document; ``difference`` compares two configurations, from ranks down to
+tokens. The functions on token ids say which token each scored vector belongs to.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from colbertv2.analysis.maxsim_map import MaxSimMap
-from colbertv2.analysis.tokens import names, scored_ids
 from colbertv2.compression.codec import Codec
 from colbertv2.data.collection import Collection
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.modeling.colbert import ColBERT
+from colbertv2.modeling.tokenizer import Encoding, Tokenizer
 from colbertv2.search.searcher import Searcher
+
+BATCH_DOCUMENTS = 256  # tokenized at once
+
+
+def scored_ids(encoding: Encoding) -> list[NDArray[np.int64]]:
+    """The ids of each text's scored tokens ``[L]``: one for every vector that ``ColBERT`` gives for it, in order."""
+    return [ids[kept].numpy() for ids, kept in zip(encoding.input_ids, encoding.scored, strict=True)]
+
+
+def document_token_ids(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[NDArray[np.int64]]:
+    """The ids of each document's scored tokens ``[L]``, streamed: ``BATCH_DOCUMENTS`` texts are tokenized at once."""
+    stream = iter(texts)
+    while batch := list(islice(stream, BATCH_DOCUMENTS)):
+        yield from scored_ids(tokenizer.documents(batch))
+
+
+def token_names(tokenizer: Tokenizer, ids: NDArray[np.integer]) -> list[str]:
+    """The tokens of ``ids``, as the vocabulary spells them."""
+    return list(tokenizer.tokenizer.convert_ids_to_tokens(ids.tolist()))
+
+
+@dataclass(frozen=True, eq=False)
+class MaxSimMap:
+    """The similarities of all query tokens to all document tokens; MaxSim is the sum of each row's maximum.
+
+    Args:
+        query_tokens: ``[Lq]``. document_tokens: ``[Ld]``. similarities: ``[Lq, Ld]``.
+
+    Raises:
+        InputError: the shapes do not agree, or there is no token on one side.
+
+    >>> similarities = np.array([[0.25, 0.5], [1.0, 0.0]])
+    >>> found = MaxSimMap(["join", "strings"], ["string", "joined"], similarities)
+    >>> found.best.tolist(), found.contributions.tolist(), found.score
+    ([1, 0], [0.5, 1.0], 1.5)
+    """
+
+    query_tokens: list[str]
+    document_tokens: list[str]
+    similarities: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        expected = (len(self.query_tokens), len(self.document_tokens))
+        if self.similarities.shape != expected or 0 in expected:
+            raise InputError(
+                f"{expected[0]} query tokens and {expected[1]} document tokens have similarities "
+                f"{list(self.similarities.shape)}; expected {list(expected)}, with at least one token on each side."
+            )
+
+    @cached_property
+    def best(self) -> NDArray[np.int64]:
+        """``[Lq]``: the position of the document token that each query token takes; of equal ones the first."""
+        return self.similarities.argmax(axis=1)
+
+    @cached_property
+    def contributions(self) -> NDArray[np.float32]:
+        """``[Lq]``: what each query token adds to the score."""
+        return self.similarities.max(axis=1)
+
+    @property
+    def score(self) -> float:
+        """The sum of the contributions."""
+        return float(self.contributions.sum())
+
+    @property
+    def taken(self) -> list[str]:
+        """``[Lq]``: the document token that each query token takes."""
+        return [self.document_tokens[place] for place in self.best]
+
+    def table(self) -> pd.DataFrame:
+        """One row per query token, highest contribution first; the index ``place`` is its position in the query."""
+        columns = {"query_token": self.query_tokens, "document_token": self.taken, "similarity": self.contributions}
+        return pd.DataFrame(columns).rename_axis("place").sort_values("similarity", ascending=False, kind="stable")
 
 
 class Configuration(NamedTuple):
-    """A way to answer queries: a model and what searches the documents that it has encoded."""
+    """A way to answer queries: a model, and a searcher over the documents that it encoded."""
 
     model: ColBERT
     searcher: Searcher
@@ -26,8 +107,8 @@ class Difference(NamedTuple):
     """How two configurations answer a query.
 
     Args:
-        documents: as of ``ranking_difference``.
-        tokens: as of ``explain_difference``, for each of these documents; index ``document`` and ``place``.
+        documents: the table of ``ranking_difference``.
+        tokens: the table of ``explain_difference`` for each of these documents; index ``document`` and ``place``.
     """
 
     documents: pd.DataFrame
@@ -41,13 +122,13 @@ def explain(model: ColBERT, query: str, document: str, codec: Codec | None = Non
 
     Args:
         model: with the document length that the index was encoded with.
-        codec: of the index; the document's vectors are encoded and decoded by it. None leaves them as they are.
+        codec: of the index; it encodes and decodes the document's vectors. None leaves them as they are.
 
     Raises:
         InputError: no token of the document is scored.
     """
     encodings = model.tokenizer.queries([query]), model.tokenizer.documents([document])
-    query_tokens, document_tokens = (names(model.tokenizer, scored_ids(encoding)[0]) for encoding in encodings)
+    query_tokens, document_tokens = (token_names(model.tokenizer, scored_ids(encoding)[0]) for encoding in encodings)
     (query_vectors,), (document_vectors,) = model.encode_queries([query]), model.encode_documents([document])
     if codec is not None:
         stored = document_vectors.astype(np.float16).astype(np.float32)  # as codecs get them: embeddings are 16-bit
@@ -56,15 +137,15 @@ def explain(model: ColBERT, query: str, document: str, codec: Codec | None = Non
 
 
 def explain_difference(first: MaxSimMap, second: MaxSimMap) -> pd.DataFrame:
-    """What each query token takes under two configurations and how its contribution changes, greatest changes first.
+    """What each query token takes under two configurations and how its contribution changes, largest change first.
 
-    ``change`` is the second's contribution less the first's, and sums to the difference of the scores.
+    ``change`` is the second contribution minus the first; the changes sum to the difference of the scores.
 
     Args:
-        first, second: of the same query and document. The document may be cut to different lengths.
+        first, second: maps of the same query and document. The document may be truncated to different lengths.
 
     Raises:
-        InputError: the query's tokens differ, as those of different queries or tokenization do.
+        InputError: the query tokens differ, because the queries or the tokenizations do.
     """
     if first.query_tokens != second.query_tokens:
         raise InputError(
@@ -85,9 +166,9 @@ def explain_difference(first: MaxSimMap, second: MaxSimMap) -> pd.DataFrame:
 
 
 def ranking_difference(first: Ranking, second: Ranking, query_id: str, k: int) -> pd.DataFrame:
-    """The documents of either top ``k`` for a query: ranks and scores in both rankings, and how many ranks each rises.
+    """The documents in either top ``k`` of a query: ranks and scores in both rankings, and how many ranks each rises.
 
-    A document that a ranking has not, at any rank, is missing (``<NA>``) there, and so is its move.
+    Where a ranking lacks a document at any rank, its rank, score and move are missing (``<NA>``).
 
     Raises:
         InputError: a ranking lacks the query, or ``k`` is below 1.
@@ -115,17 +196,18 @@ def ranking_difference(first: Ranking, second: Ranking, query_id: str, k: int) -
 def difference(
     first: Configuration, second: Configuration, query: str, documents: Collection, *, k: int, depth: int
 ) -> Difference:
-    """What two configurations rank differently for ``query``, and which of its tokens make it so.
+    """What two configurations rank differently for ``query``, and which of its tokens are the reason.
 
-    A document's changes by token sum to the difference of its scores. Where a ranking lacks a document whose score
-    would have put it in, the engine has not found or has pruned it, and no token explains that.
+    The changes of a document's tokens sum to the difference of its scores. If a ranking lacks a document whose score
+    is high enough, the engine did not find it or pruned it, and no token explains that.
 
     Args:
-        first, second: with indexes of ``documents``, encoded as their models cut documents.
-        k: whose documents are looked at, in either ranking. depth: ranks at which they are looked for.
+        first, second: with indexes of ``documents``, encoded at the document lengths of their models.
+        k: documents in the top k of either ranking are compared. depth: how many ranks are searched for them.
 
     Raises:
-        InputError: ``k`` is below 1, ``documents`` lacks what was found, or the models tokenise the query differently.
+        InputError: ``k`` is below 1, ``documents`` lacks a document that was found, or the models tokenize the query
+            differently.
     """
     before, after = (
         Ranking({"query": one.searcher.search(one.model.encode_queries([query]), depth)[0]}) for one in (first, second)

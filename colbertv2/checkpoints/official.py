@@ -6,10 +6,11 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colbertv2.checkpoints.checkpoint import Checkpoint, empty_encoder
-from colbertv2.checkpoints.files import (
+from colbertv2.checkpoints.checkpoint import (
+    Checkpoint,
     carried,
     contiguous,
+    empty_encoder,
     read_tensors,
     read_tokenizer,
     typed,

@@ -3,9 +3,9 @@
 from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 
-from colbertv2.checkpoints.checkpoint import Checkpoint
-from colbertv2.checkpoints.files import (
+from colbertv2.checkpoints.checkpoint import (
     CARRIED,
+    Checkpoint,
     carried,
     contiguous,
     read_tensors,

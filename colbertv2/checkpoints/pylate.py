@@ -5,8 +5,8 @@ import string
 from pathlib import Path
 from typing import Any
 
-from colbertv2.checkpoints.checkpoint import Checkpoint
-from colbertv2.checkpoints.files import (
+from colbertv2.checkpoints.checkpoint import (
+    Checkpoint,
     carried,
     contiguous,
     read_tensors,

@@ -22,7 +22,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     index.add_argument("source", type=Path)
     index.add_argument("destination", type=Path)
     index.add_argument("--to", required=True, choices=["colbertv2", "official", "fast-plaid"], dest="layout")
-    index.add_argument("--doc-ids", type=Path, help="one id a line, for an index that has only numbers")
+    index.add_argument("--doc-ids", type=Path, help="one id per line, for an index that has only numbers")
     index.add_argument("--checkpoint", help="the checkpoint that the official metadata should name")
     examples = kinds.add_parser("examples", help="training examples: tuples of ids, with or without scores")
     examples.add_argument("source", type=Path, help="a file of examples or triples, or a directory as written by --to")
@@ -45,17 +45,13 @@ def main(words: list[str] | None = None) -> None:
     try:
         if asked.destination.exists():
             raise InputError(f"{asked.destination} exists; name a directory that does not, or remove it first.")
-        if asked.kind == "checkpoint":
-            from colbertv2.interchange.checkpoints import convert_checkpoint
+        from colbertv2.interchange.conversion import convert_checkpoint, convert_examples, convert_index
 
+        if asked.kind == "checkpoint":
             print(convert_checkpoint(asked.source, asked.destination, asked.layout))
         elif asked.kind == "examples":
-            from colbertv2.interchange.examples import convert_examples
-
             print(convert_examples(asked.source, asked.destination, asked.layout, asked.documents, asked.queries))
         else:
-            from colbertv2.interchange.indexes import convert_index
-
             print(convert_index(asked.source, asked.destination, asked.layout, asked.doc_ids, asked.checkpoint))
     except InputError as error:
         print(error, file=sys.stderr)

@@ -103,7 +103,7 @@ def to_markdown(
 def hover(cell: Cell, findings: Findings) -> str:
     """All numbers of a cell, a line each."""
     from colbertv2.ablation.conclusions import COSTS
-    from colbertv2.evaluation.numbers import fraction, plain
+    from colbertv2.evaluation.measures import fraction, plain
 
     lines = [cell.name]
     for measure in findings.cells.measures:

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colbertv2.artifacts.artifact import code_state
-from colbertv2.directories import in_checkout
 from colbertv2.errors import InputError
-from colbertv2.files import read_json, write_atomically, write_json
+from colbertv2.files import in_checkout, read_json, write_atomically, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,8 +73,7 @@ def read(arguments: Sequence[str]) -> tuple[list[str], dict[str, str], list[str]
 def reproduce(table: Experiment, options: dict[str, str], overrides: Sequence[str]) -> list[str]:
     """Run the rows of one table and write what came of them; what failed."""
     from colbertv2.reproduction.experiment import results
-    from colbertv2.reproduction.manifest import portable
-    from colbertv2.reproduction.measure import measure
+    from colbertv2.reproduction.measure import measure, portable
     from colbertv2.reproduction.verdict import FAILED, comparison, summary, to_markdown
 
     rows = [row for row in table.rows if fnmatch(row.row, options["row"])]

@@ -16,8 +16,8 @@ from colbertv2.artifacts.build import PlanStep, build_node, plan_node
 from colbertv2.artifacts.node import Component, Node
 from colbertv2.artifacts.reader import parse, parse_value
 from colbertv2.artifacts.validate import component_problems, suggestion
-from colbertv2.directories import configuration_directory
 from colbertv2.errors import InputError
+from colbertv2.files import configuration_directory
 from colbertv2.runtime import Runtime
 
 CONF, EXPERIMENTS = configuration_directory("conf"), configuration_directory("experiments")

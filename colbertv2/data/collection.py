@@ -22,7 +22,7 @@ class Collection:
     file makes one) can neither be judged nor stand in a run file: it is left out, with a warning.
 
     Documents from elsewhere are a subclass that makes another ``dataset``, such as one of
-    :class:`colbertv2.data.sources.memory.MemoryDocs`; a configuration names it as ``_target_``.
+    :class:`colbertv2.data.sources.stores.MemoryDocs`; a configuration names it as ``_target_``.
 
     Args:
         id: e.g. ``beir/scifact``, ``stdlib`` or ``folder:<path>``; ids with queries (``beir/scifact/test``) also do.

@@ -1,22 +1,86 @@
-"""``Queries``: the queries of an ``ir_datasets`` id, with their judgements."""
+"""``Queries``: the queries of an ``ir_datasets`` id, with their judgements (``Qrels``) and pools.
+
+A pool says which documents a query is searched among, where that is not the whole collection. Documents and queries of
+such an id have the field ``pool_id``; in PeerQA it is the paper. A pool has no address of its own: ids must tell pools
+apart, as those of PeerQA do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+import logging
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from colbertv2.data.collection import Collection, text_size, valid_id, without_cache
 from colbertv2.data.readers import Faults, lines
 from colbertv2.errors import InputError
 from colbertv2.files import sha256
 
-if TYPE_CHECKING:
-    from colbertv2.data.qrels import Qrels
-
+LOOKED_UP = 1000  # relevant documents that are looked up in a collection
+logger = logging.getLogger(__name__)
 PARTS = ("train", "dev")
 PROTOCOLS = ("trec", "beir", "peerqa", "dpr", "dpr_regex", "dpr_title")  # as colbertv2.evaluation.protocols has them
+
+
+class Qrels(Mapping[str, Mapping[str, int]]):
+    """Judgements: query id → {document id: grade}; a grade above 0 is relevant.
+
+    >>> qrels = Qrels({"q": {"a": 1, "b": 2, "c": 0}})
+    >>> qrels.relevant("q")
+    ['b', 'a']
+    """
+
+    def __init__(self, judgements: Mapping[str, Mapping[str, int]]) -> None:
+        self.judgements = judgements
+
+    def __getitem__(self, query_id: str) -> Mapping[str, int]:
+        return self.judgements[query_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.judgements)
+
+    def __len__(self) -> int:
+        return len(self.judgements)
+
+    def __repr__(self) -> str:
+        return f"Qrels({len(self)} queries, {sum(map(len, self.judgements.values()))} judgements)"
+
+    def relevant(self, query_id: str) -> list[str]:
+        """The relevant documents of a query, highest grade first, then by id; none for an unknown query."""
+        grades = self.judgements.get(query_id, {})
+        return sorted((doc_id for doc_id in grades if grades[doc_id] > 0), key=lambda doc_id: (-grades[doc_id], doc_id))
+
+    def mismatch(self, collection: Collection) -> list[str]:
+        """One sentence if these judgements can't be of ``collection``, since it lacks most of the relevant documents.
+
+        At most ``LOOKED_UP`` of them are looked up. If half or fewer are missing, a warning is logged and the list is
+        empty: released benchmarks do lack some.
+        """
+        relevant = sorted({doc_id for query_id in self for doc_id in self.relevant(query_id)})
+        looked_up = relevant[:: len(relevant) // LOOKED_UP + 1]
+        missing = collection.missing(looked_up)
+        if 2 * len(missing) > len(looked_up):
+            return [
+                f"{collection.id!r} lacks {len(missing)} of {len(looked_up)} documents that are judged relevant, such "
+                f"as {missing[0]!r}: the judgements are of other documents, or of another version of these. Give "
+                "documents and queries that belong together."
+            ]
+        if missing:
+            logger.warning("%r lacks %d of %d relevant documents.", collection.id, len(missing), len(looked_up))
+        return []
+
+    def unknown(self, collection: Collection) -> list[str]:
+        """The judged documents that ``collection`` lacks; a warning gives their number.
+
+        A local folder has none, as reading it refuses them; released benchmarks do have some.
+        """
+        judged = sorted({doc_id for grades in self.judgements.values() for doc_id in grades})
+        missing = collection.missing(judged)
+        if missing:
+            logger.warning("%d of %d judged documents are not in %r.", len(missing), len(judged), collection.id)
+        return missing
 
 
 class Queries:
@@ -177,8 +241,6 @@ class Queries:
         Raises:
             InputError: the id has no judgements.
         """
-        from colbertv2.data.qrels import Qrels
-
         if not self.dataset.has_qrels() and not self.unlabelled:
             raise InputError(
                 f"{self.id!r} has no relevance judgements; evaluation needs an id that has, and training one that has "
@@ -232,3 +294,49 @@ def read_ids(path: Path, known: Container[str], dataset_id: str) -> set[str]:
 def differ(first: Collection | Queries, second: Collection | Queries) -> bool:
     """Whether two have different content; what is one object in the configuration is not read for it."""
     return first is not second and first.identity() != second.identity()
+
+
+def query_pools(queries: Queries) -> dict[str, str]:
+    """Query id → its pool (``pool_id``), in the order of ``queries``.
+
+    Raises:
+        InputError: the queries have no ``pool_id``.
+    """
+    from colbertv2.data.opening import reading
+
+    dataset = queries.dataset
+    require_pools(queries.id, "queries", dataset.queries_cls())
+    with reading(queries.id, dataset.queries_handler()):
+        pools = {query.query_id: query.pool_id for query in dataset.queries_iter()}
+    return {query_id: pools[query_id] for query_id, _ in queries}
+
+
+def document_pools(queries: Queries) -> dict[str, str]:
+    """Document id → its pool (``pool_id``), in corpus order, for the documents of the id of ``queries``.
+
+    Raises:
+        InputError: the id has no documents, or they have no ``pool_id``.
+    """
+    from colbertv2.data.opening import reading
+
+    dataset = queries.dataset
+    require_pools(queries.id, "documents", dataset.docs_cls() if dataset.has_docs() else None)
+    with reading(queries.id, dataset.docs_handler()):
+        return {document.doc_id: document.pool_id for document in dataset.docs_iter()}
+
+
+def require_pools(dataset_id: str, kind: str, record: type | None) -> None:
+    """Refuse records without a pool.
+
+    Args:
+        kind: ``queries`` or ``documents``, for the message.
+        record: the named tuple that the records are; None if there are none.
+
+    Raises:
+        InputError: ``record`` has no ``pool_id``.
+    """
+    if "pool_id" not in getattr(record, "_fields", ()):
+        raise InputError(
+            f"The {kind} of {dataset_id!r} have no pool_id, so nothing says which documents belong to which query; "
+            "use collection=peerqa, or another pipeline."
+        )

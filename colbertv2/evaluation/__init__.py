@@ -1,1 +1,1 @@
-"""Rankings, measures, significance, and the table and figure of an experiment."""
+"""Rankings, the protocols that judge them, their measures and statistics."""

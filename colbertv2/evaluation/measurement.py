@@ -1,27 +1,53 @@
-"""What an evaluation says: measures query by query, and what the ranking that they are of costs.
+"""What an evaluation measures: values per query, and what its ranking costs.
 
 An evaluation stage has the parent ``ranking``, declares its measures by a function ``measures`` beside its ``run``
-(:class:`~colbertv2.artifacts.stage.Stage`), and writes their values by ``write_values``. Then sweeps, reports and
-tables read it, wherever it is defined.
+(:class:`~colbertv2.artifacts.stage.Stage`), and writes their values with ``write_values``. Sweeps, reports and tables
+then read it, wherever it is defined. Latency is measured as PLAID does it (its section 4.1).
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
+from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Query = TypeVar("Query")
 COSTS = ("bytes_per_token", "bytes_per_document", "ms_per_query", "build_seconds")
 
 
+def milliseconds_per_query(search_one: Callable[[Query], object], queries: Sequence[Query], trials: int = 3) -> float:
+    """Milliseconds per query, one query at a time: the mean over ``queries``, the best of ``trials`` passes.
+
+    ``search_one`` must have its results on the CPU when it returns; otherwise a GPU's work is not counted.
+
+    Raises:
+        InputError: there are no queries.
+
+    >>> milliseconds_per_query(len, ["a", "b"]) < 1
+    True
+    """
+    if not queries:
+        raise InputError("There are no queries to time.")
+    passes: list[float] = []
+    for _ in range(trials):
+        start = time.perf_counter()
+        for query in queries:
+            search_one(query)
+        passes.append(time.perf_counter() - start)
+    return 1000 * min(passes) / len(queries)
+
+
 def measures_of(node: Node) -> list[str]:
-    """The measures that a node takes of a ranking, query by query; none where its stage is no evaluation.
+    """The measures that a node computes per query; an empty list if its stage is no evaluation.
 
     >>> from colbertv2.artifacts.reader import parse
     >>> evaluation = {"_target_": "colbertv2.stages.evaluate.run", "measures": ["RR@10"]}
@@ -33,7 +59,7 @@ def measures_of(node: Node) -> list[str]:
 
 
 def write_values(values: pd.DataFrame, out: Path) -> None:
-    """Write ``per_query.csv`` and ``metrics.json``: means and the number of queries.
+    """Write ``per_query.csv``, and ``metrics.json`` with the means and the number of queries.
 
     Args:
         values: ``[queries, measures]``, index ``query_id``.
@@ -50,7 +76,7 @@ def write_values(values: pd.DataFrame, out: Path) -> None:
 
 
 def per_query(evaluation: Artifact) -> pd.DataFrame:
-    """What ``write_values`` wrote: index ``query_id``, one column a measure."""
+    """The table that ``write_values`` wrote: index ``query_id``, one column per measure."""
     import pandas as pd
 
     table = pd.read_csv(evaluation.path / "per_query.csv", dtype={"query_id": str}, keep_default_na=False)
@@ -58,15 +84,15 @@ def per_query(evaluation: Artifact) -> pd.DataFrame:
 
 
 def timing(ranking: Artifact) -> dict[str, Any]:
-    """What a ranking took to search; empty where nobody timed it, as one from outside or one drawn at random."""
+    """The ``timing.json`` of a ranking; empty if it was not timed, as one from outside or a random one."""
     file = ranking.path / "timing.json"
     return read_json(file) if file.is_file() else {}
 
 
 def index_statistics(ranking: Artifact) -> dict[str, Any]:
-    """What the index behind a ranking tells of its sizes.
+    """The ``statistics.json`` (sizes) of the index behind a ranking.
 
-    What searches without an index may tell its own; empty where it does not, such as a ranking from outside.
+    A ranking without an index may have its own; otherwise, as for a ranking from outside, the result is empty.
 
     Raises:
         InputError: there is an index, and its statistics are missing or damaged.
@@ -78,7 +104,10 @@ def index_statistics(ranking: Artifact) -> dict[str, Any]:
 
 
 def costs(evaluation: Artifact) -> dict[str, float]:
-    """What an evaluation's search and the index behind it take; of ``COSTS`` what is known."""
+    """The known ones of ``COSTS``: of an evaluation's search and the index behind it.
+
+    ``build_seconds`` is the time of the index and its centroids.
+    """
     ranking = evaluation.parents["ranking"]
     found = {**timing(ranking), **index_statistics(ranking)}
     if index := ranking.parents.get("index"):
@@ -88,5 +117,5 @@ def costs(evaluation: Artifact) -> dict[str, float]:
 
 
 def summary(evaluation: Artifact) -> dict[str, float]:
-    """Means, number of queries, and costs."""
+    """Means of the measures, number of queries, and costs of an evaluation."""
     return {**read_json(evaluation.path / "metrics.json"), **costs(evaluation)}

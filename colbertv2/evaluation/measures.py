@@ -1,7 +1,12 @@
-"""Effectiveness per query, by ``ir_measures`` and in its notation (``RR@10``, ``nDCG@10``, ``R@100``)."""
+"""Effectiveness per query, by ``ir_measures`` and in its notation (``RR@10``, ``nDCG@10``), and how it is written.
+
+For readers, values of measures are written as fractions (``.712``), differences with a minus sign (``−.028``), and
+missing numbers as a dash.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +16,8 @@ from colbertv2.evaluation.ranking import Ranking
 if TYPE_CHECKING:
     import ir_measures
     import pandas as pd
+
+NOTHING = "–"
 
 
 def evaluate(ranking: Ranking, qrels: Mapping[str, Mapping[str, int]], measures: Sequence[str]) -> pd.DataFrame:
@@ -25,7 +32,7 @@ def evaluate(ranking: Ranking, qrels: Mapping[str, Mapping[str, int]], measures:
         measures: names in the notation of ``ir_measures``.
 
     Returns:
-        one row a judged query (index ``query_id``, in the order of ``qrels``), one column a measure (as named).
+        one row per judged query (index ``query_id``, in the order of ``qrels``), one column per measure (as named).
 
     Raises:
         InputError: an unknown measure (all of them are named), or no judgements.
@@ -81,3 +88,26 @@ def parse(measures: Sequence[str]) -> dict[str, ir_measures.Measure]:
             "expected names such as RR@10, nDCG@10, R@100, Success@5 (see https://ir-measur.es)."
         )
     return parsed
+
+
+def fraction(value: float) -> str:
+    """A value between 0 and 1 with three decimals and without the leading zero.
+
+    >>> fraction(0.7116), fraction(1.0)
+    ('.712', '1.000')
+    """
+    return f"{value:.3f}".removeprefix("0") if value >= 0 else f"{value:.3f}"
+
+
+def signed(value: float) -> str:
+    """A difference, written like ``fraction``, with a minus sign if it is negative.
+
+    >>> signed(-0.0281), signed(0.015), signed(-0.0001)
+    ('−.028', '.015', '.000')
+    """
+    return ("−" if round(value, 3) < 0 else "") + fraction(abs(value))
+
+
+def plain(value: float, decimals: int) -> str:
+    """A number with separators of thousands and so many decimals; a dash if it is None or NaN."""
+    return NOTHING if value is None or math.isnan(value) else f"{value:,.{decimals}f}"

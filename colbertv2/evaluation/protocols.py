@@ -1,28 +1,102 @@
-"""How the benchmarks judge: what of a ranking counts, and against which judgements.
+"""How the benchmarks judge: which part of a ranking counts, and against which judgements.
 
-- ``trec``: all of it, against the labels; a judged query without results is zero. So are MS MARCO and LoTTE judged.
-- ``beir``: likewise, without the document that has the query's own id (BEIR's ``ignore_identical_ids``, which it sets
-  for all its data sets; in ArguAna and Quora a query is itself in the corpus and would come first).
+- ``trec``: all of it, against the labels; a judged query without results counts zero. MS MARCO and LoTTE judge so.
+- ``beir``: likewise, but without the document that has the query's own id (BEIR's ``ignore_identical_ids``, which it
+  sets for all its data sets; in ArguAna and Quora a query is itself in the corpus and would come first).
 - ``peerqa``: likewise, but a query that the ranking lacks is left out of the mean (PeerQA, NAACL 2025).
-- ``dpr``: a document is relevant if its text holds an answer (:mod:`colbertv2.evaluation.answers`), and every query
-  counts, found or not. Of a ranking the first 1,000 documents are looked at. The measure is Success@k: nobody knows of
-  the answers beyond them, so recall means nothing.
+- ``dpr``: a document is relevant if its text holds an answer, and every query counts, found or not. The first 1,000
+  documents of a ranking are examined. The measure is Success@k: nobody knows which documents beyond them hold answers,
+  so recall means nothing.
 - ``dpr_regex``: the answers are regular expressions (CuratedTREC).
 - ``dpr_title``: as ``dpr``, in title and text, as the official ColBERT code judges.
+
+Whether a text holds an answer is decided as DPR does it (Karpukhin et al., EMNLP 2020; its ``qa_validation``). Passage
+and answer are normalized to Unicode's NFD and cut into tokens: a run of letters, digits and marks, or any single other
+character that is neither space nor control. The lower-cased tokens of the answer must follow each other in the passage.
+DPR looks at the passage's text alone; the official ColBERT code (``annotate_EM``) at ``title | text``, so there an
+answer in the title counts. To both of them an answer without tokens is in every text; here it is in none.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
+from unicodedata import category, normalize
 
 from colbertv2.data.collection import Collection
-from colbertv2.data.qrels import Qrels
-from colbertv2.data.queries import Queries
+from colbertv2.data.queries import Qrels, Queries
 from colbertv2.errors import InputError
-from colbertv2.evaluation.answers import Matcher, regex_matcher, token_matcher
 from colbertv2.evaluation.ranking import Ranking
 
+Matcher = Callable[[str], bool]
+BETWEEN = "\0"  # a control character, so it is in no token
 LOOKED_AT = 1000  # documents of a ranking
 Judged = tuple[Ranking, Mapping[str, Mapping[str, int]]]
+
+
+def tokens(text: str) -> list[str]:
+    """The lower-cased tokens of a text.
+
+    >>> tokens("Brahms's 4th,  in E-minor")
+    ['brahms', "'", 's', '4th', ',', 'in', 'e', '-', 'minor']
+    """
+    return [token.lower() for token in cut(normalize("NFD", text))]
+
+
+def cut(text: str) -> Iterator[str]:
+    """The tokens of a text, in order and unchanged."""
+    for in_word, run in groupby(text, key=lambda character: category(character)[0] in "LNM"):
+        if in_word:
+            yield "".join(run)
+        else:
+            yield from (character for character in run if category(character)[0] not in "ZC")
+
+
+def token_matcher(answers: Sequence[str]) -> Matcher:
+    """A function that tells whether a text holds the tokens of one of ``answers`` in a row.
+
+    An answer without tokens is in no text.
+
+    >>> has_answer = token_matcher(["New York"])
+    >>> has_answer("He left NEW\\nYORK."), has_answer("a new Yorker")
+    (True, False)
+    """
+    wanted = [found for found in map(tokens, answers) if found]
+    rows = [joined(found) for found in wanted]
+    parts = [[token.casefold() for token in found] for found in wanted]
+
+    def matches(text: str) -> bool:
+        folded = normalize("NFD", text).casefold()
+        # Cutting takes a thousand times as long as looking for the parts anywhere, which most passages lack.
+        likely = [row for row, needed in zip(rows, parts, strict=True) if all(part in folded for part in needed)]
+        if not likely:
+            return False
+        row = joined(tokens(text))
+        return any(answer in row for answer in likely)
+
+    return matches
+
+
+def joined(found: Sequence[str]) -> str:
+    """The tokens as one string in which only whole tokens can be found."""
+    return BETWEEN + BETWEEN.join(found) + BETWEEN
+
+
+def regex_matcher(answers: Sequence[str]) -> Matcher:
+    """A function that tells whether a text matches one of ``answers`` as a regular expression, ignoring case.
+
+    As in DPR, an answer that is no valid regular expression matches no text.
+
+    >>> regex_matcher([r"19[67]9", "("])("In July 1969, …")
+    True
+    """
+    patterns = []
+    for answer in answers:
+        try:
+            patterns.append(re.compile(normalize("NFD", answer), re.IGNORECASE | re.MULTILINE))
+        except re.error:
+            continue
+    return lambda text: any(pattern.search(normalize("NFD", text)) for pattern in patterns)
 
 
 def judged(ranking: Ranking, queries: Queries) -> Judged:
@@ -40,7 +114,7 @@ def judged(ranking: Ranking, queries: Queries) -> Judged:
 
 
 def unjudgeable(queries: Queries) -> Iterator[str]:
-    """Why the protocol can't judge these queries, one sentence a reason, before there is any ranking.
+    """Why the protocol can't judge these queries, one sentence per reason; needs no ranking.
 
     Raises:
         InputError: judgements or answers can't be read.
@@ -67,7 +141,12 @@ def peerqa(ranking: Ranking, queries: Queries) -> Judged:
 
 
 def by_answers(matcher: Callable[..., Matcher], text: Callable[[Any], str]) -> Callable[[Ranking, Queries], Judged]:
-    """The rule that looks in ``text`` of each document's record with what ``matcher`` makes of a query's answers."""
+    """The rule of a protocol that judges by answers.
+
+    Args:
+        matcher: answers of a query → a function that tells whether a text holds one of them.
+        text: record of a document → the text to search.
+    """
 
     def rule(ranking: Ranking, queries: Queries) -> Judged:
         store = Collection(queries.id).store()
@@ -95,7 +174,7 @@ def text_alone(record: Any) -> str:
 
 
 def title_and_text(record: Any) -> str:
-    """As the official ColBERT code writes a passage."""
+    """``title | text``, as the official ColBERT code writes a passage."""
     title = getattr(record, "title", "")
     return f"{title} | {text_alone(record)}" if title else text_alone(record)
 

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from colbertv2.compression.clustering.centroids import Centroids
 from colbertv2.compression.clustering.clustering import Clustering, Clusters
 from colbertv2.compression.codec import Arrays, Codec, load_codec
-from colbertv2.distributed import run_on
 from colbertv2.errors import InputError
 from colbertv2.files import write_json
 from colbertv2.indexing.codes import Codes, create_codes, write_codes
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.indexing.inverted import build_inverted
 from colbertv2.indexing.storage import save_unsigned, shape_array, write_rows
+from colbertv2.parallel import run_on
 
 BLOCK_VECTORS = 2**16  # read and encoded at once
 CHECKED_VECTORS = 2**12  # read and checked at once, so few that they stay in the cache: five times as fast

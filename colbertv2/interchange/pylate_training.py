@@ -2,7 +2,7 @@
 
 ``train`` has ``query_id``, ``document_ids`` and ``scores`` (lists, or lists written out as text), ``queries`` has
 ``query_id`` and ``text``, ``documents`` has ``document_id`` and ``text``. Nothing there says which document is the
-positive; here it is the first, as in what :func:`write_pylate` writes.
+positive; here it is the first, as in what :func:`write_pylate_examples` writes.
 """
 
 import json
@@ -28,7 +28,7 @@ SCHEMAS = {
 }
 
 
-def write_pylate(
+def write_pylate_examples(
     directory: Path,
     examples: Iterable[Example],
     queries: Iterable[tuple[str, str]],
@@ -73,7 +73,7 @@ def write_table(directory: Path, name: str, records: Iterable[dict[str, Any]]) -
     return count
 
 
-def read_pylate(directory: Path) -> Iterator[Example]:
+def read_pylate_examples(directory: Path) -> Iterator[Example]:
     """The examples of ``train.parquet`` or ``train.jsonl``, streamed; numbers as ids become text.
 
     Raises:

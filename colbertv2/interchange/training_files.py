@@ -19,7 +19,7 @@ DOC_IDS, QUERY_IDS = "doc_ids.txt", "query_ids.txt"
 COLLECTION, QUERIES, EXAMPLES = "collection.tsv", "queries.tsv", "examples.json"
 
 
-def write_official(
+def write_official_examples(
     directory: Path,
     examples: Iterable[Example],
     queries: Iterable[tuple[str, str]],
@@ -47,8 +47,8 @@ def write_official(
     return count
 
 
-def read_official(directory: Path) -> Iterator[Example]:
-    """The examples of a directory that :func:`write_official` wrote, under their own ids again."""
+def read_official_examples(directory: Path) -> Iterator[Example]:
+    """The examples of a directory that :func:`write_official_examples` wrote, under their own ids again."""
     names = [dict(enumerated(directory / file)) for file in (QUERY_IDS, DOC_IDS)]
     return renamed(read_examples(directory / EXAMPLES), *names)
 

@@ -10,8 +10,7 @@ from numba import njit
 from numba.core import config as numba_config
 from numba.core import event
 
-from colbertv2.directories import PACKAGE, in_checkout
-from colbertv2.files import sha256_of_files
+from colbertv2.files import PACKAGE, in_checkout, sha256_of_files
 
 config: Any = numba_config
 

@@ -3,25 +3,29 @@
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import AutoTokenizer, PreTrainedModel
 
 from colbertv2.checkpoints.layouts import read_checkpoint
-from colbertv2.distributed import gathered, rank_and_world
 from colbertv2.files import write_json
 from colbertv2.modeling.batch import Tuples, encoded_by_length
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
-from colbertv2.modeling.precision import autocast
+from colbertv2.modeling.options import autocast
 from colbertv2.modeling.tokenizer import Encoding, Tokenizer
+from colbertv2.parallel import gathered, rank_and_world
+from colbertv2.runtime import Runtime
 
 logger = logging.getLogger(__name__)
+KEPT_CHARACTERS = 2**20  # of queries whose vectors are kept for the next search: a few hundred MB
 
 
 class Embedded(NamedTuple):
@@ -215,3 +219,29 @@ def stacked(vectors: Iterable[np.ndarray], dim: int) -> tuple[np.ndarray, np.nda
     listed = list(vectors)
     lengths = np.array([len(one) for one in listed], dtype=np.int32)
     return np.concatenate([np.empty((0, dim), np.float32), *listed]), lengths
+
+
+def encoded_queries(
+    checkpoint: Path, texts: Sequence[str], runtime: Runtime, rank: int = 0
+) -> list[NDArray[np.float32]]:
+    """The vectors ``[Lq, dim]`` of each query in ``texts``, by the model in the directory ``checkpoint``.
+
+    The result of the last call is kept unless it is too large, since the points of a sweep search different indexes
+    for the same queries.
+
+    Args:
+        rank: number of the process; it decides the device.
+    """
+    encode = encode_texts if are_kept(texts) else encode_texts.__wrapped__
+    return encode(checkpoint, tuple(texts), runtime.batch_tokens, str(runtime.device_of(rank)))
+
+
+def are_kept(texts: Sequence[str]) -> bool:
+    """Whether the vectors of these queries are few enough to be kept for the next search."""
+    return sum(map(len, texts)) <= KEPT_CHARACTERS
+
+
+@lru_cache(maxsize=1)
+def encode_texts(checkpoint: Path, texts: tuple[str, ...], batch_tokens: int, device: str) -> list[NDArray[np.float32]]:
+    """The vectors ``[Lq, dim]`` of each query; the last result is kept."""
+    return ColBERT.load(checkpoint).to(device).encode_queries(list(texts), batch_tokens)

@@ -28,8 +28,7 @@ from colbertv2.modeling.backbone import load_transformer
 from colbertv2.modeling.batch import Tuples, encoded_by_length
 from colbertv2.modeling.colbert import batches_by_length
 from colbertv2.modeling.maxsim import maxsim
-from colbertv2.modeling.precision import autocast
-from colbertv2.modeling.scoring_heads import ScoringHead
+from colbertv2.modeling.options import ScoringHead, autocast
 
 
 class PairEncoding(NamedTuple):

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from colbertv2.analysis.residuals import EDGES, Residuals
+from colbertv2.analysis.centroids import EDGES, Residuals
 from colbertv2.reporting.quality_figure import COLOURS, GREY, save
 
 BINS = 80

@@ -6,7 +6,7 @@ import pandas as pd
 
 from colbertv2.ablation.cells import Cell
 from colbertv2.ablation.findings import Findings
-from colbertv2.evaluation.numbers import fraction, plain, signed
+from colbertv2.evaluation.measures import fraction, plain, signed
 from colbertv2.evaluation.statistics import RESAMPLES, Contrast, Estimate, Interval
 from colbertv2.reporting.rendering import ReportTable
 

@@ -8,7 +8,7 @@ import pandas as pd
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import index_statistics, per_query, timing
-from colbertv2.evaluation.numbers import NOTHING, fraction, plain
+from colbertv2.evaluation.measures import NOTHING, fraction, plain
 from colbertv2.evaluation.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare
 from colbertv2.reporting.rendering import ReportTable
 

@@ -11,8 +11,7 @@ import pandas as pd
 
 from colbertv2.configuration.composition import EXPERIMENTS
 from colbertv2.reporting.rendering import markdown_rows
-from colbertv2.reproduction.cost import EncodingCost
-from colbertv2.reproduction.experiment import Experiment, names, path_of, results
+from colbertv2.reproduction.experiment import EncodingCost, Experiment, names, path_of, results
 from colbertv2.reproduction.verdict import FAILED, NOT_RUN, summary
 
 README = EXPERIMENTS / "README.md"

@@ -1,7 +1,8 @@
 """One table or figure of a paper: the node ``reproduce`` of a file under ``experiments/paper/``, checked strictly.
 
-What a row computes is an ordinary configuration: the file's own, with the row's overrides. What was published for it is
-data beside it, never part of an address.
+What a row computes is an ordinary configuration: that of the file, with the row's overrides. The published values stand
+beside it as data and are never part of an address. ``EncodingCost`` estimates what encoding a published collection
+takes: why a row is not run here, and what it would cost elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,17 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
+from colbertv2.artifacts.process import free_disk, num_cores
 from colbertv2.artifacts.validate import suggestion
 from colbertv2.configuration.composition import EXPERIMENTS
 from colbertv2.errors import InputError
+from colbertv2.planning.prediction import GPU_RATE, products_per_second
+from colbertv2.runtime import Runtime
 
 GROUP = "paper"
 NUMBER = (int, float, type(None))
+CPU_SHARE = 0.5  # of the speed that a processor reaches in matrix products alone
+STORED = 2 * 128 + 36  # bytes per token: 128 dimensions as 16-bit floats, and compressed to 2 bits
 
 
 @dataclass(frozen=True)
@@ -202,3 +208,47 @@ def checked(kind: type, values: Mapping[str, Any], place: str) -> None:
 def results(name: str) -> Path:
     """Where the measured table of an experiment stands, without ending."""
     return EXPERIMENTS / "results" / GROUP / name
+
+
+@dataclass(frozen=True)
+class EncodingCost:
+    """The cost of encoding ``passages`` of ``tokens`` each with ``parameters`` weights, embeddings not counted.
+
+    >>> str(EncodingCost(passages=8_841_823, tokens=68, parameters=85e6))
+    'about 0.7 GPU hours and 176 GB of disk'
+    """
+
+    passages: int
+    tokens: int
+    parameters: float
+
+    @property
+    def flops(self) -> float:
+        """Operations: two per parameter and token."""
+        return 2 * self.parameters * self.passages * self.tokens
+
+    @property
+    def gpu_hours(self) -> float:
+        """Hours on one GPU."""
+        return self.flops / GPU_RATE / 3600
+
+    @property
+    def bytes(self) -> float:
+        """Bytes of disk: the vectors, and an index of them."""
+        return float(self.passages * self.tokens * STORED)
+
+    def __str__(self) -> str:
+        if not self.passages:
+            return "nothing to encode"
+        return f"about {self.gpu_hours:.1f} GPU hours and {self.bytes / 1e9:,.0f} GB of disk"
+
+    def too_much(self, runtime: Runtime, hours: float) -> str:
+        """Why this machine can't do it within ``hours`` or on its disk; an empty string if it can."""
+        on_gpu = runtime.device_type == "cuda"
+        speed = GPU_RATE if on_gpu else CPU_SHARE * products_per_second(runtime.threads or num_cores())
+        needed, free = self.flops / (speed * runtime.devices) / 3600, free_disk(runtime.root)
+        if needed > hours:
+            return f"{needed:,.0f} hours on this machine, {hours:g} allowed; elsewhere {self}"
+        if self.bytes > free:
+            return f"{free / 1e9:,.0f} GB of disk are free; it takes {self}"
+        return ""

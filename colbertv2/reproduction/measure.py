@@ -1,5 +1,11 @@
-"""One row of a table, run as far as data, weights and hardware allow."""
+"""Measure one row of a table, as far as data, weights and hardware allow.
 
+A row runs in full or small: on a sample of its own collection where that is available, else of the embedded one. A
+value that was measured comes with a manifest of its origin: command, machine, all stages with their arguments and
+inputs by hash, and the share of texts that were truncated.
+"""
+
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,38 +14,156 @@ from typing import Any
 import ir_datasets
 from hydra.errors import HydraException
 from hydra.utils import get_object
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.build import BuildError, build_node
 from colbertv2.artifacts.node import Component, Node, Unreadable, leaves
+from colbertv2.artifacts.process import device_name
 from colbertv2.configuration.composition import compose, runtime_of, target_node
-from colbertv2.data.collection import Collection
+from colbertv2.configuration.points import as_mapping
+from colbertv2.data.collection import Collection, sampled
 from colbertv2.data.file import File
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import index_statistics, measures_of, summary
 from colbertv2.files import read_json
 from colbertv2.modeling.backbone import Backbone
-from colbertv2.reproduction.cost import EncodingCost
-from colbertv2.reproduction.experiment import GROUP, Experiment, Row
-from colbertv2.reproduction.manifest import describe
-from colbertv2.reproduction.scale import merged, small
+from colbertv2.modeling.initial import tokenizer_of
+from colbertv2.modeling.tokenizer import Tokenizer
+from colbertv2.reproduction.experiment import GROUP, EncodingCost, Experiment, Row
+from colbertv2.runtime import Runtime
 
+RECORDED = ("address", "commit", "dirty", "versions", "device", "created", "seconds")
+OF_THIS_MACHINE = ("runtime.root", "runtime.progress", "runtime.wandb")  # which change no result
+SMALL_DOCUMENTS, SMALL_QUERIES = 120, 16  # of the sample that a small run is on
+EMBEDDED = "stdlib-small/test"
+SMALL_CHOICES = ("model=minilm",)
+SMALL_SETTINGS = {  # set where a configuration has the key
+    "document_maxlen": 64,
+    "model.tokenization.document_maxlen": 64,
+    "model.tokenization.query_maxlen": 32,
+    "kmeans_iterations": 2,
+    "mining.depth": 20,
+    "mining.score_depth": 4,
+    "mining.score_queries": 8,
+    "mining.dev_depth": 4,
+    "runtime.latency_queries": 5,
+    "pipeline.centroid_analysis.sample_vectors": 4096,
+}
+SMALL_TRAINING = {  # set for each training of a configuration
+    "n_way": 3,
+    "batch_size": 4,
+    "in_batch_groups": 1,
+    "precision": "32-true",
+    "validation_queries": 4,
+    "validation_interval": 2,
+    "optimization.steps": 2,
+    "optimization.warmup_steps": 0,
+}
 FROM_OUTSIDE = (Collection, Queries, File, Backbone)
 ENCODING = ("encode", "single_vector")  # stages
 PLACES = ("collection.path=", "collection.ids=", "model.backbone.name=", "runtime")  # which change no method
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """What came of a row.
+def manifest_of(words: Sequence[str], node: Node, artifact: Artifact, runtime: Runtime) -> dict[str, Any]:
+    """The manifest of one row; engine, codec, lengths and seeds are among the arguments of its stages.
 
     Args:
-        values: all that its artifact has, by measure.
-        reason: why there are none. failed: whether that is an error, and not for want of data or hardware.
+        words: the command line of ``python -m colbertv2`` that builds ``artifact``.
+    """
+    return {
+        "command": shlex.join(["python", "-m", "colbertv2", *portable(words)]),
+        "machine": device_name(runtime),
+        "stages": {one.address: one.identity["arguments"] for one in node.lineage()},
+        "truncated": {one.address: share for one in node.lineage() for share in truncated(one)},
+        "artifacts": [{name: one.record.get(name) for name in RECORDED} for one in artifact.lineage()],
+    }
+
+
+def portable(words: Sequence[str]) -> list[str]:
+    """The words of a command line that another machine needs, too."""
+    return [word for word in words if not word.startswith(OF_THIS_MACHINE)]
+
+
+def truncated(node: Node) -> list[dict[str, float]]:
+    """The share of texts that a stage truncates, in a sample of some hundred; empty if it encodes none."""
+    try:
+        untrained = node.ancestor("checkpoint")
+        while "checkpoint" in untrained.parents:
+            untrained = untrained.parents["checkpoint"]
+        tokenizer = tokenizer_of(untrained.bound["backbone"], untrained.bound["tokenization"])
+    except InputError:
+        return []
+    tokenization, bound = tokenizer.tokenization, node.bound
+    if node.stage.name == "encode":
+        maxlen = bound["document_maxlen"] or tokenization.document_maxlen
+        return [{"documents": share_cut(tokenizer, bound["documents"], maxlen, tokenization.document_marker)}]
+    if node.stage.name in ("search", "pools", "rerank"):
+        return [
+            {"queries": share_cut(tokenizer, bound["queries"], tokenization.query_maxlen, tokenization.query_marker)}
+        ]
+    return []
+
+
+def share_cut(tokenizer: Tokenizer, texts: Any, maxlen: int, marker: str | None) -> float:
+    """The share of a sample of ``texts`` with more tokens than fit into ``maxlen`` beside the marker."""
+    rows = tokenizer.tokenizer([text for _, text in sampled(texts, texts)])["input_ids"]
+    return round(sum(len(row) > maxlen - (marker is not None) for row in rows) / max(1, len(rows)), 4)
+
+
+def overrides_of_small(config: DictConfig, overrides: Sequence[str], at_hand: bool) -> list[str]:
+    """Overrides of a small run.
+
+    The sample's queries serve for training, too: a small run shows that all parts work, not how good they are.
+
+    Args:
+        config, overrides: of the full run.
+        at_hand: whether the collection may be read; if not, the embedded one is used and nothing is fetched.
+    """
+    sample = f"sample:{SMALL_DOCUMENTS}:{SMALL_QUERIES}:{(at_hand and source_of(config)) or EMBEDDED}"
+    chosen: dict[str, object] = {"collection.documents.id": sample, "collection.eval.id": sample}
+    if "ids" in config.collection.eval:
+        chosen["collection.eval.ids"] = "null"
+    for part in ("train", "dev"):
+        if config.collection.get(part) is not None:
+            chosen |= {f"collection.{part}.id": sample, f"collection.{part}.part": "null"}
+            chosen[f"collection.{part}.dev_fraction"] = 0.0
+    chosen |= {key: value for key, value in SMALL_SETTINGS.items() if OmegaConf.select(config, key) is not None}
+    for role in config.get("training", {}):
+        keys = {f"training.{role}.{key}": value for key, value in SMALL_TRAINING.items()}
+        chosen |= {key: value for key, value in keys.items() if OmegaConf.select(config, key) is not None}
+    kept = [word for word in overrides if not word.startswith("model.")]  # those are for another model
+    return merged([*kept, *SMALL_CHOICES, *(f"{key}={value}" for key, value in chosen.items())])
+
+
+def source_of(config: DictConfig) -> str | None:
+    """The id that is evaluated if it has judgements to draw a sample by (DPR's questions have none), else None."""
+    try:
+        return str(config.collection.eval.id) if Queries(config.collection.eval.id).judgements else None
+    except (InputError, OmegaConfBaseException):  # such as a path that nobody named
+        return None
+
+
+def merged(overrides: Sequence[str]) -> list[str]:
+    """The overrides with each key once, as it was set last: Hydra refuses a group that is chosen twice.
+
+    >>> merged(["model=colbertv2", "codec.nbits=1", "model=minilm"])
+    ['model=minilm', 'codec.nbits=1']
+    """
+    return [f"{key}={value}" if value else key for key, value in as_mapping(overrides).items()]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The result of a row.
+
+    Args:
+        values: measure → value, for all that its artifact has.
+        reason: why there are none. failed: whether that is an error, and not a lack of data or hardware.
         small: whether it was run small. changed: overrides of the command line that make it another experiment.
-        manifest: how the values came about.
+        manifest: where the values come from (``manifest_of``).
     """
 
     values: Mapping[str, float]
@@ -51,7 +175,7 @@ class Measurement:
 
     @property
     def comparable(self) -> bool:
-        """Whether it is the published experiment that was run."""
+        """Whether the published experiment was run, in full and unchanged."""
         return not (self.small or self.changed)
 
 
@@ -77,17 +201,17 @@ def measure(table: Experiment, row: Row, overrides: Sequence[str], scale: str, h
         node, runtime = target_node(config), runtime_of(config)
         if missing := list(dict.fromkeys(unavailable(node))):
             reason = f"{' '.join(missing)} With these it takes {cost}."
-            return Measurement({}, reason=anywhere(reason), failed=scale == "small")
+            return Measurement({}, reason=without_places(reason), failed=scale == "small")
         artifact = build_node(node, runtime)
-        manifest = describe(words, node, artifact, runtime)
+        manifest = manifest_of(words, node, artifact, runtime)
     except (InputError, BuildError, HydraException, OSError) as error:
         return Measurement({}, reason=str(error), failed=True)
     changed = [word for word in overrides if not word.startswith(PLACES)]
     return Measurement(quantities(node, artifact), small=scale == "small", changed=changed, manifest=manifest)
 
 
-def anywhere(text: str) -> str:
-    """A message without the places of this machine, for a table that others read."""
+def without_places(text: str) -> str:
+    """A message in which the directories of this machine are replaced, for a table that others read."""
     places = {str(ir_datasets.util.home_path()): "$IR_DATASETS_HOME", str(Path.home()): "~"}
     for place, name in places.items():
         text = text.replace(place, name)
@@ -101,19 +225,19 @@ def configured(table: Experiment, row: Row, overrides: Sequence[str]) -> tuple[l
 
 
 def shrunk(words: Sequence[str], config: DictConfig, at_hand: bool) -> tuple[list[str], DictConfig]:
-    """The same of a small run; see ``small``."""
-    words = small(config, words, at_hand)
+    """The same of a small run; see ``overrides_of_small``."""
+    words = overrides_of_small(config, words, at_hand)
     return words, compose(words)
 
 
 def unavailable(node: Node) -> Iterator[str]:
-    """What of the outside world a node and its ancestors need and can't have: data, weights, files nobody named."""
+    """Per problem one sentence: data, weights or files that a node or its ancestors need and that are not available."""
     for one in node.lineage():
         yield from lacking(one.values)
 
 
 def lacking(values: Any) -> Iterator[str]:
-    """The same of nested values; components in others' arguments count."""
+    """The same for nested values, including components in the arguments of others."""
     for _, leaf in leaves(values):
         if isinstance(leaf, Unreadable):
             yield f"{leaf.key}: {leaf.problem}"
@@ -128,7 +252,7 @@ def lacking(values: Any) -> Iterator[str]:
 
 
 def quantities(node: Node, artifact: Artifact) -> dict[str, float]:
-    """All numbers of an artifact: of an evaluation its measures, costs and the index's, else ``metrics.json``."""
+    """All numbers of an artifact: measures, costs and index sizes of an evaluation, else its ``metrics.json``."""
     if not measures_of(node):
         return read_json(artifact.path / "metrics.json")
     held = index_statistics(artifact.parents["ranking"])

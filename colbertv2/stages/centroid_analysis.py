@@ -21,8 +21,7 @@ from colbertv2.runtime import Runtime
 if TYPE_CHECKING:
     import pandas as pd
 
-    from colbertv2.analysis.centroids import TokenCounts
-    from colbertv2.analysis.residuals import Residuals
+    from colbertv2.analysis.centroids import Residuals, TokenCounts
     from colbertv2.reporting.centroids_figure import ClusterTables
 
 LISTED = 15  # centroids and tokens of a kind in the text
@@ -56,11 +55,11 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
         count_tokens,
         index_counts,
         random_vectors,
+        residuals_of,
         sampled_documents,
         token_table,
     )
-    from colbertv2.analysis.residuals import residuals_of
-    from colbertv2.analysis.tokens import document_token_ids, names
+    from colbertv2.analysis.explain import document_token_ids, token_names
     from colbertv2.indexing.index import Index
     from colbertv2.modeling.colbert import ColBERT
     from colbertv2.reporting.centroids_figure import ClusterTables, draw_centroids, draw_residuals
@@ -72,7 +71,7 @@ def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: in
     tokenizer = ColBERT.load(checkpoint, encoded.arguments["document_maxlen"]).tokenizer
 
     def spelled(ids: np.ndarray) -> list[str]:
-        return names(tokenizer, ids)
+        return token_names(tokenizer, ids)
 
     def summed_up(counts: TokenCounts, num_centroids: int, residuals: Residuals | None) -> ClusterTables:
         return ClusterTables(centroid_table(counts, num_centroids, spelled), token_table(counts, spelled), residuals)

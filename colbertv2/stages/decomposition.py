@@ -55,7 +55,7 @@ def run(
     from colbertv2.evaluation.protocols import judged
     from colbertv2.indexing.index import Index
     from colbertv2.modeling.colbert import ColBERT
-    from colbertv2.reporting.decomposition_figure import draw_decomposition
+    from colbertv2.reporting.analysis_figures import draw_decomposition
     from colbertv2.search.exhaustive import search_decoded
 
     texts = list(queries)
@@ -94,7 +94,7 @@ def to_markdown(
     import pandas as pd
 
     from colbertv2.analysis.decomposition import STEPS, most_moved
-    from colbertv2.evaluation.numbers import fraction, signed
+    from colbertv2.evaluation.measures import fraction, signed
     from colbertv2.reporting.rendering import markdown_rows
 
     body = [

@@ -32,8 +32,8 @@ def run(
             180 and encodes BEIR and LoTTE with 300.
         precision: ``32-true``, or ``bf16-mixed`` or ``16-mixed`` where the processor is the faster for it.
     """
-    from colbertv2.distributed import run_on
     from colbertv2.modeling.colbert import ColBERT
+    from colbertv2.parallel import run_on
 
     size = max(1, min(runtime.shard_documents, -(-len(documents) // runtime.devices)))
     num_shards = -(-len(documents) // size)
@@ -88,7 +88,7 @@ def encode_shards(
 
 def check(document_maxlen: int | None, precision: str, **_: object) -> Iterator[str]:
     """A length that leaves room for text, and a precision there is."""
-    from colbertv2.modeling.precision import DTYPES
+    from colbertv2.modeling.options import DTYPES
 
     if document_maxlen is not None and document_maxlen < 4:
         yield f"document_maxlen is {document_maxlen}; expected at least 4 tokens, or null for that of training."

@@ -63,7 +63,7 @@ def query_vectors(codec: Codec, embeddings: Artifact, runtime: Runtime) -> NDArr
     """``[n, dim]`` of the queries that the codec wants to learn from, by the model that encoded the documents."""
     if not (texts := codec.sample_queries()):
         return None
-    from colbertv2.modeling.encoding import encoded_queries
+    from colbertv2.modeling.colbert import encoded_queries
 
     return np.concatenate(encoded_queries(embeddings.ancestor("checkpoint").path, texts, runtime))
 

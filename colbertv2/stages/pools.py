@@ -19,7 +19,7 @@ from colbertv2.compression.codec import Codec
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
-from colbertv2.evaluation.latency import milliseconds_per_query
+from colbertv2.evaluation.measurement import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.files import write_json
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
@@ -43,7 +43,7 @@ def run(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Rank, for each query, the documents of its pool, which the id of ``queries`` tells (``colbertv2.data.pools``).
+    """Rank, for each query, the documents of its pool, which the id of ``queries`` tells (``colbertv2.data.queries``).
 
     One pool after the other is indexed in a temporary directory, searched and deleted, in one process; memory and disk
     are bounded by the largest. Pools without queries are left out.
@@ -57,7 +57,7 @@ def run(
         depth: documents a query, at most; not below the largest pool where a measure is uncut.
         seed: of the centroids of every pool.
     """
-    from colbertv2.modeling.encoding import encoded_queries
+    from colbertv2.modeling.colbert import encoded_queries
     from colbertv2.search.searcher import Searcher
 
     vectors = Embeddings.open(embeddings.path)
@@ -97,7 +97,7 @@ def run(
 
 def queries_by_pool(queries: Queries) -> dict[str, list[str]]:
     """Pool → its query ids, both in the order of ``queries``."""
-    from colbertv2.data.pools import query_pools
+    from colbertv2.data.queries import query_pools
 
     found: dict[str, list[str]] = {}
     for query_id, pool in query_pools(queries).items():
@@ -111,7 +111,7 @@ def pool_positions(doc_ids: list[str], queries: Queries) -> dict[str, NDArray[np
     Raises:
         InputError: a document belongs to none, or a query's pool has none.
     """
-    from colbertv2.data.pools import document_pools, query_pools
+    from colbertv2.data.queries import document_pools, query_pools
 
     pool_of, found = document_pools(queries), {}
     for position, doc_id in enumerate(doc_ids):
@@ -165,7 +165,7 @@ def sizes_of(index: Index) -> dict[str, int]:
 
 def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, depth: int, **_: object) -> Iterator[str]:
     """Pools, of the documents that are encoded; a codec for the model's dimension, an engine for the codec."""
-    from colbertv2.data.pools import document_pools
+    from colbertv2.data.queries import document_pools
 
     documents = Collection(queries.id)
     if embeddings.bound["documents"].identity() != documents.identity():

@@ -7,8 +7,7 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.queries import Queries, differ
-from colbertv2.evaluation.latency import milliseconds_per_query
-from colbertv2.evaluation.measurement import timing
+from colbertv2.evaluation.measurement import milliseconds_per_query, timing
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
@@ -42,7 +41,7 @@ def run(
         depth: documents a query, at most.
     """
     from colbertv2.indexing.index import Index
-    from colbertv2.modeling.encoding import encoded_queries
+    from colbertv2.modeling.colbert import encoded_queries
     from colbertv2.search.searcher import Searcher
 
     first = Ranking.read(candidates.path / "run.trec")

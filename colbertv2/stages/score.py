@@ -82,7 +82,7 @@ def run(
 
 def check(precision: str, **_: object) -> Iterator[str]:
     """The precision must be one."""
-    from colbertv2.modeling.precision import DTYPES
+    from colbertv2.modeling.options import DTYPES
 
     if precision not in DTYPES:
         yield f"precision is {precision!r}; expected one of {', '.join(DTYPES)}."

@@ -10,7 +10,7 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.compression.codec import Codec
 from colbertv2.data.queries import Queries
-from colbertv2.evaluation.latency import milliseconds_per_query
+from colbertv2.evaluation.measurement import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
@@ -29,9 +29,9 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
     Args:
         depth: documents per query, at most.
     """
-    from colbertv2.distributed import run_on
     from colbertv2.indexing.index import Index
-    from colbertv2.modeling.encoding import encoded_queries, kept
+    from colbertv2.modeling.colbert import are_kept, encoded_queries
+    from colbertv2.parallel import run_on
     from colbertv2.search.searcher import Searcher
 
     kind = type(Index.open(index.path).codec)
@@ -45,7 +45,7 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
         part.unlink()
     searcher = Searcher(Index.open(index.path), engine, runtime.device_of(0))
     texts = [text for _, text in queries]
-    asked = texts if runtime.devices == 1 and kept(texts) else texts[: runtime.latency_queries]
+    asked = texts if runtime.devices == 1 and are_kept(texts) else texts[: runtime.latency_queries]
     checkpoint = index.ancestor("checkpoint").path
     vectors = encoded_queries(checkpoint, asked, runtime)[: runtime.latency_queries]
     milliseconds = milliseconds_per_query(lambda one: searcher.search([one], depth), vectors)
@@ -65,7 +65,7 @@ def search_part(
 ) -> None:
     """Write the results of one process's queries, every ``world``-th."""
     from colbertv2.indexing.index import Index
-    from colbertv2.modeling.encoding import encoded_queries
+    from colbertv2.modeling.colbert import encoded_queries
     from colbertv2.search.searcher import Searcher
 
     device = runtime.device_of(rank)

@@ -8,7 +8,7 @@ import numpy as np
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
-from colbertv2.evaluation.latency import milliseconds_per_query
+from colbertv2.evaluation.measurement import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.files import write_json
 from colbertv2.modeling.backbone import Backbone

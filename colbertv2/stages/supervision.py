@@ -50,7 +50,7 @@ def run(
     import pandas as pd
 
     from colbertv2.analysis.supervision import agreement, by_rank, candidate_table, false_negative_bound
-    from colbertv2.reporting.supervision_figure import draw_supervision
+    from colbertv2.reporting.analysis_figures import draw_supervision
     from colbertv2.training.data import sampled
 
     judged = list(read_examples(scored.path / SCORED_FILE))

@@ -7,7 +7,7 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.modeling.backbone import Backbone
-from colbertv2.modeling.scoring_heads import ScoringHead
+from colbertv2.modeling.options import ScoringHead
 from colbertv2.runtime import Runtime
 from colbertv2.training.examples import training_examples
 from colbertv2.training.recipe import Recipe

@@ -11,9 +11,9 @@ from torch.utils.data import Dataset, IterableDataset
 
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
-from colbertv2.distributed import rank_and_world
 from colbertv2.errors import InputError
 from colbertv2.modeling.batch import Tuples, excluded_in_batch
+from colbertv2.parallel import rank_and_world
 from colbertv2.training.examples import Example
 from colbertv2.training.negatives import NegativeSampling
 

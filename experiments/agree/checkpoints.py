@@ -11,7 +11,7 @@ import torch
 
 from colbertv2.checkpoints.checkpoint import Checkpoint
 from colbertv2.checkpoints.layouts import read_checkpoint
-from colbertv2.interchange.checkpoints import convert_checkpoint
+from colbertv2.interchange.conversion import convert_checkpoint
 from experiments.agree.environments import Peer
 from experiments.agree.report import Row
 from experiments.agree.texts import model

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from colbertv2.interchange.checkpoints import convert_checkpoint
+from colbertv2.interchange.conversion import convert_checkpoint
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.maxsim import maxsim

@@ -14,8 +14,7 @@ from colbertv2.compression.residual import ResidualCodec
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
 from colbertv2.indexing.index import Index
 from colbertv2.indexing.packed import ranges
-from colbertv2.interchange.checkpoints import convert_checkpoint
-from colbertv2.interchange.indexes import convert_index
+from colbertv2.interchange.conversion import convert_checkpoint, convert_index
 from colbertv2.search.plaid import Plaid
 from colbertv2.search.scoring import best_documents, segment_max
 from experiments.agree.environments import Peer

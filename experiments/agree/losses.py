@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from colbertv2.interchange.checkpoints import convert_checkpoint
+from colbertv2.interchange.conversion import convert_checkpoint
 from colbertv2.modeling.batch import Tuples, excluded_in_batch
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.training.objectives import CrossEntropy, InBatchNegatives, KLDivergence, Objective, Scores

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from colbertv2.interchange.checkpoints import convert_checkpoint
+from colbertv2.interchange.conversion import convert_checkpoint
 from colbertv2.modeling.colbert import ColBERT
 from experiments.agree.environments import ROOT, Peer
 from experiments.agree.losses import PYLATE_LENGTH, example_batch

@@ -11,9 +11,8 @@ import numpy as np
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.interchange.checkpoints import convert_checkpoint
-from colbertv2.interchange.examples import convert_examples, read
-from colbertv2.interchange.training_files import read_official, read_ranking, write_ranking, write_triples
+from colbertv2.interchange.conversion import convert_checkpoint, convert_examples, examples_of
+from colbertv2.interchange.training_files import read_official_examples, read_ranking, write_ranking, write_triples
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.training.examples import Example, Examples, read_examples, write_examples
 from experiments.agree.environments import Peer
@@ -50,9 +49,9 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
         for row in json.loads((work / "pylate.json").read_text())
     ]
     yield same(PYLATE, "our tables in its KDProcessing: ids, texts and scores", expected, found)
-    yield same(PYLATE, "our tables, read by us", made, list(read(work / "pylate")))
+    yield same(PYLATE, "our tables, read by us", made, list(examples_of(work / "pylate")))
     (work / "pylate" / "train.parquet").unlink()
-    yield same(PYLATE, "JSON lines of its rows, read by us", made, list(read(work / "pylate")))
+    yield same(PYLATE, "JSON lines of its rows, read by us", made, list(examples_of(work / "pylate")))
 
 
 def with_colbert_ai(work: Path, colbert_ai: Peer, made: list[Example]) -> Iterator[Row]:
@@ -86,7 +85,7 @@ def with_colbert_ai(work: Path, colbert_ai: Peer, made: list[Example]) -> Iterat
     again = read_ranking(Path(found["saved"]["ranking.tsv"]))
     ids = [[doc for doc, _ in one[q]] for one in (ranking, again) for q in one]
     yield same(COLBERT_AI, "its ranking.tsv, read by us", ids[: len(ranking)], ids[len(ranking) :])
-    yield same(COLBERT_AI, "there and back: string ids", made, list(read_official(directory)))
+    yield same(COLBERT_AI, "there and back: string ids", made, list(read_official_examples(directory)))
 
 
 def batches(directory: Path, checkpoint: Path, numbered: list[Example], found: dict) -> Row:

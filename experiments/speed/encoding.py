@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from colbertv2.interchange.checkpoints import convert_checkpoint
+from colbertv2.interchange.conversion import convert_checkpoint
 from colbertv2.reporting.rendering import markdown_rows
 from experiments.agree.environments import ROOT, Ours, Peer
 from experiments.agree.texts import AWKWARD, documents, model

@@ -14,8 +14,7 @@ from colbertv2.ablation.conclusions import (
     pareto,
     unknown_sentences,
 )
-from colbertv2.ablation.effects import Interaction
-from colbertv2.ablation.findings import find
+from colbertv2.ablation.findings import Interaction, find
 from colbertv2.evaluation.statistics import Contrast, Estimate, Interval
 
 AXIS = {"codec.nbits": ["2", "1", "4"]}

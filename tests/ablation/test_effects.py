@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import made_cells
 
-from colbertv2.ablation.effects import find_effects
-from colbertv2.ablation.findings import compare_cells
+from colbertv2.ablation.findings import compare_cells, find_effects
 from colbertv2.evaluation.statistics import bootstrap_intervals, holm, paired_test
 
 AXES = {"codec.nbits": ["2", "1", "4"], "num_centroids": ["64", "128"], "nprobe": ["1", "2"]}

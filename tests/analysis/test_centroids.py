@@ -9,16 +9,17 @@ from support import index_of, unit
 
 from colbertv2.analysis import centroids as analysis
 from colbertv2.analysis.centroids import (
+    EDGES,
     centroid_table,
     clustered,
     count_tokens,
     cumulative,
     index_counts,
     random_vectors,
+    residuals_of,
     sampled_documents,
     token_table,
 )
-from colbertv2.analysis.residuals import EDGES, residuals_of
 from colbertv2.compression.bitpack import unpack
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.residual import ResidualCodec

@@ -12,7 +12,7 @@ from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
 from colbertv2.indexing.embeddings import Embeddings
-from colbertv2.reporting.decomposition_figure import draw_decomposition
+from colbertv2.reporting.analysis_figures import draw_decomposition
 from colbertv2.search.cascade import Cascade
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid

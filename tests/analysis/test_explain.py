@@ -11,12 +11,12 @@ from transformers import AutoTokenizer
 
 from colbertv2.analysis.explain import (
     Configuration,
+    MaxSimMap,
     difference,
     explain,
     explain_difference,
     ranking_difference,
 )
-from colbertv2.analysis.maxsim_map import MaxSimMap
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.codec import Codec
@@ -32,7 +32,7 @@ from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT, stacked
 from colbertv2.modeling.tokenizer import Tokenizer
-from colbertv2.reporting.map_figure import draw_map, shown_columns
+from colbertv2.reporting.analysis_figures import draw_map, shown_columns
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid
 from colbertv2.search.searcher import Searcher

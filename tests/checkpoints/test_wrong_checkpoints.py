@@ -13,7 +13,7 @@ from support import tiny_bert
 
 from colbertv2.checkpoints.layouts import layout_of, read_checkpoint
 from colbertv2.errors import InputError
-from colbertv2.interchange.checkpoints import convert_checkpoint
+from colbertv2.interchange.conversion import convert_checkpoint
 from colbertv2.modeling.colbert import ColBERT
 
 WEIGHTS = {

@@ -1,8 +1,7 @@
 import logging
 
 from colbertv2.data.collection import Collection
-from colbertv2.data.qrels import Qrels
-from colbertv2.data.queries import Queries
+from colbertv2.data.queries import Qrels, Queries
 
 
 def test_relevant_documents_come_by_grade_then_id():

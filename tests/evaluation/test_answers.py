@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colbertv2.evaluation.answers import regex_matcher, token_matcher, tokens
+from colbertv2.evaluation.protocols import regex_matcher, token_matcher, tokens
 
 
 def naive_tokens(text: str) -> list[str]:

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from colbertv2.errors import InputError
-from colbertv2.evaluation.latency import milliseconds_per_query
+from colbertv2.evaluation.measurement import milliseconds_per_query
 
 
 def test_the_best_pass_counts():

@@ -14,7 +14,7 @@ from colbertv2.configuration.composition import build
 from colbertv2.configuration.points import collect
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
-from colbertv2.data.sources.memory import MemoryDocs
+from colbertv2.data.sources.stores import MemoryDocs
 
 
 class PairsOfWords(Collection):

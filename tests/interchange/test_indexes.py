@@ -16,7 +16,7 @@ import torch
 from colbertv2.commands import convert
 from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
-from colbertv2.interchange.indexes import convert_index
+from colbertv2.interchange.conversion import convert_index
 from colbertv2.search.exhaustive import Exhaustive
 
 DATA = Path(__file__).parent / "data"
@@ -38,7 +38,7 @@ def ours(source: Path, name: str = "ours", ids: Path | None = None) -> Index:
 def content(index: Index) -> list:
     """All that decides what is found in it."""
     codec = index.codec
-    tables = [index.stored_codes[:], index.arrays["residuals"], codec.centroids, codec.cutoffs, codec.weights]
+    tables = [index.stored_codes[:], index.arrays["residuals"], codec.centroids.vectors, codec.cutoffs, codec.weights]
     return [*(np.asarray(table).tolist() for table in tables), index.doc_ids]
 
 

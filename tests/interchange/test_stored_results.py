@@ -13,7 +13,7 @@ import torch
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.indexing.index import Index
-from colbertv2.interchange.indexes import convert_index
+from colbertv2.interchange.conversion import convert_index
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.batch import Tuples, excluded_in_batch

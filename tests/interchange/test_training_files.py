@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from colbertv2.commands import convert
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.interchange.pylate_training import read_pylate, write_pylate
+from colbertv2.interchange.pylate_training import read_pylate_examples, write_pylate_examples
 from colbertv2.interchange.training_files import (
-    read_official,
+    read_official_examples,
     read_ranking,
-    write_official,
+    write_official_examples,
     write_ranking,
     write_triples,
 )
@@ -41,8 +41,8 @@ def collections(draw):
 def test_official_directory_gives_the_same_examples_back(tmp_path_factory, drawn):
     queries, documents, examples = drawn
     out = tmp_path_factory.mktemp("official")
-    assert write_official(out, examples, queries.items(), documents.items()) == len(examples)
-    assert list(read_official(out)) == examples
+    assert write_official_examples(out, examples, queries.items(), documents.items()) == len(examples)
+    assert list(read_official_examples(out)) == examples
     lines = (out / "collection.tsv").read_bytes().decode().split("\n")
     assert [line.split("\t")[0] for line in lines[:-1]] == [str(number) for number in range(len(documents))]
     assert [line.split("\t")[1].split() for line in lines[:-1]] == [text.split() for text in documents.values()]
@@ -54,8 +54,8 @@ def test_official_directory_gives_the_same_examples_back(tmp_path_factory, drawn
 def test_pylate_tables_give_the_same_examples_back(tmp_path_factory, drawn):
     queries, documents, examples = drawn
     out = tmp_path_factory.mktemp("pylate")
-    assert write_pylate(out, examples, queries.items(), documents.items()) == len(examples)
-    assert list(read_pylate(out)) == examples
+    assert write_pylate_examples(out, examples, queries.items(), documents.items()) == len(examples)
+    assert list(read_pylate_examples(out)) == examples
 
 
 @given(st.dictionaries(IDS, st.dictionaries(IDS, SCORES, min_size=1), min_size=1))
@@ -108,7 +108,7 @@ def test_triples_are_examples_of_two(tmp_path, name):
 def test_pylate_lists_written_as_text_and_numbers_as_ids(tmp_path):
     row = {"query_id": 7, "document_ids": "[3, 4]", "scores": "[0.5, 0.25]"}
     (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n")
-    assert list(read_pylate(tmp_path)) == [Example("7", ["3", "4"], [0.5, 0.25])]
+    assert list(read_pylate_examples(tmp_path)) == [Example("7", ["3", "4"], [0.5, 0.25])]
 
 
 @pytest.mark.parametrize(
@@ -123,18 +123,18 @@ def test_pylate_lists_written_as_text_and_numbers_as_ids(tmp_path):
 def test_wrong_pylate_rows(tmp_path, row, message):
     (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(InputError, match=message):
-        list(read_pylate(tmp_path))
+        list(read_pylate_examples(tmp_path))
 
 
 def test_damaged_tables(tmp_path):
     with pytest.raises(InputError, match=r"neither train\.parquet nor train\.jsonl"):
-        list(read_pylate(tmp_path))
+        list(read_pylate_examples(tmp_path))
     (tmp_path / "train.jsonl").write_text("{\n")
     with pytest.raises(InputError, match="line 1: not JSON"):
-        list(read_pylate(tmp_path))
+        list(read_pylate_examples(tmp_path))
     (tmp_path / "train.parquet").write_bytes(b"PAR1 cut short")
     with pytest.raises(InputError, match="damaged or no Parquet"):
-        list(read_pylate(tmp_path))
+        list(read_pylate_examples(tmp_path))
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from colbertv2.errors import InputError
-from colbertv2.evaluation.numbers import fraction
+from colbertv2.evaluation.measures import fraction
 from colbertv2.reporting.system_table import System, make_table, to_markdown
 
 MEASURES = ["RR@10", "nDCG@10", "R@10", "R@100"]

@@ -13,12 +13,12 @@ from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import costs, per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.indexing.index import Index
+from colbertv2.modeling.colbert import encoded_queries
 from colbertv2.reporting.system_table import read_system
 from colbertv2.runtime import Runtime
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.searcher import Searcher
 from colbertv2.stages import rerank
-from colbertv2.stages.search import query_vectors
 
 PLAID = ["search=plaid-k10", "search.ndocs=16"]
 
@@ -95,7 +95,7 @@ def test_few_candidates_none_and_documents_cut(small, tmp_path):
     found = Ranking.read(out / "run.trec")
     assert set(found) == {one, two} and others
     assert [document for document, _ in found[one]] == ["d7"]
-    vectors = query_vectors(index, [dict(queries)[two]], runtime, 0)
+    vectors = encoded_queries(index.ancestor("checkpoint").path, [dict(queries)[two]], runtime)
     (expected,) = Searcher(Index.open(index.path), Exhaustive()).rerank(vectors, [["d1", "d2"]], k=1)
     assert found[two] == [(document, pytest.approx(score, abs=1e-5)) for document, score in expected]
     timing = json.loads((out / "timing.json").read_text())

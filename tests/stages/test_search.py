@@ -7,10 +7,9 @@ import torch
 from support import shrunk, tiny_folder
 
 from colbertv2.configuration.composition import build, compose
-from colbertv2.modeling.colbert import ColBERT
+from colbertv2.modeling.colbert import ColBERT, encode_texts
 from colbertv2.runtime import Runtime
 from colbertv2.search.searcher import Searcher
-from colbertv2.stages import search
 
 
 @pytest.mark.parametrize("engine", ["exhaustive", "cascade"])
@@ -49,6 +48,6 @@ def test_queries_are_encoded_once_for_all_indexes_of_one_checkpoint(tmp_path, mo
         for codec in ("fp16", "binary", "residual")
     }
     assert len(encoded) == 1 and len(runs) == 3
-    search.encoded.cache_clear()
+    encode_texts.cache_clear()
     build(compose([*overrides, "codec=residual_1bit"]))
     assert len(encoded) == 2

@@ -17,8 +17,7 @@ from colbertv2.modeling.cross_encoder import CrossEncoder
 from colbertv2.runtime import Runtime
 from colbertv2.training.data import TextLookup, TrainingBatches, sampled
 from colbertv2.training.examples import Example
-from colbertv2.training.fit import fit
-from colbertv2.training.module import reciprocal_rank
+from colbertv2.training.fit import fit, reciprocal_rank
 from colbertv2.training.negatives import NegativeSampling
 from colbertv2.training.objectives import CrossEntropy, InBatchNegatives, KLDivergence
 from colbertv2.training.optimization import Optimization

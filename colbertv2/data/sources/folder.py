@@ -19,7 +19,7 @@ from ir_datasets.datasets.base import Dataset
 from ir_datasets.formats import BaseQrels, BaseQueries, GenericQuery, TrecQrel
 
 from colbertv2.data.readers import Faults, Text, read_judgements, read_texts
-from colbertv2.data.sources.stored import StoredDocs, file_fingerprint
+from colbertv2.data.sources.stores import StoredDocs, file_fingerprint
 from colbertv2.errors import InputError
 
 CORPUS_FILES = ("corpus.jsonl", "collection.jsonl", "collection.tsv")

@@ -19,7 +19,7 @@ from ir_datasets.datasets.base import Dataset
 from ir_datasets.formats import BaseQrels, BaseQueries
 
 from colbertv2.data.opening import building, content_digest, load, reading
-from colbertv2.data.sources.stored import StoredDocs
+from colbertv2.data.sources.stores import StoredDocs
 from colbertv2.errors import InputError
 from colbertv2.files import sha256
 

@@ -1,14 +1,16 @@
-"""The embedded collection ``stdlib``: code search over the running Python's own standard library.
+"""The embedded collections ``stdlib`` and ``stdlib-small``: code search over the running Python's standard library.
 
-A document is the source of a function or method without its docstring; a query is the docstring's
-first sentence; the one relevant document of a query is the function it was taken from. So relevance
-is known by construction, nothing is downloaded, and the text is real. Queries are split into train,
-dev and test by top-level module, so that no module straddles two splits; all splits search the same
-documents. The collection is a deterministic function of the library's source files: about 5,300
-pairs on Python 3.11. Functions that share one qualified name (a property's getter and setter,
-variants per platform) would share one id, so only the first of them stays.
+A document is the source of a function or method without its docstring; a query is the docstring's first sentence; the
+one relevant document of a query is the function it was taken from. So relevance is known by construction, nothing is
+downloaded, and the text is real. Queries are split into train, dev and test by top-level module, so that no module is
+in two splits; all splits search the same documents. The collection is a deterministic function of the library's source
+files: about 5,300 pairs on Python 3.11. Functions that share one qualified name (a property's getter and setter,
+variants per platform) would share one id, so only the first of them is kept.
 
-``colbertv2.data.sources.embedded`` registers it with ``ir_datasets`` as ``stdlib`` and ``stdlib/{train,dev,test}``:
+``stdlib`` holds all pairs, ``stdlib-small`` half of them, chosen by a hash of the document id; both have the splits
+``/train``, ``/dev`` and ``/test``. A query's id is ``q-`` + its document's id: tools that drop results whose id equals
+the query's lose nothing. Documents and queries also have a ``pool_id``, their top-level module, and queries have
+``answers``, the function's own name: searching within pools and judging by answers can be tried on them.
 
 >>> import ir_datasets
 >>> from colbertv2.data.opening import register_sources
@@ -25,14 +27,17 @@ import sysconfig
 import textwrap
 import tokenize
 import warnings
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import ir_datasets
+from ir_datasets.datasets.base import Dataset
+from ir_datasets.formats import BaseQrels, BaseQueries, TrecQrel
 
+from colbertv2.data.sources.stores import MemoryDocs
 from colbertv2.files import sha256, write_atomically
 
 SPLITS = {"train": 0.70, "dev": 0.10, "test": 0.20}
@@ -40,6 +45,7 @@ MINIMUM_QUERY_WORDS = 5
 LEFT_OUT = re.compile(r"test|tests|idle_test|turtledemo|site-packages|dist-packages|__pycache__|config-.*")
 SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bcf\.)(?<!\bvs\.)(?<!\betc\.)\s")
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+NAMES = ("stdlib", "stdlib-small")
 
 
 class Pair(NamedTuple):
@@ -190,3 +196,98 @@ def split_of_module() -> dict[str, str]:
         assigned[module] = split
         filled[split] += sizes[module]
     return assigned
+
+
+class PairDoc(NamedTuple):
+    """A function's source."""
+
+    doc_id: str
+    text: str
+    pool_id: str
+
+    def default_text(self) -> str:
+        return self.text
+
+
+class PairQuery(NamedTuple):
+    """A docstring's first sentence."""
+
+    query_id: str
+    text: str
+    answers: tuple[str, ...]
+    pool_id: str
+
+    def default_text(self) -> str:
+        return self.text
+
+
+class PairDocs(MemoryDocs):
+    """The functions of ``select()`` as documents."""
+
+    def __init__(self, select: Callable[[], list[Pair]]) -> None:
+        super().__init__(PairDoc, lambda: (PairDoc(pair.doc_id, pair.source, pair.module) for pair in select()))
+
+    def fingerprint(self) -> str:
+        """A digest of the running library's source files."""
+        return digest_of_running_library()
+
+
+class PairQueries(BaseQueries):
+    """The docstrings of ``select()`` as queries."""
+
+    def __init__(self, select: Callable[[], list[Pair]]) -> None:
+        self.select = select
+
+    def queries_iter(self) -> Iterator[PairQuery]:
+        return (PairQuery(f"q-{pair.doc_id}", pair.query, (pair.name,), pair.module) for pair in self.select())
+
+    def queries_cls(self) -> type[PairQuery]:
+        return PairQuery
+
+    def queries_count(self) -> int:
+        return len(self.select())
+
+
+class PairQrels(BaseQrels):
+    """Each docstring's own function is its one relevant document."""
+
+    def __init__(self, select: Callable[[], list[Pair]]) -> None:
+        self.select = select
+
+    def qrels_iter(self) -> Iterator[TrecQrel]:
+        return (TrecQrel(f"q-{pair.doc_id}", pair.doc_id, 1, "0") for pair in self.select())
+
+    def qrels_count(self) -> int:
+        return len(self.select())
+
+    def qrels_defs(self) -> dict[int, str]:
+        return {1: "the function whose docstring begins with the query"}
+
+    def qrels_cls(self) -> type[TrecQrel]:
+        return TrecQrel
+
+
+@cache
+def digest_of_running_library() -> str:
+    """The ``library_digest`` of the running Python's standard library, computed once per process."""
+    return library_digest(Path(sysconfig.get_path("stdlib")))
+
+
+@cache
+def selection(name: str, split: str | None) -> list[Pair]:
+    """The pairs of one collection (``stdlib``, ``stdlib-small``) and, if given, of one split."""
+    split_of = split_of_module()
+    return [pair for pair in pairs() if (name == "stdlib" or is_small(pair)) and split in (None, split_of[pair.module])]
+
+
+def register() -> None:
+    """Register both collections and their splits with ``ir_datasets``, once per process."""
+    for name in NAMES:
+        if name in ir_datasets.registry:
+            continue
+        documents = PairDocs(partial(selection, name, None))
+        ir_datasets.registry.register(name, Dataset(documents))
+        for split in SPLITS:
+            select = partial(selection, name, split)
+            dataset = Dataset(documents, PairQueries(select), PairQrels(select))
+            ir_datasets.registry.register(f"{name}/{split}", dataset)

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from colbertv2.interchange.checkpoints import convert_checkpoint
+from colbertv2.interchange.conversion import convert_checkpoint
 from experiments.agree.encoding import LITERAL
 from experiments.agree.environments import ROOT, Peer
 from experiments.agree.texts import AWKWARD, OFFICIAL, model

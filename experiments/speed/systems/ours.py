@@ -17,7 +17,7 @@ from colbertv2.modeling.batch import Tuples, excluded_in_batch
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.tokenizer import Tokenizer
 from colbertv2.training.data import TrainingBatch
-from colbertv2.training.module import RankingModule
+from colbertv2.training.fit import RankingModule
 from colbertv2.training.negatives import NegativeSampling
 from colbertv2.training.objectives import KLDivergence
 from colbertv2.training.optimization import Optimization

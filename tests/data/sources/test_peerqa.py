@@ -9,8 +9,7 @@ from peerqa_sample import ONE, PAPERS, QUESTIONS, TINY, TWO, question, said, wri
 from support import tiny_folder
 
 from colbertv2.data.collection import Collection
-from colbertv2.data.pools import document_pools, query_pools
-from colbertv2.data.queries import Queries
+from colbertv2.data.queries import Queries, document_pools, query_pools
 from colbertv2.data.sources.peerqa import UNITS
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measures import evaluate

@@ -1,11 +1,14 @@
-"""Documents in memory, for sources that are small or made by a program."""
+"""Where sources keep their documents: in memory, or in ``ir_datasets``' store on disk, under its home."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
+import ir_datasets
 from ir_datasets.formats import BaseDocs
-from ir_datasets.indices import Docstore
+from ir_datasets.indices import Docstore, PickleLz4FullStore
 
 
 class Documents(Iterator[Any]):
@@ -38,7 +41,7 @@ class MemoryStore(Docstore):
 
 
 class MemoryDocs(BaseDocs):
-    """A handler of documents that are made at the first use and then held in memory.
+    """A handler of documents in memory, made on first use; for sources that are small or made by a program.
 
     Args:
         record: the named tuple that a document is, with ``doc_id`` and ``text``.
@@ -73,3 +76,47 @@ class MemoryDocs(BaseDocs):
 
     def docs_cls(self) -> type:
         return self.record
+
+
+class StoredDocs(BaseDocs):
+    """A handler that reads its documents once and keeps them on disk.
+
+    A subclass defines ``docs_cls`` (the named tuple of a document), ``fingerprint``, ``read``, and ``source``, the name
+    of the folder that holds its stores.
+    """
+
+    source: ClassVar[str]
+
+    def fingerprint(self) -> str:
+        """A text that changes with whatever determines the documents; each value has a store of its own."""
+        raise NotImplementedError
+
+    def read(self) -> Iterator[Any]:
+        """All documents, in the order of the corpus."""
+        raise NotImplementedError
+
+    def docs_store(self) -> PickleLz4FullStore:
+        return PickleLz4FullStore(
+            path=str(ir_datasets.util.home_path() / self.source / self.fingerprint()),
+            init_iter_fn=self.read,
+            data_cls=self.docs_cls(),
+            lookup_field="doc_id",
+            index_fields=["doc_id"],
+        )
+
+    def docs_iter(self) -> Any:
+        return iter(self.docs_store())
+
+    def docs_count(self) -> int:
+        return self.docs_store().count()
+
+
+def file_fingerprint(path: Path, *settings: str) -> str:
+    """16 hexadecimal digits that change with a file's path, size or time, and with the settings for reading it.
+
+    >>> file_fingerprint(Path(__file__)) == file_fingerprint(Path(__file__), "sentence")
+    False
+    """
+    status = path.stat()
+    content = "\n".join([str(path), *settings, str(status.st_size), str(status.st_mtime_ns)])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

