@@ -67,31 +67,29 @@ class Predictor:
         """The cost of building ``node``, and where it is known from; ``None`` if it is not."""
         step = quietly(lambda: self.step(node))
         wanted = self.expected(step)
-        runs = [(took, self.expected(one), one.kind) for took, one in self.runs(node)]
-        runs = [run for run in runs if run[1] or wanted is None]
-        alike = [run for run in runs if step and run[2] == step.kind]
+        runs = [run for run in self.runs(node) if wanted is None or self.expected(run[1])]
+        alike = [run for run in runs if step and run[1].kind == step.kind]
         if not runs:
             return wanted and (wanted, "from a default")
+        sized = [(took, self.expected(one)) for took, one in alike or runs]
         if wanted is None:
-            costs = [took for took, _, _ in (alike or runs)[:RUNS]]
+            costs = [took for took, _ in sized[:RUNS]]
         else:
-            sized = [
-                (took, known, abs(math.log(known.seconds / wanted.seconds)))
-                for took, known, _ in alike or runs
-                if known
-            ]
-            sized = sorted(sized, key=lambda run: run[2])[:RUNS]
-            costs = [scaled(took, known, wanted) for took, known, far in sized if far < sized[0][2] + TOO_FAR]
+            ranked = [(abs(math.log(known.seconds / wanted.seconds)), took, known) for took, known in sized if known]
+            ranked = sorted(ranked, key=lambda run: run[0])[:RUNS]
+            costs = [scaled(took, known, wanted) for far, took, known in ranked if far < ranked[0][0] + TOO_FAR]
         source = f"from {len(costs)} run{'s' * (len(costs) > 1)} {'here' if alike else 'of another kind'}"
         return Cost(*(median(values) for values in zip(*map(astuple, costs), strict=True))), source
 
     def expected(self, step: Step | None) -> Cost | None:
         """By the table, on a machine that is slower than the reference machine in everything alike."""
         cost: Cost | None = quietly(lambda: step and step.cost)
-        if cost is None or self.runtime.device_type == "cuda":
-            return cost and cost.at(GPU_RATE * self.runtime.devices)
-        rate = products_per_second(self.runtime.threads or num_cores())
-        return cost.at(rate, RATE / rate)
+        if cost is None:
+            return None
+        on_gpu, threads = self.runtime.device_type == "cuda", self.runtime.threads or num_cores()
+        rate = GPU_RATE * self.runtime.devices if on_gpu else products_per_second(threads)
+        slower = 1 if on_gpu else RATE / rate
+        return Cost(cost.seconds * slower + cost.flops / rate, cost.memory, cost.disk)
 
     def step(self, node: Node) -> Step:
         """How large a node of the plan is."""
@@ -129,11 +127,8 @@ class Predictor:
 
 def scaled(took: Cost, known: Cost, wanted: Cost) -> Cost:
     """What ``wanted`` will take if ``known`` took this: the same where the table tells no difference."""
-    return Cost(
-        took.seconds * wanted.seconds / known.seconds,
-        took.memory * wanted.memory / known.memory,
-        took.disk * wanted.disk / known.disk,
-    )
+    tripled = zip(*(astuple(cost)[:3] for cost in (took, wanted, known)), strict=True)
+    return Cost(*(found * new / old for found, new, old in tripled))
 
 
 def quietly(function: Callable[[], Any]) -> Any:
@@ -169,23 +164,18 @@ def estimate_nodes(nodes: Iterable[Node], runtime: Runtime) -> list[StepCost]:
     targets = list(nodes)
     steps = {step.address: step for target in targets for step in target.lineage()}
     present = {address for address in steps if Artifact.present(location(runtime.root, address))}
-    needed: dict[str, Node] = {}
-
-    def need(node: Node) -> None:
-        if node.address not in present and node.address not in needed:
-            needed[node.address] = node
-            for parent in node.parents.values():
-                need(parent)
-
-    for target in targets:
-        need(target)
+    read, needed = {target.address for target in targets}, {}
+    for address, node in reversed(steps.items()):
+        if address in read - present:
+            read |= {parent.address for parent in node.parents.values()}
+            needed[address] = node
     predictor = Predictor(runtime, needed.values())
-
-    def line(node: Node) -> StepCost:
-        if node.address not in needed:
-            return StepCost(node.key, node.address, "cached" if node.address in present else "not needed")
-        cost, source = predictor.predict(node) or (None, "unknown")
-        sizes = (cost.seconds, cost.memory, cost.disk) if cost else (None, None, None)
-        return StepCost(node.key, node.address, "missing", *sizes, source)
-
-    return [line(node) for node in steps.values()]
+    costs = []
+    for address, node in steps.items():
+        if address in needed:
+            cost, source = predictor.predict(node) or (None, "unknown")
+            sizes = (cost.seconds, cost.memory, cost.disk) if cost else (None, None, None)
+            costs.append(StepCost(node.key, address, "missing", *sizes, source))
+        else:
+            costs.append(StepCost(node.key, address, "cached" if address in present else "not needed"))
+    return costs

@@ -50,10 +50,6 @@ class Cost:
         """One after the other, the memory of both held to the end."""
         return Cost(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
 
-    def at(self, rate: float, slower: float = 1.0) -> Cost:
-        """With seconds in place of operations, and the other seconds longer by a factor."""
-        return Cost(self.seconds * slower + self.flops / rate, self.memory, self.disk)
-
 
 ANY_STEP = Cost(seconds=0.5, memory=750e6, disk=5e3)  # the imports, and a file or two of settings
 
@@ -183,9 +179,15 @@ def saved(step: Step) -> Cost:
     return Cost(seconds=1, disk=transformer(step.origin.arguments["backbone"]["name"])[1])
 
 
-def rows(step: Step, seconds: float = 0.0, memory: float = 0.0) -> Cost:
-    """To write rankings or candidates, with seconds and memory for each of their lines."""
-    return Cost(seconds * step.results, memory * step.results, LINE_BYTES * step.results)
+def rows(step: Step, seconds: float = 0.0, memory: float = 0.0, disk: float = LINE_BYTES) -> Cost:
+    """To write or read rankings or candidates, by what each of their lines takes."""
+    return Cost(seconds * step.results, memory * step.results, disk * step.results)
+
+
+def initialise(step: Step) -> Cost:
+    """Only principal components need a look at some documents."""
+    sample = step.arguments["sample_documents"] if step.arguments["projection"] == "pca" else 0
+    return loaded(step, min(sample, step.texts("documents")) * step.tokens("documents")) + saved(step)
 
 
 def encode(step: Step) -> Cost:
@@ -258,44 +260,40 @@ def bm25(step: Step) -> Cost:
     return Cost(characters / 2e6 + searches, 8 * characters) + rows(step)
 
 
+def decomposition(step: Step) -> Cost:
+    """All vectors are scored several times over."""
+    values = step.vectors * step.dim
+    return loaded(step) + Cost(7, 8 * values, 500_000, step.texts("queries") * values * 64)
+
+
+def supervision(step: Step) -> Cost:
+    """The candidates of some queries, encoded by two checkpoints."""
+    passages = step.results * step.arguments["num_queries"] / max(1.0, step.texts("queries"))
+    return loaded(step, 2 * passages * step.tokens("documents")) + Cost(4, 0, 150_000)
+
+
 STAGES: dict[str, Callable[[Step], Cost]] = {
-    "initialise": lambda step: (
-        (  # principal components need a look at some documents
-            loaded(step, min(step.arguments["sample_documents"], step.texts("documents")) * step.tokens("documents"))
-            if step.arguments["projection"] == "pca"
-            else loaded(step)
-        )
-        + saved(step)
-    ),
+    "initialise": initialise,
     "unprojected": lambda step: loaded(step) + saved(step),
     "encode": encode,
-    **dict.fromkeys(("train", "teacher"), train),
+    "train": train,
+    "teacher": train,
     "score": score,
     "centroids": centroids,
+    "centroid_analysis": lambda step: step.parents["index"].parents["centroids"].cost,
     "index": index,
-    **dict.fromkeys(("search", "pools"), search),
+    "search": search,
+    "pools": search,
+    "rerank": lambda step: loaded(step, step.texts("queries") * step.maxlen("queries")) + rows(step, 2e-4),
     "bm25": bm25,
     "single_vector": lambda step: loaded(step, step.texts("documents") * step.tokens("documents", 256)) + rows(step),
-    "rerank": lambda step: loaded(step, step.texts("queries") * step.maxlen("queries")) + rows(step, 2e-4),
-    **dict.fromkeys(
-        ("examples", "external_examples", "external_ranking", "random_candidates"), lambda step: rows(step, 1e-5, 220)
-    ),
-    **dict.fromkeys(
-        ("evaluate", "agreement"), lambda step: Cost(step.results * 2e-6, step.results * 600, step.results * 0.1)
-    ),
-    **dict.fromkeys(("table", "index_size"), lambda step: Cost(3, 60e6, 60_000)),
-    "centroid_analysis": lambda step: step.parents["index"].parents["centroids"].cost,
-    "supervision": lambda step: (
-        (  # the candidates of some queries, encoded by two checkpoints
-            loaded(
-                step,
-                2 * step.results * step.arguments["num_queries"] / step.texts("queries") * step.tokens("documents"),
-            )
-        )
-        + Cost(4, 0, 150_000)
-    ),
-    "decomposition": lambda step: (
-        loaded(step)  # all vectors are scored several times over
-        + Cost(7, 8 * step.vectors * step.dim, 500_000, step.texts("queries") * step.vectors * step.dim * 64)
-    ),
+    "decomposition": decomposition,
+    "supervision": supervision,
+    "evaluate": lambda step: rows(step, 2e-6, 600, 0.1),
+    "agreement": lambda step: rows(step, 2e-6, 600, 0.1),
+    "table": lambda step: Cost(3, 60e6, 60_000),
+    "index_size": lambda step: Cost(3, 60e6, 60_000),
+    "examples": lambda step: rows(step, 1e-5, 220),
+    "random_candidates": lambda step: rows(step, 1e-5, 220),
+    "external_ranking": lambda step: rows(step, 1e-5, 220),
 }
