@@ -67,17 +67,14 @@ class Predictor:
         """The cost of building ``node``, and where it is known from; ``None`` if it is not."""
         step = quietly(lambda: self.step(node))
         wanted = self.expected(step)
-        runs = [run for run in self.runs(node) if wanted is None or self.expected(run[1])]
-        alike = [run for run in runs if step and run[1].kind == step.kind]
+        runs = [(took, self.expected(one), one.kind) for took, one in self.runs(node)]
+        runs = [run for run in runs if run[1] or wanted is None]
         if not runs:
             return wanted and (wanted, "from a default")
-        sized = [(took, self.expected(one)) for took, one in alike or runs]
-        if wanted is None:
-            costs = [took for took, _ in sized[:RUNS]]
-        else:
-            ranked = [(abs(math.log(known.seconds / wanted.seconds)), took, known) for took, known in sized if known]
-            ranked = sorted(ranked, key=lambda run: run[0])[:RUNS]
-            costs = [scaled(took, known, wanted) for far, took, known in ranked if far < ranked[0][0] + TOO_FAR]
+        alike = [run for run in runs if step and run[2] == step.kind]
+        nearest = [(distance(known, wanted), took, known) for took, known, _ in alike or runs]
+        nearest = sorted(nearest, key=lambda run: run[0])[:RUNS]
+        costs = [scaled(took, known, wanted) for far, took, known in nearest if far < nearest[0][0] + TOO_FAR]
         source = f"from {len(costs)} run{'s' * (len(costs) > 1)} {'here' if alike else 'of another kind'}"
         return Cost(*(median(values) for values in zip(*map(astuple, costs), strict=True))), source
 
@@ -103,7 +100,9 @@ class Predictor:
         """How large a finished artifact is; of its ancestors, those that are in the plan or still there."""
         path = location(self.runtime.root, address)
         if address not in self.steps and Artifact.present(path):
-            record = Artifact.open(path).record
+            record = quietly(lambda: Artifact.open(path).record)
+            if record is None:
+                return None
             parents = {role: self.finished_step(parent) for role, parent in record["parents"].items()}
             known = {role: step for role, step in parents.items() if step}
             self.steps[address] = Step(record["stage"], record["arguments"], record["inputs"], known, record["bytes"])
@@ -125,10 +124,17 @@ class Predictor:
         return self.finished[stage]
 
 
-def scaled(took: Cost, known: Cost, wanted: Cost) -> Cost:
+def distance(known: Cost | None, wanted: Cost | None) -> float:
+    """By what factor two costs differ, as a logarithm; 0 where one is unknown."""
+    return abs(math.log(known.seconds / wanted.seconds)) if known and wanted else 0.0
+
+
+def scaled(took: Cost, known: Cost | None, wanted: Cost | None) -> Cost:
     """What ``wanted`` will take if ``known`` took this: the same where the table tells no difference."""
-    tripled = zip(*(astuple(cost)[:3] for cost in (took, wanted, known)), strict=True)
-    return Cost(*(found * new / old for found, new, old in tripled))
+    if known is None or wanted is None:
+        return took
+    sizes = zip(*(astuple(cost)[:3] for cost in (took, wanted, known)), strict=True)
+    return Cost(*(found * new / old for found, new, old in sizes))
 
 
 def quietly(function: Callable[[], Any]) -> Any:
@@ -166,7 +172,7 @@ def estimate_nodes(nodes: Iterable[Node], runtime: Runtime) -> list[StepCost]:
     present = {address for address in steps if Artifact.present(location(runtime.root, address))}
     read, needed = {target.address for target in targets}, {}
     for address, node in reversed(steps.items()):
-        if address in read - present:
+        if address in read and address not in present:
             read |= {parent.address for parent in node.parents.values()}
             needed[address] = node
     predictor = Predictor(runtime, needed.values())

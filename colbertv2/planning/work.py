@@ -27,9 +27,8 @@ LINE_BYTES = 75.0  # of one document in a ranking
 SHARD_DOCUMENTS = 25_000  # whose vectors are held at once
 LATENCY_SEARCHES = 150  # beside those of the queries themselves
 MODEL_ROLES = ("checkpoint", "encoder", "before", "embeddings", "index", "teacher")  # where a step has its model from
-SEARCH_SECONDS = {"Cascade": (3e-3, 4e-9), "Plaid": (1e-2, 2e-8), "VanillaColBERTv2": (1e-2, 2e-8)}  # by engine:
-EXHAUSTIVE_SECONDS = (1e-3, 6e-8)  # of one query, and of each vector of the index for it
-DECODED_SECONDS = (1e-3, 2e-7)  # without centroids: no kernel scores compressed vectors
+APPROXIMATE_SECONDS = {"Cascade": 5e-6, "Plaid": 3e-5, "VanillaColBERTv2": 3e-5}  # a query, by the root of the vectors
+EXACT_SECONDS, DECODED_SECONDS = 6e-8, 2e-7  # a query and vector, scored by kernels; decoded, where no centroids are
 
 
 @dataclass(frozen=True)
@@ -236,20 +235,21 @@ def centroids(step: Step) -> Cost:
 
 
 def index(step: Step) -> Cost:
-    """What the codec says that a vector takes, and the inverted lists."""
-    values = step.vectors * step.dim
-    disk = step.inputs["codec"]["bytes_at_128_dimensions"] / 128 * values + 3 * step.vectors
+    """What the codec says that a vector takes, and the centroids."""
+    values, bits = step.vectors * step.dim, step.clustering.centroid_bits if step.clustering else 0
+    disk = step.inputs["codec"]["bytes_at_128_dimensions"] / 128 * values + step.centroids * step.dim * bits / 8
     return Cost(0.5 + values / 1e8, 2**16 * step.dim * 20 + 12 * step.vectors, disk)
 
 
 def search(step: Step) -> Cost:
     """Queries are encoded and compared with all centroids; the rest is the engine's."""
     queries = step.texts("queries") + LATENCY_SEARCHES
-    engine = SEARCH_SECONDS.get(class_of(step.arguments["engine"]))
-    always, per_vector = engine or (EXHAUSTIVE_SECONDS if step.centroids else DECODED_SECONDS)
+    exact = step.vectors * (EXACT_SECONDS if step.centroids else DECODED_SECONDS)
+    rate = APPROXIMATE_SECONDS.get(class_of(step.arguments["engine"]))
+    each = 1e-3 + (rate * math.sqrt(step.vectors) if rate else exact)
     held = (step.parents.get("index") or step.parents["embeddings"]).disk
     tokens = queries * step.maxlen("queries")
-    scan = Cost(queries * (always + per_vector * step.vectors), held, 0, tokens * 2 * step.dim * step.centroids)
+    scan = Cost(queries * each, held, 0, tokens * 2 * step.dim * step.centroids)
     return loaded(step, tokens) + scan + rows(step, 1e-5)
 
 

@@ -63,6 +63,8 @@ def test_runs_of_another_device_version_or_start_teach_nothing(small):
     for change in ({"device": "another machine"}, {"resumed": True}, {"version": -1}):
         rewrite(index, **change)
         assert estimates(small, "kmeans_seed=7")["index"].source == "from a default"
+    (index.path / "artifact.json").write_text("{")
+    assert estimates(small, "kmeans_seed=7")["index"].source == "from a default", "nor do damaged records"
 
 
 def test_runs_of_another_kind_teach_only_where_there_are_none_of_the_same(small):
