@@ -170,12 +170,12 @@ def transformer(backbone: str) -> tuple[float, float]:
 def loaded(step: Step, tokens: float = 0.0) -> Cost:
     """To load a step's transformer and to encode so many tokens."""
     weights, size = transformer(step.origin.arguments["backbone"]["name"])
-    return Cost(seconds=2, memory=2 * size, flops=2 * weights * tokens / TRANSFORMER_SHARE)
+    return Cost(seconds=1, memory=2 * size, flops=2 * weights * tokens / TRANSFORMER_SHARE)
 
 
 def saved(step: Step) -> Cost:
-    """To write a checkpoint."""
-    return Cost(seconds=1, disk=transformer(step.origin.arguments["backbone"]["name"])[1])
+    """To write a checkpoint, and for the first step of most pipelines to import what computes."""
+    return Cost(seconds=2, disk=transformer(step.origin.arguments["backbone"]["name"])[1])
 
 
 def rows(step: Step, seconds: float = 0.0, memory: float = 0.0, disk: float = LINE_BYTES) -> Cost:
