@@ -24,11 +24,13 @@ def device_name(runtime: Runtime) -> str:
 
 
 def num_cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use: no more than ``OMP_NUM_THREADS``, which torch and faiss keep to."""
     try:
-        return len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
-        return os.cpu_count() or 1
+        cores = os.cpu_count() or 1
+    allowed = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return min(cores, int(allowed)) if allowed.isdecimal() and int(allowed) else cores
 
 
 @cache

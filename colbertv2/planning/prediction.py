@@ -1,29 +1,30 @@
 """What missing artifacts will cost: seconds, memory and disk, before any of it is spent.
 
-The table of :mod:`colbertv2.planning.work` says how long a step takes on a reference machine. How much longer it takes
-here is learnt from finished artifacts of the same stage, version, kind and device; without any it is guessed from how
-fast this machine multiplies matrices. A prediction never makes planning fail: what is not known is ``None``.
+Finished artifacts of the same stage, version and device say what a step took; the table of
+:mod:`colbertv2.planning.work` says how much larger or smaller the step to come is. Without any, the table alone
+speaks, for a machine as much slower than its own as its matrix products are. A prediction never makes planning fail:
+what is not known is ``None``.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cache, cached_property
+from dataclasses import astuple, dataclass
+from functools import cache
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 from colbertv2.artifacts.artifact import Artifact, location
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.process import device_name, num_cores
-from colbertv2.planning.work import RATE, Step, Work
+from colbertv2.planning.work import RATE, Cost, Step
 from colbertv2.runtime import Runtime
 
-BASELINE = 700_000_000  # bytes resident once everything is imported
-RUNS = 3  # finished ones that a factor is the median of
-LATEST = 30  # finished ones that these are chosen among
-SHRINKAGE = 3.0  # seconds at the default speed that a finished run is averaged with: short runs say little
+RUNS = 3  # finished ones that a prediction is the median of
+LATEST = 60  # finished ones that these are chosen among
+TOO_FAR = math.log(2)  # runs that differ in size by twice as much as the nearest do not count
 GPU_RATE = 4e13  # floating-point operations a second assumed of one GPU in 16 bits: an eighth of an A100's peak
 BENCHMARK_SECONDS = 0.2
 
@@ -35,9 +36,8 @@ class StepCost:
     Args:
         key: where it stands in the configuration. address: name of its artifact.
         state: ``cached``, ``missing``, or ``not needed``: missing, but everything that reads it is there.
-        seconds, memory, disk: ``None`` for what is unknown and for what will not be built. Memory is that of the
-            whole process, at its peak.
-        source: where the seconds come from.
+        seconds, memory, disk: ``None`` for what is unknown and for what will not be built.
+        source: where the numbers come from.
     """
 
     key: str
@@ -49,93 +49,92 @@ class StepCost:
     source: str = ""
 
 
-class FinishedRun(NamedTuple):
-    """What a finished artifact took, and the work that it was; ``None`` where the table does not know its stage."""
-
-    version: int
-    device: str
-    seconds: float
-    memory: float
-    disk: float
-    work: Work | None
-
-
 class Predictor:
-    """Predicts steps from the finished artifacts under ``runtime.root``."""
+    """Predicts steps from the finished artifacts under ``runtime.root``.
 
-    def __init__(self, runtime: Runtime) -> None:
+    Args:
+        nodes: what the plan will build; they stand for the deleted ancestors of finished artifacts.
+    """
+
+    def __init__(self, runtime: Runtime, nodes: Iterable[Node]) -> None:
         self.runtime = runtime
-        self.steps: dict[str, Step] = {}
+        self.steps: dict[str, Step] = {}  # by address
+        self.finished: dict[str, list[tuple[Cost, Step]]] = {}  # by stage
+        for node in nodes:
+            quietly(lambda node=node: self.step(node))
 
-    def predict(self, node: Node) -> tuple[float, float, float, str] | None:
-        """Seconds, memory and disk of building ``node``, and where the seconds come from; ``None`` if unknown."""
-        work = quietly(lambda: Step.of_node(node, self.finished_bytes, self.steps).work)
-        alike = [
-            run
-            for run in self.runs(node.stage.name)
-            if (run.version, run.device, run.work and run.work.kind)
-            == (node.stage.version, self.device, work and work.kind)
-        ]
-        source = f"from {min(len(alike), RUNS)} run{'s' if len(alike) > 1 else ''} here"
-        if work is None:
-            if not alike:
+    def predict(self, node: Node) -> tuple[Cost, str] | None:
+        """The cost of building ``node``, and where it is known from; ``None`` if it is not."""
+        step = quietly(lambda: self.step(node))
+        wanted = self.expected(step)
+        runs = [(took, self.expected(one), one.kind) for took, one in self.runs(node)]
+        runs = [run for run in runs if run[1] or wanted is None]
+        if not runs:
+            return wanted and (wanted, "from a default")
+        alike = [run for run in runs if step and run[2] == step.kind]
+        nearest = [(distance(known, wanted), took, known) for took, known, _ in alike or runs]
+        nearest = sorted(nearest, key=lambda run: run[0])[:RUNS]
+        costs = [scaled(took, known, wanted) for far, took, known in nearest if far < nearest[0][0] + TOO_FAR]
+        source = f"from {len(costs)} run{'s' * (len(costs) > 1)} {'here' if alike else 'of another kind'}"
+        return Cost(*(median(values) for values in zip(*map(astuple, costs), strict=True))), source
+
+    def expected(self, step: Step | None) -> Cost | None:
+        """By the table, on a machine that is slower than the reference machine in everything alike."""
+        cost: Cost | None = quietly(lambda: step and step.cost)
+        if cost is None:
+            return None
+        on_gpu, threads = self.runtime.device_type == "cuda", self.runtime.threads or num_cores()
+        rate = GPU_RATE * self.runtime.devices if on_gpu else products_per_second(threads)
+        slower = 1 if on_gpu else RATE / rate
+        return Cost(cost.seconds * slower + cost.flops / rate, cost.memory, cost.disk)
+
+    def step(self, node: Node) -> Step:
+        """How large a node of the plan is."""
+        if node.address not in self.steps:
+            parents = {role: self.step(parent) for role, parent in node.parents.items()}
+            if not self.finished_step(node.address):
+                self.steps[node.address] = Step(node.stage.name, node.arguments, node.sizes, parents)
+        return self.steps[node.address]
+
+    def finished_step(self, address: str) -> Step | None:
+        """How large a finished artifact is; of its ancestors, those that are in the plan or still there."""
+        path = location(self.runtime.root, address)
+        if address not in self.steps and Artifact.present(path):
+            record = quietly(lambda: Artifact.open(path).record)
+            if record is None:
                 return None
-            latest = alike[:RUNS]
-            return (*(median(getattr(run, name) for run in latest) for name in ("seconds", "memory", "disk")), source)
-        default, memory = self.default_seconds(work), BASELINE + work.memory
-        if not alike:
-            return default, memory, work.disk, "from a default"
+            parents = {role: self.finished_step(parent) for role, parent in record["parents"].items()}
+            known = {role: step for role, step in parents.items() if step}
+            self.steps[address] = Step(record["stage"], record["arguments"], record["inputs"], known, record["bytes"])
+        return self.steps.get(address)
 
-        def distance(run: FinishedRun) -> float:
-            sizes = [one.reference_seconds + SHRINKAGE for one in (run.work, work) if one]
-            return max(sizes) / min(sizes)
-
-        nearest = sorted(alike[:LATEST], key=distance)[:RUNS]
-        slower = median(
-            (run.seconds + SHRINKAGE) / (self.default_seconds(run.work) + SHRINKAGE) for run in nearest if run.work
-        )
-        larger = median(run.memory / (BASELINE + run.work.memory) for run in nearest if run.work)
-        return default * slower, memory * larger, work.disk, source
-
-    def default_seconds(self, work: Work) -> float:
-        """Seconds on this machine if it is slower than the reference machine in everything alike."""
-        if self.runtime.device_type == "cuda":
-            return work.flops / (GPU_RATE * self.runtime.devices) + work.seconds
-        return work.reference_seconds * RATE / products_per_second(self.runtime.threads or num_cores())
-
-    def finished_bytes(self, node: Node) -> float | None:
-        """Bytes of a node's artifact, if it is there."""
-        path = location(self.runtime.root, node.address)
-        return Artifact.open(path).record["bytes"] if Artifact.present(path) else None
-
-    @cached_property
-    def device(self) -> str:
-        """What computes."""
-        return device_name(self.runtime)
-
-    @cached_property
-    def runs(self) -> Callable[[str], list[FinishedRun]]:
-        """The finished runs of a stage, latest first, without those that went on where another was interrupted."""
-
-        @cache
-        def read(stage: str) -> list[FinishedRun]:
-            directories = [path for path in (self.runtime.root / stage).glob(f"{stage}-*") if Artifact.present(path)]
-            directories.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-            runs = (quietly(lambda path=path: finished_run(Artifact.open(path))) for path in directories[: 2 * LATEST])
-            return [run for run in runs if run is not None]
-
-        return read
+    def runs(self, node: Node) -> list[tuple[Cost, Step]]:
+        """What runs of a node's stage took on this device, latest first, without those that were resumed."""
+        stage = node.stage.name
+        if stage not in self.finished:
+            wanted = {"version": node.stage.version, "device": device_name(self.runtime), "resumed": False}
+            paths = [path for path in (self.runtime.root / stage).glob(f"{stage}-*") if Artifact.present(path)]
+            paths.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+            self.finished[stage] = []
+            for path in paths[:LATEST]:
+                record = quietly(lambda path=path: Artifact.open(path).record) or {}
+                if wanted == {key: record.get(key) for key in wanted} and (step := self.finished_step(path.name)):
+                    took = Cost(record["seconds"], record["peak_memory"], record["bytes"])
+                    self.finished[stage].append((took, step))
+        return self.finished[stage]
 
 
-def finished_run(artifact: Artifact) -> FinishedRun | None:
-    """What an artifact's record tells; ``None`` of a resumed run."""
-    record = artifact.record
-    if record["resumed"]:
-        return None
-    work = quietly(lambda: Step.of_artifact(artifact).work)
-    return FinishedRun(
-        record["version"], record["device"], record["seconds"], record["peak_memory"], record["bytes"], work
-    )
+def distance(known: Cost | None, wanted: Cost | None) -> float:
+    """By what factor two costs differ, as a logarithm; 0 where one is unknown."""
+    return abs(math.log(known.seconds / wanted.seconds)) if known and wanted else 0.0
+
+
+def scaled(took: Cost, known: Cost | None, wanted: Cost | None) -> Cost:
+    """What ``wanted`` will take if ``known`` took this: the same where the table tells no difference."""
+    if known is None or wanted is None:
+        return took
+    sizes = zip(*(astuple(cost)[:3] for cost in (took, wanted, known)), strict=True)
+    return Cost(*(found * new / old for found, new, old in sizes))
 
 
 def quietly(function: Callable[[], Any]) -> Any:
@@ -168,25 +167,21 @@ def estimate_nodes(nodes: Iterable[Node], runtime: Runtime) -> list[StepCost]:
 
     What is missing only above finished artifacts is not built, so it costs nothing.
     """
-    predictor = Predictor(runtime)
     targets = list(nodes)
     steps = {step.address: step for target in targets for step in target.lineage()}
     present = {address for address in steps if Artifact.present(location(runtime.root, address))}
-    needed: set[str] = set()
-
-    def need(node: Node) -> None:
-        if node.address not in present | needed:
-            needed.add(node.address)
-            for parent in node.parents.values():
-                need(parent)
-
-    for target in targets:
-        need(target)
-
-    def line(node: Node) -> StepCost:
-        if node.address not in needed:
-            return StepCost(node.key, node.address, "cached" if node.address in present else "not needed")
-        known = predictor.predict(node)
-        return StepCost(node.key, node.address, "missing", *(known or (None, None, None, "unknown")))
-
-    return [line(node) for node in steps.values()]
+    read, needed = {target.address for target in targets}, {}
+    for address, node in reversed(steps.items()):
+        if address in read and address not in present:
+            read |= {parent.address for parent in node.parents.values()}
+            needed[address] = node
+    predictor = Predictor(runtime, needed.values())
+    costs = []
+    for address, node in steps.items():
+        if address in needed:
+            cost, source = predictor.predict(node) or (None, "unknown")
+            sizes = (cost.seconds, cost.memory, cost.disk) if cost else (None, None, None)
+            costs.append(StepCost(node.key, address, "missing", *sizes, source))
+        else:
+            costs.append(StepCost(node.key, address, "cached" if address in present else "not needed"))
+    return costs

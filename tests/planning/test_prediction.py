@@ -1,16 +1,18 @@
 """Plans: states and sums that a user sees, and predictions that follow size and finished runs."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from support import shrunk, tiny_folder
 
 from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.process import device_name
+from colbertv2.compression.clustering.rules import num_sampled_documents_rule
 from colbertv2.configuration.composition import build, compose, runtime_of, target_node
-from colbertv2.planning.prediction import estimate_nodes
+from colbertv2.planning.prediction import estimate_nodes, scaled
 from colbertv2.planning.text import to_text
+from colbertv2.planning.work import ANY_STEP, STAGES, Cost, Step
 
 
 @pytest.fixture
@@ -48,16 +50,102 @@ def test_more_work_takes_longer(small):
     assert more.disk > estimates(small, "clustering.num_centroids=8")["index.centroids"].disk
 
 
-def test_finished_runs_of_the_same_kind_and_device_are_learnt_from(small):
-    before = estimates(small, "seed=2", "kmeans_seed=7")["index"]
+def test_the_same_work_again_costs_what_it_took(small):
+    index = build(compose([*small, "target=index"]))
+    rewrite(index, seconds=300.0, peak_memory=5_000_000_000, bytes=70_000)
+    again = estimates(small, "kmeans_seed=7")["index"]
+    assert again.source == "from 1 run here"
+    assert (again.seconds, again.memory, again.disk) == pytest.approx((300, 5e9, 7e4))
+
+
+def test_runs_of_another_device_version_or_start_teach_nothing(small):
+    index = build(compose([*small, "target=index"]))
+    for change in ({"device": "another machine"}, {"resumed": True}, {"version": -1}):
+        rewrite(index, **change)
+        assert estimates(small, "kmeans_seed=7")["index"].source == "from a default"
+    (index.path / "artifact.json").write_text("{")
+    assert estimates(small, "kmeans_seed=7")["index"].source == "from a default", "nor do damaged records"
+
+
+def test_runs_of_another_kind_teach_only_where_there_are_none_of_the_same(small):
+    rewrite(build(compose([*small, "target=index", "codec=fp16"])), seconds=3000.0)
+    assert estimates(small)["index"].source == "from 1 run of another kind"
+    rewrite(build(compose([*small, "target=index"])), seconds=10.0)
+    same = estimates(small, "kmeans_seed=7")["index"]
+    assert same.source == "from 1 run here" and same.seconds == pytest.approx(10)
+
+
+def test_what_runs_took_grows_with_size(small, tmp_path):
+    embeddings = build(compose([*small, "target=embeddings"]))
+    rewrite(embeddings, seconds=50.0)
+    larger = shrunk(tiny_folder(tmp_path / "larger", 150), tmp_path / "artifacts")
+    found = estimates([*larger, "runtime.device=cpu", "pipeline=untrained"])["embeddings"]
+    assert found.source == "from 1 run here" and found.seconds > 50
+    assert 2 < found.disk / embeddings.record["bytes"] < 5
+
+
+def test_small_steps_are_not_scaled_by_their_size_alone():
+    took = Cost(seconds=10, memory=1e9, disk=1000)
+    small, larger = (ANY_STEP + Cost(seconds=one, disk=one) for one in (0.01, 0.1))
+    assert scaled(took, small, larger).seconds < 12
+
+
+def test_runs_whose_ancestors_were_deleted_teach_where_the_plan_knows_these(small):
     index = build(compose([*small, "target=index"]))
     rewrite(index, seconds=300.0)
-    after = estimates(small, "kmeans_seed=7")["index"]
-    assert after.source == "from 1 run here" and after.seconds > 10 * before.seconds
-    assert estimates(small, "kmeans_seed=7", "codec=fp16")["index"].source == "from a default", "another kind"
-    for change in ({"device": "another machine"}, {"resumed": True}, {"version": -1}):
-        rewrite(index, **{"seconds": 300.0, **change})
-        assert estimates(small, "kmeans_seed=7")["index"].source == "from a default"
+    for role in ("embeddings", "centroids"):
+        (index.parents[role].path / "artifact.json").unlink()
+    found = estimates(small, "codec.nbits=4")["index"]
+    assert found.source == "from 1 run here" and found.seconds == pytest.approx(300, rel=0.1)
+
+
+def test_a_stage_without_a_closed_form_is_known_from_its_runs_alone(small, monkeypatch):
+    monkeypatch.delitem(STAGES, "index")
+    assert estimates(small)["index"].seconds is None
+    rewrite(build(compose([*small, "target=index"])), seconds=300.0)
+    assert estimates(small, "kmeans_seed=7")["index"].seconds == 300
+
+
+def clustered(documents: int, vectors: float, **settings: object) -> Cost:
+    """The cost of clustering so many vectors of 16 dimensions."""
+    initial = Step("initialise", {"backbone": {"name": "any"}, "dim": 16}, {}, {})
+    inputs = {"documents": {"texts": documents, "characters": 100.0, "lengths": [100] * 9}}
+    embeddings = Step("encode", {}, inputs, {"checkpoint": initial}, bytes=vectors * 16 * 2)
+    target = {"_target_": "colbertv2.compression.clustering.clustering.Clustering", "num_centroids": 1000, **settings}
+    return Step("centroids", {"clustering": target}, {}, {"embeddings": embeddings}).cost
+
+
+def test_kmeans_sees_no_more_than_its_sample():
+    everything = clustered(10_000, 1e6, kmeans_iterations=20)
+    assert everything.flops == 2 * 16 * 1000 * (20 * 256_000 + 1e6)
+    tenth = clustered(10_000, 1e6, kmeans_iterations=20, sample_documents=1000)
+    assert tenth.flops == 2 * 16 * 1000 * (20 * 100_000 + 1e6) and tenth.memory < everything.memory
+    ruled = clustered(1_000_000, 3e7, kmeans_iterations=20, max_points_per_centroid=10**6)
+    sampled = num_sampled_documents_rule(1_000_000)
+    assert ruled.flops == pytest.approx(2 * 16 * 1000 * (20 * 30 * sampled + 3e7))
+
+
+def test_validation_is_of_as_many_queries_as_the_recipe_says(small):
+    def seconds(*more: str) -> float:
+        found = estimates(small, "pipeline=colbertv2", "target=round1", *more)["round1"].seconds
+        assert found
+        return found
+
+    two = seconds("training.round1.validation_queries=2")
+    assert two < seconds("training.round1.validation_queries=8")
+    assert seconds("training.round1.validation_queries=1000") == seconds("training.round1.validation_queries=2000")
+
+
+def test_a_ranking_holds_no_more_documents_than_there_are(small):
+    assert estimates(small, "depth=30")["ranking"].disk == estimates(small, "depth=1000")["ranking"].disk
+
+
+def test_threads_are_those_that_compute(small, monkeypatch):
+    monkeypatch.setattr("colbertv2.planning.prediction.products_per_second", lambda threads: threads * 1e10)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1,2")
+    one = estimates(small)["embeddings"].seconds
+    assert estimates(small, "runtime.threads=4")["embeddings"].seconds == pytest.approx(one / 4)
+    assert "1 threads" in device_name(runtime_of(compose(small)))
 
 
 def test_disk_is_within_twice(small):
@@ -88,7 +176,7 @@ def test_shared_steps_count_once_and_unknown_ones_are_said(small, monkeypatch):
     assert [step.address.partition("-")[0] for step in steps].count("index") == 3 and len(steps) == 6
     last = to_text(steps, runtime_of(configs[0])).splitlines()[-1]
     assert last.startswith("to build: 6 steps, about ") and "unknown" not in last
-    monkeypatch.delitem(sys.modules["colbertv2.planning.work"].STAGES, "index")
+    monkeypatch.delitem(STAGES, "index")
     steps = estimate_nodes([target_node(config) for config in configs], runtime_of(configs[0]))
     assert "3 of them unknown (?), not counted" in to_text(steps, runtime_of(configs[0])).splitlines()[-1]
 
