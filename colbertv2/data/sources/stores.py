@@ -1,6 +1,5 @@
 """Where sources keep their documents: in memory, or in ``ir_datasets``' store on disk, under its home."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -119,4 +118,4 @@ def file_fingerprint(path: Path, *settings: str) -> str:
     """
     status = path.stat()
     content = "\n".join([str(path), *settings, str(status.st_size), str(status.st_mtime_ns)])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    return sha256(content.encode())[:16]
