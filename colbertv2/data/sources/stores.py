@@ -9,6 +9,8 @@ import ir_datasets
 from ir_datasets.formats import BaseDocs
 from ir_datasets.indices import Docstore, PickleLz4FullStore
 
+from colbertv2.files import sha256
+
 
 class Documents(Iterator[Any]):
     """An iterator over documents in memory that can be sliced, as ``ir_datasets`` iterators can.
