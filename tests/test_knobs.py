@@ -71,7 +71,7 @@ CODEC = [
     ("product", "codec.queries", None, FEW),
     ("product", "codec.num_queries", 1, FEW),
     ("product", "codec.shrinkage", 5.0, FEW),
-    ("product", "codec.seed", 7, FEW),
+    ("product", "codec.seed", 7, FEW | {"codec.num_queries": 3}),
     ("residual", "kmeans_iterations", 1, FEW),
     ("product", "kmeans_iterations", 1, FEW),
 ]

@@ -19,7 +19,7 @@ from colbertv2.search.query_tables import QueryTables
 
 SEEDS = st.integers(0, 2**32 - 1)
 WITHOUT_TWIN = {  # parts of loops that have one, and loops over lists that tests/indexing/test_inverted.py defines
-    *("insert", "sum_up", "wanted_tokens", "encode_lists", "union", "concatenation"),
+    *("insert", "sum_up", "factor_of", "wanted_tokens", "encode_lists", "union", "concatenation"),
 }
 FEW = settings(max_examples=40, deadline=None)  # the first call compiles
 
@@ -253,7 +253,7 @@ def test_tables_of_pieces(seed, num_bytes, size, shared):
 
 @pytest.fixture(scope="module", params=["residual", "product"])
 def index(world, request):
-    codec = ProductCodec(2, num_centroids=32, kmeans_iterations=4) if request.param == "product" else None
+    codec = ProductCodec(2) if request.param == "product" else None
     return world.index(codec, name=f"reference-{request.param}")
 
 
