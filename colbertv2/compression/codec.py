@@ -61,7 +61,7 @@ class Codec(ABC):
 
     - hyper-parameters: ``settings``;
     - something learned: ``learn``, ``learned`` and ``restore``; without centroids also ``sample_vectors``;
-    - centroids: ``has_centroids``, and ``self.centroids`` set by ``learn``.
+    - centroids: ``has_centroids``; ``self.centroids`` is there after ``learn``.
 
     >>> class Halves(Codec):
     ...     label = "signed bytes"
@@ -126,8 +126,8 @@ class Codec(ABC):
         """Texts of queries whose vectors ``learn`` wants to see, never those of an evaluation."""
         return []
 
-    def learn(self, clusters: Clusters, queries: NDArray[np.float32] | None = None) -> None:  # noqa: B027
-        """Learn everything that encoding needs.
+    def learn(self, clusters: Clusters, queries: NDArray[np.float32] | None = None) -> None:
+        """Learn everything that encoding needs; this one takes over the centroids, for a subclass to learn the rest.
 
         Args:
             clusters: finished centroids, if ``has_centroids``, and vectors to learn residuals from.
@@ -136,6 +136,11 @@ class Codec(ABC):
         Raises:
             InputError: the dimensions can't be encoded.
         """
+        for problem in self.check(clusters.held_out.shape[1]):
+            raise InputError(problem)
+        self.notes = clusters.notes
+        if self.has_centroids:
+            self.centroids = clusters.centroids
 
     def lookup_tables(self, dim: int) -> LookupTables | None:
         """How decoded vectors of ``dim`` dimensions add up; None where they do not."""
@@ -164,6 +169,11 @@ class Codec(ABC):
         kind = f"{type(self).__module__}.{type(self).__qualname__}"
         content = {"codec": kind, "settings": self.settings, "learned": list(arrays), "notes": list(self.notes)}
         write_json(path / "codec.json", content)
+
+    @property
+    def num_centroids(self) -> int:
+        """How many centroids it has, once it has learned; 0 for a codec that works without."""
+        return 0 if self.centroids is None else len(self.centroids)
 
     @property
     def has_tables(self) -> bool:

@@ -103,11 +103,8 @@ class ProductCodec(Codec):
         """Take over the centroids, and learn pieces from the residuals of held-out vectors."""
         from colbertv2.compression.quantisers import learn_codewords
 
-        assert clusters.centroids is not None  # as of every codec that asks for them
-        centroids, held_out = clusters.centroids, clusters.held_out
-        for problem in self.check(centroids.dim):
-            raise InputError(problem)
-        self.centroids, self.notes = centroids, clusters.notes
+        super().learn(clusters)
+        centroids, held_out = self.fitted(), clusters.held_out
         second_moment: NDArray[Any] = np.eye(centroids.dim)
         if queries is not None:
             second_moment = queries.T.astype(np.float64) @ queries / len(queries)

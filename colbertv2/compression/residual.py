@@ -69,10 +69,7 @@ class ResidualCodec(Codec):
 
     def learn(self, clusters: Clusters, queries: NDArray[np.float32] | None = None) -> None:
         """Take over the centroids, and learn buckets from the residuals of held-out vectors."""
-        assert clusters.centroids is not None  # as of every codec that asks for them
-        for problem in self.check(clusters.centroids.dim):
-            raise InputError(problem)
-        self.centroids, self.notes = clusters.centroids, clusters.notes
+        super().learn(clusters)
         self.fit_buckets(clusters.held_out)
 
     def fit_buckets(self, held_out: NDArray[np.float32]) -> None:

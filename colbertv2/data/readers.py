@@ -5,15 +5,18 @@ Formats: texts as TSV (``id<TAB>text[<TAB>title]``) or JSONL (``{"_id" | "id" | 
 after a header). TSV holds texts as they are, without escapes: a text with tabs or newlines belongs into JSONL.
 """
 
+import csv
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from colbertv2.errors import InputError
 
 LISTED = 10
 BEIR_HEADER = ["query-id", "corpus-id", "score"]
+
+Record = TypeVar("Record")
 
 
 class Text(NamedTuple):
@@ -87,6 +90,21 @@ def lines(path: Path, faults: Faults) -> Iterator[tuple[int, str]]:
         raise InputError(f"{path} can't be read: {error.strerror}.") from error
 
 
+def parsed(path: Path, faults: Faults, parse: Callable[[int, str], Record]) -> Iterator[tuple[int, Record]]:
+    """The number of every line with what ``parse(number, line)`` makes of it; a line that it refuses is a fault.
+
+    Raises:
+        InputError: the file is missing or can't be read, or has too many faults.
+    """
+    for number, line in lines(path, faults):
+        try:
+            record = parse(number, line)
+        except (ValueError, csv.Error) as error:
+            faults.add(number, str(error))
+        else:
+            yield number, record
+
+
 def read_texts(path: Path, kind: str) -> Iterator[Text]:
     """The texts of a TSV or JSONL file, one after the other.
 
@@ -101,12 +119,7 @@ def read_texts(path: Path, kind: str) -> Iterator[Text]:
     parse: Callable[[str], Text] = parse_tsv if path.suffix == ".tsv" else parse_json
     faults = Faults(path)
     first_line: dict[str, int] = {}
-    for number, line in lines(path, faults):
-        try:
-            record = parse(line)
-        except ValueError as error:
-            faults.add(number, str(error))
-            continue
+    for number, record in parsed(path, faults, lambda _, line: parse(line)):
         if record.id.split() != [record.id]:
             faults.add(number, f"the id {record.id!r} is empty or holds whitespace")
         elif record.id in first_line:

@@ -7,6 +7,7 @@ reads and writes, since pages of a mapping count as memory once they are touched
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from colbertv2.compression.clustering.clustering import Clustering, Clusters
 from colbertv2.compression.codec import Arrays, Codec, load_codec
 from colbertv2.errors import InputError
 from colbertv2.files import write_json
-from colbertv2.indexing.codes import Codes, create_codes, write_codes
+from colbertv2.indexing.codes import CODES, Codes, create_codes, write_codes
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.indexing.inverted import build_inverted
 from colbertv2.indexing.storage import save_unsigned, shape_array, write_rows
@@ -31,7 +32,6 @@ CHECKED_VECTORS = 2**12  # read and checked at once, so few that they stay in th
 SAMPLE_SEED = 0  # of vectors that a codec without centroids learns from
 TOLERANCE = 0.01  # of a vector's norm; 16-bit floats come within 0.001, bfloat16 within 0.004
 VERSION = 3  # of the files
-CODES = "codes.npy"  # the file in which the centroid of every vector is kept
 LOCK = ".building.lock"
 
 Bar = Callable[[Iterable[Any], str, str, int | None], Iterable[Any]]
@@ -67,14 +67,14 @@ def cluster(clustering: Clustering, embeddings: Embeddings, *, seed: int, device
     num_documents, num_vectors = embeddings.num_documents, embeddings.num_vectors
     wanted = clustering.sampled_documents(num_documents)
     sample = embeddings.sample(wanted, seed, max_vectors=clustering.max_sampled_vectors(num_vectors))
-    return clustering.fit(
+    clusters = clustering.fit(
         sample.vectors,
         num_documents=num_documents,
         average_length=num_vectors / num_documents,
         seed=seed,
         device=device,
-        num_sampled_documents=len(sample),
     )
+    return replace(clusters, num_sampled_documents=len(sample))
 
 
 def sample_for(codec: Codec, embeddings: Embeddings) -> Clusters:
@@ -131,16 +131,16 @@ def create_arrays(out: Path, codec: Codec, dim: int, doc_ids: Iterable[str], len
     num_vectors = int(lengths.sum())
     for name, kind in kinds_of(codec, dim).items():
         shape_array(out / f"{name}.npy", kind.dtype, (num_vectors, *kind.shape[1:]))
-    if number := num_centroids(codec):
-        create_codes(out / "codes.npy", num_vectors, number)
+    if number := codec.num_centroids:
+        create_codes(out / CODES, num_vectors, number)
 
 
 def write_block(out: Path, codec: Codec, start: int, encoded: Arrays) -> None:
     """Write encoded vectors to their place among all, from ``start`` on."""
-    number = num_centroids(codec)
+    number = codec.num_centroids
     for name, array in encoded.items():
         if name == "codes" and number:
-            write_codes(out / "codes.npy", start, array, number)
+            write_codes(out / CODES, start, array, number)
         else:
             write_rows(out / f"{name}.npy", start, array)
 
@@ -157,7 +157,7 @@ def encode_blocks(
 ) -> None:
     """The blocks of one process, every ``world``-th, each written to its place."""
     codec = load_codec(out / "codec")
-    assigned = None if codes is None else Codes.open(codes, embeddings.num_vectors, num_centroids(codec))
+    assigned = None if codes is None else Codes.open(codes, embeddings.num_vectors, codec.num_centroids)
     for start, vectors in blocks_of(rank, world, embeddings, bar, "encode vectors"):
         known = None
         if assigned is not None:
@@ -183,17 +183,12 @@ def kinds_of(codec: Codec, dim: int) -> dict[str, NDArray[Any]]:
     return {name: kind for name, kind in kinds.items() if not codec.has_centroids or name != "codes"}
 
 
-def num_centroids(codec: Codec) -> int:
-    """How many centroids a codec has that has learned; 0 for one that works without."""
-    return 0 if codec.centroids is None else len(codec.centroids)
-
-
 def finish(out: Path, codec: Codec, dim: int, lengths: NDArray[Any], num_sampled_documents: int) -> None:
     """Build the inverted list, and write ``index.json``, which makes the directory an index.
 
     Its other files must stand.
     """
-    if number := num_centroids(codec):
+    if number := codec.num_centroids:
         build_inverted(out, lengths, number)
     kinds = kinds_of(codec, dim)
     files = [out / "doc_ids.txt", *out.glob("*.npy"), *(out / "codec").iterdir()]

@@ -10,6 +10,7 @@ from colbertv2.errors import InputError
 from colbertv2.indexing.storage import open_array, shape_array, write_rows
 
 CHECKED = 2**20  # ids looked at once
+CODES = "codes.npy"  # the file in which the centroid of every vector is kept
 PADDING = 3  # bytes behind the last id, so that each can be read by a load of 32 bits
 
 

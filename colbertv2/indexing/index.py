@@ -14,7 +14,7 @@ from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.codec import Arrays, Codec, LookupTables, load_codec
 from colbertv2.errors import InputError
 from colbertv2.files import read_json
-from colbertv2.indexing.codes import Codes
+from colbertv2.indexing.codes import CODES, Codes
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.indexing.packed import Packed, offsets_of, ranges
 from colbertv2.indexing.storage import open_array, read_ids
@@ -68,7 +68,7 @@ class Index:
         self.stored_codes: Codes | None = None
         self.inverted_list: Inverted | None = None
         if self.num_centroids:
-            self.stored_codes = Codes.open(path / "codes.npy", self.num_vectors, self.num_centroids)
+            self.stored_codes = Codes.open(path / CODES, self.num_vectors, self.num_centroids)
             self.inverted_list = Inverted.open(path, self.num_centroids, self.num_documents)
 
     def check_codec(self, arrays: dict[str, Any]) -> None:
@@ -199,7 +199,7 @@ class Index:
     @property
     def num_centroids(self) -> int:
         """How many centroids there are; 0 where the codec has none."""
-        return 0 if self.codec.centroids is None else len(self.codec.centroids)
+        return self.codec.num_centroids
 
     @property
     def bytes_per_vector(self) -> int:

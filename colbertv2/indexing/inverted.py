@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
-from colbertv2.indexing.codes import Codes
+from colbertv2.indexing.codes import CODES, Codes
 from colbertv2.indexing.packed import blocks, offsets_of
 from colbertv2.indexing.storage import open_array, save_unsigned, shape_array, write_rows
 from colbertv2.kernels.lists import PADDING, collect, concatenation, encode_lists, union
@@ -124,5 +124,5 @@ def read_codes(
     offsets = offsets_of(lengths)
     for first, last in blocks(offsets, READ_VECTORS):
         # Mapped anew each time, since what has been read of a mapping counts as memory.
-        codes = Codes.open(path / "codes.npy", int(offsets[-1]), num_centroids)
+        codes = Codes.open(path / CODES, int(offsets[-1]), num_centroids)
         yield first, lengths[first:last].astype(np.int64), codes[offsets[first] : offsets[last]]

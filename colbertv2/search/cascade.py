@@ -82,12 +82,12 @@ class Cascade(Engine):
         """As of every engine; it also needs tables that decoded vectors add up from."""
         yield from super().check(codec, depth)
         if codec.has_centroids and not codec.has_tables:
-            yield f"Cascade adds up similarities from tables, which {type(codec).__name__} has not; use search=plaid."
+            yield f"Cascade adds up similarities from tables, but {type(codec).__name__} has none; use search=plaid."
 
-    def bound(self, index: Index, device: torch.device | str = "cpu") -> BoundEngine:
-        """On a CUDA device without the second stage, else on the CPU."""
-        if not str(device).startswith("cuda") or self.nexact is not None:
-            return super().bound(index, device)
+    def on_device(self, index: Index, device: torch.device | str) -> BoundEngine | None:
+        """Without the second stage alone."""
+        if self.nexact is not None:
+            return None
         from colbertv2.search.device_search import DeviceCascade
 
         return DeviceCascade(index, device, self.nprobe, self.ndocs)

@@ -58,9 +58,13 @@ class Engine(ABC):
         """Why it can't search vectors of a codec to a depth."""
         if self.needs_centroids and not codec.has_centroids:
             own, name = type(self).__name__, type(codec).__name__
-            yield f"{own} probes centroids, which {name} has not; use search=exhaustive or codec=residual."
+            yield f"{own} probes centroids, but {name} has none; use search=exhaustive or codec=residual."
         if depth < 1:
             yield f"depth is {depth}; expected at least 1."
+
+    def on_device(self, index: Index, device: torch.device | str) -> BoundEngine | None:
+        """This engine with an index in the memory of a GPU; None if it searches on the CPU alone."""
+        return None
 
     def bound(self, index: Index, device: torch.device | str = "cpu") -> BoundEngine:
         """This engine with an index, on ``device`` if it can search there, else on the CPU.
@@ -69,6 +73,8 @@ class Engine(ABC):
             InputError: the index does not fit into the device's memory, or the engine does not go with the codec.
         """
         if str(device).startswith("cuda"):
+            if (there := self.on_device(index, device)) is not None:
+                return there
             say_once(
                 f"{self} searches on the CPU; on a GPU search=exhaustive can, and search=cascade with nexact=null."
             )

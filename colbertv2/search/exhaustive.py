@@ -51,10 +51,8 @@ class Exhaustive(Engine):
 
         return list(parallel_map(search_one, queries))
 
-    def bound(self, index: Index, device: torch.device | str = "cpu") -> BoundEngine:
-        """On a CUDA device it decodes block by block there, and scores a block for many queries at once."""
-        if not str(device).startswith("cuda"):
-            return super().bound(index, device)
+    def on_device(self, index: Index, device: torch.device | str) -> BoundEngine:
+        """It decodes block by block there, and scores a block for many queries at once."""
         from colbertv2.search.device_search import DeviceExhaustive
 
         return DeviceExhaustive(index, device)

@@ -18,6 +18,7 @@ def run(embeddings: Artifact, clustering: Clustering, *, seed: int, out: Path, r
     Writes what ``Clusters.load`` reads, and ``codes.npy``: the centroid of every vector.
     """
     from colbertv2.indexing import building
+    from colbertv2.indexing.codes import CODES
 
     vectors = Embeddings.open(embeddings.path)
     building.check(vectors, None, runtime.bar)
@@ -25,4 +26,4 @@ def run(embeddings: Artifact, clustering: Clustering, *, seed: int, out: Path, r
     clusters.save(out)
     assert clusters.centroids is not None
     devices = [runtime.device_of(rank) for rank in range(runtime.devices)]
-    building.assign_all(vectors, clusters.centroids, out / building.CODES, runtime.bar, devices)
+    building.assign_all(vectors, clusters.centroids, out / CODES, runtime.bar, devices)

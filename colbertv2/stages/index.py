@@ -28,6 +28,7 @@ def run(embeddings: Artifact, centroids: Artifact | None, codec: Codec, *, out: 
     """
     from colbertv2.compression.clustering.clustering import Clusters
     from colbertv2.indexing import building
+    from colbertv2.indexing.codes import CODES
     from colbertv2.indexing.index import Index
 
     vectors = Embeddings.open(embeddings.path)
@@ -44,7 +45,7 @@ def run(embeddings: Artifact, centroids: Artifact | None, codec: Codec, *, out: 
         num_sampled_documents=clusters.num_sampled_documents,
         bar=runtime.bar,
         devices=[runtime.device_of(rank) for rank in range(runtime.devices)],
-        codes=None if centroids is None else centroids.path / building.CODES,
+        codes=None if centroids is None else centroids.path / CODES,
     )
     statistics = {
         "codec": index.codec.label,

@@ -34,8 +34,8 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
     from colbertv2.parallel import run_on
     from colbertv2.search.searcher import Searcher
 
-    kind = type(Index.open(index.path).codec)
-    run_on(runtime.devices, search_part, index, kind, queries, engine, depth, out, runtime)
+    opened = Index.open(index.path)
+    run_on(runtime.devices, search_part, index, type(opened.codec), queries, engine, depth, out, runtime)
     parts = [out / f"run.{rank}.trec" for rank in range(runtime.devices)]
     found = {query_id: results for part in parts for query_id, results in Ranking.read(part).items()}
     Ranking({query_id: found[query_id] for query_id, _ in queries if query_id in found}).write(
@@ -43,7 +43,7 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
     )
     for part in parts:
         part.unlink()
-    searcher = Searcher(Index.open(index.path), engine, runtime.device_of(0))
+    searcher = Searcher(opened, engine, runtime.device_of(0))
     texts = [text for _, text in queries]
     asked = texts if runtime.devices == 1 and are_kept(texts) else texts[: runtime.latency_queries]
     checkpoint = index.ancestor("checkpoint").path

@@ -82,9 +82,6 @@ class CentroidAndHalf(Codec):
     def bytes_per_vector(self, dim):
         return 4 + 2 * dim
 
-    def learn(self, clusters, queries=None):
-        self.centroids, self.notes = clusters.centroids, clusters.notes
-
     def encode(self, vectors, codes=None):
         codes = self.fitted().nearest(vectors) if codes is None else codes
         return {"codes": codes, "rest": (vectors - self.fitted().vectors[codes]).astype(np.float16)}
@@ -146,14 +143,14 @@ def test_a_codec_is_built_opened_and_searched(composed, tmp_path, same_results, 
 def test_what_a_codec_refuses_is_told_before_any_work(composed):
     with pytest.raises(InputError, match="largest is 7"):
         plan_steps(composed("codec=scaled", "codec.largest=7"))
-    with pytest.raises(InputError, match="Plaid probes centroids, which ScaledBytes has not"):
+    with pytest.raises(InputError, match="Plaid probes centroids, but ScaledBytes has none"):
         plan_steps(composed("codec=scaled", "search=plaid"))
 
 
 def test_every_engine_takes_a_codec_with_centroids_or_says_why_not(composed):
     assert build(composed("codec=offset", "search=plaid", "target=metrics")).stage == "evaluate"
     assert build(composed("codec=offset", "search=vanilla_colbertv2", "target=metrics")).stage == "evaluate"
-    with pytest.raises(InputError, match="tables, which CentroidAndHalf has not; use search=plaid"):
+    with pytest.raises(InputError, match="from tables, but CentroidAndHalf has none; use search=plaid"):
         plan_steps(composed("codec=offset", "search=cascade", "target=metrics"))
 
 

@@ -28,8 +28,8 @@ class Centroids:
     Args:
         vectors: float32 ``[K, dim]``, as ``rounded`` gives them.
         bits: 16 for 16-bit floats, 8 for signed bytes in units of a power of two.
-        group_search_radius: how many groups of centroids are searched for the nearest one; None compares a vector
-            with all centroids (``Assignment``).
+        group_search_radius: how hopeful a group of centroids must be to be searched, as ``Assignment`` measures it;
+            None compares a vector with all centroids.
 
     >>> centroids = Centroids.rounded(np.eye(3, dtype=np.float32))
     >>> centroids.nearest(np.eye(3, dtype=np.float32)[[2, 0]]).tolist()
@@ -39,7 +39,7 @@ class Centroids:
     vectors: NDArray[np.float32]
     bits: int = 16
     group_search_radius: float | None = None
-    assignments: dict[str, Assignment] = field(default_factory=dict, repr=False)
+    assignments: dict[str, Assignment] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def rounded(

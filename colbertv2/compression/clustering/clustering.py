@@ -128,7 +128,6 @@ class Clustering:
         average_length: float,
         seed: int,
         device: torch.device | str,
-        num_sampled_documents: int = 0,
     ) -> Clusters:
         """L2-normalised centroids of ``sample [n, dim]``, and held-out vectors to learn residuals from.
 
@@ -174,4 +173,4 @@ class Clustering:
         if len(centroids) < wanted:
             notes.append(f"{wanted} centroids wanted, clamped to the {len(centroids)} vectors there are.")
         stored = Centroids.rounded(centroids, self.centroid_bits, self.group_search_radius)
-        return Clusters(stored, held_out, num_sampled_documents, notes)
+        return Clusters(stored, held_out, notes=notes)

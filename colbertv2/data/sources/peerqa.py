@@ -29,7 +29,7 @@ import ir_datasets
 from ir_datasets.datasets.base import Dataset
 from ir_datasets.formats import BaseQrels, BaseQueries, TrecQrel
 
-from colbertv2.data.readers import Faults, checked_text, json_object, lines
+from colbertv2.data.readers import Faults, checked_text, json_object, parsed
 from colbertv2.data.sources.stores import StoredDocs, file_fingerprint
 from colbertv2.errors import InputError
 
@@ -81,12 +81,7 @@ def read_papers(path: Path) -> dict[str, dict[int, PaperRow]]:
     """
     faults = Faults(path)
     found: dict[str, dict[int, PaperRow]] = {}
-    for number, line in lines(path, faults):
-        try:
-            row = parse_row(number, line)
-        except ValueError as error:
-            faults.add(number, str(error))
-            continue
+    for number, row in parsed(path, faults, parse_row):
         before = found.setdefault(row.paper_id, {}).setdefault(row.idx, row)
         if before is not row:
             place = f"idx {row.idx} of the paper {row.paper_id!r}"
@@ -114,12 +109,7 @@ def read_questions(path: Path) -> list[PeerQAQuestion]:
     """
     faults = Faults(path)
     found: dict[str, PeerQAQuestion] = {}
-    for number, line in lines(path, faults):
-        try:
-            question = parse_question(number, line)
-        except ValueError as error:
-            faults.add(number, str(error))
-            continue
+    for number, question in parsed(path, faults, parse_question):
         before = found.setdefault(question.id, question) if question.evidence else question
         if before is not question:
             faults.add(number, f"the question_id {question.id!r} stands on line {before.line} already; rename one")

@@ -21,7 +21,7 @@ from ir_datasets.formats import BaseDocs, BaseQueries
 from ir_datasets.indices import Docstore
 
 from colbertv2.data.opening import load
-from colbertv2.data.readers import Faults, lines
+from colbertv2.data.readers import Faults, parsed
 from colbertv2.errors import InputError
 
 PASSAGES = "dpr-w100"
@@ -60,12 +60,7 @@ def read_questions(path: Path) -> list[Question]:
     """
     faults = Faults(path)
     found: list[Question] = []
-    for number, line in lines(path, faults):
-        try:
-            question, answers = parse_question(line)
-        except (ValueError, csv.Error) as error:
-            faults.add(number, str(error))
-            continue
+    for _, (question, answers) in parsed(path, faults, lambda _, line: parse_question(line)):
         found.append(Question(str(len(found)), question, answers))
     faults.finish()
     if not found:
