@@ -11,7 +11,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed-$(EXTRA)
 
-.PHONY: help demo reproduce agree speed growth test test-slow lint install clean
+.PHONY: help demo reproduce agree speed growth torture test test-slow lint install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -39,6 +39,9 @@ speed: install ## search beside other engines (PEERS_CHOSEN=colbert-ai,tachiom, 
 
 growth: install ## build and search generated collections (SIZES=50000,200000,1000000; 16 GB of disk): experiments/results/growth.md
 	$(PY) -m experiments.speed.growth --sizes $(SIZES)
+
+torture: install ## kill, damage and misuse the pipeline (PARTS="kills damage"): experiments/results/torture.md
+	$(PY) -m experiments.torture $(PARTS)
 
 test: install ## the test suite, on up to 4 cores
 	$(PY) -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal

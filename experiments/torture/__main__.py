@@ -1,0 +1,59 @@
+"""``make torture``: kill, damage and misuse the whole pipeline, and count what comes of it.
+
+``python -m experiments.torture [part …] [--seed 0] [--count N]`` runs some parts without writing the table. Cases that
+have an outcome under outputs/torture/ are not run again, so a run that was stopped goes on. Exit code 1 if any case
+ended badly.
+"""
+
+import argparse
+import sys
+import time
+from collections import Counter
+
+from colbertv2.reporting.rendering import markdown_rows
+from experiments.agree.environments import ROOT
+from experiments.torture.campaign import BAD, GOOD, Outcome, run_part
+
+PARTS: list[str] = []
+
+
+def main(arguments: list[str]) -> int:
+    """Run the parts; how many cases ended badly."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.torture", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="all if not given")
+    parser.add_argument("--seed", type=int, default=0, help="of every case's random numbers")
+    parser.add_argument("--count", type=int, help="cases of each part; each part's own number if not given")
+    given = parser.parse_args(arguments)
+    begun = time.time()
+    outcomes = {
+        name: run_part(name, ROOT / "outputs" / "torture" / name, given.seed, given.count)
+        for name in given.parts or PARTS
+    }
+    table = table_of(outcomes)
+    print("\n".join(table))
+    if not given.parts and given.count is None:
+        minutes = (time.time() - begun) / 60
+        heading = (
+            f"# Torture\n\nMeasured by `make torture` ({minutes:.0f} minutes, seed {given.seed}); cases by outcome."
+        )
+        (ROOT / "experiments" / "results" / "torture.md").write_text("\n".join([heading, "", *table]) + "\n")
+    return sum(outcome.verdict in BAD for found in outcomes.values() for outcome in found)
+
+
+def table_of(outcomes: dict[str, list[Outcome]]) -> list[str]:
+    """Lines of a Markdown table: a row for each part and kind, a column for each verdict, and the sums."""
+    counts = Counter((part, one.kind, one.verdict) for part, found in outcomes.items() for one in found)
+    kinds = sorted({(part, kind) for part, kind, _ in counts})
+    header = ["part", "what was done", "cases", *GOOD, *BAD]
+    body = [_row(part, kind, [counts[part, kind, verdict] for verdict in GOOD + BAD]) for part, kind in kinds]
+    totals = Counter(one.verdict for found in outcomes.values() for one in found)
+    body.append(_row("all", "", [totals[verdict] for verdict in GOOD + BAD]))
+    return list(markdown_rows(header, body, left=(0, 1), padded=False))
+
+
+def _row(part: str, kind: str, numbers: list[int]) -> list[str]:
+    return [part, kind, str(sum(numbers)), *(str(number) if number else "" for number in numbers)]
+
+
+if __name__ == "__main__":
+    sys.exit(1 if main(sys.argv[1:]) else 0)
