@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from colbertv2.errors import InputError
+from colbertv2.refusals import machine_refusals
 
 VERBS = {
     "run": "build what a configuration asks for, or every point of a sweep",
@@ -52,9 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def exit_cleanly(task: Callable[[Sequence[str]], None], words: Sequence[str]) -> None:
-    """Call ``task`` with the words of the command line."""
+    """Call ``task`` with the words of the command line; wrong input and what the machine refuses end with code 2."""
     try:
-        task(words)
+        with machine_refusals():
+            task(words)
     except InputError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
