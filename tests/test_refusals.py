@@ -27,7 +27,7 @@ PLACE = "/data/store"
 @pytest.mark.parametrize(
     "error, words",
     [
-        (OSError(errno.ENOSPC, "No space left on device", PLACE), ["disk is full where /data/store lies", "runtime.root"]),
+        (OSError(errno.ENOSPC, "No space left", PLACE), ["disk is full where /data/store lies", "runtime.root"]),
         (OSError(errno.EDQUOT, "Disk quota exceeded", PLACE), ["disk is full where /data/store lies"]),
         (OSError(errno.EROFS, "Read-only file system", PLACE), ["/data/store lies on a file system", "read-only"]),
         (PermissionError(errno.EACCES, "Permission denied", PLACE), ["/data/store is not permitted to this user"]),
@@ -118,7 +118,7 @@ def test_a_run_says_beforehand_that_it_will_not_fit(small, monkeypatch, capsys):
 
 def test_a_home_directory_is_found_in_every_path(small, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    config = compose([*small, "runtime.root=~/artifacts", "collection.path=~/folder"])
+    config = compose([*small, "runtime.root='~/artifacts'", "collection.path='~/folder'"])
     assert runtime_of(config).root == tmp_path / "artifacts"
     assert target_node(config).address == target_node(compose(small)).address
     monkeypatch.delenv("HOME")

@@ -1,5 +1,6 @@
 """The command ``colbertv2``: its verbs, each a module of this package, and the way that errors end."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Wrong input ends with its message on standard error and exit code 2.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = [in_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     if words in ([], ["--help"], ["-h"]):
         print(HELP)
         return
@@ -50,6 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(module.__doc__)
         return
     exit_cleanly(module.main, words)
+
+
+def in_home(word: str) -> str:
+    """``key=~/path`` with the home directory filled in, which a shell does not do behind ``=`` and Hydra can't read.
+
+    >>> in_home("runtime.root=~/artifacts") == f"runtime.root={os.path.expanduser('~')}/artifacts"
+    True
+    """
+    key, sign, path = word.partition("=~/")
+    return f"{key}={os.path.expanduser('~')}/{path}" if sign else word
 
 
 def exit_cleanly(task: Callable[[Sequence[str]], None], words: Sequence[str]) -> None:

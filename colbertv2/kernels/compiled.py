@@ -23,8 +23,9 @@ def cache_directory() -> Path | None:
     """Where compiled loops are kept, for these very sources: inside a checkout, else in the user's cache.
 
     Where neither can be written to, in a directory of this process that is removed at its end: a lasting one that all
-    users share could hold code of another user. ``None`` where not even that can be had. numba compiles anew when the file of a function has changed, but not
-    when what the function calls has.
+    users share could hold code of another user. ``None`` where not even that can be had.
+
+    numba compiles anew when the file of a function has changed, but not when what the function calls has.
     """
     digest = sha256_of_files(*sorted((PACKAGE / "kernels").glob("*.py")))[:10]
     candidates = [PACKAGE / "__pycache__"] if in_checkout() else []
