@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ MEANINGS = {
     errno.EISDIR: "is a directory where a file is needed",
     errno.ESTALE: "is gone from its network file system",
 }
+ALWAYS_FILES = (errno.EROFS, errno.EFBIG, errno.EIO)  # mean a file even where no path is named
 TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 NO_MEMORY = ("can't allocate memory", "CUDA out of memory", "Cannot allocate memory")
 
@@ -54,15 +56,13 @@ def refusal(error: BaseException, *places: Path) -> str | None:
     chain = list(_chain(error))
     full = next((one for one in places_to_write(*places) if _is_full(one)), None)
     for one in chain:
-        number = one.errno if isinstance(one, OSError) else None
-        path = os.fspath(one.filename) if isinstance(one, OSError) and one.filename is not None else None
-        path = os.fsdecode(path) if isinstance(path, (str, bytes)) else None
+        number, path = _number(one), _path(one)
         if number in NO_SPACE:
             return _no_space(Path(path) if path else full or next(iter(places), Path.cwd()))
         if number in TOO_MANY_FILES:
             return "Too many files are open. Raise the limit (ulimit -n 4096) and run the same command again."
-        if number in MEANINGS and path:
-            return f"{path} {MEANINGS[number]}. Name a place of yours, such as runtime.root=…."
+        if number in MEANINGS and (path or number in ALWAYS_FILES):
+            return f"{path or next(iter(places), 'A file')} {MEANINGS[number]}. Name a place of yours, such as runtime.root=…."
         if isinstance(one, FileNotFoundError) and "temporary directory" in str(one):
             return f"{one.strerror or one}. Set TMPDIR to a directory that can be written to."
         if isinstance(one, MemoryError) or number == errno.ENOMEM or any(words in str(one) for words in NO_MEMORY):
@@ -99,6 +99,21 @@ def places_to_write(*places: Path) -> Iterator[Path]:
     for variable, default in (("XDG_CACHE_HOME", "~/.cache"), ("IR_DATASETS_HOME", "~/.ir_datasets")):
         with suppress(RuntimeError):  # this user has no home
             yield Path(os.environ.get(variable, default)).expanduser()
+
+
+def _number(error: BaseException) -> int | None:
+    """The error number; libraries in Rust put it into their text."""
+    found = error.errno if isinstance(error, OSError) else None
+    in_text = re.search(r"\(os error (\d+)\)", str(error)) if found is None else None
+    return int(in_text[1]) if in_text else found
+
+
+def _path(error: BaseException) -> str | None:
+    """What was written to: of an error that names two paths, the second."""
+    for one in (getattr(error, "filename2", None), getattr(error, "filename", None)):
+        if isinstance(one, (str, bytes, os.PathLike)):
+            return os.fsdecode(one)
+    return None
 
 
 def _no_space(path: Path) -> str:

@@ -64,7 +64,7 @@ def run(setting: list[tuple[list[str], Digests]], draw: random.Random, work: Pat
             return Outcome(kind, "refused", "not tried: this user may not mount")
         first, _, second = done.stderr.partition("== obstacle gone\n")
         code = int(done.stdout.rpartition("first run: ")[2].split()[0])
-        detail = f"{script.splitlines()[1]} {first.strip().splitlines()[-1:]}"
+        detail = f"{script.splitlines()[1]}: {' '.join(first.split())[-400:]}"
         if "Traceback" in done.stderr:
             return Outcome(kind, "traceback", f"{detail} {second[-300:]}")
         if code not in (0, 2):
