@@ -40,7 +40,8 @@ def prepare(work: Path) -> list[tuple[list[str], Digests]]:
         overrides = [word for word in overrides if not word.startswith(("runtime.root=", "publish="))]
         root = work / f"undisturbed-{number}"
         words = [sys.executable, "-m", "colbertv2", *overrides, f"runtime.root={root}"]
-        subprocess.run(words, check=True, capture_output=True, timeout=TIMEOUT)
+        variables = {**os.environ, "NUMBA_CACHE_DIR": str(work / "compiled")}
+        subprocess.run(words, check=True, capture_output=True, timeout=TIMEOUT, env=variables)
         setting.append((overrides, digests(root)))
     return setting
 
@@ -52,6 +53,8 @@ def run(setting: list[tuple[list[str], Digests]], draw: random.Random, work: Pat
     kind = f"{obstacle}: {place}" if obstacle != "limited" else "limited size of files"
     with TemporaryDirectory(dir=work) as directory:
         places = {name: Path(directory) / name for name in PLACES}
+        if place != "compiled":  # which takes most of a run's time, so it is done once
+            places["compiled"] = work / "compiled"
         script = script_of(obstacle, place, places, overrides, draw)
         try:
             done = subprocess.run(
