@@ -77,7 +77,7 @@ def sentencepiece(first: list[str]) -> PreTrainedTokenizerBase:
     """As XLM-R and DeBERTa have it: ``▁`` stands for a space, and is a token by itself before most punctuation."""
     pieces = [*first, "</s>", "<unk>", "▁", "<mask>", "[unused0]", "[unused1]", "▁(", "▁..", "...", "、"]
     pieces += [*"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", *"abcdefghijklmnopqrstuvwxyz", *(f"▁{word}" for word in WORDS)]
-    scores = [(piece, -float(number)) for number, piece in enumerate(dict.fromkeys(pieces))]
+    scores = [(piece, -1.0) for piece in dict.fromkeys(pieces)]  # so the fewest pieces are the best
     tokenizer = Tokenizer(Unigram(scores, unk_id=3))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()

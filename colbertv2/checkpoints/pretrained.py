@@ -78,6 +78,11 @@ def refuse_other_than_encoder(config: PretrainedConfig) -> None:
         )
 
 
+def is_classifier(architectures: Iterable[str] | None) -> bool:
+    """Whether the ``architectures`` of a ``config.json`` name a sequence classifier, such as a released re-ranker."""
+    return any("SequenceClassification" in str(name) for name in architectures or ())
+
+
 def without_pooler(config: PretrainedConfig) -> dict[str, bool]:
     """What an encoder's constructor is told so that it has no pooler, which no token vector needs."""
     return {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from colbertv2.checkpoints.pretrained import (
     POSITIONS_BEHIND_PADDING,
+    is_classifier,
     load_config,
     load_model,
     load_tokenizer,
@@ -103,6 +104,11 @@ class Backbone:
         if value is not None and type(value) is not int:
             raise InputError(f"{file}: {name} is {value!r}; expected a whole number.")
         return value
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether ``config.json`` says that a sequence classifier was saved."""
+        return is_classifier(read_json(self.directory / "config.json").get("architectures"))
 
     def transformer(self) -> PreTrainedModel:
         return self.checkpoint.transformer() if self.checkpoint else load_transformer(self.directory)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
-from colbertv2.checkpoints.pretrained import load_config, load_model, load_tokenizer, refuse_longer
+from colbertv2.checkpoints.pretrained import is_classifier, load_config, load_model, load_tokenizer, refuse_longer
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
 from colbertv2.modeling.backbone import load_transformer
@@ -83,7 +83,7 @@ class CrossEncoder(nn.Module):
         if scoring_head != "classifier":
             return cls(load_transformer(directory), tokenizer, maxlen, scoring_head, temperature)
         config = load_config(directory)
-        released = any("SequenceClassification" in name for name in config.architectures or [])
+        released = is_classifier(config.architectures)
         if released and config.num_labels != 1:
             raise InputError(
                 f"The teacher in {directory} has {config.num_labels} labels; expected a re-ranker with one, "
