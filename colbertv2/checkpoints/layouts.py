@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from colbertv2.artifacts.integrity import check_directory
 from colbertv2.checkpoints.checkpoint import Checkpoint
 from colbertv2.checkpoints.official import METADATA, read_official, write_official
 from colbertv2.checkpoints.own import read_ours, write_ours
@@ -41,6 +42,7 @@ def read_checkpoint(directory: Path) -> Checkpoint:
     Raises:
         InputError: it is none, not whole, or damaged; nothing in it is ever executed.
     """
+    check_directory(directory)
     layout = layout_of(directory)
     if layout is None:
         raise InputError(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from colbertv2.artifacts.integrity import check_directory
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
 from colbertv2.indexing.packed import Packed, offsets_of
@@ -114,6 +115,7 @@ class Embeddings:
             InputError: a file is missing, cut short, or of another shape than ``embeddings.json`` says.
         """
         path = Path(path)
+        check_directory(path, mapped=True)
         summary = read_json(path / "embeddings.json")
         try:
             embeddings = cls(path, summary["dim"], summary["shards"])

@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from colbertv2.artifacts.integrity import check_directory
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
 from colbertv2.modeling.backbone import load_transformer
@@ -176,4 +177,5 @@ class CrossEncoder(nn.Module):
     @classmethod
     def load(cls, directory: Path) -> "CrossEncoder":
         """A teacher written by :meth:`save`."""
+        check_directory(directory)
         return cls.pretrained(directory, **read_json(directory / "cross_encoder.json"))

@@ -45,7 +45,7 @@ def run(embeddings: Artifact, centroids: Artifact | None, codec: Codec, *, out: 
         num_sampled_documents=clusters.num_sampled_documents,
         bar=runtime.bar,
         devices=[runtime.device_of(rank) for rank in range(runtime.devices)],
-        codes=None if centroids is None else centroids.path / CODES,
+        codes=None if centroids is None else centroids.file(CODES, mapped=True),
     )
     statistics = {
         "codec": index.codec.label,

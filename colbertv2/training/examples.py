@@ -112,7 +112,7 @@ class Selected(Sequence[Example]):
 
 def training_examples(artifact: Artifact | None) -> Sequence[Example]:
     """What an artifact of the stage ``examples`` or ``external_examples`` holds; no examples where there is none."""
-    return Examples(artifact.path / EXAMPLES_FILE) if artifact else []
+    return Examples(artifact.file(EXAMPLES_FILE, mapped=True)) if artifact else []
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> int:

@@ -7,6 +7,7 @@ import pytest
 from support import shrunk, tiny_folder
 
 from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.integrity import digest_of
 from colbertv2.artifacts.process import device_name
 from colbertv2.compression.clustering.rules import num_sampled_documents_rule
 from colbertv2.configuration.composition import build, compose, runtime_of, target_node
@@ -28,7 +29,8 @@ def estimates(overrides: list[str], *more: str) -> dict:
 
 
 def rewrite(artifact: Artifact, **changes: object) -> None:
-    (artifact.path / "artifact.json").write_text(json.dumps({**artifact.record, **changes}))
+    record = {**artifact.record, **changes}
+    (artifact.path / "artifact.json").write_text(json.dumps({**record, "digest": digest_of(record)}))
 
 
 def test_every_step_of_the_default_pipelines_is_predicted(small):
