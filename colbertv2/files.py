@@ -94,7 +94,7 @@ def read_json_value(file: Path) -> Any:
         raise InputError(
             f"{file} is missing: {file.parent} is not complete; wait if it is still being made, else make it again."
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is damaged ({error}); make {file.parent} again.") from None
 
 

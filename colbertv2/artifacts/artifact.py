@@ -14,9 +14,8 @@ from typing import Any
 
 from hydra.utils import instantiate
 
+from colbertv2.artifacts.integrity import RECORD, check_address, check_files, check_opening, read_record, seal
 from colbertv2.artifacts.node import Node, nearest
-from colbertv2.artifacts.integrity import RECORD, check_files, check_opening, read_record, seal
-from colbertv2.errors import InputError
 
 PACKAGES = {  # name in the record → names of the distribution
     "torch": ("torch",),
@@ -47,10 +46,7 @@ class Artifact:
             InputError: there is no complete artifact at ``path``, or it is damaged.
         """
         record = read_record(path)
-        if record["address"] != path.name:
-            raise InputError(
-                f"{path / RECORD} is that of {record['address']}. Remove {path} and run the same command again."
-            )
+        check_address(path, record)
         check_opening(path, record)
         return cls(path, record)
 

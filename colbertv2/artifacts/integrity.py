@@ -12,6 +12,8 @@ How much is read depends on what the files are for:
 import json
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,12 @@ def read_record(directory: Path) -> dict[str, Any]:
     return record
 
 
+def check_address(directory: Path, record: dict[str, Any]) -> None:
+    """InputError if the record is that of another artifact than the directory is named after."""
+    if record["address"] != directory.name:
+        raise InputError(f"{directory / RECORD} is that of {record['address']}. {_remedy(directory)}")
+
+
 def check_opening(directory: Path, record: dict[str, Any]) -> None:
     """Look for every file, compare its size, and read the smallest files, up to ``AT_OPENING`` bytes together.
 
@@ -123,6 +131,41 @@ def check_directory(directory: Path, mapped: bool = False) -> None:
     if (directory / RECORD).is_file():
         record = read_record(directory)
         check_files(directory, record, record["sha256"], mapped)
+
+
+@dataclass
+class Verified:
+    """What was found in one artifact.
+
+    Args:
+        files, bytes: that were read.
+        faults: a line for each damaged file, with the remedy. notes: what else lies there.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def verify(directory: Path, bar: "tqdm[Any]") -> Verified:
+    """Compare every byte of an artifact with its record."""
+    found = Verified()
+    try:
+        record = read_record(directory)
+        check_address(directory, record)
+    except InputError as error:
+        return Verified(faults=[str(error)])
+    for name in record["sha256"]:
+        if fault := fault_of(directory, record, name, bar):
+            found.faults.append(str(damaged(directory, name, fault)))
+        found.files += 1
+        found.bytes += _size(directory / name) or 0
+    unknown = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir()}
+    found.notes += [
+        f"{directory / name} is no file of this artifact." for name in sorted(unknown - {RECORD, *record["sha256"]})
+    ]
+    return found
 
 
 def fault_of(directory: Path, record: dict[str, Any], name: str, bar: "tqdm[Any]") -> str | None:
@@ -202,7 +245,5 @@ def _known(place: Path) -> Seen:
 
 def _keep(place: Path, seen: Seen) -> None:
     _seen_here[place] = seen
-    try:
+    with suppress(OSError):  # a store of another user, or on a full disk: other processes read all again
         write_json(place, seen)
-    except OSError:  # a store of another user, or on a full disk: other processes read all again
-        pass
