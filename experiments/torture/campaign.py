@@ -16,7 +16,7 @@ from pathlib import Path
 
 from colbertv2.files import read_json, write_json
 
-GOOD = ("same", "refused")
+GOOD = ("same", "refused", "unrecorded")
 BAD = ("silent", "traceback", "crash", "hang", "orphan", "differs")
 
 
