@@ -7,6 +7,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
+from colbertv2.data.readers import is_id
 from colbertv2.errors import InputError
 
 HASHED_DOCUMENTS = 100_000
@@ -164,6 +165,6 @@ def text_size(id: str, number: int, pairs: Iterable[tuple[str, str]]) -> dict[st
 
 def valid_id(value: str, dataset_id: str) -> str:
     """``value``, if it can stand in a TREC run file: not empty and without whitespace."""
-    if value.split() != [value]:
+    if not is_id(value):
         raise InputError(f"{dataset_id!r} has the id {value!r}; ids must not be empty or hold whitespace.")
     return value

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from colbertv2.data.readers import is_id
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
 from colbertv2.indexing.packed import Packed, offsets_of
@@ -52,7 +53,7 @@ class EmbeddingsWriter:
                 f"{list(vectors.shape)}; expected as many ids as lengths and vectors [{lengths.sum()}, {self.dim}]."
             )
         for doc_id in doc_ids:
-            if doc_id.split() != [doc_id]:
+            if not is_id(doc_id):
                 raise InputError(f"Document id {doc_id!r} is empty or holds whitespace; rename it.")
         with np.errstate(over="ignore"):
             vectors = vectors.astype(np.float16)
