@@ -28,7 +28,7 @@ try:
     from ir_datasets.util.fileio import TarExtractAll, ZipExtractCache
 except OSError as error:  # it makes folders in its home when it is imported
     raise InputError(
-        f"ir_datasets can't make its folders in IR_DATASETS_HOME ({error}). Load it once as someone who may write there "
+        f"ir_datasets can't make its folders in IR_DATASETS_HOME ({error}). Load it once as one who may write there "
         "(python -c 'import ir_datasets'), or set IR_DATASETS_HOME to a directory of your own."
     ) from None
 

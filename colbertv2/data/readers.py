@@ -156,16 +156,18 @@ def parsed(path: Path, faults: Faults, parse: Callable[[int, str], Record]) -> I
             yield number, record
 
 
-def read_texts(path: Path, kind: str) -> Iterator[Text]:
+def read_texts(path: Path, kind: str, keep_empty: bool = False) -> Iterator[Text]:
     """The texts of a TSV or JSONL file, one after the other.
 
     Args:
         path: ``.tsv`` or ``.jsonl``.
         kind: ``document`` or ``query``, for the messages.
+        keep_empty: give records without title and text, too.
 
     Raises:
         InputError: at the end (or at the eleventh fault), naming the lines of malformed records, of empty,
-            duplicate or blank-holding ids and of empty texts; or the file is missing or holds nothing.
+            duplicate or blank-holding ids and of empty texts unless they are kept; or the file is missing or holds
+            nothing.
     """
     parse: Callable[[str], Text] = parse_tsv if path.suffix == ".tsv" else parse_json
     faults = Faults(path)
@@ -175,7 +177,7 @@ def read_texts(path: Path, kind: str) -> Iterator[Text]:
             faults.add(number, f"the id {shortened(record.id)} is empty or holds whitespace")
         elif record.id in first_line:
             faults.add(number, f"the id {record.id!r} stands on line {first_line[record.id]} already")
-        elif not (record.title + record.text).strip():
+        elif not keep_empty and not (record.title + record.text).strip():
             faults.add(number, f"the {kind} {record.id!r} is empty")
         else:
             first_line[record.id] = number

@@ -190,3 +190,14 @@ class Embeddings:
                 vectors[done : done + len(block)] = block
                 done += len(block)
         return Packed(vectors, lengths)
+
+
+def notes_on_empty(lengths: NDArray[Any]) -> list[str]:
+    """How many of the documents with ``lengths [D]`` have no vectors, in one sentence; nothing where all have.
+
+    >>> notes_on_empty(np.array([3, 0, 2]))
+    ['1 of 3 documents have no text, so no vectors, and are never found.']
+    """
+    number = int(np.count_nonzero(lengths == 0))
+    note = f"{number:,} of {len(lengths):,} documents have no text, so no vectors, and are never found."
+    return [note] if number else []
