@@ -26,6 +26,8 @@ from colbertv2.modeling.colbert import batches_by_length
 from colbertv2.modeling.maxsim import maxsim
 from colbertv2.modeling.options import ScoringHead, autocast
 
+KINDS = {"maxlen": int, "scoring_head": str, "temperature": int | float}  # what ``cross_encoder.json`` holds
+
 
 class PairEncoding(NamedTuple):
     """Joint encodings of query–passage pairs, each tensor ``[pairs, L]``."""
@@ -170,6 +172,14 @@ class CrossEncoder(nn.Module):
 
     @classmethod
     def load(cls, directory: Path) -> "CrossEncoder":
-        """A teacher written by :meth:`save`."""
+        """A teacher written by :meth:`save`.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
         check_directory(directory)
-        return cls.pretrained(directory, **read_json(directory / "cross_encoder.json"))
+        file = directory / "cross_encoder.json"
+        settings = read_json(file)
+        if settings.keys() != KINDS.keys() or not all(isinstance(settings[name], KINDS[name]) for name in KINDS):
+            raise InputError(f"{file} holds {settings}; expected {', '.join(KINDS)}. Make {directory} again.")
+        return cls.pretrained(directory, **settings)
