@@ -25,7 +25,7 @@ from colbertv2.files import blocks, read_json, sha256, sha256_of_files, write_js
 RECORD = "artifact.json"
 FIELDS = {"stage": str, "address": str, "arguments": dict, "parents": dict, "sha256": dict, "bytes": int}
 AT_OPENING = 2**20  # bytes of the smallest files that every opening of an artifact reads
-EACH_TIME = 2**25  # bytes of the smallest files of a memory-mapped directory that are read each time
+EACH_TIME = 2**24  # bytes of the smallest files of a memory-mapped directory that are read each time
 SETTLED = 2.0  # seconds after which a later change of a file shows in its times, on any file system
 LONG = 2**30  # bytes whose reading shows a bar
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from colbertv2.files import read_json, write_json
 from experiments.torture.campaign import Outcome
-from experiments.torture.reading import Reply, work_off
+from experiments.torture.reading import CONVERTED, Reply, work_off
 
 COUNT = 3000
 SECONDS = 120  # that a case may take before it counts as hanging
@@ -110,9 +110,10 @@ def run(setting: Setting, random: Random, work: Path) -> Outcome:
     pristine, store = work / "pristine", work / "store"
     directory = "/".join(name.split("/")[:2])
     kind = random.choice([kind for kind in KINDS if applies(kind, name)])
+    title = f"{kind}, {CONVERTED if how == CONVERTED else 'artifact'}"
     damaged = KINDS[kind](pristine / name, random)
     if damaged == (pristine / name).read_bytes():
-        return Outcome(f"{kind}, {how}", "same", f"{name}: nothing to change")
+        return Outcome(title, "same", f"{name}: nothing to change")
     if damaged is None:
         (store / name).unlink()
     else:
@@ -124,7 +125,7 @@ def run(setting: Setting, random: Random, work: Path) -> Outcome:
     else:
         for place in [directory, *reply.value]:
             restore(pristine / place, store / place)
-    return Outcome(f"{kind}, {how}", reply.verdict, f"{name}: {reply.detail}")
+    return Outcome(title, reply.verdict, f"{how} {name}: {reply.detail}")
 
 
 def restore(pristine: Path, place: Path) -> None:

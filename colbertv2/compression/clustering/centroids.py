@@ -97,7 +97,8 @@ class Centroids:
                 f"The centroids in {path} are {stored.dtype} {list(stored.shape)} with the settings {settings}; they "
                 "are damaged. Make them again."
             )
-        vectors = stored.astype(np.float32) * np.float32(unit)
+        vectors = stored.astype(np.float32)
+        vectors *= np.float32(unit)  # in place: half of the time that a large index takes to open goes into this
         if not np.isfinite(vectors).all():
             raise InputError(f"The centroids in {path} hold NaN or infinity; they are damaged. Make them again.")
         return cls(vectors, bits, None if radius is None else float(radius))
