@@ -11,7 +11,7 @@ How much is read depends on what the files are for:
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +45,7 @@ def seal(directory: Path, record: dict[str, Any]) -> None:
     contents = {name: digest for name, (digest, *_) in seen.items()}
     whole = {**record, "bytes": sum(sizes.values()), "sizes": sizes, "sha256": contents}
     if whole["bytes"] > EACH_TIME:
-        _keep(_place(directory, record), {name: seen[name] for name in _large(whole, sizes) if len(seen[name]) > 1})
+        _keep(_place(directory, record), {name: seen[name] for name in _large(sizes) if len(seen[name]) > 1})
     write_json(directory / RECORD, {**whole, "digest": digest_of(whole)})
 
 
@@ -92,7 +92,7 @@ def check_opening(directory: Path, record: dict[str, Any]) -> None:
     for name, size in sizes.items():
         if fault := _fault_of_size(record, name, size):
             raise damaged(directory, name, fault)
-    large = _large(record, sizes, AT_OPENING)
+    large = _large(sizes, AT_OPENING)
     check_files(directory, record, [name for name in sizes if name not in large])
 
 
@@ -109,7 +109,7 @@ def check_files(directory: Path, record: dict[str, Any], names: Iterable[str], m
     for name in names:
         if name not in record["sha256"]:
             raise InputError(f"{directory} has no {name} by its {RECORD}. {_remedy(directory)}")
-    large = _large(record, {name: _size(directory / name) for name in names}) if mapped else []
+    large = _large({name: _size(directory / name) for name in names}) if mapped else []
     place = _place(directory, record)
     known = _known(place) if large else {}
     unread = [name for name in large if known.get(name) != [record["sha256"][name], *_state(directory / name)]]
@@ -209,7 +209,7 @@ def _size(file: Path) -> int | None:
     return file.stat().st_size if file.is_file() else None
 
 
-def _large(record: dict[str, Any], sizes: dict[str, int | None], budget: int | None = None) -> list[str]:
+def _large(sizes: Mapping[str, int | None], budget: int | None = None) -> list[str]:
     """The files that are left when the smallest, together of at most ``budget`` bytes, are taken away."""
     left, large = EACH_TIME if budget is None else budget, []
     for name in sorted(sizes, key=lambda name: sizes[name] or 0):

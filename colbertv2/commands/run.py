@@ -183,7 +183,10 @@ def print_points(points: Sequence[Point]) -> None:
             continue
         root = runtime_of(point.config).root
         if Artifact.present(location(root, address)):
-            rows.append({**row, **results(point.node, Artifact.open(location(root, address)))})
+            try:
+                rows.append({**row, **results(point.node, Artifact.open(location(root, address)))})
+            except InputError as error:  # a damaged one must not cost the rows of the others
+                rows.append({**row, "problem": str(error)})
             continue
         failures = (failure_of(location(root, node.address)) for node in point.node.lineage())
         problem = next(filter(None, failures), "not built")
