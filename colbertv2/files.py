@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
@@ -21,6 +22,9 @@ from colbertv2.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+ARRAY_ERRORS = (  # what numpy raises for a damaged .npy file; a header is Python text, and its shape may be anything
+    OSError, ValueError, EOFError, BadZipFile, SyntaxError, TokenError, TypeError, OverflowError, MemoryError,
+)  # fmt: skip
 BLOCK = 1 << 20  # bytes that are read at once
 PACKAGE = Path(__file__).resolve().parent
 
@@ -94,7 +98,7 @@ def read_json_value(file: Path) -> Any:
         raise InputError(
             f"{file} is missing: {file.parent} is not complete; wait if it is still being made, else make it again."
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is damaged ({error}); make {file.parent} again.") from None
 
 
@@ -110,7 +114,7 @@ def read_array(file: Path) -> NDArray[Any]:
         return np.load(file, allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{file} is missing: {file.parent} is not complete; make it again.") from None
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+    except ARRAY_ERRORS as error:
         raise InputError(f"{file} is damaged ({error}); make {file.parent} again.") from None
 
 

@@ -16,8 +16,11 @@ from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from colbertv2.ablation.cells import Cell, Cells
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.integrity import RECORD, digest_of
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.codec import Codec
+from colbertv2.files import write_json
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
 from colbertv2.indexing.index import Index
 
@@ -106,6 +109,12 @@ def shrunk(folder: Path, root: Path) -> list[str]:
         "runtime.latency_queries=2",
         "publish=null",
     ]
+
+
+def rewrite_record(artifact: Artifact, **changes: object) -> None:
+    """Change what ``artifact.json`` says, as if its stage had written that."""
+    record = {**artifact.record, **changes}
+    write_json(artifact.path / RECORD, {**record, "digest": digest_of(record)})
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -51,7 +51,7 @@ def identical(results: Mapping[str, Artifact]) -> list[str]:
     groups: dict[str, dict[str, str]] = {}
     for name, artifact in results.items():
         ranking = artifact.parents["ranking"]
-        groups.setdefault(content(ranking.path / "run.trec"), {})[name] = ranking.address
+        groups.setdefault(content(ranking.file("run.trec")), {})[name] = ranking.address
     return [
         f"Identical rankings, bit for bit: {'; '.join(names)}. What tells them apart changes nothing here."
         for names in groups.values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNCOMMITTED = " with uncommitted changes"
+LOGS = "log*/metrics.csv"  # of a training; a resumed one has several
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ class Sweep:
             for one in artifact.lineage():
                 if one.stage == "train":
                     counts[one.address] = counts.get(one.address, 0) + 1
-                    logs.setdefault(one.address, (name, max(one.path.glob("log*/metrics.csv"))))
+                    logs.setdefault(one.address, (name, one.file(max(fnmatch.filter(one.record["sha256"], LOGS)))))
         shared = len(self.by_name())
         return {f"{name} ({address})": log for address, (name, log) in logs.items() if counts[address] < shared}
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from colbertv2.artifacts.artifact import RECORD, Artifact, code_state, location, write_record
+from colbertv2.artifacts.artifact import Artifact, code_state, location, write_record
+from colbertv2.artifacts.integrity import RECORD
 from colbertv2.artifacts.node import Component, Node, transform
 from colbertv2.artifacts.process import byte_size, device_name, peak_memory, reset_peak_memory
 from colbertv2.artifacts.validate import validate

@@ -11,6 +11,7 @@ from colbertv2.refusals import machine_refusals
 VERBS = {
     "run": "build what a configuration asks for, or every point of a sweep",
     "plan": "show what is built and what is missing, with time, memory and disk",
+    "verify": "compare every byte of artifacts with what was written",
     "report": "tables, tests, conclusions and pictures of a sweep that was run",
     "convert": "checkpoints, indexes and training files, from and to other systems",
     "reproduce": "the tables of the papers, published beside measured",

@@ -76,9 +76,8 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
     print(f"\n{config.target}: {artifact.path}")
     if settings.mode != RunMode.MULTIRUN and (found := results(node, artifact)):
         print(f"\n{text_rows([found])}")
-    table = artifact.path / "table.md"
-    if table.is_file():
-        print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
+    if artifact.has("table.md"):
+        print(f"\n{artifact.file('table.md').read_text(encoding='utf-8').rstrip()}")
     if config.publish is not None:
         _publish(artifact, Path(config.publish).expanduser())
     tracking.log(config, name, node, artifact, runtime)
@@ -131,7 +130,7 @@ def objectives(artifact: Artifact, names: Sequence[str]) -> float | tuple[float,
 def _publish(artifact: Artifact, directory: Path) -> None:
     for name in artifact.record["sha256"]:
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(artifact.path / name, directory / name)
+        shutil.copyfile(artifact.file(name), directory / name)
     print(f"published to {directory}")
 
 
@@ -193,7 +192,10 @@ def print_points(points: Sequence[Point]) -> None:
             continue
         root = runtime_of(point.config).root
         if Artifact.present(location(root, address)):
-            rows.append({**row, **results(point.node, Artifact.open(location(root, address)))})
+            try:
+                rows.append({**row, **results(point.node, Artifact.open(location(root, address)))})
+            except InputError as error:  # a damaged one must not cost the rows of the others
+                rows.append({**row, "problem": str(error)})
             continue
         failures = (failure_of(location(root, node.address)) for node in point.node.lineage())
         problem = next(filter(None, failures), "not built")

@@ -79,14 +79,13 @@ def per_query(evaluation: Artifact) -> pd.DataFrame:
     """The table that ``write_values`` wrote: index ``query_id``, one column per measure."""
     import pandas as pd
 
-    table = pd.read_csv(evaluation.path / "per_query.csv", dtype={"query_id": str}, keep_default_na=False)
+    table = pd.read_csv(evaluation.file("per_query.csv"), dtype={"query_id": str}, keep_default_na=False)
     return table.set_index("query_id")
 
 
 def timing(ranking: Artifact) -> dict[str, Any]:
     """The ``timing.json`` of a ranking; empty if it was not timed, as one from outside or a random one."""
-    file = ranking.path / "timing.json"
-    return read_json(file) if file.is_file() else {}
+    return read_json(ranking.file("timing.json")) if ranking.has("timing.json") else {}
 
 
 def index_statistics(ranking: Artifact) -> dict[str, Any]:
@@ -98,9 +97,8 @@ def index_statistics(ranking: Artifact) -> dict[str, Any]:
         InputError: there is an index, and its statistics are missing or damaged.
     """
     if "index" in ranking.parents:
-        return read_json(ranking.parents["index"].path / "statistics.json")
-    file = ranking.path / "statistics.json"
-    return read_json(file) if file.is_file() else {}
+        return read_json(ranking.parents["index"].file("statistics.json"))
+    return read_json(ranking.file("statistics.json")) if ranking.has("statistics.json") else {}
 
 
 def costs(evaluation: Artifact) -> dict[str, float]:
@@ -118,4 +116,4 @@ def costs(evaluation: Artifact) -> dict[str, float]:
 
 def summary(evaluation: Artifact) -> dict[str, float]:
     """Means of the measures, number of queries, and costs of an evaluation."""
-    return {**read_json(evaluation.path / "metrics.json"), **costs(evaluation)}
+    return {**read_json(evaluation.file("metrics.json")), **costs(evaluation)}

@@ -1,12 +1,12 @@
 """``Ranking``: what a system returns, in memory and as a TREC run file."""
 
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from colbertv2.data.readers import Faults, is_id, lines
 from colbertv2.errors import InputError
 
 Results = Sequence[tuple[str, float]]
@@ -73,27 +73,28 @@ class Ranking(Mapping[str, Results]):
         """Read a TREC run file; as in trec_eval the order follows from the scores, not from the ranks.
 
         Raises:
-            InputError: naming the line that has not six columns, no number as score, or repeats a document.
+            InputError: naming the lines that have not six columns, no number as score, or repeat a document; or the
+                file can't be read.
         """
+        faults = Faults(Path(path))
         results: dict[str, dict[str, float]] = {}
-        with open(path, encoding="utf-8", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
-                columns = line.split()
-                place = f"{os.fspath(path)}, line {number}"
-                if len(columns) != 6:
-                    raise InputError(
-                        f"{place}: expected 6 columns (query Q0 document rank score tag), found {len(columns)}."
-                    )
-                query_id, _, doc_id, _, score, _ = columns
-                found = results.setdefault(query_id, {})
-                if doc_id in found:
-                    raise InputError(f"{place}: query {query_id!r} has document {doc_id!r} already.")
-                try:
-                    found[doc_id] = float(score)
-                except ValueError:
-                    raise InputError(f"{place}: expected a number as score, found {score!r}.") from None
-                if math.isnan(found[doc_id]):
-                    raise InputError(f"{place}: the score is NaN.")
+        for number, line in lines(Path(path), faults):
+            columns = line.split()
+            if len(columns) != 6:
+                faults.add(number, f"expected 6 columns (query Q0 document rank score tag), found {len(columns)}")
+                continue
+            query_id, _, doc_id, _, score, _ = columns
+            found = results.setdefault(query_id, {})
+            if doc_id in found:
+                faults.add(number, f"query {query_id!r} has document {doc_id!r} already")
+            try:
+                found[doc_id] = float(score)
+            except ValueError:
+                faults.add(number, f"expected a number as score, found {score!r}")
+                continue
+            if math.isnan(found[doc_id]):
+                faults.add(number, "the score is NaN")
+        faults.finish()
         return cls({query_id: list(found.items()) for query_id, found in results.items()})
 
 
@@ -132,6 +133,6 @@ def ordered(query_id: str, found: Results) -> list[tuple[str, float]]:
 
 def checked(value: str, name: str) -> str:
     """``value``, if it can be a column of a run file."""
-    if value.split() != [value]:
+    if not is_id(value):
         raise InputError(f"The {name} {value!r} is empty or holds whitespace, which a TREC run file can't hold.")
     return value

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from colbertv2.artifacts.integrity import check_directory
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.codec import Arrays, Codec, LookupTables, load_codec
 from colbertv2.errors import InputError
@@ -106,6 +107,7 @@ class Index:
                 f"{path} is an index in the layout {layout}; convert it first: "
                 f"python -m colbertv2 convert index {path} <new directory> --to colbertv2"
             )
+        check_directory(path, mapped=True)
         metadata = read_json(path / "index.json")
         try:
             return cls(path, metadata)

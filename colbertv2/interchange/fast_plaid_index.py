@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
-from colbertv2.files import read_json, read_json_value, write_json
+from colbertv2.files import ARRAY_ERRORS, read_json, read_json_value, write_json
 from colbertv2.indexing.index import Index
 from colbertv2.interchange.foreign_index import (
     ForeignIndex,
@@ -38,7 +38,7 @@ def load_array(file: Path, dimensions: int, mapped: bool = False) -> NDArray[Any
         value = np.load(file, "r" if mapped else None, allow_pickle=False)
     except FileNotFoundError:
         raise InputError(f"{file} is missing; the index is not whole.") from None
-    except (ValueError, EOFError, OSError) as error:
+    except ARRAY_ERRORS as error:
         raise InputError(f"{file} is damaged, cut short or no plain array ({error}).") from None
     if value.ndim != dimensions or value.dtype.kind not in "iuf":
         raise InputError(f"{file} has {value.ndim} dimensions of {value.dtype}; expected {dimensions} of numbers.")

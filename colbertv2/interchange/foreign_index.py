@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.compression.residual import ResidualCodec
+from colbertv2.data.readers import Faults, is_id, lines
 from colbertv2.errors import InputError
 from colbertv2.files import atomic_path
 from colbertv2.indexing.building import create_arrays, finish, write_block
@@ -115,11 +116,10 @@ def checked_chunk(
 
 def read_doc_ids(file: Path, number: int) -> list[str]:
     """One id a line; InputError unless there are ``number`` different ones without whitespace."""
-    try:
-        ids = file.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise InputError(f"{file} is missing; expected one document id a line.") from None
-    if len(ids) != number or len(set(ids)) != number or any(doc_id.split() != [doc_id] for doc_id in ids):
+    faults = Faults(file)
+    ids = [line for _, line in lines(file, faults)]
+    faults.finish()
+    if len(ids) != number or len(set(ids)) != number or not all(map(is_id, ids)):
         raise InputError(
             f"{file} has {len(ids)} ids, {len(set(ids))} different ones; expected {number} different ids without "
             "whitespace, one a line."

@@ -12,6 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from colbertv2.artifacts.integrity import check_directory
 from colbertv2.checkpoints.pretrained import (
     POSITIONS_BEHIND_PADDING,
     is_classifier,
@@ -54,6 +55,7 @@ class Backbone:
         if unknown := [one for one in self.overrides if one not in known]:
             raise InputError(f"model.backbone.overrides names {unknown[0]!r}; expected some of: {', '.join(known)}.")
         self.directory = locate(name)
+        check_directory(self.directory, mapped=True)
         if sha256 is not None and (found := sha256_of_weights(self.directory)) != sha256:
             raise InputError(
                 f"The weights of {name} have SHA-256 {found}, expected {sha256}. They are not the model this "

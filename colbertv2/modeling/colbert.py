@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from colbertv2.checkpoints.layouts import read_checkpoint
 from colbertv2.checkpoints.pretrained import load_tokenizer, refuse_longer
+from colbertv2.errors import within
 from colbertv2.files import write_json
 from colbertv2.modeling.batch import Tuples, encoded_by_length
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
@@ -199,7 +200,8 @@ class ColBERT(nn.Module):
         tokenization = checkpoint.tokenization
         if document_maxlen is not None:
             tokenization = replace(tokenization, document_maxlen=document_maxlen)
-        tokenizer = Tokenizer(load_tokenizer(Path(directory)), tokenization)
+        with within(Path(directory)):
+            tokenizer = Tokenizer(load_tokenizer(Path(directory)), tokenization)
         return cls(checkpoint.transformer(), checkpoint.projection, tokenizer)
 
 

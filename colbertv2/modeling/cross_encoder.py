@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
+from colbertv2.artifacts.integrity import check_directory
 from colbertv2.checkpoints.pretrained import is_classifier, load_config, load_model, load_tokenizer, refuse_longer
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
@@ -24,6 +25,8 @@ from colbertv2.modeling.batch import Tuples, encoded_by_length
 from colbertv2.modeling.colbert import batches_by_length
 from colbertv2.modeling.maxsim import maxsim
 from colbertv2.modeling.options import ScoringHead, autocast
+
+KINDS = {"maxlen": int, "scoring_head": str, "temperature": int | float}  # what ``cross_encoder.json`` holds
 
 
 class PairEncoding(NamedTuple):
@@ -169,5 +172,14 @@ class CrossEncoder(nn.Module):
 
     @classmethod
     def load(cls, directory: Path) -> "CrossEncoder":
-        """A teacher written by :meth:`save`."""
-        return cls.pretrained(directory, **read_json(directory / "cross_encoder.json"))
+        """A teacher written by :meth:`save`.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        check_directory(directory)
+        file = directory / "cross_encoder.json"
+        settings = read_json(file)
+        if settings.keys() != KINDS.keys() or not all(isinstance(settings[name], KINDS[name]) for name in KINDS):
+            raise InputError(f"{file} holds {settings}; expected {', '.join(KINDS)}. Make {directory} again.")
+        return cls.pretrained(directory, **settings)

@@ -29,7 +29,7 @@ def run(
     """
     from colbertv2.evaluation.agreement import agreement
 
-    own, ideal = (Ranking.read(one.path / "run.trec") for one in (ranking, reference))
+    own, ideal = (Ranking.read(one.file("run.trec")) for one in (ranking, reference))
     values = agreement(own, ideal, depths, persistence)
     write_values(values, out)
 

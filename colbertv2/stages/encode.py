@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -10,12 +11,14 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.checkpoints.pretrained import too_long
-from colbertv2.data.collection import Collection
-from colbertv2.indexing.embeddings import EmbeddingsWriter
+from colbertv2.data.collection import Collection, is_empty
+from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter, notes_on_empty
 from colbertv2.runtime import Runtime
 
+logger = logging.getLogger(__name__)
 
-@stage(version=1)
+
+@stage(version=2)
 def run(
     checkpoint: Artifact,
     documents: Collection,
@@ -27,7 +30,8 @@ def run(
 ) -> None:
     """Encode every document to fp16 shards of ``runtime.shard_documents``; memory is bounded by one shard a process.
 
-    With ``runtime.devices`` processes, each of ``n`` encodes every ``n``-th shard.
+    With ``runtime.devices`` processes, each of ``n`` encodes every ``n``-th shard. A document without text gets no
+    vectors, and is never found: those of its special tokens alone would make it an answer to anything.
 
     Args:
         document_maxlen: tokens at which documents are cut; ``None`` cuts them as in training. The paper trains with
@@ -52,6 +56,8 @@ def run(
         runtime,
     )
     EmbeddingsWriter(out, ColBERT.load(checkpoint.path).dim).close(num_shards)
+    for note in notes_on_empty(Embeddings.open(out).lengths):
+        logger.warning("%s: %s", documents.id, note)
 
 
 def encode_shards(
@@ -85,7 +91,8 @@ def encode_shards(
             ),
             precision,
         )
-        writer.add(list(ids), *stacked(vectors, model.dim), number)
+        kept = (own[:0] if is_empty(text) else own for text, own in zip(texts, vectors, strict=True))
+        writer.add(list(ids), *stacked(kept, model.dim), number)
 
 
 def check(checkpoint: Node, document_maxlen: int | None, precision: str, **_: object) -> Iterator[str]:

@@ -52,5 +52,5 @@ def run(ranking: Artifact, queries: Queries, *, measures: list[str], out: Path, 
     from colbertv2.evaluation.measures import evaluate
     from colbertv2.evaluation.protocols import judged
 
-    values = evaluate(*judged(Ranking.read(ranking.path / "run.trec"), queries), measures)
+    values = evaluate(*judged(Ranking.read(ranking.file("run.trec")), queries), measures)
     write_values(values, out)

@@ -64,8 +64,8 @@ def best_scored(scores: dict[str, float]) -> list[str]:
 def read_candidates(candidates: Artifact) -> dict[str, Example]:
     """By query id: what the stage ``score`` wrote, with the teacher's scores, or any other stage's ranking, without."""
     if candidates.stage == "score":
-        return {example.query_id: example for example in read_examples(candidates.path / SCORED_FILE)}
+        return {example.query_id: example for example in read_examples(candidates.file(SCORED_FILE))}
     return {
         query_id: Example(query_id, [document for document, _ in ranked], [None] * len(ranked))
-        for query_id, ranked in Ranking.read(candidates.path / "run.trec").items()
+        for query_id, ranked in Ranking.read(candidates.file("run.trec")).items()
     }

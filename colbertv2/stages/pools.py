@@ -22,7 +22,7 @@ from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.files import write_json
-from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
+from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter, notes_on_empty
 from colbertv2.runtime import Runtime
 from colbertv2.search.engine import Engine
 
@@ -79,7 +79,7 @@ def run(
                 milliseconds += mean * len(sample) / len(timed)
             searched_by = searcher.path
             sizes.update(sizes_of(index))
-            notes += [f"{pool}: {note}" for note in codec.notes]
+            notes += [f"{pool}: {note}" for note in [*codec.notes, *notes_on_empty(index.lengths)]]
     Ranking({query_id: results[query_id] for query_id in asked}).write(out / "run.trec", tag=out.name)
     write_json(out / "timing.json", {"ms_per_query": milliseconds, "searched_by": searched_by})
     taken = sizes.pop("bytes")

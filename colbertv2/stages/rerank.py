@@ -44,7 +44,7 @@ def run(
     from colbertv2.modeling.colbert import encoded_queries
     from colbertv2.search.searcher import Searcher
 
-    first = Ranking.read(candidates.path / "run.trec")
+    first = Ranking.read(candidates.file("run.trec"))
     texts, device = list(queries), runtime.device_of(0)
     ids = [[document for document, _ in first.get(query_id, ())][:candidate_depth] for query_id, _ in texts]
     vectors = encoded_queries(index.ancestor("checkpoint").path, [text for _, text in texts], runtime)

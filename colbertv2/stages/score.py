@@ -45,7 +45,7 @@ def run(
     from colbertv2.modeling.cross_encoder import CrossEncoder
     from colbertv2.training.data import sampled
 
-    ranking = Ranking.read(candidates.path / "run.trec")
+    ranking = Ranking.read(candidates.file("run.trec"))
     chosen = sampled([query_id for query_id, _ in queries], num_queries, seed)
     retrieved = {query_id: [document for document, _ in ranking.get(query_id, [])] for query_id in chosen}
     ids = {query_id: found[:depth] for query_id, found in retrieved.items()}

@@ -8,8 +8,9 @@ import numpy as np
 
 from colbertv2.artifacts.stage import stage
 from colbertv2.checkpoints.pretrained import too_long
-from colbertv2.data.collection import Collection
+from colbertv2.data.collection import Collection, is_empty
 from colbertv2.data.queries import Queries
+from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.files import write_json
@@ -17,11 +18,13 @@ from colbertv2.modeling.backbone import Backbone
 from colbertv2.runtime import Runtime
 
 
-@stage(version=1)
+@stage(version=2)
 def run(
     backbone: Backbone, documents: Collection, queries: Queries, *, maxlen: int, depth: int, out: Path, runtime: Runtime
 ) -> None:
     """Rank by the dot product of mean-pooled vectors, the whole collection scored.
+
+    Documents without text are left out: their vector would be that of the special tokens.
 
     Args:
         maxlen: tokens of a text. depth: documents a query.
@@ -30,13 +33,15 @@ def run(
 
     encoder = SentenceEncoder(backbone, maxlen, runtime.torch_device)
     ids, vectors = [], []
-    stream = iter(documents)
+    stream = ((doc_id, text) for doc_id, text in documents if not is_empty(text))
     while shard := list(islice(stream, runtime.shard_documents)):
         ids += [document_id for document_id, _ in shard]
         texts = [text for _, text in shard]
         vectors.append(
             encoder.encode(texts, runtime.batch_tokens, lambda it: runtime.bar(it, "single vectors", "batches"))
         )
+    if not vectors:
+        raise InputError(f"{documents.id!r} has no document with text.")
     matrix = np.concatenate(vectors)
     query_vectors = encoder.encode([text for _, text in queries], runtime.batch_tokens)
 

@@ -53,13 +53,13 @@ def run(
     from colbertv2.reporting.analysis_figures import draw_supervision
     from colbertv2.training.data import sampled
 
-    judged = list(read_examples(scored.path / SCORED_FILE))
+    judged = list(read_examples(scored.file(SCORED_FILE)))
     candidates, positives = candidate_table(judged, queries.qrels.relevant)
     learnt = training_examples(examples)
     kept = {(example.query_id, document) for example in learnt for document in example.documents[1:]}
     pairs = zip(candidates["query_id"], candidates["document"], strict=True)
     candidates["kept"] = [pair in kept for pair in pairs]
-    removed = read_json(examples.path / "denoising.json")
+    removed = read_json(examples.file("denoising.json"))
     filters = {name.replace("_", " "): removed[name] for name in FILTERS if name in removed}
     some = sampled([one for one in judged if len(one.documents) > 1], num_queries, seed)
     teacher = [np.array(one.scores) for one in some]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.integrity import check_directory
 from colbertv2.artifacts.stage import stage
 from colbertv2.checkpoints.pretrained import too_long
 from colbertv2.data.collection import Collection
@@ -43,6 +44,8 @@ def run(
     from colbertv2.training.data import TextLookup
     from colbertv2.training.fit import fit
 
+    if encoder:
+        check_directory(encoder.path)
     start = encoder.path if encoder else backbone and backbone.directory
     assert start  # the stage's check has seen to it
     teacher = CrossEncoder.pretrained(start, maxlen, scoring_head, temperature)

@@ -1,5 +1,6 @@
 """What a training run is made of, as a training configuration names it."""
 
+import logging
 import math
 from array import array
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from colbertv2.training.objectives import Objective
 from colbertv2.training.optimization import Optimization
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,10 @@ class Recipe:
         return {name: objective for name, objective in self.objectives.items() if objective.weight}
 
     def usable(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Examples with enough negatives, and with teacher scores where an objective needs them; one pass."""
+        """Examples with enough negatives, and with teacher scores where an objective needs them; one pass.
+
+        The others are left out, and a warning gives their number: a batch has as many candidates for each query.
+        """
         needs_teacher = self.negatives.needs_teacher or any(one.needs_teacher for one in self.losses.values())
         enough, unscored = array("q"), 0
         for place, example in enumerate(examples):
@@ -114,4 +119,9 @@ class Recipe:
                 f"{unscored} of {len(enough)} examples lack finite teacher scores, which a distillation objective and "
                 "negatives.strategy=teacher need."
             )
+        if lacking := len(examples) - len(enough):
+            logger.warning(
+                "%s of %s examples have fewer than %d negatives and are left out (n_way=%d).",
+                f"{lacking:,}", f"{len(examples):,}", self.n_way - 1, self.n_way,
+            )  # fmt: skip
         return Selected(examples, enough)

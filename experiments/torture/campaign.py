@@ -19,7 +19,7 @@ from colbertv2.files import read_json, write_json
 Digests = dict[str, dict[str, str]]  # of every file, by address
 TIMES = "timing.json"  # the one file of an artifact that no two builds have alike
 
-GOOD = ("same", "refused")
+GOOD = ("same", "refused", "unrecorded")
 BAD = ("silent", "traceback", "crash", "hang", "orphan", "differs")
 
 

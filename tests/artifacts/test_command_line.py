@@ -155,3 +155,14 @@ def test_the_description_is_the_configuration(toy) -> None:
     assert read["pipeline"]["index"]["embeddings"] == "${pipeline.embeddings}"
     assert read["pipeline"]["round1"]["epochs"] == 4
     assert "codec:  # conf/codec/residual.yaml\n  _target_: toy.components.Codec\n  bits: 1  # codec.bits=1\n" in text
+
+
+def test_a_damaged_artifact_ends_a_run_with_one_line_and_exit_code_2(root: Path, runs) -> None:
+    assert run(root, "target=index").returncode == 0
+    file = next((root / "index").glob("index-*/epochs.txt"))
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    for words, module in (("", "colbertv2"), ("--all", "colbertv2 verify")):
+        done = run(root, *filter(None, [words]), module=module)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        assert f"{file} is not what was written" in done.stderr and f"Remove {file.parent} and run" in done.stderr
+    assert runs() == ["train", "encode", "index"], "neither used nor made again"

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from colbertv2.data.readers import is_id
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 
-IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda text: text.split() == [text])
+IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(is_id)
 SCORES = st.floats(allow_nan=False, width=32) | st.sampled_from([0.0, 1.0, 1.0 + 2**-23, 0.1])
 RESULTS = st.dictionaries(IDS, st.dictionaries(IDS, SCORES, min_size=1, max_size=8), max_size=4)
 

@@ -267,3 +267,11 @@ def test_bad_recipes_are_refused(tmp_path):
         recipe(objectives={"kl": KLDivergence(1.0, 1.0, 1.0)}).usable(unscored)
     with pytest.raises(InputError, match="only 0 training examples"):
         run(ranker(), tmp_path, recipe(n_way=50))
+
+
+def test_examples_with_too_few_negatives_are_left_out_and_counted(caplog):
+    examples = [Example("q", ["a", "b"], [1.0, 0.0]), Example("r", ["a", "b", "c"], [2.0, 1.0, 0.0])]
+    assert list(recipe(n_way=3).usable(examples)) == examples[1:]
+    assert "1 of 2 examples have fewer than 2 negatives and are left out (n_way=3)." in caplog.text
+    caplog.clear()
+    assert len(recipe(n_way=2).usable(examples)) == 2 and not caplog.text

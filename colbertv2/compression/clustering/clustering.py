@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from colbertv2.artifacts.integrity import check_directory
 from colbertv2.compression.clustering.centroids import Centroids
 from colbertv2.compression.clustering.rules import num_centroids_rule, num_sampled_documents_rule
 from colbertv2.errors import InputError
@@ -51,6 +52,7 @@ class Clusters:
         Raises:
             InputError: a file is missing or damaged.
         """
+        check_directory(path, mapped=True)
         settings, held_out = read_json(path / "clusters.json"), read_array(path / "held_out.npy")
         try:
             return cls(Centroids.load(path), held_out, settings["num_sampled_documents"], settings["notes"])
