@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
@@ -21,6 +22,9 @@ from colbertv2.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+ARRAY_ERRORS = (  # what numpy raises for a damaged .npy file; a header is Python text, and its shape may be anything
+    OSError, ValueError, EOFError, BadZipFile, SyntaxError, TokenError, TypeError, OverflowError, MemoryError,
+)  # fmt: skip
 BLOCK = 1 << 20  # bytes that are read at once
 PACKAGE = Path(__file__).resolve().parent
 
@@ -89,13 +93,15 @@ def read_json_value(file: Path) -> Any:
         InputError: the file is missing or damaged.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{file} is missing: {file.parent} is not complete; wait if it is still being made, else make it again."
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is damaged ({error}); make {file.parent} again.") from None
+    except OSError as error:
+        raise InputError(f"{file} can't be read: {error.strerror or error}.") from None
 
 
 def read_array(file: Path) -> NDArray[Any]:
@@ -104,14 +110,22 @@ def read_array(file: Path) -> NDArray[Any]:
     Raises:
         InputError: the file is missing or damaged.
     """
-    import numpy as np
-
     try:
-        return np.load(file, allow_pickle=False)
+        return load_npy(file)
     except FileNotFoundError:
         raise InputError(f"{file} is missing: {file.parent} is not complete; make it again.") from None
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+    except ARRAY_ERRORS as error:
         raise InputError(f"{file} is damaged ({error}); make {file.parent} again.") from None
+
+
+def load_npy(file: Path, mapped: bool = False) -> NDArray[Any]:
+    """The array in a ``.npy`` file, read into memory or ``mapped``; one of ``ARRAY_ERRORS`` where it is none."""
+    import numpy as np
+
+    array = np.load(file, "r" if mapped else None, allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise ValueError("a zip archive")
+    return array
 
 
 def sha256(content: bytes | Iterable[bytes]) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
-from colbertv2.files import read_json, read_json_value, write_json
+from colbertv2.files import ARRAY_ERRORS, load_npy, read_json, read_json_value, write_json
 from colbertv2.indexing.index import Index
 from colbertv2.interchange.foreign_index import ForeignIndex, blocks_of, checked_chunk, checked_lengths, own_ids
 from colbertv2.interchange.official_index import number
@@ -26,10 +26,10 @@ def load_array(file: Path, dimensions: int, mapped: bool = False) -> NDArray[Any
         InputError: it is missing, damaged, or has another number of dimensions.
     """
     try:
-        value = np.load(file, "r" if mapped else None, allow_pickle=False)
+        value = load_npy(file, mapped)
     except FileNotFoundError:
         raise InputError(f"{file} is missing; the index is not whole.") from None
-    except (ValueError, EOFError, OSError) as error:
+    except ARRAY_ERRORS as error:
         raise InputError(f"{file} is damaged, cut short or no plain array ({error}).") from None
     if value.ndim != dimensions:
         raise InputError(f"{file} has {value.ndim} dimensions; expected {dimensions}.")
