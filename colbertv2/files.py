@@ -93,13 +93,15 @@ def read_json_value(file: Path) -> Any:
         InputError: the file is missing or damaged.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{file} is missing: {file.parent} is not complete; wait if it is still being made, else make it again."
         ) from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is damaged ({error}); make {file.parent} again.") from None
+    except OSError as error:
+        raise InputError(f"{file} can't be read: {error.strerror or error}.") from None
 
 
 def read_array(file: Path) -> NDArray[Any]:
@@ -108,14 +110,22 @@ def read_array(file: Path) -> NDArray[Any]:
     Raises:
         InputError: the file is missing or damaged.
     """
-    import numpy as np
-
     try:
-        return np.load(file, allow_pickle=False)
+        return load_npy(file)
     except FileNotFoundError:
         raise InputError(f"{file} is missing: {file.parent} is not complete; make it again.") from None
     except ARRAY_ERRORS as error:
         raise InputError(f"{file} is damaged ({error}); make {file.parent} again.") from None
+
+
+def load_npy(file: Path, mapped: bool = False) -> NDArray[Any]:
+    """The array in a ``.npy`` file, read into memory or ``mapped``; one of ``ARRAY_ERRORS`` where it is none."""
+    import numpy as np
+
+    array = np.load(file, "r" if mapped else None, allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise ValueError("a zip archive")
+    return array
 
 
 def sha256(content: bytes | Iterable[bytes]) -> str:

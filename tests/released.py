@@ -125,6 +125,28 @@ ODD_QRELS = [("q1", "q1", 1), ("q1", "0007", 2), ("7", "twice", 1), ("7", "empty
 ODD_QRELS += [("nothing-relevant", "0007", 0), ("not-among-the-queries", "0007", 1)]
 
 
+ODD_PASSAGES = ["one", "", " ", "same", "same"]
+
+
+def odd_passages() -> None:
+    """LoTTE's writing and MS MARCO with empty and equal passages, and a query whose one answer is not there."""
+    folder, asked = "lotte/writing/test", {0: "zero", 2: "two", 3: "nothing answers it"}
+    answers = {0: [0, 0, 1], 2: [99], 3: []}
+    members = {
+        f"{folder}/collection.tsv": tsv(enumerate(ODD_PASSAGES)),
+        f"{folder}/metadata.jsonl": jsonl({"dataset": "writing", "pid": pid} for pid in range(len(ODD_PASSAGES))),
+        f"{folder}/questions.search.tsv": tsv(asked.items()),
+        f"{folder}/qas.search.jsonl": jsonl(
+            {"qid": query, "query": text, "url": "", "answer_pids": answers[query]} for query, text in asked.items()
+        ),
+    }
+    write_tar(home() / "lotte" / "lotte.tar.gz", members)
+    judged = tsv((query, 0, pid, 1) for query, pids in answers.items() for pid in pids)
+    members = {"collection.tsv": tsv(enumerate(ODD_PASSAGES)), "qrels.dev.small.tsv": judged}
+    members["queries.dev.small.tsv"] = tsv(asked.items())
+    write_tar(home() / "msmarco-passage" / "collectionandqueries.tar.gz", members)
+
+
 def every_beir_set() -> list[str]:
     """All that ir_datasets knows of BEIR, each with the oddities that released sets have; their ids after ``beir/``."""
     judged = [

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from colbertv2.errors import InputError
 
 LISTED = 10
+LONGEST = 250  # characters of one fault's message
 BEIR_HEADER = ["query-id", "corpus-id", "score"]
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 NO_TEXT = {  # what a file of another kind begins with
@@ -73,7 +74,8 @@ class Faults:
         self.found: list[str] = []
 
     def add(self, line: int, message: str) -> None:
-        """Note a fault; the one after the tenth raises."""
+        """Note a fault; the one after the tenth raises. A long message, as of a line that is no line, is cut."""
+        message = message if len(message) <= LONGEST else f"{message[:LONGEST]}…"
         if len(self.found) == LISTED:
             self.found.append("… and more")
             self.finish()
@@ -152,6 +154,8 @@ def parsed(path: Path, faults: Faults, parse: Callable[[int, str], Record]) -> I
             record = parse(number, line)
         except (ValueError, csv.Error) as error:
             faults.add(number, str(error))
+        except RecursionError:
+            faults.add(number, "nested too deeply")
         else:
             yield number, record
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
-from colbertv2.files import ARRAY_ERRORS
+from colbertv2.files import ARRAY_ERRORS, load_npy
 
 
 def open_array(file: Path, dtype: str | None, shape: Sequence[int]) -> NDArray[Any]:
@@ -22,7 +22,7 @@ def open_array(file: Path, dtype: str | None, shape: Sequence[int]) -> NDArray[A
     """
     try:
         # An empty array can't be mapped.
-        array = np.load(file, mmap_mode=None if 0 in shape else "r")
+        array = load_npy(file, mapped=0 not in shape)
     except FileNotFoundError:
         raise InputError(f"{file} is missing; build this directory again.") from None
     except ARRAY_ERRORS as error:

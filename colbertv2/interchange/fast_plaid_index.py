@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
-from colbertv2.files import ARRAY_ERRORS, read_json, read_json_value, write_json
+from colbertv2.files import ARRAY_ERRORS, load_npy, read_json, read_json_value, write_json
 from colbertv2.indexing.index import Index
 from colbertv2.interchange.foreign_index import (
     ForeignIndex,
@@ -35,7 +35,7 @@ def load_array(file: Path, dimensions: int, mapped: bool = False) -> NDArray[Any
         InputError: it is missing, damaged, or has another number of dimensions.
     """
     try:
-        value = np.load(file, "r" if mapped else None, allow_pickle=False)
+        value = load_npy(file, mapped)
     except FileNotFoundError:
         raise InputError(f"{file} is missing; the index is not whole.") from None
     except ARRAY_ERRORS as error:

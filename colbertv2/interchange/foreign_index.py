@@ -86,7 +86,7 @@ def checked_chunks(path: Path, chunks: int) -> None:
 
 def checked_lengths(path: Path, lengths: Any, vectors: int) -> NDArray[np.int32]:
     """Lengths of documents as read from JSON; InputError unless they are counts that sum to ``vectors``."""
-    if not isinstance(lengths, list) or not all(type(value) is int and value >= 0 for value in lengths):
+    if not isinstance(lengths, list) or not all(type(value) is int and 0 <= value < 2**31 for value in lengths):
         raise InputError(f"{path} holds no list of lengths; the index is damaged.")
     if sum(lengths) != vectors:
         raise InputError(f"{path}: lengths sum to {sum(lengths)}, but the chunk has {vectors} vectors by its metadata.")

@@ -44,15 +44,22 @@ def array(file: Path, value: Any, dimensions: int) -> NDArray[Any]:
     """A tensor as an array, half precision as float32; InputError unless it has that many dimensions."""
     if not isinstance(value, torch.Tensor) or value.ndim != dimensions:
         raise InputError(f"{file} holds {type(value).__name__}; expected a tensor of {dimensions} dimensions.")
-    return (value.float() if value.is_floating_point() else value).numpy()
+    if value.is_quantized or value.is_complex() or value.is_meta or value.layout != torch.strided:
+        raise InputError(
+            f"{file} holds a {value.dtype} tensor of layout {value.layout}; expected a plain one of numbers."
+        )
+    return (value.float() if value.is_floating_point() else value).detach().numpy()
 
 
-def pair(file: Path, dimensions: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The two tensors in ``file``; InputError if it holds something else."""
+def pair(file: Path, dimensions: int, whole: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The two tensors in ``file``; InputError if it holds something else, or no ``whole`` numbers."""
     value = load_tensor(file)
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise InputError(f"{file} holds {type(value).__name__}; expected two tensors.")
-    return array(file, value[0], dimensions), array(file, value[1], dimensions)
+    first, second = (array(file, one, dimensions) for one in value)
+    if whole and (first.dtype.kind not in "iu" or second.dtype.kind not in "iu"):
+        raise InputError(f"{file} holds {first.dtype} and {second.dtype}; expected whole numbers.")
+    return first, second
 
 
 def number(values: dict[str, Any], key: str, file: Path) -> int:
@@ -103,7 +110,7 @@ def open_official(path: Path) -> ForeignIndex:
 
     inverted = None
     if not (path / "ivf.pt").is_file() or (path / "ivf.pid.pt").is_file():
-        documents, counts = pair(path / "ivf.pid.pt", 1)
+        documents, counts = pair(path / "ivf.pid.pt", 1, whole=True)
         if len(counts) != len(centroids) or documents[int(counts.sum()) :].any():  # zero-padded behind
             raise InputError(
                 f"{path / 'ivf.pid.pt'} has {len(counts)} lists of {int(counts.sum())} documents in all, and "

@@ -124,12 +124,21 @@ for name in released.every_beir_set():
     assert len(documents) == len(dict(documents)) == sum(1 for _ in documents)
     assert documents.texts(list(dict(documents))) == [text for _, text in documents]
     found[name] = [dict(documents), {key: dict(asked.qrels[key]) for key, _ in asked}, asked.qrels.mismatch(documents)]
+released.odd_passages()
+for name, split in (("lotte/writing/test", "search"), ("msmarco-passage", "dev/small")):
+    documents, asked = Collection(name), Queries(f"{name}/{split}")
+    assert [text for _, text in documents] == released.ODD_PASSAGES and len(documents) == 5
+    assert {key: dict(asked.qrels[key]) for key, _ in asked} == {"0": {"0": 1, "1": 1}, "2": {"99": 1}}
+    assert asked.qrels.mismatch(documents) == []
 print("found:" + json.dumps(found))
 """
 
 
 def test_every_beir_set_with_what_is_odd_in_released_ones(tmp_path):
-    """Empty and repeated documents, ids of any form, queries without judgements: in a home of its own."""
+    """Empty and repeated documents, ids of any form, queries without judgements: in a home of its own.
+
+    LoTTE and MS MARCO are tried there, too.
+    """
     tests = Path(__file__).resolve().parents[1]
     places = {
         "IR_DATASETS_HOME": str(tmp_path),
