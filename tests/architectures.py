@@ -7,7 +7,14 @@ import torch
 from support import WORDS, tiny_bert
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import BPE, Unigram
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 SIZES: dict[str, Any] = {
     "vocab_size": 512,
@@ -29,6 +36,7 @@ ENCODERS: dict[str, tuple[dict[str, Any], int]] = {
     "electra": ({"pad_token_id": 0, "embedding_size": 16}, 66),
     "deberta-v2": ({"pad_token_id": 0, "relative_attention": True, "position_biased_input": False}, 66),
 }
+ENCODERS = {kind: values for kind, values in ENCODERS.items() if kind in CONFIG_MAPPING}  # ModernBERT came with 4.48
 
 
 def tiny_encoder(directory: Path, kind: str, auto: Any = AutoModel, **values: Any) -> Path:

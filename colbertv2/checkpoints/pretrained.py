@@ -117,7 +117,8 @@ def load_model(auto: Any, directory: Path, new_head: bool = False, **options: An
         ) from None
     missing = found["missing_keys"]
     if new_head:
-        missing = [name for name in missing if name.startswith(f"{model.base_model_prefix}.")]
+        head = {name for name, _ in model.named_children()} - {model.base_model_prefix}
+        missing = [name for name in missing if name.partition(".")[0] not in head]
     mismatched = {name: (stored, expected) for name, stored, expected in found["mismatched_keys"]}
     refuse_misfits(f"in {directory}", model, missing, found["unexpected_keys"], mismatched)
     refuse_damaged(f"in {directory}", model.state_dict())

@@ -23,15 +23,16 @@ WORD = "x"
 def punctuation_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
     """All tokens whose text is one symbol of ``string.punctuation``, but for a mark of where a word begins.
 
-    The text is what the tokenizer's own decoder makes of the token behind a word, so every kind of mark is known to it.
+    The text is what the tokenizer's own decoder makes of the token behind a word, so every kind of mark is known to it;
+    a tokenizer without a decoder has no marks.
     """
     symbols = set(PUNCTUATION)
-    return {
-        token
-        for token in tokenizer.get_vocab()
-        if not symbols.isdisjoint(token)
-        and tokenizer.convert_tokens_to_string([WORD, token]).removeprefix(WORD).strip() in symbols
-    }
+    decodes = not tokenizer.is_fast or tokenizer.backend_tokenizer.decoder is not None
+
+    def text(token: str) -> str:
+        return tokenizer.convert_tokens_to_string([WORD, token]).removeprefix(WORD).strip() if decodes else token
+
+    return {token for token in tokenizer.get_vocab() if not symbols.isdisjoint(token) and text(token) in symbols}
 
 
 def are_punctuation(words: Collection[str], tokenizer: PreTrainedTokenizerBase) -> bool:
