@@ -6,6 +6,7 @@ first stage finds; and what is left after it has pruned these.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
+from colbertv2.evaluation.ranking import greatest_first, inverse
 from colbertv2.evaluation.statistics import contrasts
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.indexing.index import Index
@@ -40,6 +42,11 @@ class Uncompressed:
         self.embeddings = embeddings
         self.offsets = embeddings.offsets
 
+    @cached_property
+    def ranks(self) -> NDArray[np.int32]:
+        """As ``Index.ranks``."""
+        return inverse(greatest_first(self.embeddings.doc_ids))
+
     def decode(self, positions: NDArray[np.int64]) -> Packed:
         """The vectors of documents at positions that follow one another, as float32."""
         start, end = int(self.offsets[positions[0]]), int(self.offsets[positions[-1] + 1])
@@ -55,7 +62,7 @@ class CentroidsOnly:
 
     def __init__(self, index: Index) -> None:
         self.index, self.centroids = index, index.centroids
-        self.offsets = index.offsets
+        self.offsets, self.ranks = index.offsets, index.ranks
 
     def decode(self, positions: NDArray[np.int64]) -> Packed:
         """The centroids of the vectors of these documents."""
@@ -91,12 +98,13 @@ def among(index: Index, query: NDArray[np.float32], found: Found, positions: NDA
 
     So no rounding comes between the two: where all of ``found`` are among ``positions`` nothing changes.
     """
-    kept = np.isin(found[0], positions)
-    best = found[0][kept], found[1][kept]
-    if len(best[0]) < min(k, len(positions)):
-        rest = np.setdiff1d(positions, best[0], assume_unique=True)
-        more = best_documents(rest, score_documents(index, query, rest), k - len(best[0]))
-        best = np.concatenate([best[0], more[0]]), np.concatenate([best[1], more[1]])
+    kept = np.isin(found.positions, positions)
+    best = Found(found.positions[kept], found.scores[kept])
+    if len(best.positions) < min(k, len(positions)):
+        rest = np.setdiff1d(positions, best.positions, assume_unique=True)
+        more = best_documents(rest, score_documents(index, query, rest), k - len(best.positions), index.ranks)
+        joined = zip(best[:2], more[:2], strict=True)
+        best = Found(*(np.concatenate(pair) for pair in joined), more.tied)
     return best
 
 

@@ -139,6 +139,8 @@ class ColBERT(nn.Module):
     ) -> list[np.ndarray]:
         """Vectors of each document, float32 ``[Ld, dim]``, in the order given; empty texts keep CLS and SEP.
 
+        Texts of the same tokens are encoded once, so that they have the same vectors to the last bit.
+
         Args:
             batch_tokens: tokens in one batch, padding included. Texts are batched by length, so little is padding.
             bar: wraps the iterable of batches, to show progress.
@@ -155,6 +157,7 @@ class ColBERT(nn.Module):
         bar: Callable = iter,
         precision: str = "32-true",
     ) -> list[np.ndarray]:
+        rows, numbers = distinct(rows)
         encoded: list[np.ndarray] = [np.empty(0)] * len(rows)
         was_training = self.training
         self.eval()
@@ -165,7 +168,7 @@ class ColBERT(nn.Module):
                 for position, vector, kept in zip(batch, vectors, scored, strict=True):
                     encoded[position] = vector[kept].numpy()
         self.train(was_training)
-        return encoded
+        return [encoded[number] for number in numbers]
 
     def save(self, directory: Path) -> None:
         """Backbone and tokenizer as Hugging Face has them, ``projection.safetensors`` and ``colbert.json``."""
@@ -212,6 +215,19 @@ def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[in
         else:
             batches.append([position])
     return batches
+
+
+def distinct(rows: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[int]]:
+    """The rows without repetitions, and for each given one its place among them.
+
+    What a transformer gives for a text depends in its last bits on the batch it is in.
+
+    >>> distinct([[1, 2], [3], [1, 2]])
+    ([[1, 2], [3]], [0, 1, 0])
+    """
+    places: dict[tuple[int, ...], int] = {}
+    numbers = [places.setdefault(tuple(row), len(places)) for row in rows]
+    return [list(row) for row in places], numbers
 
 
 def stacked(vectors: Iterable[np.ndarray], dim: int) -> tuple[np.ndarray, np.ndarray]:

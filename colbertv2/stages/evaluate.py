@@ -9,7 +9,7 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
-from colbertv2.evaluation.measurement import write_values
+from colbertv2.evaluation.measurement import depth_of, write_values
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.runtime import Runtime
 
@@ -20,12 +20,21 @@ def measures(arguments: Mapping[str, Any]) -> list[str]:
 
 
 def check(ranking: Node | None, queries: Queries, measures: list[str]) -> list[str]:
-    """Unknown measures, queries that can't be judged, and judgements of other documents than those that are ranked."""
-    from colbertv2.evaluation.measures import parse
+    """Unknown measures, queries that can't be judged, and judgements of other documents than those that are ranked.
+
+    And a ranking that is not deep enough for any of the measures; if it is for some, the others are not known.
+    """
+    from colbertv2.evaluation.measures import parse, unknown
     from colbertv2.evaluation.protocols import unjudgeable
 
     parse(measures)
     reasons = list(unjudgeable(queries))
+    depth = None if ranking is None else depth_of(ranking)
+    if len(unknown(measures, depth)) == len(measures):
+        reasons.append(
+            f"the ranking keeps {depth} documents per query, fewer than the cut-offs of all measures "
+            f"({', '.join(measures)}); rank deeper or ask for smaller cut-offs."
+        )
     documents = ranked_documents(ranking)
     return reasons if reasons or queries.by_answers or documents is None else queries.qrels.mismatch(documents)
 
@@ -38,19 +47,23 @@ def ranked_documents(ranking: Node | None) -> Collection | None:
     return of.bound["documents"]
 
 
-@stage(version=1)
+@stage(version=2)
 def run(ranking: Artifact, queries: Queries, *, measures: list[str], out: Path, runtime: Runtime) -> None:
     """Evaluate ``run.trec`` of ``ranking``.
 
     Writes ``per_query.csv`` (``query_id`` and one column a measure) and ``metrics.json`` (the means, and ``queries``,
-    their number). The protocol of ``queries`` says what counts and against what
+    their number; null for a measure whose cut-off is beyond the ranking's depth, and why; and on ties that cross a
+    cut-off). A measure without cut-off counts as cut off at the depth. The protocol of ``queries`` says what counts and against what
     (:mod:`colbertv2.evaluation.protocols`); by trec's, judged queries without results count as zero.
 
     Args:
         measures: in the notation of ir_measures.
     """
-    from colbertv2.evaluation.measures import evaluate
+    from colbertv2.evaluation.measures import evaluate, tie_note, unknown
     from colbertv2.evaluation.protocols import judged
 
-    values = evaluate(*judged(Ranking.read(ranking.path / "run.trec"), queries), measures)
-    write_values(values, out)
+    ranked, qrels = judged(Ranking.read(ranking.path / "run.trec"), queries)
+    depth = depth_of(ranking)
+    values = evaluate(ranked, qrels, measures, depth)
+    note = tie_note(ranked, qrels, measures)
+    write_values(values, out, unknown(measures, depth, ranked, qrels), [note] if note else [])

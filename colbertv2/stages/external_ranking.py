@@ -12,7 +12,7 @@ from colbertv2.evaluation.ranking import Ranking
 from colbertv2.runtime import Runtime
 
 
-@stage(version=1)
+@stage(version=2)
 def run(file: File, documents: Collection, queries: Queries, *, depth: int, out: Path, runtime: Runtime) -> None:
     """Write the first ``depth`` documents of each of ``queries`` as ``run.trec``.
 
@@ -25,7 +25,7 @@ def run(file: File, documents: Collection, queries: Queries, *, depth: int, out:
     from colbertv2.interchange.training_files import read_ranking
 
     found = read_ranking(file.path) if file.path.suffix == ".tsv" else Ranking.read(file.path)
-    known = {query_id: found[query_id][:depth] for query_id, _ in queries if query_id in found}
+    known = found.of(query_id for query_id, _ in queries).top(depth)
     if not known:
         raise InputError(
             f"{file.path} ranks {len(found)} queries, none of them among the {len(queries)} of {queries.id}."
@@ -35,4 +35,4 @@ def run(file: File, documents: Collection, queries: Queries, *, depth: int, out:
         raise InputError(
             f"{file.path} names {len(unknown)} documents that {documents.id} has not, such as {next(iter(unknown))!r}."
         )
-    Ranking(known).write(out / "run.trec", tag=out.name)
+    known.write(out / "run.trec", tag=out.name)

@@ -16,7 +16,7 @@ from colbertv2.search.exhaustive import Exhaustive
 QUERIES_AT_ONCE = 64
 
 
-@stage(version=1)
+@stage(version=2)
 def run(
     candidates: Artifact,
     index: Artifact,
@@ -42,6 +42,7 @@ def run(
     """
     from colbertv2.indexing.index import Index
     from colbertv2.modeling.colbert import encoded_queries
+    from colbertv2.search.engine import ranking_of
     from colbertv2.search.searcher import Searcher
 
     first = Ranking.read(candidates.path / "run.trec")
@@ -52,9 +53,9 @@ def run(
     results = {}
     for start in runtime.bar(range(0, len(texts), QUERIES_AT_ONCE), "re-rank", f"× {QUERIES_AT_ONCE} queries"):
         batch = slice(start, start + QUERIES_AT_ONCE)
-        ranked = searcher.rerank(vectors[batch], ids[batch], depth)
-        results |= {query_id: found for (query_id, _), found in zip(texts[batch], ranked, strict=True)}
-    Ranking(results).write(out / "run.trec", tag=out.name)
+        found = searcher.find_among(vectors[batch], ids[batch], depth)
+        results |= {query_id: one for (query_id, _), one in zip(texts[batch], found, strict=True)}
+    ranking_of(results, searcher.index.doc_ids).write(out / "run.trec", tag=out.name)
 
     timed = list(zip(vectors, ids, strict=True))[: runtime.latency_queries]
     alone = milliseconds_per_query(lambda one: searcher.rerank([one[0]], [one[1]], depth), timed)
