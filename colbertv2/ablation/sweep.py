@@ -101,8 +101,9 @@ class Sweep:
         known = [name for name in measures if not any(table[name].isna().any() for table in tables.values())]
         lacking = self.not_known()
         if settings.measure is not None and settings.measure not in known:
+            expected = ", ".join(known) or "none"
             raise InputError(
-                f"report.measure is {settings.measure!r}; expected one of {', '.join(known)}. {' '.join(lacking)}".strip()
+                " ".join([f"report.measure is {settings.measure!r}; expected one of {expected}.", *lacking])
             )
         if not known:
             raise InputError(f"No measure is known at every point. {' '.join(lacking)}")

@@ -108,7 +108,7 @@ def per_query(evaluation: Artifact) -> pd.DataFrame:
     import pandas as pd
 
     file = evaluation.path / "per_query.csv"
-    empty = dict.fromkeys(pd.read_csv(file, nrows=0).columns[1:], [""])
+    empty = {name: [""] for name in pd.read_csv(file, nrows=0).columns[1:]}  # an id may be what pandas takes for NaN
     table = pd.read_csv(file, dtype={"query_id": str}, keep_default_na=False, na_values=empty)
     return table.set_index("query_id")
 

@@ -133,13 +133,30 @@ def tie_note(ranking: Ranking, query_ids: Collection[str], measures: Sequence[st
     cutoffs = {one.cutoff for one in parse(measures).values() if not one.expected}
     counts = {one: len(crossing(ranking, query_ids, one)) for one in sorted(cutoffs, key=lambda one: one or math.inf)}
     cuts = [
-        f"{'the depth' if cutoff is None else f'of {cutoff:,}'} in {count:,}" for cutoff, count in counts.items() if count
+        f"{'the depth' if cutoff is None else f'of {cutoff:,}'} in {count:,}"
+        for cutoff, count in counts.items()
+        if count
     ]
     if not cuts:
         return None
     return (
         f"Equal scores on both sides of a cut: {', '.join(cuts)} of {len(query_ids):,} queries; "
         "the greater document id counts as first (trec_eval)."
+    )
+
+
+def length_note(ranking: Ranking, measures: Sequence[str]) -> str | None:
+    """A sentence on the cut-offs beyond all that a ranking holds of any query; None without any.
+
+    >>> length_note(Ranking({"q": [("a", 1.0)]}), ["RR@1", "R@10"])
+    'R@10: the ranking holds at most 1 documents per query; it may have been cut there.'
+    """
+    longest = max(map(len, ranking.values()), default=0)
+    beyond = [name for name, one in parse(measures).items() if one.cutoff is not None and one.cutoff > longest]
+    if not beyond:
+        return None
+    return (
+        f"{', '.join(beyond)}: the ranking holds at most {longest:,} documents per query; it may have been cut there."
     )
 
 

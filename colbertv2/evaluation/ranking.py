@@ -62,7 +62,8 @@ class Ranking(Mapping[str, Results]):
 
     def of(self, query_ids: Iterable[str]) -> "Ranking":
         """The results of those of the queries that it has, in their order."""
-        return Ranking({one: self.results[one] for one in query_ids if one in self.results}, self.tied_beyond)
+        kept = {one: self.results[one] for one in query_ids if one in self.results}
+        return Ranking(kept, self.tied_beyond & kept.keys())
 
     def write(self, path: Path | str, tag: str) -> None:
         """Write a TREC run file: ``query Q0 document rank score tag``, ranks from 1; a query without results leaves

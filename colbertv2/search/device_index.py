@@ -131,7 +131,11 @@ class DeviceIndex:
                 offsets.diff(),
                 output_size=int(ends[last] - ends[first]),
             )
-            yield Block(self.put(self.index.ranks[own]).long(), moved + torch.arange(len(moved), device=self.device), offsets.int())
+            yield Block(
+                self.put(self.index.ranks[own]).long(),
+                moved + torch.arange(len(moved), device=self.device),
+                offsets.int(),
+            )
 
     def decode(self, rows: slice | Tensor) -> Tensor:
         """Decoded float32 vectors ``[T, dim]``, in the space that ``queries`` takes queries to."""

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from colbertv2.indexing.index import Index
 
 
-
 class Found(NamedTuple):
     """What a search for ``k`` documents found.
 

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from colbertv2.errors import InputError
 from colbertv2.indexing.packed import blocks, offsets_of, ranges
 from colbertv2.search.engine import Engine, Found
-from colbertv2.search.scoring import DECODED_VECTORS, best_documents, kept_positions, score_documents, segment_max, similarities
+from colbertv2.search.scoring import (
+    DECODED_VECTORS,
+    best_documents,
+    kept_positions,
+    score_documents,
+    segment_max,
+    similarities,
+)
 
 if TYPE_CHECKING:
     from colbertv2.indexing.index import Index

@@ -52,18 +52,22 @@ def run(ranking: Artifact, queries: Queries, *, measures: list[str], out: Path, 
     """Evaluate ``run.trec`` of ``ranking``.
 
     Writes ``per_query.csv`` (``query_id`` and one column a measure) and ``metrics.json`` (the means, and ``queries``,
-    their number; null for a measure whose cut-off is beyond the ranking's depth, and why; and on ties that cross a
-    cut-off). A measure without cut-off counts as cut off at the depth. The protocol of ``queries`` says what counts and against what
+    their number). A measure whose cut-off is beyond the ranking's depth is not known: its cells are empty, its mean is
+    null, and ``unknown`` says why; one without cut-off counts as cut off at the depth. ``notes`` says of how many
+    queries ties cross a cut-off. The protocol of ``queries`` says what counts and against what
     (:mod:`colbertv2.evaluation.protocols`); by trec's, judged queries without results count as zero.
 
     Args:
-        measures: in the notation of ir_measures.
+        measures: in the notation of ir_measures; ``RR(ties='expected')@10`` is the mean over all orders of tied
+            documents.
     """
-    from colbertv2.evaluation.measures import evaluate, tie_note, unknown
+    from colbertv2.evaluation.measures import evaluate, length_note, tie_note, unknown
     from colbertv2.evaluation.protocols import judged
 
     ranked, qrels = judged(Ranking.read(ranking.path / "run.trec"), queries)
     depth = depth_of(ranking)
     values = evaluate(ranked, qrels, measures, depth)
-    note = tie_note(ranked, qrels, measures)
-    write_values(values, out, unknown(measures, depth, ranked, qrels), [note] if note else [])
+    notes = [tie_note(ranked, qrels, measures)]
+    if ranking.stage == "external_ranking":  # nobody says how deep its system ranked
+        notes.append(length_note(ranked, measures))
+    write_values(values, out, unknown(measures, depth, ranked, qrels), [note for note in notes if note])

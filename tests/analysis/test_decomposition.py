@@ -74,7 +74,9 @@ def test_each_step_is_what_a_loop_over_documents_finds(world, engine):
 def test_where_all_is_probed_and_nothing_pruned_nothing_is_lost(world, engine):
     index, embeddings, queries = world
     steps = search_steps(index, embeddings, engine, queries, k=10)
-    for found, probed, (wanted, exact_scores, _) in zip(steps["engine"], steps["probed"], steps["residual"], strict=True):
+    for found, probed, (wanted, exact_scores, _) in zip(
+        steps["engine"], steps["probed"], steps["residual"], strict=True
+    ):
         assert np.array_equal(probed[0], wanted) and np.array_equal(probed[1], exact_scores)  # without any rounding
         np.testing.assert_allclose(found[1], exact_scores, atol=1e-3)
         assert found[0].tolist() == wanted.tolist()

@@ -108,7 +108,9 @@ def queries(world):
 @pytest.mark.parametrize("engine", [Cascade(1, 20, 0.0, 0.3, 4), Cascade(2, 8, 0.1, 1.0, 8)], ids=repr)
 def test_scores_are_exact_whatever_was_left_out(find, index, queries, engine):
     exact = exact_results(index, queries)
-    for (positions, scores, _), (all_positions, all_scores, *_) in zip(find(index, engine, queries, 5), exact, strict=True):
+    for (positions, scores, _), (all_positions, all_scores, *_) in zip(
+        find(index, engine, queries, 5), exact, strict=True
+    ):
         expected = dict(zip(all_positions.tolist(), all_scores.tolist(), strict=True))
         np.testing.assert_allclose(scores, [expected[place] for place in positions.tolist()], atol=1e-3)
         assert (np.diff(scores) <= 0).all() and len(set(positions.tolist())) == len(positions) == 5
