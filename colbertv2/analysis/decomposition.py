@@ -6,7 +6,6 @@ first stage finds; and what is left after it has pruned these.
 """
 
 from collections.abc import Sequence
-from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -41,11 +40,7 @@ class Uncompressed:
     def __init__(self, embeddings: Embeddings) -> None:
         self.embeddings = embeddings
         self.offsets = embeddings.offsets
-
-    @cached_property
-    def ranks(self) -> NDArray[np.int32]:
-        """As ``Index.ranks``."""
-        return inverse(greatest_first(self.embeddings.doc_ids))
+        self.ranks = inverse(greatest_first(embeddings.doc_ids))
 
     def decode(self, positions: NDArray[np.int64]) -> Packed:
         """The vectors of documents at positions that follow one another, as float32."""
@@ -103,8 +98,8 @@ def among(index: Index, query: NDArray[np.float32], found: Found, positions: NDA
     if len(best.positions) < min(k, len(positions)):
         rest = np.setdiff1d(positions, best.positions, assume_unique=True)
         more = best_documents(rest, score_documents(index, query, rest), k - len(best.positions), index.ranks)
-        joined = zip(best[:2], more[:2], strict=True)
-        best = Found(*(np.concatenate(pair) for pair in joined), more.tied)
+        positions = np.concatenate([best.positions, more.positions])
+        best = Found(positions, np.concatenate([best.scores, more.scores]), more.tied)
     return best
 
 

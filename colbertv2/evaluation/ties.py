@@ -136,7 +136,7 @@ def has_expected(measure: ir_measures.Measure) -> bool:
 
 def expected_value(measure: ir_measures.Measure, found: Results, grades: Mapping[str, int]) -> float:
     """The mean of a measure of one query over all orders of documents of equal scores."""
-    return EXPECTED[measure.NAME](groups_of(found, grades), list(grades.values()), measure.params)
+    return EXPECTED[str(measure.NAME)](groups_of(found, grades), list(grades.values()), measure.params)
 
 
 def crossing(ranking: Ranking, query_ids: Collection[str], cutoff: int | None) -> list[str]:

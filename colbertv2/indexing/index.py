@@ -223,9 +223,13 @@ class Index:
         return greatest_first(self.doc_ids)
 
     @cached_property
+    def _ranks(self) -> NDArray[np.int32]:
+        return inverse(self.by_rank)
+
+    @property
     def ranks(self) -> NDArray[np.int32]:
         """``[num_documents]``: the place of each in ``by_rank``. Of two equal scores the lower rank's is better."""
-        return inverse(self.by_rank)
+        return self._ranks
 
     @property
     def bytes_per_token(self) -> float:

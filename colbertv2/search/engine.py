@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
@@ -35,7 +35,8 @@ class Found(NamedTuple):
 
 def named(found: Found, doc_ids: Sequence[str]) -> list[tuple[str, float]]:
     """What was found as (document id, score)."""
-    return [(doc_ids[place], score) for place, score in zip(found.positions, found.scores.tolist(), strict=True)]
+    rows: Iterable[tuple[int, float]] = zip(found.positions.tolist(), found.scores.tolist(), strict=True)
+    return [(doc_ids[place], score) for place, score in rows]
 
 
 def ranking_of(found: Mapping[str, Found], doc_ids: Sequence[str]) -> Ranking:

@@ -25,8 +25,9 @@ def run(
 ) -> None:
     """Encode every document to fp16 shards of ``runtime.shard_documents``; memory is bounded by one shard a process.
 
-    With ``runtime.devices`` processes, each of ``n`` encodes every ``n``-th shard. Identical documents of one shard
-    have identical vectors, and so are tied in every search; those of two shards may differ in the last bits.
+    With ``runtime.devices`` processes, each of ``n`` encodes every ``n``-th shard. Identical documents have
+    identical vectors, and so are tied in every search: those of one shard on every device, those of two shards where a
+    text's vectors do not depend on its batch, as on the CPUs where this was measured.
 
     Args:
         document_maxlen: tokens at which documents are cut; ``None`` cuts them as in training. The paper trains with
