@@ -9,7 +9,7 @@ from colbertv2.ablation.linter import address_of
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node, digest
 from colbertv2.configuration.points import Point, axes_of
-from colbertv2.evaluation.measurement import measures_of, summary
+from colbertv2.evaluation.measurement import measures_of, remarks, summary
 from colbertv2.runtime import Runtime
 
 PROJECT = "colbertv2"
@@ -24,7 +24,7 @@ def name_group(points: Sequence[Point]) -> None:
 
 
 def log(config: DictConfig, name: str, node: Node, artifact: Artifact, runtime: Runtime) -> None:
-    """One run for an evaluation: measures and costs as its summary; none for any other artifact.
+    """One run for an evaluation: measures, null where not known, and costs as its summary; none for any other artifact.
 
     Offline runs lie under the artifact root and can be sent later (``wandb sync``).
     """
@@ -43,4 +43,6 @@ def log(config: DictConfig, name: str, node: Node, artifact: Artifact, runtime: 
         config={str(key): value for key, value in settings.items()} | {"address": artifact.address},
     )
     run.summary.update(summary(artifact))
+    if found := remarks(artifact):
+        run.summary["remarks"] = found
     run.finish()

@@ -143,7 +143,7 @@ def index_of(
 
 def agree(found: list, exact: list, tolerance: float = 1e-3) -> None:
     """Every score is that document's exact one, and no document that is left out is better."""
-    for (positions, scores), (all_positions, all_scores) in zip(found, exact, strict=True):
+    for (positions, scores, _), (all_positions, all_scores, *_) in zip(found, exact, strict=True):
         expected = dict(zip(all_positions.tolist(), all_scores.tolist(), strict=True))
         np.testing.assert_allclose(scores, [expected[place] for place in positions.tolist()], atol=tolerance)
         np.testing.assert_allclose(scores, all_scores[: len(scores)], atol=tolerance)

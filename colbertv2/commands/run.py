@@ -27,7 +27,8 @@ from colbertv2.configuration.composition import CONF, runtime_of, target_node
 from colbertv2.configuration.points import Point, as_mapping, axes_of, collect, with_experiments
 from colbertv2.configuration.provenance import describe, describe_changes, origins
 from colbertv2.errors import InputError
-from colbertv2.evaluation.measurement import COSTS, measures_of, summary
+from colbertv2.evaluation.measurement import COSTS, measures_of, not_known, remarks, summary, unknown_measures
+from colbertv2.evaluation.measures import NOTHING
 from colbertv2.planning.prediction import estimate_nodes
 from colbertv2.planning.text import needs, shortages
 from colbertv2.reporting.rendering import text_rows
@@ -76,6 +77,8 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
     print(f"\n{config.target}: {artifact.path}")
     if settings.mode != RunMode.MULTIRUN and (found := results(node, artifact)):
         print(f"\n{text_rows([found])}")
+        for sentence in remarks(artifact):
+            print(sentence)
     if artifact.has("table.md"):
         print(f"\n{artifact.file('table.md').read_text(encoding='utf-8').rstrip()}")
     if config.publish is not None:
@@ -109,6 +112,10 @@ def check_objectives(node: Node, names: Sequence[str]) -> None:
         InputError: one of them it will not.
     """
     measures = measures_of(node)
+    lacking = unknown_measures(node)
+    for name in names:
+        if name in lacking:
+            raise InputError(f"objectives: {not_known([name], lacking[name])}")
     known = [*measures, *COSTS] if measures else []
     if missing := [name for name in names if name not in known]:
         raise InputError(f"objectives: {node.key} has no {', '.join(missing)}; known: {', '.join(known) or 'none'}.")
@@ -120,7 +127,7 @@ def objectives(artifact: Artifact, names: Sequence[str]) -> float | tuple[float,
     Raises:
         InputError: one of them is not there, such as the bytes of what searched without an index.
     """
-    known = summary(artifact)
+    known = {name: value for name, value in summary(artifact).items() if value is not None}
     if missing := [name for name in names if name not in known]:
         raise InputError(f"objectives: {artifact.address} has no {', '.join(missing)}; known: {', '.join(known)}.")
     values = tuple(known[name] for name in names)
@@ -185,6 +192,7 @@ def print_points(points: Sequence[Point]) -> None:
     """One row for each point that has measures: what varies, measures and costs, or why it failed."""
     axes = axes_of(points)
     rows: list[dict[str, str]] = []
+    said: dict[str, list[str]] = {}  # what is to be known of measures, and of which points
     for point in points:
         row = {key: point.overrides.get(key, "") for key in axes}
         if not (address := address_of(point)):
@@ -193,19 +201,31 @@ def print_points(points: Sequence[Point]) -> None:
         root = runtime_of(point.config).root
         if Artifact.present(location(root, address)):
             try:
-                rows.append({**row, **results(point.node, Artifact.open(location(root, address)))})
+                built = Artifact.open(location(root, address))
+                rows.append({**row, **results(point.node, built)})
+                sentences = remarks(built) if measures_of(point.node) else []
             except InputError as error:  # a damaged one must not cost the rows of the others
                 rows.append({**row, "problem": str(error)})
+                continue
+            for sentence in sentences:
+                said.setdefault(sentence, []).append(", ".join(f"{key}={point.overrides.get(key, '')}" for key in axes))
             continue
         failures = (failure_of(location(root, node.address)) for node in point.node.lineage())
         problem = next(filter(None, failures), "not built")
         rows.append({**row, "problem": problem.splitlines()[0][:100]})
     if any(len(row) > len(axes) for row in rows):
         print(f"\n{text_rows(rows)}")
+    for sentence, where in said.items():
+        print(f"{sentence} ({'; '.join(where)})")
 
 
 def results(node: Node, artifact: Artifact) -> dict[str, str]:
     """Measures and costs of an evaluation as text; nothing of any other artifact."""
     if not measures_of(node):
         return {}
-    return {name: f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}" for name, value in summary(artifact).items()}
+    return {name: as_text(value) for name, value in summary(artifact).items()}
+
+
+def as_text(value: float | None) -> str:
+    """A measure or a cost in a line; a dash for one that is not known."""
+    return NOTHING if value is None else f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"

@@ -146,8 +146,10 @@ class ColBERT(nn.Module):
     ) -> list[np.ndarray]:
         """Vectors of each document, float32 ``[Ld, dim]``, in the order given; empty texts keep CLS and SEP.
 
+        Texts of the same tokens are encoded once, so that they have the same vectors to the last bit.
+
         Args:
-            batch_tokens: tokens in one batch, padding included. Texts are batched by length, so little is padding.
+            batch_tokens: tokens in one batch, of texts of one length.
             bar: wraps the iterable of batches, to show progress.
             precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         """
@@ -162,6 +164,7 @@ class ColBERT(nn.Module):
         bar: Callable = iter,
         precision: str = "32-true",
     ) -> list[np.ndarray]:
+        rows, numbers = distinct(rows)
         encoded: list[np.ndarray] = [np.empty(0)] * len(rows)
         was_training = self.training
         self.eval()
@@ -172,7 +175,7 @@ class ColBERT(nn.Module):
                 for position, vector, kept in zip(batch, vectors, scored, strict=True):
                     encoded[position] = vector[kept].numpy()
         self.train(was_training)
-        return encoded
+        return [encoded[number] for number in numbers]
 
     def save(self, directory: Path) -> None:
         """Backbone and tokenizer as Hugging Face has them, ``projection.safetensors`` and ``colbert.json``."""
@@ -206,20 +209,36 @@ class ColBERT(nn.Module):
 
 
 def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Positions grouped so that longest × count ≤ ``batch_tokens`` (at least one each), longest first.
+    """Positions of equal lengths, grouped so that length × count ≤ ``batch_tokens`` (at least one each), longest first.
 
-    Longest first, so that running out of memory happens in the first second or not at all.
+    Of equal lengths, so that nothing is padded: with padding beside it in its batch a text got other last bits. Of 160
+    documents encoded again with half of them, 16 of 80 then differed even at 16 bits, and none without. It takes as
+    long, with 77 batches or 9. Longest first, so that running out of memory happens in the first second or not at all.
 
-    >>> batches_by_length([3, 9, 4], batch_tokens=10)
-    [[1], [2, 0]]
+    >>> batches_by_length([3, 9, 3, 4, 3], batch_tokens=8)
+    [[1], [3], [0, 2], [4]]
     """
     batches: list[list[int]] = []
     for position in sorted(range(len(lengths)), key=lambda position: -lengths[position]):
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= batch_tokens:
+        length = lengths[position]
+        if batches and lengths[batches[-1][0]] == length and length * (len(batches[-1]) + 1) <= batch_tokens:
             batches[-1].append(position)
         else:
             batches.append([position])
     return batches
+
+
+def distinct(rows: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[int]]:
+    """The rows without repetitions, and for each given one its place among them.
+
+    Encoding each once also gives equal ones the same vectors to the last bit, whatever a device does in a batch.
+
+    >>> distinct([[1, 2], [3], [1, 2]])
+    ([[1, 2], [3]], [0, 1, 0])
+    """
+    places: dict[tuple[int, ...], int] = {}
+    numbers = [places.setdefault(tuple(row), len(places)) for row in rows]
+    return [list(row) for row in places], numbers
 
 
 def stacked(vectors: Iterable[np.ndarray], dim: int) -> tuple[np.ndarray, np.ndarray]:

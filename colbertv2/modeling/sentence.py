@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from colbertv2.checkpoints.pretrained import refuse_longer
 from colbertv2.modeling.backbone import Backbone
-from colbertv2.modeling.colbert import batches_by_length
+from colbertv2.modeling.colbert import batches_by_length, distinct
 from colbertv2.modeling.tokenizer import pad
 
 
@@ -31,8 +31,9 @@ class SentenceEncoder:
         self.device = device
 
     def encode(self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter) -> np.ndarray:
-        """Unit vectors float32 ``[N, hidden]`` in the order given."""
+        """Unit vectors float32 ``[N, hidden]`` in the order given; texts of the same tokens have the same vector."""
         rows = self.tokenizer(list(texts), truncation=True, max_length=self.maxlen)["input_ids"]
+        rows, numbers = distinct(rows)
         encoded = np.empty((len(rows), self.transformer.config.hidden_size), dtype=np.float32)
         with torch.inference_mode():
             for batch in bar(batches_by_length([len(row) for row in rows], batch_tokens)):
@@ -41,4 +42,4 @@ class SentenceEncoder:
                 states = self.transformer(input_ids=ids, attention_mask=real.long()).last_hidden_state
                 mean = (states * real.unsqueeze(-1)).sum(1) / real.sum(1, keepdim=True)
                 encoded[batch] = normalize(mean, dim=-1).float().cpu().numpy()
-        return encoded
+        return encoded[numbers]

@@ -256,4 +256,4 @@ def quantities(node: Node, artifact: Artifact) -> dict[str, float]:
     if not measures_of(node):
         return read_json(artifact.file("metrics.json"))
     held = index_statistics(artifact.parents["ranking"])
-    return {**{name: value for name, value in held.items() if isinstance(value, int | float)}, **summary(artifact)}
+    return {name: value for name, value in {**held, **summary(artifact)}.items() if isinstance(value, int | float)}

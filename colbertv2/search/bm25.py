@@ -3,10 +3,16 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from colbertv2.errors import InputError
-from colbertv2.evaluation.ranking import Ranking
+from colbertv2.evaluation.ranking import Ranking, greatest_first, inverse
+from colbertv2.search.engine import Found, named, ranking_of
+from colbertv2.search.scoring import best_documents
 
 TOKENIZERS = ("words", "code")
 IDENTIFIER = re.compile(r"\b\w*(?:_|[a-z\d][A-Z]|[A-Z][A-Z][a-z])\w*\b")
@@ -81,19 +87,27 @@ class BM25Index:
             return 0
         return sum(part.nbytes for part in self.scorer.scores.values() if hasattr(part, "nbytes"))
 
-    def search_one(self, query: str, depth: int) -> list[tuple[str, float]]:
-        """At most ``depth`` documents that share a term with ``query``, with scores, best first."""
+    @cached_property
+    def ranks(self) -> NDArray[np.int32]:
+        """As ``Index.ranks``."""
+        return inverse(greatest_first(self.doc_ids))
+
+    def find(self, query: str, depth: int) -> Found:
+        """At most ``depth`` documents that share a term with ``query``, by position."""
         tokens = self.bm25.tokens([query])[0]
         if self.scorer is None or not self.scorer.get_tokens_ids(tokens):
-            return []
-        depth = min(depth, len(self.doc_ids))
-        rows, scores = self.scorer.retrieve([tokens], k=depth, show_progress=False, backend_selection="numpy")
-        found = zip(rows[0].tolist(), scores[0].tolist(), strict=True)
-        return [(self.doc_ids[row], score) for row, score in found if score > 0]
+            return Found(np.zeros(0, np.int64), np.zeros(0, np.float32))
+        scores = self.scorer.get_scores(tokens)
+        sharing = np.flatnonzero(scores > 0)
+        return best_documents(sharing, scores[sharing], depth, self.ranks)
+
+    def search_one(self, query: str, depth: int) -> list[tuple[str, float]]:
+        """At most ``depth`` documents that share a term with ``query``, with scores, best first."""
+        return named(self.find(query, depth), self.doc_ids)
 
     def search(self, queries: Iterable[tuple[str, str]], depth: int) -> Ranking:
         """Search for ``(query_id, text)`` pairs."""
-        return Ranking({query_id: self.search_one(text, depth) for query_id, text in queries})
+        return ranking_of({query_id: self.find(text, depth) for query_id, text in queries}, self.doc_ids)
 
 
 def with_parts(match: re.Match[str]) -> str:

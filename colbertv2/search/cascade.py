@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
 from colbertv2.search.engine import BoundEngine, Engine, Found
-from colbertv2.search.scoring import best_documents, top_k
+from colbertv2.search.scoring import best_documents, kept_positions
 
 if TYPE_CHECKING:
     import torch
@@ -104,7 +104,7 @@ class Cascade(Engine):
 
         tables = QueryTables(index, query)
         positions = self.candidates(tables, k).refined
-        return best_documents(positions, tables.exact_scores(positions), k)
+        return best_documents(positions, tables.exact_scores(positions), k, index.ranks)
 
     def candidates(self, tables: QueryTables, k: int) -> Refined:
         """The documents that are left after each of the first two stages."""
@@ -117,9 +117,10 @@ class Cascade(Engine):
             similarities = tables.similarities[:, : tables.num_query_vectors]
             positions = index.inverted(nearest_centroids(similarities, self.nprobe))
         if self.ndocs is not None and len(positions) > self.ndocs:
-            positions = np.sort(positions[top_k(tables.centroid_scores(positions), max(self.ndocs, k))])
+            scores = tables.centroid_scores(positions)
+            positions = kept_positions(positions, scores, max(self.ndocs, k), index.ranks)
         scanned = positions
         if self.nexact is not None and len(positions) > max(self.nexact, k):
             scores = tables.residual_scores(positions, self.centroid_margin, self.residual_variance_fraction)
-            positions = np.sort(positions[top_k(scores, max(self.nexact, k))])
+            positions = kept_positions(positions, scores, max(self.nexact, k), index.ranks)
         return Refined(scanned, positions)

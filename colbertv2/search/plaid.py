@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
 from colbertv2.search.engine import Engine, Found
-from colbertv2.search.scoring import best_documents, score_documents, top_k
+from colbertv2.search.scoring import best_documents, kept_positions, score_documents
 
 if TYPE_CHECKING:
     from colbertv2.indexing.index import Index
@@ -37,7 +37,9 @@ class Plaid(Engine):
 
     Where this differs from colbert-ai 0.2.22: its parameters stick to the first ``k`` that a Searcher was asked for,
     these are taken anew; its GPU code scores a document without any vector left 0 or −9999 a query vector, depending
-    on its batch of 2^20, its CPU code and this one rank it last; on a GPU it scores centroids in fp16.
+    on its batch of 2^20, its CPU code and this one rank it last; on a GPU it scores centroids in fp16. Of equal
+    scores its CPU code keeps the later passage, this one the document of the greater id, as everywhere: it matters
+    where documents have lost all their vectors to pruning and are equal at the bottom.
 
     None takes the preset for the ``k`` of each search (PLAID Table 2), anew for every search. At most ``ndocs // 4``
     documents are returned, and none without a vector in a probed cell.
@@ -94,7 +96,7 @@ class Plaid(Engine):
     def search_one(self, index: Index, query: NDArray[np.float32], k: int) -> Found:
         """As ``search``, for one query."""
         positions = self.candidates(index, query, k).ranked
-        return best_documents(positions, score_documents(index, query, positions), k)
+        return best_documents(positions, score_documents(index, query, positions), k, index.ranks)
 
     def candidates(self, index: Index, query: NDArray[np.float32], k: int) -> Candidates:
         """The documents that are left after each of the first three stages, for one query ``[Lq, dim]``."""
@@ -105,24 +107,14 @@ class Plaid(Engine):
         probed = pruned = index.inverted(nearest_centroids(similarities, nprobe))
         if len(probed) > ndocs:
             kept = similarities.max(axis=1) >= threshold
-            pruned = best(probed, centroid_scores(index, similarities, probed, kept), ndocs)
+            scores = centroid_scores(index, similarities, probed, kept)
+            pruned = kept_positions(probed, scores, ndocs, index.ranks)
         ranked = pruned
         if len(pruned) > ndocs // 4:
             everything = np.ones(len(similarities), dtype=bool)
-            ranked = best(pruned, centroid_scores(index, similarities, pruned, everything), ndocs // 4)
+            scores = centroid_scores(index, similarities, pruned, everything)
+            ranked = kept_positions(pruned, scores, ndocs // 4, index.ranks)
         return Candidates(probed, pruned, ranked)
-
-
-def best(positions: NDArray[np.int64], scores: NDArray[np.float32], number: int) -> NDArray[np.int64]:
-    """The ``number`` best of ascending ``positions``, ascending; of equal scores the later position.
-
-    So does the official CPU code, by its queue of (score, passage) pairs: it matters where documents have lost all
-    their vectors to pruning and are equal at the bottom.
-
-    >>> best(np.array([3, 5, 8]), np.array([1, 2, 1], np.float32), 2).tolist()
-    [5, 8]
-    """
-    return np.sort(positions[::-1][top_k(scores[::-1], number)])
 
 
 def centroid_scores(

@@ -15,7 +15,7 @@ from colbertv2.runtime import Runtime
 logger = logging.getLogger(__name__)
 
 
-@stage(version=1)
+@stage(version=2)
 def run(file: File, documents: Collection, queries: Queries, *, depth: int, out: Path, runtime: Runtime) -> None:
     """Write the first ``depth`` documents of each of ``queries`` as ``run.trec``.
 
@@ -31,7 +31,7 @@ def run(file: File, documents: Collection, queries: Queries, *, depth: int, out:
     from colbertv2.interchange.training_files import read_ranking
 
     found = read_ranking(file.path) if file.path.suffix == ".tsv" else Ranking.read(file.path)
-    asked = {query_id: found[query_id] for query_id, _ in queries if query_id in found}
+    asked = found.of(query_id for query_id, _ in queries)
     if not asked:
         raise InputError(
             f"{file.path} ranks {len(found)} queries, none of them among the {len(queries)} of {queries.id}."
@@ -49,9 +49,6 @@ def run(file: File, documents: Collection, queries: Queries, *, depth: int, out:
             file.path, f"{len(found) - len(asked):,}", f"{len(found):,}", queries.id,
             f"{len(unknown):,}", f"{len(ranked):,}", documents.id,
         )  # fmt: skip
-    known = {
-        query_id: [result for result in results if result[0] not in unknown][:depth]
-        for query_id, results in asked.items()
-    }
-    Ranking(known).write(out / "run.trec", tag=out.name)
+    known = {query_id: [one for one in results if one[0] not in unknown] for query_id, results in asked.items()}
+    Ranking(known, asked.tied_beyond).top(depth).write(out / "run.trec", tag=out.name)
     write_json(out / "left_out.json", {"queries": len(found) - len(asked), "documents": len(unknown)})

@@ -8,7 +8,6 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.queries import Queries, differ
 from colbertv2.evaluation.measurement import milliseconds_per_query, timing
-from colbertv2.evaluation.ranking import Ranking
 from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
 from colbertv2.search.exhaustive import Exhaustive
@@ -16,7 +15,7 @@ from colbertv2.search.exhaustive import Exhaustive
 QUERIES_AT_ONCE = 64
 
 
-@stage(version=1)
+@stage(version=2)
 def run(
     candidates: Artifact,
     index: Artifact,
@@ -42,9 +41,10 @@ def run(
     """
     from colbertv2.indexing.index import Index
     from colbertv2.modeling.colbert import encoded_queries
+    from colbertv2.search.engine import ranking_of
     from colbertv2.search.searcher import Searcher
 
-    first = Ranking.read(candidates.file("run.trec"))
+    first = ranking_of(candidates)
     texts, device = list(queries), runtime.device_of(0)
     ids = [[document for document, _ in first.get(query_id, ())][:candidate_depth] for query_id, _ in texts]
     vectors = encoded_queries(index.ancestor("checkpoint").path, [text for _, text in texts], runtime)
@@ -52,9 +52,9 @@ def run(
     results = {}
     for start in runtime.bar(range(0, len(texts), QUERIES_AT_ONCE), "re-rank", f"× {QUERIES_AT_ONCE} queries"):
         batch = slice(start, start + QUERIES_AT_ONCE)
-        ranked = searcher.rerank(vectors[batch], ids[batch], depth)
-        results |= {query_id: found for (query_id, _), found in zip(texts[batch], ranked, strict=True)}
-    Ranking(results).write(out / "run.trec", tag=out.name)
+        found = searcher.find_among(vectors[batch], ids[batch], depth)
+        results |= {query_id: one for (query_id, _), one in zip(texts[batch], found, strict=True)}
+    ranking_of(results, searcher.index.doc_ids).write(out / "run.trec", tag=out.name)
 
     timed = list(zip(vectors, ids, strict=True))[: runtime.latency_queries]
     alone = milliseconds_per_query(lambda one: searcher.rerank([one[0]], [one[1]], depth), timed)

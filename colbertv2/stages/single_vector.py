@@ -12,10 +12,12 @@ from colbertv2.data.collection import Collection, is_empty
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import milliseconds_per_query
-from colbertv2.evaluation.ranking import Ranking
+from colbertv2.evaluation.ranking import greatest_first, inverse
 from colbertv2.files import write_json
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.runtime import Runtime
+from colbertv2.search.engine import Found, ranking_of
+from colbertv2.search.scoring import best_documents, similarities
 
 
 @stage(version=2)
@@ -45,13 +47,13 @@ def run(
     matrix = np.concatenate(vectors)
     query_vectors = encoder.encode([text for _, text in queries], runtime.batch_tokens)
 
-    def search_one(vector: np.ndarray) -> list[tuple[str, float]]:
-        scores = matrix @ vector
-        best = np.argsort(-scores, kind="stable")[:depth]
-        return [(ids[position], float(scores[position])) for position in best]
+    positions, ranks = np.arange(len(ids)), inverse(greatest_first(ids))
 
-    results = {query_id: search_one(vector) for (query_id, _), vector in zip(queries, query_vectors, strict=True)}
-    Ranking(results).write(out / "run.trec", tag=out.name)
+    def search_one(vector: np.ndarray) -> Found:
+        return best_documents(positions, similarities(vector[None], matrix)[0], depth, ranks)
+
+    found = {query_id: search_one(vector) for (query_id, _), vector in zip(queries, query_vectors, strict=True)}
+    ranking_of(found, ids).write(out / "run.trec", tag=out.name)
     milliseconds = milliseconds_per_query(search_one, list(query_vectors[: runtime.latency_queries]))
     write_json(out / "timing.json", {"ms_per_query": milliseconds})
     statistics = {"num_documents": len(ids), "bytes_per_document": matrix.shape[1] * matrix.itemsize}

@@ -97,7 +97,9 @@ class FirstHalf(Engine):
 
     def search(self, index, queries, k):
         positions = index.full[: int(self.share * len(index.full))]
-        return [best_documents(positions, score_documents(index, query, positions), k) for query in queries]
+        return [
+            best_documents(positions, score_documents(index, query, positions), k, index.ranks) for query in queries
+        ]
 
 
 @pytest.fixture(scope="module")
