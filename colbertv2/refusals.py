@@ -62,7 +62,8 @@ def refusal(error: BaseException, *places: Path) -> str | None:
         if number in TOO_MANY_FILES:
             return "Too many files are open. Raise the limit (ulimit -n 4096) and run the same command again."
         if number in MEANINGS and (path or number in ALWAYS_FILES):
-            return f"{path or next(iter(places), 'A file')} {MEANINGS[number]}. Name a place of yours, such as runtime.root=…."
+            place = path or next(iter(places), "A file")
+            return f"{place} {MEANINGS[number]}. Name a place of yours, such as runtime.root=…."
         if isinstance(one, FileNotFoundError) and "temporary directory" in str(one):
             return f"{one.strerror or one}. Set TMPDIR to a directory that can be written to."
         if isinstance(one, MemoryError) or number == errno.ENOMEM or any(words in str(one) for words in NO_MEMORY):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -27,7 +27,8 @@ def punctuation_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
     a tokenizer without a decoder has no marks.
     """
     symbols = set(PUNCTUATION)
-    decodes = not tokenizer.is_fast or tokenizer.backend_tokenizer.decoder is not None
+    fast: Any = tokenizer  # whose slow kind has no `backend_tokenizer`
+    decodes = not tokenizer.is_fast or fast.backend_tokenizer.decoder is not None
 
     def text(token: str) -> str:
         return tokenizer.convert_tokens_to_string([WORD, token]).removeprefix(WORD).strip() if decodes else token

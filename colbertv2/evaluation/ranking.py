@@ -123,7 +123,7 @@ class Ranking(Mapping[str, Results]):
         return with_ties(cls({query_id: list(found.items()) for query_id, found in results.items()}), ties_beside(path))
 
 
-def ranking_of(artifact: Artifact) -> Ranking:
+def stored_ranking(artifact: Artifact) -> Ranking:
     """The ranking that a stage wrote, every byte of it checked.
 
     Raises:

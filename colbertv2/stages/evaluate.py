@@ -10,7 +10,7 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.measurement import depth_of, write_values
-from colbertv2.evaluation.ranking import ranking_of
+from colbertv2.evaluation.ranking import stored_ranking
 from colbertv2.runtime import Runtime
 
 
@@ -64,7 +64,7 @@ def run(ranking: Artifact, queries: Queries, *, measures: list[str], out: Path, 
     from colbertv2.evaluation.measures import evaluate, length_note, tie_note, unknown
     from colbertv2.evaluation.protocols import judged
 
-    ranked, qrels = judged(ranking_of(ranking), queries)
+    ranked, qrels = judged(stored_ranking(ranking), queries)
     depth = depth_of(ranking)
     values = evaluate(ranked, qrels, measures, depth)
     notes = [tie_note(ranked, qrels, measures)]

@@ -8,6 +8,7 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.queries import Queries, differ
 from colbertv2.evaluation.measurement import milliseconds_per_query, timing
+from colbertv2.evaluation.ranking import stored_ranking
 from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
 from colbertv2.search.exhaustive import Exhaustive
@@ -44,7 +45,7 @@ def run(
     from colbertv2.search.engine import ranking_of
     from colbertv2.search.searcher import Searcher
 
-    first = ranking_of(candidates)
+    first = stored_ranking(candidates)
     texts, device = list(queries), runtime.device_of(0)
     ids = [[document for document, _ in first.get(query_id, ())][:candidate_depth] for query_id, _ in texts]
     vectors = encoded_queries(index.ancestor("checkpoint").path, [text for _, text in texts], runtime)

@@ -9,7 +9,7 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
-from colbertv2.evaluation.ranking import Ranking, ranking_of
+from colbertv2.evaluation.ranking import Ranking, stored_ranking
 from colbertv2.runtime import Runtime
 from colbertv2.training.examples import SCORED_FILE, Example, write_examples
 
@@ -45,7 +45,7 @@ def run(
     from colbertv2.modeling.cross_encoder import CrossEncoder
     from colbertv2.training.data import sampled
 
-    ranking = ranking_of(candidates)
+    ranking = stored_ranking(candidates)
     chosen = sampled([query_id for query_id, _ in queries], num_queries, seed)
     retrieved = {query_id: [document for document, _ in ranking.get(query_id, [])] for query_id in chosen}
     ids = {query_id: found[:depth] for query_id, found in retrieved.items()}
