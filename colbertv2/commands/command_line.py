@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from colbertv2.errors import InputError
+from colbertv2.lifetime import own_temporary_directory, stopped_by_signals
 
 VERBS = {
     "run": "build what a configuration asks for, or every point of a sweep",
@@ -52,9 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def exit_cleanly(task: Callable[[Sequence[str]], None], words: Sequence[str]) -> None:
-    """Call ``task`` with the words of the command line."""
+    """Call ``task`` with the words of the command line; a signal stops it at once, and it leaves no temporary files."""
     try:
-        task(words)
+        with stopped_by_signals(), own_temporary_directory():
+            task(words)
     except InputError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None

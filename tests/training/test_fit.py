@@ -22,6 +22,7 @@ from colbertv2.training.negatives import NegativeSampling
 from colbertv2.training.objectives import CrossEntropy, InBatchNegatives, KLDivergence
 from colbertv2.training.optimization import Optimization
 from colbertv2.training.recipe import Recipe
+from colbertv2.training.trainer import WholeCheckpoints, newest_checkpoint
 
 WORDS = ["list", "string", "join", "sort", "open", "file", "read", "write", "number", "text", "parse", "return"]
 UNIFORM = NegativeSampling("uniform", 1.0)
@@ -110,7 +111,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
     whole = run(ranker(), tmp_path / "whole", recipe(steps=8, interval=2), validation=[])
     with pytest.raises(RuntimeError, match="killed"):
         run(ranker(), tmp_path / "cut", recipe(steps=8, interval=2), validation=[], lookup=Interrupted(5))
-    assert (tmp_path / "cut" / "checkpoints" / "last.ckpt").exists()
+    assert newest_checkpoint(tmp_path / "cut" / "checkpoints") is not None
     resumed = run(ranker(), tmp_path / "cut", recipe(steps=8, interval=2), validation=[])
     assert torch.equal(weights(whole), weights(resumed))
 
@@ -132,6 +133,59 @@ def test_a_run_killed_in_its_last_evaluation_resumes_to_the_same_weights(tmp_pat
     assert torch.equal(weights(whole), weights(resumed))
     summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("whole", "cut")]
     assert summaries[0] == summaries[1]
+
+
+def cut_in_half(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip_a_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("validation", [EXAMPLES, []], ids=["dev", "no dev"])
+@pytest.mark.parametrize(
+    "which, spoil",
+    [
+        ("newest", cut_in_half),
+        ("newest", flip_a_byte),
+        ("oldest", lambda file: file.write_bytes(b"")),
+        ("all", cut_in_half),
+    ],
+)
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(tmp_path, capsys, validation, spoil, which):
+    plan = recipe(steps=6, interval=2, learning_rate=3e-3)
+    whole = run(ranker(), tmp_path / "whole", plan, validation)
+    with pytest.raises(RuntimeError, match="killed"):  # after two checkpoints: in the third validation, else batch
+        run(
+            ranker(), tmp_path / "cut", plan, validation,
+            Interrupted(99 if validation else 5), Interrupted(20),
+        )  # fmt: skip
+    checkpoints = tmp_path / "cut" / "checkpoints"
+    files = sorted(checkpoints.glob("*.ckpt"), key=lambda file: file.stat().st_mtime_ns)
+    assert len(files) == 2
+    spoilt = {"newest": files[1:], "oldest": files[:1], "all": files}[which]
+    for file in spoilt:
+        spoil(file)
+    resumed = run(ranker(), tmp_path / "cut", plan, validation)
+    assert torch.equal(weights(whole), weights(resumed))
+    said = capsys.readouterr().out
+    assert all(f"{file} is damaged (" in said and f"it is now {file.name}.damaged" in said for file in spoilt)
+    assert not checkpoints.exists()
+
+
+def test_a_full_disk_names_the_checkpoint_and_keeps_the_one_before(tmp_path, monkeypatch):
+    path, opened = tmp_path / "last.ckpt", Path.open
+    checkpoint = {"global_step": 1, "state_dict": {"a": torch.zeros(9)}}
+    WholeCheckpoints().save_checkpoint(checkpoint, path)
+    before = path.read_bytes()
+    full = Path("/dev/full")
+    monkeypatch.setattr(Path, "open", lambda file, mode="r": opened(full if mode == "wb" else file, mode))
+    with pytest.raises(OSError, match=r"No space left on device: .*last\.ckpt"):
+        WholeCheckpoints().save_checkpoint(checkpoint, path)
+    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
 def test_cross_encoder_trains_by_the_same_module(tmp_path):
@@ -182,7 +236,7 @@ def test_a_loss_that_turns_nan_stops_and_keeps_the_last_checkpoint(tmp_path):
     with pytest.raises(InputError, match=r"loss of batch 3 is not finite \(in_batch nan\); its queries: \w+") as raised:
         run(ranker(), tmp_path, plan, validation=[])
     assert len(str(raised.value).split("queries: ")[1].split(". ")[0].split(", ")) == 4
-    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    saved = torch.load(newest_checkpoint(tmp_path / "checkpoints"), weights_only=True)
     assert saved["global_step"] == 2 and all(tensor.isfinite().all() for tensor in saved["state_dict"].values())
 
 
