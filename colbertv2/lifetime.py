@@ -59,6 +59,7 @@ def locked(file: Path, name: str) -> Iterator[None]:
     Args:
         name: what is locked, for the message.
     """
+    file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)

@@ -12,7 +12,7 @@ MODULES = {
 }
 LAYERS = [  # lowest first: a module imports from its own layer and from those above it in this list
     ["errors"],
-    ["files", "parallel"],
+    ["files", "parallel", "refusals"],
     ["kernels"],
     ["runtime"],
     ["artifacts"],

@@ -6,6 +6,8 @@ each of them once. Whatever stops a build, a kill included, leaves nothing that 
 
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,6 +19,7 @@ from colbertv2.artifacts.validate import validate
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, remove_partials, write_json
 from colbertv2.lifetime import locked
+from colbertv2.refusals import machine_refusals
 from colbertv2.runtime import Runtime
 
 
@@ -77,8 +80,7 @@ def _build(node: Node, runtime: Runtime, done: dict[str, Artifact]) -> Artifact:
                 raise InputError(f"{path} has no {RECORD}, so it is not whole; move it away and build again.")
             for parent in node.parents.values():
                 _build(parent, runtime, done)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with locked(path.with_name(f".{path.name}.lock"), path.name):
+            with _failures_told(node, path), locked(path.with_name(f".{path.name}.lock"), path.name):
                 cached = Artifact.present(path)  # by whoever held the lock
                 if not cached:
                     _fill(node, path, done, runtime)
@@ -100,20 +102,27 @@ def _fill(node: Node, path: Path, artifacts: dict[str, Artifact], runtime: Runti
     runtime.prepare()
     reset_peak_memory()
     code, start = code_state(), time.perf_counter()
+    _run(node, artifacts, partial, runtime)
+    measured = {"device": device_name(runtime), "peak_memory": peak_memory(), "resumed": resumed}
+    write_record(partial, node, time.perf_counter() - start, code, measured)
+    partial.rename(path)
+    _failure_file(path).unlink(missing_ok=True)
+
+
+@contextmanager
+def _failures_told(node: Node, path: Path) -> Iterator[None]:
+    """Say where the pipeline failed, and note it beside the artifact that is missing."""
     where = f"{node.key} (stage {node.stage.name}, {node.address})"
     try:
-        _run(node, artifacts, partial, runtime)
+        with machine_refusals(path):
+            yield
     except InputError as error:
         _note_failure(path, f"{where}: {error}")
         raise InputError(f"{where}: {error}") from error
     except Exception as error:
         what = f"{where} failed with {type(error).__name__}: {error}"
         _note_failure(path, what)
-        raise BuildError(f"{what}\nWhat it wrote lies in {partial}.") from error
-    measured = {"device": device_name(runtime), "peak_memory": peak_memory(), "resumed": resumed}
-    write_record(partial, node, time.perf_counter() - start, code, measured)
-    partial.rename(path)
-    _failure_file(path).unlink(missing_ok=True)
+        raise BuildError(f"{what}\nWhat it wrote lies beside {path}.") from error
 
 
 def failure_of(path: Path) -> str | None:
@@ -132,7 +141,8 @@ def _failure_file(path: Path) -> Path:
 
 def _note_failure(path: Path, error: str) -> None:
     when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    write_json(_failure_file(path), {"error": error, "when": when})
+    with suppress(OSError):  # the disk may be what failed
+        write_json(_failure_file(path), {"error": error, "when": when})
 
 
 def _run(node: Node, artifacts: dict[str, Artifact], out: Path, runtime: Runtime) -> None:

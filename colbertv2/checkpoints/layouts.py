@@ -47,7 +47,10 @@ def read_checkpoint(directory: Path) -> Checkpoint:
             f"{directory} is no ColBERT checkpoint; expected colbert.json (ours), {METADATA} (the official layout) or "
             f"{MODULES} that names a Dense layer of PyLate's."
         )
-    return READERS[layout](directory)
+    try:
+        return READERS[layout](directory)
+    except InputError as error:
+        raise error if str(directory) in str(error) else InputError(f"{directory}: {error}") from None
 
 
 def write_checkpoint(checkpoint: Checkpoint, destination: Path, layout: str) -> None:

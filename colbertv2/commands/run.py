@@ -4,6 +4,7 @@ Prints what the configuration has otherwise than by default and where each value
 all of it), the plan, one line per stage, and where the artifact lies.
 """
 
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -21,36 +22,32 @@ from colbertv2.ablation.linter import address_of, check_axes
 from colbertv2.artifacts.artifact import Artifact, location
 from colbertv2.artifacts.build import PlanStep, build_node, failure_of, plan_node
 from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.process import byte_size
 from colbertv2.configuration.composition import CONF, runtime_of, target_node
 from colbertv2.configuration.points import Point, as_mapping, axes_of, collect, with_experiments
 from colbertv2.configuration.provenance import describe, describe_changes, origins
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import COSTS, measures_of, summary
+from colbertv2.planning.prediction import estimate_nodes
+from colbertv2.planning.text import needs, shortages
 from colbertv2.reporting.rendering import text_rows
-
-
-class Refused(CompactHydraException):
-    """Wrong input on its way through Hydra, which prints errors of this kind without a traceback."""
+from colbertv2.runtime import Runtime
 
 
 def command(task: Callable[[DictConfig], Any]) -> None:
     """Run ``task`` on the configuration that the command line asks for, or on each of a sweep (``-m``).
 
-    The groups of ``experiments/`` are found beside those of ``conf/``. Wrong input ends with its message on standard
-    error and exit code 2; the other jobs of a sweep are run all the same.
+    The groups of ``experiments/`` are found beside those of ``conf/``. The other jobs of a sweep run even if one fails.
+
+    Raises:
+        InputError: wrong input, or what Hydra refuses.
     """
-
-    def job(config: DictConfig) -> Any:  # perhaps in another process: only what it returns or raises comes back
-        try:
-            return task(config)
-        except InputError as error:
-            raise Refused(str(error)) from error
-
     sys.argv[1:] = with_experiments(sys.argv[1:])
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # an error then reaches us as it is, and we say how it ends
     try:
-        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
-    except SystemExit as end:
-        raise SystemExit(2 if isinstance(end.__context__, Refused) else end.code) from None
+        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(task)()
+    except CompactHydraException as error:
+        raise InputError("\n".join(str(one) for one in (error, error.__cause__) if one is not None)) from error
 
 
 def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
@@ -73,6 +70,7 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
     else:
         print(describe_job(config), end="\n\n")
         print_steps(plan_node(node, runtime.root))
+    print_shortages(node, runtime)
     print()
     artifact = build_node(node, runtime)
     print(f"\n{config.target}: {artifact.path}")
@@ -82,7 +80,7 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
     if table.is_file():
         print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
     if config.publish is not None:
-        _publish(artifact, Path(config.publish))
+        _publish(artifact, Path(config.publish).expanduser())
     tracking.log(config, name, node, artifact, runtime)
     return objectives(artifact, wanted) if wanted else None
 
@@ -92,6 +90,17 @@ def print_steps(steps: Sequence[PlanStep]) -> None:
     key_width, address_width = max(len(step.key) for step in steps), max(len(step.address) for step in steps)
     for step in steps:
         print(f"{step.key:{key_width}}  {step.address:{address_width}}  {'cached' if step.cached else 'missing'}")
+
+
+def print_shortages(node: Node, runtime: Runtime) -> None:
+    """One line before the work begins, if what is missing is expected to need more disk or memory than is free."""
+    steps = [step for step in estimate_nodes([node], runtime) if step.state == "missing"]
+    if found := shortages(steps, runtime):
+        memory, disk = (byte_size(size) for size in needs(steps))
+        print(
+            f"Beware: about {disk} of disk under {runtime.root} and {memory} of memory are needed; {'; '.join(found)}.",
+            file=sys.stderr,
+        )
 
 
 def check_objectives(node: Node, names: Sequence[str]) -> None:

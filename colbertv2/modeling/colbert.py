@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from colbertv2.checkpoints.layouts import read_checkpoint
+from colbertv2.checkpoints.pretrained import load_tokenizer, refuse_longer
 from colbertv2.files import write_json
 from colbertv2.modeling.batch import Tuples, encoded_by_length
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
@@ -43,6 +44,9 @@ class ColBERT(nn.Module):
         projection: ``[dim, hidden]`` weight of the linear layer.
         tokenizer: text → ids, with the tokenization that training and search share.
 
+    Raises:
+        InputError: a length of the tokenization is beyond the transformer's positions.
+
     >>> from colbertv2.modeling.backbone import Backbone
     >>> from colbertv2.modeling.tokenizer import Tokenization
     >>> from colbertv2.modeling import initial
@@ -58,6 +62,8 @@ class ColBERT(nn.Module):
 
     def __init__(self, transformer: PreTrainedModel, projection: Tensor, tokenizer: Tokenizer):
         super().__init__()
+        for name in ("query_maxlen", "document_maxlen"):
+            refuse_longer(name, getattr(tokenizer.tokenization, name), transformer.config)
         self.transformer = transformer
         self.linear = nn.Linear(projection.shape[1], projection.shape[0], bias=False)
         self.linear.weight = nn.Parameter(projection.float().clone())
@@ -193,7 +199,7 @@ class ColBERT(nn.Module):
         tokenization = checkpoint.tokenization
         if document_maxlen is not None:
             tokenization = replace(tokenization, document_maxlen=document_maxlen)
-        tokenizer = Tokenizer(AutoTokenizer.from_pretrained(directory), tokenization)
+        tokenizer = Tokenizer(load_tokenizer(Path(directory)), tokenization)
         return cls(checkpoint.transformer(), checkpoint.projection, tokenizer)
 
 

@@ -19,6 +19,7 @@ from colbertv2.modeling.backbone import Backbone
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from colbertv2.artifacts.node import Node
     from colbertv2.modeling.colbert import ColBERT
     from colbertv2.modeling.tokenizer import Tokenizer
 
@@ -39,6 +40,13 @@ def tokenizer_of(backbone: Backbone, wanted: Tokenization | None) -> Tokenizer:
     from colbertv2.modeling.tokenizer import Tokenizer
 
     return Tokenizer(backbone.tokenizer(), tokenization(backbone, wanted))
+
+
+def backbone_of(checkpoint: Node) -> Backbone | None:
+    """The backbone that a checkpoint of the pipeline began with, or ``None`` if its stages name none."""
+    while "checkpoint" in checkpoint.parents:
+        checkpoint = checkpoint.parents["checkpoint"]
+    return checkpoint.bound.get("backbone")
 
 
 def conflicts(backbone: Backbone, chosen: Tokenization, dim: int) -> Iterator[str]:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from colbertv2.checkpoints.pretrained import refuse_longer
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import batches_by_length
 from colbertv2.modeling.tokenizer import pad
@@ -16,10 +17,14 @@ class SentenceEncoder:
 
     Args:
         maxlen: tokens of a text, special tokens included.
+
+    Raises:
+        InputError: ``maxlen`` is beyond the transformer's positions.
     """
 
     def __init__(self, backbone: Backbone, maxlen: int, device: torch.device):
         self.transformer = backbone.transformer().eval()
+        refuse_longer("maxlen", maxlen, self.transformer.config)
         torch.nn.Module.to(self.transformer, device)
         self.tokenizer = backbone.tokenizer()
         self.maxlen = maxlen

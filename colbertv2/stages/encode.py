@@ -7,7 +7,9 @@ from itertools import islice
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
+from colbertv2.checkpoints.pretrained import too_long
 from colbertv2.data.collection import Collection
 from colbertv2.indexing.embeddings import EmbeddingsWriter
 from colbertv2.runtime import Runtime
@@ -86,11 +88,15 @@ def encode_shards(
         writer.add(list(ids), *stacked(vectors, model.dim), number)
 
 
-def check(document_maxlen: int | None, precision: str, **_: object) -> Iterator[str]:
-    """A length that leaves room for text, and a precision there is."""
+def check(checkpoint: Node, document_maxlen: int | None, precision: str, **_: object) -> Iterator[str]:
+    """A length that leaves room for text and that the model can read, and a precision there is."""
+    from colbertv2.modeling.initial import backbone_of
     from colbertv2.modeling.options import DTYPES
 
     if document_maxlen is not None and document_maxlen < 4:
         yield f"document_maxlen is {document_maxlen}; expected at least 4 tokens, or null for that of training."
+    backbone = backbone_of(checkpoint)
+    if backbone and (problem := too_long("document_maxlen", document_maxlen, backbone.max_length)):
+        yield problem
     if precision not in DTYPES:
         yield f"precision is {precision!r}; expected one of {', '.join(DTYPES)}."

@@ -5,13 +5,14 @@ from itertools import islice
 from pathlib import Path
 
 from colbertv2.artifacts.stage import stage
+from colbertv2.checkpoints.pretrained import too_long
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.data.collection import Collection
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.runtime import Runtime
 
 
-@stage(version=1)
+@stage(version=2)
 def run(
     backbone: Backbone,
     tokenization: Tokenization | None,
@@ -57,7 +58,7 @@ def check(
     chosen = initial.tokenization(backbone, tokenization)
     yield from initial.conflicts(backbone, chosen, dim)
     for name in ("query_maxlen", "document_maxlen"):
-        if (length := getattr(chosen, name)) > backbone.max_length:
-            yield f"model.tokenization.{name} is {length}; the backbone reads at most {backbone.max_length} tokens."
+        if problem := too_long(f"model.tokenization.{name}", getattr(chosen, name), backbone.max_length):
+            yield problem
     if not backbone.has_words([*filter(None, (chosen.query_marker, chosen.document_marker)), *chosen.skiplist]):
         initial.tokenizer_of(backbone, chosen)  # which says what the vocabulary lacks

@@ -1,11 +1,13 @@
 """Stage: the single-vector baseline's ranking."""
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from colbertv2.artifacts.stage import stage
+from colbertv2.checkpoints.pretrained import too_long
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.measurement import milliseconds_per_query
@@ -49,3 +51,9 @@ def run(
     write_json(out / "timing.json", {"ms_per_query": milliseconds})
     statistics = {"num_documents": len(ids), "bytes_per_document": matrix.shape[1] * matrix.itemsize}
     write_json(out / "statistics.json", statistics)
+
+
+def check(backbone: Backbone, maxlen: int, **_: object) -> Iterator[str]:
+    """A length that the backbone can read."""
+    if problem := too_long("maxlen", maxlen, backbone.max_length):
+        yield problem

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.stage import stage
+from colbertv2.checkpoints.pretrained import too_long
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.modeling.backbone import Backbone
@@ -62,8 +63,18 @@ def run(
         )
 
 
-def check(backbone, encoder, examples, documents, queries, recipe, temperature, **_):
+def check(backbone, encoder, examples, documents, queries, recipe, maxlen, scoring_head, temperature, **_):
     """A teacher needs weights to start from, and a trained one something to learn from."""
+    from colbertv2.modeling.initial import backbone_of
+
+    start = backbone or (encoder and backbone_of(encoder))
+    if start and (problem := too_long("teacher.maxlen", maxlen, start.max_length)):
+        yield problem
+    if recipe is None and scoring_head == "classifier" and start and not (backbone and backbone.is_classifier):
+        yield (
+            "teacher.scoring_head is classifier and teacher.recipe null, but the backbone has no classifier: its head "
+            "would be random. Take a released cross-encoder, a recipe, or scoring_head=late_interaction."
+        )
     if (backbone is None) == (encoder is None):
         yield "teacher.backbone and teacher.encoder: expected one of the two, the other null."
     if recipe is not None and not (examples and documents and queries):
