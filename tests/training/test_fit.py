@@ -2,10 +2,13 @@
 
 import json
 import math
+import os
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning.utilities import rank_zero_only
 from support import tiny_bert
 
 from colbertv2.checkpoints.tokenization import Tokenization
@@ -186,6 +189,32 @@ def test_a_full_disk_names_the_checkpoint_and_keeps_the_one_before(tmp_path, mon
     with pytest.raises(OSError, match=r"No space left on device: .*last\.ckpt"):
         WholeCheckpoints().save_checkpoint(checkpoint, path)
     assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SLURM_NTASKS": "8"},  # of an allocation, without srun
+        {"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "7", "SLURM_PROCID": "1"},
+        {"LOCAL_RANK": "1", "RANK": "1", "WORLD_SIZE": "4", "NODE_RANK": "1", "MASTER_PORT": "1"},
+    ],
+    ids=["allocation", "second task of srun", "torchrun"],
+)
+def test_a_cluster_s_variables_change_nothing(tmp_path, monkeypatch, recwarn, variables):
+    plan = recipe(steps=2, interval=1)
+    alone = run(ranker(), tmp_path / "alone", plan)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "srun").touch(mode=0o755)  # merely installed
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    rank = int(variables.get("SLURM_PROCID", variables.get("RANK", 0)))
+    monkeypatch.setattr(rank_zero_only, "rank", rank)  # as Lightning sets it when it is imported
+    within = run(ranker(), tmp_path / "within", plan)
+    assert torch.equal(weights(alone), weights(within))
+    assert not [text for one in recwarn if re.search("srun|SLURM|ntasks", text := str(one.message))]
+    logs = [(tmp_path / name / "log" / "metrics.csv").read_text() for name in ("alone", "within")]
+    assert logs[0] == logs[1]
 
 
 def test_cross_encoder_trains_by_the_same_module(tmp_path):
