@@ -126,5 +126,13 @@ def quieten() -> None:
     for name in ("pytorch_lightning", "lightning", "bm25s", "faiss"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("WANDB_SILENT", "true")
-    for message in ("does not have many workers", "in eval mode at the start", "LeafSpec", "have no `val_dataloader`"):
+    for message in (
+        "does not have many workers",
+        "in eval mode at the start",
+        "LeafSpec",
+        "have no `val_dataloader`",
+        "`srun` command is available",  # Slurm is merely installed
+        "sync_dist=True",  # every process evaluates all dev queries
+        "functional.all_gather is deprecated",
+    ):
         warnings.filterwarnings("ignore", message=f".*{message}.*")

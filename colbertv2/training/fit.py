@@ -18,7 +18,7 @@ from colbertv2.files import write_json
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.cross_encoder import CrossEncoder
 from colbertv2.parallel import free_port, run_on
-from colbertv2.runtime import Runtime
+from colbertv2.runtime import Runtime, quieten
 from colbertv2.training.data import (
     DevBatch,
     DevBatches,
@@ -134,6 +134,7 @@ def fit(
     Without a dev set the last weights are saved. Writes ``log*/metrics.csv`` (losses and dev metric by step) and
     ``summary.json`` too. An interrupted run finds its last checkpoint in ``out`` and goes on from there.
     """
+    quieten()
     lightning.seed_everything(seed, verbose=False)
     usable = recipe.usable(examples)
     if recipe.max_examples is not None:
@@ -189,6 +190,7 @@ def train(
     Args:
         port: on which the processes meet. texts: of training and of dev examples. resume: a checkpoint to go on from.
     """
+    quieten()  # this process may be a new one
     lightning.seed_everything(seed, verbose=False)
     if isinstance(ranker, ColBERT):
         ranker.gather = world > 1 and spans_processes(recipe.in_batch_groups, world)
