@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 from colbertv2.errors import InputError
+from colbertv2.lifetime import is_gone, owner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,13 +38,14 @@ def atomic_path(destination: Path, directory: bool = True) -> Iterator[Path]:
     """
     if destination.exists():
         raise InputError(f"{destination} exists; name one that does not, or remove it first.")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{destination.name}.", dir=destination.parent) as temporary:
-        partial = Path(temporary) / destination.name
-        if directory:
-            partial.mkdir()
+    partial = _own_partial(destination)
+    if directory:
+        partial.mkdir()
+    try:
         yield partial
         partial.rename(destination)
+    finally:
+        _remove(partial)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -57,15 +58,42 @@ def write_atomically(path: Path, text: str) -> None:
     >>> path.read_text(), [file.name for file in path.parent.iterdir()]
     ('two', ['note.txt'])
     """
+    partial = _own_partial(path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        _remove(partial)
+
+
+def _own_partial(path: Path) -> Path:
+    """Where this process writes what becomes ``path``; what killed processes left of theirs is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    begin, end = f".{path.name}.", ".partial"
+    for other in path.parent.iterdir():
+        if other.name.startswith(begin) and other.name.endswith(end) and is_gone(other.name[len(begin) : -len(end)]):
+            _remove(other)
+    return path.with_name(f"{begin}{owner()}{end}")
+
+
+def remove_partials(directory: Path) -> None:
+    """Remove all that was being written within ``directory``, which nobody else may be writing to."""
+    for partial in list(directory.rglob(".*.partial")):
+        _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a directory, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(file: Path, value: Any, indent: int | None = 2) -> None:
     """Write ``value`` as JSON to ``file`` atomically, replacing what is there.
 
+    >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "sizes.json"
     >>> write_json(file, {"documents": 3})
     >>> read_json(file)

@@ -33,7 +33,7 @@ class Runtime:
         batch_tokens: tokens (padding included) in one encoding batch.
         shard_documents: documents in one shard of embeddings; bounds memory.
         latency_queries: queries searched one at a time to measure milliseconds a query.
-        wandb: ``auto`` (online if logged in, else offline), ``offline``, ``online`` or ``disabled``.
+        wandb: ``online``, ``offline``, ``disabled`` or ``auto``: as wandb's variables say, else online if logged in.
         progress: show bars with rate and time left.
         profile: time the parts of every training, into ``fit-profile.txt`` of its artifact.
 
@@ -102,14 +102,6 @@ class Runtime:
         device = self.torch_device
         return torch.device("cuda", (device.index or 0) + rank) if device.type == "cuda" and rank else device
 
-    @property
-    def wandb_online(self) -> bool:
-        """Whether wandb sends what it logs."""
-        from requests.utils import get_netrc_auth
-
-        logged_in = "WANDB_API_KEY" in os.environ or get_netrc_auth("https://api.wandb.ai") is not None
-        return self.wandb == "online" or (self.wandb == "auto" and logged_in)
-
     def prepare(self) -> None:
         """Apply what is global to the process; called before a build."""
         quieten()
@@ -134,5 +126,13 @@ def quieten() -> None:
     for name in ("pytorch_lightning", "lightning", "bm25s", "faiss"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("WANDB_SILENT", "true")
-    for message in ("does not have many workers", "in eval mode at the start", "LeafSpec", "have no `val_dataloader`"):
+    for message in (
+        "does not have many workers",
+        "in eval mode at the start",
+        "LeafSpec",
+        "have no `val_dataloader`",
+        "`srun` command is available",  # Slurm is merely installed
+        "sync_dist=True",  # every process evaluates all dev queries
+        "functional.all_gather is deprecated",
+    ):
         warnings.filterwarnings("ignore", message=f".*{message}.*")

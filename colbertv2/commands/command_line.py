@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from colbertv2.errors import InputError
+from colbertv2.lifetime import own_temporary_directory, stopped_by_signals
 from colbertv2.refusals import machine_refusals
 
 VERBS = {
@@ -65,9 +66,12 @@ def in_home(word: str) -> str:
 
 
 def exit_cleanly(task: Callable[[Sequence[str]], None], words: Sequence[str]) -> None:
-    """Call ``task`` with the words of the command line; wrong input and what the machine refuses end with code 2."""
+    """Call ``task`` with the words of the command line; it leaves no temporary files.
+
+    Wrong input and what the machine refuses end with code 2, a signal at once with its own.
+    """
     try:
-        with machine_refusals():
+        with stopped_by_signals(), own_temporary_directory(), machine_refusals():
             task(words)
     except InputError as error:
         print(error, file=sys.stderr)
