@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
@@ -16,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.validate import validate
@@ -77,6 +78,16 @@ def axes_of(points: Sequence[Point]) -> dict[str, list[str]]:
     return {key: found for key, found in values.items() if len(found) > 1}
 
 
+def names_of(points: Sequence[Point]) -> list[str]:
+    """A name for each point: what it has otherwise than others, as it is written on the command line.
+
+    >>> names_of([Point({"a": "1", "b": "x"}, DictConfig({})), Point({"a": "2", "b": "x"}, DictConfig({}))])
+    ['a=1', 'a=2']
+    """
+    axes = axes_of(points)
+    return [", ".join(f"{key}={point.overrides.get(key, '')}" for key in axes) or "the point" for point in points]
+
+
 def collect(arguments: Sequence[str], searched: bool = True) -> list[Point]:
     """Every configuration that ``python -m colbertv2 <arguments>`` would run, composed; none is run.
 
@@ -125,7 +136,7 @@ def jobs(loader: ConfigLoader, master: DictConfig, searched: bool) -> list[list[
     Raises:
         InputError: the sweeper is neither Hydra's own nor Optuna's.
     """
-    sweeper, task = master.hydra.sweeper, list(master.hydra.overrides.task)
+    sweeper, task = master.hydra.sweeper, overrides_of(master.hydra)
     kind = str(sweeper._target_).rpartition(".")[2]
     if kind == BasicSweeper.__name__:
         words = [*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *task]
@@ -152,6 +163,23 @@ def studied(sweeper: DictConfig, task: Sequence[str]) -> Iterator[list[str]]:
     fixed = [word for word in task if word.partition("=")[0] not in (sweeper.params or {})]
     for trial in study.get_trials(deepcopy=False):
         yield [*(f"{key}={value}" for key, value in trial.params.items()), *fixed]
+
+
+def overrides_of(hydra: Any) -> list[str]:
+    """The overrides that a configuration was composed from, as they were written.
+
+    Args:
+        hydra: the ``hydra`` group of that configuration.
+
+    An interpolation in them is left for the configuration that each point composes: resolved here, all points of a
+    sweep would get the value of the first, and one that leads to a mapping would be no text at all.
+
+    >>> config = DictConfig({"a": 1, "hydra": {"overrides": {"task": ["a=2", "b=${a}"]}}})
+    >>> overrides_of(config.hydra)
+    ['a=2', 'b=${a}']
+    """
+    found: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return found
 
 
 def as_mapping(overrides: Sequence[str]) -> dict[str, str]:
