@@ -4,17 +4,20 @@ Prints what the configuration has otherwise than by default and where each value
 all of it), the plan, one line per stage, and where the artifact lies.
 """
 
+import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from colbertv2 import tracking
 from colbertv2.ablation.linter import check_axes
@@ -29,34 +32,49 @@ from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import measures_of, summary
 from colbertv2.reporting.rendering import text_rows
 
+FULL_ERROR = "HYDRA_FULL_ERROR"
 ONE_PROBLEM = "One problem in the configuration: - "  # which a table of problems need not say
-
-
-class Refused(CompactHydraException):
-    """Wrong input on its way through Hydra, which prints errors of this kind without a traceback."""
 
 
 def command(task: Callable[[DictConfig], Any]) -> None:
     """Run ``task`` on the configuration that the command line asks for, or on each of a sweep (``-m``).
 
-    The groups of ``experiments/`` are found beside those of ``conf/``. Wrong input ends with its message on standard
-    error and exit code 2; the other jobs of a sweep are run all the same.
+    The groups of ``experiments/`` are found beside those of ``conf/``. A job that fails does not stop the others.
+
+    Raises:
+        InputError: Hydra can't compose the configuration, or ``task`` refused it.
     """
+    composed: list[bool] = []
 
     def job(config: DictConfig) -> Any:  # perhaps in another process: only what it returns or raises comes back
+        composed.append(True)
         try:
             return task(config)
         except InputError as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise Refused(str(error)) from error
-            print(error, file=sys.stderr)  # Hydra would add advice on its own traceback
+                raise
+            print(error, file=sys.stderr)  # Hydra would repeat the command line first
             raise SystemExit(2) from None
 
     sys.argv[1:] = with_experiments(sys.argv[1:])
     try:
-        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
-    except SystemExit as end:
-        raise SystemExit(2 if isinstance(end.__context__, CompactHydraException) else end.code) from None
+        with raising():
+            hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if composed or isinstance(error, InputError):
+            raise
+        raise InputError(str(error)) from error  # Hydra raises what it likes about a word that it can't read
+
+
+@contextmanager
+def raising() -> Iterator[None]:
+    """Let Hydra raise what a job raises; by default it prints a part of the traceback and ends the process."""
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(FULL_ERROR) if before is None else os.environ.update({FULL_ERROR: before})
 
 
 def build_target(config: DictConfig) -> float | tuple[float, ...] | None:

@@ -15,13 +15,12 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.validate import validate
-from colbertv2.configuration.composition import CONF, EXPERIMENTS, target_node
+from colbertv2.configuration.composition import CONF, EXPERIMENTS, setting_problems, target_node
 from colbertv2.errors import InputError
 
 SEEDS = ("seed", "kmeans_seed")  # axes whose effect is noise: of training, of k-means
@@ -55,7 +54,7 @@ class Point:
         Raises:
             InputError: the configuration is wrong.
         """
-        validate(self.node)
+        validate(self.node, [*setting_problems(self.config), *idle_overrides(self)])
         return self.node.address
 
     @property
@@ -64,6 +63,13 @@ class Point:
         words = [f"{key}={value}" if value else key for key, value in self.overrides.items()]
         alone = ["hydra.mode=RUN"] if any(word.startswith("+ablation=") for word in words) else []
         return shlex.join(["python", "-m", "colbertv2", *words, *alone])
+
+
+def idle_overrides(point: Point) -> Iterator[str]:
+    """Overrides that change nothing though they look as if they did: an empty mapping is merged into what is there."""
+    for key, value in point.overrides.items():
+        if value.replace(" ", "") == "{}" and OmegaConf.select(point.config, key.lstrip("+")):
+            yield f"{key}={{}} is merged into the mapping there and changes nothing; remove keys of it by ~{key}.…"
 
 
 def axes_of(points: Sequence[Point]) -> dict[str, list[str]]:
@@ -105,7 +111,9 @@ def collect(arguments: Sequence[str], searched: bool = True) -> list[Point]:
     GlobalHydra.instance().clear()
     try:
         points = [Point(as_mapping(overrides), config) for overrides, config in composed(flags, searched)]
-    except HydraException as error:
+    except InputError:
+        raise
+    except Exception as error:  # nothing but the words is read here, and Hydra raises what it likes about them
         raise InputError(str(error)) from error
     finally:
         GlobalHydra.instance().hydra = outer

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.schema import LARGEST
 
 if TYPE_CHECKING:
     import ir_measures
@@ -75,7 +76,10 @@ def parse(measures: Sequence[str]) -> dict[str, ir_measures.Measure]:
     for name in measures:
         try:
             measure = ir_measures.parse_measure(name)
-            supported = ir_measures.DefaultPipeline.supports(measure) and str(measure) == name and name not in parsed
+            # At 0, pytrec_eval ends the interpreter or raises; beyond what an array can have it overflows.
+            sensible = all(1 <= measure.params.get(key, 1) <= LARGEST for key in ("cutoff", "rel"))
+            supported = sensible and ir_measures.DefaultPipeline.supports(measure)
+            supported = supported and str(measure) == name and name not in parsed
         except (AssertionError, NameError, TypeError, ValueError):  # what ir_measures raises for the ways to be wrong
             supported = False
         if supported:

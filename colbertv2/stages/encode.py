@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.indexing.embeddings import EmbeddingsWriter
 from colbertv2.runtime import Runtime
+from colbertv2.schema import MaxLength, Precision
 
 
 @stage(version=1)
@@ -18,8 +18,8 @@ def run(
     checkpoint: Artifact,
     documents: Collection,
     *,
-    document_maxlen: int | None,
-    precision: str,
+    document_maxlen: MaxLength | None,
+    precision: Precision,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -59,8 +59,8 @@ def encode_shards(
     documents: Collection,
     size: int,
     num_shards: int,
-    document_maxlen: int | None,
-    precision: str,
+    document_maxlen: MaxLength | None,
+    precision: Precision,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -84,13 +84,3 @@ def encode_shards(
             precision,
         )
         writer.add(list(ids), *stacked(vectors, model.dim), number)
-
-
-def check(document_maxlen: int | None, precision: str, **_: object) -> Iterator[str]:
-    """A length that leaves room for text, and a precision there is."""
-    from colbertv2.modeling.options import DTYPES
-
-    if document_maxlen is not None and document_maxlen < 4:
-        yield f"document_maxlen is {document_maxlen}; expected at least 4 tokens, or null for that of training."
-    if precision not in DTYPES:
-        yield f"precision is {precision!r}; expected one of {', '.join(DTYPES)}."

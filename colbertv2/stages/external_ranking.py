@@ -10,10 +10,13 @@ from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt
 
 
 @stage(version=1)
-def run(file: File, documents: Collection, queries: Queries, *, depth: int, out: Path, runtime: Runtime) -> None:
+def run(
+    file: File, documents: Collection, queries: Queries, *, depth: PositiveInt, out: Path, runtime: Runtime
+) -> None:
     """Write the first ``depth`` documents of each of ``queries`` as ``run.trec``.
 
     Args:

@@ -1,5 +1,6 @@
 """Stage: the single-vector baseline's ranking."""
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -13,11 +14,19 @@ from colbertv2.evaluation.ranking import Ranking
 from colbertv2.files import write_json
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.runtime import Runtime
+from colbertv2.schema import MaxLength, PositiveInt
 
 
 @stage(version=1)
 def run(
-    backbone: Backbone, documents: Collection, queries: Queries, *, maxlen: int, depth: int, out: Path, runtime: Runtime
+    backbone: Backbone,
+    documents: Collection,
+    queries: Queries,
+    *,
+    maxlen: MaxLength,
+    depth: PositiveInt,
+    out: Path,
+    runtime: Runtime,
 ) -> None:
     """Rank by the dot product of mean-pooled vectors, the whole collection scored.
 
@@ -49,3 +58,9 @@ def run(
     write_json(out / "timing.json", {"ms_per_query": milliseconds})
     statistics = {"num_documents": len(ids), "bytes_per_document": matrix.shape[1] * matrix.itemsize}
     write_json(out / "statistics.json", statistics)
+
+
+def check(backbone: Backbone, maxlen: int, **_: object) -> Iterator[str]:
+    """No more tokens than the backbone has positions."""
+    if maxlen > backbone.max_length:
+        yield f"maxlen is {maxlen}; the backbone reads at most {backbone.max_length} tokens."

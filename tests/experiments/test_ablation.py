@@ -11,7 +11,8 @@ from support import shrunk, tiny_folder
 
 from colbertv2.ablation.linter import check_axes
 from colbertv2.artifacts.node import Node
-from colbertv2.commands.run import check_objectives, objectives
+from colbertv2.commands.checks import check_objectives
+from colbertv2.commands.run import objectives
 from colbertv2.configuration.composition import EXPERIMENTS, build, compose, target_node
 from colbertv2.configuration.points import axes_of, collect
 from colbertv2.errors import InputError
