@@ -67,9 +67,10 @@ class Point:
 
 def idle_overrides(point: Point) -> Iterator[str]:
     """Overrides that change nothing though they look as if they did: an empty mapping is merged into what is there."""
-    for key, value in point.overrides.items():
-        if value.replace(" ", "") == "{}" and OmegaConf.select(point.config, key.lstrip("+")):
-            yield f"{key}={{}} is merged into the mapping there and changes nothing; remove keys of it by ~{key}.…"
+    for word, value in point.overrides.items():
+        key = word.lstrip("+")
+        if value.replace(" ", "") == "{}" and OmegaConf.select(point.config, key):
+            yield f"{word}={{}} is merged into the mapping there and changes nothing; remove keys of it by ~{key}.…"
 
 
 def axes_of(points: Sequence[Point]) -> dict[str, list[str]]:
