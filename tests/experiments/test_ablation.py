@@ -96,7 +96,7 @@ def test_other_processes_build_what_they_share_once_and_one_wrong_point_stops_no
     done = run(
         "-m", "codec.nbits=1,2,3", "pipeline=untrained", *launcher, *small, f"runtime.root={root}", directory=tmp_path
     )
-    assert done.returncode == 2 and "bits is 3" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "'nbits' is 3" in done.stderr and "Traceback" not in done.stderr
     assert {stage.name: len(list(stage.glob("[a-z]*"))) for stage in root.glob("[a-z]*")} == {
         "initialise": 1, "encode": 1, "centroids": 1, "index": 2, "search": 2, "evaluate": 2
     }  # fmt: skip
