@@ -35,7 +35,7 @@ def name_group(points: Sequence[Point]) -> None:
 
 
 def log(config: DictConfig, name: str, node: Node, artifact: Artifact, runtime: Runtime) -> None:
-    """One run for an evaluation: measures, null where not known, and costs as its summary; none for any other artifact."""
+    """One run for an evaluation: its measures (null where not known) and costs; none for any other artifact."""
     if not measures_of(node):
         return
     settings = OmegaConf.to_container(config, resolve=False)
@@ -79,7 +79,7 @@ def start(runtime: Runtime, name: str, **given: Any) -> Any:
     return None
 
 
-def mode_of(runtime: Runtime) -> str:
+def mode_of(runtime: Runtime) -> Literal["online", "offline", "disabled"]:
     """``online``, ``offline`` or ``disabled``: what ``runtime.wandb`` says; where that is ``auto``, wandb's own
     variables; else online if logged in. Online is offline, with a line, where its server can't be reached.
     """

@@ -12,6 +12,7 @@ MODULES = {
 }
 LAYERS = [  # lowest first: a module imports from its own layer and from those above it in this list
     ["errors"],
+    ["schema"],
     ["files", "parallel", "refusals"],
     ["kernels"],
     ["runtime"],

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from colbertv2.errors import InputError
+from colbertv2.schema import MaxLength, checked
 
 
+@checked
 @dataclass(frozen=True)
 class Tokenization:
     """How text becomes scored tokens. Saved with every checkpoint, so that search cannot differ from training.
@@ -23,8 +24,8 @@ class Tokenization:
             ``True``, as in PyLate: both are the tokens they spell, and scored.
     """
 
-    query_maxlen: int
-    document_maxlen: int
+    query_maxlen: MaxLength
+    document_maxlen: MaxLength
     query_marker: str | None
     document_marker: str | None
     query_augmentation: bool
@@ -35,8 +36,3 @@ class Tokenization:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "skiplist", tuple(self.skiplist))  # configurations and files have lists
-        for name in ("query_maxlen", "document_maxlen"):
-            if getattr(self, name) < 4:
-                raise InputError(
-                    f"model.{name} is {getattr(self, name)}; expected at least 4: [CLS], marker, a token, [SEP]."
-                )

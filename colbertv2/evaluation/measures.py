@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.evaluation.ties import EXPECTED, crossing, expected_value, has_expected, open_ended
+from colbertv2.schema import LARGEST
 
 if TYPE_CHECKING:
     import ir_measures
@@ -193,7 +194,9 @@ def parsed_measure(name: str) -> Measure | None:
     usual = name.replace(f"({TIES})", "").replace(f"({TIES}, ", "(") if expected else name
     try:
         measure = ir_measures.parse_measure(usual)
-        supported = ir_measures.DefaultPipeline.supports(measure) and str(measure) == usual
+        # At 0, pytrec_eval ends the interpreter or raises; beyond what an array can have it overflows.
+        sensible = all(1 <= measure.params.get(key, 1) <= LARGEST for key in ("cutoff", "rel"))
+        supported = sensible and ir_measures.DefaultPipeline.supports(measure) and str(measure) == usual
     except (AssertionError, NameError, TypeError, ValueError):  # what ir_measures raises for the ways to be wrong
         return None
     return Measure(measure, expected) if supported and (not expected or has_expected(measure)) else None

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.modeling.backbone import Backbone
+from colbertv2.modeling.options import Projection
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from colbertv2.modeling.colbert import ColBERT
     from colbertv2.modeling.tokenizer import Tokenizer
 
-PROJECTIONS = ("orthogonal", "pca", "linear")
+PROJECTIONS = get_args(Projection)
 
 
 def tokenization(backbone: Backbone, wanted: Tokenization | None) -> Tokenization:

@@ -4,21 +4,21 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking, greatest_first, inverse
+from colbertv2.schema import Fraction, Weight, checked
 from colbertv2.search.engine import Found, named, ranking_of
 from colbertv2.search.scoring import best_documents
 
-TOKENIZERS = ("words", "code")
 IDENTIFIER = re.compile(r"\b\w*(?:_|[a-z\d][A-Z]|[A-Z][A-Z][a-z])\w*\b")
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 
 
+@checked
 @dataclass(frozen=True)
 class BM25:
     """BM25 with English stemming (Snowball) and stopwords, both as ``bm25s`` has them.
@@ -36,15 +36,9 @@ class BM25:
     ['a']
     """
 
-    k1: float
-    b: float
-    tokenizer: str
-
-    def __post_init__(self) -> None:
-        if self.tokenizer not in TOKENIZERS:
-            raise InputError(f"bm25.tokenizer is {self.tokenizer!r}; expected words or code.")
-        if self.k1 < 0 or not 0 <= self.b <= 1:
-            raise InputError(f"BM25 has k1={self.k1}, b={self.b}; expected k1 of at least 0 and b between 0 and 1.")
+    k1: Weight
+    b: Fraction
+    tokenizer: Literal["words", "code"]
 
     def tokens(self, texts: list[str]) -> list[list[str]]:
         """The stems of each text, stopwords left out."""

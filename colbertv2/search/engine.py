@@ -87,8 +87,6 @@ class Engine(ABC):
         if self.needs_centroids and not codec.has_centroids:
             own, name = type(self).__name__, type(codec).__name__
             yield f"{own} probes centroids, but {name} has none; use search=exhaustive or codec=residual."
-        if depth < 1:
-            yield f"depth is {depth}; expected at least 1."
 
     def on_device(self, index: Index, device: torch.device | str) -> BoundEngine | None:
         """This engine with an index in the memory of a GPU; None if it searches on the CPU alone."""

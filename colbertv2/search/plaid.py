@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
 
-from colbertv2.errors import InputError
+from colbertv2.schema import LARGEST, PositiveInt, checked
 from colbertv2.search.engine import Engine, Found
 from colbertv2.search.scoring import best_documents, kept_positions, score_documents
 
@@ -25,6 +26,7 @@ class Candidates(NamedTuple):
     ranked: NDArray[np.int64]
 
 
+@checked
 @dataclass(frozen=True)
 class Plaid(Engine):
     """Four stages, of which only the last decodes residuals.
@@ -45,28 +47,19 @@ class Plaid(Engine):
     documents are returned, and none without a vector in a probed cell.
 
     Args:
-        nprobe: preset 1 for k up to 10, 2 up to 100, else 4.
-        centroid_score_threshold: preset 0.5, 0.45, 0.4; ``-inf`` leaves nothing out.
-        ndocs: preset 256, 1024, max(4k, 4096).
+        nprobe: preset 1 for k up to 10, 2 up to 100, else 4; all centroids if there are fewer.
+        centroid_score_threshold: preset 0.5, 0.45, 0.4; -2 leaves nothing out.
+        ndocs: preset 256, 1024, max(4k, 4096); at least 4, as a fourth of them is decoded.
 
     Raises:
         InputError: nprobe is below 1, ndocs below 4, or the threshold is NaN.
     """
 
-    nprobe: int | None = None
-    centroid_score_threshold: float | None = None
-    ndocs: int | None = None
+    nprobe: PositiveInt | None = None
+    centroid_score_threshold: Annotated[float, Interval(ge=-2, le=2)] | None = None
+    ndocs: Annotated[int, Interval(ge=4, le=LARGEST)] | None = None
 
     needs_centroids = True
-
-    def __post_init__(self) -> None:
-        if self.nprobe is not None and self.nprobe < 1:
-            raise InputError(f"nprobe is {self.nprobe}; expected at least 1, or null for the preset.")
-        if self.ndocs is not None and self.ndocs < 4:
-            raise InputError(f"ndocs is {self.ndocs}; expected at least 4, as a fourth is decoded, or null.")
-        threshold = self.centroid_score_threshold
-        if threshold is not None and np.isnan(threshold):
-            raise InputError("centroid_score_threshold is NaN; expected a number, or null for the preset.")
 
     def settings(self, k: int) -> tuple[int, float, int]:
         """``nprobe``, ``centroid_score_threshold`` and ``ndocs`` of a search for ``k`` documents.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.errors import InputError
 from colbertv2.indexing.packed import blocks, offsets_of, ranges
+from colbertv2.schema import PositiveInt, checked
 from colbertv2.search.engine import Engine, Found
 from colbertv2.search.scoring import (
     DECODED_VECTORS,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from colbertv2.indexing.index import Index
 
 
+@checked
 @dataclass(frozen=True)
 class VanillaColBERTv2(Engine):
     """Probe, bound from below, then score exactly.
@@ -37,21 +38,17 @@ class VanillaColBERTv2(Engine):
     Documents without a probed vector are never returned.
 
     Args:
-        nprobe: the paper takes 2; 4 for MS MARCO and Wikipedia.
+        nprobe: the paper takes 2; 4 for MS MARCO and Wikipedia; all centroids if there are fewer.
         ncandidates: None for the paper's default, nprobe · 2^12; it takes nprobe · 2^14 for MS MARCO.
 
     Raises:
         InputError: a value is below 1.
     """
 
-    nprobe: int = 2
-    ncandidates: int | None = None
+    nprobe: PositiveInt = 2
+    ncandidates: PositiveInt | None = None
 
     needs_centroids = True
-
-    def __post_init__(self) -> None:
-        if self.nprobe < 1 or (self.ncandidates is not None and self.ncandidates < 1):
-            raise InputError(f"{self} has a value below 1; expected at least 1.")
 
     def probes(self, k: int) -> int:
         """Centroids that each query vector probes in a search for ``k`` documents."""

@@ -8,12 +8,15 @@ from colbertv2.data.queries import Queries
 from colbertv2.evaluation.measurement import milliseconds_per_query
 from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt
 from colbertv2.search.bm25 import BM25
 from colbertv2.search.engine import ranking_of
 
 
 @stage(version=2)
-def run(documents: Collection, queries: Queries, bm25: BM25, *, depth: int, out: Path, runtime: Runtime) -> None:
+def run(
+    documents: Collection, queries: Queries, bm25: BM25, *, depth: PositiveInt, out: Path, runtime: Runtime
+) -> None:
     """Rank ``documents`` for ``queries``.
 
     Writes ``run.trec``, ``timing.json`` {"ms_per_query"} and ``statistics.json`` {"num_documents",

@@ -14,6 +14,7 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.data.queries import Queries
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt, Seed
 from colbertv2.search.engine import Engine, ranking_of
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ def run(
     queries: Queries,
     engine: Engine,
     *,
-    depth: int,
+    depth: PositiveInt,
     measure: str,
-    seed: int,
+    seed: Seed,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -143,8 +144,6 @@ def check(
     if not index.bound["codec"].has_centroids:
         yield f"{type(index.bound['codec']).__name__} has no centroids to take apart; use codec=residual."
     yield from unjudgeable(queries)
-    if depth < 1:
-        yield f"depth is {depth}; expected at least 1."
     if unprojected is not None:
         encoded = index.parents["embeddings"].bound, unprojected.bound
         if len({repr((one["documents"].identity(), one["document_maxlen"])) for one in encoded}) > 1:

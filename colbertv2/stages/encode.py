@@ -14,6 +14,7 @@ from colbertv2.checkpoints.pretrained import too_long
 from colbertv2.data.collection import Collection, is_empty
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter, notes_on_empty
 from colbertv2.runtime import Runtime
+from colbertv2.schema import MaxLength, Precision
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +24,8 @@ def run(
     checkpoint: Artifact,
     documents: Collection,
     *,
-    document_maxlen: int | None,
-    precision: str,
+    document_maxlen: MaxLength | None,
+    precision: Precision,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -69,8 +70,8 @@ def encode_shards(
     documents: Collection,
     size: int,
     num_shards: int,
-    document_maxlen: int | None,
-    precision: str,
+    document_maxlen: MaxLength | None,
+    precision: Precision,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -97,15 +98,10 @@ def encode_shards(
         writer.add(list(ids), *stacked(kept, model.dim), number)
 
 
-def check(checkpoint: Node, document_maxlen: int | None, precision: str, **_: object) -> Iterator[str]:
-    """A length that leaves room for text and that the model can read, and a precision there is."""
+def check(checkpoint: Node, document_maxlen: int | None, **_: object) -> Iterator[str]:
+    """A length that the model can read."""
     from colbertv2.modeling.initial import backbone_of
-    from colbertv2.modeling.options import DTYPES
 
-    if document_maxlen is not None and document_maxlen < 4:
-        yield f"document_maxlen is {document_maxlen}; expected at least 4 tokens, or null for that of training."
     backbone = backbone_of(checkpoint)
     if backbone and (problem := too_long("document_maxlen", document_maxlen, backbone.max_length)):
         yield problem
-    if precision not in DTYPES:
-        yield f"precision is {precision!r}; expected one of {', '.join(DTYPES)}."

@@ -11,12 +11,15 @@ from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt
 
 logger = logging.getLogger(__name__)
 
 
 @stage(version=2)
-def run(file: File, documents: Collection, queries: Queries, *, depth: int, out: Path, runtime: Runtime) -> None:
+def run(
+    file: File, documents: Collection, queries: Queries, *, depth: PositiveInt, out: Path, runtime: Runtime
+) -> None:
     """Write the first ``depth`` documents of each of ``queries`` as ``run.trec``.
 
     Queries and documents that are not there are left out before that. A warning gives their numbers, and so does

@@ -9,7 +9,9 @@ from colbertv2.checkpoints.pretrained import too_long
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.data.collection import Collection
 from colbertv2.modeling.backbone import Backbone
+from colbertv2.modeling.options import Projection
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt, Seed
 
 
 @stage(version=2)
@@ -18,10 +20,10 @@ def run(
     tokenization: Tokenization | None,
     documents: Collection,
     *,
-    dim: int,
-    projection: str,
-    sample_documents: int,
-    seed: int,
+    dim: PositiveInt,
+    projection: Projection,
+    sample_documents: PositiveInt,
+    seed: Seed,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -43,17 +45,11 @@ def run(
     initial.colbert(backbone, chosen, dim, projection, sample, seed).save(out)
 
 
-def check(
-    backbone: Backbone, tokenization: Tokenization | None, dim: int, projection: str, sample_documents: int, **_: object
-) -> Iterator[str]:
+def check(backbone: Backbone, tokenization: Tokenization | None, dim: int, **_: object) -> Iterator[str]:
     """What the backbone can't do."""
     from colbertv2.modeling import initial
 
-    if projection not in initial.PROJECTIONS:
-        yield f"model.projection is {projection!r}; expected one of {', '.join(initial.PROJECTIONS)}."
-    if sample_documents < 1:
-        yield f"model.sample_documents is {sample_documents}; expected at least 1."
-    if not 1 <= dim <= backbone.hidden_size:
+    if dim > backbone.hidden_size:
         yield f"model.dim is {dim}; expected 1 to {backbone.hidden_size}, the backbone's hidden size."
     chosen = initial.tokenization(backbone, tokenization)
     yield from initial.conflicts(backbone, chosen, dim)

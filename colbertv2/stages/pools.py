@@ -24,6 +24,7 @@ from colbertv2.evaluation.ranking import Ranking, Results
 from colbertv2.files import write_json
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter, notes_on_empty
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt, Seed
 from colbertv2.search.engine import Engine
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def run(
     codec: Codec,
     engine: Engine,
     *,
-    depth: int,
-    seed: int,
+    depth: PositiveInt,
+    seed: Seed,
     out: Path,
     runtime: Runtime,
 ) -> None:

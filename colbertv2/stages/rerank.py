@@ -11,6 +11,7 @@ from colbertv2.evaluation.measurement import milliseconds_per_query, timing
 from colbertv2.evaluation.ranking import stored_ranking
 from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt
 from colbertv2.search.exhaustive import Exhaustive
 
 QUERIES_AT_ONCE = 64
@@ -22,8 +23,8 @@ def run(
     index: Artifact,
     queries: Queries,
     *,
-    candidate_depth: int,
-    depth: int,
+    candidate_depth: PositiveInt,
+    depth: PositiveInt,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -66,9 +67,6 @@ def run(
 
 def check(candidates: Node, index: Node, queries: Queries, candidate_depth: int, depth: int) -> Iterator[str]:
     """Candidates for these queries, among the index's documents, and as many as are to be re-ranked."""
-    for name, value in (("candidate_depth", candidate_depth), ("depth", depth)):
-        if value < 1:
-            yield f"{name} is {value}; expected at least 1."
     given = candidates.bound
     if "queries" in given and differ(given["queries"], queries):
         yield "the candidates are for other queries; both must be given the same."

@@ -14,13 +14,14 @@ from colbertv2.evaluation.measurement import milliseconds_per_query
 from colbertv2.evaluation.ranking import Ranking, remove
 from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt
 from colbertv2.search.engine import Engine
 
 QUERIES_AT_ONCE = 64
 
 
 @stage(version=3)
-def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: Path, runtime: Runtime) -> None:
+def run(index: Artifact, queries: Queries, engine: Engine, *, depth: PositiveInt, out: Path, runtime: Runtime) -> None:
     """Rank the index's documents for ``queries``, encoded by the model that encoded the documents.
 
     Writes ``run.trec`` and ``timing.json``: milliseconds per query, one at a time, encoding of the query excluded (the
@@ -61,7 +62,7 @@ def search_part(
     kind: type[Codec],  # which a new process has to import before it can load such a codec
     queries: Queries,
     engine: Engine,
-    depth: int,
+    depth: PositiveInt,
     out: Path,
     runtime: Runtime,
 ) -> None:

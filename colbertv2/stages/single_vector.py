@@ -16,13 +16,21 @@ from colbertv2.evaluation.ranking import greatest_first, inverse
 from colbertv2.files import write_json
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.runtime import Runtime
+from colbertv2.schema import MaxLength, PositiveInt
 from colbertv2.search.engine import Found, ranking_of
 from colbertv2.search.scoring import best_documents, similarities
 
 
 @stage(version=2)
 def run(
-    backbone: Backbone, documents: Collection, queries: Queries, *, maxlen: int, depth: int, out: Path, runtime: Runtime
+    backbone: Backbone,
+    documents: Collection,
+    queries: Queries,
+    *,
+    maxlen: MaxLength,
+    depth: PositiveInt,
+    out: Path,
+    runtime: Runtime,
 ) -> None:
     """Rank by the dot product of mean-pooled vectors, the whole collection scored.
 

@@ -14,6 +14,7 @@ from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.files import read_json, write_json
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt, Precision, Seed
 from colbertv2.training.examples import SCORED_FILE, Example, read_examples, training_examples
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ def run(
     documents: Collection,
     queries: Queries,
     *,
-    num_queries: int,
-    precision: str,
-    seed: int,
+    num_queries: PositiveInt,
+    precision: Precision,
+    seed: Seed,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -144,8 +145,3 @@ def to_markdown(title: str, figures: dict, ranks: pd.DataFrame, asked: int) -> s
             share = f"{row['share_above_positive']:.1%}"
             lines.append(f"| {rank} | {row['unlabelled']:,.0f} | {row['median_margin']:.2f} | {share} |")
     return "\n".join([*lines, "", "![supervision](supervision.png)", ""])
-
-
-def check(num_queries: int, **_: object) -> list[str]:
-    """At least one query."""
-    return [] if num_queries >= 1 else [f"num_queries is {num_queries}; expected at least 1."]

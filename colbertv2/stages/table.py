@@ -10,6 +10,7 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.evaluation.measurement import measures_of
 from colbertv2.runtime import Runtime
+from colbertv2.schema import Seed
 
 
 def check(
@@ -34,7 +35,7 @@ def run(
     baseline: str,
     measures: list[str],
     notes: list[str],
-    seed: int,
+    seed: Seed,
     out: Path,
     runtime: Runtime,
 ) -> None:

@@ -11,6 +11,7 @@ from colbertv2.data.queries import Queries
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.options import ScoringHead
 from colbertv2.runtime import Runtime
+from colbertv2.schema import MaxLength, Scale, Seed
 from colbertv2.training.examples import training_examples
 from colbertv2.training.recipe import Recipe
 
@@ -26,10 +27,10 @@ def run(
     dev_queries: Queries | None,
     recipe: Recipe | None,
     *,
-    maxlen: int,
+    maxlen: MaxLength,
     scoring_head: ScoringHead,
-    temperature: float,
-    seed: int,
+    temperature: Scale,
+    seed: Seed,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -66,7 +67,7 @@ def run(
         )
 
 
-def check(backbone, encoder, examples, documents, queries, recipe, maxlen, scoring_head, temperature, **_):
+def check(backbone, encoder, examples, documents, queries, recipe, maxlen, scoring_head, **_):
     """A teacher needs weights to start from, and a trained one something to learn from."""
     from colbertv2.modeling.initial import backbone_of
 
@@ -84,5 +85,6 @@ def check(backbone, encoder, examples, documents, queries, recipe, maxlen, scori
         yield "teacher.recipe is set, but examples, documents or queries are null; a trained teacher needs all three."
     if recipe is not None and any(objective.needs_all_pairs for objective in recipe.losses.values()):
         yield "training.teacher has in-batch negatives, which a cross-encoder can't score; leave that objective out."
-    if not temperature > 0:
-        yield f"teacher.temperature is {temperature}; expected a number above 0."
+    start = backbone or (encoder and encoder.furthest("checkpoint").bound["backbone"])
+    if start is not None and maxlen > start.max_length:
+        yield f"teacher.maxlen is {maxlen}; the backbone reads at most {start.max_length} tokens."

@@ -5,17 +5,20 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from colbertv2.errors import InputError
+from colbertv2.schema import PositiveInt, Scale, checked
 from colbertv2.training.examples import Example, Selected
 from colbertv2.training.negatives import NegativeSampling
 from colbertv2.training.objectives import Objective
 from colbertv2.training.optimization import Optimization
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
+TrainingPrecision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
 logger = logging.getLogger(__name__)
 
 
+@checked
 @dataclass(frozen=True)
 class Recipe:
     """One training run, as a training configuration names it.
@@ -40,41 +43,25 @@ class Recipe:
 
     objectives: Mapping[str, Objective]
     optimization: Optimization
-    n_way: int
+    n_way: PositiveInt
     negatives: NegativeSampling
-    batch_size: int
-    gradient_accumulation_steps: int
-    in_batch_groups: int
-    precision: str
-    gradient_clip: float
-    validation_interval: int
-    validation_queries: int
-    gradient_cache_chunk: int | None
+    batch_size: PositiveInt
+    gradient_accumulation_steps: PositiveInt
+    in_batch_groups: PositiveInt
+    precision: TrainingPrecision
+    gradient_clip: Scale
+    validation_interval: PositiveInt
+    validation_queries: PositiveInt
+    gradient_cache_chunk: PositiveInt | None
     gradient_checkpointing: bool
     compile: bool
-    max_examples: int | None = None
+    max_examples: PositiveInt | None = None
 
     def __post_init__(self) -> None:
-        for name in (
-            "n_way",
-            "batch_size",
-            "gradient_accumulation_steps",
-            "in_batch_groups",
-            "validation_interval",
-            "validation_queries",
-        ):
-            if not isinstance(value := getattr(self, name), int) or value < 1:
-                raise InputError(f"training.{name} is {value!r}; expected a whole number of at least 1.")
-        if self.gradient_cache_chunk is not None and self.gradient_cache_chunk < 1:
-            raise InputError(
-                f"training.gradient_cache_chunk is {self.gradient_cache_chunk}; expected at least 1, or null."
-            )
         if self.max_examples is not None and self.max_examples < self.batch_size:
             raise InputError(
                 f"training.max_examples is {self.max_examples}; expected at least the batch of {self.batch_size}."
             )
-        if self.precision not in PRECISIONS:
-            raise InputError(f"training.precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}.")
         if self.optimization.steps % self.validation_interval:
             raise InputError(
                 f"training.validation_interval is {self.validation_interval}, which does not divide the "

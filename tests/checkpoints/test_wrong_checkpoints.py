@@ -126,10 +126,10 @@ def test_weights_of_another_architecture(saved):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"document_maxlen": "300"}, "document_maxlen is '300'; expected int"),
-        ({"query_maxlen": None}, "only markers can be"),
-        ({"skip_punctuation": 1}, "expected bool"),
-        ({"skiplist": [1]}, "list of words"),
+        ({"document_maxlen": "300"}, "'document_maxlen' is '300'; expected a whole number"),
+        ({"query_maxlen": None}, "'query_maxlen' is None; expected a whole number of at least 4"),
+        ({"skip_punctuation": 1}, "expected true or false"),
+        ({"skiplist": [1]}, "expected a list, each item text"),
         ({"extra": 1}, "holds 'extra'"),
     ],
 )

@@ -77,7 +77,7 @@ def test_exhaustive_from_tables_is_exhaustive_by_decoding(residual_index, querie
 @pytest.mark.parametrize(
     "engine",
     [
-        Plaid(nprobe=10_000, centroid_score_threshold=-INFINITY, ndocs=600),
+        Plaid(nprobe=10_000, centroid_score_threshold=-2.0, ndocs=600),
         VanillaColBERTv2(nprobe=10_000, ncandidates=150),
         VanillaColBERTv2(nprobe=32, ncandidates=None),
     ],
@@ -100,9 +100,9 @@ def test_all_codecs_can_be_searched_exhaustively_and_binary_is_rougher(world, fl
 @pytest.mark.parametrize(
     ("engine", "moved"),
     [
-        (Plaid(1, -INFINITY, 600), Plaid(2, -INFINITY, 600)),
-        (Plaid(4, -INFINITY, 40), Plaid(4, 0.9, 40)),
-        (Plaid(4, -INFINITY, 40), Plaid(4, -INFINITY, 80)),
+        (Plaid(1, -2.0, 600), Plaid(2, -2.0, 600)),
+        (Plaid(4, -2.0, 40), Plaid(4, 0.9, 40)),
+        (Plaid(4, -2.0, 40), Plaid(4, -2.0, 80)),
         (VanillaColBERTv2(1, 150), VanillaColBERTv2(2, 150)),
         (VanillaColBERTv2(2, 5), VanillaColBERTv2(2, 15)),
     ],
@@ -126,7 +126,7 @@ def test_scores_are_exact_whatever_was_left_out(residual_index, queries, engine)
 
 
 def test_plaid_keeps_a_fourth_of_ndocs(residual_index, queries):
-    found = Plaid(nprobe=32, centroid_score_threshold=-INFINITY, ndocs=41).search(residual_index, queries, 100)
+    found = Plaid(nprobe=32, centroid_score_threshold=-2.0, ndocs=41).search(residual_index, queries, 100)
     assert [len(positions) for positions, _, _ in found] == [10] * len(queries)
 
 
