@@ -159,7 +159,7 @@ class Collection:
 
 def number_of_repetitions(store: Any) -> int:
     """How many of a store's documents have the id of one before them; 0 for a store without an index of ids."""
-    lookup = getattr(store, "lookup", None)
+    lookup: Any = getattr(store, "lookup", None)
     return len(lookup) - len(lookup.idx()) if hasattr(lookup, "idx") else 0
 
 
