@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from architectures import tiny_encoder
 from hydra.utils import instantiate
 from support import shrunk, tiny_folder
+from transformers import AutoModelForSequenceClassification
 
 from colbertv2.configuration.composition import CONF, EXPERIMENTS, build, compose, plan
 from colbertv2.errors import InputError
@@ -39,16 +41,16 @@ def with_pools(small: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize(("group", "choice"), GROUPS)
-def test_every_choice_of_every_group_plans(small, group, choice):
+def test_every_choice_of_every_group_plans(small, tmp_path, group, choice):
     key = MOUNTED.get(group, group)
     overrides = [f"{key}={choice}", "target=metrics", *(with_pools(small) if choice == "pooled" else small)]
     if choice.startswith("external"):  # any file will do
         node = "examples" if choice == "external_examples" else "round2.candidates"
         overrides.append(f"pipeline.{node}.file.path={__file__}")
     if (group, choice) == ("teacher", "msmarco_minilm"):  # its weights are on the hub
-        overrides.append(
-            next(one for one in small if one.startswith("model.backbone.name")).replace("model", "teacher", 1)
-        )
+        values = {"num_labels": 1, "max_position_embeddings": 512}
+        released = tiny_encoder(tmp_path, "bert", AutoModelForSequenceClassification, **values)
+        overrides.append(f"teacher.backbone.name={released}")
     if group == "model" and choice != "minilm":
         overrides.append("model.tokenization.query_maxlen=16")
     if group == "search":

@@ -95,20 +95,25 @@ def read_skiplist(words: list[str], directory: Path) -> tuple[bool, tuple[str, .
     """Whether ``skiplist_words`` leave out all punctuation, and which tokens they leave out besides.
 
     PyLate takes a word for the token of that spelling. So its default, the bare symbols, is all punctuation with BERT's
-    tokenizer, but leaves ``" ("`` in with RoBERTa's or ModernBERT's, as such a checkpoint was trained.
+    tokenizer, but leaves ``" ("`` in with RoBERTa's or ModernBERT's, as such a checkpoint was trained. A word that the
+    vocabulary lacks is its unknown token there, which is left out, then.
     """
     tokenizer = load_tokenizer(directory)
-    if are_punctuation(words, tokenizer):
-        known = {*PUNCTUATION, *punctuation_tokens(tokenizer)}
-        return True, tuple(word for word in words if word not in known)
-    # A symbol that the vocabulary lacks can't occur.
-    return False, tuple(word for word in words if word in tokenizer.get_vocab() or word not in PUNCTUATION)
+    vocabulary, unknown = tokenizer.get_vocab(), tokenizer.unk_token
+    tokens = list(dict.fromkeys(token for word in words if (token := word if word in vocabulary else unknown)))
+    if not are_punctuation(tokens, tokenizer):
+        return False, tuple(tokens)
+    punctuation = punctuation_tokens(tokenizer)
+    return True, tuple(token for token in tokens if token not in punctuation)
 
 
 def written_skiplist(tokenization: Tokenization, directory: Path) -> list[str]:
     """What :func:`read_skiplist` reads as the tokenization's, with the tokenizer in ``directory``."""
-    words = list(PUNCTUATION) if tokenization.skip_punctuation else []
-    if words and not are_punctuation(words, tokenizer := load_tokenizer(directory)):
+    if not tokenization.skip_punctuation:
+        return list(tokenization.skiplist)
+    tokenizer = load_tokenizer(directory)
+    words = [symbol for symbol in PUNCTUATION if symbol in tokenizer.get_vocab()]
+    if not are_punctuation(words, tokenizer):
         words = sorted(punctuation_tokens(tokenizer))
     return [*words, *tokenization.skiplist]
 

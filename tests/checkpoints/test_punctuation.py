@@ -66,7 +66,7 @@ def test_all_punctuation_is_left_out_on_the_way_to_pylate_and_back(tmp_path, kin
     convert_checkpoint(str(ours), tmp_path / "pylate", "pylate")
     words = json.loads((tmp_path / "pylate" / "config_sentence_transformers.json").read_text())["skiplist_words"]
     tokenizer = tokenizer_of(kind)
-    assert set(words) == (SYMBOLS if kind == "bert" else punctuation_tokens(tokenizer))
+    assert set(words) == punctuation_tokens(tokenizer) and (set(words) <= SYMBOLS) == (kind == "bert")
     convert_checkpoint(str(tmp_path / "pylate"), tmp_path / "back", "colbertv2")
     assert ColBERT.load(tmp_path / "back").tokenizer.tokenization == TOKENIZATION
     assert read_checkpoint(tmp_path / "pylate").tokenization.skip_punctuation
@@ -85,7 +85,8 @@ def test_the_list_of_a_pylate_checkpoint_means_what_it_means_there(tmp_path, kin
     edit(tmp_path / "pylate" / "config_sentence_transformers.json", skiplist_words=[*string.punctuation, "a"])
     found = read_checkpoint(tmp_path / "pylate").tokenization
     assert found.skip_punctuation == all_punctuation and found.skiplist[-1] == "a"
-    assert set(found.skiplist) == ({"a"} if all_punctuation else SYMBOLS | {"a"})
+    # The tiny BERT has no "#", for which PyLate takes the unknown token.
+    assert set(found.skiplist) == ({"[UNK]", "a"} if kind == "bert" else SYMBOLS | {"a"})
     # As convert_tokens_to_ids, which PyLate calls: a word is the token of that spelling.
     tokenizer = ColBERT.load(tmp_path / "pylate").tokenizer
     document = tokenizer.documents(["a , (b! c."])
@@ -93,7 +94,4 @@ def test_the_list_of_a_pylate_checkpoint_means_what_it_means_there(tmp_path, kin
     assert tokens[2:-1] == [token for token in scored if token != "a"]
     convert_checkpoint(str(tmp_path / "pylate"), tmp_path / "back", "colbertv2")
     convert_checkpoint(str(tmp_path / "back"), tmp_path / "again", "pylate")
-    settings = [
-        json.loads((tmp_path / name / "config_sentence_transformers.json").read_text()) for name in ("pylate", "again")
-    ]
-    assert set(settings[0]["skiplist_words"]) == set(settings[1]["skiplist_words"])
+    assert read_checkpoint(tmp_path / "again").tokenization == found
