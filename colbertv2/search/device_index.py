@@ -180,15 +180,17 @@ def maxsim(queries: Tensor, vectors: Tensor, offsets: Tensor) -> Tensor:
 
 
 def products(vectors: Tensor, queries: Tensor) -> Tensor:
-    """``vectors [T, dim] @ queries [dim, n]``, equal to the last bit for equal vectors.
+    """``vectors [T, dim] @ queries [dim, n]``, by products of one shape, with zeros behind.
 
-    As ``search.scoring.similarities``, and for its reason all of one shape, with zeros behind.
+    So that equal vectors have equal products to the last bit, as in ``search.scoring.similarities``. Measured on CPUs.
     """
     size = PRODUCT_VECTORS.get(vectors.device.type, PRODUCT_VECTORS["cuda"])
     found = vectors.new_empty(-(-len(vectors) // size) * size, queries.shape[1])
     for start in range(0, len(vectors), size):
         part = vectors[start : start + size]
-        torch.mm(pad(part, (0, 0, 0, size - len(part))), queries, out=found[start : start + size])
+        if len(part) < size:
+            part = pad(part, (0, 0, 0, size - len(part)))
+        torch.mm(part, queries, out=found[start : start + size])
     return found[: len(vectors)]
 
 

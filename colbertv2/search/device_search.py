@@ -132,7 +132,7 @@ class DeviceCascade(DeviceExhaustive):
         blocks = there.blocks(max(there.work_bytes // (8 * width), 1), positions)
         queries = similarities.shape[1]
         keys = best_keys(lambda block: [there.centroid_scores(table, block)], blocks, number, [queries], there.device)
-        return [np.sort(there.index.by_rank[from_keys(own)[0]]) for own in keys[0]]
+        return list(np.sort(there.index.by_rank[from_keys(keys[0])[0]]))
 
     def leaves_out(self, num_documents: int, k: int) -> bool:
         """Whether centroids have to choose among so many documents."""

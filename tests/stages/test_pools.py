@@ -98,6 +98,7 @@ def test_plaid_returns_what_it_decodes_with_the_scores_of_the_pools_index(direct
 def test_what_is_written_beside_the_ranking(directory):
     ranking = build(compose(overrides(directory, *PLAID, "target=ranking")))
     files = {path.name for path in ranking.path.iterdir()}
+    files.discard("run.ties.json")  # there only where scores are equal
     assert files == {"artifact.json", "run.trec", "statistics.json", "timing.json"}, "no pool's index is left"
     timing = json.loads((ranking.path / "timing.json").read_text())
     assert timing["ms_per_query"] > 0 and timing["searched_by"] == "Plaid on the CPU"
