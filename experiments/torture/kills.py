@@ -51,7 +51,7 @@ def prepare(work: Path) -> Setting:
     overrides = [
         word for word in shrunk(folder, root) if not word.startswith(("runtime.root=", "model.backbone.name="))
     ]
-    overrides += [f"model.backbone.name={backbone}", "pipeline=undistilled", "target=metrics"]
+    overrides += [f"model.backbone.name={backbone}", "pipeline=round1", "target=metrics"]
     overrides += ["runtime.devices=2", "runtime.shard_documents=12"]
     record = work / "undisturbed.json"
     if not record.is_file():
