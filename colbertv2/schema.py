@@ -119,7 +119,8 @@ def fits(value: Any, hint: Any, is_a: Callable[[Any, type], bool] = isinstance) 
     if hint is int:
         return isinstance(value, Integral) and not isinstance(value, bool)
     if hint is float:  # not NaN, not infinite, and no whole number beyond what a float can hold
-        return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        return number and abs(value) <= sys.float_info.max  # pyright: ignore[reportOperatorIssue]
     if hint is Path:
         return isinstance(value, (str, Path))
     if isinstance(kind, type) and issubclass(kind, Mapping):
@@ -182,7 +183,7 @@ def written(hint: Any, value: Any = None) -> str:
 def ends(bounds: Collection[Any], value: Any) -> Iterator[str]:
     """The ends of a range, in words."""
     told = {type(bound): getattr(bound, type(bound).__name__.lower(), None) for bound in bounds}
-    if told.get(Le) == LARGEST and not (isinstance(value, Real) and value > LARGEST):
+    if told.get(Le) == LARGEST and not (isinstance(value, (int, float)) and value > LARGEST):
         del told[Le]
     number = {end: limit if isinstance(limit, int) else f"{limit:g}" for end, limit in told.items() if end != MinLen}
     if Ge in told and Le in told:

@@ -26,17 +26,17 @@ from colbertv2.schema import MaxLength, PositiveInt, Precision, Seed, Text, misf
 SETTINGS = {  # the keys of conf/config.yaml that are no group; checked whether or not the target reads them
     "target": Text,
     "depth": PositiveInt,
-    "document_maxlen": MaxLength | None,
+    "document_maxlen": MaxLength | None,  # pyright: ignore[reportOperatorIssue]
     "precision": Precision,
     "measures": list[Text],
     "kmeans_iterations": PositiveInt,
-    "publish": Text | None,
+    "publish": Text | None,  # pyright: ignore[reportOperatorIssue]
     "seed": Seed,
     "kmeans_seed": Seed,
     "notes": list[Text],
     "objectives": list[Text] | None,
-    "report.title": Text | None,
-    "report.measure": Text | None,
+    "report.title": Text | None,  # pyright: ignore[reportOperatorIssue]
+    "report.measure": Text | None,  # pyright: ignore[reportOperatorIssue]
     "report.baseline": dict[str, Any],
     "report.out": Text,
 }
