@@ -63,10 +63,10 @@ def start(runtime: Runtime, name: str, **given: Any) -> Any:
         return None
     import wandb
 
-    offline: Mode = "offline"
+    modes: list[Mode] = [mode, "offline"]
 
     directory = Path(os.environ.get("WANDB_DIR") or runtime.root)
-    for attempt in dict.fromkeys([mode, offline]):
+    for attempt in dict.fromkeys(modes):
         try:
             directory.mkdir(parents=True, exist_ok=True)
             return wandb.init(

@@ -85,6 +85,3 @@ def check(backbone, encoder, examples, documents, queries, recipe, maxlen, scori
         yield "teacher.recipe is set, but examples, documents or queries are null; a trained teacher needs all three."
     if recipe is not None and any(objective.needs_all_pairs for objective in recipe.losses.values()):
         yield "training.teacher has in-batch negatives, which a cross-encoder can't score; leave that objective out."
-    start = backbone or (encoder and encoder.furthest("checkpoint").bound["backbone"])
-    if start is not None and maxlen > start.max_length:
-        yield f"teacher.maxlen is {maxlen}; the backbone reads at most {start.max_length} tokens."
