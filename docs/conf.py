@@ -38,6 +38,14 @@ nb_merge_streams = True
 # The reference. Names of other projects are not resolved, since a build asks the network for nothing.
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!colbertv2\.).*")]
+nitpick_ignore = [  # type variables, which have no page
+    ("py:class", "colbertv2.artifacts.stage.StageFunction"),
+    ("py:class", "colbertv2.data.readers.Record"),
+    ("py:class", "colbertv2.evaluation.measurement.Query"),
+    ("py:class", "colbertv2.runtime.Item"),
+    ("py:class", "colbertv2.training.data.Item"),
+]
+autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"

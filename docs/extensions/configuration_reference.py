@@ -256,8 +256,9 @@ def described(key: Key, place: str, found: References) -> str:
 
 
 def sentence(text: str) -> str:
-    """With a capital and a full stop."""
-    return text[:1].upper() + text[1:].rstrip(".") + "."
+    """With a capital, unless it begins with a value, and a full stop."""
+    begins = text if re.match(r"(null|true|false)\b", text) else text[:1].upper() + text[1:]
+    return begins.rstrip(".:") + "."
 
 
 def group_page(group: str, intro: str) -> str:
