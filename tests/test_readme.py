@@ -9,7 +9,9 @@ import colbertv2
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-TYPED = [one for one in commands(README + CONTRIBUTING) if one.startswith(("python -m colbertv2", "colbertv2 ", "make "))]
+TYPED = [
+    one for one in commands(README + CONTRIBUTING) if one.startswith(("python -m colbertv2", "colbertv2 ", "make "))
+]
 
 
 def test_make_targets_exist_and_document_themselves():

@@ -4,6 +4,7 @@ Everything is read: comments and values from the YAML files, meanings from the d
 name, and what a key moves from the references (``${…}``) of the composed pipeline.
 """
 
+import copy
 import inspect
 import re
 from collections.abc import Iterator
@@ -20,7 +21,10 @@ from colbertv2.configuration.composition import CONF, EXPERIMENTS, compose
 
 FOLDER = "reference/configuration"
 WHOLE = ("pipeline", "round", "analysis", "debug")  # groups whose files are read as they are, not key by key
-MOUNTS = {"training": "training.round2", "source": "pipeline.round2.candidates"}  # where a group stands, if not at its name
+MOUNTS = {
+    "training": "training.round2",
+    "source": "pipeline.round2.candidates",
+}  # where a group stands, if not at its name
 TRAININGS = {"contrastive": "training.round1", "cross_encoder": "training.teacher"}
 GROUPS = {
     "pipeline": "The method, as a graph of stages. `target` names the node to build.",
@@ -178,10 +182,13 @@ class References:
         ]
         stages = [path for path, value in leaves(values) if path.endswith("._target_") and ".stages." in str(value)]
         self.nodes = [path.removesuffix("._target_") for path in stages if path.startswith("pipeline.")]
+        self.above: dict[str, list[str]] = {}
         self.needed = self.upstream(f"pipeline.{values['target']}")
 
     def upstream(self, target: str) -> list[str]:
         """The nodes that a target needs, itself too."""
+        if target in self.above:
+            return self.above[target]
         found, queue = set(), [target]
         while queue:
             place = queue.pop()
@@ -190,26 +197,23 @@ class References:
             found.add(place)
             queue += [read for path, read in self.readers if within(path, place)]
             queue += [node for node in self.nodes if within(node, place) and node != place]
-        return [node for node in self.nodes if node in found]
+        self.above[target] = [node for node in self.nodes if node in found]
+        return self.above[target]
 
     def affected(self, key: str) -> list[str]:
-        """The needed nodes that read a key, directly or through others, in the pipeline's order and without its name."""
-        reached, before = {key}, 0
-        while len(reached) > before:
-            before = len(reached)
-            reached |= {
-                path for path, read in self.readers if any(within(read, one) or within(one, read) for one in reached)
-            }
-        return [
-            node.removeprefix("pipeline.") for node in self.needed if any(within(leaf, node) for leaf in reached)
-        ]
+        """The needed nodes that read a key, directly or through others, in the pipeline's order, without its name."""
+        reached, queue = {key}, [key]
+        while queue:
+            one = queue.pop()
+            new = {path for path, read in self.readers if within(read, one) or within(one, read)} - reached
+            reached |= new
+            queue += new
+        return [node.removeprefix("pipeline.") for node in self.needed if any(within(leaf, node) for leaf in reached)]
 
     def first(self, key: str) -> list[str]:
         """Of the affected nodes, those that no other affected one stands before."""
         found = [f"pipeline.{one}" for one in self.affected(key)]
-        return [
-            node.removeprefix("pipeline.") for node in found if not {*self.upstream(node)} & ({*found} - {node})
-        ]
+        return [node.removeprefix("pipeline.") for node in found if not {*self.upstream(node)} & ({*found} - {node})]
 
 
 def within(path: str, place: str) -> bool:
@@ -228,10 +232,32 @@ def mount(group: str, choice: str) -> str:
     return TRAININGS.get(choice, MOUNTS[group]) if group == "training" else MOUNTS.get(group, group)
 
 
+def merged(file: Path) -> dict[str, Any]:
+    """What a file gives, with what the files of its group that it starts from give."""
+    found: dict[str, Any] = {}
+    for values in [
+        *(merged(file.with_name(f"{base}.yaml")) for base in bases(file)),
+        yaml.safe_load(file.read_text("utf-8")),
+    ]:
+        found = joined(found, {key: value for key, value in (values or {}).items() if key != "defaults"})
+    return found
+
+
+def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Nested dictionaries in one, the second's values before the first's."""
+    inner = [key for key in first.keys() & second if isinstance(first[key], dict) and isinstance(second[key], dict)]
+    return {**first, **second, **{key: joined(first[key], second[key]) for key in inner}}
+
+
 def chosen(group: str, choice: str) -> References:
-    """The configuration with a file chosen."""
-    place = mount(group, choice)
-    return composed(f"{group}={choice}" if place == group else f"{group}@{place}={choice}")
+    """The default configuration with a file in its place: to compose each would take minutes."""
+    default = composed()
+    if choice == at_default(group):
+        return default
+    values = copy.deepcopy(default.values)
+    above, _, last = mount(group, choice).rpartition(".")
+    (at(values, above) if above else values)[last] = merged(CONF / group / f"{choice}.yaml")
+    return References(values)
 
 
 def moves(found: References, key: str) -> str:
@@ -268,6 +294,8 @@ def group_page(group: str, intro: str) -> str:
     default = at_default(group)
     if default:
         parts += [f"Default: `{default}`.", ""]
+    if group not in WHOLE:
+        parts += [f"On the command line a key has the group before it: `{place}.<key>=<value>`.", ""]
     for file in sorted((CONF / group).glob("*.yaml"), key=lambda file: (file.stem != default, file.stem)):
         parts += [f"## {file.stem}", "", paragraphs(header(file.read_text(encoding="utf-8"))), ""]
         if group in WHOLE:
@@ -282,7 +310,7 @@ def group_page(group: str, intro: str) -> str:
             parts += [f"Component: {{py:obj}}`{targets[0].value}`", ""]
         body = [described(key, where, found) for key in keys(file) if not key.name.endswith("_target_")]
         parts += body or ["It has no keys.", ""]
-    return "\n".join(parts) + f"\nThe keys stand at `{place}` on the command line.\n"
+    return "\n".join(parts)
 
 
 def at_default(group: str) -> str | None:
@@ -319,7 +347,7 @@ def experiment_page(folder: str, title: str, intro: str) -> str:
         parts += [f"## {file.stem}", "", paragraphs(asked), ""]
         if moved:
             parts += [f"*Moves: {moved}*", ""]
-        axes = at(yaml.safe_load(text) or {}, "hydra.sweeper.params") or {}
+        axes = at(merged(file), "hydra.sweeper.params") or {}
         parts += [f"`{key}`\n: {escape(str(values))}\n" for key, values in axes.items()]
         parts += [f"```{{literalinclude}} /../experiments/{folder}/{file.name}", ":language: yaml", "```", ""]
     return "\n".join(parts)
@@ -347,7 +375,7 @@ def index_page() -> str:
             "Every key, its value, what it means and what it moves, read from the files themselves.",
             "",
             "A *group* is a folder of `conf/`; a *choice* is a file in it: `codec=product`. A key inside a choice is",
-            "set with dots: `codec.nbits=1`. \"Moves\" names the first nodes of the default pipeline that are built",
+            'set with dots: `codec.nbits=1`. "Moves" names the first nodes of the default pipeline that are built',
             "again when the key changes; everything before them is found in the cache.",
             "",
             "```{toctree}",

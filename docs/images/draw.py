@@ -6,6 +6,7 @@ the reader's light or dark setting. What a knob moves is computed from the pipel
 
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -16,7 +17,7 @@ STYLE = """
   @media (prefers-color-scheme: dark) {
     .drawing { --ink: #e6edf3; --soft: #a5b0bb; --box: #24303c; --line: #8b98a5; --good: #56b4e9; --warm: #e69f00; }
   }
-  .drawing text { font: 14px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: var(--ink); }
+  .drawing text { font: 14px system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; fill: var(--ink); }
   .drawing text.strong { font-weight: 600; }
   .drawing text.small { font-size: 12.5px; fill: var(--soft); }
   .drawing text.code { font: 12.5px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
@@ -62,7 +63,8 @@ class Drawing:
         self.add("polyline", points=" ".join(f"{x},{y}" for x, y in points), kind="line")
         (x0, y0), (x, y) = points[-2:]
         dx, dy = (x > x0) - (x < x0), (y > y0) - (y < y0)
-        corners = [(x + dx, y + dy), (x - 8 * dx + 4.5 * dy, y - 8 * dy + 4.5 * dx), (x - 8 * dx - 4.5 * dy, y - 8 * dy - 4.5 * dx)]  # fmt: skip
+        back_x, back_y, side_x, side_y = x - 8 * dx, y - 8 * dy, 4.5 * dy, 4.5 * dx
+        corners = [(x + dx, y + dy), (back_x + side_x, back_y + side_y), (back_x - side_x, back_y - side_y)]
         self.add("polygon", points=" ".join(f"{a},{b}" for a, b in corners), kind="head")
 
     def svg(self) -> str:
@@ -124,7 +126,7 @@ def loop() -> Drawing:
     ]
     for y, *lines in steps:
         out.box(x, y, width, 50, *lines)
-    for (y, *_), (below, *_) in zip(steps, steps[1:], strict=False):
+    for (y, *_), (below, *_) in pairwise(steps):
         out.arrow((middle, y + 50), (middle, below - 1))
     out.add("rect", x=x - 20, y=158, width=width + 108, height=382, rx=10, kind="frame")
     out.arrow((x + width, 497), (x + width + 40, 497), (x + width + 40, 201), (x + width + 1, 201))
@@ -137,14 +139,22 @@ def codec() -> Drawing:
     out = Drawing("The residual codec: the nearest centroid's number, and a few bits a dimension of the residual", 418)
     vector = [0.5, -0.3, 0.8, -0.6, 0.2, 0.7, -0.2, -0.8]
     centroid = [0.4, -0.5, 0.6, -0.5, 0.4, 0.5, 0.0, -0.7]
-    rows = [("vector", vector), ("nearest centroid", centroid), ("residual", [a - b for a, b in zip(vector, centroid, strict=True)])]  # fmt: skip
+    residual = [a - b for a, b in zip(vector, centroid, strict=True)]
+    rows = [("vector", vector), ("nearest centroid", centroid), ("residual", residual)]
     for place, (name, values) in enumerate(rows):
         y = 48 + 92 * place
         out.text(12, y + 5, name, "strong")
         out.add("line", x1=150, x2=150 + 8 * 28, y1=y, y2=y, kind="line")
         for column, value in enumerate(values):
             height = abs(value) * 40
-            out.add("rect", x=153 + 28 * column, y=y - height if value > 0 else y, width=22, height=max(height, 1), kind="good")
+            out.add(
+                "rect",
+                x=153 + 28 * column,
+                y=y - height if value > 0 else y,
+                width=22,
+                height=max(height, 1),
+                kind="good",
+            )
     out.text(388, 97, "−", "strong", "middle")
     out.text(388, 189, "=", "strong", "middle")
     out.text(12, 163, "kept: its number", "small")
@@ -216,8 +226,9 @@ def moves() -> Drawing:
         out.text(left - 12, y + 18, shown, "code", "end")
         affected = found.affected(key)
         for place, node in enumerate(COLUMNS.values()):
-            hit = node in affected
-            out.add("rect", x=left + place * column + 2, y=y + 2, width=column - 4, height=row - 4, rx=4, kind="good" if hit else "box")  # fmt: skip
+            kind = "good" if node in affected else "box"
+            x = left + place * column + 2
+            out.add("rect", x=x, y=y + 2, width=column - 4, height=row - 4, rx=4, kind=kind)
     out.text(WIDTH - 16, top + row * len(KNOBS) + 22, "filled: built again; empty: from the cache", "small", "end")
     return out
 
