@@ -169,13 +169,12 @@ def codec() -> Drawing:
 
 def cascade() -> Drawing:
     """Fewer documents at each stage, each scored more exactly."""
-    out = Drawing("The cascade: many documents scored roughly, few exactly", 372)
+    out = Drawing("The cascade: many documents scored roughly, few exactly", 290)
     stages = [
-        (460, "All documents, or those of probed centroids", "scored by their centroids, in bytes"),
-        (350, "The best 512", "ndocs"),
-        (290, "Those within reach of the top", "part of the residuals"),
-        (210, "The best 100", "nexact: exact MaxSim"),
-        (140, "Ranking", "depth"),
+        (460, "All documents, or those of probed centroids", "similarities of centroids, in bytes"),
+        (370, "The best 512: ndocs", "part of their residuals, where they can matter"),
+        (280, "The best 100: nexact", "exact MaxSim"),
+        (150, "Ranking", "the best of them"),
     ]
     for place, (width, *lines) in enumerate(stages):
         y = 8 + 74 * place
