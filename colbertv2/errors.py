@@ -1,8 +1,27 @@
 """The one exception for what a user can mend."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class InputError(ValueError):
     """Wrong input: the message says what was expected, what was found and what to do.
 
     The command line prints it without a traceback.
     """
+
+
+@contextmanager
+def within(place: Path) -> Iterator[None]:
+    """Put ``place`` in front of the message of an ``InputError`` that does not name it.
+
+    >>> with within(Path("outputs/index")):
+    ...     raise InputError("1 cutoff and 2 weights do not make 2 bits.")
+    Traceback (most recent call last):
+    colbertv2.errors.InputError: outputs/index: 1 cutoff and 2 weights do not make 2 bits.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise error if str(place) in str(error) else InputError(f"{place}: {error}") from None

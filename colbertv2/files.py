@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 from colbertv2.errors import InputError
+from colbertv2.lifetime import is_gone, owner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+ARRAY_ERRORS = (  # what numpy raises for a damaged .npy file; a header is Python text, and its shape may be anything
+    OSError, ValueError, EOFError, BadZipFile, SyntaxError, TokenError, TypeError, OverflowError, MemoryError,
+)  # fmt: skip
 BLOCK = 1 << 20  # bytes that are read at once
 PACKAGE = Path(__file__).resolve().parent
 
@@ -34,13 +38,14 @@ def atomic_path(destination: Path, directory: bool = True) -> Iterator[Path]:
     """
     if destination.exists():
         raise InputError(f"{destination} exists; name one that does not, or remove it first.")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{destination.name}.", dir=destination.parent) as temporary:
-        partial = Path(temporary) / destination.name
-        if directory:
-            partial.mkdir()
+    partial = _own_partial(destination)
+    if directory:
+        partial.mkdir()
+    try:
         yield partial
         partial.rename(destination)
+    finally:
+        _remove(partial)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -53,15 +58,42 @@ def write_atomically(path: Path, text: str) -> None:
     >>> path.read_text(), [file.name for file in path.parent.iterdir()]
     ('two', ['note.txt'])
     """
+    partial = _own_partial(path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        _remove(partial)
+
+
+def _own_partial(path: Path) -> Path:
+    """Where this process writes what becomes ``path``; what killed processes left of theirs is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    begin, end = f".{path.name}.", ".partial"
+    for other in path.parent.iterdir():
+        if other.name.startswith(begin) and other.name.endswith(end) and is_gone(other.name[len(begin) : -len(end)]):
+            _remove(other)
+    return path.with_name(f"{begin}{owner()}{end}")
+
+
+def remove_partials(directory: Path) -> None:
+    """Remove all that was being written within ``directory``, which nobody else may be writing to."""
+    for partial in list(directory.rglob(".*.partial")):
+        _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a directory, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(file: Path, value: Any, indent: int | None = 2) -> None:
     """Write ``value`` as JSON to ``file`` atomically, replacing what is there.
 
+    >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "sizes.json"
     >>> write_json(file, {"documents": 3})
     >>> read_json(file)
@@ -89,13 +121,15 @@ def read_json_value(file: Path) -> Any:
         InputError: the file is missing or damaged.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return json.loads(file.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             f"{file} is missing: {file.parent} is not complete; wait if it is still being made, else make it again."
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is damaged ({error}); make {file.parent} again.") from None
+    except OSError as error:
+        raise InputError(f"{file} can't be read: {error.strerror or error}.") from None
 
 
 def read_array(file: Path) -> NDArray[Any]:
@@ -104,14 +138,22 @@ def read_array(file: Path) -> NDArray[Any]:
     Raises:
         InputError: the file is missing or damaged.
     """
-    import numpy as np
-
     try:
-        return np.load(file, allow_pickle=False)
+        return load_npy(file)
     except FileNotFoundError:
         raise InputError(f"{file} is missing: {file.parent} is not complete; make it again.") from None
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+    except ARRAY_ERRORS as error:
         raise InputError(f"{file} is damaged ({error}); make {file.parent} again.") from None
+
+
+def load_npy(file: Path, mapped: bool = False) -> NDArray[Any]:
+    """The array in a ``.npy`` file, read into memory or ``mapped``; one of ``ARRAY_ERRORS`` where it is none."""
+    import numpy as np
+
+    array = np.load(file, "r" if mapped else None, allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise ValueError("a zip archive")
+    return array
 
 
 def sha256(content: bytes | Iterable[bytes]) -> str:

@@ -8,12 +8,14 @@ Processes communicate by NCCL between GPUs and by gloo between CPU processes. Th
 among them, so the result does not depend on how many there are.
 """
 
+import multiprocessing
 import os
-import re
+import pickle
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from typing import Any, TypeVar
 
@@ -23,9 +25,8 @@ import torch.distributed
 import torch.distributed.nn.functional
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
-from torch.multiprocessing.spawn import ProcessRaisedException, spawn
 
-from colbertv2.errors import InputError
+from colbertv2.lifetime import end_with_parent
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -99,27 +100,36 @@ def run_on(processes: int, function: Callable[..., None], *arguments: Any) -> No
     """Run ``function(rank, processes, *arguments)`` in as many new processes, or in this one if ``processes`` is 1.
 
     The function and its arguments are pickled. CPU threads are divided among the processes. The first error ends all
-    of them and is raised here.
+    of them and is raised here; they end, too, with this process, from their first moment on.
     """
     if processes == 1:
         function(0, 1, *arguments)
-    else:
-        threads = max(1, torch.get_num_threads() // processes)
-        with input_errors():
-            spawn(_start, (processes, threads, function, arguments), nprocs=processes)
+        return
+    threads = max(1, torch.get_num_threads() // processes)
+    task = pickle.dumps((function, arguments))  # opened once the process watches its parent, since imports take seconds
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), end_with_parent) as pool:
+        started = [pool.submit(_start, rank, processes, threads, task) for rank in range(processes)]
+        try:
+            for finished in as_completed(started):
+                finished.result()
+        except BaseException as error:
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()  # it may wait for the one that failed
+            if isinstance(error, BrokenProcessPool):
+                raise RuntimeError(f"One of {processes} processes was killed, perhaps for want of memory.") from error
+            raise
 
 
-@contextmanager
-def input_errors() -> Iterator[None]:
-    """A context in which an InputError of another process is raised here as such, not as a traceback."""
-    try:
-        yield
-    except ProcessRaisedException as error:
-        if found := re.search(r"^colbertv2\.errors\.InputError: (.*)", str(error), re.MULTILINE | re.DOTALL):
-            raise InputError(found[1].strip()) from None
-        raise
+def free_port() -> int:
+    """A port of this machine on which processes can meet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
-def _start(rank: int, processes: int, threads: int, function: Callable[..., None], arguments: tuple) -> None:
+def _start(rank: int, processes: int, threads: int, task: bytes) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for what asks for it instead of torch
     torch.set_num_threads(threads)
+    function, arguments = pickle.loads(task)
     function(rank, processes, *arguments)

@@ -9,18 +9,26 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+
+from annotated_types import Interval
 
 from colbertv2.errors import InputError
+from colbertv2.schema import PositiveInt, checked
 
 if TYPE_CHECKING:
     import torch
 
 Item = TypeVar("Item")
 
+# More would be killed by the system, or wait for each other. A machine that sends jobs to larger ones counts as large.
+PROCESSORS = max(64, os.cpu_count() or 1)
+Threads = Annotated[int, Interval(ge=1, le=4 * PROCESSORS)]
+Processes = Annotated[int, Interval(ge=1, le=PROCESSORS)]
 NVIDIA_DRIVER = Path("/proc/driver/nvidia")  # there on Linux wherever a GPU of theirs can be used
 
 
+@checked
 @dataclass(frozen=True)
 class Runtime:
     """The machine's side of a run.
@@ -33,7 +41,7 @@ class Runtime:
         batch_tokens: tokens (padding included) in one encoding batch.
         shard_documents: documents in one shard of embeddings; bounds memory.
         latency_queries: queries searched one at a time to measure milliseconds a query.
-        wandb: ``auto`` (online if logged in, else offline), ``offline``, ``online`` or ``disabled``.
+        wandb: ``online``, ``offline``, ``disabled`` or ``auto``: as wandb's variables say, else online if logged in.
         progress: show bars with rate and time left.
         profile: time the parts of every training, into ``fit-profile.txt`` of its artifact.
 
@@ -43,25 +51,18 @@ class Runtime:
 
     root: Path
     device: str = "auto"
-    devices: int = 1
-    threads: int | None = None
-    batch_tokens: int = 2048
-    shard_documents: int = 25_000
-    latency_queries: int = 50
-    wandb: str = "auto"
+    devices: Processes = 1
+    threads: Threads | None = None
+    batch_tokens: PositiveInt = 2048
+    shard_documents: PositiveInt = 25_000
+    latency_queries: PositiveInt = 50
+    wandb: Literal["auto", "offline", "online", "disabled"] = "auto"
     progress: bool = True
     profile: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))
-        if self.wandb not in ("auto", "offline", "online", "disabled"):
-            raise InputError(f"runtime.wandb is {self.wandb!r}; expected auto, offline, online or disabled.")
         _ = self.device_type  # refuses an unknown device now rather than in the middle of a run
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"runtime.threads is {self.threads}; expected at least 1, or null for torch's default.")
-        for name in ("devices", "batch_tokens", "shard_documents", "latency_queries"):
-            if getattr(self, name) < 1:
-                raise InputError(f"runtime.{name} is {getattr(self, name)}; expected at least 1.")
 
     @property
     def device_type(self) -> str:
@@ -76,13 +77,19 @@ class Runtime:
             raise InputError(f"runtime.device is {self.device!r}; expected auto, cpu, cuda, cuda:1, … or mps.")
         import torch
 
-        if self.device == "mps":
+        if self.device == "mps" and torch.backends.mps.is_available():
             return "mps"
-        if torch.cuda.is_available():
+        if self.device != "mps" and torch.cuda.is_available():
+            number = int(self.device.partition(":")[2] or 0)
+            if number + self.devices > (here := torch.cuda.device_count()):
+                raise InputError(
+                    f"runtime.device={self.device} with runtime.devices={self.devices} needs {number + self.devices} "
+                    f"GPUs, but torch sees {here}."
+                )
             return "cuda"
         if self.device == "auto":
             return "cpu"
-        raise InputError(f"runtime.device is {self.device!r}, but this torch sees no CUDA device; use runtime=cpu.")
+        raise InputError(f"runtime.device is {self.device!r}, but this torch sees no such device; use runtime=cpu.")
 
     @property
     def torch_device(self) -> torch.device:
@@ -101,14 +108,6 @@ class Runtime:
 
         device = self.torch_device
         return torch.device("cuda", (device.index or 0) + rank) if device.type == "cuda" and rank else device
-
-    @property
-    def wandb_online(self) -> bool:
-        """Whether wandb sends what it logs."""
-        from requests.utils import get_netrc_auth
-
-        logged_in = "WANDB_API_KEY" in os.environ or get_netrc_auth("https://api.wandb.ai") is not None
-        return self.wandb == "online" or (self.wandb == "auto" and logged_in)
 
     def prepare(self) -> None:
         """Apply what is global to the process; called before a build."""
@@ -134,5 +133,13 @@ def quieten() -> None:
     for name in ("pytorch_lightning", "lightning", "bm25s", "faiss"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("WANDB_SILENT", "true")
-    for message in ("does not have many workers", "in eval mode at the start", "LeafSpec", "have no `val_dataloader`"):
+    for message in (
+        "does not have many workers",
+        "in eval mode at the start",
+        "LeafSpec",
+        "have no `val_dataloader`",
+        "`srun` command is available",  # Slurm is merely installed
+        "sync_dist=True",  # every process evaluates all dev queries
+        "functional.all_gather is deprecated",
+    ):
         warnings.filterwarnings("ignore", message=f".*{message}.*")

@@ -15,6 +15,8 @@ import ir_datasets
 import pytest
 from ir_datasets.util import Download, RequestsDownload
 
+from colbertv2.data.opening import places
+
 
 def home() -> Path:
     return ir_datasets.util.home_path()
@@ -88,14 +90,80 @@ def msmarco(passages: int = 40) -> None:
 def beir(name: str, documents: Mapping[str, tuple[str, str]], queries: Mapping[str, str], qrels: dict) -> None:
     """``documents``: id → title and text; ``qrels``: split → (query, document, grade)."""
     folder = name.partition("/")[0]
-    rows = [{"_id": key, "title": title, "text": text, "metadata": {}} for key, (title, text) in documents.items()]
-    members = {
-        f"{folder}/corpus.jsonl": jsonl(rows),
-        f"{folder}/queries.jsonl": jsonl({"_id": key, "text": text, "metadata": {}} for key, text in queries.items()),
-    }
+    write_zip(home() / "beir" / name / "source.zip", beir_files(folder, documents.items(), queries, qrels))
+
+
+METADATA = {  # the fields that one set or another has
+    **{"url": "", "pubmed_id": "", "stance": "PRO", "tags": [], "description": "", "narrative": "", "query": ""},
+    **{"authors": [], "year": 2016, "cited_by": [], "references": []},
+}
+
+
+def beir_files(folder: str, documents: Iterable[tuple], queries: Mapping[str, str], qrels: dict) -> dict[str, str]:
+    """The files of one set; ``documents`` are (id, (title, text))."""
+    rows = [{"_id": key, "title": title, "text": text, "metadata": METADATA} for key, (title, text) in documents]
+    asked = [{"_id": key, "text": text, "metadata": METADATA} for key, text in queries.items()]
+    members = {f"{folder}/corpus.jsonl": jsonl(rows), f"{folder}/queries.jsonl": jsonl(asked)}
     for split, judgements in qrels.items():
         members[f"{folder}/qrels/{split}.tsv"] = tsv([("query-id", "corpus-id", "score"), *judgements])
-    write_zip(home() / "beir" / name / "source.zip", members)
+    return members
+
+
+ODD_DOCUMENTS = [  # what released sets have, each in some set
+    ("0007", ("", "the python list")),
+    ("<dbpedia:Café_(bar)>", ("A title", "")),
+    ("c67482ba-2019-04-18T13:32:05Z-00000-000", ("Both", "the python list")),
+    ("x" * 300, ("", "a file")),
+    ("empty", ("", "")),
+    ("blank", ("", " \n")),
+    ("twice", ("", "the first of two")),
+    ("twice", ("", "the last of two")),
+    ("q1", ("", "a document with the id of a query")),
+]
+ODD_QUERIES = {"q1": "a file", "7": "the list", "07": "a string", "unjudged": "what", "nothing-relevant": "where"}
+ODD_QRELS = [("q1", "q1", 1), ("q1", "0007", 2), ("7", "twice", 1), ("7", "empty", -2), ("07", "not-in-the-corpus", 1)]
+ODD_QRELS += [("nothing-relevant", "0007", 0), ("not-among-the-queries", "0007", 1)]
+
+
+ODD_PASSAGES = ["one", "", " ", "same", "same"]
+
+
+def odd_passages() -> None:
+    """LoTTE's writing and MS MARCO with empty and equal passages, and a query whose one answer is not there."""
+    folder, asked = "lotte/writing/test", {0: "zero", 2: "two", 3: "nothing answers it"}
+    answers = {0: [0, 0, 1], 2: [99], 3: []}
+    members = {
+        f"{folder}/collection.tsv": tsv(enumerate(ODD_PASSAGES)),
+        f"{folder}/metadata.jsonl": jsonl({"dataset": "writing", "pid": pid} for pid in range(len(ODD_PASSAGES))),
+        f"{folder}/questions.search.tsv": tsv(asked.items()),
+        f"{folder}/qas.search.jsonl": jsonl(
+            {"qid": query, "query": text, "url": "", "answer_pids": answers[query]} for query, text in asked.items()
+        ),
+    }
+    write_tar(home() / "lotte" / "lotte.tar.gz", members)
+    judged = tsv((query, 0, pid, 1) for query, pids in answers.items() for pid in pids)
+    members = {"collection.tsv": tsv(enumerate(ODD_PASSAGES)), "qrels.dev.small.tsv": judged}
+    members["queries.dev.small.tsv"] = tsv(asked.items())
+    write_tar(home() / "msmarco-passage" / "collectionandqueries.tar.gz", members)
+
+
+def every_beir_set() -> list[str]:
+    """All that ir_datasets knows of BEIR, each with the oddities that released sets have; their ids after ``beir/``."""
+    judged = [
+        name.removeprefix("beir/")
+        for name in ir_datasets.registry
+        if name.startswith("beir/") and ir_datasets.load(name).has_qrels()
+    ]
+    archives: dict[Path, dict[str, str]] = {}
+    for name in judged:
+        handler = ir_datasets.load(f"beir/{name}").docs_handler()
+        (place,) = places(handler)
+        folder = name if name.startswith("cqadupstack") else name.split("/")[0]
+        splits = dict.fromkeys(("train", "dev", "test"), ODD_QRELS)
+        archives.setdefault(place.path, {}).update(beir_files(folder, ODD_DOCUMENTS, ODD_QUERIES, splits))
+    for path, members in archives.items():
+        write_zip(path, members)
+    return judged
 
 
 def arguana() -> None:

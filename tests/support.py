@@ -16,8 +16,11 @@ from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from colbertv2.ablation.cells import Cell, Cells
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.integrity import RECORD, digest_of
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.codec import Codec
+from colbertv2.files import write_json
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
 from colbertv2.indexing.index import Index
 
@@ -108,6 +111,12 @@ def shrunk(folder: Path, root: Path) -> list[str]:
     ]
 
 
+def rewrite_record(artifact: Artifact, **changes: object) -> None:
+    """Change what ``artifact.json`` says, as if its stage had written that."""
+    record = {**artifact.record, **changes}
+    write_json(artifact.path / RECORD, {**record, "digest": digest_of(record)})
+
+
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Rows at L2 norm 1, float32."""
     return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
@@ -134,7 +143,7 @@ def index_of(
 
 def agree(found: list, exact: list, tolerance: float = 1e-3) -> None:
     """Every score is that document's exact one, and no document that is left out is better."""
-    for (positions, scores), (all_positions, all_scores) in zip(found, exact, strict=True):
+    for (positions, scores, _), (all_positions, all_scores, *_) in zip(found, exact, strict=True):
         expected = dict(zip(all_positions.tolist(), all_scores.tolist(), strict=True))
         np.testing.assert_allclose(scores, [expected[place] for place in positions.tolist()], atol=tolerance)
         np.testing.assert_allclose(scores, all_scores[: len(scores)], atol=tolerance)

@@ -1,7 +1,11 @@
 """Errors of other processes."""
 
+import multiprocessing
+import os
+import signal
+import time
+
 import pytest
-from torch.multiprocessing.spawn import ProcessRaisedException
 
 from colbertv2.errors import InputError
 from colbertv2.parallel import run_on
@@ -23,5 +27,18 @@ def test_what_a_user_can_mend_arrives_as_such_from_another_process():
 
 
 def test_a_bug_arrives_with_its_traceback():
-    with pytest.raises(ProcessRaisedException, match="a bug"):
+    with pytest.raises(KeyError, match="a bug") as raised:
         run_on(2, fail)
+    assert "in fail\n" in str(raised.value.__cause__)
+
+
+def die_or_wait(rank: int, world: int) -> None:
+    if rank == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(600)
+
+
+def test_that_one_was_killed_ends_all():
+    with pytest.raises(RuntimeError, match="One of 2 processes was killed"):
+        run_on(2, die_or_wait)
+    assert not multiprocessing.active_children()

@@ -175,7 +175,7 @@ def test_every_key_of_a_search_engine_moves_the_ranking(index, choice, key, valu
 
     def ranking(settings: dict[str, Any]) -> list[list[int]]:
         engine = instantiate(OmegaConf.merge(compose([f"search={choice}"]).search, settings))
-        return [positions.tolist() for positions, _ in engine.search(index, queries, 10)]
+        return [positions.tolist() for positions, _, _ in engine.search(index, queries, 10)]
 
     assert ranking(beside) == ranking(beside) != ranking(beside | {key: value})
 

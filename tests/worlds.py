@@ -100,7 +100,7 @@ def same_results():
 
     def check(found, expected):
         assert len(found) == len(expected)
-        for (positions, scores), (expected_positions, expected_scores) in zip(found, expected, strict=True):
+        for (positions, scores, _), (expected_positions, expected_scores, *_) in zip(found, expected, strict=True):
             np.testing.assert_allclose(scores, expected_scores, atol=2e-5)
             by_document = dict(zip(expected_positions.tolist(), expected_scores.tolist(), strict=True))
             least = min(by_document.values(), default=0) + 2e-5

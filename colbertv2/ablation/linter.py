@@ -18,12 +18,13 @@ def check_axes(points: Sequence[Point]) -> None:
     addresses = [address_of(point) for point in points]
     dead = []
     for key, values in axes_of(points).items():
-        seen: dict[tuple[str, ...], set[str]] = {}
+        seen: dict[tuple[str, ...], list[str]] = {}
         for point, address in zip(points, addresses, strict=True):
             others = tuple(f"{name}={value}" for name, value in point.overrides.items() if name != key)
             if address is not None:  # a wrong configuration is the point's own affair
-                seen.setdefault(others, set()).add(address)
-        if seen and all(len(found) == 1 for found in seen.values()):
+                seen.setdefault(others, []).append(address)
+        compared = [found for found in seen.values() if len(found) > 1]
+        if compared and all(len(set(found)) == 1 for found in compared):
             dead.append(f"{key} ({', '.join(values)})")
     if dead:
         target = points[0].config.target
@@ -51,7 +52,7 @@ def identical(results: Mapping[str, Artifact]) -> list[str]:
     groups: dict[str, dict[str, str]] = {}
     for name, artifact in results.items():
         ranking = artifact.parents["ranking"]
-        groups.setdefault(content(ranking.path / "run.trec"), {})[name] = ranking.address
+        groups.setdefault(content(ranking.file("run.trec")), {})[name] = ranking.address
     return [
         f"Identical rankings, bit for bit: {'; '.join(names)}. What tells them apart changes nothing here."
         for names in groups.values()

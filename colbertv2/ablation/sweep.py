@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +23,13 @@ from colbertv2.artifacts.validate import validate
 from colbertv2.configuration.composition import runtime_of
 from colbertv2.configuration.points import SEEDS, Point, axes_of, collect
 from colbertv2.errors import InputError
-from colbertv2.evaluation.measurement import COSTS, costs, measures_of, per_query
+from colbertv2.evaluation.measurement import COSTS, costs, measures_of, not_known, per_query, unknown_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 UNCOMMITTED = " with uncommitted changes"
+LOGS = "log*/metrics.csv"  # of a training; a resumed one has several
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,17 @@ class Sweep:
             raise InputError(self.nothing_there())
         tables = {i: per_query(found) for i, found in enumerate(self.results) if found is not None}
         queries, measures = common(list(tables.values()))
-        if settings.measure is not None:
-            if settings.measure not in measures:
-                raise InputError(f"report.measure is {settings.measure!r}; expected one of {', '.join(measures)}.")
-            measures = [settings.measure, *(name for name in measures if name != settings.measure)]
+        known = [name for name in measures if not any(table[name].isna().any() for table in tables.values())]
+        lacking = self.not_known()
+        if settings.measure is not None and settings.measure not in known:
+            expected = ", ".join(known) or "none"
+            raise InputError(
+                " ".join([f"report.measure is {settings.measure!r}; expected one of {expected}.", *lacking])
+            )
+        if not known:
+            raise InputError(f"No measure is known at every point. {' '.join(lacking)}")
+        first = settings.measure or known[0]  # conclusions are about it
+        measures = [first, *(name for name in measures if name != first)]
         seeds = [self.seeds.get(name, [self.points[0].overrides.get(name, "")]) for name in SEEDS]
         cells = [
             self.cell(dict(zip(self.factors, chosen, strict=True)), members, seeds, tables, measures, queries)
@@ -116,7 +125,7 @@ class Sweep:
             measures=measures,
             cells=cells,
             baseline=baseline(cells, OmegaConf.to_container(settings.baseline)),  # pyright: ignore[reportArgumentType]
-            warnings=[*self.versions(), *identical(self.by_name())],
+            warnings=[*self.not_known(), *self.versions(), *identical(self.by_name())],
             commands=[self.command("colbertv2"), self.command("colbertv2", "report")],
         )
 
@@ -170,6 +179,14 @@ class Sweep:
             if found is not None
         }
 
+    def not_known(self) -> list[str]:
+        """A warning for each reason why measures are not known, with the points that have them as dashes."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for name, artifact in self.by_name().items():
+            for measure, reason in unknown_of(artifact).items():
+                found.setdefault((measure, reason), []).append(name)
+        return [not_known([measure], f"{reason} ({'; '.join(names)})") for (measure, reason), names in found.items()]
+
     def training_logs(self) -> dict[str, Path]:
         """The log of every training of ColBERT that some points rest on and others do not, by the name of the first."""
         logs: dict[str, tuple[str, Path]] = {}
@@ -178,7 +195,7 @@ class Sweep:
             for one in artifact.lineage():
                 if one.stage == "train":
                     counts[one.address] = counts.get(one.address, 0) + 1
-                    logs.setdefault(one.address, (name, max(one.path.glob("log*/metrics.csv"))))
+                    logs.setdefault(one.address, (name, one.file(max(fnmatch.filter(one.record["sha256"], LOGS)))))
         shared = len(self.by_name())
         return {f"{name} ({address})": log for address, (name, log) in logs.items() if counts[address] < shared}
 

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
+from colbertv2.evaluation.ranking import greatest_first, inverse
 from colbertv2.evaluation.statistics import contrasts
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.indexing.index import Index
@@ -39,6 +40,7 @@ class Uncompressed:
     def __init__(self, embeddings: Embeddings) -> None:
         self.embeddings = embeddings
         self.offsets = embeddings.offsets
+        self.ranks = inverse(greatest_first(embeddings.doc_ids))
 
     def decode(self, positions: NDArray[np.int64]) -> Packed:
         """The vectors of documents at positions that follow one another, as float32."""
@@ -55,7 +57,7 @@ class CentroidsOnly:
 
     def __init__(self, index: Index) -> None:
         self.index, self.centroids = index, index.centroids
-        self.offsets = index.offsets
+        self.offsets, self.ranks = index.offsets, index.ranks
 
     def decode(self, positions: NDArray[np.int64]) -> Packed:
         """The centroids of the vectors of these documents."""
@@ -91,12 +93,13 @@ def among(index: Index, query: NDArray[np.float32], found: Found, positions: NDA
 
     So no rounding comes between the two: where all of ``found`` are among ``positions`` nothing changes.
     """
-    kept = np.isin(found[0], positions)
-    best = found[0][kept], found[1][kept]
-    if len(best[0]) < min(k, len(positions)):
-        rest = np.setdiff1d(positions, best[0], assume_unique=True)
-        more = best_documents(rest, score_documents(index, query, rest), k - len(best[0]))
-        best = np.concatenate([best[0], more[0]]), np.concatenate([best[1], more[1]])
+    kept = np.isin(found.positions, positions)
+    best = Found(found.positions[kept], found.scores[kept])
+    if len(best.positions) < min(k, len(positions)):
+        rest = np.setdiff1d(positions, best.positions, assume_unique=True)
+        more = best_documents(rest, score_documents(index, query, rest), k - len(best.positions), index.ranks)
+        positions = np.concatenate([best.positions, more.positions])
+        best = Found(positions, np.concatenate([best.scores, more.scores]), more.tied)
     return best
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from colbertv2.compression.codec import Codec
-from colbertv2.data.collection import Collection
+from colbertv2.data.collection import Collection, is_empty
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.modeling.colbert import ColBERT
@@ -31,10 +31,11 @@ def scored_ids(encoding: Encoding) -> list[NDArray[np.int64]]:
 
 
 def document_token_ids(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[NDArray[np.int64]]:
-    """The ids of each document's scored tokens ``[L]``, streamed: ``BATCH_DOCUMENTS`` texts are tokenized at once."""
+    """The ids of each document's tokens that have vectors ``[L]``; ``BATCH_DOCUMENTS`` texts are tokenized at once."""
     stream = iter(texts)
     while batch := list(islice(stream, BATCH_DOCUMENTS)):
-        yield from scored_ids(tokenizer.documents(batch))
+        for text, ids in zip(batch, scored_ids(tokenizer.documents(batch)), strict=True):
+            yield ids[:0] if is_empty(text) else ids
 
 
 def token_names(tokenizer: Tokenizer, ids: NDArray[np.integer]) -> list[str]:

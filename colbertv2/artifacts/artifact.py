@@ -14,11 +14,9 @@ from typing import Any
 
 from hydra.utils import instantiate
 
+from colbertv2.artifacts.integrity import RECORD, check_address, check_files, check_opening, read_record, seal
 from colbertv2.artifacts.node import Node, nearest
-from colbertv2.errors import InputError
-from colbertv2.files import read_json, sha256_of_files, write_json
 
-RECORD = "artifact.json"
 PACKAGES = {  # name in the record → names of the distribution
     "torch": ("torch",),
     "transformers": ("transformers",),
@@ -32,7 +30,8 @@ class Artifact:
     """A complete artifact at ``<root>/<stage>/<address>``.
 
     Args:
-        path: its directory.
+        path: its directory; what lies there is read through ``file``, or by readers of whole directories that check
+            it themselves, such as ``Index.open`` and ``ColBERT.load``.
         record: contents of its ``artifact.json``.
     """
 
@@ -41,14 +40,15 @@ class Artifact:
 
     @classmethod
     def open(cls, path: Path) -> "Artifact":
-        """Read a finished artifact.
+        """A finished artifact, after a look at its files (:func:`~colbertv2.artifacts.integrity.check_opening`).
 
         Raises:
-            InputError: there is no complete artifact at ``path``.
+            InputError: there is no complete artifact at ``path``, or it is damaged.
         """
-        if not cls.present(path):
-            raise InputError(f"There is no complete artifact at {path}: {RECORD} is missing. Build it first.")
-        return cls(path, read_json(path / RECORD))
+        record = read_record(path)
+        check_address(path, record)
+        check_opening(path, record)
+        return cls(path, record)
 
     @staticmethod
     def present(path: Path) -> bool:
@@ -69,6 +69,22 @@ class Artifact:
     def arguments(self) -> dict[str, Any]:
         """Resolved configuration of the stage; parents stand as addresses, components as their mappings."""
         return self.record["arguments"]
+
+    def file(self, name: str, mapped: bool = False) -> Path:
+        """The path of one of its files, for reading: every byte has been compared with the record just now.
+
+        Args:
+            mapped: the file may be large and is not read whole: an unchanged one is not read again.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        check_files(self.path, self.record, [name], mapped)
+        return self.path / name
+
+    def has(self, name: str) -> bool:
+        """Whether the stage wrote a file of that name."""
+        return name in self.record["sha256"]
 
     @cached_property
     def parents(self) -> dict[str, "Artifact"]:
@@ -124,7 +140,6 @@ def write_record(directory: Path, node: Node, seconds: float, code: dict[str, An
         code: :func:`code_state` when the run began.
         measured: device, peak memory and whether the run was resumed, for plans of later ones.
     """
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
     record = {
         "stage": node.stage.name,
         "version": node.stage.version,
@@ -135,12 +150,10 @@ def write_record(directory: Path, node: Node, seconds: float, code: dict[str, An
         "parents": {role: parent.address for role, parent in node.parents.items()},
         "seconds": round(seconds, 3),
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "bytes": sum(path.stat().st_size for path in files),
-        "sha256": {path.relative_to(directory).as_posix(): sha256_of_files(path) for path in files},
         **code,
         **measured,
     }
-    write_json(directory / RECORD, record)
+    seal(directory, record)
 
 
 def code_state() -> dict[str, Any]:

@@ -7,19 +7,20 @@ each of them once. Whatever stops a build, a kill included, leaves nothing that 
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from colbertv2.artifacts.artifact import RECORD, Artifact, code_state, location, write_record
+from colbertv2.artifacts.artifact import Artifact, code_state, location, write_record
+from colbertv2.artifacts.integrity import RECORD
 from colbertv2.artifacts.node import Component, Node, transform
 from colbertv2.artifacts.process import byte_size, device_name, peak_memory, reset_peak_memory
 from colbertv2.artifacts.validate import validate
 from colbertv2.errors import InputError
-from colbertv2.files import read_json, write_json
+from colbertv2.files import read_json, remove_partials, write_json
+from colbertv2.lifetime import locked
+from colbertv2.refusals import machine_refusals
 from colbertv2.runtime import Runtime
 
 
@@ -76,11 +77,11 @@ def _build(node: Node, runtime: Runtime, done: dict[str, Artifact]) -> Artifact:
         path = location(runtime.root, node.address)
         cached = Artifact.present(path)
         if not cached:
-            if path.exists():
+            if path.exists() and not Artifact.present(path):  # looked at again: another process may just have finished
                 raise InputError(f"{path} has no {RECORD}, so it is not whole; move it away and build again.")
             for parent in node.parents.values():
                 _build(parent, runtime, done)
-            with _locked(path):
+            with _failures_told(node, path), locked(path.with_name(f".{path.name}.lock"), path.name):
                 cached = Artifact.present(path)  # by whoever held the lock
                 if not cached:
                     _fill(node, path, done, runtime)
@@ -97,24 +98,32 @@ def _fill(node: Node, path: Path, artifacts: dict[str, Artifact], runtime: Runti
         shutil.rmtree(partial, ignore_errors=True)
     resumed = partial.exists()
     partial.mkdir(parents=True, exist_ok=True)
+    remove_partials(partial)
     (partial / RECORD).unlink(missing_ok=True)  # of a run killed between the record and the rename
     runtime.prepare()
     reset_peak_memory()
     code, start = code_state(), time.perf_counter()
+    _run(node, artifacts, partial, runtime)
+    measured = {"device": device_name(runtime), "peak_memory": peak_memory(), "resumed": resumed}
+    write_record(partial, node, time.perf_counter() - start, code, measured)
+    partial.rename(path)
+    _failure_file(path).unlink(missing_ok=True)
+
+
+@contextmanager
+def _failures_told(node: Node, path: Path) -> Iterator[None]:
+    """Say where the pipeline failed, and note it beside the artifact that is missing."""
     where = f"{node.key} (stage {node.stage.name}, {node.address})"
     try:
-        _run(node, artifacts, partial, runtime)
+        with machine_refusals(path):
+            yield
     except InputError as error:
         _note_failure(path, f"{where}: {error}")
         raise InputError(f"{where}: {error}") from error
     except Exception as error:
         what = f"{where} failed with {type(error).__name__}: {error}"
         _note_failure(path, what)
-        raise BuildError(f"{what}\nWhat it wrote lies in {partial}.") from error
-    measured = {"device": device_name(runtime), "peak_memory": peak_memory(), "resumed": resumed}
-    write_record(partial, node, time.perf_counter() - start, code, measured)
-    partial.rename(path)
-    _failure_file(path).unlink(missing_ok=True)
+        raise BuildError(f"{what}\nWhat it wrote lies beside {path}.") from error
 
 
 def failure_of(path: Path) -> str | None:
@@ -133,7 +142,8 @@ def _failure_file(path: Path) -> Path:
 
 def _note_failure(path: Path, error: str) -> None:
     when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    write_json(_failure_file(path), {"error": error, "when": when})
+    with suppress(OSError):  # the disk may be what failed
+        write_json(_failure_file(path), {"error": error, "when": when})
 
 
 def _run(node: Node, artifacts: dict[str, Artifact], out: Path, runtime: Runtime) -> None:
@@ -145,18 +155,3 @@ def _run(node: Node, artifacts: dict[str, Artifact], out: Path, runtime: Runtime
         return leaf.build() if isinstance(leaf, Component) else leaf
 
     node.stage.function(**transform(node.values, given), out=out, runtime=runtime)
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"{path.name} waits: another process is building it", flush=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()

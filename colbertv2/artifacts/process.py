@@ -3,7 +3,6 @@
 import os
 import platform
 import resource
-import shutil
 import sys
 from contextlib import suppress
 from functools import cache
@@ -55,12 +54,6 @@ def peak_memory() -> int:
     if (kibibytes := _field("/proc/self/status", "VmHWM")) is not None:
         return kibibytes * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def free_disk(path: Path) -> int:
-    """Bytes free where ``path`` lies or would lie."""
-    path = path.absolute()
-    return shutil.disk_usage(next(one for one in (path, *path.parents) if one.exists())).free
 
 
 def free_memory() -> int | None:

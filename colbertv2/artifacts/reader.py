@@ -7,6 +7,7 @@ is read once: inlining it wherever it is named would grow exponentially with the
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_object
@@ -114,6 +115,15 @@ def _content(leaf: Any) -> Any:
 def _plain(value: Any, key: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return Unreadable(key, f"{value} is no finite number; say null for 'no limit'.")
+    if isinstance(value, str) and value.startswith("~/"):  # a shell leaves it alone behind "key="
+        return _in_home(value, key)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return Unreadable(key, f"a value of type {type(value).__name__} has no place in an address; use text or numbers.")
+
+
+def _in_home(path: str, key: str) -> str | Unreadable:
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        return Unreadable(key, f"{path} lies in a home directory, but this user has none; name it in full.")

@@ -1,30 +1,33 @@
 """Everything that can be known to be wrong before the first second of work, all at once.
 
-The Python signature is the schema: arguments are bound against the stages' signatures, components are instantiated,
-and stages with a ``check`` function compare values across the graph.
+The Python signature is the schema (:mod:`colbertv2.schema`): arguments are held against the signatures of stages and
+of components, these are instantiated, and stages with a ``check`` function compare values across the graph.
 """
 
 import difflib
 import inspect
-import types
-from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
 
+from hydra.errors import InstantiationException
 from hydra.utils import get_object
 
+from colbertv2 import schema
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Component, Node, Unreadable, leaves
 from colbertv2.errors import InputError
 
 
-def validate(target: Node) -> None:
+def validate(target: Node, known: Iterable[str] = ()) -> None:
     """Check a node and everything upstream of it, each distinct node once.
+
+    Args:
+        known: problems that were found elsewhere, to be told first.
 
     Raises:
         InputError: lists every problem with the place in the configuration it belongs to.
     """
-    problems: dict[str, None] = {}  # a component that several nodes share is reported once
+    problems: dict[str, None] = dict.fromkeys(known)  # a component that several nodes share is reported once
     sound: set[int] = set()
     for node in target.lineage():
         found = list(_node_problems(node))
@@ -44,44 +47,30 @@ def component_problems(value: Any) -> Iterator[str]:
         if isinstance(leaf, Unreadable):
             yield f"{leaf.key}: {leaf.problem}"
         elif isinstance(leaf, Component):
-            inner = list(component_problems(leaf.values))
-            yield from inner
             where = f"{leaf.key} ({leaf.target.rpartition('.')[2]})"
-            if misfits := list(_component_misfits(leaf)):
-                yield from (f"{where}: {misfit}" for misfit in misfits)
-            elif not inner:
+            if problems := list(_component_problems(leaf, where)):
+                yield from problems
+            else:
                 try:
                     _ = leaf.identity
                 except InputError as error:
                     yield f"{where}: {error}"
+                except InstantiationException as error:
+                    cause = error.__cause__ or error
+                    yield f"{where}: cannot be constructed, {type(cause).__name__}: {' '.join(str(cause).split())}"
 
 
-def _node_problems(node: Node) -> Iterator[str]:
-    where = f"{node.key} (stage {node.stage.name})"
-    parameters = node.stage.parameters
-    for misfit in _misfits(parameters, node.values, required=parameters):
-        yield f"{where}: {misfit}"
-    faulty = False
-    for problem in component_problems(node.values):
-        faulty = True
-        yield problem
-    if not faulty:
-        hints = _hints(node.stage.function)
-        for name, value in node.bound.items():
-            if name in hints and not _fits(value, hints[name]):
-                yield f"{where}: {name!r} is {_shown(value)}; expected {_written(hints[name])}."
-
-
-def _component_misfits(component: Component) -> Iterator[str]:
+def _component_problems(component: Component, where: str) -> Iterator[str]:
     factory = get_object(component.target)
     if not callable(factory):
-        yield f"{component.target} is no class or function."
+        yield f"{where}: {component.target} is no class or function."
         return
+    given = {name: value for name, value in component.values.items() if not name.startswith("_")}
     try:
         parameters = inspect.signature(factory).parameters
     except ValueError:  # some compiled classes tell no signature; their constructor will judge
+        yield from component_problems(component.values)
         return
-    given = {name: value for name, value in component.values.items() if not name.startswith("_")}
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         parameters = {**parameters, **dict.fromkeys(given)}
     incomplete = component.values.get("_partial_") or "_args_" in component.values
@@ -91,15 +80,42 @@ def _component_misfits(component: Component) -> Iterator[str]:
         for name, parameter in parameters.items()
         if parameter is not None and parameter.default is parameter.empty and parameter.kind not in variadic
     ]
-    yield from _misfits(parameters, given, required=() if incomplete else required)
-    hints = _hints(factory.__init__ if isinstance(factory, type) else factory)
+    function = factory.__init__ if isinstance(factory, type) else factory
+    yield from _argument_problems(function, where, given, parameters, () if incomplete else required)
+
+
+def _node_problems(node: Node) -> Iterator[str]:
+    where, parameters = f"{node.key} (stage {node.stage.name})", node.stage.parameters
+    yield from _argument_problems(node.stage.function, where, node.values, parameters, parameters)
+
+
+def _argument_problems(
+    function: Callable[..., Any],
+    where: str,
+    given: Mapping[str, Any],
+    parameters: Collection[str],
+    required: Collection[str],
+) -> Iterator[str]:
+    """What is wrong with the arguments of a stage or component: names, then each value.
+
+    A component of the wrong kind is told before anything of its own: it would only be called the wrong way.
+    """
+    for misfit in _misfits(parameters, given, required):
+        yield f"{where}: {misfit}"
+    hints = schema.hints_of(function)
     for name, value in given.items():
-        if name in hints and not _contains_component(value) and not _fits(value, hints[name]):
-            yield f"{name!r} is {_shown(value)}; expected {_written(hints[name])}."
+        if name in hints and _is_of_wrong_kind(value, hints[name]):
+            problems = []
+        elif problems := list(component_problems(value)):
+            yield from problems
+        if not problems:
+            for misfit in schema.misfits(hints, {name: value}, is_a=_is_a, show=_shown):
+                yield f"{where}: {misfit}"
 
 
-def _contains_component(value: Any) -> bool:
-    return any(isinstance(leaf, Component) for _, leaf in leaves(value))
+def _is_of_wrong_kind(value: Any, hint: Any) -> bool:
+    kind = isinstance(value, Component) and get_object(value.target)
+    return isinstance(kind, type) and not schema.fits(value, hint, is_a=lambda _, wanted: issubclass(kind, wanted))
 
 
 def _misfits(parameters: Collection[str], given: Mapping[str, Any], required: Collection[str]) -> Iterator[str]:
@@ -132,36 +148,22 @@ def _cross_checks(node: Node) -> Iterator[str]:
             yield str(error)
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return get_type_hints(function)
-    except NameError:  # an annotation that only type checkers can import judges nothing
-        return {}
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether ``value`` may stand where the signature says ``hint``; what cannot be judged fits."""
-    if get_origin(hint) in (Union, types.UnionType):
-        return any(_fits(value, option) for option in get_args(hint))
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if hint is Artifact:
+def _is_a(value: Any, kind: type) -> bool:
+    """Whether a value of the configuration stands for an instance of ``kind``."""
+    if kind is Artifact:
         return isinstance(value, Node)
-    if hint is Path:
-        return isinstance(value, (str, Path))
-    if hint in (bool, int, float, str):
-        return type(value) is hint or (hint is float and type(value) is int)
+    if not isinstance(value, Component):
+        return isinstance(value, kind)
+    factory = get_object(value.target)
     try:
-        return isinstance(value, get_origin(hint) or hint)
-    except TypeError:  # Any, type variables, protocols that cannot be checked at run time
-        return True
-
-
-def _written(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint)
+        return issubclass(factory, kind)
+    except TypeError:  # a function, or a protocol that only an instance can be held against; it has been constructed
+        return isinstance(value.instance, kind)
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, Node):
         return f"the node {value.key}"
-    return repr(value) if isinstance(value, (bool, int, float, str, type(None))) else f"a {type(value).__name__}"
+    if isinstance(value, Component):
+        return f"a {value.target.rpartition('.')[2]}"
+    return schema.shown(value)

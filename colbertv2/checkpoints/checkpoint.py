@@ -7,12 +7,19 @@ Reading a checkpoint's tensors, JSON and tokenizer runs no code of it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from colbertv2.checkpoints.pretrained import (
+    brief,
+    refuse_damaged,
+    refuse_longer,
+    refuse_misfits,
+    refuse_other_than_encoder,
+    without_pooler,
+)
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
@@ -21,7 +28,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedModel
 
-UNUSED = ("pooler.", "embeddings.position_ids", "embeddings.token_type_ids")  # optional tensors
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt",
     "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model",
@@ -59,33 +65,30 @@ class Checkpoint:
         Raises:
             InputError: for the first thing that does not fit.
         """
-        expected = empty_encoder(self.config).state_dict()
-        needed = {name: tensor for name, tensor in expected.items() if not name.startswith(UNUSED)}
-        if missing := sorted(needed.keys() - self.encoder.keys()):
-            raise InputError(
-                f"The weights lack {len(missing)} tensors of a {self.config['model_type']} encoder (such as "
-                f"{missing[0]}); expected a ColBERT checkpoint of the architecture that its config.json names."
-            )
-        for name, tensor in needed.items():
-            if self.encoder[name].shape != tensor.shape:
-                raise InputError(
-                    f"{name} is {list(self.encoder[name].shape)}, expected {list(tensor.shape)} by config.json."
-                )
-        if strange := sorted(name for name in self.encoder.keys() - expected.keys() if not name.startswith(UNUSED)):
-            raise InputError(f"The weights hold {strange[0]}, which no {self.config['model_type']} encoder has.")
-        hidden = encoder_config(self.config).hidden_size
-        if self.projection.ndim != 2 or self.projection.shape[1] != hidden:
+        model = empty_encoder(self.config)
+        expected = model.state_dict()
+        shared = expected.keys() & self.encoder.keys()
+        refuse_misfits(
+            "of the encoder",
+            model,
+            expected.keys() - shared,
+            self.encoder.keys() - shared,
+            {
+                name: (self.encoder[name].shape, expected[name].shape)
+                for name in sorted(shared)
+                if self.encoder[name].shape != expected[name].shape
+            },
+        )
+        hidden = model.config.hidden_size
+        if self.projection.ndim != 2 or self.projection.shape[1] != hidden or not len(self.projection):
             raise InputError(
                 f"The projection is {list(self.projection.shape)}; expected [dim, {hidden}], as the encoder's hidden "
                 f"size is {hidden}."
             )
-        positions = getattr(encoder_config(self.config), "max_position_embeddings", None) or sys.maxsize
+        refuse_damaged("in the checkpoint", {**self.encoder, "the projection": self.projection})
         for name in ("query_maxlen", "document_maxlen"):
-            if (length := getattr(self.tokenization, name)) > positions:
-                raise InputError(
-                    f"{name} is {length} ({self.sources.get(name)}); expected at most {positions}, the encoder's "
-                    "max_position_embeddings."
-                )
+            length, source = getattr(self.tokenization, name), self.sources.get(name, "default")
+            refuse_longer(f"{name} ({source})", length, model.config)
 
     @property
     def dim(self) -> int:
@@ -113,7 +116,8 @@ def encoder_config(config: Mapping[str, Any]) -> PretrainedConfig:
     """The configuration object of a ``config.json``, of an architecture that transformers has.
 
     Raises:
-        InputError: the configuration asks for code of its own, or names an architecture that transformers lacks.
+        InputError: the configuration asks for code of its own, or names an architecture that transformers lacks or
+            that is no encoder.
     """
     from transformers import AutoConfig
 
@@ -121,11 +125,13 @@ def encoder_config(config: Mapping[str, Any]) -> PretrainedConfig:
         raise InputError("config.json names code of its own (auto_map); only architectures of transformers are run.")
     kind = config.get("model_type")
     try:
-        return AutoConfig.for_model(**{**config, "model_type": kind})
+        parsed = AutoConfig.for_model(**{**config, "model_type": kind})
     except Exception as error:  # each architecture checks its values in its own way
         raise InputError(
-            f"config.json (model_type {kind!r}) is none that transformers understands ({str(error)[:200]})."
+            f"config.json (model_type {kind!r}) is none that transformers understands ({brief(error)})."
         ) from None
+    refuse_other_than_encoder(parsed)
+    return parsed
 
 
 def empty_encoder(config: Mapping[str, Any], device: str = "meta") -> PreTrainedModel:
@@ -138,17 +144,12 @@ def empty_encoder(config: Mapping[str, Any], device: str = "meta") -> PreTrained
     from transformers import AutoModel
 
     parsed = encoder_config(config)
-    options = {"add_pooling_layer": False} if parsed.model_type in ("bert", "roberta", "xlm-roberta") else {}
-    if getattr(parsed, "is_encoder_decoder", False):
-        raise InputError(
-            f"config.json describes a {parsed.model_type}, an encoder with a decoder; expected an encoder."
-        )
     try:
         # Its random weights are not kept: they should not move the caller's generator.
         with torch.device(device), torch.random.fork_rng(devices=[]):
-            return AutoModel.from_config(parsed, **options)
+            return AutoModel.from_config(parsed, **without_pooler(parsed))
     except Exception as error:  # sizes that do not fit each other, in dozens of architectures
-        raise InputError(f"config.json describes no encoder that can be built ({str(error)[:200]}).") from None
+        raise InputError(f"config.json describes no encoder that can be built ({brief(error)}).") from None
 
 
 def read_tensors(directory: Path) -> dict[str, Tensor]:
@@ -188,7 +189,7 @@ def stored_tensors(directory: Path) -> dict[str, Tensor]:
         tensors = torch.load(file, weights_only=True, map_location="cpu")
     except Exception as error:  # unpickling what is no checkpoint can raise anything
         raise InputError(
-            f"{file} is damaged, or holds more than tensors; nothing in it was run ({str(error)[:200]})."
+            f"{file} is damaged, or holds more than tensors; nothing in it was run ({brief(error)})."
         ) from None
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise InputError(f"{file} holds no dictionary of tensors.")

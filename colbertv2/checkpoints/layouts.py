@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from colbertv2.artifacts.integrity import check_directory
 from colbertv2.checkpoints.checkpoint import Checkpoint
 from colbertv2.checkpoints.official import METADATA, read_official, write_official
 from colbertv2.checkpoints.own import read_ours, write_ours
 from colbertv2.checkpoints.pylate import MODULES, read_pylate, write_pylate
-from colbertv2.errors import InputError
+from colbertv2.errors import InputError, within
 from colbertv2.files import atomic_path, read_json
 
 READERS: dict[str, Callable[[Path], Checkpoint]] = {
@@ -41,13 +42,15 @@ def read_checkpoint(directory: Path) -> Checkpoint:
     Raises:
         InputError: it is none, not whole, or damaged; nothing in it is ever executed.
     """
+    check_directory(directory)
     layout = layout_of(directory)
     if layout is None:
         raise InputError(
             f"{directory} is no ColBERT checkpoint; expected colbert.json (ours), {METADATA} (the official layout) or "
             f"{MODULES} that names a Dense layer of PyLate's."
         )
-    return READERS[layout](directory)
+    with within(directory):
+        return READERS[layout](directory)
 
 
 def write_checkpoint(checkpoint: Checkpoint, destination: Path, layout: str) -> None:

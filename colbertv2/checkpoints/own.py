@@ -16,9 +16,9 @@ from colbertv2.checkpoints.checkpoint import (
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
+from colbertv2.schema import hints_of, misfits
 
 SETTINGS, PROJECTION = "colbert.json", "projection.safetensors"
-KINDS = {int: int, bool: bool, str | None: str, tuple[str, ...]: list}
 
 
 def read_ours(directory: Path) -> Checkpoint:
@@ -37,12 +37,8 @@ def read_ours(directory: Path) -> Checkpoint:
         raise InputError(f"{file} holds {unknown[0]!r}; expected the fields of Tokenization: {', '.join(known)}.")
     if lacking := [name for name, field in known.items() if field.default is MISSING and name not in values]:
         raise InputError(f"{file} lacks {lacking[0]!r}; expected the fields of Tokenization: {', '.join(known)}.")
-    for name in values:
-        typed(values, name, KINDS[known[name].type], None, file)
-        if values[name] is None and known[name].type != str | None:
-            raise InputError(f"{file}: {name} is null; only markers can be.")
-    if not all(isinstance(word, str) for word in values.get("skiplist", ())):
-        raise InputError(f"{file}: skiplist is {values['skiplist']!r}; expected a list of words.")
+    for misfit in misfits(hints_of(Tokenization.__init__), values):
+        raise InputError(f"{file}: {misfit}")
     try:
         projection = load_file(directory / PROJECTION)["linear.weight"]
     except (SafetensorError, OSError, KeyError) as error:

@@ -1,7 +1,6 @@
 """PyLate's layout: sentence-transformers modules, a transformer and one dense layer (PyLate 1.6)."""
 
 import copy
-import string
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,14 @@ from colbertv2.checkpoints.checkpoint import (
     typed,
     write_common,
 )
+from colbertv2.checkpoints.pretrained import load_tokenizer
+from colbertv2.checkpoints.punctuation import PUNCTUATION, are_punctuation, punctuation_tokens
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, read_json_value, write_json
 
 MODULES, SETTINGS, TRANSFORMER = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
 DENSE = "1_Dense"
-PUNCTUATION = list(string.punctuation)
 NEW_MODULES = [
     {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
     {"idx": 1, "name": "1", "path": DENSE, "type": "pylate.models.Dense.Dense"},
@@ -46,10 +46,11 @@ def read_pylate(directory: Path) -> Checkpoint:
     file = directory / SETTINGS
     settings = read_json(file)
     refuse_changed_texts(directory, settings)
-    words = typed(settings, "skiplist_words", list, PUNCTUATION, file)
+    words = typed(settings, "skiplist_words", list, list(PUNCTUATION), file)
     if not all(isinstance(word, str) for word in words):
         raise InputError(f"{file}: skiplist_words is {words!r}; expected a list of words.")
-    punctuation = set(PUNCTUATION) <= set(words)
+    tokenizer_files = read_tokenizer(directory)
+    punctuation, skiplist = read_skiplist(words, directory)
     tokenization = Tokenization(
         query_maxlen=typed(settings, "query_length", int, 32, file),
         document_maxlen=typed(settings, "document_length", int, 180, file),
@@ -58,7 +59,7 @@ def read_pylate(directory: Path) -> Checkpoint:
         query_augmentation=typed(settings, "do_query_expansion", bool, True, file),
         attend_to_mask_tokens=typed(settings, "attend_to_expansion_tokens", bool, False, file),
         skip_punctuation=punctuation,
-        skiplist=tuple(word for word in words if not (punctuation and word in PUNCTUATION)),
+        skiplist=skiplist,
         literal_tokens=True,
     )
     sources = {
@@ -85,9 +86,36 @@ def read_pylate(directory: Path) -> Checkpoint:
             **{name: f"{SETTINGS}: {key}" if key in settings else "PyLate's default" for name, key in sources.items()},
             "literal_tokens": "always, in PyLate",
         },
-        read_tokenizer(directory),
+        tokenizer_files,
         {**carried(directory), "pylate": own},
     )
+
+
+def read_skiplist(words: list[str], directory: Path) -> tuple[bool, tuple[str, ...]]:
+    """Whether ``skiplist_words`` leave out all punctuation, and which tokens they leave out besides.
+
+    PyLate takes a word for the token of that spelling. So its default, the bare symbols, is all punctuation with BERT's
+    tokenizer, but leaves ``" ("`` in with RoBERTa's or ModernBERT's, as such a checkpoint was trained. A word that the
+    vocabulary lacks is its unknown token there, which is left out, then.
+    """
+    tokenizer = load_tokenizer(directory)
+    vocabulary, unknown = tokenizer.get_vocab(), tokenizer.unk_token
+    tokens = list(dict.fromkeys(token for word in words if (token := word if word in vocabulary else unknown)))
+    if not are_punctuation(tokens, tokenizer):
+        return False, tuple(tokens)
+    punctuation = punctuation_tokens(tokenizer)
+    return True, tuple(token for token in tokens if token not in punctuation)
+
+
+def written_skiplist(tokenization: Tokenization, directory: Path) -> list[str]:
+    """What :func:`read_skiplist` reads as the tokenization's, with the tokenizer in ``directory``."""
+    if not tokenization.skip_punctuation:
+        return list(tokenization.skiplist)
+    tokenizer = load_tokenizer(directory)
+    words = [symbol for symbol in PUNCTUATION if symbol in tokenizer.get_vocab()]
+    if not are_punctuation(words, tokenizer):
+        words = sorted(punctuation_tokens(tokenizer))
+    return [*words, *tokenization.skiplist]
 
 
 def read_modules(file: Path) -> list[dict[str, Any]]:
@@ -147,7 +175,9 @@ def write_pylate(checkpoint: Checkpoint, directory: Path) -> None:
     tokenization = checkpoint.tokenization
     own = copy.deepcopy(checkpoint.settings.get("pylate")) or {"modules": NEW_MODULES, "settings": dict(NEW_SETTINGS)}
     settings = own["settings"]
-    words = [*(PUNCTUATION if tokenization.skip_punctuation else []), *tokenization.skiplist]
+    (directory / DENSE).mkdir()
+    write_common(checkpoint, directory, checkpoint.config, without="pylate")
+    words = written_skiplist(tokenization, directory)
     if set(words) != set(settings.get("skiplist_words", ["none said"])):
         settings["skiplist_words"] = words
     settings |= {
@@ -161,8 +191,6 @@ def write_pylate(checkpoint: Checkpoint, directory: Path) -> None:
     rows, columns = checkpoint.projection.shape
     layer = own.get("dense") or {"bias": False, "activation_function": IDENTITY[0], "use_residual": False}
     layer |= {"in_features": columns, "out_features": rows}
-    (directory / DENSE).mkdir()
-    write_common(checkpoint, directory, checkpoint.config, without="pylate")
     if "transformer" in own:
         write_json(directory / TRANSFORMER, own["transformer"])
     save_file(contiguous(checkpoint.encoder.items()), directory / "model.safetensors", metadata={"format": "pt"})

@@ -1,14 +1,18 @@
 """The command ``colbertv2``: its verbs, each a module of this package, and the way that errors end."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from colbertv2.errors import InputError
+from colbertv2.lifetime import own_temporary_directory, stopped_by_signals
+from colbertv2.refusals import machine_refusals
 
 VERBS = {
     "run": "build what a configuration asks for, or every point of a sweep",
     "plan": "show what is built and what is missing, with time, memory and disk",
+    "verify": "compare every byte of artifacts with what was written",
     "report": "tables, tests, conclusions and pictures of a sweep that was run",
     "convert": "checkpoints, indexes and training files, from and to other systems",
     "reproduce": "the tables of the papers, published beside measured",
@@ -33,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Wrong input ends with its message on standard error and exit code 2.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = [in_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     if words in ([], ["--help"], ["-h"]):
         print(HELP)
         return
@@ -51,10 +55,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     exit_cleanly(module.main, words)
 
 
+def in_home(word: str) -> str:
+    """``key=~/path`` with the home directory filled in, which a shell does not do behind ``=`` and Hydra can't read.
+
+    >>> in_home("runtime.root=~/artifacts") == f"runtime.root={os.path.expanduser('~')}/artifacts"
+    True
+    """
+    key, sign, path = word.partition("=~/")
+    return f"{key}={os.path.expanduser('~')}/{path}" if sign else word
+
+
 def exit_cleanly(task: Callable[[Sequence[str]], None], words: Sequence[str]) -> None:
-    """Call ``task`` with the words of the command line."""
+    """Call ``task`` with the words of the command line; it leaves no temporary files.
+
+    Wrong input and what the machine refuses end with code 2, a signal at once with its own.
+    """
     try:
-        task(words)
+        with stopped_by_signals(), own_temporary_directory(), machine_refusals():
+            task(words)
     except InputError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from colbertv2.ablation.linter import check_axes
 from colbertv2.artifacts.node import Node
+from colbertv2.commands.checks import check_places, check_point
 from colbertv2.configuration.composition import runtime_of
 from colbertv2.configuration.points import collect
 from colbertv2.errors import InputError
@@ -22,13 +23,14 @@ def main(arguments: Sequence[str]) -> None:
     """
     points = collect(arguments)
     check_axes(points)
+    check_places(points)
     nodes: list[Node] = []
     problems: dict[str, str] = {}
     for point in points:
         try:
+            check_point(point)
             runtime = runtime_of(point.config)  # the same root for all
-            if point.address:  # which is of a valid configuration alone
-                nodes.append(point.node)
+            nodes.append(point.node)
         except InputError as error:
             problems.setdefault(str(error), point.command)
     if nodes:

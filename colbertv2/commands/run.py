@@ -4,53 +4,82 @@ Prints what the configuration has otherwise than by default and where each value
 all of it), the plan, one line per stage, and where the artifact lies.
 """
 
+import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from colbertv2 import tracking
-from colbertv2.ablation.linter import address_of, check_axes
+from colbertv2.ablation.linter import check_axes
 from colbertv2.artifacts.artifact import Artifact, location
 from colbertv2.artifacts.build import PlanStep, build_node, failure_of, plan_node
 from colbertv2.artifacts.node import Node
-from colbertv2.configuration.composition import CONF, runtime_of, target_node
-from colbertv2.configuration.points import Point, as_mapping, axes_of, collect, with_experiments
+from colbertv2.artifacts.process import byte_size
+from colbertv2.commands.checks import check_places, check_point, problems_of
+from colbertv2.configuration.composition import CONF, runtime_of
+from colbertv2.configuration.points import Point, as_mapping, axes_of, collect, names_of, overrides_of, with_experiments
 from colbertv2.configuration.provenance import describe, describe_changes, origins
 from colbertv2.errors import InputError
-from colbertv2.evaluation.measurement import COSTS, measures_of, summary
+from colbertv2.evaluation.measurement import measures_of, remarks, summary
+from colbertv2.evaluation.measures import NOTHING
+from colbertv2.planning.prediction import estimate_nodes
+from colbertv2.planning.text import needs, shortages
 from colbertv2.reporting.rendering import text_rows
+from colbertv2.runtime import Runtime
 
-
-class Refused(CompactHydraException):
-    """Wrong input on its way through Hydra, which prints errors of this kind without a traceback."""
+FULL_ERROR = "HYDRA_FULL_ERROR"
+ONE_PROBLEM = "One problem in the configuration: - "  # which a table of problems need not say
 
 
 def command(task: Callable[[DictConfig], Any]) -> None:
     """Run ``task`` on the configuration that the command line asks for, or on each of a sweep (``-m``).
 
-    The groups of ``experiments/`` are found beside those of ``conf/``. Wrong input ends with its message on standard
-    error and exit code 2; the other jobs of a sweep are run all the same.
+    The groups of ``experiments/`` are found beside those of ``conf/``. A job that fails does not stop the others.
+
+    Raises:
+        InputError: Hydra can't compose the configuration, or ``task`` refused it.
     """
+    composed: list[bool] = []
 
     def job(config: DictConfig) -> Any:  # perhaps in another process: only what it returns or raises comes back
+        composed.append(True)
         try:
             return task(config)
         except InputError as error:
-            raise Refused(str(error)) from error
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            print(error, file=sys.stderr)  # Hydra would repeat the command line first
+            raise SystemExit(2) from None
 
     sys.argv[1:] = with_experiments(sys.argv[1:])
     try:
-        hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
-    except SystemExit as end:
-        raise SystemExit(2 if isinstance(end.__context__, Refused) else end.code) from None
+        with raising():
+            hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if composed or isinstance(error, InputError):
+            raise
+        raise InputError(str(error)) from error  # Hydra raises what it likes about a word that it can't read
+
+
+@contextmanager
+def raising() -> Iterator[None]:
+    """Let Hydra raise what a job raises; by default it prints a part of the traceback and ends the process."""
+    before = os.environ.get(FULL_ERROR)
+    os.environ[FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(FULL_ERROR) if before is None else os.environ.update({FULL_ERROR: before})
 
 
 def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
@@ -63,26 +92,29 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
         InputError: wrong input, found before or while building.
         BuildError: a stage failed.
     """
-    node, runtime = target_node(config), runtime_of(config)  # one graph: outside data is hashed once
-    wanted = config.get("objectives") or []
-    check_objectives(node, wanted)
     settings = HydraConfig.get()
-    name = ", ".join(settings.overrides.task)
+    point = Point(as_mapping(overrides_of(settings)), config)
+    check_point(point)
+    node, runtime = point.node, runtime_of(config)  # one graph: outside data is hashed once
+    wanted = config.get("objectives") or []
+    name = ", ".join(overrides_of(settings))
     if settings.mode == RunMode.MULTIRUN:
         print(f"\n{name}")
     else:
         print(describe_job(config), end="\n\n")
         print_steps(plan_node(node, runtime.root))
+    print_shortages(node, runtime)
     print()
     artifact = build_node(node, runtime)
     print(f"\n{config.target}: {artifact.path}")
     if settings.mode != RunMode.MULTIRUN and (found := results(node, artifact)):
         print(f"\n{text_rows([found])}")
-    table = artifact.path / "table.md"
-    if table.is_file():
-        print(f"\n{table.read_text(encoding='utf-8').rstrip()}")
+        for sentence in remarks(artifact):
+            print(sentence)
+    if artifact.has("table.md"):
+        print(f"\n{artifact.file('table.md').read_text(encoding='utf-8').rstrip()}")
     if config.publish is not None:
-        _publish(artifact, Path(config.publish))
+        _publish(artifact, Path(config.publish).expanduser())
     tracking.log(config, name, node, artifact, runtime)
     return objectives(artifact, wanted) if wanted else None
 
@@ -94,16 +126,15 @@ def print_steps(steps: Sequence[PlanStep]) -> None:
         print(f"{step.key:{key_width}}  {step.address:{address_width}}  {'cached' if step.cached else 'missing'}")
 
 
-def check_objectives(node: Node, names: Sequence[str]) -> None:
-    """Before any work: a search can only get back what its target will have.
-
-    Raises:
-        InputError: one of them it will not.
-    """
-    measures = measures_of(node)
-    known = [*measures, *COSTS] if measures else []
-    if missing := [name for name in names if name not in known]:
-        raise InputError(f"objectives: {node.key} has no {', '.join(missing)}; known: {', '.join(known) or 'none'}.")
+def print_shortages(node: Node, runtime: Runtime) -> None:
+    """One line before the work begins, if what is missing is expected to need more disk or memory than is free."""
+    steps = [step for step in estimate_nodes([node], runtime) if step.state == "missing"]
+    if found := shortages(steps, runtime):
+        memory, disk = (byte_size(size) for size in needs(steps))
+        print(
+            f"Beware: about {disk} of disk under {runtime.root} and {memory} of memory are needed; {'; '.join(found)}.",
+            file=sys.stderr,
+        )
 
 
 def objectives(artifact: Artifact, names: Sequence[str]) -> float | tuple[float, ...]:
@@ -112,7 +143,7 @@ def objectives(artifact: Artifact, names: Sequence[str]) -> float | tuple[float,
     Raises:
         InputError: one of them is not there, such as the bytes of what searched without an index.
     """
-    known = summary(artifact)
+    known = {name: value for name, value in summary(artifact).items() if value is not None}
     if missing := [name for name in names if name not in known]:
         raise InputError(f"objectives: {artifact.address} has no {', '.join(missing)}; known: {', '.join(known)}.")
     values = tuple(known[name] for name in names)
@@ -122,7 +153,7 @@ def objectives(artifact: Artifact, names: Sequence[str]) -> float | tuple[float,
 def _publish(artifact: Artifact, directory: Path) -> None:
     for name in artifact.record["sha256"]:
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(artifact.path / name, directory / name)
+        shutil.copyfile(artifact.file(name), directory / name)
     print(f"published to {directory}")
 
 
@@ -132,7 +163,7 @@ def describe_job(config: DictConfig) -> str:
     files = [source for source in settings.runtime.config_sources if source.schema == "file"]
     places = {source.provider: Path(source.path) for source in files}
     directories = [places.pop("main"), *places.values()]
-    job: Any = list(settings.overrides.task), str(settings.job.config_name), directories
+    job: Any = overrides_of(settings), str(settings.job.config_name), directories
     if settings.verbose:
         return describe(config, origins(*job))
     return describe_changes(config, *job) or "All is as in conf/config.yaml."
@@ -142,59 +173,103 @@ def main(words: Sequence[str]) -> None:
     """Build what the command line asks for; a sweep ends with a table of its points.
 
     Raises:
-        InputError: Hydra can't compose the sweep, or it is over what no stage reads.
+        InputError: Hydra can't compose the sweep, it is over what no stage reads, or none of its points can be built.
     """
     points = sweep_of(words)
+    wrong = problems_of(points)
+    skipped = [point.overrides for name, point in zip(names_of(points), points, strict=True) if name in wrong]
     built: list[Point] = []
+    failed: dict[str, str] = {}
 
     def build_point(config: DictConfig) -> float | tuple[float, ...] | None:
-        built.append(Point(as_mapping(HydraConfig.get().overrides.task), config))
-        return build_target(config)
+        point = Point(as_mapping(overrides_of(HydraConfig.get())), config)
+        built.append(point)
+        return None if point.overrides in skipped else build_target(config)
 
     try:
         command(build_point)
     finally:  # the points that failed stand there with their errors
         if points or len(built) > 1:  # those of a search are known only once it asked for them
-            print_points(points or built)
+            failed = print_points(points or built)
+    if failed:
+        raise SystemExit(2)
 
 
 def sweep_of(arguments: Sequence[str]) -> list[Point]:
     """The points of a sweep, checked before the first of them runs and given a common group; none of a single run.
 
+    Points that are wrong are told on standard error; the others can be run all the same.
+
     Raises:
-        InputError: Hydra can't compose the sweep, or it is over what no stage reads.
+        InputError: Hydra can't compose the sweep, it is over what no stage reads, its points would publish to one
+            place, or all of them are wrong.
     """
     if any(word in ("-m", "--multirun") or word.startswith("+ablation=") for word in arguments) and (
         points := collect(arguments, searched=False)
     ):
+        problems = problems_of(points)
+        if len(problems) == len(points):
+            raise InputError(listed(problems, "None of the points can be built"))
         check_axes(points)
+        check_places(points)
+        if problems:
+            count = f"{len(problems)} of {len(points)} points can't be built; the others are"
+            print(listed(problems, count), file=sys.stderr, flush=True)
         tracking.name_group(points)
         return points if len(points) > 1 else []
     return []
 
 
-def print_points(points: Sequence[Point]) -> None:
-    """One row for each point that has measures: what varies, measures and costs, or why it failed."""
-    axes = axes_of(points)
+def listed(problems: Mapping[str, str], count: str) -> str:
+    """``count``, then each of the points that have problems with its own."""
+    return "\n".join([f"{count}:", *(f"{name}: {problem}" for name, problem in problems.items())])
+
+
+def print_points(points: Sequence[Point]) -> dict[str, str]:
+    """One row for each point: what varies, measures and costs or why it failed; then all failures in full.
+
+    Returns:
+        the failures, by the name of the point.
+    """
+    axes, wrong = axes_of(points), problems_of(points)
     rows: list[dict[str, str]] = []
-    for point in points:
+    said: dict[str, list[str]] = {}  # what is to be known of measures, and of which points
+    failed: dict[str, str] = {}
+    for name, point in zip(names_of(points), points, strict=True):
         row = {key: point.overrides.get(key, "") for key in axes}
-        if not (address := address_of(point)):
-            rows.append({**row, "problem": "its configuration is wrong"})
-            continue
-        root = runtime_of(point.config).root
-        if Artifact.present(location(root, address)):
-            rows.append({**row, **results(point.node, Artifact.open(location(root, address)))})
-            continue
-        failures = (failure_of(location(root, node.address)) for node in point.node.lineage())
-        problem = next(filter(None, failures), "not built")
-        rows.append({**row, "problem": problem.splitlines()[0][:100]})
+        if (problem := wrong.get(name)) is None:
+            root = runtime_of(point.config).root
+            if Artifact.present(path := location(root, point.address)):
+                try:
+                    built = Artifact.open(path)
+                    row |= results(point.node, built)
+                    for sentence in remarks(built) if measures_of(point.node) else ():
+                        said.setdefault(sentence, []).append(name)
+                    rows.append(row)
+                    continue
+                except InputError as error:  # a damaged one must not cost the rows of the others
+                    problem = str(error)
+            else:
+                failures = (failure_of(location(root, node.address)) for node in point.node.lineage())
+                problem = next(filter(None, failures), "not built")
+        failed[name] = problem
+        rows.append({**row, "problem": " ".join(problem.split()).removeprefix(ONE_PROBLEM)[:100]})
     if any(len(row) > len(axes) for row in rows):
         print(f"\n{text_rows(rows)}")
+    for sentence, where in said.items():
+        print(f"{sentence} ({'; '.join(where)})")
+    if failed:
+        print(listed(failed, f"\n{len(failed)} of {len(points)} points failed"), file=sys.stderr)
+    return failed
 
 
 def results(node: Node, artifact: Artifact) -> dict[str, str]:
     """Measures and costs of an evaluation as text; nothing of any other artifact."""
     if not measures_of(node):
         return {}
-    return {name: f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}" for name, value in summary(artifact).items()}
+    return {name: as_text(value) for name, value in summary(artifact).items()}
+
+
+def as_text(value: float | None) -> str:
+    """A measure or a cost in a line; a dash for one that is not known."""
+    return NOTHING if value is None else f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"

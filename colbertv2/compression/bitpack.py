@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.compression.codec import check_nbits
+from colbertv2.compression.codec import NBITS
 from colbertv2.errors import InputError
 
 
@@ -62,3 +62,9 @@ def unpack(packed: NDArray[np.uint8], nbits: int) -> NDArray[np.uint8]:
     """
     check_nbits(nbits)
     return byte_values(nbits).take(packed, axis=0).reshape(len(packed), packed.shape[1] * (8 // nbits))
+
+
+def check_nbits(nbits: int) -> None:
+    """Raise InputError unless ``nbits`` values fill a byte without a rest."""
+    if nbits not in NBITS:
+        raise InputError(f"nbits is {nbits!r}; expected 1, 2, 4 or 8, so that whole values fill a byte.")

@@ -9,7 +9,7 @@ from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -237,13 +237,8 @@ def class_named(name: object, file: Path) -> type[Codec]:
     return Codec.known[name]
 
 
-NBITS = (1, 2, 4, 8)
-
-
-def check_nbits(nbits: int) -> None:
-    """Raise InputError unless ``nbits`` values fill a byte without a rest."""
-    if nbits not in NBITS:
-        raise InputError(f"nbits is {nbits!r}; expected 1, 2, 4 or 8, so that whole values fill a byte.")
+Nbits = Literal[1, 2, 4, 8]  # so that whole values fill a byte
+NBITS = get_args(Nbits)
 
 
 def whole_bytes(dim: int, nbits: int) -> list[str]:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.compression.codec import Arrays, Codec, LookupTables, check_nbits, whole_bytes
+from colbertv2.compression.codec import Arrays, Codec, LookupTables, Nbits, whole_bytes
 from colbertv2.compression.quantisers import lloyd_buckets
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
+from colbertv2.schema import PositiveInt, Scale, Seed, checked
 
 if TYPE_CHECKING:
     from colbertv2.compression.clustering.clustering import Clusters
@@ -20,6 +21,7 @@ CODEWORD_ITERATIONS = 25
 GAIN_BITS = 8
 
 
+@checked
 class ProductCodec(Codec):
     """A vector is its centroid plus, for every 8 / ``nbits`` dimensions, one of 256 learned pieces, times a gain.
 
@@ -53,17 +55,12 @@ class ProductCodec(Codec):
 
     def __init__(
         self,
-        nbits: int,
+        nbits: Nbits,
         queries: Queries | None = None,
-        num_queries: int = 1000,
-        shrinkage: float = 0.05,
-        seed: int = 0,
+        num_queries: PositiveInt = 1000,
+        shrinkage: Scale = 0.05,
+        seed: Seed = 0,
     ) -> None:
-        check_nbits(nbits)
-        if num_queries < 1:
-            raise InputError(f"codec.num_queries is {num_queries}; expected at least 1.")
-        if not shrinkage > 0:
-            raise InputError(f"codec.shrinkage is {shrinkage}; expected a positive number.")
         self.nbits = nbits
         self.queries = queries
         self.num_queries = num_queries

@@ -4,7 +4,7 @@ Buckets pool all dimensions and lie at quantiles (the paper) or where the square
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,8 @@ def lloyd_buckets(residuals: NDArray[np.float32], nbits: int) -> Buckets:
     return ((weights[1:] + weights[:-1]) / 2).astype(np.float32), weights.astype(np.float32)
 
 
-BUCKETS: dict[str, Callable[[NDArray[np.float32], int], Buckets]] = {
+BucketRule = Literal["quantile", "lloyd"]
+BUCKETS: dict[BucketRule, Callable[[NDArray[np.float32], int], Buckets]] = {
     "quantile": quantile_buckets,
     "lloyd": lloyd_buckets,
 }

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.compression.codec import Arrays, Codec, LookupTables, check_nbits, whole_bytes
-from colbertv2.compression.quantisers import BUCKETS
+from colbertv2.compression.codec import Arrays, Codec, LookupTables, Nbits, whole_bytes
+from colbertv2.compression.quantisers import BUCKETS, BucketRule
 from colbertv2.errors import InputError
+from colbertv2.schema import checked
 
 if TYPE_CHECKING:
     from colbertv2.compression.clustering.clustering import Clusters
 
 
+@checked
 class ResidualCodec(Codec):
     """A vector is its centroid plus a residual, each dimension of which falls into one of 2^nbits buckets.
 
@@ -39,10 +41,7 @@ class ResidualCodec(Codec):
 
     has_centroids = True
 
-    def __init__(self, nbits: int, buckets: str = "quantile") -> None:
-        check_nbits(nbits)
-        if buckets not in BUCKETS:
-            raise InputError(f"codec.buckets is {buckets!r}; expected one of {', '.join(BUCKETS)}.")
+    def __init__(self, nbits: Nbits, buckets: BucketRule = "quantile") -> None:
         self.nbits = nbits
         self.buckets = buckets
         self.cutoffs = np.zeros(0, np.float32)

@@ -6,20 +6,40 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.build import PlanStep, build_node, plan_node
 from colbertv2.artifacts.node import Component, Node
 from colbertv2.artifacts.reader import parse, parse_value
-from colbertv2.artifacts.validate import component_problems, suggestion
+from colbertv2.artifacts.validate import component_problems, suggestion, validate
 from colbertv2.errors import InputError
 from colbertv2.files import configuration_directory
 from colbertv2.runtime import Runtime
+from colbertv2.schema import MaxLength, PositiveInt, Precision, Seed, Text, misfits
 
+SETTINGS = {  # the keys of conf/config.yaml that are no group; checked whether or not the target reads them
+    "target": Text,
+    "depth": PositiveInt,
+    "document_maxlen": MaxLength | None,  # pyright: ignore[reportOperatorIssue]
+    "precision": Precision,
+    "measures": list[Text],
+    "kmeans_iterations": PositiveInt,
+    "publish": Text | None,  # pyright: ignore[reportOperatorIssue]
+    "seed": Seed,
+    "kmeans_seed": Seed,
+    "notes": list[Text],
+    "objectives": list[Text] | None,
+    "report.title": Text | None,  # pyright: ignore[reportOperatorIssue]
+    "report.measure": Text | None,  # pyright: ignore[reportOperatorIssue]
+    "report.baseline": dict[str, Any],
+    "report.out": Text,
+}
 CONF, EXPERIMENTS = configuration_directory("conf"), configuration_directory("experiments")
 
 
@@ -43,7 +63,7 @@ def runtime_of(config: DictConfig) -> Runtime:
     Raises:
         InputError: an unknown field or a wrong value.
     """
-    component = parse_value(config.runtime)
+    component = parse_value(_value(config, "runtime"))
     if problems := list(component_problems({"runtime": component})):
         raise InputError("\n".join(problems))
     if not isinstance(component, Component) or not isinstance(component.instance, Runtime):
@@ -57,11 +77,39 @@ def target_node(config: DictConfig) -> Node:
     Raises:
         InputError: ``pipeline`` has no such node.
     """
-    found = OmegaConf.select(config, f"pipeline.{config.target}")
+    target, pipeline = _value(config, "target"), _value(config, "pipeline")
+    found = _value(config, f"pipeline.{target}")
     if not isinstance(found, DictConfig):
-        hint = suggestion(str(config.target), [str(name) for name in config.pipeline])
-        raise InputError(f"target: the pipeline has no node {config.target!r}{hint}")
+        known = [str(name) for name in pipeline] if isinstance(pipeline, DictConfig) else []
+        raise InputError(f"target: the pipeline has no node {target!r}{suggestion(str(target), known)}")
     return parse(found)
+
+
+def _value(config: DictConfig, key: str) -> Any:
+    """What stands at a dotted key; None where nothing does.
+
+    Raises:
+        InputError: it refers to nothing.
+    """
+    try:
+        return OmegaConf.select(config, key)
+    except OmegaConfBaseException as error:
+        raise InputError(f"{key}: {str(error).splitlines()[0]}") from error
+
+
+def setting_problems(config: DictConfig) -> Iterator[str]:
+    """What is wrong with the settings that no stage may read, such as ``publish``, and with those that some do."""
+    for key, hint in SETTINGS.items():
+        above, _, name = key.rpartition(".")
+        parent = config.get(above) if above else config
+        if isinstance(parent, DictConfig) and name in list(parent):  # also one that refers to nothing
+            try:
+                value = parent[name]
+                value = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+            except OmegaConfBaseException as error:
+                yield f"{key}: {str(error).splitlines()[0]}"
+            else:
+                yield from misfits({key: hint}, {key: value})
 
 
 def plan(config: DictConfig) -> list[PlanStep]:
@@ -70,7 +118,9 @@ def plan(config: DictConfig) -> list[PlanStep]:
     Raises:
         InputError: the configuration is wrong; all problems at once.
     """
-    return plan_node(target_node(config), runtime_of(config).root)
+    node = target_node(config)
+    validate(node, setting_problems(config))
+    return plan_node(node, runtime_of(config).root)
 
 
 def build(config: DictConfig) -> Artifact:
@@ -80,7 +130,9 @@ def build(config: DictConfig) -> Artifact:
         InputError: the configuration is wrong (all problems at once), or a stage refused its input.
         BuildError: a stage failed.
     """
-    return build_node(target_node(config), runtime_of(config))
+    node = target_node(config)
+    validate(node, setting_problems(config))
+    return build_node(node, runtime_of(config))
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
@@ -14,13 +15,12 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.validate import validate
-from colbertv2.configuration.composition import CONF, EXPERIMENTS, target_node
+from colbertv2.configuration.composition import CONF, EXPERIMENTS, setting_problems, target_node
 from colbertv2.errors import InputError
 
 SEEDS = ("seed", "kmeans_seed")  # axes whose effect is noise: of training, of k-means
@@ -54,7 +54,7 @@ class Point:
         Raises:
             InputError: the configuration is wrong.
         """
-        validate(self.node)
+        validate(self.node, [*setting_problems(self.config), *idle_overrides(self)])
         return self.node.address
 
     @property
@@ -63,6 +63,14 @@ class Point:
         words = [f"{key}={value}" if value else key for key, value in self.overrides.items()]
         alone = ["hydra.mode=RUN"] if any(word.startswith("+ablation=") for word in words) else []
         return shlex.join(["python", "-m", "colbertv2", *words, *alone])
+
+
+def idle_overrides(point: Point) -> Iterator[str]:
+    """Overrides that change nothing though they look as if they did: an empty mapping is merged into what is there."""
+    for word, value in point.overrides.items():
+        key = word.lstrip("+")
+        if value.replace(" ", "") == "{}" and OmegaConf.select(point.config, key):
+            yield f"{word}={{}} is merged into the mapping there and changes nothing; remove keys of it by ~{key}.…"
 
 
 def axes_of(points: Sequence[Point]) -> dict[str, list[str]]:
@@ -75,6 +83,16 @@ def axes_of(points: Sequence[Point]) -> dict[str, list[str]]:
     keys = dict.fromkeys(key for point in points for key in point.overrides)
     values = {key: list(dict.fromkeys(point.overrides.get(key, "") for point in points)) for key in keys}
     return {key: found for key, found in values.items() if len(found) > 1}
+
+
+def names_of(points: Sequence[Point]) -> list[str]:
+    """A name for each point: what it has otherwise than others, as it is written on the command line.
+
+    >>> names_of([Point({"a": "1", "b": "x"}, DictConfig({})), Point({"a": "2", "b": "x"}, DictConfig({}))])
+    ['a=1', 'a=2']
+    """
+    axes = axes_of(points)
+    return [", ".join(f"{key}={point.overrides.get(key, '')}" for key in axes) or "the point" for point in points]
 
 
 def collect(arguments: Sequence[str], searched: bool = True) -> list[Point]:
@@ -94,7 +112,9 @@ def collect(arguments: Sequence[str], searched: bool = True) -> list[Point]:
     GlobalHydra.instance().clear()
     try:
         points = [Point(as_mapping(overrides), config) for overrides, config in composed(flags, searched)]
-    except HydraException as error:
+    except InputError:
+        raise
+    except Exception as error:  # nothing but the words is read here, and Hydra raises what it likes about them
         raise InputError(str(error)) from error
     finally:
         GlobalHydra.instance().hydra = outer
@@ -125,7 +145,7 @@ def jobs(loader: ConfigLoader, master: DictConfig, searched: bool) -> list[list[
     Raises:
         InputError: the sweeper is neither Hydra's own nor Optuna's.
     """
-    sweeper, task = master.hydra.sweeper, list(master.hydra.overrides.task)
+    sweeper, task = master.hydra.sweeper, overrides_of(master.hydra)
     kind = str(sweeper._target_).rpartition(".")[2]
     if kind == BasicSweeper.__name__:
         words = [*(f"{key}={value}" for key, value in (sweeper.params or {}).items()), *task]
@@ -152,6 +172,23 @@ def studied(sweeper: DictConfig, task: Sequence[str]) -> Iterator[list[str]]:
     fixed = [word for word in task if word.partition("=")[0] not in (sweeper.params or {})]
     for trial in study.get_trials(deepcopy=False):
         yield [*(f"{key}={value}" for key, value in trial.params.items()), *fixed]
+
+
+def overrides_of(hydra: Any) -> list[str]:
+    """The overrides that a configuration was composed from, as they were written.
+
+    Args:
+        hydra: the ``hydra`` group of that configuration.
+
+    An interpolation in them is left for the configuration that each point composes: resolved here, all points of a
+    sweep would get the value of the first, and one that leads to a mapping would be no text at all.
+
+    >>> config = DictConfig({"a": 1, "hydra": {"overrides": {"task": ["a=2", "b=${a}"]}}})
+    >>> overrides_of(config.hydra)
+    ['a=2', 'b=${a}']
+    """
+    found: Any = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    return found
 
 
 def as_mapping(overrides: Sequence[str]) -> dict[str, str]:

@@ -7,10 +7,12 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
+from colbertv2.data.readers import is_id
 from colbertv2.errors import InputError
 
 HASHED_DOCUMENTS = 100_000
-IDENTITIES: dict[tuple[type, str, str], dict[str, str | int]] = {}  # by class, id and fingerprint
+EMPTY = ("refuse", "keep")
+IDENTITIES: dict[tuple[type, str, str, str], dict[str, str | int]] = {}  # by class, id, ``empty`` and fingerprint
 logger = logging.getLogger(__name__)
 
 
@@ -18,17 +20,23 @@ class Collection:
     """The documents of an ``ir_datasets`` id, in corpus order, as ``(doc_id, text)`` with ``default_text()`` as text.
 
     Documents are read from ``ir_datasets``' store on disk, so a corpus is streamed and never held in memory. The
-    store is built at the first use, under a lock. A document without an id (a leading blank line in a benchmark's
-    file makes one) can neither be judged nor stand in a run file: it is left out, with a warning.
+    store is built at the first use, under a lock.
+
+    Released collections are taken as they are. A document without an id (a leading blank line in a benchmark's file
+    makes one) can neither be judged nor stand in a run file: it is left out, with a warning. Of several documents under
+    one id the last one is taken, in the place of the first, as BEIR's loader does, with a warning. Documents without
+    text (38 of FiQA's) stay: they have no vectors, and no system finds them.
 
     Documents from elsewhere are a subclass that makes another ``dataset``, such as one of
     :class:`colbertv2.data.sources.stores.MemoryDocs`; a configuration names it as ``_target_``.
 
     Args:
         id: e.g. ``beir/scifact``, ``stdlib`` or ``folder:<path>``; ids with queries (``beir/scifact/test``) also do.
+        empty: ``refuse`` or ``keep``: what to do with documents without text in a local folder.
 
     Raises:
-        InputError: the id is unknown, has no documents, or its files can't be fetched.
+        InputError: the id is unknown, has no documents, or its files can't be fetched; ``empty`` is neither; or it is
+            ``refuse``, and a local folder has documents without text.
 
     >>> collection = Collection("stdlib")
     >>> doc_id, text = next(iter(collection))
@@ -36,10 +44,13 @@ class Collection:
     True
     """
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, empty: str = "refuse") -> None:
+        if empty not in EMPTY:
+            raise InputError(f"empty is {empty!r}; expected {' or '.join(EMPTY)}.")
         self.id = id
+        self.empty = empty
         self.opened: tuple[int, Any] | None = None
-        self.nameless = 0
+        self.left_out = 0
         if not self.dataset.has_docs():
             raise InputError(f"{id!r} has no documents; use an id that has them, such as its parent.")
 
@@ -67,23 +78,42 @@ class Collection:
                     store.build()
                     if not store.built():
                         raise EOFError("no documents")
-                self.nameless = len(store.get_many([""]))
-            if self.nameless and self.opened is None:
+                if self.empty == "refuse" and hasattr(handler, "refuse_empty"):
+                    handler.refuse_empty()
+                nameless = len(store.get_many([""]))
+                repeated = number_of_repetitions(store)
+            if nameless and self.opened is None:
                 logger.warning("%r has a document without an id, which is left out.", self.id)
+            if repeated and self.opened is None:
+                logger.warning("%r has %d documents under the id of another; the last is taken.", self.id, repeated)
+            self.left_out = nameless + repeated
             self.opened = os.getpid(), store
         return self.opened[1]
+
+    @cached_property
+    def repeated(self) -> set[str]:
+        """Ids under which there are several documents; they are looked for only where numbers show that there are."""
+        seen: set[str] = set()
+        number = number_of_repetitions(self.store())
+        ids = (document.doc_id for document in self.dataset.docs_iter()) if number else ()
+        return {doc_id for doc_id in ids if doc_id in seen or seen.add(doc_id)}
 
     def __len__(self) -> int:
         self.store()  # once it is built, ir_datasets counts the documents instead of quoting its metadata
         count = self.dataset.docs_count()
-        return sum(1 for _ in self) if count is None else count - self.nameless
+        return sum(1 for _ in self) if count is None else count - self.left_out
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         from colbertv2.data.opening import reading, text_of
 
-        self.store()
+        store, given = self.store(), set()
         with reading(self.id, self.dataset.docs_handler()):
             for document in self.dataset.docs_iter():
+                if document.doc_id in self.repeated:
+                    if document.doc_id in given:
+                        continue
+                    given.add(document.doc_id)
+                    document = store.get(document.doc_id)
                 if document.doc_id:
                     yield valid_id(document.doc_id, self.id), text_of(document)
 
@@ -120,11 +150,26 @@ class Collection:
         from colbertv2.data.opening import content_digest
 
         handler = self.dataset.docs_handler()
-        key = type(self), self.id, handler.fingerprint() if hasattr(handler, "fingerprint") else ""
+        key = type(self), self.id, self.empty, handler.fingerprint() if hasattr(handler, "fingerprint") else ""
         if key not in IDENTITIES:
             digest = content_digest(islice(self, HASHED_DOCUMENTS))
             IDENTITIES[key] = {"documents": len(self), "sha256": digest}
         return dict(IDENTITIES[key])
+
+
+def number_of_repetitions(store: Any) -> int:
+    """How many of a store's documents have the id of one before them; 0 for a store without an index of ids."""
+    lookup: Any = getattr(store, "lookup", None)
+    return len(lookup) - len(lookup.idx()) if hasattr(lookup, "idx") else 0
+
+
+def is_empty(text: str) -> bool:
+    """Whether a document has no text: it gets no vectors, and no system finds it.
+
+    >>> is_empty(" \\n"), is_empty(".")
+    (True, False)
+    """
+    return not text.strip()
 
 
 def without_cache(instance: object) -> dict[str, Any]:
@@ -164,6 +209,6 @@ def text_size(id: str, number: int, pairs: Iterable[tuple[str, str]]) -> dict[st
 
 def valid_id(value: str, dataset_id: str) -> str:
     """``value``, if it can stand in a TREC run file: not empty and without whitespace."""
-    if value.split() != [value]:
+    if not is_id(value):
         raise InputError(f"{dataset_id!r} has the id {value!r}; ids must not be empty or hold whitespace.")
     return value

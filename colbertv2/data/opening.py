@@ -1,6 +1,7 @@
 """Opening ``ir_datasets`` ids: unknown ids, failed downloads and races become clear errors or waits."""
 
 import difflib
+import errno
 import gzip
 import json
 import logging
@@ -9,7 +10,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -17,17 +18,25 @@ from pkgutil import iter_modules
 from textwrap import shorten
 from typing import Any, NamedTuple
 
-import ir_datasets
 from filelock import FileLock
-from ir_datasets.util.fileio import TarExtractAll, ZipExtractCache
 
 from colbertv2.errors import InputError
 from colbertv2.files import sha256
+
+try:
+    import ir_datasets
+    from ir_datasets.util.fileio import TarExtractAll, ZipExtractCache
+except OSError as error:  # it makes folders in its home when it is imported
+    raise InputError(
+        f"ir_datasets can't make its folders in IR_DATASETS_HOME ({error}). Load it once as one who may write there "
+        "(python -c 'import ir_datasets'), or set IR_DATASETS_HOME to a directory of your own."
+    ) from None
 
 # What ir_datasets says per opened file and per failed attempt to fetch one (our error says it once); licences stay.
 NOISE = ("Opening ", "[starting]", "[finished]", "[error]", "download error", "Download failed")
 
 # What reading a file that was cut short, or is another one, raises.
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 ARCHIVES = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
 DAMAGED = (*ARCHIVES, json.JSONDecodeError, UnicodeDecodeError)
 
@@ -88,6 +97,12 @@ def reading(dataset_id: str, handler: Any) -> Iterator[None]:
 def complaint(dataset_id: str, files: "list[Place]", error: Exception) -> str:
     """What is wrong with a data set that can't be read, and what to do."""
     told = f"{type(error).__name__}: {shorten(str(error), 160)}"
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        return (
+            f"{dataset_id!r} is not ready in IR_DATASETS_HOME ({ir_datasets.util.home_path()}), where nothing can be "
+            f"written or not everything read ({told}). Open it once as someone who may write there, or set "
+            "IR_DATASETS_HOME to a directory of your own."
+        )
     all_here = bool(files) and all(file.path.exists() for file in files)
     if isinstance(error, DAMAGED) or (isinstance(error, RuntimeError) and all_here):  # ir_datasets' of a wrong line
         here = [f"{file}, of which {file.path.stat().st_size:,} are there" for file in files if file.path.exists()]
@@ -172,9 +187,16 @@ def unpack(handler: Any) -> None:
 def building() -> Iterator[None]:
     """Held while a document store is built: two processes that build one store at once would spoil it.
 
-    One process may enter it again while it is in it: a sample's store is built from another one.
+    One process may enter it again while it is in it: a sample's store is built from another one. Where no lock can be
+    taken, since the home of ``ir_datasets`` is read-only or another user's, nothing can be built either: what is there
+    is read without.
     """
-    with FileLock(ir_datasets.util.home_path() / "colbertv2.lock", is_singleton=True):
+    with ExitStack() as held:
+        try:
+            held.enter_context(FileLock(ir_datasets.util.home_path() / "colbertv2.lock", is_singleton=True))
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
         yield
 
 

@@ -3,18 +3,32 @@
 Formats: texts as TSV (``id<TAB>text[<TAB>title]``) or JSONL (``{"_id" | "id" | "doc_id" | "query_id", "title"?,
 "text"}``); judgements in TREC's four columns (``query 0 document grade``) or BEIR's three (``query document grade``,
 after a header). TSV holds texts as they are, without escapes: a text with tabs or newlines belongs into JSONL.
+
+Every text file from outside is opened here, by ``lines``: in UTF-8, with or without a byte order mark, its lines ended
+by LF or CR LF.
 """
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any, NamedTuple, TypeVar
 
 from colbertv2.errors import InputError
 
 LISTED = 10
+LONGEST = 250  # characters of one fault's message
 BEIR_HEADER = ["query-id", "corpus-id", "score"]
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+NO_TEXT = {  # what a file of another kind begins with
+    b"\xff\xfe": "in UTF-16 by its byte order mark; save it as UTF-8",
+    b"\xfe\xff": "in UTF-16 by its byte order mark; save it as UTF-8",
+    b"\x1f\x8b": "compressed by gzip; unpack it",
+    b"PK\x03\x04": "a zip archive; unpack it",
+}
+GRADE = re.compile(r"[+-]?0*[0-9]{1,4}")  # measures count the documents of every grade up to the largest
 
 Record = TypeVar("Record")
 
@@ -36,6 +50,15 @@ class Judgement(NamedTuple):
     grade: int
 
 
+def is_id(text: str) -> bool:
+    """Whether a text can be an id, and so a column of a run file: not empty, and nothing in it that reading drops.
+
+    >>> is_id("münchen/1"), is_id("two words"), is_id("")
+    (True, False, False)
+    """
+    return text.split() == [text] and "\0" not in text and "\ufeff" not in text
+
+
 class Faults:
     """Collects the faults of one file and raises them together.
 
@@ -51,7 +74,8 @@ class Faults:
         self.found: list[str] = []
 
     def add(self, line: int, message: str) -> None:
-        """Note a fault; the one after the tenth raises."""
+        """Note a fault; the one after the tenth raises. A long message, as of a line that is no line, is cut."""
+        message = message if len(message) <= LONGEST else f"{message[:LONGEST]}…"
         if len(self.found) == LISTED:
             self.found.append("… and more")
             self.finish()
@@ -72,22 +96,51 @@ class Faults:
 def lines(path: Path, faults: Faults) -> Iterator[tuple[int, str]]:
     """Line number (from 1) and content of each line that is not blank; only a newline ends a line.
 
+    A byte order mark is dropped, also before a later line: files that have one may have been put together.
+
     Raises:
-        InputError: the file does not exist or can't be read.
+        InputError: the file does not exist, can't be read, or is no text file.
     """
     try:
         with path.open("rb") as file:
             for number, raw in enumerate(file, start=1):
-                raw = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
+                if number == 1:
+                    check_first(path, raw)
                 try:
-                    line = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
-                except UnicodeDecodeError as error:
-                    faults.add(number, f"not UTF-8 ({error.reason} at byte {error.start})")
+                    line = decoded(raw)
+                except ValueError as error:
+                    faults.add(number, str(error))
                     continue
                 if line.strip():
                     yield number, line
     except OSError as error:
-        raise InputError(f"{path} can't be read: {error.strerror}.") from error
+        raise InputError(f"{path} can't be read: {error.strerror or error}.") from error
+
+
+def check_first(path: Path, raw: bytes) -> None:
+    """InputError if the first line of a file shows that it is no text, or has other ends of lines."""
+    if kind := next((kind for start, kind in NO_TEXT.items() if raw.startswith(start)), None):
+        raise InputError(f"{path} is {kind}.")
+    if not raw.endswith(b"\n") and b"\r" in raw.rstrip(b"\r"):
+        raise InputError(f"{path} ends its lines by CR alone, as old Macintoshes did; end them by LF.")
+
+
+def decoded(raw: bytes) -> str:
+    """A line without its end and without a byte order mark.
+
+    Raises:
+        ValueError: it is not UTF-8, or holds NUL bytes, as UTF-16 does.
+
+    >>> decoded(b"\\xef\\xbb\\xbfq1\\r\\n")
+    'q1'
+    """
+    try:
+        line = raw.removeprefix(BYTE_ORDER_MARK).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 ({error.reason} at byte {error.start})") from None
+    if "\0" in line:
+        raise ValueError("holds NUL bytes, so this is no text in UTF-8")
+    return line.removesuffix("\n").removesuffix("\r")
 
 
 def parsed(path: Path, faults: Faults, parse: Callable[[int, str], Record]) -> Iterator[tuple[int, Record]]:
@@ -101,30 +154,34 @@ def parsed(path: Path, faults: Faults, parse: Callable[[int, str], Record]) -> I
             record = parse(number, line)
         except (ValueError, csv.Error) as error:
             faults.add(number, str(error))
+        except RecursionError:
+            faults.add(number, "nested too deeply")
         else:
             yield number, record
 
 
-def read_texts(path: Path, kind: str) -> Iterator[Text]:
+def read_texts(path: Path, kind: str, keep_empty: bool = False) -> Iterator[Text]:
     """The texts of a TSV or JSONL file, one after the other.
 
     Args:
         path: ``.tsv`` or ``.jsonl``.
         kind: ``document`` or ``query``, for the messages.
+        keep_empty: give records without title and text, too.
 
     Raises:
         InputError: at the end (or at the eleventh fault), naming the lines of malformed records, of empty,
-            duplicate or blank-holding ids and of empty texts; or the file is missing or holds nothing.
+            duplicate or blank-holding ids and of empty texts unless they are kept; or the file is missing or holds
+            nothing.
     """
     parse: Callable[[str], Text] = parse_tsv if path.suffix == ".tsv" else parse_json
     faults = Faults(path)
     first_line: dict[str, int] = {}
     for number, record in parsed(path, faults, lambda _, line: parse(line)):
-        if record.id.split() != [record.id]:
-            faults.add(number, f"the id {record.id!r} is empty or holds whitespace")
+        if not is_id(record.id):
+            faults.add(number, f"the id {shortened(record.id)} is empty or holds whitespace")
         elif record.id in first_line:
             faults.add(number, f"the id {record.id!r} stands on line {first_line[record.id]} already")
-        elif not (record.title + record.text).strip():
+        elif not keep_empty and not (record.title + record.text).strip():
             faults.add(number, f"the {kind} {record.id!r} is empty")
         else:
             first_line[record.id] = number
@@ -156,10 +213,10 @@ def parse_json(line: str) -> Text:
     record = json_object(line)
     key = next((key for key in ("_id", "id", "doc_id", "query_id") if key in record), None)
     if key is None:
-        raise ValueError(f"no _id, id, doc_id or query_id, only {', '.join(map(repr, record)) or 'no keys'}")
+        raise ValueError(f"no _id, id, doc_id or query_id, only {', '.join(map(shortened, record)) or 'no keys'}")
     identifier, title, text = record[key], record.get("title"), record.get("text")
     if isinstance(identifier, bool) or not isinstance(identifier, str | int):
-        raise ValueError(f"expected a string as {key}, found {identifier!r}")
+        raise ValueError(f"expected a string as {key}, found {shortened(identifier)}")
     return Text(
         checked_text(str(identifier), key),
         "" if title is None else checked_text(title, "title"),
@@ -191,7 +248,7 @@ def checked_text(value: object, field: str) -> str:
         ValueError: it is no string, or holds what UTF-8 can't.
     """
     if not isinstance(value, str):
-        raise ValueError(f"expected a string as {field}, found {value!r}")
+        raise ValueError(f"expected a string as {field}, found {shortened(value)}")
     if any("\ud800" <= letter <= "\udfff" for letter in value):
         raise ValueError(f"half of a surrogate pair, which is no character, in {field}")
     return value
@@ -201,8 +258,8 @@ def read_judgements(path: Path) -> list[Judgement]:
     """The judgements of a file in TREC's or BEIR's form.
 
     Raises:
-        InputError: naming the lines of another number of columns, of grades that are not whole numbers and of pairs
-            that are judged twice; or the file is missing or holds nothing.
+        InputError: naming the lines of another number of columns, of grades that are no whole numbers of at most four
+            digits and of pairs that are judged twice; or the file is missing or holds nothing.
     """
     faults = Faults(path)
     found: list[Judgement] = []
@@ -215,11 +272,10 @@ def read_judgements(path: Path) -> list[Judgement]:
             faults.add(number, f"expected 3 columns (query, document, grade) or TREC's 4, found {len(columns)}")
             continue
         query_id, doc_id, grade = columns[0], columns[-2], columns[-1]
-        try:
-            judgement = Judgement(number, query_id, doc_id, int(grade))
-        except ValueError:
-            faults.add(number, f"expected a whole number as grade, found {grade!r}")
+        if not GRADE.fullmatch(grade):
+            faults.add(number, f"expected a whole number of at most four digits as grade, found {shortened(grade)}")
             continue
+        judgement = Judgement(number, query_id, doc_id, int(grade))
         if (query_id, doc_id) in first_line:
             before = first_line[query_id, doc_id]
             faults.add(number, f"query {query_id!r} and document {doc_id!r} are judged on line {before} already")

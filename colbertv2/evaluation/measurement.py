@@ -7,20 +7,23 @@ then read it, wherever it is defined. Latency is measured as PLAID does it (its 
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.errors import InputError
+from colbertv2.evaluation.measures import NOTHING, unknown
 from colbertv2.files import read_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Query = TypeVar("Query")
+REMARKS = ("unknown", "notes")  # of ``metrics.json``, beside its numbers
 COSTS = ("bytes_per_token", "bytes_per_document", "ms_per_query", "build_seconds")
 
 
@@ -58,11 +61,33 @@ def measures_of(node: Node) -> list[str]:
     return [] if declared is None else list(declared(node.values))
 
 
-def write_values(values: pd.DataFrame, out: Path) -> None:
+def depth_of(ranking: Node | Artifact) -> int | None:
+    """How many documents per query a ranking keeps at most, by the arguments of its stage; None if none says.
+
+    A stage names this ``depth``. One that re-ranks ``candidates`` may look at fewer of them (``candidate_depth``); else
+    it keeps all, as the stage ``score`` does, whose ``depth`` says how many get a new score.
+    """
+    given = ranking.arguments
+    if "candidates" in ranking.parents and "candidate_depth" not in given:
+        return depth_of(ranking.parents["candidates"])
+    return min((given[name] for name in ("depth", "candidate_depth") if isinstance(given.get(name), int)), default=None)
+
+
+def unknown_measures(node: Node) -> dict[str, str]:
+    """The measures of an evaluation that its ranking is not deep enough for, with the reason; known before any work."""
+    ranking = node.parents.get("ranking")
+    return {} if ranking is None else unknown(measures_of(node), depth_of(ranking))
+
+
+def write_values(
+    values: pd.DataFrame, out: Path, unknown: Mapping[str, str] | None = None, notes: Sequence[str] = ()
+) -> None:
     """Write ``per_query.csv``, and ``metrics.json`` with the means and the number of queries.
 
     Args:
-        values: ``[queries, measures]``, index ``query_id``.
+        values: ``[queries, measures]``, index ``query_id``. A measure that is not known is NaN for all queries; its
+            cells are empty in the one file, and it is null in the other.
+        unknown: why, by measure. notes: sentences on how values came about; both stand in ``metrics.json``.
 
     >>> import pandas as pd
     >>> import tempfile
@@ -72,21 +97,25 @@ def write_values(values: pd.DataFrame, out: Path) -> None:
     {'RR@10': 0.75, 'queries': 2}
     """
     values.to_csv(out / "per_query.csv", lineterminator="\n")
-    write_json(out / "metrics.json", {**values.mean().to_dict(), "queries": len(values)})
+    means = {name: None if math.isnan(mean) else mean for name, mean in values.mean().to_dict().items()}
+    said = {"unknown": dict(unknown or {}), "notes": list(notes)}
+    held = {name: remark for name, remark in said.items() if remark}
+    write_json(out / "metrics.json", {**means, "queries": len(values), **held})
 
 
 def per_query(evaluation: Artifact) -> pd.DataFrame:
     """The table that ``write_values`` wrote: index ``query_id``, one column per measure."""
     import pandas as pd
 
-    table = pd.read_csv(evaluation.path / "per_query.csv", dtype={"query_id": str}, keep_default_na=False)
+    file = evaluation.file("per_query.csv")
+    empty = {name: [""] for name in pd.read_csv(file, nrows=0).columns[1:]}  # an id may be what pandas takes for NaN
+    table = pd.read_csv(file, dtype={"query_id": str}, keep_default_na=False, na_values=empty)
     return table.set_index("query_id")
 
 
 def timing(ranking: Artifact) -> dict[str, Any]:
     """The ``timing.json`` of a ranking; empty if it was not timed, as one from outside or a random one."""
-    file = ranking.path / "timing.json"
-    return read_json(file) if file.is_file() else {}
+    return read_json(ranking.file("timing.json")) if ranking.has("timing.json") else {}
 
 
 def index_statistics(ranking: Artifact) -> dict[str, Any]:
@@ -98,9 +127,8 @@ def index_statistics(ranking: Artifact) -> dict[str, Any]:
         InputError: there is an index, and its statistics are missing or damaged.
     """
     if "index" in ranking.parents:
-        return read_json(ranking.parents["index"].path / "statistics.json")
-    file = ranking.path / "statistics.json"
-    return read_json(file) if file.is_file() else {}
+        return read_json(ranking.parents["index"].file("statistics.json"))
+    return read_json(ranking.file("statistics.json")) if ranking.has("statistics.json") else {}
 
 
 def costs(evaluation: Artifact) -> dict[str, float]:
@@ -116,6 +144,30 @@ def costs(evaluation: Artifact) -> dict[str, float]:
     return {name: float(value) for name in COSTS if (value := found.get(name)) is not None}
 
 
-def summary(evaluation: Artifact) -> dict[str, float]:
-    """Means of the measures, number of queries, and costs of an evaluation."""
-    return {**read_json(evaluation.path / "metrics.json"), **costs(evaluation)}
+def summary(evaluation: Artifact) -> dict[str, float | None]:
+    """Means of the measures, number of queries, and costs of an evaluation; None for a measure that is not known."""
+    held = read_json(evaluation.file("metrics.json"))
+    return {**{name: value for name, value in held.items() if name not in REMARKS}, **costs(evaluation)}
+
+
+def unknown_of(evaluation: Artifact) -> dict[str, str]:
+    """The measures of an evaluation that are not known, with the reason."""
+    return read_json(evaluation.file("metrics.json")).get("unknown", {})
+
+
+def remarks(evaluation: Artifact) -> list[str]:
+    """What a reader of an evaluation's values must know, in sentences: what is not known and why, and ties at cuts."""
+    held = read_json(evaluation.file("metrics.json"))
+    reasons: dict[str, list[str]] = {}
+    for measure, reason in held.get("unknown", {}).items():
+        reasons.setdefault(reason, []).append(measure)
+    return [*(not_known(measures, reason) for reason, measures in reasons.items()), *held.get("notes", [])]
+
+
+def not_known(measures: Sequence[str], reason: str) -> str:
+    """A sentence on measures that are not known for one reason.
+
+    >>> not_known(["R@50", "R@100"], "the ranking keeps 20 documents per query")
+    'R@50, R@100 –: the ranking keeps 20 documents per query.'
+    """
+    return f"{', '.join(measures)} {NOTHING}: {reason}."

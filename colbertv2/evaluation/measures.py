@@ -7,29 +7,55 @@ missing numbers as a dash.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.evaluation.ties import EXPECTED, crossing, expected_value, has_expected, open_ended
+from colbertv2.schema import LARGEST
 
 if TYPE_CHECKING:
     import ir_measures
     import pandas as pd
 
 NOTHING = "–"
+TIES = "ties='expected'"
 
 
-def evaluate(ranking: Ranking, qrels: Mapping[str, Mapping[str, int]], measures: Sequence[str]) -> pd.DataFrame:
+class Measure(NamedTuple):
+    """A measure of ``ir_measures``, or its expected value over the orders of tied documents."""
+
+    measure: ir_measures.Measure
+    expected: bool
+
+    @property
+    def cutoff(self) -> int | None:
+        """How many documents of a ranking it looks at; None for all."""
+        return self.measure.params.get("cutoff")
+
+
+def evaluate(
+    ranking: Ranking,
+    qrels: Mapping[str, Mapping[str, int]],
+    measures: Sequence[str],
+    depth: int | None = None,
+) -> pd.DataFrame:
     """The value of each measure for each judged query.
 
     The ranking's own order counts (``Ranking`` breaks ties as trec_eval does), whatever tool computes a measure.
     A judged query that the ranking lacks counts as zero; a ranked query without judgements does not count.
 
+    ``ties='expected'`` among a measure's parameters, as in ``RR(ties='expected')@10``, asks for its mean over all
+    orders of documents of equal score instead (:mod:`colbertv2.evaluation.ties`): of RR, R, P, Success and nDCG.
+
     Args:
         ranking: the results of one system.
         qrels: query id → {document id: grade}.
         measures: names in the notation of ``ir_measures``.
+        depth: documents that the ranking keeps of a query, at most. A measure with a cut-off beyond it is not known
+            (``unknown``), and NaN for all queries. One without a cut-off (``RR``, ``AP``) counts as cut off there, as
+            is the custom: trec_eval's AP is that of the run it is given. None: nothing was cut off.
 
     Returns:
         one row per judged query (index ``query_id``, in the order of ``qrels``), one column per measure (as named).
@@ -39,6 +65,9 @@ def evaluate(ranking: Ranking, qrels: Mapping[str, Mapping[str, int]], measures:
 
     >>> evaluate(Ranking({"q": [("a", 2.0), ("b", 1.0)]}), {"q": {"b": 1}}, ["RR@10"])["RR@10"].to_dict()
     {'q': 0.5}
+    >>> tied = Ranking({"q": [("a", 1.0), ("b", 1.0)]})
+    >>> evaluate(tied, {"q": {"a": 1}}, ["RR@10", "RR(ties='expected')@10", "R@50"], depth=10).loc["q"].tolist()
+    [0.5, 0.75, nan]
     """
     import ir_measures
     import pandas as pd
@@ -54,48 +83,133 @@ def evaluate(ranking: Ranking, qrels: Mapping[str, Mapping[str, int]], measures:
     }
     judgements = {query_id: dict(grades) for query_id, grades in qrels.items()}
     frame = pd.DataFrame(0.0, index=pd.Index(list(qrels), name="query_id"), columns=list(measures))
-    values: dict[str, dict[str, float]] = {name: {} for name in measures}
-    for metric in ir_measures.iter_calc(list(parsed.values()), judgements, run):
+    plain_ones = [one.measure for one in parsed.values() if not one.expected]
+    values: dict[str, dict[str, float]] = {str(measure): {} for measure in plain_ones}
+    for metric in ir_measures.iter_calc(plain_ones, judgements, run) if plain_ones else ():
         values[str(metric.measure)][metric.query_id] = float(metric.value)
-    for name, measure in parsed.items():
-        frame[name] = pd.Series(values[str(measure)]).reindex(frame.index).fillna(0.0)
+    for name, one in parsed.items():
+        if one.expected:
+            found = {query_id: expected_value(one.measure, ranking[query_id], judgements[query_id]) for query_id in run}
+        else:
+            found = values[str(one.measure)]
+        frame[name] = pd.Series(found, dtype=float).reindex(frame.index).fillna(0.0)
+    frame[list(unknown(measures, depth, ranking, qrels))] = math.nan
     return frame
 
 
-def parse(measures: Sequence[str]) -> dict[str, ir_measures.Measure]:
+def unknown(
+    measures: Iterable[str],
+    depth: int | None,
+    ranking: Ranking | None = None,
+    query_ids: Collection[str] = (),
+) -> dict[str, str]:
+    """Those of the measures that a ranking can't tell, with the reason.
+
+    Args:
+        measures: names; one that is not of ``ir_measures`` counts as known.
+        depth: documents that it keeps of a query, at most; None if nothing was cut off.
+        ranking, query_ids: itself and what is judged, if they are there: an expected value over tied documents is not
+            known where some of them lie beyond the ranking's end.
+
+    >>> unknown(["R@10", "R@1000", "AP"], depth=20)
+    {'R@1000': 'the ranking keeps 20 documents per query'}
+    """
+    found = {}
+    for name in measures:
+        if (one := parsed_measure(name)) is None:
+            continue
+        if depth is not None and one.cutoff is not None and one.cutoff > depth:
+            found[name] = f"the ranking keeps {depth:,} documents per query"
+        elif one.expected and ranking is not None and (open_queries := open_ended(ranking, query_ids, one.cutoff)):
+            found[name] = f"for {len(open_queries):,} queries tied documents lie beyond the depth; search deeper"
+    return found
+
+
+def tie_note(ranking: Ranking, query_ids: Collection[str], measures: Sequence[str]) -> str | None:
+    """A sentence on the queries of which documents of equal score lie on both sides of a cut-off; None without any.
+
+    >>> tie_note(Ranking({"q": [("b", 1.0), ("a", 1.0)]}), ["q"], ["RR@1", "AP"])
+    'Equal scores on both sides of a cut: of 1 in 1 of 1 queries; the greater document id counts as first (trec_eval).'
+    """
+    cutoffs = {one.cutoff for one in parse(measures).values() if not one.expected}
+    counts = {one: len(crossing(ranking, query_ids, one)) for one in sorted(cutoffs, key=lambda one: one or math.inf)}
+    cuts = [
+        f"{'the depth' if cutoff is None else f'of {cutoff:,}'} in {count:,}"
+        for cutoff, count in counts.items()
+        if count
+    ]
+    if not cuts:
+        return None
+    return (
+        f"Equal scores on both sides of a cut: {', '.join(cuts)} of {len(query_ids):,} queries; "
+        "the greater document id counts as first (trec_eval)."
+    )
+
+
+def length_note(ranking: Ranking, measures: Sequence[str]) -> str | None:
+    """A sentence on the cut-offs beyond all that a ranking holds of any query; None without any.
+
+    >>> length_note(Ranking({"q": [("a", 1.0)]}), ["RR@1", "R@10"])
+    'R@10: the ranking holds at most 1 documents per query; it may have been cut there.'
+    """
+    longest = max(map(len, ranking.values()), default=0)
+    beyond = [name for name, one in parse(measures).items() if one.cutoff is not None and one.cutoff > longest]
+    if not beyond:
+        return None
+    return (
+        f"{', '.join(beyond)}: the ranking holds at most {longest:,} documents per query; it may have been cut there."
+    )
+
+
+def parse(measures: Sequence[str]) -> dict[str, Measure]:
     """Name → measure.
 
     Raises:
         InputError: naming the measures that are unknown, unsupported or named twice.
     """
-    import ir_measures
-
-    parsed: dict[str, ir_measures.Measure] = {}
+    parsed: dict[str, Measure] = {}
     wrong: list[str] = []
     for name in measures:
-        try:
-            measure = ir_measures.parse_measure(name)
-            supported = ir_measures.DefaultPipeline.supports(measure) and str(measure) == name and name not in parsed
-        except (AssertionError, NameError, TypeError, ValueError):  # what ir_measures raises for the ways to be wrong
-            supported = False
-        if supported:
-            parsed[name] = measure
-        else:
+        if (measure := parsed_measure(name)) is None or name in parsed:
             wrong.append(repr(name))
+        else:
+            parsed[name] = measure
     if wrong or not parsed:
         raise InputError(
             f"Unknown, unsupported or repeated measures: {', '.join(wrong) or 'none is named'}; "
-            "expected names such as RR@10, nDCG@10, R@100, Success@5 (see https://ir-measur.es)."
+            "expected names such as RR@10, nDCG@10, R@100, Success@5 (see https://ir-measur.es), or "
+            f"RR(ties='expected')@10 (of {', '.join(EXPECTED)})."
         )
     return parsed
 
 
-def fraction(value: float) -> str:
-    """A value between 0 and 1 with three decimals and without the leading zero.
+def parsed_measure(name: str) -> Measure | None:
+    """A measure by its name; None if there is none, or it is not written as ``ir_measures`` writes it.
 
-    >>> fraction(0.7116), fraction(1.0)
-    ('.712', '1.000')
+    ``ties='expected'`` comes first of the parameters.
     """
+    import ir_measures
+
+    expected = TIES in name
+    usual = name.replace(f"({TIES})", "").replace(f"({TIES}, ", "(") if expected else name
+    try:
+        measure = ir_measures.parse_measure(usual)
+        # At 0, pytrec_eval ends the interpreter or raises; beyond what an array can have it overflows.
+        sensible = all(1 <= measure.params.get(key, 1) <= LARGEST for key in ("cutoff", "rel"))
+        supported = sensible and ir_measures.DefaultPipeline.supports(measure) and str(measure) == usual
+    except (AssertionError, NameError, TypeError, ValueError):  # what ir_measures raises for the ways to be wrong
+        return None
+    return Measure(measure, expected) if supported and (not expected or has_expected(measure)) else None
+
+
+def fraction(value: float) -> str:
+    """A value between 0 and 1 with three decimals and without the leading zero; a dash for one that is not known.
+
+    >>> fraction(0.7116), fraction(1.0), fraction(math.nan)
+    ('.712', '1.000', '–')
+    """
+    if math.isnan(value):
+        return NOTHING
     return f"{value:.3f}".removeprefix("0") if value >= 0 else f"{value:.3f}"
 
 

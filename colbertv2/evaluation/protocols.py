@@ -133,7 +133,7 @@ def trec(ranking: Ranking, queries: Queries) -> Judged:
 
 def beir(ranking: Ranking, queries: Queries) -> Judged:
     others = {query_id: [result for result in found if result[0] != query_id] for query_id, found in ranking.items()}
-    return Ranking(others), queries.qrels
+    return Ranking(others, ranking.tied_beyond), queries.qrels
 
 
 def peerqa(ranking: Ranking, queries: Queries) -> Judged:

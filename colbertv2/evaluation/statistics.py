@@ -5,6 +5,8 @@ is Fisher's randomisation test of the mean difference: it assumes nothing of how
 takes eleven values), stays valid for the handful of queries of a small folder, where it is exact, and agrees with the
 t-test on large sets (Smucker et al., CIKM 2007; Urbano et al., SIGIR 2019).
 
+What is not known is NaN (a measure beyond the depth of a ranking): so is all that would follow from it.
+
 A difference may be meant for other queries, for other seeds, or for both; each has an interval of its own, since what
 varies between seeds is not seen by a test over queries (Reimers and Gurevych, EMNLP 2017).
 """
@@ -104,6 +106,8 @@ def paired_test(first: ArrayLike, second: ArrayLike, seed: int) -> float:
     from scipy import stats
 
     differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    if np.isnan(differences).any():
+        return float("nan")
     differences = differences[differences != 0]  # flipping the sign of zero changes nothing
     if len(differences) < 2:  # one sign to flip: both outcomes are as extreme
         return 1.0
@@ -123,15 +127,15 @@ def holm(p_values: ArrayLike) -> Values:
     """Holm's step-down adjustment: compared with .05, they keep the family-wise error below 5 %.
 
     Args:
-        p_values: [num_tests].
+        p_values: [num_tests]; NaN is no test, and stays.
 
     >>> [round(value, 2) for value in holm([0.01, 0.04, 0.03]).tolist()]
     [0.03, 0.06, 0.06]
     """
     values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(values, kind="stable")
-    factors = np.arange(len(values), 0, -1)
-    adjusted = np.empty_like(values)
+    order = np.argsort(values, kind="stable")[: np.count_nonzero(~np.isnan(values))]  # NaN comes last
+    factors = np.arange(len(order), 0, -1)
+    adjusted = np.full_like(values, np.nan)
     adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1.0)
     return adjusted
 
@@ -162,6 +166,11 @@ def bootstrap_intervals(values: ArrayLike, seed: int, confidence: float = 0.95) 
     table = np.asarray(values, dtype=np.float64)
     if len(table) < 2:
         return np.repeat(table.mean(axis=0)[:, None], 2, axis=1)
+    if (lacking := np.isnan(table).any(axis=0)).any():
+        found = np.full((table.shape[1], 2), np.nan)
+        if not lacking.all():
+            found[~lacking] = bootstrap_intervals(table[:, ~lacking], seed, confidence)
+        return found
     interval = stats.bootstrap(
         (table.T,),
         np.mean,
@@ -192,6 +201,8 @@ def estimate(values: Values, seed: int) -> Estimate:
     >>> estimate(np.arange(12.0).reshape(3, 1, 4), seed=0).training  # 1.5, 5.5 and 9.5
     Interval(low=-4.436..., high=15.436...)
     """
+    if np.isnan(values).any():
+        return Estimate(float("nan"), Interval(float("nan"), float("nan")), None, None, None, None)
     low, high = bootstrap_intervals(values.mean(axis=(0, 1))[:, None], seed)[0].tolist()
     error, degrees = combined_error(values) or (None, None)
     return Estimate(

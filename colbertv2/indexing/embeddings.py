@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from colbertv2.artifacts.integrity import check_directory
+from colbertv2.data.readers import is_id
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
 from colbertv2.indexing.packed import Packed, offsets_of
@@ -52,7 +54,7 @@ class EmbeddingsWriter:
                 f"{list(vectors.shape)}; expected as many ids as lengths and vectors [{lengths.sum()}, {self.dim}]."
             )
         for doc_id in doc_ids:
-            if doc_id.split() != [doc_id]:
+            if not is_id(doc_id):
                 raise InputError(f"Document id {doc_id!r} is empty or holds whitespace; rename it.")
         with np.errstate(over="ignore"):
             vectors = vectors.astype(np.float16)
@@ -114,6 +116,7 @@ class Embeddings:
             InputError: a file is missing, cut short, or of another shape than ``embeddings.json`` says.
         """
         path = Path(path)
+        check_directory(path, mapped=True)
         summary = read_json(path / "embeddings.json")
         try:
             embeddings = cls(path, summary["dim"], summary["shards"])
@@ -189,3 +192,14 @@ class Embeddings:
                 vectors[done : done + len(block)] = block
                 done += len(block)
         return Packed(vectors, lengths)
+
+
+def notes_on_empty(lengths: NDArray[Any]) -> list[str]:
+    """How many of the documents with ``lengths [D]`` have no vectors, in one sentence; nothing where all have.
+
+    >>> notes_on_empty(np.array([3, 0, 2]))
+    ['1 of 3 documents have no text, so no vectors, and are never found.']
+    """
+    number = int(np.count_nonzero(lengths == 0))
+    note = f"{number:,} of {len(lengths):,} documents have no text, so no vectors, and are never found."
+    return [note] if number else []

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from colbertv2.artifacts.integrity import check_directory
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.codec import Arrays, Codec, LookupTables, load_codec
 from colbertv2.errors import InputError
+from colbertv2.evaluation.ranking import greatest_first, inverse
 from colbertv2.files import read_json
 from colbertv2.indexing.codes import CODES, Codes
 from colbertv2.indexing.embeddings import Embeddings
@@ -106,6 +108,7 @@ class Index:
                 f"{path} is an index in the layout {layout}; convert it first: "
                 f"python -m colbertv2 convert index {path} <new directory> --to colbertv2"
             )
+        check_directory(path, mapped=True)
         metadata = read_json(path / "index.json")
         try:
             return cls(path, metadata)
@@ -215,6 +218,20 @@ class Index:
     def full(self) -> NDArray[np.int64]:
         """Ascending positions of the documents that have vectors: no other is ever found."""
         return np.flatnonzero(self.lengths)
+
+    @cached_property
+    def by_rank(self) -> NDArray[np.int64]:
+        """``[num_documents]``: positions by document id, the greatest first; sorted at first use."""
+        return greatest_first(self.doc_ids)
+
+    @cached_property
+    def _ranks(self) -> NDArray[np.int32]:
+        return inverse(self.by_rank)
+
+    @property
+    def ranks(self) -> NDArray[np.int32]:
+        """``[num_documents]``: the place of each in ``by_rank``. Of two equal scores the lower rank's is better."""
+        return self._ranks
 
     @property
     def bytes_per_token(self) -> float:

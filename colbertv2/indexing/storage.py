@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
+from colbertv2.files import ARRAY_ERRORS, load_npy
 
 
 def open_array(file: Path, dtype: str | None, shape: Sequence[int]) -> NDArray[Any]:
@@ -21,10 +22,10 @@ def open_array(file: Path, dtype: str | None, shape: Sequence[int]) -> NDArray[A
     """
     try:
         # An empty array can't be mapped.
-        array = np.load(file, mmap_mode=None if 0 in shape else "r")
+        array = load_npy(file, mapped=0 not in shape)
     except FileNotFoundError:
         raise InputError(f"{file} is missing; build this directory again.") from None
-    except (ValueError, EOFError, OSError) as error:
+    except ARRAY_ERRORS as error:
         raise InputError(f"{file} is damaged or cut short ({error}); build this directory again.") from None
     if array.shape != tuple(shape) or (array.dtype.kind != "u" if dtype is None else array.dtype != np.dtype(dtype)):
         raise InputError(
@@ -66,7 +67,7 @@ def read_rows(file: Path, start: int, end: int) -> NDArray[Any]:
             rows = np.fromfile(opened, dtype, (end - start) * width, offset=start * width * dtype.itemsize)
     except FileNotFoundError:
         raise InputError(f"{file} is missing; build this directory again.") from None
-    except (ValueError, EOFError, OSError) as error:
+    except ARRAY_ERRORS as error:
         raise InputError(f"{file} is damaged or cut short ({error}); build this directory again.") from None
     if len(rows) < (end - start) * width:
         raise InputError(f"{file} is cut short: it ends before row {end}; build this directory again.")
@@ -89,12 +90,16 @@ def read_ids(file: Path, number: int) -> list[str]:
     """The ids in ``file``, one a line.
 
     Raises:
-        InputError: it is missing or does not hold ``number`` lines.
+        InputError: it is missing, no UTF-8, or does not hold ``number`` lines.
     """
     try:
         ids = file.read_text(encoding="utf-8").split("\n")[:-1]
     except FileNotFoundError:
         raise InputError(f"{file} is missing; build this directory again.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{file} is damaged ({error.reason} at byte {error.start}); build this directory again."
+        ) from None
     if len(ids) != number:
         raise InputError(f"{file} holds {len(ids)} ids; expected {number}. Build this directory again.")
     return ids

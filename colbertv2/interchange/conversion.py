@@ -7,7 +7,7 @@ from pathlib import Path
 from colbertv2.checkpoints.layouts import read_checkpoint, write_checkpoint
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
-from colbertv2.errors import InputError
+from colbertv2.errors import InputError, within
 from colbertv2.files import atomic_path
 from colbertv2.indexing.index import Index, layout_of
 from colbertv2.interchange.fast_plaid_index import open_fast_plaid, write_fast_plaid
@@ -85,7 +85,8 @@ def convert_index(source: Path, destination: Path, layout: str, doc_ids: Path | 
             first = convert_index(source, Path(between) / "index", "colbertv2", doc_ids, None)
             convert_index(Path(between) / "index", destination, layout, None, checkpoint)
         return f"{first.splitlines()[0]}\nwritten to {destination} ({layout})"
-    foreign = INDEX_READERS[found](source)
+    with within(source):
+        foreign = INDEX_READERS[found](source)
     if doc_ids is None and (source / DOC_IDS).is_file():
         doc_ids = source / DOC_IDS
     ids = None if doc_ids is None else read_doc_ids(doc_ids, len(foreign.lengths))

@@ -13,9 +13,18 @@ from numpy.typing import NDArray
 
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
-from colbertv2.files import read_json, read_json_value, write_json
+from colbertv2.files import ARRAY_ERRORS, load_npy, read_json, read_json_value, write_json
 from colbertv2.indexing.index import Index
-from colbertv2.interchange.foreign_index import ForeignIndex, blocks_of, checked_chunk, checked_lengths, own_ids
+from colbertv2.interchange.foreign_index import (
+    ForeignIndex,
+    blocks_of,
+    checked_chunk,
+    checked_chunks,
+    checked_codec,
+    checked_counts,
+    checked_lengths,
+    own_ids,
+)
 from colbertv2.interchange.official_index import number
 
 
@@ -26,13 +35,13 @@ def load_array(file: Path, dimensions: int, mapped: bool = False) -> NDArray[Any
         InputError: it is missing, damaged, or has another number of dimensions.
     """
     try:
-        value = np.load(file, "r" if mapped else None, allow_pickle=False)
+        value = load_npy(file, mapped)
     except FileNotFoundError:
         raise InputError(f"{file} is missing; the index is not whole.") from None
-    except (ValueError, EOFError, OSError) as error:
+    except ARRAY_ERRORS as error:
         raise InputError(f"{file} is damaged, cut short or no plain array ({error}).") from None
-    if value.ndim != dimensions:
-        raise InputError(f"{file} has {value.ndim} dimensions; expected {dimensions}.")
+    if value.ndim != dimensions or value.dtype.kind not in "iuf":
+        raise InputError(f"{file} has {value.ndim} dimensions of {value.dtype}; expected {dimensions} of numbers.")
     return value
 
 
@@ -45,19 +54,25 @@ def open_fast_plaid(path: Path) -> ForeignIndex:
     file = path / "metadata.json"
     metadata = read_json(file)
     bits = number(metadata, "nbits", file)
-    average = float(load_array(path / "avg_residual.npy", 1).mean())
-    codec = ResidualCodec.from_tables(
+    codec = checked_codec(
+        path,
         bits,
         load_array(path / "centroids.npy", 2),
         load_array(path / "bucket_cutoffs.npy", 1),
         load_array(path / "bucket_weights.npy", 1),
-        average,
+        load_array(path / "avg_residual.npy", 1),
     )
+    chunks = number(metadata, "num_chunks", file)
+    checked_chunks(path, chunks)
     sizes, lengths = [], [np.zeros(0, np.int32)]
-    for chunk in range(number(metadata, "num_chunks", file)):
+    for chunk in range(chunks):
         chunk_file, doclens = path / f"{chunk}.metadata.json", path / f"doclens.{chunk}.json"
-        sizes.append(number(read_json(chunk_file), "num_embeddings", chunk_file))
+        chunk_metadata = read_json(chunk_file)
+        sizes.append(number(chunk_metadata, "num_embeddings", chunk_file))
         lengths.append(checked_lengths(doclens, read_json_value(doclens), sizes[-1]))
+        # Its embedding_offset is left as it was when documents are deleted there.
+        checked_counts(chunk_file, chunk_metadata, num_documents=len(lengths[-1]))
+    checked_counts(file, metadata, num_embeddings=sum(sizes), num_documents=sum(map(len, lengths)))
 
     def read() -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         done = 0
@@ -67,10 +82,8 @@ def open_fast_plaid(path: Path) -> ForeignIndex:
             yield checked_chunk(path, chunk, codes, residuals, size, codec)
             done += size
 
-    # Centroids that no vector chose may be missing at the end of the list of lengths.
-    documents, counts = load_array(path / "ivf.npy", 1), load_array(path / "ivf_lengths.npy", 1)
-    counts = np.concatenate([counts, np.zeros(max(0, len(codec.fitted()) - len(counts)), counts.dtype)])
-    return ForeignIndex(path, codec, np.concatenate(lengths), read, (documents, counts))
+    inverted = load_array(path / "ivf.npy", 1), load_array(path / "ivf_lengths.npy", 1)
+    return ForeignIndex(path, codec, np.concatenate(lengths), read, inverted)
 
 
 def chunk_rows(path: Path, chunk: int, name: str, dimensions: int, start: int, size: int) -> NDArray[Any]:

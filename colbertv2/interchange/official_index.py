@@ -16,6 +16,9 @@ from colbertv2.interchange.foreign_index import (
     ForeignIndex,
     blocks_of,
     checked_chunk,
+    checked_chunks,
+    checked_codec,
+    checked_counts,
     checked_lengths,
     own_ids,
 )
@@ -41,15 +44,22 @@ def array(file: Path, value: Any, dimensions: int) -> NDArray[Any]:
     """A tensor as an array, half precision as float32; InputError unless it has that many dimensions."""
     if not isinstance(value, torch.Tensor) or value.ndim != dimensions:
         raise InputError(f"{file} holds {type(value).__name__}; expected a tensor of {dimensions} dimensions.")
-    return (value.float() if value.is_floating_point() else value).numpy()
+    if value.is_quantized or value.is_complex() or value.is_meta or value.layout != torch.strided:
+        raise InputError(
+            f"{file} holds a {value.dtype} tensor of layout {value.layout}; expected a plain one of numbers."
+        )
+    return (value.float() if value.is_floating_point() else value).detach().numpy()
 
 
-def pair(file: Path, dimensions: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The two tensors in ``file``; InputError if it holds something else."""
+def pair(file: Path, dimensions: int, whole: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The two tensors in ``file``; InputError if it holds something else, or no ``whole`` numbers."""
     value = load_tensor(file)
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise InputError(f"{file} holds {type(value).__name__}; expected two tensors.")
-    return array(file, value[0], dimensions), array(file, value[1], dimensions)
+    first, second = (array(file, one, dimensions) for one in value)
+    if whole and (first.dtype.kind not in "iu" or second.dtype.kind not in "iu"):
+        raise InputError(f"{file} holds {first.dtype} and {second.dtype}; expected whole numbers.")
+    return first, second
 
 
 def number(values: dict[str, Any], key: str, file: Path) -> int:
@@ -76,18 +86,21 @@ def open_official(path: Path) -> ForeignIndex:
         raise InputError(f"{path / 'centroids.pt'} has {centroids.shape[1]} dimensions, expected {dim} by {file.name}.")
     cutoffs, weights = pair(path / "buckets.pt", 1)
     average = load_tensor(path / "avg_residual.pt")
-    codec = ResidualCodec.from_tables(bits, centroids, cutoffs, weights, float(torch.as_tensor(average).float().mean()))
+    average = array(path / "avg_residual.pt", average, getattr(average, "ndim", 0))
+    codec = checked_codec(path, bits, centroids, cutoffs, weights, average)
     chunks = number(metadata, "num_chunks", file)
+    checked_chunks(path, chunks)
     sizes, lengths, passages = [], [np.zeros(0, np.int32)], 0
     for chunk in range(chunks):
         chunk_file = path / f"{chunk}.metadata.json"
         chunk_metadata = read_json(chunk_file)
         sizes.append(number(chunk_metadata, "num_embeddings", chunk_file))
-        if number(chunk_metadata, "passage_offset", chunk_file) != passages:
-            raise InputError(f"{chunk_file}: passage_offset is not {passages}, the passages before it.")
+        checked_counts(chunk_file, chunk_metadata, passage_offset=passages, embedding_offset=sum(sizes[:-1]))
         doclens = path / f"doclens.{chunk}.json"
         lengths.append(checked_lengths(doclens, read_json_value(doclens), sizes[-1]))
+        checked_counts(chunk_file, chunk_metadata, num_passages=len(lengths[-1]))
         passages += len(lengths[-1])
+    checked_counts(file, metadata, num_embeddings=sum(sizes), num_partitions=len(centroids))
 
     def read() -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         for chunk, size in enumerate(sizes):
@@ -96,9 +109,15 @@ def open_official(path: Path) -> ForeignIndex:
             yield checked_chunk(path, chunk, codes, residuals, size, codec)
 
     inverted = None
-    if (path / "ivf.pid.pt").is_file():  # the older ivf.pt lists vectors; those of the codes are made anew
-        documents, counts = pair(path / "ivf.pid.pt", 1)
-        inverted = documents[: int(counts.sum())], counts  # zero-padded behind
+    if not (path / "ivf.pt").is_file() or (path / "ivf.pid.pt").is_file():
+        documents, counts = pair(path / "ivf.pid.pt", 1, whole=True)
+        if len(counts) != len(centroids) or documents[int(counts.sum()) :].any():  # zero-padded behind
+            raise InputError(
+                f"{path / 'ivf.pid.pt'} has {len(counts)} lists of {int(counts.sum())} documents in all, and "
+                f"{len(documents)} documents; expected a list for each of {len(centroids)} centroids, and zeros behind."
+            )
+        inverted = documents[: int(counts.sum())], counts
+    # The older ivf.pt lists vectors: those of the codes are made anew.
     return ForeignIndex(path, codec, np.concatenate(lengths), read, inverted)
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from colbertv2.data.readers import Faults, json_object, parsed
 from colbertv2.errors import InputError
-from colbertv2.training.examples import Example
+from colbertv2.training.examples import Example, identifier, teacher_score
 
 ROWS = 1000  # of a table, held in memory at a time
 TEXT = pyarrow.string()
@@ -87,8 +88,9 @@ def read_pylate_examples(directory: Path) -> Iterator[Example]:
             )
             if not documents or len(documents) != len(scores):
                 raise ValueError(f"{len(documents)} document_ids and {len(scores)} scores")
-            yield Example(str(record["query_id"]), [str(doc) for doc in documents], [float(s) for s in scores])
-        except (KeyError, TypeError, ValueError) as error:
+            ids = [identifier(doc) for doc in documents]
+            yield Example(identifier(record["query_id"]), ids, [teacher_score(score) for score in scores])
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InputError(
                 f"{directory}, train, row {number}: expected query_id, document_ids and as many scores; {error!r}."
             ) from error
@@ -102,14 +104,11 @@ def records_of(directory: Path, name: str) -> Iterator[dict[str, Any]]:
             with pyarrow.parquet.ParquetFile(parquet) as table:
                 for batch in table.iter_batches(ROWS):
                     yield from batch.to_pylist()
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
             raise InputError(f"{parquet} is damaged or no Parquet file ({error}).") from error
     elif jsonl.is_file():
-        with jsonl.open(encoding="utf-8", newline="\n") as stream:
-            for number, line in enumerate(stream, start=1):
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise InputError(f"{jsonl}, line {number}: not JSON ({error}).") from error
+        faults = Faults(jsonl)
+        yield from (record for _, record in parsed(jsonl, faults, lambda _, line: json_object(line)))
+        faults.finish()
     else:
         raise InputError(f"{directory} has neither {parquet.name} nor {jsonl.name}; expected PyLate's tables there.")

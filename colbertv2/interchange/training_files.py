@@ -13,7 +13,7 @@ from pathlib import Path
 from colbertv2.data.readers import Faults, lines
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
-from colbertv2.training.examples import Example, read_examples
+from colbertv2.training.examples import Example, read_examples, teacher_score
 
 DOC_IDS, QUERY_IDS = "doc_ids.txt", "query_ids.txt"
 COLLECTION, QUERIES, EXAMPLES = "collection.tsv", "queries.tsv", "examples.json"
@@ -66,11 +66,9 @@ def write_numbered(path: Path, ids_path: Path, texts: Iterable[tuple[str, str]])
 
 def enumerated(path: Path) -> Iterator[tuple[str, str]]:
     """``(number, id)`` of a file of ids."""
-    try:
-        with path.open(encoding="utf-8", newline="\n") as stream:
-            yield from ((str(number), line.removesuffix("\n")) for number, line in enumerate(stream))
-    except OSError as error:
-        raise InputError(f"{path} can't be read ({error.strerror}); expected one id a line.") from error
+    faults = Faults(path)
+    yield from ((str(number - 1), line) for number, line in lines(path, faults))
+    faults.finish()
 
 
 def renamed(
@@ -137,8 +135,9 @@ def read_ranking(path: Path) -> Ranking:
         columns = line.split("\t")
         try:
             query_id, doc_id, rank = columns[0], columns[1], int(columns[2])
-            score = float(columns[3]) if len(columns) > 3 else None
-        except (IndexError, ValueError):
+            score = teacher_score(columns[3]) if len(columns) > 3 else None
+            float(rank)  # as which it may have to stand
+        except (IndexError, ValueError, OverflowError):
             faults.add(number, f"expected query, document, rank and perhaps score between tabs, found {line[:60]!r}")
             continue
         ranks = found.setdefault(query_id, {})

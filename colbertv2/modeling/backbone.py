@@ -6,13 +6,22 @@ Only safetensors are read, and no remote code is run.
 from __future__ import annotations
 
 import importlib.util
-import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from colbertv2.artifacts.integrity import check_directory
+from colbertv2.checkpoints.pretrained import (
+    POSITIONS_BEHIND_PADDING,
+    is_classifier,
+    load_config,
+    load_model,
+    load_tokenizer,
+    text_positions,
+    without_pooler,
+)
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, sha256_of_files
@@ -46,6 +55,7 @@ class Backbone:
         if unknown := [one for one in self.overrides if one not in known]:
             raise InputError(f"model.backbone.overrides names {unknown[0]!r}; expected some of: {', '.join(known)}.")
         self.directory = locate(name)
+        check_directory(self.directory, mapped=True)
         if sha256 is not None and (found := sha256_of_weights(self.directory)) != sha256:
             raise InputError(
                 f"The weights of {name} have SHA-256 {found}, expected {sha256}. They are not the model this "
@@ -73,29 +83,40 @@ class Backbone:
 
     @property
     def hidden_size(self) -> int:
-        return int(self.setting("hidden_size"))
+        """Dimensions of the transformer's states."""
+        return self.setting("hidden_size") or 0
 
     @property
     def max_length(self) -> int:
-        """Positions that the transformer has; without a limit of its own, as many as anybody asks for."""
-        return int(self.setting("max_position_embeddings", sys.maxsize))
+        """Tokens that the transformer reads at once, special tokens included."""
+        kind = str(read_json(self.directory / "config.json").get("model_type"))
+        padding = self.setting("pad_token_id") if kind in POSITIONS_BEHIND_PADDING else None
+        return text_positions(kind, self.setting("max_position_embeddings"), padding)
 
-    def setting(self, name: str, *default: int) -> Any:
-        """A value of the transformer's configuration; transformers is asked only where ``config.json`` lacks it."""
-        settings = read_json(self.directory / "config.json")
-        if name in settings:
-            return settings[name]
-        from transformers import AutoConfig  # which knows the names that other architectures use, and their defaults
+    def setting(self, name: str) -> int | None:
+        """A number of the transformer's configuration; transformers is asked only where ``config.json`` lacks it.
 
-        return getattr(AutoConfig.from_pretrained(self.directory), name, *default)
+        Raises:
+            InputError: it is no whole number.
+        """
+        file = self.directory / "config.json"
+        settings = read_json(file)
+        # transformers knows the names that other architectures use, and their defaults.
+        value = settings[name] if name in settings else getattr(load_config(self.directory), name, None)
+        if value is not None and type(value) is not int:
+            raise InputError(f"{file}: {name} is {value!r}; expected a whole number.")
+        return value
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether ``config.json`` says that a sequence classifier was saved."""
+        return is_classifier(read_json(self.directory / "config.json").get("architectures"))
 
     def transformer(self) -> PreTrainedModel:
         return self.checkpoint.transformer() if self.checkpoint else load_transformer(self.directory)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(self.directory)
+        return load_tokenizer(self.directory)
 
     def has_words(self, words: Sequence[str]) -> bool:
         """Whether the vocabulary has ``words`` and a mask token, as far as its files say without transformers."""
@@ -115,11 +136,9 @@ class Backbone:
 
 def load_transformer(directory: Path) -> PreTrainedModel:
     """The encoder without BERT's unused pooler, in fp32."""
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
-    kind = AutoConfig.from_pretrained(directory).model_type
-    options = {"add_pooling_layer": False} if kind in ("bert", "roberta", "xlm-roberta") else {}
-    return AutoModel.from_pretrained(directory, use_safetensors=True, **options).float()
+    return load_model(AutoModel, directory, **without_pooler(load_config(directory)))
 
 
 def locate(name: str) -> Path:

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from colbertv2.checkpoints.layouts import read_checkpoint
+from colbertv2.checkpoints.pretrained import load_tokenizer, refuse_longer
+from colbertv2.errors import within
 from colbertv2.files import write_json
 from colbertv2.modeling.batch import Tuples, encoded_by_length
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
@@ -43,6 +45,9 @@ class ColBERT(nn.Module):
         projection: ``[dim, hidden]`` weight of the linear layer.
         tokenizer: text → ids, with the tokenization that training and search share.
 
+    Raises:
+        InputError: a length of the tokenization is beyond the transformer's positions.
+
     >>> from colbertv2.modeling.backbone import Backbone
     >>> from colbertv2.modeling.tokenizer import Tokenization
     >>> from colbertv2.modeling import initial
@@ -58,6 +63,8 @@ class ColBERT(nn.Module):
 
     def __init__(self, transformer: PreTrainedModel, projection: Tensor, tokenizer: Tokenizer):
         super().__init__()
+        for name in ("query_maxlen", "document_maxlen"):
+            refuse_longer(name, getattr(tokenizer.tokenization, name), transformer.config)
         self.transformer = transformer
         self.linear = nn.Linear(projection.shape[1], projection.shape[0], bias=False)
         self.linear.weight = nn.Parameter(projection.float().clone())
@@ -139,8 +146,10 @@ class ColBERT(nn.Module):
     ) -> list[np.ndarray]:
         """Vectors of each document, float32 ``[Ld, dim]``, in the order given; empty texts keep CLS and SEP.
 
+        Texts of the same tokens are encoded once, so that they have the same vectors to the last bit.
+
         Args:
-            batch_tokens: tokens in one batch, padding included. Texts are batched by length, so little is padding.
+            batch_tokens: tokens in one batch, of texts of one length.
             bar: wraps the iterable of batches, to show progress.
             precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         """
@@ -155,6 +164,7 @@ class ColBERT(nn.Module):
         bar: Callable = iter,
         precision: str = "32-true",
     ) -> list[np.ndarray]:
+        rows, numbers = distinct(rows)
         encoded: list[np.ndarray] = [np.empty(0)] * len(rows)
         was_training = self.training
         self.eval()
@@ -165,7 +175,7 @@ class ColBERT(nn.Module):
                 for position, vector, kept in zip(batch, vectors, scored, strict=True):
                     encoded[position] = vector[kept].numpy()
         self.train(was_training)
-        return encoded
+        return [encoded[number] for number in numbers]
 
     def save(self, directory: Path) -> None:
         """Backbone and tokenizer as Hugging Face has them, ``projection.safetensors`` and ``colbert.json``."""
@@ -193,25 +203,42 @@ class ColBERT(nn.Module):
         tokenization = checkpoint.tokenization
         if document_maxlen is not None:
             tokenization = replace(tokenization, document_maxlen=document_maxlen)
-        tokenizer = Tokenizer(AutoTokenizer.from_pretrained(directory), tokenization)
+        with within(Path(directory)):
+            tokenizer = Tokenizer(load_tokenizer(Path(directory)), tokenization)
         return cls(checkpoint.transformer(), checkpoint.projection, tokenizer)
 
 
 def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Positions grouped so that longest × count ≤ ``batch_tokens`` (at least one each), longest first.
+    """Positions of equal lengths, grouped so that length × count ≤ ``batch_tokens`` (at least one each), longest first.
 
-    Longest first, so that running out of memory happens in the first second or not at all.
+    Of equal lengths, so that nothing is padded: with padding beside it in its batch a text got other last bits. Of 160
+    documents encoded again with half of them, 16 of 80 then differed even at 16 bits, and none without. It takes as
+    long, with 77 batches or 9. Longest first, so that running out of memory happens in the first second or not at all.
 
-    >>> batches_by_length([3, 9, 4], batch_tokens=10)
-    [[1], [2, 0]]
+    >>> batches_by_length([3, 9, 3, 4, 3], batch_tokens=8)
+    [[1], [3], [0, 2], [4]]
     """
     batches: list[list[int]] = []
     for position in sorted(range(len(lengths)), key=lambda position: -lengths[position]):
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= batch_tokens:
+        length = lengths[position]
+        if batches and lengths[batches[-1][0]] == length and length * (len(batches[-1]) + 1) <= batch_tokens:
             batches[-1].append(position)
         else:
             batches.append([position])
     return batches
+
+
+def distinct(rows: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[int]]:
+    """The rows without repetitions, and for each given one its place among them.
+
+    Encoding each once also gives equal ones the same vectors to the last bit, whatever a device does in a batch.
+
+    >>> distinct([[1, 2], [3], [1, 2]])
+    ([[1, 2], [3]], [0, 1, 0])
+    """
+    places: dict[tuple[int, ...], int] = {}
+    numbers = [places.setdefault(tuple(row), len(places)) for row in rows]
+    return [list(row) for row in places], numbers
 
 
 def stacked(vectors: Iterable[np.ndarray], dim: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,14 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
+from colbertv2.artifacts.integrity import check_directory
+from colbertv2.checkpoints.pretrained import is_classifier, load_config, load_model, load_tokenizer, refuse_longer
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
 from colbertv2.modeling.backbone import load_transformer
@@ -29,6 +25,8 @@ from colbertv2.modeling.batch import Tuples, encoded_by_length
 from colbertv2.modeling.colbert import batches_by_length
 from colbertv2.modeling.maxsim import maxsim
 from colbertv2.modeling.options import ScoringHead, autocast
+
+KINDS = {"maxlen": int, "scoring_head": str, "temperature": int | float}  # what ``cross_encoder.json`` holds
 
 
 class PairEncoding(NamedTuple):
@@ -74,6 +72,7 @@ class CrossEncoder(nn.Module):
         super().__init__()
         if scoring_head not in (known := get_args(ScoringHead)):
             raise InputError(f"teacher.scoring_head is {scoring_head!r}; expected one of {', '.join(known)}.")
+        refuse_longer("teacher.maxlen", maxlen, transformer.config)
         self.transformer = transformer
         self.tokenizer = tokenizer
         self.maxlen = maxlen
@@ -83,19 +82,17 @@ class CrossEncoder(nn.Module):
     @classmethod
     def pretrained(cls, directory: Path, maxlen: int, scoring_head: str, temperature: float) -> "CrossEncoder":
         """From a Hugging Face model directory: an encoder, or a released teacher (``classifier``) with one label."""
-        tokenizer = AutoTokenizer.from_pretrained(directory)
+        tokenizer = load_tokenizer(directory)
         if scoring_head != "classifier":
             return cls(load_transformer(directory), tokenizer, maxlen, scoring_head, temperature)
-        config = AutoConfig.from_pretrained(directory)
-        released = any("SequenceClassification" in name for name in config.architectures or [])
+        config = load_config(directory)
+        released = is_classifier(config.architectures)
         if released and config.num_labels != 1:
             raise InputError(
                 f"The teacher in {directory} has {config.num_labels} labels; expected a re-ranker with one, "
                 "a relevance score."
             )
-        model = AutoModelForSequenceClassification.from_pretrained(
-            directory, num_labels=1, use_safetensors=True
-        ).float()
+        model = load_model(AutoModelForSequenceClassification, directory, new_head=not released, num_labels=1)
         return cls(model, tokenizer, maxlen, scoring_head, temperature)
 
     def encode_pairs(self, queries: list[str], documents: list[str]) -> PairEncoding:
@@ -175,5 +172,14 @@ class CrossEncoder(nn.Module):
 
     @classmethod
     def load(cls, directory: Path) -> "CrossEncoder":
-        """A teacher written by :meth:`save`."""
-        return cls.pretrained(directory, **read_json(directory / "cross_encoder.json"))
+        """A teacher written by :meth:`save`.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        check_directory(directory)
+        file = directory / "cross_encoder.json"
+        settings = read_json(file)
+        if settings.keys() != KINDS.keys() or not all(isinstance(settings[name], KINDS[name]) for name in KINDS):
+            raise InputError(f"{file} holds {settings}; expected {', '.join(KINDS)}. Make {directory} again.")
+        return cls.pretrained(directory, **settings)

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.modeling.backbone import Backbone
+from colbertv2.modeling.options import Projection
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from colbertv2.artifacts.node import Node
     from colbertv2.modeling.colbert import ColBERT
     from colbertv2.modeling.tokenizer import Tokenizer
 
-PROJECTIONS = ("orthogonal", "pca", "linear")
+PROJECTIONS = get_args(Projection)
 
 
 def tokenization(backbone: Backbone, wanted: Tokenization | None) -> Tokenization:
@@ -39,6 +41,13 @@ def tokenizer_of(backbone: Backbone, wanted: Tokenization | None) -> Tokenizer:
     from colbertv2.modeling.tokenizer import Tokenizer
 
     return Tokenizer(backbone.tokenizer(), tokenization(backbone, wanted))
+
+
+def backbone_of(checkpoint: Node) -> Backbone | None:
+    """The backbone that a checkpoint of the pipeline began with, or ``None`` if its stages name none."""
+    while "checkpoint" in checkpoint.parents:
+        checkpoint = checkpoint.parents["checkpoint"]
+    return checkpoint.bound.get("backbone")
 
 
 def conflicts(backbone: Backbone, chosen: Tokenization, dim: int) -> Iterator[str]:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}  # Lightning's name → torch's type
+Projection = Literal["orthogonal", "pca", "linear"]  # how an untrained one begins (colbertv2.modeling.initial)
 ScoringHead = Literal["late_interaction", "classifier"]  # how a cross-encoder scores a jointly encoded pair
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from colbertv2.checkpoints.pretrained import refuse_longer
 from colbertv2.modeling.backbone import Backbone
-from colbertv2.modeling.colbert import batches_by_length
+from colbertv2.modeling.colbert import batches_by_length, distinct
 from colbertv2.modeling.tokenizer import pad
 
 
@@ -16,18 +17,23 @@ class SentenceEncoder:
 
     Args:
         maxlen: tokens of a text, special tokens included.
+
+    Raises:
+        InputError: ``maxlen`` is beyond the transformer's positions.
     """
 
     def __init__(self, backbone: Backbone, maxlen: int, device: torch.device):
         self.transformer = backbone.transformer().eval()
+        refuse_longer("maxlen", maxlen, self.transformer.config)
         torch.nn.Module.to(self.transformer, device)
         self.tokenizer = backbone.tokenizer()
         self.maxlen = maxlen
         self.device = device
 
     def encode(self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter) -> np.ndarray:
-        """Unit vectors float32 ``[N, hidden]`` in the order given."""
+        """Unit vectors float32 ``[N, hidden]`` in the order given; texts of the same tokens have the same vector."""
         rows = self.tokenizer(list(texts), truncation=True, max_length=self.maxlen)["input_ids"]
+        rows, numbers = distinct(rows)
         encoded = np.empty((len(rows), self.transformer.config.hidden_size), dtype=np.float32)
         with torch.inference_mode():
             for batch in bar(batches_by_length([len(row) for row in rows], batch_tokens)):
@@ -36,4 +42,4 @@ class SentenceEncoder:
                 states = self.transformer(input_ids=ids, attention_mask=real.long()).last_hidden_state
                 mean = (states * real.unsqueeze(-1)).sum(1) / real.sum(1, keepdim=True)
                 encoded[batch] = normalize(mean, dim=-1).float().cpu().numpy()
-        return encoded
+        return encoded[numbers]

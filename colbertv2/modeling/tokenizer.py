@@ -7,11 +7,11 @@ Document: ``[CLS] [D] tokens… [SEP]``; the vectors of punctuation do not enter
 
 from __future__ import annotations
 
-import string
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from colbertv2.checkpoints.punctuation import punctuation_tokens
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 
@@ -46,7 +46,7 @@ class Tokenizer:
             raise InputError("This tokenizer has no mask token: set model.query_augmentation=false.")
         skipped = {self._known_id(word, "model.tokenization.skiplist") for word in tokenization.skiplist}
         if tokenization.skip_punctuation:
-            skipped |= {tokenizer.encode(symbol, add_special_tokens=False)[0] for symbol in string.punctuation}
+            skipped |= {tokenizer.get_vocab()[token] for token in punctuation_tokens(tokenizer)}
         # A tokenizer that pads with its mask (PyLate saves such ones) has no padding that a text could spell.
         padding_spelled = not tokenization.literal_tokens and tokenizer.pad_token_id != self.mask
         self.padding: Any = tokenizer.pad_token_id if padding_spelled else None

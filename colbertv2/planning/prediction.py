@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any
 
 from colbertv2.artifacts.artifact import Artifact, location
+from colbertv2.artifacts.integrity import read_record
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.process import device_name, num_cores
 from colbertv2.planning.work import RATE, Cost, Step
@@ -100,7 +101,7 @@ class Predictor:
         """How large a finished artifact is; of its ancestors, those that are in the plan or still there."""
         path = location(self.runtime.root, address)
         if address not in self.steps and Artifact.present(path):
-            record = quietly(lambda: Artifact.open(path).record)
+            record = quietly(lambda: read_record(path))
             if record is None:
                 return None
             parents = {role: self.finished_step(parent) for role, parent in record["parents"].items()}
@@ -117,7 +118,7 @@ class Predictor:
             paths.sort(key=lambda path: path.stat().st_mtime, reverse=True)
             self.finished[stage] = []
             for path in paths[:LATEST]:
-                record = quietly(lambda path=path: Artifact.open(path).record) or {}
+                record = quietly(lambda path=path: read_record(path)) or {}
                 if wanted == {key: record.get(key) for key in wanted} and (step := self.finished_step(path.name)):
                     took = Cost(record["seconds"], record["peak_memory"], record["bytes"])
                     self.finished[stage].append((took, step))

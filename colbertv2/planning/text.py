@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from colbertv2.artifacts.process import byte_size, free_disk, free_memory
+from colbertv2.artifacts.process import byte_size, free_memory
 from colbertv2.planning.prediction import StepCost
+from colbertv2.refusals import free_disk
 from colbertv2.runtime import Runtime
 
 
@@ -17,18 +18,30 @@ def to_text(steps: Sequence[StepCost], runtime: Runtime) -> str:
     known = [step for step in missing if step.seconds is not None]
     total = f"to build: {len(missing)} step{'s' if len(missing) > 1 else ''}"
     if known:
-        memory, disk = max(step.memory or 0 for step in known), sum(step.disk or 0 for step in known)
+        memory, disk = needs(known)
         seconds = sum(step.seconds or 0 for step in known)
         total += f", about {duration(seconds)}, {byte_size(memory)} of memory, {byte_size(disk)} of disk"
-        shortages = []
-        if disk > (free := free_disk(runtime.root)):
-            shortages.append(f"{byte_size(free)} of disk free is too little")
-        if (free := free_memory()) is not None and memory > free:
-            shortages.append(f"{byte_size(free)} of memory free is too little")
-        total += f" ({'; '.join(shortages)})" if shortages else ""
+        short = shortages(known, runtime)
+        total += f" ({'; '.join(short)})" if short else ""
     if unknown := len(missing) - len(known):
         total += f"; {unknown} of them unknown (?), not counted"
     return "\n".join([*lines, total])
+
+
+def needs(steps: Sequence[StepCost]) -> tuple[float, float]:
+    """Bytes of memory that the largest of these steps needs, and bytes of disk that they need together, where known."""
+    return max((step.memory or 0 for step in steps), default=0), sum(step.disk or 0 for step in steps)
+
+
+def shortages(steps: Sequence[StepCost], runtime: Runtime) -> list[str]:
+    """What there is too little of for these steps, as far as their needs are known."""
+    memory, disk = needs(steps)
+    found = []
+    if disk > (free := free_disk(runtime.root)):
+        found.append(f"{byte_size(free)} of disk free is too little")
+    if (free := free_memory()) is not None and memory > free:
+        found.append(f"{byte_size(free)} of memory free is too little")
+    return found
 
 
 def _columns(step: StepCost) -> str:

@@ -1,12 +1,13 @@
 """The tables of an ablation's report: cells, main effects, interactions, shares and seeds."""
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
 
 from colbertv2.ablation.cells import Cell
 from colbertv2.ablation.findings import Findings
-from colbertv2.evaluation.measures import fraction, plain, signed
+from colbertv2.evaluation.measures import NOTHING, fraction, plain, signed
 from colbertv2.evaluation.statistics import RESAMPLES, Contrast, Estimate, Interval
 from colbertv2.reporting.rendering import ReportTable
 
@@ -174,8 +175,8 @@ def seeds_table(findings: Findings) -> ReportTable:
 
 
 def with_interval(found: Estimate) -> str:
-    """``.712 [.690, .734]``."""
-    return f"{signed(found.mean)} {bracket(found.queries)}"
+    """``.712 [.690, .734]``; a dash for what is not known."""
+    return NOTHING if math.isnan(found.mean) else f"{signed(found.mean)} {bracket(found.queries)}"
 
 
 def difference_and_detectable(contrast: Contrast | None) -> list[str]:
@@ -188,7 +189,7 @@ def difference_and_detectable(contrast: Contrast | None) -> list[str]:
 
 def bracket(found: Interval | None) -> str:
     """``[−.041, −.015]``; a dash where there is none."""
-    return plain(float("nan"), 1) if found is None else f"[{signed(found.low)}, {signed(found.high)}]"
+    return NOTHING if found is None or math.isnan(found.low) else f"[{signed(found.low)}, {signed(found.high)}]"
 
 
 def mark(contrast: Contrast | None) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.errors import InputError
-from colbertv2.evaluation.measurement import index_statistics, per_query, timing
+from colbertv2.evaluation.measurement import index_statistics, not_known, per_query, timing, unknown_of
 from colbertv2.evaluation.measures import NOTHING, fraction, plain
 from colbertv2.evaluation.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare
 from colbertv2.reporting.rendering import ReportTable
@@ -24,6 +24,7 @@ class System:
         ms_per_query: search latency in milliseconds; ``None`` where it was not measured.
         statistics: of the index where there is one: ``codec``, ``bytes_per_token``, ``bytes_per_document``,
             ``num_documents``, ``num_vectors``; any may lack.
+        unknown: the measures that are not known (NaN in ``values``), with the reason.
     """
 
     name: str
@@ -31,6 +32,7 @@ class System:
     engine: str
     ms_per_query: float | None = None
     statistics: Mapping[str, str | float] = field(default_factory=dict)
+    unknown: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_system(name: str, evaluation: Artifact) -> System:
@@ -42,6 +44,7 @@ def read_system(name: str, evaluation: Artifact) -> System:
         engine=engine(ranking),
         ms_per_query=timing(ranking).get("ms_per_query"),
         statistics=index_statistics(ranking),
+        unknown=unknown_of(evaluation),
     )
 
 
@@ -99,6 +102,21 @@ def make_table(systems: Sequence[System], baseline: str, measures: Sequence[str]
     return table
 
 
+def unknown_notes(systems: Sequence[System], measures: Sequence[str]) -> list[str]:
+    """One sentence for each reason why some of the measures are not known, and of which systems.
+
+    >>> unknown_notes([System("BM25", pd.DataFrame(), "bm25", unknown={"R@50": "the ranking is short"})], ["R@50"])
+    ['R@50 –: the ranking is short (BM25).']
+    """
+    reasons: dict[tuple[str, ...], list[str]] = {}
+    for system in systems:
+        for reason in dict.fromkeys(system.unknown.values()):
+            of = [measure for measure in measures if system.unknown.get(measure) == reason]
+            if of:
+                reasons.setdefault((reason, *of), []).append(system.name)
+    return [not_known(of, f"{reason} ({', '.join(names)})") for (reason, *of), names in reasons.items()]
+
+
 def check_systems(systems: Sequence[System], baseline: str, measures: Sequence[str]) -> None:
     """See ``make_table`` for what is refused."""
     names = [system.name for system in systems]
@@ -148,6 +166,8 @@ def to_markdown(
 
 
 def value_with_interval(row: Mapping[str, float], measure: str) -> str:
-    """``.712 [.690, .734] †``: the mark where the adjusted p is below .05."""
+    """``.712 [.690, .734] †``: the mark where the adjusted p is below .05. A dash for what is not known."""
+    if pd.isna(row[measure]):
+        return NOTHING
     interval = f"[{fraction(row[f'{measure}_low'])}, {fraction(row[f'{measure}_high'])}]"
     return f"{fraction(row[measure])} {interval}{' †' if row[f'p_{measure}'] < LEVEL else ''}"

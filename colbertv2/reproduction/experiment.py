@@ -14,11 +14,12 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
-from colbertv2.artifacts.process import free_disk, num_cores
+from colbertv2.artifacts.process import num_cores
 from colbertv2.artifacts.validate import suggestion
 from colbertv2.configuration.composition import EXPERIMENTS
 from colbertv2.errors import InputError
 from colbertv2.planning.prediction import GPU_RATE, products_per_second
+from colbertv2.refusals import free_disk
 from colbertv2.runtime import Runtime
 
 GROUP = "paper"

@@ -254,6 +254,6 @@ def lacking(values: Any) -> Iterator[str]:
 def quantities(node: Node, artifact: Artifact) -> dict[str, float]:
     """All numbers of an artifact: measures, costs and index sizes of an evaluation, else its ``metrics.json``."""
     if not measures_of(node):
-        return read_json(artifact.path / "metrics.json")
+        return read_json(artifact.file("metrics.json"))
     held = index_statistics(artifact.parents["ranking"])
-    return {**{name: value for name, value in held.items() if isinstance(value, int | float)}, **summary(artifact)}
+    return {name: value for name, value in {**held, **summary(artifact)}.items() if isinstance(value, int | float)}

@@ -3,16 +3,22 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
-from colbertv2.errors import InputError
-from colbertv2.evaluation.ranking import Ranking
+import numpy as np
+from numpy.typing import NDArray
 
-TOKENIZERS = ("words", "code")
+from colbertv2.evaluation.ranking import Ranking, greatest_first, inverse
+from colbertv2.schema import Fraction, Weight, checked
+from colbertv2.search.engine import Found, named, ranking_of
+from colbertv2.search.scoring import best_documents
+
 IDENTIFIER = re.compile(r"\b\w*(?:_|[a-z\d][A-Z]|[A-Z][A-Z][a-z])\w*\b")
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 
 
+@checked
 @dataclass(frozen=True)
 class BM25:
     """BM25 with English stemming (Snowball) and stopwords, both as ``bm25s`` has them.
@@ -30,15 +36,9 @@ class BM25:
     ['a']
     """
 
-    k1: float
-    b: float
-    tokenizer: str
-
-    def __post_init__(self) -> None:
-        if self.tokenizer not in TOKENIZERS:
-            raise InputError(f"bm25.tokenizer is {self.tokenizer!r}; expected words or code.")
-        if self.k1 < 0 or not 0 <= self.b <= 1:
-            raise InputError(f"BM25 has k1={self.k1}, b={self.b}; expected k1 of at least 0 and b between 0 and 1.")
+    k1: Weight
+    b: Fraction
+    tokenizer: Literal["words", "code"]
 
     def tokens(self, texts: list[str]) -> list[list[str]]:
         """The stems of each text, stopwords left out."""
@@ -81,19 +81,27 @@ class BM25Index:
             return 0
         return sum(part.nbytes for part in self.scorer.scores.values() if hasattr(part, "nbytes"))
 
-    def search_one(self, query: str, depth: int) -> list[tuple[str, float]]:
-        """At most ``depth`` documents that share a term with ``query``, with scores, best first."""
+    @cached_property
+    def ranks(self) -> NDArray[np.int32]:
+        """As ``Index.ranks``."""
+        return inverse(greatest_first(self.doc_ids))
+
+    def find(self, query: str, depth: int) -> Found:
+        """At most ``depth`` documents that share a term with ``query``, by position."""
         tokens = self.bm25.tokens([query])[0]
         if self.scorer is None or not self.scorer.get_tokens_ids(tokens):
-            return []
-        depth = min(depth, len(self.doc_ids))
-        rows, scores = self.scorer.retrieve([tokens], k=depth, show_progress=False, backend_selection="numpy")
-        found = zip(rows[0].tolist(), scores[0].tolist(), strict=True)
-        return [(self.doc_ids[row], score) for row, score in found if score > 0]
+            return Found(np.zeros(0, np.int64), np.zeros(0, np.float32))
+        scores = self.scorer.get_scores(tokens)
+        sharing = np.flatnonzero(scores > 0)
+        return best_documents(sharing, scores[sharing], depth, self.ranks)
+
+    def search_one(self, query: str, depth: int) -> list[tuple[str, float]]:
+        """At most ``depth`` documents that share a term with ``query``, with scores, best first."""
+        return named(self.find(query, depth), self.doc_ids)
 
     def search(self, queries: Iterable[tuple[str, str]], depth: int) -> Ranking:
         """Search for ``(query_id, text)`` pairs."""
-        return Ranking({query_id: self.search_one(text, depth) for query_id, text in queries})
+        return ranking_of({query_id: self.find(text, depth) for query_id, text in queries}, self.doc_ids)
 
 
 def with_parts(match: re.Match[str]) -> str:

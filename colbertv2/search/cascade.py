@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
 
-from colbertv2.errors import InputError
+from colbertv2.schema import Fraction, PositiveInt, checked
 from colbertv2.search.engine import BoundEngine, Engine, Found
-from colbertv2.search.scoring import best_documents, top_k
+from colbertv2.search.scoring import best_documents, kept_positions
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +29,7 @@ class Refined(NamedTuple):
     refined: NDArray[np.int64]
 
 
+@checked
 @dataclass(frozen=True)
 class Cascade(Engine):
     """Three stages, each over fewer documents and closer to MaxSim over the decoded vectors.
@@ -45,9 +47,9 @@ class Cascade(Engine):
     do all of it; with it, the CPU does, since that stage is work which differs from token to token.
 
     Args:
-        nprobe: centroids per query vector; null scans every document.
+        nprobe: centroids per query vector, all if there are fewer; null scans every document.
         ndocs: documents that reach the second stage; null for all.
-        centroid_margin: in cosine similarity.
+        centroid_margin: in cosine similarity, 0 to 2.
         residual_variance_fraction: between 0 and 1.
         nexact: documents that reach the third stage, never less than ``k``; null for all.
 
@@ -55,24 +57,13 @@ class Cascade(Engine):
         InputError: a value is out of range.
     """
 
-    nprobe: int | None = None
-    ndocs: int | None = 512
-    centroid_margin: float = 0.03
-    residual_variance_fraction: float = 0.5
-    nexact: int | None = 100
+    nprobe: PositiveInt | None = None
+    ndocs: PositiveInt | None = 512
+    centroid_margin: Annotated[float, Interval(ge=0, le=2)] = 0.03
+    residual_variance_fraction: Fraction = 0.5
+    nexact: PositiveInt | None = 100
 
     needs_centroids = True
-
-    def __post_init__(self) -> None:
-        for name in ("nprobe", "ndocs", "nexact"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"search.{name} is {value}; expected at least 1, or null.")
-        if not self.centroid_margin >= 0:
-            raise InputError(f"search.centroid_margin is {self.centroid_margin}; expected 0 or more.")
-        if not 0 <= self.residual_variance_fraction <= 1:
-            found = self.residual_variance_fraction
-            raise InputError(f"search.residual_variance_fraction is {found}; expected a number between 0 and 1.")
 
     def probes(self, k: int) -> int | None:
         """Centroids that each query vector probes in a search for ``k`` documents; None where all are scanned."""
@@ -104,7 +95,7 @@ class Cascade(Engine):
 
         tables = QueryTables(index, query)
         positions = self.candidates(tables, k).refined
-        return best_documents(positions, tables.exact_scores(positions), k)
+        return best_documents(positions, tables.exact_scores(positions), k, index.ranks)
 
     def candidates(self, tables: QueryTables, k: int) -> Refined:
         """The documents that are left after each of the first two stages."""
@@ -117,9 +108,10 @@ class Cascade(Engine):
             similarities = tables.similarities[:, : tables.num_query_vectors]
             positions = index.inverted(nearest_centroids(similarities, self.nprobe))
         if self.ndocs is not None and len(positions) > self.ndocs:
-            positions = np.sort(positions[top_k(tables.centroid_scores(positions), max(self.ndocs, k))])
+            scores = tables.centroid_scores(positions)
+            positions = kept_positions(positions, scores, max(self.ndocs, k), index.ranks)
         scanned = positions
         if self.nexact is not None and len(positions) > max(self.nexact, k):
             scores = tables.residual_scores(positions, self.centroid_margin, self.residual_variance_fraction)
-            positions = np.sort(positions[top_k(scores, max(self.nexact, k))])
+            positions = kept_positions(positions, scores, max(self.nexact, k), index.ranks)
         return Refined(scanned, positions)

@@ -37,20 +37,26 @@ class DeviceExhaustive:
 
     @torch.inference_mode()
     def search(self, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
-        """For each query ``[Lq, dim]`` at most ``k`` positions and scores, best first, ties in corpus order."""
+        """For each query ``[Lq, dim]`` at most ``k`` positions and scores; of equal ones by ``Index.ranks``."""
         order = sorted(range(len(queries)), key=lambda number: len(queries[number]))  # so that little is padding
         found: dict[int, Found] = {}
         for start in range(0, len(order), BATCH_QUERIES):
             batch = order[start : start + BATCH_QUERIES]
             keys = self.search_batch([queries[number] for number in batch], k)
-            found |= {number: from_keys(one) for number, one in zip(batch, keys, strict=True)}
+            found |= {number: self.found(one, k) for number, one in zip(batch, keys, strict=True)}
         return [found[number] for number in range(len(queries))]
 
     @torch.inference_mode()
     def rerank(self, query: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Found:
         """The best ``k`` of the documents at ascending ``positions [D]`` for one query, by exact MaxSim."""
         full = positions[self.there.index.lengths[positions] > 0]
-        return from_keys(self.exact([self.there.queries([query])], full, k)[0])
+        return self.found(self.exact([self.there.queries([query])], full, k)[0], k)
+
+    def found(self, keys: Tensor, k: int) -> Found:
+        """The ``k`` best documents in keys, of which one more says whether the last of them is tied."""
+        ranks, scores = from_keys(keys)
+        tied = bool(0 < k < len(scores) and scores[k - 1] == scores[k])
+        return Found(self.there.index.by_rank[ranks[:k]], scores[:k], tied)
 
     def search_batch(self, queries: list[NDArray[np.float32]], k: int) -> Iterable[Tensor]:
         """The keys of each query's best, for queries by ascending length."""
@@ -59,7 +65,7 @@ class DeviceExhaustive:
         return self.exact(groups, None, k)
 
     def exact(self, groups: list[Tensor], positions: NDArray[np.int64] | None, k: int) -> Tensor:
-        """Keys ``[Q, at most k]`` of the best by exact MaxSim; a block of documents is decoded once for all groups.
+        """Keys ``[Q, at most k + 1]`` of the best by exact MaxSim; a block of documents is decoded once for all groups.
 
         Args:
             groups: ``[q, L, dim]``, of Q queries in all.
@@ -72,7 +78,7 @@ class DeviceExhaustive:
 
         num_vectors = self.there.work_bytes // (12 * self.there.index.dim)
         blocks = self.there.blocks(num_vectors, positions)
-        return torch.cat(best_keys(score, blocks, k, [len(group) for group in groups], self.there.device))
+        return torch.cat(best_keys(score, blocks, k + 1, [len(group) for group in groups], self.there.device))
 
 
 class DeviceCascade(DeviceExhaustive):
@@ -126,7 +132,7 @@ class DeviceCascade(DeviceExhaustive):
         blocks = there.blocks(max(there.work_bytes // (8 * width), 1), positions)
         queries = similarities.shape[1]
         keys = best_keys(lambda block: [there.centroid_scores(table, block)], blocks, number, [queries], there.device)
-        return list(np.sort(positions_of(keys[0].cpu().numpy())))
+        return list(np.sort(there.index.by_rank[from_keys(keys[0])[0]]))
 
     def leaves_out(self, num_documents: int, k: int) -> bool:
         """Whether centroids have to choose among so many documents."""
@@ -176,15 +182,16 @@ def best_keys(
     best = [torch.empty(number, 0, dtype=torch.int64, device=device) for number in num_queries]
     for block in blocks:
         for group, scores in enumerate(score(block)):
-            keys = torch.cat([best[group], to_keys(scores, block.positions)], dim=1)
+            keys = torch.cat([best[group], to_keys(scores, block.ranks)], dim=1)
             best[group] = keys.topk(min(k, keys.shape[1])).values
     return best
 
 
-def to_keys(scores: Tensor, positions: Tensor) -> Tensor:
-    """Scores ``[Q, D]`` of ``positions [D]`` as int64 ``[Q, D]``: a greater score is greater, then an earlier position.
+def to_keys(scores: Tensor, ranks: Tensor) -> Tensor:
+    """Scores ``[Q, D]`` of documents of ``ranks [D]`` as int64 ``[Q, D]``: the greater score is greater, then the
+    lower rank.
 
-    So ``topk``, which promises no order among equals, has none, and finds ties in corpus order on every device.
+    So ``topk``, which promises no order among equals, has none, and breaks ties alike on every device.
 
     >>> keys = to_keys(torch.tensor([[1.0, -2.0, 1.0]]), torch.tensor([4, 5, 6]))
     >>> [array.tolist() for array in from_keys(keys[0].sort(descending=True).values)]
@@ -193,16 +200,12 @@ def to_keys(scores: Tensor, positions: Tensor) -> Tensor:
     # Read as integers, floats of one sign are in order; +0 is added as -0 would be less than 0.
     bits = (scores + 0.0).contiguous().view(torch.int32)
     ascending = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
-    return (ascending << 32) | (LOW - positions)
+    return (ascending << 32) | (LOW - ranks)
 
 
-def positions_of(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The positions in keys."""
-    return LOW - (keys & LOW)
-
-
-def from_keys(keys: Tensor) -> Found:
-    """The positions and scores that ``to_keys`` took."""
+def from_keys(keys: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The ranks and scores that ``to_keys`` took."""
     found = keys.cpu().numpy()
     bits = (found >> 32).astype(np.int32)
-    return positions_of(found), np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int32).view(np.float32)
+    scores = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int32).view(np.float32)
+    return LOW - (found & LOW), scores

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from colbertv2.evaluation.ranking import Ranking
 
 if TYPE_CHECKING:
     import torch
@@ -17,14 +19,37 @@ if TYPE_CHECKING:
     from colbertv2.compression.codec import Codec
     from colbertv2.indexing.index import Index
 
-Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # positions and scores, best first
+
+class Found(NamedTuple):
+    """What a search for ``k`` documents found.
+
+    Args:
+        positions, scores: best first; of equal scores the document of the lower rank (``Index.ranks``) first.
+        tied: whether a document that was left out for want of room has the last one's score.
+    """
+
+    positions: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    tied: bool = False
+
+
+def named(found: Found, doc_ids: Sequence[str]) -> list[tuple[str, float]]:
+    """What was found as (document id, score)."""
+    rows: Iterable[tuple[int, float]] = zip(found.positions.tolist(), found.scores.tolist(), strict=True)
+    return [(doc_ids[place], score) for place, score in rows]
+
+
+def ranking_of(found: Mapping[str, Found], doc_ids: Sequence[str]) -> Ranking:
+    """Query id → what was found, as a ranking."""
+    results = {query_id: named(one, doc_ids) for query_id, one in found.items()}
+    return Ranking(results, [query_id for query_id, one in found.items() if one.tied])
 
 
 class BoundEngine(Protocol):
     """An engine with an index, on a device; ``str`` says which, for records."""
 
     def search(self, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
-        """For each query ``[Lq, dim]`` at most ``k`` positions and scores, best first, ties in corpus order."""
+        """For each query ``[Lq, dim]`` at most ``k`` positions and scores; of equal ones by ``Index.ranks``."""
         ...
 
     def rerank(self, query: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Found:
@@ -35,12 +60,15 @@ class BoundEngine(Protocol):
 class Engine(ABC):
     """A way to search; holds its knobs, and nothing of a search. A new engine is a subclass and a YAML file.
 
-    What an engine finds must not depend on the device, since the device is no part of an address.
+    What an engine finds must not depend on the device, since the device is no part of an address. Nor may it depend on
+    the order in which documents were indexed: wherever an engine keeps the best of some documents, the first of equal
+    ones is that of the lower rank in ``Index.ranks``, which is trec_eval's rule. ``search.scoring`` keeps to it
+    (``best_documents``, ``kept_positions``).
 
     >>> class First(Engine):
     ...     def search(self, index, queries, k):
-    ...         return [(np.arange(k), np.zeros(k, np.float32)) for _ in queries]
-    >>> [positions.tolist() for positions, _ in First().search(None, [np.zeros((1, 2))], k=2)]
+    ...         return [Found(np.arange(k), np.zeros(k, np.float32)) for _ in queries]
+    >>> [found.positions.tolist() for found in First().search(None, [np.zeros((1, 2))], k=2)]
     [[0, 1]]
     """
 
@@ -48,7 +76,7 @@ class Engine(ABC):
 
     @abstractmethod
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
-        """For each query ``[Lq, dim]`` at most ``k`` positions and scores, best first, ties in corpus order."""
+        """For each query ``[Lq, dim]`` at most ``k`` positions and scores; of equal ones by ``Index.ranks``."""
 
     def probes(self, k: int) -> int | None:
         """Centroids that each query vector probes in a search for ``k`` documents; None where all are scanned."""
@@ -59,8 +87,6 @@ class Engine(ABC):
         if self.needs_centroids and not codec.has_centroids:
             own, name = type(self).__name__, type(codec).__name__
             yield f"{own} probes centroids, but {name} has none; use search=exhaustive or codec=residual."
-        if depth < 1:
-            yield f"depth is {depth}; expected at least 1."
 
     def on_device(self, index: Index, device: torch.device | str) -> BoundEngine | None:
         """This engine with an index in the memory of a GPU; None if it searches on the CPU alone."""
@@ -100,7 +126,7 @@ class OnCPU:
         """As ``BoundEngine.rerank``."""
         from colbertv2.search.scoring import best_documents, score_documents
 
-        return best_documents(positions, score_documents(self.index, query, positions), k)
+        return best_documents(positions, score_documents(self.index, query, positions), k, self.index.ranks)
 
 
 @cache

@@ -26,6 +26,11 @@ class Decodable(Protocol):
 
     offsets: NDArray[np.int64]  # [num_documents + 1]
 
+    @property
+    def ranks(self) -> NDArray[np.int32]:
+        """As ``Index.ranks``."""
+        ...
+
     def decode(self, positions: NDArray[np.int64]) -> Packed:
         """The vectors of documents at positions that follow one another."""
         ...
@@ -47,7 +52,7 @@ class Exhaustive(Engine):
         from colbertv2.search.query_tables import QueryTables
 
         def search_one(query: NDArray[np.float32]) -> Found:
-            return best_documents(index.full, QueryTables(index, query).exact_scores(index.full), k)
+            return best_documents(index.full, QueryTables(index, query).exact_scores(index.full), k, index.ranks)
 
         return list(parallel_map(search_one, queries))
 
@@ -73,13 +78,18 @@ def search_batch(index: Decodable, queries: Sequence[NDArray[np.float32]], k: in
 
     def search_block(block: tuple[int, int]) -> list[Found]:
         positions = np.arange(*block)
-        return [best_documents(positions, scores, k) for scores in maxsim(queries, index.decode(positions))]
+        vectors = index.decode(positions)
+        return [best_documents(positions, scores, k + 1, index.ranks) for scores in maxsim(queries, vectors)]
 
-    best: list[Found] = [(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
+    best = [Found(np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries]
     for found in parallel_map(search_block, blocks(index.offsets, DECODED_VECTORS)):
-        # What came first has the lower positions, so equal scores stay in corpus order.
         best = [
-            best_documents(np.concatenate([old[0], new[0]]), np.concatenate([old[1], new[1]]), k)
+            best_documents(
+                np.concatenate([old.positions, new.positions]),
+                np.concatenate([old.scores, new.scores]),
+                k + 1,  # so that it is known whether the last is tied
+                index.ranks,
+            )
             for old, new in zip(best, found, strict=True)
         ]
-    return best
+    return [best_documents(one.positions, one.scores, k, index.ranks) for one in best]

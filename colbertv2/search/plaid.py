@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
 
-from colbertv2.errors import InputError
+from colbertv2.schema import LARGEST, PositiveInt, checked
 from colbertv2.search.engine import Engine, Found
-from colbertv2.search.scoring import best_documents, score_documents, top_k
+from colbertv2.search.scoring import best_documents, kept_positions, score_documents
 
 if TYPE_CHECKING:
     from colbertv2.indexing.index import Index
@@ -25,6 +26,7 @@ class Candidates(NamedTuple):
     ranked: NDArray[np.int64]
 
 
+@checked
 @dataclass(frozen=True)
 class Plaid(Engine):
     """Four stages, of which only the last decodes residuals.
@@ -37,34 +39,27 @@ class Plaid(Engine):
 
     Where this differs from colbert-ai 0.2.22: its parameters stick to the first ``k`` that a Searcher was asked for,
     these are taken anew; its GPU code scores a document without any vector left 0 or −9999 a query vector, depending
-    on its batch of 2^20, its CPU code and this one rank it last; on a GPU it scores centroids in fp16.
+    on its batch of 2^20, its CPU code and this one rank it last; on a GPU it scores centroids in fp16. Of equal
+    scores its CPU code keeps the later passage, this one the document of the greater id, as everywhere: it matters
+    where documents have lost all their vectors to pruning and are equal at the bottom.
 
     None takes the preset for the ``k`` of each search (PLAID Table 2), anew for every search. At most ``ndocs // 4``
     documents are returned, and none without a vector in a probed cell.
 
     Args:
-        nprobe: preset 1 for k up to 10, 2 up to 100, else 4.
-        centroid_score_threshold: preset 0.5, 0.45, 0.4; ``-inf`` leaves nothing out.
-        ndocs: preset 256, 1024, max(4k, 4096).
+        nprobe: preset 1 for k up to 10, 2 up to 100, else 4; all centroids if there are fewer.
+        centroid_score_threshold: preset 0.5, 0.45, 0.4; -2 leaves nothing out.
+        ndocs: preset 256, 1024, max(4k, 4096); at least 4, as a fourth of them is decoded.
 
     Raises:
         InputError: nprobe is below 1, ndocs below 4, or the threshold is NaN.
     """
 
-    nprobe: int | None = None
-    centroid_score_threshold: float | None = None
-    ndocs: int | None = None
+    nprobe: PositiveInt | None = None
+    centroid_score_threshold: Annotated[float, Interval(ge=-2, le=2)] | None = None
+    ndocs: Annotated[int, Interval(ge=4, le=LARGEST)] | None = None
 
     needs_centroids = True
-
-    def __post_init__(self) -> None:
-        if self.nprobe is not None and self.nprobe < 1:
-            raise InputError(f"nprobe is {self.nprobe}; expected at least 1, or null for the preset.")
-        if self.ndocs is not None and self.ndocs < 4:
-            raise InputError(f"ndocs is {self.ndocs}; expected at least 4, as a fourth is decoded, or null.")
-        threshold = self.centroid_score_threshold
-        if threshold is not None and np.isnan(threshold):
-            raise InputError("centroid_score_threshold is NaN; expected a number, or null for the preset.")
 
     def settings(self, k: int) -> tuple[int, float, int]:
         """``nprobe``, ``centroid_score_threshold`` and ``ndocs`` of a search for ``k`` documents.
@@ -94,7 +89,7 @@ class Plaid(Engine):
     def search_one(self, index: Index, query: NDArray[np.float32], k: int) -> Found:
         """As ``search``, for one query."""
         positions = self.candidates(index, query, k).ranked
-        return best_documents(positions, score_documents(index, query, positions), k)
+        return best_documents(positions, score_documents(index, query, positions), k, index.ranks)
 
     def candidates(self, index: Index, query: NDArray[np.float32], k: int) -> Candidates:
         """The documents that are left after each of the first three stages, for one query ``[Lq, dim]``."""
@@ -105,24 +100,14 @@ class Plaid(Engine):
         probed = pruned = index.inverted(nearest_centroids(similarities, nprobe))
         if len(probed) > ndocs:
             kept = similarities.max(axis=1) >= threshold
-            pruned = best(probed, centroid_scores(index, similarities, probed, kept), ndocs)
+            scores = centroid_scores(index, similarities, probed, kept)
+            pruned = kept_positions(probed, scores, ndocs, index.ranks)
         ranked = pruned
         if len(pruned) > ndocs // 4:
             everything = np.ones(len(similarities), dtype=bool)
-            ranked = best(pruned, centroid_scores(index, similarities, pruned, everything), ndocs // 4)
+            scores = centroid_scores(index, similarities, pruned, everything)
+            ranked = kept_positions(pruned, scores, ndocs // 4, index.ranks)
         return Candidates(probed, pruned, ranked)
-
-
-def best(positions: NDArray[np.int64], scores: NDArray[np.float32], number: int) -> NDArray[np.int64]:
-    """The ``number`` best of ascending ``positions``, ascending; of equal scores the later position.
-
-    So does the official CPU code, by its queue of (score, passage) pairs: it matters where documents have lost all
-    their vectors to pruning and are equal at the bottom.
-
-    >>> best(np.array([3, 5, 8]), np.array([1, 2, 1], np.float32), 2).tolist()
-    [5, 8]
-    """
-    return np.sort(positions[::-1][top_k(scores[::-1], number)])
 
 
 def centroid_scores(

@@ -12,26 +12,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.indexing.packed import Packed, blocks, offsets_of
+from colbertv2.search.engine import Found
 
 if TYPE_CHECKING:
     from colbertv2.indexing.index import Index
 
 DECODED_VECTORS = 2**15  # vectors decoded at once by a thread, 16 MiB at 128 dimensions
+PRODUCT_VECTORS = 2**9  # that BLAS is given at once
 TILE_VECTORS, TILE_QUERY_VECTORS = 2**11, 2**9  # similarities computed at once: 4 MiB, which stay in the cache
 
 
-def segment_max(similarities: NDArray[np.float32], lengths: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+def similarities(query: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Dot products ``[L, T]`` of ``query [L, dim]`` with ``vectors [T, dim]``, equal to the last bit for equal vectors.
+
+    BLAS adds up in another order for another number of columns, and for those that are left over by its own tiles:
+    ``query @ vectors.T`` gave one vector three or four different last bits, by where it stood, so that identical
+    documents were not tied. In products of one shape it did not, so all are of ``PRODUCT_VECTORS``, with zeros behind.
+    """
+    found = np.empty((len(query), -(-len(vectors) // PRODUCT_VECTORS) * PRODUCT_VECTORS), np.float32)
+    for start in range(0, len(vectors), PRODUCT_VECTORS):
+        part = vectors[start : start + PRODUCT_VECTORS]
+        if len(part) < PRODUCT_VECTORS:
+            part = np.concatenate([part, np.zeros((PRODUCT_VECTORS - len(part), vectors.shape[1]), np.float32)])
+        np.matmul(query, part.T, out=found[:, start : start + PRODUCT_VECTORS])
+    return found[:, : len(vectors)]
+
+
+def segment_max(similar: NDArray[np.float32], lengths: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
     """Maximum over the vectors of each document: ``[Lq, T]`` and ``[D]`` to ``[Lq, D]``; -inf for one without any.
 
     >>> segment_max(np.array([[1, 3, 2]], np.float32), np.array([2, 0, 1]))
     array([[  3., -inf,   2.]], dtype=float32)
     """
-    best = np.full((len(similarities), len(lengths)), -np.inf, dtype=np.float32)
+    best = np.full((len(similar), len(lengths)), -np.inf, dtype=np.float32)
     full = lengths > 0
     if full.all() and len(lengths):
-        np.maximum.reduceat(similarities, offsets_of(lengths)[:-1], axis=1, out=best)
+        np.maximum.reduceat(similar, offsets_of(lengths)[:-1], axis=1, out=best)
     elif full.any():  # reduceat would give an empty document its neighbour's value
-        best[:, full] = np.maximum.reduceat(similarities, offsets_of(lengths)[:-1][full], axis=1)
+        best[:, full] = np.maximum.reduceat(similar, offsets_of(lengths)[:-1][full], axis=1)
     return best
 
 
@@ -50,10 +68,10 @@ def maxsim(queries: Sequence[NDArray[np.float32]], documents: Packed) -> NDArray
     scores = np.empty((len(queries), len(documents)), dtype=np.float32)
     query_tiles = list(blocks(query_offsets, TILE_QUERY_VECTORS))
     for first, last in blocks(documents.offsets, TILE_VECTORS):
-        vectors = documents.vectors[documents.offsets[first] : documents.offsets[last]].T
+        vectors = documents.vectors[documents.offsets[first] : documents.offsets[last]]
         for query, end in query_tiles:
-            similarities = stacked[query_offsets[query] : query_offsets[end]] @ vectors
-            best = segment_max(similarities, documents.lengths[first:last])
+            own = similarities(stacked[query_offsets[query] : query_offsets[end]], vectors)
+            best = segment_max(own, documents.lengths[first:last])
             starts = query_offsets[query:end] - query_offsets[query]
             scores[query:end, first:last] = np.add.reduceat(best, starts, axis=0)
     return scores
@@ -67,26 +85,44 @@ def score_documents(index: "Index", query: NDArray[np.float32], positions: NDArr
     return scores
 
 
-def top_k(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Places of the ``k`` greatest of ``scores [n]``, best first; among equal scores the earlier place.
+def top_k(
+    positions: NDArray[np.int64], scores: NDArray[np.float32], k: int, ranks: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """Places of the ``k`` greatest of ``scores [n]``, best first; among equal scores that of the lower rank.
 
-    >>> top_k(np.array([1, 3, 2, 3], np.float32), 3).tolist()
+    Args:
+        positions: ``[n]`` whose scores they are. ranks: of all positions, as ``Index.ranks``.
+
+    >>> top_k(np.array([7, 2, 0, 5]), np.array([1, 3, 2, 3], np.float32), 3, ranks=np.arange(8)[::-1]).tolist()
     [1, 3, 2]
     """
-    if k < len(scores):
+    if 0 < k < len(scores):
         least = np.partition(scores, len(scores) - k)[len(scores) - k]
-        above = np.flatnonzero(scores > least)
-        equal = np.flatnonzero(scores == least)[: k - len(above)]
-        places = np.sort(np.concatenate([above, equal]))
+        above, equal = np.flatnonzero(scores > least), np.flatnonzero(scores == least)
+        if (wanted := k - len(above)) < len(equal):
+            equal = equal[np.argpartition(ranks[positions[equal]], wanted - 1)[:wanted]]
+        places = np.concatenate([above, equal])
     else:
-        places = np.arange(len(scores))
-    return places[np.argsort(-scores[places], kind="stable")]
+        places = np.arange(min(k, len(scores)))
+    return places[np.lexsort((ranks[positions[places]], -scores[places]))]
 
 
 def best_documents(
-    positions: NDArray[np.int64], scores: NDArray[np.float32], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The at most ``k`` best of ``positions`` with their scores; documents without vectors are left out."""
-    best = top_k(scores, k)
+    positions: NDArray[np.int64], scores: NDArray[np.float32], k: int, ranks: NDArray[np.int32]
+) -> Found:
+    """The at most ``k`` best of ``positions`` with their scores; documents without vectors are left out.
+
+    Args:
+        ranks: of all positions, as ``Index.ranks``: the lower is the better among equal scores.
+    """
+    best = top_k(positions, scores, k + 1, ranks)
     best = best[scores[best] > -np.inf]
-    return positions[best], scores[best]
+    tied = bool(0 < k < len(best) and scores[best[k - 1]] == scores[best[k]])
+    return Found(positions[best[:k]], scores[best[:k]], tied)
+
+
+def kept_positions(
+    positions: NDArray[np.int64], scores: NDArray[np.float32], number: int, ranks: NDArray[np.int32]
+) -> NDArray[np.int64]:
+    """The ``number`` best of ``positions``, ascending: what one stage of an engine leaves to the next."""
+    return np.sort(positions[top_k(positions, scores, number, ranks)])

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
-from colbertv2.search.engine import Engine
+from colbertv2.search.engine import Engine, Found, named
 
 NORM_TOLERANCE = 1e-2  # a model that computes in 16 bits is well within
 
@@ -50,7 +50,7 @@ class Searcher:
         return str(self.engine)
 
     def search(self, queries: Sequence[NDArray[np.float32]], k: int) -> list[list[tuple[str, float]]]:
-        """At most ``k`` (document id, score) for each query, best first, ties in corpus order.
+        """At most ``k`` (document id, score) for each query, best first, of equal scores the greater id first.
 
         There are fewer only where the engine reaches fewer documents.
 
@@ -61,9 +61,13 @@ class Searcher:
             InputError: k is below 1, a query is empty, not finite, not normalised or of another dimension than the
                 index, or the engine does not go with the codec.
         """
+        return [named(one, self.index.doc_ids) for one in self.find(queries, k)]
+
+    def find(self, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
+        """As ``search``, by positions, and with what is known of ties (``search.engine.ranking_of``)."""
         if k < 1:
             raise InputError(f"k is {k}; expected at least 1.")
-        return [self.named(*one) for one in self.engine.search(self.checked(queries), k)]
+        return [Found(*one) for one in self.engine.search(self.checked(queries), k)]
 
     def rerank(
         self, queries: Sequence[NDArray[np.float32]], candidates: Sequence[Sequence[str]], k: int
@@ -75,6 +79,12 @@ class Searcher:
         Raises:
             InputError: as in ``search``; not one list of candidates per query, or an id that the index has not.
         """
+        return [named(one, self.index.doc_ids) for one in self.find_among(queries, candidates, k)]
+
+    def find_among(
+        self, queries: Sequence[NDArray[np.float32]], candidates: Sequence[Sequence[str]], k: int
+    ) -> list[Found]:
+        """As ``rerank``, by positions, and with what is known of ties (``search.engine.ranking_of``)."""
         from colbertv2.parallel import parallel_map
 
         if k < 1:
@@ -86,9 +96,8 @@ class Searcher:
         except KeyError as error:
             raise InputError(f"Candidate {error} is not in the index {self.index.path}.") from None
 
-        def rerank_one(query_and_own: tuple[NDArray[np.float32], NDArray[np.int64]]) -> list[tuple[str, float]]:
-            query, own = query_and_own
-            return self.named(*self.engine.rerank(query, own, k))
+        def rerank_one(query_and_own: tuple[NDArray[np.float32], NDArray[np.int64]]) -> Found:
+            return Found(*self.engine.rerank(*query_and_own, k))
 
         return list(parallel_map(rerank_one, zip(self.checked(queries), positions, strict=True)))
 
@@ -96,11 +105,6 @@ class Searcher:
     def positions(self) -> dict[str, int]:
         """Document id → position."""
         return {doc_id: position for position, doc_id in enumerate(self.index.doc_ids)}
-
-    def named(self, positions: NDArray[np.int64], scores: NDArray[np.float32]) -> list[tuple[str, float]]:
-        """Positions and scores as (document id, score)."""
-        doc_ids = self.index.doc_ids
-        return [(doc_ids[position], score) for position, score in zip(positions, scores.tolist(), strict=True)]
 
     def checked(self, queries: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """The queries as float32, or InputError."""

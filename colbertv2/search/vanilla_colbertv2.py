@@ -9,15 +9,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.errors import InputError
 from colbertv2.indexing.packed import blocks, offsets_of, ranges
+from colbertv2.schema import PositiveInt, checked
 from colbertv2.search.engine import Engine, Found
-from colbertv2.search.scoring import DECODED_VECTORS, best_documents, score_documents, segment_max, top_k
+from colbertv2.search.scoring import (
+    DECODED_VECTORS,
+    best_documents,
+    kept_positions,
+    score_documents,
+    segment_max,
+    similarities,
+)
 
 if TYPE_CHECKING:
     from colbertv2.indexing.index import Index
 
 
+@checked
 @dataclass(frozen=True)
 class VanillaColBERTv2(Engine):
     """Probe, bound from below, then score exactly.
@@ -30,21 +38,17 @@ class VanillaColBERTv2(Engine):
     Documents without a probed vector are never returned.
 
     Args:
-        nprobe: the paper takes 2; 4 for MS MARCO and Wikipedia.
+        nprobe: the paper takes 2; 4 for MS MARCO and Wikipedia; all centroids if there are fewer.
         ncandidates: None for the paper's default, nprobe · 2^12; it takes nprobe · 2^14 for MS MARCO.
 
     Raises:
         InputError: a value is below 1.
     """
 
-    nprobe: int = 2
-    ncandidates: int | None = None
+    nprobe: PositiveInt = 2
+    ncandidates: PositiveInt | None = None
 
     needs_centroids = True
-
-    def __post_init__(self) -> None:
-        if self.nprobe < 1 or (self.ncandidates is not None and self.ncandidates < 1):
-            raise InputError(f"{self} has a value below 1; expected at least 1.")
 
     def probes(self, k: int) -> int:
         """Centroids that each query vector probes in a search for ``k`` documents."""
@@ -60,15 +64,16 @@ class VanillaColBERTv2(Engine):
         """As ``search``, for one query."""
         from colbertv2.search.probing import centroid_similarities, nearest_centroids
 
-        similarities = centroid_similarities(index, query)
-        cells = nearest_centroids(similarities, self.nprobe)
+        to_centroids = centroid_similarities(index, query)
+        cells = nearest_centroids(to_centroids, self.nprobe)
         positions = index.inverted(cells)
         ncandidates = self.nprobe * 2**12 if self.ncandidates is None else self.ncandidates
         if len(positions) > ncandidates:
-            probed = np.zeros(len(similarities), dtype=bool)
+            probed = np.zeros(len(to_centroids), dtype=bool)
             probed[cells] = True
-            positions = positions[np.sort(top_k(lower_bounds(index, query, positions, probed), ncandidates))]
-        return best_documents(positions, score_documents(index, query, positions), k)
+            bounds = lower_bounds(index, query, positions, probed)
+            positions = kept_positions(positions, bounds, ncandidates, index.ranks)
+        return best_documents(positions, score_documents(index, query, positions), k, index.ranks)
 
 
 def lower_bounds(
@@ -81,6 +86,6 @@ def lower_bounds(
         taken = probed[index.codes(block)]
         rows = ranges(index.offsets[block], index.lengths[block])[taken]
         lengths = np.add.reduceat(taken, offsets_of(index.lengths[block])[:-1], dtype=np.int64)
-        similarities = query @ index.decode_rows(rows).T
-        scores[first:last] = np.maximum(segment_max(similarities, lengths), 0).sum(axis=0)
+        best = segment_max(similarities(query, index.decode_rows(rows)), lengths)
+        scores[first:last] = np.maximum(best, 0).sum(axis=0)
     return scores

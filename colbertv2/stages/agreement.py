@@ -10,7 +10,7 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.data.queries import differ
 from colbertv2.evaluation.agreement import measures_at
 from colbertv2.evaluation.measurement import write_values
-from colbertv2.evaluation.ranking import Ranking
+from colbertv2.evaluation.ranking import stored_ranking
 from colbertv2.runtime import Runtime
 
 
@@ -29,7 +29,7 @@ def run(
     """
     from colbertv2.evaluation.agreement import agreement
 
-    own, ideal = (Ranking.read(one.path / "run.trec") for one in (ranking, reference))
+    own, ideal = (stored_ranking(one) for one in (ranking, reference))
     values = agreement(own, ideal, depths, persistence)
     write_values(values, out)
 

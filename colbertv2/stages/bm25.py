@@ -6,14 +6,17 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.measurement import milliseconds_per_query
-from colbertv2.evaluation.ranking import Ranking
 from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt
 from colbertv2.search.bm25 import BM25
+from colbertv2.search.engine import ranking_of
 
 
-@stage(version=1)
-def run(documents: Collection, queries: Queries, bm25: BM25, *, depth: int, out: Path, runtime: Runtime) -> None:
+@stage(version=2)
+def run(
+    documents: Collection, queries: Queries, bm25: BM25, *, depth: PositiveInt, out: Path, runtime: Runtime
+) -> None:
     """Rank ``documents`` for ``queries``.
 
     Writes ``run.trec``, ``timing.json`` {"ms_per_query"} and ``statistics.json`` {"num_documents",
@@ -23,11 +26,11 @@ def run(documents: Collection, queries: Queries, bm25: BM25, *, depth: int, out:
         depth: documents a query, at most.
     """
     index = bm25.index(runtime.bar(documents, "BM25 index", "documents", total=len(documents)))
-    results = {
-        query_id: index.search_one(text, depth)
+    found = {
+        query_id: index.find(text, depth)
         for query_id, text in runtime.bar(queries, "BM25 search", "queries", total=len(queries))
     }
-    Ranking(results).write(out / "run.trec", tag="BM25")
+    ranking_of(found, index.doc_ids).write(out / "run.trec", tag="BM25")
     sample = [text for _, text in queries][: runtime.latency_queries]
     milliseconds = milliseconds_per_query(lambda text: index.search_one(text, depth), sample)
     write_json(out / "timing.json", {"ms_per_query": milliseconds})

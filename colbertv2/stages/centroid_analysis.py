@@ -17,6 +17,7 @@ from colbertv2.data.collection import Collection
 from colbertv2.files import write_json
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt, Seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,9 @@ PRINTED_BOUND = 16  # distinct tokens, of which the paper speaks
 
 
 @stage(version=3)
-def run(index: Artifact, documents: Collection, *, sample_vectors: int, seed: int, out: Path, runtime: Runtime) -> None:
+def run(
+    index: Artifact, documents: Collection, *, sample_vectors: PositiveInt, seed: Seed, out: Path, runtime: Runtime
+) -> None:
     """Count the tokens at every centroid, and compare with as many random vectors, clustered alike.
 
     Where there are more vectors than ``sample_vectors``, whole documents with so many are drawn; their vectors are
@@ -222,11 +225,9 @@ def to_markdown(title: str, clusters: dict[str, ClusterTables], shares: pd.DataF
     return "\n".join([*lines, "", "![centroids](centroids.png)", "", "![residuals](residuals.png)", ""])
 
 
-def check(index: Node, documents: Collection, sample_vectors: int, **_: object) -> Iterator[str]:
-    """A residual codec, the documents of the index, and vectors to sample."""
+def check(index: Node, documents: Collection, **_: object) -> Iterator[str]:
+    """A residual codec, and the documents of the index."""
     if not isinstance(codec := index.bound["codec"], ResidualCodec):
         yield f"{codec!r} is no residual codec; set codec=residual or another of its kind."
     if index.ancestor("embeddings").bound["documents"].identity() != documents.identity():
         yield "the documents are not those that the index holds; both must read the same collection."
-    if sample_vectors < 1:
-        yield f"sample_vectors is {sample_vectors}; expected at least 1."

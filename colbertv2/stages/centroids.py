@@ -7,10 +7,11 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.runtime import Runtime
+from colbertv2.schema import Seed
 
 
 @stage(version=3)
-def run(embeddings: Artifact, clustering: Clustering, *, seed: int, out: Path, runtime: Runtime) -> None:
+def run(embeddings: Artifact, clustering: Clustering, *, seed: Seed, out: Path, runtime: Runtime) -> None:
     """Cluster a sample, and assign every vector to its centroid in ``runtime.devices`` processes.
 
     Neither depends on what becomes of the residuals, so a sweep over codecs and their bits does both once.

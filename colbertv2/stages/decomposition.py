@@ -12,10 +12,10 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.queries import Queries
-from colbertv2.evaluation.ranking import Ranking
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.runtime import Runtime
-from colbertv2.search.engine import Engine
+from colbertv2.schema import PositiveInt, Seed
+from colbertv2.search.engine import Engine, ranking_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 LISTED = 5  # queries in the text that a step makes lose most, and as many that gain
 
 
-@stage(version=4)
+@stage(version=5)
 def run(
     index: Artifact,
     unprojected: Artifact | None,
     queries: Queries,
     engine: Engine,
     *,
-    depth: int,
+    depth: PositiveInt,
     measure: str,
-    seed: int,
+    seed: Seed,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -63,11 +63,8 @@ def run(
     embeddings = Embeddings.open(encoded.path)
 
     def evaluated(found: Sequence[Found]) -> pd.Series:
-        ranked = {
-            query_id: [(embeddings.doc_ids[place], score) for place, score in zip(*one, strict=True)]
-            for (query_id, _), one in zip(texts, found, strict=True)
-        }
-        return evaluate(*judged(Ranking(ranked), queries), [measure])[measure]
+        ranked = ranking_of(dict(zip((query_id for query_id, _ in texts), found, strict=True)), embeddings.doc_ids)
+        return evaluate(*judged(ranked, queries), [measure], depth)[measure]
 
     def vectors(of: Artifact) -> list[np.ndarray]:
         model = ColBERT.load(of.ancestor("checkpoint").path).to(runtime.torch_device)
@@ -138,15 +135,15 @@ def check(
     index: Node, unprojected: Node | None, queries: Queries, engine: object, depth: int, measure: str, **_: object
 ) -> Iterator[str]:
     """A codec with centroids, a measure there is, queries with judgements, and the index's documents unprojected."""
-    from colbertv2.evaluation.measures import parse
+    from colbertv2.evaluation.measures import parse, unknown
     from colbertv2.evaluation.protocols import unjudgeable
 
     parse([measure])
+    for name, reason in unknown([measure], depth).items():
+        yield f"measure is {name}, but {reason}; raise depth."
     if not index.bound["codec"].has_centroids:
         yield f"{type(index.bound['codec']).__name__} has no centroids to take apart; use codec=residual."
     yield from unjudgeable(queries)
-    if depth < 1:
-        yield f"depth is {depth}; expected at least 1."
     if unprojected is not None:
         encoded = index.parents["embeddings"].bound, unprojected.bound
         if len({repr((one["documents"].identity(), one["document_maxlen"])) for one in encoded}) > 1:

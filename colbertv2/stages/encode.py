@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
-from colbertv2.data.collection import Collection
-from colbertv2.indexing.embeddings import EmbeddingsWriter
+from colbertv2.checkpoints.pretrained import too_long
+from colbertv2.data.collection import Collection, is_empty
+from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter, notes_on_empty
 from colbertv2.runtime import Runtime
+from colbertv2.schema import MaxLength, Precision
+
+logger = logging.getLogger(__name__)
 
 
-@stage(version=1)
+@stage(version=2)
 def run(
     checkpoint: Artifact,
     documents: Collection,
     *,
-    document_maxlen: int | None,
-    precision: str,
+    document_maxlen: MaxLength | None,
+    precision: Precision,
     out: Path,
     runtime: Runtime,
 ) -> None:
     """Encode every document to fp16 shards of ``runtime.shard_documents``; memory is bounded by one shard a process.
 
-    With ``runtime.devices`` processes, each of ``n`` encodes every ``n``-th shard.
+    With ``runtime.devices`` processes, each of ``n`` encodes every ``n``-th shard. A document without text gets no
+    vectors, and is never found: those of its special tokens alone would make it an answer to anything. Identical
+    documents have identical vectors, and so are tied in every search: those of one shard on every device, those of two
+    shards where a text's vectors do not depend on its batch, as on the CPUs where this was measured.
 
     Args:
         document_maxlen: tokens at which documents are cut; ``None`` cuts them as in training. The paper trains with
@@ -50,6 +59,8 @@ def run(
         runtime,
     )
     EmbeddingsWriter(out, ColBERT.load(checkpoint.path).dim).close(num_shards)
+    for note in notes_on_empty(Embeddings.open(out).lengths):
+        logger.warning("%s: %s", documents.id, note)
 
 
 def encode_shards(
@@ -59,8 +70,8 @@ def encode_shards(
     documents: Collection,
     size: int,
     num_shards: int,
-    document_maxlen: int | None,
-    precision: str,
+    document_maxlen: MaxLength | None,
+    precision: Precision,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -83,14 +94,14 @@ def encode_shards(
             ),
             precision,
         )
-        writer.add(list(ids), *stacked(vectors, model.dim), number)
+        kept = (own[:0] if is_empty(text) else own for text, own in zip(texts, vectors, strict=True))
+        writer.add(list(ids), *stacked(kept, model.dim), number)
 
 
-def check(document_maxlen: int | None, precision: str, **_: object) -> Iterator[str]:
-    """A length that leaves room for text, and a precision there is."""
-    from colbertv2.modeling.options import DTYPES
+def check(checkpoint: Node, document_maxlen: int | None, **_: object) -> Iterator[str]:
+    """A length that the model can read."""
+    from colbertv2.modeling.initial import backbone_of
 
-    if document_maxlen is not None and document_maxlen < 4:
-        yield f"document_maxlen is {document_maxlen}; expected at least 4 tokens, or null for that of training."
-    if precision not in DTYPES:
-        yield f"precision is {precision!r}; expected one of {', '.join(DTYPES)}."
+    backbone = backbone_of(checkpoint)
+    if backbone and (problem := too_long("document_maxlen", document_maxlen, backbone.max_length)):
+        yield problem

@@ -9,8 +9,8 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
-from colbertv2.evaluation.measurement import write_values
-from colbertv2.evaluation.ranking import Ranking
+from colbertv2.evaluation.measurement import depth_of, write_values
+from colbertv2.evaluation.ranking import stored_ranking
 from colbertv2.runtime import Runtime
 
 
@@ -20,12 +20,21 @@ def measures(arguments: Mapping[str, Any]) -> list[str]:
 
 
 def check(ranking: Node | None, queries: Queries, measures: list[str]) -> list[str]:
-    """Unknown measures, queries that can't be judged, and judgements of other documents than those that are ranked."""
-    from colbertv2.evaluation.measures import parse
+    """Unknown measures, queries that can't be judged, and judgements of other documents than those that are ranked.
+
+    And a ranking that is not deep enough for any of the measures; if it is for some, the others are not known.
+    """
+    from colbertv2.evaluation.measures import parse, unknown
     from colbertv2.evaluation.protocols import unjudgeable
 
     parse(measures)
     reasons = list(unjudgeable(queries))
+    depth = None if ranking is None else depth_of(ranking)
+    if len(unknown(measures, depth)) == len(measures):
+        reasons.append(
+            f"the ranking keeps {depth} documents per query, fewer than the cut-offs of all measures "
+            f"({', '.join(measures)}); rank deeper or ask for smaller cut-offs."
+        )
     documents = ranked_documents(ranking)
     return reasons if reasons or queries.by_answers or documents is None else queries.qrels.mismatch(documents)
 
@@ -38,19 +47,27 @@ def ranked_documents(ranking: Node | None) -> Collection | None:
     return of.bound["documents"]
 
 
-@stage(version=1)
+@stage(version=2)
 def run(ranking: Artifact, queries: Queries, *, measures: list[str], out: Path, runtime: Runtime) -> None:
     """Evaluate ``run.trec`` of ``ranking``.
 
     Writes ``per_query.csv`` (``query_id`` and one column a measure) and ``metrics.json`` (the means, and ``queries``,
-    their number). The protocol of ``queries`` says what counts and against what
+    their number). A measure whose cut-off is beyond the ranking's depth is not known: its cells are empty, its mean is
+    null, and ``unknown`` says why; one without cut-off counts as cut off at the depth. ``notes`` says of how many
+    queries ties cross a cut-off. The protocol of ``queries`` says what counts and against what
     (:mod:`colbertv2.evaluation.protocols`); by trec's, judged queries without results count as zero.
 
     Args:
-        measures: in the notation of ir_measures.
+        measures: in the notation of ir_measures; ``RR(ties='expected')@10`` is the mean over all orders of tied
+            documents.
     """
-    from colbertv2.evaluation.measures import evaluate
+    from colbertv2.evaluation.measures import evaluate, length_note, tie_note, unknown
     from colbertv2.evaluation.protocols import judged
 
-    values = evaluate(*judged(Ranking.read(ranking.path / "run.trec"), queries), measures)
-    write_values(values, out)
+    ranked, qrels = judged(stored_ranking(ranking), queries)
+    depth = depth_of(ranking)
+    values = evaluate(ranked, qrels, measures, depth)
+    notes = [tie_note(ranked, qrels, measures)]
+    if ranking.stage == "external_ranking":  # nobody says how deep its system ranked
+        notes.append(length_note(ranked, measures))
+    write_values(values, out, unknown(measures, depth, ranked, qrels), [note for note in notes if note])

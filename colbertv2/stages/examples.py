@@ -8,7 +8,7 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
-from colbertv2.evaluation.ranking import Ranking
+from colbertv2.evaluation.ranking import stored_ranking
 from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
 from colbertv2.training.denoising import Denoising
@@ -64,8 +64,8 @@ def best_scored(scores: dict[str, float]) -> list[str]:
 def read_candidates(candidates: Artifact) -> dict[str, Example]:
     """By query id: what the stage ``score`` wrote, with the teacher's scores, or any other stage's ranking, without."""
     if candidates.stage == "score":
-        return {example.query_id: example for example in read_examples(candidates.path / SCORED_FILE)}
+        return {example.query_id: example for example in read_examples(candidates.file(SCORED_FILE))}
     return {
         query_id: Example(query_id, [document for document, _ in ranked], [None] * len(ranked))
-        for query_id, ranked in Ranking.read(candidates.path / "run.trec").items()
+        for query_id, ranked in stored_ranking(candidates).items()
     }

@@ -11,7 +11,7 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.compression.codec import Codec
 from colbertv2.files import write_json
-from colbertv2.indexing.embeddings import Embeddings
+from colbertv2.indexing.embeddings import Embeddings, notes_on_empty
 from colbertv2.runtime import Runtime
 
 
@@ -45,7 +45,7 @@ def run(embeddings: Artifact, centroids: Artifact | None, codec: Codec, *, out: 
         num_sampled_documents=clusters.num_sampled_documents,
         bar=runtime.bar,
         devices=[runtime.device_of(rank) for rank in range(runtime.devices)],
-        codes=None if centroids is None else centroids.path / CODES,
+        codes=None if centroids is None else centroids.file(CODES, mapped=True),
     )
     statistics = {
         "codec": index.codec.label,
@@ -55,7 +55,7 @@ def run(embeddings: Artifact, centroids: Artifact | None, codec: Codec, *, out: 
         "bytes_per_token": index.bytes_per_vector,
         "index_bytes_per_token": index.bytes_per_token,
         "bytes_per_document": index.bytes_per_token * index.num_vectors / index.num_documents,
-        "notes": list(index.codec.notes),
+        "notes": [*index.codec.notes, *notes_on_empty(index.lengths)],
     }
     write_json(out / "statistics.json", statistics)
 

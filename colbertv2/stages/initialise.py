@@ -5,22 +5,25 @@ from itertools import islice
 from pathlib import Path
 
 from colbertv2.artifacts.stage import stage
+from colbertv2.checkpoints.pretrained import too_long
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.data.collection import Collection
 from colbertv2.modeling.backbone import Backbone
+from colbertv2.modeling.options import Projection
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt, Seed
 
 
-@stage(version=1)
+@stage(version=2)
 def run(
     backbone: Backbone,
     tokenization: Tokenization | None,
     documents: Collection,
     *,
-    dim: int,
-    projection: str,
-    sample_documents: int,
-    seed: int,
+    dim: PositiveInt,
+    projection: Projection,
+    sample_documents: PositiveInt,
+    seed: Seed,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -42,22 +45,16 @@ def run(
     initial.colbert(backbone, chosen, dim, projection, sample, seed).save(out)
 
 
-def check(
-    backbone: Backbone, tokenization: Tokenization | None, dim: int, projection: str, sample_documents: int, **_: object
-) -> Iterator[str]:
+def check(backbone: Backbone, tokenization: Tokenization | None, dim: int, **_: object) -> Iterator[str]:
     """What the backbone can't do."""
     from colbertv2.modeling import initial
 
-    if projection not in initial.PROJECTIONS:
-        yield f"model.projection is {projection!r}; expected one of {', '.join(initial.PROJECTIONS)}."
-    if sample_documents < 1:
-        yield f"model.sample_documents is {sample_documents}; expected at least 1."
-    if not 1 <= dim <= backbone.hidden_size:
+    if dim > backbone.hidden_size:
         yield f"model.dim is {dim}; expected 1 to {backbone.hidden_size}, the backbone's hidden size."
     chosen = initial.tokenization(backbone, tokenization)
     yield from initial.conflicts(backbone, chosen, dim)
     for name in ("query_maxlen", "document_maxlen"):
-        if (length := getattr(chosen, name)) > backbone.max_length:
-            yield f"model.tokenization.{name} is {length}; the backbone reads at most {backbone.max_length} tokens."
+        if problem := too_long(f"model.tokenization.{name}", getattr(chosen, name), backbone.max_length):
+            yield problem
     if not backbone.has_words([*filter(None, (chosen.query_marker, chosen.document_marker)), *chosen.skiplist]):
         initial.tokenizer_of(backbone, chosen)  # which says what the vocabulary lacks

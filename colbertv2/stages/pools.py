@@ -20,17 +20,18 @@ from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import milliseconds_per_query
-from colbertv2.evaluation.ranking import Ranking
+from colbertv2.evaluation.ranking import Ranking, Results
 from colbertv2.files import write_json
-from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
+from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter, notes_on_empty
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt, Seed
 from colbertv2.search.engine import Engine
 
 if TYPE_CHECKING:
     from colbertv2.indexing.index import Index
 
 
-@stage(version=2)
+@stage(version=3)
 def run(
     embeddings: Artifact,
     queries: Queries,
@@ -38,8 +39,8 @@ def run(
     codec: Codec,
     engine: Engine,
     *,
-    depth: int,
-    seed: int,
+    depth: PositiveInt,
+    seed: Seed,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -58,6 +59,7 @@ def run(
         seed: of the centroids of every pool.
     """
     from colbertv2.modeling.colbert import encoded_queries
+    from colbertv2.search.engine import ranking_of
     from colbertv2.search.searcher import Searcher
 
     vectors = Embeddings.open(embeddings.path)
@@ -66,21 +68,25 @@ def run(
     checkpoint = embeddings.ancestor("checkpoint").path
     encoded = dict(zip(asked, encoded_queries(checkpoint, list(asked.values()), runtime), strict=True))
     timed = set(list(asked)[: runtime.latency_queries])
-    results: dict[str, list[tuple[str, float]]] = {}
+    results: dict[str, Results] = {}
+    tied: list[str] = []
     sizes, notes, milliseconds, searched_by = Counter(), [], 0.0, ""
     pools = queries_by_pool(queries)
     for pool, query_ids in runtime.bar(pools.items(), "search pools", "pools", total=len(pools)):
         with TemporaryDirectory(dir=out) as directory:
             index = index_of(vectors, positions[pool], clustering, codec, Path(directory), seed, runtime)
             searcher = Searcher(index, engine, runtime.device_of(0))
-            results |= zip(query_ids, searcher.search([encoded[one] for one in query_ids], depth), strict=True)
+            found = searcher.find([encoded[one] for one in query_ids], depth)
+            ranking = ranking_of(dict(zip(query_ids, found, strict=True)), index.doc_ids)
+            results |= ranking
+            tied += ranking.tied_beyond
             if sample := [encoded[one] for one in query_ids if one in timed]:
                 mean = milliseconds_per_query(lambda one, own=searcher: own.search([one], depth), sample)
                 milliseconds += mean * len(sample) / len(timed)
             searched_by = searcher.path
             sizes.update(sizes_of(index))
-            notes += [f"{pool}: {note}" for note in codec.notes]
-    Ranking({query_id: results[query_id] for query_id in asked}).write(out / "run.trec", tag=out.name)
+            notes += [f"{pool}: {note}" for note in [*codec.notes, *notes_on_empty(index.lengths)]]
+    Ranking({query_id: results[query_id] for query_id in asked}, tied).write(out / "run.trec", tag=out.name)
     write_json(out / "timing.json", {"ms_per_query": milliseconds, "searched_by": searched_by})
     taken = sizes.pop("bytes")
     statistics = {

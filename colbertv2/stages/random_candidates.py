@@ -5,16 +5,19 @@ from pathlib import Path
 import numpy as np
 
 from colbertv2.artifacts.stage import stage
-from colbertv2.data.collection import Collection
+from colbertv2.data.collection import Collection, is_empty
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt, Seed
 
 
-@stage(version=1)
-def run(documents: Collection, queries: Queries, *, depth: int, seed: int, out: Path, runtime: Runtime) -> None:
-    """Write ``depth`` different documents for every query, in the order drawn, as ``run.trec``."""
-    ids = [doc_id for doc_id, _ in documents]
+@stage(version=2)
+def run(
+    documents: Collection, queries: Queries, *, depth: PositiveInt, seed: Seed, out: Path, runtime: Runtime
+) -> None:
+    """Write ``depth`` different documents with text for every query, in the order drawn, as ``run.trec``."""
+    ids = [doc_id for doc_id, text in documents if not is_empty(text)]
     number = min(depth, len(ids))
     drawn = {
         query_id: [

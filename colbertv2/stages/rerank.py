@@ -8,22 +8,23 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.queries import Queries, differ
 from colbertv2.evaluation.measurement import milliseconds_per_query, timing
-from colbertv2.evaluation.ranking import Ranking
+from colbertv2.evaluation.ranking import stored_ranking
 from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt
 from colbertv2.search.exhaustive import Exhaustive
 
 QUERIES_AT_ONCE = 64
 
 
-@stage(version=1)
+@stage(version=2)
 def run(
     candidates: Artifact,
     index: Artifact,
     queries: Queries,
     *,
-    candidate_depth: int,
-    depth: int,
+    candidate_depth: PositiveInt,
+    depth: PositiveInt,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -42,9 +43,10 @@ def run(
     """
     from colbertv2.indexing.index import Index
     from colbertv2.modeling.colbert import encoded_queries
+    from colbertv2.search.engine import ranking_of
     from colbertv2.search.searcher import Searcher
 
-    first = Ranking.read(candidates.path / "run.trec")
+    first = stored_ranking(candidates)
     texts, device = list(queries), runtime.device_of(0)
     ids = [[document for document, _ in first.get(query_id, ())][:candidate_depth] for query_id, _ in texts]
     vectors = encoded_queries(index.ancestor("checkpoint").path, [text for _, text in texts], runtime)
@@ -52,9 +54,9 @@ def run(
     results = {}
     for start in runtime.bar(range(0, len(texts), QUERIES_AT_ONCE), "re-rank", f"× {QUERIES_AT_ONCE} queries"):
         batch = slice(start, start + QUERIES_AT_ONCE)
-        ranked = searcher.rerank(vectors[batch], ids[batch], depth)
-        results |= {query_id: found for (query_id, _), found in zip(texts[batch], ranked, strict=True)}
-    Ranking(results).write(out / "run.trec", tag=out.name)
+        found = searcher.find_among(vectors[batch], ids[batch], depth)
+        results |= {query_id: one for (query_id, _), one in zip(texts[batch], found, strict=True)}
+    ranking_of(results, searcher.index.doc_ids).write(out / "run.trec", tag=out.name)
 
     timed = list(zip(vectors, ids, strict=True))[: runtime.latency_queries]
     alone = milliseconds_per_query(lambda one: searcher.rerank([one[0]], [one[1]], depth), timed)
@@ -65,9 +67,6 @@ def run(
 
 def check(candidates: Node, index: Node, queries: Queries, candidate_depth: int, depth: int) -> Iterator[str]:
     """Candidates for these queries, among the index's documents, and as many as are to be re-ranked."""
-    for name, value in (("candidate_depth", candidate_depth), ("depth", depth)):
-        if value < 1:
-            yield f"{name} is {value}; expected at least 1."
     given = candidates.bound
     if "queries" in given and differ(given["queries"], queries):
         yield "the candidates are for other queries; both must be given the same."

@@ -1,6 +1,5 @@
 """Stage: the teacher's scores of retrieved candidates."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,9 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
-from colbertv2.evaluation.ranking import Ranking
+from colbertv2.evaluation.ranking import Ranking, stored_ranking
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt, Precision, Seed, Weight
 from colbertv2.training.examples import SCORED_FILE, Example, write_examples
 
 
@@ -21,12 +21,12 @@ def run(
     documents: Collection,
     queries: Queries,
     *,
-    num_queries: int | None,
-    depth: int,
+    num_queries: PositiveInt | None,
+    depth: PositiveInt,
     add_labelled: bool,
-    retriever_weight: float,
-    precision: str,
-    seed: int,
+    retriever_weight: Weight,
+    precision: Precision,
+    seed: Seed,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -45,7 +45,7 @@ def run(
     from colbertv2.modeling.cross_encoder import CrossEncoder
     from colbertv2.training.data import sampled
 
-    ranking = Ranking.read(candidates.path / "run.trec")
+    ranking = stored_ranking(candidates)
     chosen = sampled([query_id for query_id, _ in queries], num_queries, seed)
     retrieved = {query_id: [document for document, _ in ranking.get(query_id, [])] for query_id in chosen}
     ids = {query_id: found[:depth] for query_id, found in retrieved.items()}
@@ -78,11 +78,3 @@ def run(
         rest = {document: below - rank for rank, document in enumerate(retrieved[query_id][depth:], start=1)}
         reranked[query_id] = [*(rest | found).items()]
     Ranking(reranked).write(out / "run.trec", tag=teacher.path.name)
-
-
-def check(precision: str, **_: object) -> Iterator[str]:
-    """The precision must be one."""
-    from colbertv2.modeling.options import DTYPES
-
-    if precision not in DTYPES:
-        yield f"precision is {precision!r}; expected one of {', '.join(DTYPES)}."

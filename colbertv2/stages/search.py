@@ -11,16 +11,17 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.compression.codec import Codec
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.measurement import milliseconds_per_query
-from colbertv2.evaluation.ranking import Ranking
+from colbertv2.evaluation.ranking import Ranking, remove
 from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt
 from colbertv2.search.engine import Engine
 
 QUERIES_AT_ONCE = 64
 
 
-@stage(version=2)
-def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: Path, runtime: Runtime) -> None:
+@stage(version=3)
+def run(index: Artifact, queries: Queries, engine: Engine, *, depth: PositiveInt, out: Path, runtime: Runtime) -> None:
     """Rank the index's documents for ``queries``, encoded by the model that encoded the documents.
 
     Writes ``run.trec`` and ``timing.json``: milliseconds per query, one at a time, encoding of the query excluded (the
@@ -37,12 +38,14 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: int, out: P
     opened = Index.open(index.path)
     run_on(runtime.devices, search_part, index, type(opened.codec), queries, engine, depth, out, runtime)
     parts = [out / f"run.{rank}.trec" for rank in range(runtime.devices)]
-    found = {query_id: results for part in parts for query_id, results in Ranking.read(part).items()}
-    Ranking({query_id: found[query_id] for query_id, _ in queries if query_id in found}).write(
-        out / "run.trec", tag=out.name
-    )
+    read = [Ranking.read(part) for part in parts]
+    found = {query_id: results for part in read for query_id, results in part.items()}
+    Ranking(
+        {query_id: found[query_id] for query_id, _ in queries if query_id in found},
+        [query_id for part in read for query_id in part.tied_beyond],
+    ).write(out / "run.trec", tag=out.name)
     for part in parts:
-        part.unlink()
+        remove(part)
     searcher = Searcher(opened, engine, runtime.device_of(0))
     texts = [text for _, text in queries]
     asked = texts if runtime.devices == 1 and are_kept(texts) else texts[: runtime.latency_queries]
@@ -59,13 +62,14 @@ def search_part(
     kind: type[Codec],  # which a new process has to import before it can load such a codec
     queries: Queries,
     engine: Engine,
-    depth: int,
+    depth: PositiveInt,
     out: Path,
     runtime: Runtime,
 ) -> None:
     """Write the results of one process's queries, every ``world``-th."""
     from colbertv2.indexing.index import Index
     from colbertv2.modeling.colbert import encoded_queries
+    from colbertv2.search.engine import ranking_of
     from colbertv2.search.searcher import Searcher
 
     device = runtime.device_of(rank)
@@ -75,9 +79,9 @@ def search_part(
     vectors = encoded_queries(checkpoint, [text for _, text in texts], runtime, rank)
     results = {}
     for start in runtime.bar(range(0, len(texts), QUERIES_AT_ONCE), "search", f"× {QUERIES_AT_ONCE} queries"):
-        ranked = searcher.search(vectors[start : start + QUERIES_AT_ONCE], depth)
-        results |= {query_id: one for (query_id, _), one in zip(texts[start:], ranked, strict=False)}
-    Ranking(results).write(out / f"run.{rank}.trec", tag="part")
+        found = searcher.find(vectors[start : start + QUERIES_AT_ONCE], depth)
+        results |= {query_id: one for (query_id, _), one in zip(texts[start:], found, strict=False)}
+    ranking_of(results, searcher.index.doc_ids).write(out / f"run.{rank}.trec", tag="part")
 
 
 def check(index: Node, engine: Engine, depth: int, **_: object) -> Iterator[str]:

@@ -14,6 +14,7 @@ from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.files import read_json, write_json
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt, Precision, Seed
 from colbertv2.training.examples import SCORED_FILE, Example, read_examples, training_examples
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ def run(
     documents: Collection,
     queries: Queries,
     *,
-    num_queries: int,
-    precision: str,
-    seed: int,
+    num_queries: PositiveInt,
+    precision: Precision,
+    seed: Seed,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -53,13 +54,13 @@ def run(
     from colbertv2.reporting.analysis_figures import draw_supervision
     from colbertv2.training.data import sampled
 
-    judged = list(read_examples(scored.path / SCORED_FILE))
+    judged = list(read_examples(scored.file(SCORED_FILE)))
     candidates, positives = candidate_table(judged, queries.qrels.relevant)
     learnt = training_examples(examples)
     kept = {(example.query_id, document) for example in learnt for document in example.documents[1:]}
     pairs = zip(candidates["query_id"], candidates["document"], strict=True)
     candidates["kept"] = [pair in kept for pair in pairs]
-    removed = read_json(examples.path / "denoising.json")
+    removed = read_json(examples.file("denoising.json"))
     filters = {name.replace("_", " "): removed[name] for name in FILTERS if name in removed}
     some = sampled([one for one in judged if len(one.documents) > 1], num_queries, seed)
     teacher = [np.array(one.scores) for one in some]
@@ -144,8 +145,3 @@ def to_markdown(title: str, figures: dict, ranks: pd.DataFrame, asked: int) -> s
             share = f"{row['share_above_positive']:.1%}"
             lines.append(f"| {rank} | {row['unlabelled']:,.0f} | {row['median_margin']:.2f} | {share} |")
     return "\n".join([*lines, "", "![supervision](supervision.png)", ""])
-
-
-def check(num_queries: int, **_: object) -> list[str]:
-    """At least one query."""
-    return [] if num_queries >= 1 else [f"num_queries is {num_queries}; expected at least 1."]

@@ -10,6 +10,7 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.evaluation.measurement import measures_of
 from colbertv2.runtime import Runtime
+from colbertv2.schema import Seed
 
 
 def check(
@@ -26,7 +27,7 @@ def check(
             yield f"{name!r} is not evaluated by {', '.join(lacking)}, only by {', '.join(known) or 'nothing'}."
 
 
-@stage(version=1)
+@stage(version=2)
 def run(
     systems: dict[str, Artifact],
     *,
@@ -34,14 +35,15 @@ def run(
     baseline: str,
     measures: list[str],
     notes: list[str],
-    seed: int,
+    seed: Seed,
     out: Path,
     runtime: Runtime,
 ) -> None:
     """Compare systems that were evaluated on the same queries.
 
     Writes ``table.csv`` (columns: ``colbertv2.reporting.system_table.make_table``), ``table.md`` and
-    ``quality_bytes.png`` (of the first measure).
+    ``quality_bytes.png`` (of the first measure that is known of all). A measure that a ranking is not deep enough for
+    is a dash, empty in ``table.csv``, and a note says why.
 
     Args:
         systems: row name → evaluation, an artifact of ``evaluate`` or of another stage that declares ``measures``.
@@ -49,7 +51,7 @@ def run(
         notes: sentences for below the table.
     """
     from colbertv2.reporting.quality_figure import draw
-    from colbertv2.reporting.system_table import make_table, read_system, to_markdown
+    from colbertv2.reporting.system_table import make_table, read_system, to_markdown, unknown_notes
 
     rows = [read_system(name, metrics) for name, metrics in systems.items()]
     table = make_table(rows, baseline, measures, seed)
@@ -59,7 +61,13 @@ def run(
         for name in ("documents", "vectors")
     }
     markdown = to_markdown(
-        table, title, baseline, measures, {name: size for name, size in sizes.items() if size}, notes
+        table,
+        title,
+        baseline,
+        measures,
+        {name: size for name, size in sizes.items() if size},
+        [*unknown_notes(rows, measures), *notes],
     )
     (out / "table.md").write_text(markdown, encoding="utf-8")
-    draw(table, measures[0], title, out / "quality_bytes.png")
+    known = [measure for measure in measures if table[measure].notna().all()]
+    draw(table, [*known, *measures][0], title, out / "quality_bytes.png")

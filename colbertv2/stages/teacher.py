@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.integrity import check_directory
 from colbertv2.artifacts.stage import stage
+from colbertv2.checkpoints.pretrained import too_long
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.options import ScoringHead
 from colbertv2.runtime import Runtime
+from colbertv2.schema import MaxLength, Scale, Seed
 from colbertv2.training.examples import training_examples
 from colbertv2.training.recipe import Recipe
 
@@ -24,10 +27,10 @@ def run(
     dev_queries: Queries | None,
     recipe: Recipe | None,
     *,
-    maxlen: int,
+    maxlen: MaxLength,
     scoring_head: ScoringHead,
-    temperature: float,
-    seed: int,
+    temperature: Scale,
+    seed: Seed,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -42,6 +45,8 @@ def run(
     from colbertv2.training.data import TextLookup
     from colbertv2.training.fit import fit
 
+    if encoder:
+        check_directory(encoder.path)
     start = encoder.path if encoder else backbone and backbone.directory
     assert start  # the stage's check has seen to it
     teacher = CrossEncoder.pretrained(start, maxlen, scoring_head, temperature)
@@ -62,13 +67,24 @@ def run(
         )
 
 
-def check(backbone, encoder, examples, documents, queries, recipe, temperature, **_):
+def check(backbone, encoder, examples, documents, queries, recipe, maxlen, scoring_head, **_):
     """A teacher needs weights to start from, and a trained one something to learn from."""
+    from colbertv2.modeling.initial import backbone_of
+
+    start = backbone or (encoder and backbone_of(encoder))
+    if start and (problem := too_long("teacher.maxlen", maxlen, start.max_length)):
+        yield problem
+    if recipe is None and scoring_head == "classifier" and start and not (backbone and backbone.is_classifier):
+        yield (
+            "teacher.scoring_head is classifier and teacher.recipe null, but the backbone has no classifier: its head "
+            "would be random. Take a released cross-encoder, a recipe, or scoring_head=late_interaction."
+        )
     if (backbone is None) == (encoder is None):
         yield "teacher.backbone and teacher.encoder: expected one of the two, the other null."
     if recipe is not None and not (examples and documents and queries):
         yield "teacher.recipe is set, but examples, documents or queries are null; a trained teacher needs all three."
     if recipe is not None and any(objective.needs_all_pairs for objective in recipe.losses.values()):
         yield "training.teacher has in-batch negatives, which a cross-encoder can't score; leave that objective out."
-    if not temperature > 0:
-        yield f"teacher.temperature is {temperature}; expected a number above 0."
+    start = backbone or (encoder and encoder.furthest("checkpoint").bound["backbone"])
+    if start is not None and maxlen > start.max_length:
+        yield f"teacher.maxlen is {maxlen}; the backbone reads at most {start.max_length} tokens."

@@ -7,6 +7,7 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.runtime import Runtime
+from colbertv2.schema import Seed
 from colbertv2.training.examples import training_examples
 from colbertv2.training.recipe import Recipe
 
@@ -21,7 +22,7 @@ def run(
     dev_queries: Queries | None,
     recipe: Recipe,
     *,
-    seed: int,
+    seed: Seed,
     out: Path,
     runtime: Runtime,
 ) -> None:

@@ -7,13 +7,16 @@ Mined "negatives" hold unlabelled positives. A candidate is *suspected* of being
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Interval
 
 from colbertv2.errors import InputError
+from colbertv2.schema import PositiveInt, checked
 from colbertv2.training.examples import Example
 
-ACTIONS = ("drop", "relabel")
 
-
+@checked
 @dataclass(frozen=True)
 class Denoising:
     """Which candidates become negatives.
@@ -27,18 +30,14 @@ class Denoising:
     ['a']
     """
 
-    first_rank: int
-    last_rank: int
-    margin: float | None
-    action: str
+    first_rank: PositiveInt
+    last_rank: PositiveInt
+    margin: Annotated[float, Interval(ge=-1e6, le=1e6)] | None
+    action: Literal["drop", "relabel"]
 
     def __post_init__(self) -> None:
-        if not 1 <= self.first_rank <= self.last_rank:
-            raise InputError(
-                f"denoising ranks {self.first_rank}–{self.last_rank}: expected 1 ≤ first_rank ≤ last_rank."
-            )
-        if self.action not in ACTIONS:
-            raise InputError(f"denoising.action is {self.action!r}; expected one of {', '.join(ACTIONS)}.")
+        if self.first_rank > self.last_rank:
+            raise InputError(f"denoising ranks {self.first_rank}–{self.last_rank}: expected first_rank ≤ last_rank.")
 
     def suspects(self, positive: str, scores: Mapping[str, float | None]) -> list[str]:
         """Candidates that the teacher thinks are as good as the positive, best first; none of one without a score."""

@@ -6,14 +6,16 @@ in retrieval order.
 """
 
 import json
+import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
 from colbertv2.artifacts.artifact import Artifact
+from colbertv2.data.readers import Faults, checked_text, decoded, lines
 from colbertv2.errors import InputError
 
 EXAMPLES_FILE, SCORED_FILE = "examples.jsonl", "scored.jsonl"  # of artifacts: what to train on, what a teacher scored
@@ -85,7 +87,7 @@ class Examples(Sequence[Example]):
             return [self[place] for place in range(len(self))[item]]
         with self.path.open("rb") as stream:  # opened anew, so that processes share no position
             stream.seek(int(self.offsets[item]))
-            return parsed(self.path, range(len(self))[item] + 1, stream.readline().decode("utf-8"))
+            return parsed(self.path, range(len(self))[item] + 1, stream.readline())
 
     def __iter__(self) -> Iterator[Example]:
         return read_examples(self.path)
@@ -112,7 +114,7 @@ class Selected(Sequence[Example]):
 
 def training_examples(artifact: Artifact | None) -> Sequence[Example]:
     """What an artifact of the stage ``examples`` or ``external_examples`` holds; no examples where there is none."""
-    return Examples(artifact.path / EXAMPLES_FILE) if artifact else []
+    return Examples(artifact.file(EXAMPLES_FILE, mapped=True)) if artifact else []
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> int:
@@ -132,17 +134,17 @@ def read_examples(path: Path) -> Iterator[Example]:
     Raises:
         InputError: for a line of another form, with its number.
     """
-    with path.open(encoding="utf-8", newline="\n") as stream:
-        lines = (line for line in stream if line.strip())
-        for number, line in enumerate(lines, start=1):
-            yield parsed(path, number, line)
+    faults = Faults(path)
+    for number, (_, line) in enumerate(lines(path, faults), start=1):
+        yield parsed(path, number, line)
+    faults.finish()
 
 
-def parsed(path: Path, number: int, line: str) -> Example:
+def parsed(path: Path, number: int, line: str | bytes) -> Example:
     """The example of a line; InputError with its number where it has another form."""
     try:
-        return parse_example(line)
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+        return parse_example(line if isinstance(line, str) else decoded(line))
+    except (ValueError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise InputError(
             f"{path}, example {number}: expected [query_id, [positive_id, score], [negative_id, score], …], "
             f"or ids between tabs, "
@@ -152,18 +154,37 @@ def parsed(path: Path, number: int, line: str) -> Example:
 
 def parse_example(line: str) -> Example:
     """``[query, [doc, score], …]``, ``[query, doc, …]``, the same ids between tabs (triples), or the RankingScorer's
-    ``[query, [[score, doc], …]]``."""
-    query_id, *candidates = json.loads(line) if line.startswith("[") else line.rstrip("\r\n").split("\t")
+    ``[query, [[score, doc], …]]``.
+
+    Raises:
+        ValueError, TypeError, IndexError, OverflowError, RecursionError: it is none of them.
+    """
+    query_id, *candidates = json.loads(line) if line.startswith("[") else line.split("\t")
     if len(candidates) == 1 and isinstance(candidates[0], list) and isinstance(candidates[0][0], list):
         candidates = [[doc, score] for score, doc in candidates[0]]
     pairs = [candidate if isinstance(candidate, list) else [candidate, None] for candidate in candidates]
     if not pairs:
         raise ValueError("no candidates")
-    ids = [query_id, *(doc for doc, _ in pairs)]
-    if not all(isinstance(name, (str, int)) for name in ids):
-        raise ValueError("an id is neither text nor a number")
     return Example(
-        str(query_id),
-        [str(doc) for doc, _ in pairs],
-        [None if score is None else float(score) for _, score in pairs],
+        identifier(query_id), [identifier(doc) for doc, _ in pairs], [teacher_score(score) for _, score in pairs]
     )
+
+
+def identifier(value: object) -> str:
+    """An id, which may have been written as a number; ValueError where it is neither."""
+    found = str(value) if isinstance(value, int) and not isinstance(value, bool) else checked_text(value, "id")
+    if not found:
+        raise ValueError("an id is empty")
+    return found
+
+
+def teacher_score(value: Any) -> float | None:
+    """A finite number, or None.
+
+    Raises:
+        ValueError, TypeError, OverflowError: it is something else.
+    """
+    score = None if value is None else float(value)
+    if score is not None and not math.isfinite(score):
+        raise ValueError(f"the score {score} is not finite")
+    return score

@@ -10,11 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as lightning
 import torch
-import wandb
-from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
-from pytorch_lightning.profilers import SimpleProfiler
-from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -22,8 +17,8 @@ from colbertv2.errors import InputError
 from colbertv2.files import write_json
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.cross_encoder import CrossEncoder
-from colbertv2.parallel import input_errors
-from colbertv2.runtime import Runtime
+from colbertv2.parallel import free_port, run_on
+from colbertv2.runtime import Runtime, quieten
 from colbertv2.training.data import (
     DevBatch,
     DevBatches,
@@ -36,6 +31,14 @@ from colbertv2.training.data import (
 from colbertv2.training.examples import Example
 from colbertv2.training.objectives import Scores
 from colbertv2.training.recipe import Recipe
+from colbertv2.training.trainer import (
+    DEV_METRIC,
+    best_of,
+    dev_trainer,
+    newest_checkpoint,
+    read_checkpoint,
+    training_trainer,
+)
 
 Ranker = ColBERT | CrossEncoder  # what the module trains: it tokenizes tuples (collate) and scores them (batch_scores)
 
@@ -66,10 +69,6 @@ class RankingModule(lightning.LightningModule):
                 if isinstance(module, torch.nn.Dropout):
                     module.p = optimization.dropout
 
-    def on_fit_start(self) -> None:
-        if self.device.type == "cpu" and self.trainer.world_size > 1:
-            torch.set_num_threads(max(1, torch.get_num_threads() // self.trainer.world_size))
-
     def training_step(self, batch: TrainingBatch) -> Tensor:
         state = np.random.SeedSequence([self.seed, batch.step, self.global_rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
@@ -91,7 +90,7 @@ class RankingModule(lightning.LightningModule):
 
     def validation_step(self, batch: DevBatch) -> None:
         own, _ = self.ranker.batch_scores(batch.inputs, all_pairs=False)
-        self.log("dev/RR@10", reciprocal_rank(own, batch.relevance).mean(), prog_bar=True, batch_size=len(own))
+        self.log(DEV_METRIC, reciprocal_rank(own, batch.relevance).mean(), prog_bar=True, batch_size=len(own))
 
     def configure_optimizers(self):
         optimizer = torch.optim.AdamW(
@@ -135,16 +134,70 @@ def fit(
     Without a dev set the last weights are saved. Writes ``log*/metrics.csv`` (losses and dev metric by step) and
     ``summary.json`` too. An interrupted run finds its last checkpoint in ``out`` and goes on from there.
     """
+    quieten()
     lightning.seed_everything(seed, verbose=False)
     usable = recipe.usable(examples)
     if recipe.max_examples is not None:
         usable = sampled(usable, recipe.max_examples, seed)
+    if recipe.batch_size % runtime.devices:
+        raise InputError(f"training.batch_size is {recipe.batch_size}, which {runtime.devices} devices do not divide.")
     checkpoints = out / "checkpoints"
-    resume = checkpoints / "last.ckpt" if (checkpoints / "last.ckpt").exists() else None
-    first = torch.load(resume, weights_only=True, map_location="cpu")["global_step"] if resume else 0
+    resume = newest_checkpoint(checkpoints)
+    dev_examples = sampled(validation, recipe.validation_queries, seed)
+    before, start = None, {}
+    if dev_examples:
+        dev = dev_loader(ranker, dev_examples, validation_texts)
+        module = RankingModule(ranker, recipe, seed)
+        (metrics,) = dev_trainer(recipe, runtime).validate(module, dev, verbose=False)
+        before = float(metrics[DEV_METRIC])
+        start = {name: tensor.clone() for name, tensor in ranker.state_dict().items()}
+    texts = training_texts, validation_texts
+    port = free_port() if runtime.devices > 1 else 0
+    run_on(runtime.devices, train, port, ranker, recipe, usable, dev_examples, texts, resume, seed, out, runtime)
+    last = newest_checkpoint(checkpoints)
+    assert last is not None
+    path, best = best_of(read_checkpoint(last))
+    state = read_checkpoint(checkpoints / path.name)["state_dict"]
+    trained = {name.removeprefix("ranker."): tensor for name, tensor in state.items()}
+    ranker.load_state_dict(trained if before is None or best > before else start)
+    ranker.save(out)
+    shutil.rmtree(checkpoints)
+    summary = {
+        "examples": len(usable),
+        "left_out": len(examples) - len(usable),
+        "dev_before": before,
+        "dev_best": None if before is None else best,
+    }
+    write_json(out / "summary.json", summary)
+
+
+def train(
+    rank: int,
+    world: int,
+    port: int,
+    ranker: Ranker,
+    recipe: Recipe,
+    examples: list[Example],
+    dev_examples: list[Example],
+    texts: tuple[TextLookup, TextLookup],
+    resume: Path | None,
+    seed: int,
+    out: Path,
+    runtime: Runtime,
+) -> None:
+    """Train as one of ``world`` processes; what was learnt is in the checkpoints.
+
+    Args:
+        port: on which the processes meet. texts: of training and of dev examples. resume: a checkpoint to go on from.
+    """
+    quieten()  # this process may be a new one
+    lightning.seed_everything(seed, verbose=False)
+    if isinstance(ranker, ColBERT):
+        ranker.gather = world > 1 and spans_processes(recipe.in_batch_groups, world)
+    first = read_checkpoint(resume)["global_step"] if resume else 0
     batches = TrainingBatches(
-        usable,
-        training_texts,
+        examples,
+        texts[0],
         ranker.collate,
         n_way=recipe.n_way,
         negatives=recipe.negatives,
@@ -154,94 +207,12 @@ def fit(
         seed=seed,
         first=first * recipe.gradient_accumulation_steps,
     )
+    dev = dev_loader(ranker, dev_examples, texts[1]) if dev_examples else None
+    trainer = training_trainer(rank, port, recipe, first, dev is not None, out, runtime)
     module = RankingModule(ranker, recipe, seed)
-    dev_examples = sampled(validation, recipe.validation_queries, seed)
-    dev_batches = DevBatches(dev_examples, validation_texts, ranker.collate)
-    dev = DataLoader(dev_batches, batch_size=None) if dev_examples else None
-    keep = checkpointing(checkpoints, recipe, has_dev=dev is not None)
-    device = runtime.torch_device
-    one_device = [device.index or 0] if device.type == "cuda" else 1
-    several = runtime.devices > 1
-    if recipe.batch_size % runtime.devices:
-        raise InputError(f"training.batch_size is {recipe.batch_size}, which {runtime.devices} devices do not divide.")
-    if isinstance(ranker, ColBERT):
-        ranker.gather = several and spans_processes(recipe.in_batch_groups, runtime.devices)
-    trainer = lightning.Trainer(
-        accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=runtime.devices if several else one_device,
-        strategy=DDPStrategy(start_method="spawn", process_group_backend="nccl" if device.type == "cuda" else "gloo")
-        if several
-        else "auto",
-        use_distributed_sampler=False,
-        precision=recipe.precision,  # pyright: ignore[reportArgumentType] (Recipe checks the name)
-        max_steps=recipe.optimization.steps,
-        accumulate_grad_batches=recipe.gradient_accumulation_steps,
-        gradient_clip_val=recipe.gradient_clip,
-        val_check_interval=recipe.validation_interval * recipe.gradient_accumulation_steps if dev else None,
-        check_val_every_n_epoch=None,
-        limit_val_batches=None if dev else 0,
-        num_sanity_val_steps=0,
-        logger=loggers(out, first, runtime),
-        log_every_n_steps=min(5, recipe.optimization.steps),  # at least once
-        callbacks=[keep, *([TQDMProgressBar(leave=True)] if runtime.progress else [])],
-        enable_progress_bar=runtime.progress,
-        enable_model_summary=False,
-        default_root_dir=out,
-        profiler=SimpleProfiler(out, "profile") if runtime.profile else None,
-    )
-    before = dev_metric(module, dev, device.type, one_device, recipe.precision) if dev else None
-    start = {name: tensor.clone() for name, tensor in ranker.state_dict().items()} if dev else {}
-    with input_errors():
-        trainer.fit(module, DataLoader(batches, batch_size=None), dev, ckpt_path=resume, weights_only=True)
-    best = None
-    if before is not None:
-        saved = torch.load(keep.best_model_path, weights_only=True, map_location="cpu")
-        states = [state for state in saved["callbacks"].values() if "best_model_score" in state]
-        best = float(states[0]["best_model_score"])
-        trained = {name.removeprefix("ranker."): tensor for name, tensor in saved["state_dict"].items()}
-        ranker.load_state_dict(trained if best > before else start)
-    wandb.finish()  # else the next training of this process would log into the same run
-    ranker.save(out)
-    shutil.rmtree(checkpoints)
-    summary = {"examples": len(usable), "left_out": len(examples) - len(usable), "dev_before": before, "dev_best": best}
-    write_json(out / "summary.json", summary)
+    trainer.fit(module, DataLoader(batches, batch_size=None), dev, ckpt_path=resume, weights_only=True)
 
 
-def dev_metric(
-    module: RankingModule, dev: DataLoader, accelerator: str, devices: list[int] | int, precision: str
-) -> float:
-    """The dev RR@10 of the weights as they are, in this process."""
-    trainer = lightning.Trainer(
-        accelerator="gpu" if accelerator == "cuda" else accelerator,
-        devices=devices,
-        precision=precision,  # pyright: ignore[reportArgumentType] (Recipe checks the name)
-        logger=False,
-        enable_progress_bar=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-    )
-    return float(trainer.validate(module, dev, verbose=False)[0]["dev/RR@10"])
-
-
-def checkpointing(directory: Path, recipe: Recipe, has_dev: bool) -> ModelCheckpoint:
-    """The best weights by dev RR@10 and the last ones, written *after* the evaluation of their step.
-
-    So a run that is killed while evaluating evaluates that step again when it resumes.
-    """
-    if not has_dev:
-        return ModelCheckpoint(directory, save_last=True, save_top_k=0, every_n_train_steps=recipe.validation_interval)
-    return ModelCheckpoint(
-        directory, "best", monitor="dev/RR@10", mode="max", save_last=True, save_on_train_epoch_end=False
-    )
-
-
-def loggers(out: Path, first: int, runtime: Runtime) -> list[Logger]:
-    """CSV always (the artifact keeps it, a resumed run in a log of its own), wandb as the runtime says."""
-    chosen: list[Logger] = [CSVLogger(out, name="", version="log" if first == 0 else f"log-from-step-{first}")]
-    if runtime.wandb != "disabled":
-        runtime.root.mkdir(parents=True, exist_ok=True)
-        name = out.name.strip(".").removesuffix(".partial")
-        chosen.append(
-            WandbLogger(name=name, project="colbertv2", save_dir=runtime.root, offline=not runtime.wandb_online)
-        )
-    return chosen
+def dev_loader(ranker: Ranker, examples: Sequence[Example], texts: TextLookup) -> DataLoader:
+    """The candidates of one dev query after the other."""
+    return DataLoader(DevBatches(examples, texts, ranker.collate), batch_size=None)

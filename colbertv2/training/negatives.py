@@ -1,15 +1,17 @@
 """Which of an example's negatives a step trains on."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from colbertv2.errors import InputError
+from colbertv2.schema import Scale, checked
 from colbertv2.training.examples import Example
 
-STRATEGIES = ("uniform", "top", "stratified", "teacher")
+Strategy = Literal["uniform", "top", "stratified", "teacher"]
 
 
+@checked
 @dataclass(frozen=True)
 class NegativeSampling:
     """Draws n − 1 negatives of an example's list, which is in retrieval order; always without replacement.
@@ -21,21 +23,15 @@ class NegativeSampling:
         temperature: of ``teacher``, which alone reads it.
 
     Raises:
-        InputError: an unknown strategy, or a temperature that is not above 0.
+        InputError: an unknown strategy, or a temperature out of range.
 
     >>> example = Example("q", ["p", "a", "b", "c", "d"], [9.0, 4.0, 3.0, 2.0, 1.0])
     >>> NegativeSampling("top", 1.0).draw(example, 3, np.random.default_rng(0)).documents
     ['p', 'a', 'b']
     """
 
-    strategy: str
-    temperature: float
-
-    def __post_init__(self) -> None:
-        if self.strategy not in STRATEGIES:
-            raise InputError(f"negatives.strategy is {self.strategy!r}; expected one of {', '.join(STRATEGIES)}.")
-        if not self.temperature > 0:
-            raise InputError(f"negatives.temperature is {self.temperature}; expected a number above 0.")
+    strategy: Strategy
+    temperature: Scale
 
     @property
     def needs_teacher(self) -> bool:

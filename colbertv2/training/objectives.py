@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, runtime_checkable
 
-from colbertv2.errors import InputError
+from colbertv2.schema import Scale, Weight, checked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,13 +53,15 @@ def zscore(scores: Tensor) -> Tensor:
     return (scores - scores.mean(-1, keepdim=True)) / (scores.std(-1, keepdim=True, correction=0) + 1e-8)
 
 
-NORMALISATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+Normalisation = Literal["none", "minmax", "zscore"]
+NORMALISATIONS: dict[Normalisation, Callable[[Tensor], Tensor]] = {
     "none": lambda scores: scores,
     "minmax": minmax,
     "zscore": zscore,
 }
 
 
+@runtime_checkable
 class Objective(Protocol):
     """What the training module asks of a loss.
 
@@ -77,18 +79,16 @@ class Objective(Protocol):
     def __call__(self, scores: Scores) -> Tensor: ...
 
 
+@checked
 @dataclass(frozen=True)
 class CrossEntropy:
     """Softmax cross-entropy of the positive among the own n candidates; n = 2 is ColBERT's pairwise loss."""
 
-    weight: float
-    temperature: float
+    weight: Weight
+    temperature: Scale
     needs_all_pairs = False
     needs_teacher = False
     minimum_candidates = 2
-
-    def __post_init__(self) -> None:
-        check_positive("temperature", self.temperature)
 
     def __call__(self, scores: Scores) -> Tensor:
         import torch
@@ -99,6 +99,7 @@ class CrossEntropy:
         )
 
 
+@checked
 @dataclass(frozen=True)
 class KLDivergence:
     """KL of the student's distribution over the n candidates from the teacher's: ``batchmean`` over queries.
@@ -109,21 +110,14 @@ class KLDivergence:
             0 … 1) or ``zscore``.
     """
 
-    weight: float
-    temperature: float
-    teacher_scale: float
-    student_normalisation: str = "none"
-    teacher_normalisation: str = "none"
+    weight: Weight
+    temperature: Scale
+    teacher_scale: Scale
+    student_normalisation: Normalisation = "none"
+    teacher_normalisation: Normalisation = "none"
     needs_all_pairs = False
     needs_teacher = True
     minimum_candidates = 2
-
-    def __post_init__(self) -> None:
-        check_positive("temperature", self.temperature)
-        check_positive("teacher_scale", self.teacher_scale)
-        for name in ("student_normalisation", "teacher_normalisation"):
-            if (value := getattr(self, name)) not in NORMALISATIONS:
-                raise InputError(f"{name} is {value!r}; expected one of {', '.join(NORMALISATIONS)}.")
 
     def __call__(self, scores: Scores) -> Tensor:
         from torch.nn.functional import kl_div, log_softmax
@@ -135,18 +129,16 @@ class KLDivergence:
         return kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
+@checked
 @dataclass(frozen=True)
 class MarginMSE:
     """Mean squared error between student's and teacher's margin, positive minus negative (Hofstätter et al. 2020)."""
 
-    weight: float
-    teacher_scale: float
+    weight: Weight
+    teacher_scale: Scale
     needs_all_pairs = False
     needs_teacher = True
     minimum_candidates = 2
-
-    def __post_init__(self) -> None:
-        check_positive("teacher_scale", self.teacher_scale)
 
     def __call__(self, scores: Scores) -> Tensor:
         from torch.nn.functional import mse_loss
@@ -157,6 +149,7 @@ class MarginMSE:
         return mse_loss(student, self.teacher_scale * teacher)
 
 
+@checked
 @dataclass(frozen=True)
 class InBatchNegatives:
     """Cross-entropy of the own positive against all passages of the *other* queries, the official form.
@@ -166,15 +159,12 @@ class InBatchNegatives:
             second copy of a positive as a negative; ``Scores.excluded`` leaves it out here.
     """
 
-    weight: float
-    temperature: float
+    weight: Weight
+    temperature: Scale
     own_negatives: bool = False
     needs_all_pairs = True
     needs_teacher = False
     minimum_candidates = 1
-
-    def __post_init__(self) -> None:
-        check_positive("temperature", self.temperature)
 
     def __call__(self, scores: Scores) -> Tensor:
         import torch
@@ -185,8 +175,3 @@ class InBatchNegatives:
         own = scores.own if self.own_negatives else scores.own[:, :1]
         logits = torch.cat([own, others], dim=1) / self.temperature
         return cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
-
-
-def check_positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise InputError(f"{name} is {value}; expected a number above 0.")

@@ -1,19 +1,24 @@
 """What a training run is made of, as a training configuration names it."""
 
+import logging
 import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from colbertv2.errors import InputError
+from colbertv2.schema import PositiveInt, Scale, checked
 from colbertv2.training.examples import Example, Selected
 from colbertv2.training.negatives import NegativeSampling
 from colbertv2.training.objectives import Objective
 from colbertv2.training.optimization import Optimization
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "bf16-true")
+TrainingPrecision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
+logger = logging.getLogger(__name__)
 
 
+@checked
 @dataclass(frozen=True)
 class Recipe:
     """One training run, as a training configuration names it.
@@ -38,41 +43,25 @@ class Recipe:
 
     objectives: Mapping[str, Objective]
     optimization: Optimization
-    n_way: int
+    n_way: PositiveInt
     negatives: NegativeSampling
-    batch_size: int
-    gradient_accumulation_steps: int
-    in_batch_groups: int
-    precision: str
-    gradient_clip: float
-    validation_interval: int
-    validation_queries: int
-    gradient_cache_chunk: int | None
+    batch_size: PositiveInt
+    gradient_accumulation_steps: PositiveInt
+    in_batch_groups: PositiveInt
+    precision: TrainingPrecision
+    gradient_clip: Scale
+    validation_interval: PositiveInt
+    validation_queries: PositiveInt
+    gradient_cache_chunk: PositiveInt | None
     gradient_checkpointing: bool
     compile: bool
-    max_examples: int | None = None
+    max_examples: PositiveInt | None = None
 
     def __post_init__(self) -> None:
-        for name in (
-            "n_way",
-            "batch_size",
-            "gradient_accumulation_steps",
-            "in_batch_groups",
-            "validation_interval",
-            "validation_queries",
-        ):
-            if not isinstance(value := getattr(self, name), int) or value < 1:
-                raise InputError(f"training.{name} is {value!r}; expected a whole number of at least 1.")
-        if self.gradient_cache_chunk is not None and self.gradient_cache_chunk < 1:
-            raise InputError(
-                f"training.gradient_cache_chunk is {self.gradient_cache_chunk}; expected at least 1, or null."
-            )
         if self.max_examples is not None and self.max_examples < self.batch_size:
             raise InputError(
                 f"training.max_examples is {self.max_examples}; expected at least the batch of {self.batch_size}."
             )
-        if self.precision not in PRECISIONS:
-            raise InputError(f"training.precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}.")
         if self.optimization.steps % self.validation_interval:
             raise InputError(
                 f"training.validation_interval is {self.validation_interval}, which does not divide the "
@@ -102,7 +91,10 @@ class Recipe:
         return {name: objective for name, objective in self.objectives.items() if objective.weight}
 
     def usable(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Examples with enough negatives, and with teacher scores where an objective needs them; one pass."""
+        """Examples with enough negatives, and with teacher scores where an objective needs them; one pass.
+
+        The others are left out, and a warning gives their number: a batch has as many candidates for each query.
+        """
         needs_teacher = self.negatives.needs_teacher or any(one.needs_teacher for one in self.losses.values())
         enough, unscored = array("q"), 0
         for place, example in enumerate(examples):
@@ -114,4 +106,9 @@ class Recipe:
                 f"{unscored} of {len(enough)} examples lack finite teacher scores, which a distillation objective and "
                 "negatives.strategy=teacher need."
             )
+        if lacking := len(examples) - len(enough):
+            logger.warning(
+                "%s of %s examples have fewer than %d negatives and are left out (n_way=%d).",
+                f"{lacking:,}", f"{len(examples):,}", self.n_way - 1, self.n_way,
+            )  # fmt: skip
         return Selected(examples, enough)

@@ -46,7 +46,7 @@ def compared(bits: int, given: np.lib.npyio.NpzFile, found: np.lib.npyio.NpzFile
     encoded = codec.encode(vectors)
     theirs = found[f"codes{bits}"]
     other = np.flatnonzero(encoded["codes"] != theirs)
-    similarity = [vectors[other] * codec.fitted()[codes[other]] for codes in (encoded["codes"], theirs)]
+    similarity = [vectors[other] * codec.fitted().vectors[codes[other]] for codes in (encoded["codes"], theirs)]
     gap = np.abs(similarity[0].sum(1) - similarity[1].sum(1))
     note = f"{len(other)} near ties (dot products within {NEAR_TIE:g}) left out" if len(other) else ""
     yield Row("codec", PEER, f"{bits} bits: codes that differ, of {len(vectors)}", int((gap > NEAR_TIE).sum()), 0, note)

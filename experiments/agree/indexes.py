@@ -131,7 +131,7 @@ def half_scores(index: Index, query: np.ndarray, positions: np.ndarray) -> np.nd
 def scored_by(scores: Callable, index: Index, engine: Plaid, query: np.ndarray, depth: int) -> tuple:
     """What ``engine`` lets through to its last stage, scored like one of the peers."""
     positions = engine.candidates(index, query, depth).ranked
-    return best_documents(positions, scores(index, query, positions), depth)
+    return best_documents(positions, scores(index, query, positions), depth, index.ranks)[:2]
 
 
 def same_ranking(

@@ -14,7 +14,7 @@ from colbertv2.reporting.rendering import markdown_rows
 from experiments.agree.environments import ROOT
 from experiments.torture.campaign import BAD, GOOD, Outcome, run_part
 
-PARTS: list[str] = []
+PARTS = ["damage", "disks", "inputs", "kills"]
 
 
 def main(arguments: list[str]) -> int:

@@ -16,7 +16,10 @@ from pathlib import Path
 
 from colbertv2.files import read_json, write_json
 
-GOOD = ("same", "refused")
+Digests = dict[str, dict[str, str]]  # of every file, by address
+TIMES = "timing.json"  # the one file of an artifact that no two builds have alike
+
+GOOD = ("same", "refused", "unrecorded")
 BAD = ("silent", "traceback", "crash", "hang", "orphan", "differs")
 
 
@@ -71,3 +74,9 @@ def _recorded(record: Path) -> Iterator[tuple[int, dict[str, str]]]:
     if record.is_file():
         for number, outcome in read_json(record).items():
             yield int(number), outcome
+
+
+def digests(root: Path) -> Digests:
+    """The SHA-256 of every file of every artifact under ``root``, but for those that hold times."""
+    records = {file.parent.name: read_json(file)["sha256"] for file in sorted(root.glob("*/*/artifact.json"))}
+    return {name: {file: one for file, one in found.items() if file != TIMES} for name, found in records.items()}

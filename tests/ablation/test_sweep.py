@@ -1,11 +1,9 @@
 """From the artifacts of a sweep to its cells."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
-from support import shrunk, tiny_folder
+from support import rewrite_record, shrunk, tiny_folder
 
 from colbertv2.ablation.sweep import Sweep
 from colbertv2.artifacts.build import BuildError
@@ -95,8 +93,7 @@ def test_a_point_that_fails_is_shown_with_its_error_and_the_others_stand(small, 
 def test_two_versions_of_the_code_are_a_warning(small):
     sweep = build_all(Sweep.collect(["-m", "codec.nbits=1,2", "document_maxlen=8", *small]))
     index = sweep.results[0].parents["ranking"].parents["index"]
-    record = {**index.record, "commit": "0123456789", "dirty": False}
-    (index.path / "artifact.json").write_text(json.dumps(record))
+    rewrite_record(index, commit="0123456789", dirty=False)
     assert any("Stage index was run by several versions of the code" in one and "0123456" in one
                for one in Sweep.collect(sweep.arguments).cells().warnings)  # fmt: skip
 

@@ -48,11 +48,11 @@ def test_each_step_is_what_a_loop_over_documents_finds(world, engine):
         "residual": index.decode(np.arange(40)).vectors,
     }
     for step, vectors in kinds.items():
-        for query, (positions, scores) in zip(queries, steps[step], strict=True):
+        for query, (positions, scores, _) in zip(queries, steps[step], strict=True):
             expected = naive(vectors, index.lengths, query)
             np.testing.assert_allclose(scores, np.sort(expected)[::-1][:5], atol=1e-5)
             np.testing.assert_allclose(expected[positions], scores, atol=1e-5)
-    for query, (positions, scores), engine_found in zip(
+    for query, (positions, scores, _), engine_found in zip(
         queries, steps["probed"], engine.search(index, queries, 5), strict=True
     ):
         expected = naive(kinds["residual"], index.lengths, query)
@@ -74,7 +74,9 @@ def test_each_step_is_what_a_loop_over_documents_finds(world, engine):
 def test_where_all_is_probed_and_nothing_pruned_nothing_is_lost(world, engine):
     index, embeddings, queries = world
     steps = search_steps(index, embeddings, engine, queries, k=10)
-    for found, probed, (wanted, exact_scores) in zip(steps["engine"], steps["probed"], steps["residual"], strict=True):
+    for found, probed, (wanted, exact_scores, _) in zip(
+        steps["engine"], steps["probed"], steps["residual"], strict=True
+    ):
         assert np.array_equal(probed[0], wanted) and np.array_equal(probed[1], exact_scores)  # without any rounding
         np.testing.assert_allclose(found[1], exact_scores, atol=1e-3)
         assert found[0].tolist() == wanted.tolist()
@@ -87,7 +89,7 @@ def test_what_is_not_probed_is_made_up_for_by_the_next_best(world, k):
     vectors, exact_found = index.decode(np.arange(40)).vectors, Exhaustive().search(index, queries, k)
     for query, found in zip(queries, exact_found, strict=True):
         expected = naive(vectors, index.lengths, query)
-        best, scores = among(index, query, found, positions, k)
+        best, scores, _ = among(index, query, found, positions, k)
         assert best.tolist() == positions[np.argsort(-expected[positions], kind="stable")][:k].tolist()
         np.testing.assert_allclose(scores, expected[best], atol=1e-5)
 

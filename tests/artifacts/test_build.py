@@ -1,11 +1,15 @@
 """Artifacts are whole or absent, built once, and say what made them."""
 
 import hashlib
+import json
 import multiprocessing
 import os
+import platform
 import subprocess
 import sys
 import time
+from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -205,5 +209,48 @@ def test_waiting_is_announced(toy, root: Path, runs, capfd) -> None:
         time.sleep(0.01)
     artifact = build(config)
     process.join(60)
-    assert f"{artifact.address} waits: another process is building it" in capfd.readouterr().out
+    holder = f"process {process.pid} on {platform.node()}, since {datetime.now().year}-"
+    assert f"{artifact.address} waits: {holder}" in capfd.readouterr().out
     assert runs().count("encode") == 1
+
+
+@pytest.mark.parametrize("number", [2, 4, 8])
+def test_processes_on_one_store_share_the_work_of_one_that_is_killed(toy, root: Path, runs, number) -> None:
+    """A point each, two points twice or more: what they share is built once, but for what the killed one was at."""
+    (root / "slow-encode").write_text("1")
+    points = [toy(f"codec.bits={(1, 2, 4)[place % 3]}") for place in range(number)]
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(number)
+    processes = {}
+    for point in points:
+        process = context.Process(target=_build_in_child, args=(point, start))
+        process.start()
+        processes[process.pid] = process
+    while "encode" not in runs():
+        time.sleep(0.01)
+    (lock,) = (root / "encode").glob(".*.lock")
+    while not (holder := lock.read_text()):
+        time.sleep(0.01)
+    killed = processes.pop(json.loads(holder)["process"])
+    killed.kill()
+    for process in processes.values():
+        process.join(60)
+    assert {process.exitcode for process in processes.values()} == {0}
+    tables = {target_node(point).address for point in points}
+    present = {stage: {path.name for path in (root / stage).glob(f"{stage}-*")} for stage in ("index", "table")}
+    assert present["table"] <= tables and len(tables - present["table"]) <= 1  # the killed one's, if nobody else had it
+    counts = Counter(runs())
+    assert counts == {"train": 1, "encode": 2, **{stage: len(found) for stage, found in present.items()}}
+    for point in points:
+        build(point)  # by whoever asks: what was finished is found
+    assert Counter(runs())["table"] == len(tables) and Counter(runs())["encode"] == 2
+    assert not [path for path in root.rglob(".*") if not path.name.endswith(".lock")]
+
+
+def test_a_killed_run_s_files_go_with_the_next_one(toy, root: Path) -> None:
+    """In a resumable stage, where the directory itself stays, they would become part of the artifact."""
+    config = toy("target=round1")
+    partial = root / "train" / f".{target_node(config).address}.partial"
+    partial.mkdir(parents=True)
+    (partial / ".summary.json.0-99999999.partial").write_text("{")
+    assert set(build(config).record["sha256"]) == {"epochs.txt"}

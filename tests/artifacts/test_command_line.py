@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from colbertv2.configuration.composition import compose, target_node
@@ -78,11 +79,11 @@ def test_wrong_input_is_said_without_a_traceback(root: Path, runs) -> None:
 
 def test_unknown_keys_and_groups_stay_readable(root: Path) -> None:
     done = run(root, "codec.bitz=3")
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert "Could not override 'codec.bitz'" in done.stderr
     assert "Traceback" not in done.stderr
     done = run(root, "codec=residul")
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert "residual\n" in done.stderr  # the options
 
 
@@ -94,12 +95,77 @@ def test_a_sweep_over_experiments_builds_each(root: Path, runs) -> None:
     assert {path.name for path in root.parent.iterdir()} == {"artifacts", "corpus.txt"}
 
 
-def test_one_wrong_job_does_not_stop_the_others(root: Path, runs) -> None:
-    done = run(root, "--multirun", "target=index", "codec.bits=1,3,4")
+def test_wrong_points_are_named_before_the_work_and_do_not_stop_the_others(root: Path, runs) -> None:
+    done = run(root, "--multirun", "target=index", "codec.bits=1,3,4,5")
     assert done.returncode == 2
-    assert "bits is 3; expected 1, 2 or 4." in done.stderr
+    first, _, after = done.stderr.partition("2 of 4 points failed:")
+    assert first.startswith("2 of 4 points can't be built; the others are:\ncodec.bits=3: One problem")
+    for told in (first, after):
+        assert "bits is 3; expected 1, 2 or 4." in told and "bits is 5; expected 1, 2 or 4." in told
     assert "Traceback" not in done.stderr
     assert runs() == ["train", "encode", "index", "index"]
+    rows = [line.split() for line in done.stdout.splitlines() if line[:1] in ("3", "5")]
+    assert [" ".join(row) for row in rows] == [
+        f"{bits} codec (Codec): bits is {bits}; expected 1, 2 or 4." for bits in (3, 5)
+    ]
+
+
+def test_a_sweep_without_a_right_point_is_refused(root: Path, runs) -> None:
+    done = run(root, "--multirun", "target=index", "codec.bits=3,5")
+    assert (done.returncode, runs()) == (2, [])
+    assert done.stderr.startswith("None of the points can be built:\ncodec.bits=3: One problem")
+
+
+def test_all_points_that_failed_at_work_are_named(root: Path) -> None:
+    (root / "fail-index").touch()
+    done = run(root, "--multirun", "target=index", "codec.bits=1,2")
+    assert done.returncode != 0
+    assert "2 of 2 points failed:\ncodec.bits=1: pipeline.index" in done.stderr
+    assert "\ncodec.bits=2: pipeline.index" in done.stderr
+
+
+def test_every_command_reads_an_interpolation_anew_for_each_point(root: Path) -> None:
+    sweep = ("--multirun", "target=index", "codec.bits=1,2", "training.epochs=${codec.bits}")
+    planned = run(root, *sweep, module="colbertv2 plan")
+    done = run(root, *sweep)
+    assert (planned.returncode, done.returncode) == (0, 0), done.stderr
+    addresses = {word for word in planned.stdout.split() if word.startswith(("train-", "encode-", "index-"))}
+    assert addresses == {path.name for path in root.glob("*/*-*") if not path.name.startswith(".")}
+    assert len(addresses) == 6, "both trainings and what follows from them"
+    again = run(root, *sweep, module="colbertv2 plan")
+    assert "6 different steps, 0 missing" in again.stdout
+
+
+def test_an_interpolation_may_lead_to_a_whole_component(root: Path) -> None:
+    words = ("target=index", "+pipeline.other=${codec}", "pipeline.index.codec=${pipeline.wide.codec}")
+    assert run(root, *words, module="colbertv2 plan").returncode == 0
+    done = run(root, *words)
+    assert done.returncode == 0, done.stderr
+
+
+def test_each_point_publishes_to_a_place_of_its_own(root: Path, runs) -> None:
+    sweep = ("--multirun", "codec.bits=1,2")
+    done = run(root, *sweep, "publish=results")
+    assert (done.returncode, runs()) == (2, [])
+    assert "publish=results/${codec.nbits}" in done.stderr and "Traceback" not in done.stderr
+    done = run(root, *sweep, "publish=results/${codec.bits}")
+    assert done.returncode == 0, done.stderr
+    assert sorted(file.parent.name for file in (root.parent / "results").glob("*/table.md")) == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        ("corpus.txt", "is a file"),
+        ("corpus.txt/below", "is a file"),
+        ("a" * 300, "File name too long"),
+    ],
+)
+def test_a_place_that_cannot_be_published_to_is_refused_before_any_work(root: Path, runs, place, fault) -> None:
+    for module in ("colbertv2", "colbertv2 plan"):
+        done = run(root, f"publish={place}", module=module)
+        assert (done.returncode, runs()) == (2, [])
+        assert fault in done.stderr and "Traceback" not in done.stderr
 
 
 def test_compose_equals_the_command_line(root: Path, toy) -> None:
@@ -155,3 +221,14 @@ def test_the_description_is_the_configuration(toy) -> None:
     assert read["pipeline"]["index"]["embeddings"] == "${pipeline.embeddings}"
     assert read["pipeline"]["round1"]["epochs"] == 4
     assert "codec:  # conf/codec/residual.yaml\n  _target_: toy.components.Codec\n  bits: 1  # codec.bits=1\n" in text
+
+
+def test_a_damaged_artifact_ends_a_run_with_one_line_and_exit_code_2(root: Path, runs) -> None:
+    assert run(root, "target=index").returncode == 0
+    file = next((root / "index").glob("index-*/epochs.txt"))
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    for words, module in (("", "colbertv2"), ("--all", "colbertv2 verify")):
+        done = run(root, *filter(None, [words]), module=module)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        assert f"{file} is not what was written" in done.stderr and f"Remove {file.parent} and run" in done.stderr
+    assert runs() == ["train", "encode", "index"], "neither used nor made again"

@@ -1,10 +1,9 @@
 """Wrong configurations are refused before any work, with all problems at once."""
 
 import pytest
-from omegaconf import OmegaConf
 
-from colbertv2.artifacts.reader import parse
-from colbertv2.artifacts.validate import validate
+from colbertv2.artifacts.reader import parse, parse_value
+from colbertv2.artifacts.validate import component_problems, validate
 from colbertv2.configuration.composition import build, plan, runtime_of, target_node
 from colbertv2.errors import InputError
 
@@ -61,25 +60,29 @@ def test_missing_and_dangling_values_are_named(toy) -> None:
 
 
 def test_components_inside_components_are_checked_first(toy) -> None:
-    config = toy()
     inner = {"_target_": "toy.components.Codec", "bits": 3, "dim": 8}
     outer = {"_target_": "toy.components.Pair", "frist": 1, "second": inner}
-    config.pipeline.index.codec = OmegaConf.create(outer)
-    found = problems(config)
-    assert "pipeline.index.codec.second (Codec): bits is 3" in found[0]
-    assert "pipeline.index.codec (Pair): unexpected argument 'frist'; did you mean 'first'?" in found[1]
-    assert "missing argument 'first'" in found[2]
+    assert list(component_problems({"pair": parse_value({"pair": outer})["pair"]})) == [
+        "pair (Pair): unexpected argument 'frist'; did you mean 'first'?",
+        "pair (Pair): missing argument 'first'.",
+        "pair.second (Codec): bits is 3; expected 1, 2 or 4.",
+    ]
+
+
+def test_a_component_of_the_wrong_kind_is_told_before_anything_of_its_own(toy) -> None:
+    config = toy("codec._target_=toy.components.Corpus")
+    assert problems(config) == ["  - pipeline.index (stage index): 'codec' is a Corpus; expected Codec."]
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("training.epochs=many", "'epochs' is 'many'; expected int."),
-        ("training.epochs=1.5", "'epochs' is 1.5; expected int."),
-        ("training.epochs=true", "'epochs' is True; expected int."),
+        ("training.epochs=many", "'epochs' is 'many'; expected a whole number."),
+        ("training.epochs=1.5", "'epochs' is 1.5; expected a whole number."),
+        ("training.epochs=true", "'epochs' is True; expected a whole number."),
         ("pipeline.index.embeddings=${codec}", "'embeddings' is a Codec; expected Artifact."),
         ("pipeline.index.codec=${pipeline.round1}", "'codec' is the node pipeline.round1; expected Codec."),
-        ("measures=RR", "'measures' is 'RR'; expected list[str]."),
+        ("measures=RR", "'measures' is 'RR'; expected a list, each item text."),
         ("corpus=${codec}", "'corpus' is a Codec; expected Corpus."),
     ],
 )
@@ -114,7 +117,7 @@ def test_infinity_has_no_address() -> None:
 def test_runtime_is_checked_too(toy) -> None:
     with pytest.raises(InputError, match=r"runtime \(Runtime\): unexpected argument 'bach_tokens'; did you mean"):
         runtime_of(toy("+runtime.bach_tokens=1"))
-    with pytest.raises(InputError, match="expected auto, offline, online or disabled"):
+    with pytest.raises(InputError, match="expected one of auto, offline, online, disabled"):
         runtime_of(toy("+runtime.wandb=maybe"))
 
 

@@ -76,7 +76,7 @@ def test_tampered_official_metadata(saved, values, message):
         ("config.json", {"model_type": "t5", "classifier_dropout": 0.0}, "an encoder with a decoder"),
         ("config.json", {"hidden_size": "many"}, r"config\.json"),
         ("config.json", {"num_attention_heads": 0}, r"config\.json"),
-        ("config.json", {"hidden_size": 10**9, "num_attention_heads": 1}, r"by config\.json"),
+        ("config.json", {"hidden_size": 10**9, "num_attention_heads": 1}, "35 of another shape"),
         ("config_sentence_transformers.json", {"default_prompt_name": "a"}, "default_prompt_name"),
         ("sentence_bert_config.json", {"do_lower_case": True}, "do_lower_case"),
     ],
@@ -112,11 +112,11 @@ def test_weights_of_another_architecture(saved):
     tensors = load_file(file)
     for wrong, message in [
         ({name: tensor for name, tensor in tensors.items() if name != "linear.weight"}, "no linear.weight"),
-        ({name: tensor for name, tensor in tensors.items() if "layer.1" not in name}, "lack"),
+        ({name: tensor for name, tensor in tensors.items() if "layer.1" not in name}, "16 missing"),
         ({**tensors, "linear.weight": torch.zeros(8, 16)}, r"expected \[dim, 32\]"),
         ({**tensors, "classifier.weight": torch.zeros(2, 32)}, "classifier.weight"),
-        ({**tensors, "bert.encoder.layer.9.x": torch.zeros(2)}, "which no bert encoder has"),
-        ({**tensors, "bert.embeddings.LayerNorm.weight": torch.zeros(5)}, "by config.json"),
+        ({**tensors, "bert.encoder.layer.9.x": torch.zeros(2)}, r"1 unknown \(encoder\.layer\.9\.x\)"),
+        ({**tensors, "bert.embeddings.LayerNorm.weight": torch.zeros(5)}, r"LayerNorm\.weight is \[5\], not \[32\]"),
     ]:
         save_file(wrong, file)
         with pytest.raises(InputError, match=message):
@@ -126,10 +126,10 @@ def test_weights_of_another_architecture(saved):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"document_maxlen": "300"}, "document_maxlen is '300'; expected int"),
-        ({"query_maxlen": None}, "only markers can be"),
-        ({"skip_punctuation": 1}, "expected bool"),
-        ({"skiplist": [1]}, "list of words"),
+        ({"document_maxlen": "300"}, "'document_maxlen' is '300'; expected a whole number"),
+        ({"query_maxlen": None}, "'query_maxlen' is None; expected a whole number of at least 4"),
+        ({"skip_punctuation": 1}, "expected true or false"),
+        ({"skiplist": [1]}, "expected a list, each item text"),
         ({"extra": 1}, "holds 'extra'"),
     ],
 )

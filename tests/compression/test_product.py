@@ -90,7 +90,7 @@ def test_few_vectors_are_enough():
 
 @pytest.mark.parametrize("settings", [{"nbits": 3}, {"nbits": 2, "shrinkage": 0}, {"nbits": 2, "num_queries": 0}])
 def test_bad_settings_are_refused(settings):
-    with pytest.raises(InputError, match=f"{list(settings)[-1]} is"):
+    with pytest.raises(InputError, match=f"'{list(settings)[-1]}' is"):
         ProductCodec(**settings)
 
 

@@ -1,5 +1,9 @@
+import errno
 import gzip
+import os
 import random
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -11,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ir_datasets.datasets.base import Dataset
 from ir_datasets.formats import TsvDocs
+from ir_datasets.indices.lz4_pickle import Lz4PickleLookup
 from ir_datasets.util import Cache, GzipExtract, TarExtract, ZipExtract
 
 from colbertv2.data.collection import Collection
-from colbertv2.data.opening import content_digest, load, places, reading, text_of
+from colbertv2.data.opening import building, content_digest, load, places, reading, text_of
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 
@@ -148,3 +153,38 @@ def test_text_of_records():
 @given(st.lists(st.tuples(st.text(), st.text())), st.lists(st.tuples(st.text(), st.text())))
 def test_digests_tell_contents_apart(one, other):
     assert (content_digest(one) == content_digest(other)) == (one == other)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_built_store_is_read_where_nothing_can_be_written(tmp_path, monkeypatch, number):
+    """A home that is mounted read-only, or another user's: no lock can be taken in it, and none is needed."""
+    folder = f"folder:{tmp_path}"
+    (tmp_path / "collection.tsv").write_text("a\tone\nb\ttwo\n")
+    expected = list(Collection(folder))
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    assert list(Collection(folder)) == expected and Collection(folder).texts(["b"]) == ["two"]
+    (tmp_path / "collection.tsv").write_text("a\tone\nb\ttwo\nc\tthree\n")
+    monkeypatch.setattr(Lz4PickleLookup, "transaction", refuse)
+    with pytest.raises(InputError, match=rf"is not ready in IR_DATASETS_HOME .*{os.strerror(number)}.* of your own"):
+        list(Collection(folder))
+
+
+def test_other_failures_of_a_lock_are_not_ignored(monkeypatch):
+    def fail(*_, **__):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(FileLock, "acquire", fail)
+    with pytest.raises(OSError, match="No locks"), building():
+        pass
+
+
+def test_a_home_in_which_ir_datasets_can_not_make_its_folders(tmp_path):
+    (tmp_path / "file").write_text("no directory")
+    code = "try:\n import colbertv2.data.opening\nexcept ValueError as found: print(type(found).__name__, found)"
+    environment = {**os.environ, "IR_DATASETS_HOME": str(tmp_path / "file")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100)
+    assert "InputError ir_datasets can't make its folders in IR_DATASETS_HOME" in done.stdout, done.stderr

@@ -1,9 +1,14 @@
 """Collections that are too large to have here, read from small files of their released form."""
 
 import gzip
+import json
+import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import tracemalloc
+from pathlib import Path
 
 import ir_datasets
 import pytest
@@ -13,14 +18,16 @@ from ir_datasets.datasets.base import Dataset
 from ir_datasets.datasets.msmarco_passage import FixEncoding
 from ir_datasets.formats import TsvDocs
 from ir_datasets.util import Cache, TarExtract
+from support import shrunk
 
-from colbertv2.configuration.composition import compose
-from colbertv2.data.collection import Collection
+from colbertv2.configuration.composition import build, compose
+from colbertv2.data.collection import Collection, is_empty
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measures import evaluate
 from colbertv2.evaluation.protocols import judged
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.indexing.embeddings import Embeddings
 
 pytestmark = pytest.mark.usefixtures("any_disk")
 any_disk = released.any_disk
@@ -103,6 +110,77 @@ def test_a_beir_set_with_splits_and_without_titles():
     released.beir("fiqa", texts, {"q1": "one", "q2": "two"}, {"test": [("q1", "d1", 2)], "train": [("q2", "d2", 1)]})
     documents, queries = parts("collection=beir", "collection.set=fiqa/test")
     assert dict(documents) == {"d1": "some text", "d2": "no title"} and dict(queries["eval"]) == {"q1": "one"}
+
+
+ALL_SETS = """
+import json, logging, sys
+import released
+from colbertv2.data.collection import Collection
+from colbertv2.data.queries import Queries
+logging.basicConfig(stream=sys.stderr, format="%(message)s")
+found = {}
+for name in released.every_beir_set():
+    documents, asked = Collection(f"beir/{name}"), Queries(f"beir/{name}", protocol="beir")
+    assert len(documents) == len(dict(documents)) == sum(1 for _ in documents)
+    assert documents.texts(list(dict(documents))) == [text for _, text in documents]
+    found[name] = [dict(documents), {key: dict(asked.qrels[key]) for key, _ in asked}, asked.qrels.mismatch(documents)]
+released.odd_passages()
+for name, split in (("lotte/writing/test", "search"), ("msmarco-passage", "dev/small")):
+    documents, asked = Collection(name), Queries(f"{name}/{split}")
+    assert [text for _, text in documents] == released.ODD_PASSAGES and len(documents) == 5
+    assert {key: dict(asked.qrels[key]) for key, _ in asked} == {"0": {"0": 1, "1": 1}, "2": {"99": 1}}
+    assert asked.qrels.mismatch(documents) == []
+print("found:" + json.dumps(found))
+"""
+
+
+def test_every_beir_set_with_what_is_odd_in_released_ones(tmp_path):
+    """Empty and repeated documents, ids of any form, queries without judgements: in a home of its own.
+
+    LoTTE and MS MARCO are tried there, too.
+    """
+    tests = Path(__file__).resolve().parents[1]
+    places = {
+        "IR_DATASETS_HOME": str(tmp_path),
+        "PYTHONPATH": os.pathsep.join(map(str, [tests.parent, tests])),
+    }
+    environment = {**os.environ, **places, "IR_DATASETS_SKIP_DISK_FREE": "true"}
+    done = subprocess.run(
+        [sys.executable, "-c", ALL_SETS], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.rpartition("found:")[2])
+    assert len(found) == 40 and len({name.split("/")[0] for name in found}) == 15
+    for name, (documents, grades, mismatch) in found.items():
+        ids = [doc_id for doc_id, _ in released.ODD_DOCUMENTS]
+        assert list(documents) == list(dict.fromkeys(ids)), name
+        assert documents["twice"].strip() == "the last of two"
+        untitled = name.split("/")[0] in ("msmarco", "fiqa", "quora")
+        assert [key for key, text in documents.items() if is_empty(text)] == [*ids[1:2] * untitled, "empty", "blank"]
+        assert grades == {
+            "q1": {"q1": 1, "0007": 2}, "7": {"twice": 1, "empty": -2}, "07": {"not-in-the-corpus": 1},
+        }, name  # fmt: skip
+        assert mismatch == []
+    assert done.stderr.count("documents under the id of another; the last is taken") == len(found)
+
+
+def test_empty_documents_of_a_released_set_have_no_vectors_and_are_never_found(tmp_path, caplog):
+    texts = {"d1": ("", "the python list"), "d2": ("", ""), "d3": ("", " \t"), "d4": ("", "a file")}
+    released.beir(
+        "quora", texts, {"q1": "the list", "q2": "a file"}, {"dev": [], "test": [("q1", "d1", 1), ("q2", "d4", 1)]}
+    )
+    small = [one for one in shrunk(tmp_path, tmp_path / "artifacts") if not one.startswith("collection")]
+    chosen = ["collection=beir", "collection.set=quora/test", *small]
+    index = build(compose([*chosen, "pipeline=untrained", "target=index"]))
+    embeddings = Embeddings.open(index.parents["embeddings"].path)
+    assert embeddings.doc_ids == [*texts] and (embeddings.lengths > 0).tolist() == [True, False, False, True]
+    note = "2 of 4 documents have no text, so no vectors, and are never found."
+    assert f"beir/quora/test: {note}" in caplog.text
+    assert note in json.loads((index.path / "statistics.json").read_text())["notes"]
+    for search in ("exhaustive", "plaid", "cascade", "vanilla_colbertv2"):
+        found = build(compose([*chosen, "pipeline=untrained", f"search={search}", "target=metrics"]))
+        ranking = Ranking.read(found.parents["ranking"].path / "run.trec")
+        assert all({doc_id for doc_id, _ in ranking[query_id]} == {"d1", "d4"} for query_id in ("q1", "q2")), search
 
 
 @pytest.mark.parametrize("topic", ["writing", "pooled"])

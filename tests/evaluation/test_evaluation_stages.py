@@ -131,3 +131,20 @@ def test_as_nodes_of_a_pipeline(tmp_path):
     rows = pd.read_csv(made.path / "table.csv", index_col="system")
     assert rows.loc["code", "RR@10"] > rows.loc["words", "RR@10"] and rows.loc["code", "p_RR@10"] < 0.01
     assert (rows["engine"] == "bm25").all() and (rows["ms_per_query"] > 0).all()
+
+
+def test_a_system_that_is_not_ranked_deep_enough_has_dashes(make):
+    documents, queries = Collection("stdlib-small"), Queries("stdlib-small/dev")
+    model = BM25(k1=1.2, b=0.75, tokenizer="words")
+    systems = {}
+    for name, depth in (("short", 5), ("long", 200)):
+        ranking = make(bm25, name, documents=documents, queries=queries, bm25=model, depth=depth)
+        ranking.arguments["depth"] = depth
+        systems[name] = make(evaluate, f"of {name}", {"ranking": ranking}, queries=queries, measures=["R@5", "R@100"])
+    measures = ["R@100", "R@5"]
+    made = make(table, "table", systems=systems, title="T", baseline="long", measures=measures, notes=[], seed=0)
+    rows = pd.read_csv(made.path / "table.csv", index_col="system")
+    assert pd.isna(rows.loc["short", ["R@100", "R@100_low", "p_R@100"]]).all() and rows.loc["long", "R@100"] > 0.5
+    assert rows.loc["short", "R@5"] == rows.loc["long", "R@5"]  # ties are broken alike at every depth
+    markdown = (made.path / "table.md").read_text()
+    assert "- R@100 –: the ranking keeps 5 documents per query (short)." in markdown and "nan" not in markdown

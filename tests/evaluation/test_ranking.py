@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from colbertv2.data.readers import is_id
 from colbertv2.errors import InputError
-from colbertv2.evaluation.ranking import Ranking
+from colbertv2.evaluation.ranking import Ranking, tied_groups, ties_beside
 
-IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda text: text.split() == [text])
+IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(is_id)
 SCORES = st.floats(allow_nan=False, width=32) | st.sampled_from([0.0, 1.0, 1.0 + 2**-23, 0.1])
 RESULTS = st.dictionaries(IDS, st.dictionaries(IDS, SCORES, min_size=1, max_size=8), max_size=4)
 
@@ -17,10 +18,16 @@ def test_a_run_file_keeps_the_order_and_has_no_ties(tmp_path_factory, results):
     ranking = Ranking({query_id: list(found.items()) for query_id, found in results.items()})
     path = tmp_path_factory.mktemp("runs") / "run.trec"
     ranking.write(path, tag="test")
+    with_ties = Ranking.read(path)
+    assert {query_id: tied_groups(found) for query_id, found in with_ties.items()} == {
+        query_id: tied_groups(found) for query_id, found in ranking.items()
+    }
+    ties_beside(path).unlink(missing_ok=True)  # what other tools see
     again = Ranking.read(path)
-    assert list(again) == list(ranking)
+    assert list(again) == list(ranking) == list(with_ties)
     for query_id, found in ranking.items():
-        assert [doc_id for doc_id, _ in again[query_id]] == [doc_id for doc_id, _ in found]
+        for read in (again, with_ties):
+            assert [doc_id for doc_id, _ in read[query_id]] == [doc_id for doc_id, _ in found]
         scores = [score for _, score in again[query_id] if score > -math.inf]
         assert len(set(scores)) == len(scores)
         untied = [score for _, score in found]
@@ -92,3 +99,28 @@ def test_reading_orders_by_score_not_by_rank(tmp_path):
 def test_a_tag_is_one_word(tmp_path):
     with pytest.raises(InputError, match="tag"):
         Ranking({}).write(tmp_path / "run.trec", tag="two words")
+
+
+def test_ties_and_what_lies_beyond_survive_writing(tmp_path):
+    ranking = Ranking({"q": [("a", 1.0), ("b", 1.0), ("c", 0.5)], "r": [("a", 1.0)]}, tied_beyond=["r"])
+    ranking.write(tmp_path / "run.trec", tag="t")
+    again = Ranking.read(tmp_path / "run.trec")
+    assert dict(again) == dict(ranking) and again.tied_beyond == {"r"}
+    Ranking({"q": [("a", 1.0)]}).write(tmp_path / "run.trec", tag="t")
+    assert not ties_beside(tmp_path / "run.trec").exists()
+
+
+def test_ties_of_another_ranking_are_refused(tmp_path):
+    Ranking({"q": [("a", 1.0), ("b", 1.0)]}).write(tmp_path / "run.trec", tag="t")
+    ties = ties_beside(tmp_path / "run.trec")
+    for wrong in ('{"groups": {"r": [[0, 2]]}, "beyond": []}', '{"groups": {"q": [[0, 3]]}, "beyond": []}', "{}"):
+        ties.write_text(wrong)
+        with pytest.raises(InputError, match="does not belong to the run file"):
+            Ranking.read(tmp_path / "run.trec")
+
+
+def test_a_cut_ranking_knows_which_of_its_ends_are_tied():
+    ranking = Ranking({"q": [("a", 1.0), ("b", 1.0), ("c", 0.5)], "r": [("a", 1.0)]}, tied_beyond=["r", "q"])
+    assert [sorted(ranking.top(k).tied_beyond) for k in (1, 2, 3)] == [["q", "r"], ["r"], ["q", "r"]]
+    only = ranking.of(["r", "z"])
+    assert list(only) == ["r"] and only.tied_beyond == {"r"}

@@ -11,7 +11,8 @@ from support import shrunk, tiny_folder
 
 from colbertv2.ablation.linter import check_axes
 from colbertv2.artifacts.node import Node
-from colbertv2.commands.run import check_objectives, objectives
+from colbertv2.commands.checks import check_objectives
+from colbertv2.commands.run import objectives
 from colbertv2.configuration.composition import EXPERIMENTS, build, compose, target_node
 from colbertv2.configuration.points import axes_of, collect
 from colbertv2.errors import InputError
@@ -95,7 +96,7 @@ def test_other_processes_build_what_they_share_once_and_one_wrong_point_stops_no
     done = run(
         "-m", "codec.nbits=1,2,3", "pipeline=untrained", *launcher, *small, f"runtime.root={root}", directory=tmp_path
     )
-    assert done.returncode == 2 and "bits is 3" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "'nbits' is 3" in done.stderr and "Traceback" not in done.stderr
     assert {stage.name: len(list(stage.glob("[a-z]*"))) for stage in root.glob("[a-z]*")} == {
         "initialise": 1, "encode": 1, "centroids": 1, "index": 2, "search": 2, "evaluate": 2
     }  # fmt: skip

@@ -14,7 +14,8 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.commands import plan, report
-from colbertv2.commands.run import build_node, check_objectives, objectives, print_points
+from colbertv2.commands.checks import check_objectives
+from colbertv2.commands.run import build_node, objectives, print_points
 from colbertv2.configuration.composition import CONF, build, compose, runtime_of, target_node
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError

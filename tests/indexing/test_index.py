@@ -67,7 +67,7 @@ def test_bytes_per_token_is_everything_on_disk(residual_index, float16_index):
 def test_files_that_others_put_there_do_not_count(new_world):
     found = new_world(30).index()
     before = found.bytes_per_token
-    (found.path / "artifact.json").write_text("{}")
+    (found.path / "notes.txt").write_text("mine")
     assert Index.open(found.path).bytes_per_token == before
 
 

@@ -12,11 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support import index_of
 
 from colbertv2.commands import convert
+from colbertv2.compression.clustering.clustering import Clustering
+from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
 from colbertv2.interchange.conversion import convert_index
+from colbertv2.interchange.foreign_index import UNIT_TOLERANCE
 from colbertv2.search.exhaustive import Exhaustive
 
 DATA = Path(__file__).parent / "data"
@@ -107,6 +111,42 @@ def test_command_line(tmp_path, capsys):
         assert ended.value.code == 2 and message in capsys.readouterr().err
 
 
+def test_an_index_without_its_inverted_list_is_not_whole_and_an_old_one_has_it_otherwise(tmp_path):
+    source = Path(shutil.copytree(DATA / "colbert-ai", tmp_path / "source"))
+    expected = content(ours(source))
+    (source / "ivf.pid.pt").rename(source / "ivf.pt")  # which lists vectors, and is not read
+    assert content(ours(source, "old")) == expected
+    (source / "ivf.pt").unlink()
+    with pytest.raises(InputError, match=r"ivf\.pid\.pt is missing"):
+        ours(source, "none")
+
+
+def test_what_the_systems_themselves_write_is_accepted(tmp_path):
+    source = Path(shutil.copytree(DATA / "fast-plaid", tmp_path / "source"))
+    expected = content(ours(source))
+    for number, (file, change) in enumerate(
+        [
+            ("ivf_lengths.npy", lambda lengths: np.append(lengths, [0, 0])),  # where it wanted more centroids
+            ("metadata.json", edited(num_partitions=512)),
+            ("0.metadata.json", edited(embedding_offset=7)),  # after documents before it were deleted
+            ("bucket_weights.npy", lambda weights: weights.astype(np.float16)),
+            ("metadata.json", lambda metadata: {name: metadata[name] for name in ("nbits", "num_chunks")}),
+        ]
+    ):
+        save(source / file, change)
+        assert content(ours(source, f"ours-{number}"))[:2] == expected[:2], file
+
+
+@pytest.mark.parametrize("layout", NAMES.values())
+def test_centroids_of_a_byte_are_near_enough_to_length_1(tmp_path, layout):
+    index = index_of(tmp_path / "made", ResidualCodec(2), [5] * 60, 32, seed=0, clustering=Clustering(centroid_bits=8))
+    lengths = np.linalg.norm(index.centroids, axis=1)
+    assert 1e-3 < np.abs(lengths - 1).max() < UNIT_TOLERANCE
+    convert_index(index.path, tmp_path / "theirs", layout, None, None)
+    convert_index(tmp_path / "theirs", tmp_path / "ours", "colbertv2", None, None)
+    assert content(Index.open(tmp_path / "ours"))[:2] == content(index)[:2]
+
+
 class Trap:
     """Unpickled by an unwary reader, it makes a file."""
 
@@ -124,6 +164,11 @@ def save(file: Path, change) -> None:
         np.save(file, change(np.load(file)))
     else:
         file.write_text(json.dumps(change(json.loads(file.read_text()))))
+
+
+def without_row(table):
+    table[3] = 0
+    return table
 
 
 def edited(**values):
@@ -152,16 +197,44 @@ def four_bits(metadata):
         ("colbert-ai", "metadata.json", edited(num_chunks="1"), "num_chunks is '1'; expected a count"),
         ("colbert-ai", "doclens.0.json", lambda lengths: lengths[:-1], "lengths sum to"),
         ("colbert-ai", "doclens.0.json", lambda lengths: "many", "no list of lengths"),
-        ("colbert-ai", "ivf.pid.pt", lambda ivf: (ivf[0].flip(0), ivf[1]), "inverted list is not that of the codes"),
+        ("colbert-ai", "ivf.pid.pt", lambda ivf: (ivf[0].flip(0), ivf[1]), "zeros behind"),
+        ("colbert-ai", "ivf.pid.pt", lambda ivf: (ivf[0].sort()[0].roll(-6), ivf[1]), "inverted list is not that of"),
         ("colbert-ai", "buckets.pt", lambda buckets: buckets[0], "expected two tensors"),
         ("colbert-ai", "buckets.pt", lambda buckets: (buckets[0][:1], buckets[1]), "cutoffs"),
         ("fast-plaid", "merged_codes.npy", lambda codes: codes[:100], "100.*codes, expected 504"),
         ("fast-plaid", "merged_residuals.npy", lambda rows: rows[:, :4], "expected uint8 .504, 8. for 32"),
-        ("fast-plaid", "centroids.npy", lambda centroids: centroids[0], "1 dimensions; expected 2"),
+        ("fast-plaid", "centroids.npy", lambda centroids: centroids[0], "1 dimensions of float16; expected 2"),
         ("fast-plaid", "metadata.json", edited(nbits=4), "4 bits|15"),
         ("fast-plaid", "metadata.json", edited(num_chunks=3), "1.metadata.json"),
         ("fast-plaid", "0.metadata.json", edited(num_embeddings=9), "lengths sum to 504"),
         ("fast-plaid", "ivf.npy", lambda ivf: ivf[::-1].copy(), "inverted list is not that of the codes"),
+        ("colbert-ai", "buckets.pt", lambda pair: (pair[0].flip(0), pair[1]), "buckets' cut-offs are .*ascending"),
+        ("colbert-ai", "buckets.pt", lambda pair: (pair[0], pair[1].flip(0)), "buckets' weights are .*ascending"),
+        ("colbert-ai", "buckets.pt", lambda pair: (pair[0], pair[1] * torch.nan), "NaN or infinity"),
+        ("colbert-ai", "centroids.pt", lambda centroids: centroids * 2, "256 of 256 centroids are not of length 1"),
+        ("colbert-ai", "centroids.pt", without_row, r"1 of 256 centroids .* number 3\)"),
+        ("colbert-ai", "avg_residual.pt", lambda average: average * torch.nan, "average residual is nan"),
+        ("colbert-ai", "avg_residual.pt", lambda average: -average, "average residual is -0"),
+        ("colbert-ai", "0.codes.pt", lambda codes: codes + 0.5, "codes are float32; expected whole numbers"),
+        ("colbert-ai", "0.codes.pt", lambda codes: codes - 9, "codes from -9"),
+        ("colbert-ai", "ivf.pid.pt", lambda ivf: (ivf[0], ivf[1][:-1]), "255 lists of .* 256 centroids"),
+        ("colbert-ai", "ivf.pid.pt", lambda ivf: (ivf[0] + 1, ivf[1]), "zeros behind"),
+        ("colbert-ai", "ivf.pid.pt", lambda ivf: (ivf[0][:400], ivf[1]), "inverted list is not that of the codes"),
+        ("colbert-ai", "metadata.json", edited(num_embeddings=500), "num_embeddings is 500, but the files hold 504"),
+        ("colbert-ai", "metadata.json", edited(num_partitions=128), "num_partitions is 128, but the files hold 256"),
+        ("colbert-ai", "metadata.json", edited(num_chunks=0), "doclens.0.json, but the metadata say 0 chunks"),
+        ("colbert-ai", "0.metadata.json", edited(passage_offset=1), "passage_offset is 1, but the files hold 0"),
+        ("colbert-ai", "0.metadata.json", edited(num_passages=61), "num_passages is 61, but the files hold 60"),
+        ("fast-plaid", "bucket_cutoffs.npy", lambda cutoffs: cutoffs[::-1], "buckets' cut-offs are .*ascending"),
+        ("fast-plaid", "bucket_weights.npy", lambda weights: weights[::-1], "buckets' weights are .*ascending"),
+        ("fast-plaid", "centroids.npy", without_row, r"1 of 256 centroids .* number 3\)"),
+        ("fast-plaid", "centroids.npy", lambda centroids: centroids.astype(str), "of numbers"),
+        ("fast-plaid", "avg_residual.npy", lambda average: average * np.nan, "average residual is .*nan"),
+        ("fast-plaid", "merged_codes.npy", lambda codes: codes + 0.5, "codes are float64; expected whole numbers"),
+        ("fast-plaid", "ivf_lengths.npy", lambda lengths: lengths[:-1], "inverted list is not that of the codes"),
+        ("fast-plaid", "metadata.json", edited(num_documents=61), "num_documents is 61, but the files hold 60"),
+        ("fast-plaid", "metadata.json", edited(num_chunks=0), "doclens.0.json, but the metadata say 0 chunks"),
+        ("fast-plaid", "0.metadata.json", edited(num_documents=61), "num_documents is 61, but the files hold 60"),
     ],
     indirect=["source"],
 )

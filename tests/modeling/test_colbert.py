@@ -239,3 +239,16 @@ def test_batches_by_length_hold_everything_within_the_budget():
     batches = batches_by_length(lengths, 10)
     assert sorted(position for batch in batches for position in batch) == list(range(6))
     assert all(max(lengths[i] for i in batch) * len(batch) <= 10 or len(batch) == 1 for batch in batches)
+    assert all(len({lengths[i] for i in batch}) == 1 for batch in batches), "nothing is padded"
+
+
+def test_a_document_has_the_same_vectors_whatever_it_is_encoded_with():
+    texts = [f"{'open a file ' * (number % 5)}{'sort' if number % 3 else 'join'} the list" for number in range(40)]
+    colbert = model()
+    whole = colbert.encode_documents(texts, batch_tokens=64)
+    for chosen in (range(0, 40, 7), range(39, 3, -4), [5]):
+        part = colbert.encode_documents([texts[number] for number in chosen], batch_tokens=1000)
+        for number, vectors in zip(chosen, part, strict=True):
+            np.testing.assert_array_equal(vectors, whole[number])
+    copies = {text: {whole[number].tobytes() for number, one in enumerate(texts) if one == text} for text in texts}
+    assert all(len(found) == 1 for found in copies.values()) and len(copies) < len(texts)

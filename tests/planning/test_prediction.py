@@ -1,12 +1,10 @@
 """Plans: states and sums that a user sees, and predictions that follow size and finished runs."""
 
-import json
 from pathlib import Path
 
 import pytest
-from support import shrunk, tiny_folder
+from support import rewrite_record, shrunk, tiny_folder
 
-from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.process import device_name
 from colbertv2.compression.clustering.rules import num_sampled_documents_rule
 from colbertv2.configuration.composition import build, compose, runtime_of, target_node
@@ -25,10 +23,6 @@ def estimates(overrides: list[str], *more: str) -> dict:
     config = compose([*overrides, *more])
     found = estimate_nodes([target_node(config)], runtime_of(config))
     return {one.key.removeprefix("pipeline."): one for one in found}
-
-
-def rewrite(artifact: Artifact, **changes: object) -> None:
-    (artifact.path / "artifact.json").write_text(json.dumps({**artifact.record, **changes}))
 
 
 def test_every_step_of_the_default_pipelines_is_predicted(small):
@@ -52,7 +46,7 @@ def test_more_work_takes_longer(small):
 
 def test_the_same_work_again_costs_what_it_took(small):
     index = build(compose([*small, "target=index"]))
-    rewrite(index, seconds=300.0, peak_memory=5_000_000_000, bytes=70_000)
+    rewrite_record(index, seconds=300.0, peak_memory=5_000_000_000, bytes=70_000)
     again = estimates(small, "kmeans_seed=7")["index"]
     assert again.source == "from 1 run here"
     assert (again.seconds, again.memory, again.disk) == pytest.approx((300, 5e9, 7e4))
@@ -61,23 +55,23 @@ def test_the_same_work_again_costs_what_it_took(small):
 def test_runs_of_another_device_version_or_start_teach_nothing(small):
     index = build(compose([*small, "target=index"]))
     for change in ({"device": "another machine"}, {"resumed": True}, {"version": -1}):
-        rewrite(index, **change)
+        rewrite_record(index, **change)
         assert estimates(small, "kmeans_seed=7")["index"].source == "from a default"
     (index.path / "artifact.json").write_text("{")
     assert estimates(small, "kmeans_seed=7")["index"].source == "from a default", "nor do damaged records"
 
 
 def test_runs_of_another_kind_teach_only_where_there_are_none_of_the_same(small):
-    rewrite(build(compose([*small, "target=index", "codec=fp16"])), seconds=3000.0)
+    rewrite_record(build(compose([*small, "target=index", "codec=fp16"])), seconds=3000.0)
     assert estimates(small)["index"].source == "from 1 run of another kind"
-    rewrite(build(compose([*small, "target=index"])), seconds=10.0)
+    rewrite_record(build(compose([*small, "target=index"])), seconds=10.0)
     same = estimates(small, "kmeans_seed=7")["index"]
     assert same.source == "from 1 run here" and same.seconds == pytest.approx(10)
 
 
 def test_what_runs_took_grows_with_size(small, tmp_path):
     embeddings = build(compose([*small, "target=embeddings"]))
-    rewrite(embeddings, seconds=50.0)
+    rewrite_record(embeddings, seconds=50.0)
     larger = shrunk(tiny_folder(tmp_path / "larger", 150), tmp_path / "artifacts")
     found = estimates([*larger, "runtime.device=cpu", "pipeline=untrained"])["embeddings"]
     assert found.source == "from 1 run here" and found.seconds > 50
@@ -92,7 +86,7 @@ def test_small_steps_are_not_scaled_by_their_size_alone():
 
 def test_runs_whose_ancestors_were_deleted_teach_where_the_plan_knows_these(small):
     index = build(compose([*small, "target=index"]))
-    rewrite(index, seconds=300.0)
+    rewrite_record(index, seconds=300.0)
     for role in ("embeddings", "centroids"):
         (index.parents[role].path / "artifact.json").unlink()
     found = estimates(small, "codec.nbits=4")["index"]
@@ -102,7 +96,7 @@ def test_runs_whose_ancestors_were_deleted_teach_where_the_plan_knows_these(smal
 def test_a_stage_without_a_closed_form_is_known_from_its_runs_alone(small, monkeypatch):
     monkeypatch.delitem(STAGES, "index")
     assert estimates(small)["index"].seconds is None
-    rewrite(build(compose([*small, "target=index"])), seconds=300.0)
+    rewrite_record(build(compose([*small, "target=index"])), seconds=300.0)
     assert estimates(small, "kmeans_seed=7")["index"].seconds == 300
 
 

@@ -62,7 +62,9 @@ def queries(world):
 )
 def test_scores_are_exact_whatever_was_left_out(index, queries, engine):
     exact = search_decoded(index, queries, 150)
-    for (positions, scores), (all_positions, all_scores) in zip(engine.search(index, queries, 5), exact, strict=True):
+    for (positions, scores, _), (all_positions, all_scores, *_) in zip(
+        engine.search(index, queries, 5), exact, strict=True
+    ):
         expected = dict(zip(all_positions.tolist(), all_scores.tolist(), strict=True))
         np.testing.assert_allclose(scores, [expected[place] for place in positions.tolist()], atol=1e-3)
         assert (np.diff(scores) <= 0).all() and len(set(positions.tolist())) == len(positions) == 5

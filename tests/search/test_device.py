@@ -21,7 +21,7 @@ from colbertv2.search.cascade import Cascade
 from colbertv2.search.device_index import DeviceIndex, maxsim
 from colbertv2.search.device_search import DeviceCascade, DeviceExhaustive, from_keys, to_keys
 from colbertv2.search.exhaustive import Exhaustive
-from colbertv2.search.scoring import best_documents, score_documents, segment_max, top_k
+from colbertv2.search.scoring import best_documents, kept_positions, score_documents, segment_max, top_k
 
 EVERYTHING = Cascade(nprobe=None, ndocs=None, centroid_margin=2.0, residual_variance_fraction=1.0, nexact=None)
 
@@ -49,7 +49,10 @@ PATHS = pytest.mark.parametrize("find", [on_kernels, on_torch])
 def exact_results(index, queries):
     """All documents of each query by the plain reference."""
     positions = np.arange(index.num_documents)
-    return [best_documents(positions, score_documents(index, query, positions), len(positions)) for query in queries]
+    return [
+        best_documents(positions, score_documents(index, query, positions), len(positions), index.ranks)
+        for query in queries
+    ]
 
 
 CODECS = {
@@ -85,7 +88,7 @@ def test_with_nothing_left_out_search_is_exact(
     exact = exact_results(index, queries)
     for engine in (Exhaustive(), *([EVERYTHING] if codec.has_centroids else [])):
         found = find(index, engine, queries, k, work_bytes)
-        assert all(len(positions) == min(k, sum(length > 0 for length in lengths)) for positions, _ in found)
+        assert all(len(positions) == min(k, sum(length > 0 for length in lengths)) for positions, _, _ in found)
         agree(found, exact, 1e-3 * max(1, max(query_lengths) / 32))  # the sum of as many similarities
 
 
@@ -105,7 +108,9 @@ def queries(world):
 @pytest.mark.parametrize("engine", [Cascade(1, 20, 0.0, 0.3, 4), Cascade(2, 8, 0.1, 1.0, 8)], ids=repr)
 def test_scores_are_exact_whatever_was_left_out(find, index, queries, engine):
     exact = exact_results(index, queries)
-    for (positions, scores), (all_positions, all_scores) in zip(find(index, engine, queries, 5), exact, strict=True):
+    for (positions, scores, _), (all_positions, all_scores, *_) in zip(
+        find(index, engine, queries, 5), exact, strict=True
+    ):
         expected = dict(zip(all_positions.tolist(), all_scores.tolist(), strict=True))
         np.testing.assert_allclose(scores, [expected[place] for place in positions.tolist()], atol=1e-3)
         assert (np.diff(scores) <= 0).all() and len(set(positions.tolist())) == len(positions) == 5
@@ -121,7 +126,7 @@ def by_centroids(index, query, nprobe, ndocs):
         positions = np.array([p for p in positions if np.isin(index.codes(np.array([p])), cells).any()])
     if ndocs is not None:
         scores = segment_max(rounded[:, index.codes(positions)], index.lengths[positions]).sum(axis=0)
-        positions = np.sort(positions[top_k(scores, ndocs)])
+        positions = kept_positions(positions, scores, ndocs, index.ranks)
     return positions
 
 
@@ -130,7 +135,7 @@ def by_centroids(index, query, nprobe, ndocs):
 def test_nprobe_and_ndocs_say_which_documents_are_scored(find, index, queries, nprobe, ndocs, k):
     found = find(index, Cascade(nprobe, ndocs, 2.0, 1.0, None), queries, k)
     shares = []
-    for query, (positions, _) in zip(queries, found, strict=True):
+    for query, (positions, _, _) in zip(queries, found, strict=True):
         expected = by_centroids(index, query, nprobe, ndocs and max(ndocs, k))
         assert len(positions) == min(len(expected), k)
         shares.append(len(np.intersect1d(positions, expected)) / len(expected))
@@ -153,18 +158,19 @@ def test_batches_order_and_blocks_change_nothing(find, index, queries, same_resu
         same_results(together, alone * 2)
         same_results(backwards, alone)
         again = find(index, engine, queries * 2, 10)
-        for (positions, scores), (other_positions, other_scores) in zip(together, again, strict=True):
+        for (positions, scores, _), (other_positions, other_scores, *_) in zip(together, again, strict=True):
             np.testing.assert_array_equal(positions, other_positions)
             np.testing.assert_array_equal(scores, other_scores)
 
 
 @PATHS
-def test_equal_scores_come_in_corpus_order(find, new_world):
+def test_of_equal_scores_the_greater_id_comes_first(find, new_world):
     world = new_world(40)
     halves = 0.5 * np.eye(16, dtype=np.float32).reshape(4, 4, 16).sum(axis=1)  # their dot products are exact
     world.documents = [halves[[number % 4]] for number in range(40)]
     index = world.index(Float16Codec())
-    expected = [*range(2, 40, 4), 0, 1]
+    by_id = sorted(range(40), key=lambda number: f"d{number}", reverse=True)
+    expected = sorted(by_id, key=lambda number: number % 4 != 2)[:12]
     for work_bytes in (1, 2**12, 2**22):
         assert find(index, Exhaustive(), [halves[[2]]], 12, work_bytes)[0][0].tolist() == expected
         assert find(index, Exhaustive(), [halves[[2]]], 3, work_bytes)[0][0].tolist() == expected[:3]
@@ -184,7 +190,7 @@ def test_the_cascade_needs_centroids(find, float16_index, queries):
 @PATHS
 def test_a_probed_centroid_may_be_nobodys(find, index, queries, monkeypatch):
     monkeypatch.setattr(type(index), "inverted", lambda *_: np.zeros(0, np.int64))
-    assert [len(positions) for positions, _ in find(index, Cascade(nprobe=1), queries, 5)] == [0] * len(queries)
+    assert [len(positions) for positions, _, _ in find(index, Cascade(nprobe=1), queries, 5)] == [0] * len(queries)
 
 
 def test_a_codec_made_elsewhere_is_decoded_on_the_cpu(world, queries):
@@ -206,7 +212,7 @@ def test_a_codec_made_elsewhere_is_decoded_on_the_cpu(world, queries):
     expected = on_torch(index, Exhaustive(), queries, 5)
     index = world.index(Elsewhere(), name="made-elsewhere")
     assert DeviceIndex(index, "cpu").stored is None
-    for (positions, scores), (other_positions, other_scores) in zip(
+    for (positions, scores, _), (other_positions, other_scores, *_) in zip(
         on_torch(index, Exhaustive(), queries, 5), expected, strict=True
     ):
         np.testing.assert_array_equal(positions, other_positions)
@@ -217,13 +223,13 @@ def test_a_codec_made_elsewhere_is_decoded_on_the_cpu(world, queries):
     st.lists(st.sampled_from([-1e9, -1.5, -1e-30, -0.0, 0.0, 1e-30, 1.0, 3e38]), min_size=1, max_size=40),
     st.integers(1, 45),
 )
-def test_keys_are_ordered_as_the_stable_sort_and_give_back_what_they_took(scores, k):
+def test_keys_are_ordered_as_top_k_orders_and_give_back_what_they_took(scores, k):
     scores = np.array(scores, dtype=np.float32)
-    places = 3 * np.arange(len(scores))
-    keys = to_keys(torch.from_numpy(scores)[None], torch.from_numpy(places))[0]
-    positions, values = from_keys(keys.topk(min(k, len(keys))).values)
-    best = top_k(scores, k)
-    np.testing.assert_array_equal(positions, places[best])
+    positions, ranks = np.arange(len(scores)), np.random.default_rng(k).permutation(len(scores))
+    keys = to_keys(torch.from_numpy(scores)[None], torch.from_numpy(ranks))[0]
+    found, values = from_keys(keys.topk(min(k, len(keys))).values)
+    best = top_k(positions, scores, k, ranks)
+    np.testing.assert_array_equal(found, ranks[best])
     np.testing.assert_array_equal(values, scores[best])
 
 
@@ -244,7 +250,7 @@ def test_blocks_hold_every_vector_once_and_no_more_than_they_may(index, num_vect
             rows = torch.arange(index.num_vectors)[block.rows]
             assert len(rows) <= max(num_vectors, index.lengths.max()) and len(rows) == block.offsets[-1]
             for document, own in zip(
-                block.positions.tolist(), rows.tensor_split(block.offsets[1:-1].long()), strict=True
+                index.by_rank[block.ranks.numpy()].tolist(), rows.tensor_split(block.offsets[1:-1].long()), strict=True
             ):
                 assert own.tolist() == list(range(index.offsets[document], index.offsets[document + 1]))
                 seen.append(document)
@@ -293,7 +299,7 @@ def test_nothing_is_left_behind_on_the_cpu(world, kind, queries):
         there, groups = search.there, [search.there.queries(queries)]
         for positions in (None, np.flatnonzero(index.lengths)[::2]):
             keys = search.exact(groups, positions, 5)
-            assert keys.shape == (12, 5) and keys.device.type == "meta"
+            assert keys.shape == (12, 6) and keys.device.type == "meta"
             for block in there.blocks(30, positions) if there.codes is not None else ():
                 scores = there.centroid_scores(there.centroid_similarities(groups[0]), block)
-                assert scores.shape == (12, len(block.positions)) and scores.device.type == "meta"
+                assert scores.shape == (12, len(block.ranks)) and scores.device.type == "meta"

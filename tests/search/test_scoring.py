@@ -17,10 +17,16 @@ def test_segment_max_is_the_loop(lengths, seed):
     np.testing.assert_array_equal(segment_max(similarities, lengths), expected)
 
 
-@given(st.lists(st.integers(-3, 3), max_size=40), st.integers(1, 45))
-def test_top_k_is_the_stable_sort(scores, k):
-    expected = sorted(range(len(scores)), key=lambda place: (-scores[place], place))[:k]
-    assert top_k(np.array(scores, dtype=np.float32), k).tolist() == expected
+@given(st.lists(st.integers(-3, 3), max_size=40), st.integers(0, 45), st.integers(0, 99))
+def test_top_k_is_the_first_k_of_the_whole_order(scores, k, seed):
+    random = np.random.default_rng(seed)
+    positions, ranks = np.sort(random.permutation(60)[: len(scores)]), random.permutation(60)
+    expected = sorted(range(len(scores)), key=lambda place: (-scores[place], ranks[positions[place]]))
+    values = np.array(scores, dtype=np.float32)
+    assert top_k(positions, values, k, ranks).tolist() == expected[:k]
+    found = best_documents(positions, values, k, ranks)
+    assert found.positions.tolist() == positions[expected[:k]].tolist()
+    assert found.tied == (0 < k < len(scores) and values[expected[k - 1]] == values[expected[k]])
 
 
 @pytest.mark.parametrize("tiles", [(1, 1), (7, 5), (2**11, 2**9)])
@@ -45,5 +51,5 @@ def test_score_documents_in_blocks_and_in_any_order(monkeypatch, world, residual
     monkeypatch.setattr(scoring, "DECODED_VECTORS", 1)
     np.testing.assert_allclose(score_documents(residual_index, query, positions), whole, rtol=1e-5)
     assert whole[2] == -np.inf and np.isfinite(np.delete(whole, 2)).all()
-    kept, _ = best_documents(positions, whole, 5)
-    assert sorted(kept.tolist()) == [2, 3, 30, 99]
+    kept = best_documents(positions, whole, 5, residual_index.ranks)
+    assert sorted(kept.positions.tolist()) == [2, 3, 30, 99]

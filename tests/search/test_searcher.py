@@ -42,12 +42,14 @@ def test_results_are_ids_best_first_without_empty_documents(world, residual_inde
         assert all(type(score) is float for score in scores)
 
 
-def test_equal_scores_come_in_corpus_order(new_world):
+def test_of_equal_scores_the_greater_id_comes_first(new_world):
     world = new_world(40)
     halves = 0.5 * np.eye(16, dtype=np.float32).reshape(4, 4, 16).sum(axis=1)  # their dot products are exact
     world.documents = [halves[[number % 4]] for number in range(40)]
     searcher = Searcher(world.index(Float16Codec()), Exhaustive())
-    expected = [(f"d{number}", 1.0) for number in range(2, 40, 4)] + [("d0", 0.0), ("d1", 0.0)]
+    same, others = range(2, 40, 4), (number for number in range(40) if number % 4 != 2)
+    expected = [(one, 1.0) for one in sorted((f"d{number}" for number in same), reverse=True)]
+    expected += [(one, 0.0) for one in sorted((f"d{number}" for number in others), reverse=True)[:2]]
     assert searcher.search([halves[[2]]], 12)[0] == expected
     assert searcher.search([halves[[2]]], 3)[0] == expected[:3]
 

@@ -74,7 +74,7 @@ def test_every_vector_is_counted_at_its_centroid(small, sample_vectors, maxlen):
     [
         (["codec=fp16"], "no residual codec"),
         (["codec=product", "codec.queries=null"], "no residual codec"),
-        (["pipeline.centroid_analysis.sample_vectors=0"], "sample_vectors is 0"),
+        (["pipeline.centroid_analysis.sample_vectors=0"], "'sample_vectors' is 0"),
     ],
 )
 def test_what_cannot_be_analysed_is_refused_before_work(small, overrides, message):

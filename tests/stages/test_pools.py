@@ -98,6 +98,7 @@ def test_plaid_returns_what_it_decodes_with_the_scores_of_the_pools_index(direct
 def test_what_is_written_beside_the_ranking(directory):
     ranking = build(compose(overrides(directory, *PLAID, "target=ranking")))
     files = {path.name for path in ranking.path.iterdir()}
+    files.discard("run.ties.json")  # there only where scores are equal
     assert files == {"artifact.json", "run.trec", "statistics.json", "timing.json"}, "no pool's index is left"
     timing = json.loads((ranking.path / "timing.json").read_text())
     assert timing["ms_per_query"] > 0 and timing["searched_by"] == "Plaid on the CPU"
@@ -131,7 +132,7 @@ def test_embeddings_that_were_made_elsewhere_are_used_for_the_same_papers(tmp_pa
     [
         (["codec=fp16", "search=plaid"], "Plaid probes centroids"),
         (["codec.nbits=1", "model.dim=12"], "do not fill bytes"),
-        (["depth=0"], "expected at least 1"),
+        (["depth=0"], "of at least 1"),
         (["collection.eval.id=stdlib/test"], "use one id"),
         (["collection.eval.id=peerqa:${collection.path}/sentence"], "use one id"),
     ],

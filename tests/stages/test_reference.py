@@ -1,12 +1,14 @@
 """The pipeline of references: what a ranking is held against, and BM25 re-ranked, all over one index."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from support import shrunk, tiny_folder
 
 from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.integrity import seal
 from colbertv2.configuration.composition import build, compose, plan, target_node
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
@@ -61,6 +63,12 @@ def test_a_row_of_agreement_reads_like_one_of_evaluate(small):
     assert costs(found)["bytes_per_token"] == 4 + 16 * 2 // 8
 
 
+def ranking_artifact(directory: Path) -> Artifact:
+    """The ranking that lies in ``directory``, as if a stage had written it."""
+    seal(directory, {"stage": "search", "address": directory.name, "arguments": {}, "parents": {}})
+    return Artifact.open(directory)
+
+
 def test_all_documents_re_ranked_are_exact_search(small, tmp_path):
     """BM25 finds no document for a query that shares no word with it, so the candidates are a ranking of all."""
     exact = built(small, "exact_ranking")
@@ -69,7 +77,7 @@ def test_all_documents_re_ranked_are_exact_search(small, tmp_path):
                   for query in expected}  # fmt: skip
     (tmp_path / "all").mkdir()
     Ranking(everything).write(tmp_path / "all" / "run.trec", tag="all")
-    candidates = Artifact(tmp_path / "all", {})
+    candidates = ranking_artifact(tmp_path / "all")
     out, runtime = tmp_path / "out", Runtime(root=tmp_path, device="cpu", progress=False, latency_queries=2)
     out.mkdir()
     rerank.run(candidates, index, queries_of(small), candidate_depth=60, depth=60, out=out, runtime=runtime)
@@ -91,7 +99,7 @@ def test_few_candidates_none_and_documents_cut(small, tmp_path):
     (tmp_path / "few" / "timing.json").write_text('{"ms_per_query": 100.0}')
     out, runtime = tmp_path / "out", Runtime(root=tmp_path, device="cpu", progress=False, latency_queries=4)
     out.mkdir()
-    rerank.run(Artifact(tmp_path / "few", {}), index, queries, candidate_depth=2, depth=1, out=out, runtime=runtime)
+    rerank.run(ranking_artifact(tmp_path / "few"), index, queries, candidate_depth=2, depth=1, out=out, runtime=runtime)
     found = Ranking.read(out / "run.trec")
     assert set(found) == {one, two} and others
     assert [document for document, _ in found[one]] == ["d7"]
@@ -130,8 +138,8 @@ def test_every_target_is_there_and_the_index_is_built_once(small):
     ("override", "expected"),
     [
         ("reranking.depth=61", "at most 60 candidates"),
-        ("reranking.depth=0", "candidate_depth is 0"),
-        ("pipeline.reranked.depth=0", "depth is 0"),
+        ("reranking.depth=0", "'candidate_depth' is 0"),
+        ("pipeline.reranked.depth=0", "'depth' is 0"),
         ("pipeline.bm25_ranking.queries=${collection.dev}", "other queries"),
         ("pipeline.agreement.depths=[]", "at least one"),
         ("pipeline.agreement.persistence=1.5", "less than 1"),

@@ -42,10 +42,24 @@ def test_a_run_of_another_system(world, tmp_path):
     (tmp_path / "run.tsv").write_text("q0\td7\t1\t9.5\nq0\td3\t2\t8.5\nq1\td7\t1\t3\n")  # q1 is a dev query
     found = Ranking.read(mined(overrides, *external).path / "run.trec")
     assert dict(found) == {"q0": [("d7", 9.5), ("d3", 8.5)]}
-    for content, message in (("q0\td99\t1\n", "names 1 documents .* 'd99'"), ("x\td1\t1\n", "none of them among")):
+    unknown = "names 1 documents, none of them among those of .* 'd99'"
+    for content, message in (("q0\td99\t1\n", unknown), ("x\td1\t1\n", "none of them among")):
         (tmp_path / "run.tsv").write_text(content)
         with pytest.raises((InputError, BuildError), match=message):
             mined(overrides, *external)
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+def test_what_a_run_names_and_the_collection_lacks_is_left_out_and_counted(world, tmp_path, caplog, mark):
+    _, overrides = world
+    run = tmp_path / "run.trec"
+    run.write_bytes(mark + b"q0 Q0 d99 1 9 t\r\nq0 Q0 d7 2 8 t\nq0 Q0 d3 3 7 t\nq1 Q0 d7 1 3 t\nq3 Q0 d98 1 3 t\n\n")
+    external = ["source@pipeline.round2.candidates=external", f"pipeline.round2.candidates.file.path={run}"]
+    built = mined(overrides, *external, "mining.depth=2")
+    assert dict(Ranking.read(built.path / "run.trec")) == {"q0": [("d7", 8.0), ("d3", 7.0)]}
+    assert f"{run}: 1 of 3 queries are not among those of folder:" in caplog.text
+    assert "and 2 of 4 documents are not in folder:" in caplog.text
+    assert json.loads((built.path / "left_out.json").read_text()) == {"queries": 1, "documents": 2}
 
 
 def test_examples_from_outside_train(world, tmp_path):
@@ -56,10 +70,37 @@ def test_examples_from_outside_train(world, tmp_path):
     write_examples(path, examples)
     trained = build(compose([*overrides, *chosen]))
     assert json.loads((trained.path / "summary.json").read_text())["examples"] == 4
-    for wrong, message in ((Example("q1", ["d1"], [1.0]), "'q1'"), (Example("q0", ["d0", "d99"], [1.0, 0.0]), "'d99'")):
-        write_examples(path, [*examples, wrong])
-        with pytest.raises((InputError, BuildError), match=f"Example 5 .*{message}"):
-            build(compose([*overrides, *chosen]))
+
+
+def test_examples_from_outside_are_cleaned(world, tmp_path, caplog):
+    _, overrides = world
+    path = tmp_path / "examples.json"
+    chosen = ["pipeline=external_examples", f"pipeline.examples.file.path={path}", "target=examples"]
+    whole = [
+        Example("q0", ["d0", "d1", "d0", "d2", "d1", "d99"], [3.0, 1.0, 2.0, 0.0, 5.0, 4.0]),
+        Example("q1", ["d1", "d2"], [1.0, 0.0]),  # a dev query
+        Example("q3", ["d99", "d2"], [1.0, 0.0]),
+        Example("q3", ["d3", "d3", "d98"], [1.0, 0.0, 0.0]),
+        Example("q6", ["d6"], [1.0]),
+    ]
+    write_examples(path, whole)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    built = build(compose([*overrides, *chosen]))
+    kept = [Example("q0", ["d0", "d1", "d2"], [3.0, 1.0, 0.0]), whole[-1]]
+    assert list(Examples(built.path / "examples.jsonl")) == kept
+    counts = {
+        "negatives that are the positive": 2, "repeated negatives": 1, "unknown negatives": 2,
+        "examples of unknown queries": 1, "examples with unknown positives": 1, "examples without negatives": 1,
+    }  # fmt: skip
+    assert json.loads((built.path / "cleaning.json").read_text()) == {"examples": 5, **counts, "kept": 2}
+    line = next(message for message in caplog.messages if message.startswith(f"{path}: of 5 examples, left out were "))
+    assert all(f"{number} {what}" in line for what, number in counts.items())
+    write_examples(path, whole[1:4])
+    with pytest.raises((InputError, BuildError), match=r"no example for folder:.*: of 3 examples, left out were 1 exa"):
+        build(compose([*overrides, *chosen]))
+    write_examples(path, [])
+    with pytest.raises((InputError, BuildError), match=r"no example for folder:\S+ and folder:\S+\.$"):
+        build(compose([*overrides, *chosen]))
 
 
 def test_a_query_without_a_label_has_the_teachers_best_as_its_positive(world):

@@ -2,10 +2,13 @@
 
 import json
 import math
+import os
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning.utilities import rank_zero_only
 from support import tiny_bert
 
 from colbertv2.checkpoints.tokenization import Tokenization
@@ -22,6 +25,7 @@ from colbertv2.training.negatives import NegativeSampling
 from colbertv2.training.objectives import CrossEntropy, InBatchNegatives, KLDivergence
 from colbertv2.training.optimization import Optimization
 from colbertv2.training.recipe import Recipe
+from colbertv2.training.trainer import WholeCheckpoints, newest_checkpoint
 
 WORDS = ["list", "string", "join", "sort", "open", "file", "read", "write", "number", "text", "parse", "return"]
 UNIFORM = NegativeSampling("uniform", 1.0)
@@ -110,7 +114,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
     whole = run(ranker(), tmp_path / "whole", recipe(steps=8, interval=2), validation=[])
     with pytest.raises(RuntimeError, match="killed"):
         run(ranker(), tmp_path / "cut", recipe(steps=8, interval=2), validation=[], lookup=Interrupted(5))
-    assert (tmp_path / "cut" / "checkpoints" / "last.ckpt").exists()
+    assert newest_checkpoint(tmp_path / "cut" / "checkpoints") is not None
     resumed = run(ranker(), tmp_path / "cut", recipe(steps=8, interval=2), validation=[])
     assert torch.equal(weights(whole), weights(resumed))
 
@@ -132,6 +136,85 @@ def test_a_run_killed_in_its_last_evaluation_resumes_to_the_same_weights(tmp_pat
     assert torch.equal(weights(whole), weights(resumed))
     summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("whole", "cut")]
     assert summaries[0] == summaries[1]
+
+
+def cut_in_half(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip_a_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("validation", [EXAMPLES, []], ids=["dev", "no dev"])
+@pytest.mark.parametrize(
+    "which, spoil",
+    [
+        ("newest", cut_in_half),
+        ("newest", flip_a_byte),
+        ("oldest", lambda file: file.write_bytes(b"")),
+        ("all", cut_in_half),
+    ],
+)
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(tmp_path, capsys, validation, spoil, which):
+    plan = recipe(steps=6, interval=2, learning_rate=3e-3)
+    whole = run(ranker(), tmp_path / "whole", plan, validation)
+    with pytest.raises(RuntimeError, match="killed"):  # after two checkpoints: in the third validation, else batch
+        run(
+            ranker(), tmp_path / "cut", plan, validation,
+            Interrupted(99 if validation else 5), Interrupted(20),
+        )  # fmt: skip
+    checkpoints = tmp_path / "cut" / "checkpoints"
+    files = sorted(checkpoints.glob("*.ckpt"), key=lambda file: file.stat().st_mtime_ns)
+    assert len(files) == 2
+    spoilt = {"newest": files[1:], "oldest": files[:1], "all": files}[which]
+    for file in spoilt:
+        spoil(file)
+    resumed = run(ranker(), tmp_path / "cut", plan, validation)
+    assert torch.equal(weights(whole), weights(resumed))
+    said = capsys.readouterr().out
+    assert all(f"{file} is damaged (" in said and f"it is now {file.name}.damaged" in said for file in spoilt)
+    assert not checkpoints.exists()
+
+
+def test_a_full_disk_names_the_checkpoint_and_keeps_the_one_before(tmp_path, monkeypatch):
+    path, opened = tmp_path / "last.ckpt", Path.open
+    checkpoint = {"global_step": 1, "state_dict": {"a": torch.zeros(9)}}
+    WholeCheckpoints().save_checkpoint(checkpoint, path)
+    before = path.read_bytes()
+    full = Path("/dev/full")
+    monkeypatch.setattr(Path, "open", lambda file, mode="r": opened(full if mode == "wb" else file, mode))
+    with pytest.raises(OSError, match=r"No space left on device: .*last\.ckpt"):
+        WholeCheckpoints().save_checkpoint(checkpoint, path)
+    assert path.read_bytes() == before and [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SLURM_NTASKS": "8"},  # of an allocation, without srun
+        {"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "7", "SLURM_PROCID": "1"},
+        {"LOCAL_RANK": "1", "RANK": "1", "WORLD_SIZE": "4", "NODE_RANK": "1", "MASTER_PORT": "1"},
+    ],
+    ids=["allocation", "second task of srun", "torchrun"],
+)
+def test_a_cluster_s_variables_change_nothing(tmp_path, monkeypatch, recwarn, variables):
+    plan = recipe(steps=2, interval=1)
+    alone = run(ranker(), tmp_path / "alone", plan)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "srun").touch(mode=0o755)  # merely installed
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    rank = int(variables.get("SLURM_PROCID", variables.get("RANK", 0)))
+    monkeypatch.setattr(rank_zero_only, "rank", rank)  # as Lightning sets it when it is imported
+    within = run(ranker(), tmp_path / "within", plan)
+    assert torch.equal(weights(alone), weights(within))
+    assert not [text for one in recwarn if re.search("srun|SLURM|ntasks", text := str(one.message))]
+    logs = [(tmp_path / name / "log" / "metrics.csv").read_text() for name in ("alone", "within")]
+    assert logs[0] == logs[1]
 
 
 def test_cross_encoder_trains_by_the_same_module(tmp_path):
@@ -182,7 +265,7 @@ def test_a_loss_that_turns_nan_stops_and_keeps_the_last_checkpoint(tmp_path):
     with pytest.raises(InputError, match=r"loss of batch 3 is not finite \(in_batch nan\); its queries: \w+") as raised:
         run(ranker(), tmp_path, plan, validation=[])
     assert len(str(raised.value).split("queries: ")[1].split(". ")[0].split(", ")) == 4
-    saved = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    saved = torch.load(newest_checkpoint(tmp_path / "checkpoints"), weights_only=True)
     assert saved["global_step"] == 2 and all(tensor.isfinite().all() for tensor in saved["state_dict"].values())
 
 
@@ -267,3 +350,11 @@ def test_bad_recipes_are_refused(tmp_path):
         recipe(objectives={"kl": KLDivergence(1.0, 1.0, 1.0)}).usable(unscored)
     with pytest.raises(InputError, match="only 0 training examples"):
         run(ranker(), tmp_path, recipe(n_way=50))
+
+
+def test_examples_with_too_few_negatives_are_left_out_and_counted(caplog):
+    examples = [Example("q", ["a", "b"], [1.0, 0.0]), Example("r", ["a", "b", "c"], [2.0, 1.0, 0.0])]
+    assert list(recipe(n_way=3).usable(examples)) == examples[1:]
+    assert "1 of 2 examples have fewer than 2 negatives and are left out (n_way=3)." in caplog.text
+    caplog.clear()
+    assert len(recipe(n_way=2).usable(examples)) == 2 and not caplog.text

@@ -1,6 +1,7 @@
 """Drawing negatives: what holds for every strategy, and what each one prefers."""
 
 from collections import Counter
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from colbertv2.errors import InputError
 from colbertv2.training.examples import Example
-from colbertv2.training.negatives import STRATEGIES, NegativeSampling
+from colbertv2.training.negatives import NegativeSampling, Strategy
 
 EXAMPLE = Example("q", list("pabcdef"), [9.0, 3.0, 1.0, 2.0, -1.0, 8.0, 0.0])
 
@@ -19,7 +20,7 @@ def drawn(strategy: str, n: int, temperature: float = 1.0, draws: int = 400) -> 
     return [sampling.draw(EXAMPLE, n, np.random.default_rng(seed)).documents for seed in range(draws)]
 
 
-@given(st.sampled_from(STRATEGIES), st.integers(1, 40), st.data())
+@given(st.sampled_from(get_args(Strategy)), st.integers(1, 40), st.data())
 def test_positive_first_then_different_negatives_with_their_scores(strategy, size, data):
     n = data.draw(st.integers(1, size + 1))
     generator = np.random.default_rng(data.draw(st.integers(0, 99)))
@@ -47,7 +48,7 @@ def test_uniform_draws_all_alike_and_teacher_the_best_scored():
 
 
 def test_bad_values_are_refused():
-    with pytest.raises(InputError, match="strategy is 'best'"):
+    with pytest.raises(InputError, match="'strategy' is 'best'"):
         NegativeSampling("best", 1.0)
-    with pytest.raises(InputError, match="temperature is 0"):
+    with pytest.raises(InputError, match="'temperature' is 0"):
         NegativeSampling("teacher", 0.0)

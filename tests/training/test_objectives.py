@@ -87,5 +87,5 @@ def test_bad_values_are_refused():
         CrossEntropy(1.0, 0.0)
     with pytest.raises(InputError, match="teacher_scale"):
         KLDivergence(1.0, 1.0, -1.0)
-    with pytest.raises(InputError, match="teacher_normalisation is 'max'"):
+    with pytest.raises(InputError, match="'teacher_normalisation' is 'max'"):
         KLDivergence(1.0, 1.0, 1.0, teacher_normalisation="max")

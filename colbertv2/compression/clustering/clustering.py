@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
 
+from colbertv2.artifacts.integrity import check_directory
 from colbertv2.compression.clustering.centroids import Centroids
 from colbertv2.compression.clustering.rules import num_centroids_rule, num_sampled_documents_rule
 from colbertv2.errors import InputError
 from colbertv2.files import read_array, read_json, write_json
+from colbertv2.schema import PositiveInt, checked
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +54,7 @@ class Clusters:
         Raises:
             InputError: a file is missing or damaged.
         """
+        check_directory(path, mapped=True)
         settings, held_out = read_json(path / "clusters.json"), read_array(path / "held_out.npy")
         try:
             return cls(Centroids.load(path), held_out, settings["num_sampled_documents"], settings["notes"])
@@ -58,6 +62,7 @@ class Clusters:
             raise InputError(f"{path / 'clusters.json'} lacks {error}; make {path} again.") from None
 
 
+@checked
 @dataclass(frozen=True)
 class Clustering:
     """k-means over a sample of a collection's token vectors, with or without a search by groups.
@@ -84,27 +89,17 @@ class Clustering:
     (16, (50, 8))
     """
 
-    num_centroids: int | None = None
-    centroid_factor: float = 1.0
-    kmeans_iterations: int = 20
-    max_points_per_centroid: int = 256
-    group_search_radius: float | None = None
-    centroid_bits: int = 16
-    sample_documents: int | None = None
+    num_centroids: PositiveInt | None = None
+    centroid_factor: Annotated[float, Interval(gt=0, le=1000)] = 1.0
+    kmeans_iterations: PositiveInt = 20
+    max_points_per_centroid: PositiveInt = 256
+    group_search_radius: Annotated[float, Interval(gt=0, le=2)] | None = None
+    centroid_bits: Literal[8, 16] = 16
+    sample_documents: PositiveInt | None = None
 
     def __post_init__(self) -> None:
-        if self.centroid_factor <= 0:
-            raise InputError(f"centroid_factor is {self.centroid_factor}; expected a positive number.")
         if self.num_centroids is not None and self.centroid_factor != 1:
             raise InputError("centroid_factor multiplies the rule for num_centroids; set only one of the two.")
-        for name in ("num_centroids", "kmeans_iterations", "max_points_per_centroid", "sample_documents"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} is {value}; expected at least 1.")
-        if self.group_search_radius is not None and not self.group_search_radius > 0:
-            raise InputError(f"group_search_radius is {self.group_search_radius}; expected a positive number, or null.")
-        if self.centroid_bits not in (8, 16):
-            raise InputError(f"centroid_bits is {self.centroid_bits}; expected 8 or 16.")
 
     def wanted(self, num_vectors: float) -> int:
         """How many centroids a collection of so many vectors should get."""

@@ -18,9 +18,11 @@ import ir_datasets
 from ir_datasets.datasets.base import Dataset
 from ir_datasets.formats import BaseQrels, BaseQueries, GenericQuery, TrecQrel
 
-from colbertv2.data.readers import Faults, Text, read_judgements, read_texts
+from colbertv2.data.collection import is_empty
+from colbertv2.data.readers import LISTED, Faults, Text, read_judgements, read_texts
 from colbertv2.data.sources.stores import StoredDocs, file_fingerprint
 from colbertv2.errors import InputError
+from colbertv2.files import read_json, write_json
 
 CORPUS_FILES = ("corpus.jsonl", "collection.jsonl", "collection.tsv")
 
@@ -52,7 +54,29 @@ class FolderDocs(StoredDocs):
         return file_fingerprint(self.path)
 
     def read(self) -> Iterator[FolderDoc]:
-        return (FolderDoc(*record) for record in read_texts(self.path, "document"))
+        empty: list[str] = []
+        for record in read_texts(self.path, "document", keep_empty=True):
+            document = FolderDoc(*record)
+            if is_empty(document.default_text()):
+                empty.append(document.doc_id)
+            yield document
+        if empty:
+            write_json(self.empty_file, {"documents": empty})
+
+    @property
+    def empty_file(self) -> Path:
+        """Beside the stored documents: the ids of those without text; it is not there if there are none."""
+        return Path(self.docs_store().path) / "empty.json"
+
+    def refuse_empty(self) -> None:
+        """InputError if documents have no text; those in the store are known."""
+        if self.empty_file.exists():
+            empty = read_json(self.empty_file)["documents"]
+            listed = ", ".join(map(repr, empty[:LISTED])) + (", …" if len(empty) > LISTED else "")
+            raise InputError(
+                f"{self.path}: {len(empty)} documents have no text: {listed}. Mend or remove them, or set "
+                "collection.empty=keep: they will have no vectors and never be found."
+            )
 
     def docs_cls(self) -> type[FolderDoc]:
         return FolderDoc

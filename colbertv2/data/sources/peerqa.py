@@ -29,7 +29,7 @@ import ir_datasets
 from ir_datasets.datasets.base import Dataset
 from ir_datasets.formats import BaseQrels, BaseQueries, TrecQrel
 
-from colbertv2.data.readers import Faults, checked_text, json_object, parsed
+from colbertv2.data.readers import Faults, checked_text, is_id, json_object, parsed
 from colbertv2.data.sources.stores import StoredDocs, file_fingerprint
 from colbertv2.errors import InputError
 
@@ -169,7 +169,7 @@ def whole_number(value: object, field: str) -> int:
 def identifier(record: dict[str, Any], field: str) -> str:
     """ValueError for what can't stand in a TREC run file."""
     value = checked_text(record[field], field)
-    if value.split() != [value]:
+    if not is_id(value):
         raise ValueError(f"the {field} {value!r} is empty or holds whitespace; rename it in both files")
     return value
 

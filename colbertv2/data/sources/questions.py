@@ -145,6 +145,10 @@ class PassageStore(Docstore):
         super().__init__(source._doc_cls)
         self.source = source
 
+    @property
+    def lookup(self) -> Any:
+        return self.source.lookup
+
     def build(self) -> None:
         self.source.build()
 

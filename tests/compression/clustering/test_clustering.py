@@ -98,13 +98,13 @@ def test_fitted_again_it_assigns_to_its_new_centroids(kind):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"group_search_radius": 0.0}, "a positive number"),
-        ({"centroid_bits": 4}, "expected 8 or 16"),
+        ({"group_search_radius": 0.0}, "above 0 and of at most 2"),
+        ({"centroid_bits": 4}, "one of 8, 16"),
         ({"num_centroids": 0}, "at least 1"),
         ({"kmeans_iterations": 0}, "at least 1"),
-        ({"centroid_factor": 0.0}, "a positive number"),
+        ({"centroid_factor": 0.0}, "above 0"),
         ({"max_points_per_centroid": 0}, "at least 1"),
-        ({"group_search_radius": -1.0}, "a positive number"),
+        ({"group_search_radius": -1.0}, "above 0"),
         ({"sample_documents": 0}, "at least 1"),
         ({"num_centroids": 4, "centroid_factor": 2.0}, "only one of the two"),
     ],

@@ -1,0 +1,220 @@
+"""Lightning's trainer as a training needs it: whose processes, which checkpoints, which logs.
+
+The processes are those of ``parallel.run_on``, on one machine. So Lightning is told its place among them, and does not
+guess a cluster from variables such as ``SLURM_NTASKS``, which an allocation sets for programs that are not started by
+``srun`` too. Each task of an ``srun`` is a run of its own.
+"""
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.profilers import SimpleProfiler
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities import rank_zero_only
+
+from colbertv2 import tracking
+from colbertv2.runtime import Runtime
+from colbertv2.training.recipe import Recipe
+
+DEV_METRIC = "dev/RR@10"
+
+
+def training_trainer(
+    rank: int, port: int, recipe: Recipe, first: int, has_dev: bool, out: Path, runtime: Runtime
+) -> lightning.Trainer:
+    """The trainer of one of ``runtime.devices`` processes, which writes to ``out``.
+
+    Args:
+        rank: of the process. port: on which the processes meet. first: the step that it goes on from.
+    """
+    device, several = runtime.torch_device, runtime.devices > 1
+    one_device = [device.index or 0] if device.type == "cuda" else 1
+    return lightning.Trainer(
+        accelerator="gpu" if device.type == "cuda" else device.type,
+        devices=runtime.devices if several else one_device,
+        strategy=DDPStrategy(process_group_backend="nccl" if device.type == "cuda" else "gloo") if several else "auto",
+        plugins=[Place(rank, port), WholeCheckpoints()],
+        use_distributed_sampler=False,
+        precision=recipe.precision,  # pyright: ignore[reportArgumentType] (Recipe checks the name)
+        max_steps=recipe.optimization.steps,
+        accumulate_grad_batches=recipe.gradient_accumulation_steps,
+        gradient_clip_val=recipe.gradient_clip,
+        val_check_interval=recipe.validation_interval * recipe.gradient_accumulation_steps if has_dev else None,
+        check_val_every_n_epoch=None,
+        limit_val_batches=None if has_dev else 0,
+        num_sanity_val_steps=0,
+        logger=loggers(rank, out, first, runtime),
+        log_every_n_steps=min(5, recipe.optimization.steps),  # at least once
+        callbacks=[
+            checkpointing(out / "checkpoints", recipe, has_dev),
+            *([TQDMProgressBar(leave=True)] if runtime.progress else []),
+        ],
+        enable_progress_bar=runtime.progress,
+        enable_model_summary=False,
+        default_root_dir=out,
+        profiler=SimpleProfiler(out, "profile") if runtime.profile else None,
+    )
+
+
+def dev_trainer(recipe: Recipe, runtime: Runtime) -> lightning.Trainer:
+    """The trainer that evaluates the weights as they are, in this process."""
+    device = runtime.torch_device
+    return lightning.Trainer(
+        accelerator="gpu" if device.type == "cuda" else device.type,
+        devices=[device.index or 0] if device.type == "cuda" else 1,
+        plugins=[Place(0, 0)],
+        precision=recipe.precision,  # pyright: ignore[reportArgumentType] (Recipe checks the name)
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
+
+
+class Place(LightningEnvironment):
+    """The place of this process among those that ``run_on`` started; no variable of the environment is asked.
+
+    Args:
+        rank: of this process. port: on which they meet, if there are several.
+    """
+
+    def __init__(self, rank: int, port: int):
+        super().__init__()
+        self.rank = rank
+        self._main_port = port
+        rank_zero_only.rank = rank  # which Lightning sets at import from variables such as SLURM_PROCID
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return True
+
+    @property
+    def main_address(self) -> str:
+        return "127.0.0.1"
+
+    def local_rank(self) -> int:
+        return self.rank
+
+    def node_rank(self) -> int:
+        return 0
+
+
+def checkpointing(directory: Path, recipe: Recipe, has_dev: bool) -> ModelCheckpoint:
+    """The best weights by dev RR@10 and the last ones, written *after* the evaluation of their step.
+
+    So a run that is killed while evaluating evaluates that step again when it resumes. Without a dev set the two last
+    ones: one that was cut short has one before it.
+    """
+    if not has_dev:
+        every = recipe.validation_interval
+        return ModelCheckpoint(directory, "{step}", monitor="step", mode="max", save_top_k=2, every_n_train_steps=every)
+    return ModelCheckpoint(
+        directory, "best", monitor=DEV_METRIC, mode="max", save_last=True, save_on_train_epoch_end=False
+    )
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, reads it back, and renames it.
+
+    Lightning's own goes through ``TMPDIR``, where there may be less space, and is copied from there.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            read_checkpoint(partial)
+        except (OSError, *DAMAGE) as error:
+            cause = error if isinstance(error, OSError) else error.__context__
+            partial.unlink(missing_ok=True)
+            if isinstance(cause, OSError):  # torch says what it was doing, not what went wrong and where
+                raise OSError(cause.errno, cause.strerror, str(path)) from error
+            raise
+        partial.replace(path)
+
+
+DAMAGE = (RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError)
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """A checkpoint whose every byte is as it was written; its tensors stay on disk until they are used.
+
+    Raises:
+        one of DAMAGE, or OSError: it is not whole.
+    """
+    with zipfile.ZipFile(file) as archive:
+        if (wrong := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"{wrong} is not as it was written")
+    checkpoint = torch.load(file, weights_only=True, map_location="cpu", mmap=True)
+    _ = checkpoint["global_step"], checkpoint["state_dict"]
+    return checkpoint
+
+
+def best_of(checkpoint: dict[str, Any]) -> tuple[Path, float]:
+    """Where the best weights lay when a checkpoint was written, itself if they were its own, and their score."""
+    (state,) = (state for state in checkpoint["callbacks"].values() if "best_model_path" in state)
+    return Path(state["best_model_path"]), float(state["best_model_score"])
+
+
+def newest_checkpoint(directory: Path) -> Path | None:
+    """The last whole checkpoint whose best weights are whole too; what is not is set aside, with a line."""
+    steps: dict[Path, int] = {}
+    best: dict[Path, Path] = {}
+    for file in sorted(directory.glob("*.ckpt")):
+        try:
+            checkpoint = read_checkpoint(file)
+            steps[file], best[file] = checkpoint["global_step"], directory / best_of(checkpoint)[0].name
+        except (OSError, *DAMAGE) as error:
+            aside = file.with_name(f"{file.name}.damaged")
+            file.replace(aside)
+            print(f"{file} is damaged ({error}); it is now {aside.name}, and the one before it is taken.", flush=True)
+    usable = [file for file in steps if best[file] in steps]
+    return max(usable, key=lambda file: (steps[file], file.name), default=None)  # last.ckpt is after best.ckpt
+
+
+class Tracked(Logger):
+    """Metrics by step to a run of wandb, which never stops a training."""
+
+    def __init__(self, run: Any):
+        self.run = run
+
+    @property
+    def name(self) -> str:
+        return "wandb"
+
+    @property
+    def version(self) -> str:
+        return str(self.run.id)
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        tracking.guarded(self.run.log, {**metrics, "trainer/global_step": step})
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """The artifact holds them."""
+
+    def finalize(self, status: str) -> None:
+        tracking.finish(self.run)
+
+
+def loggers(rank: int, out: Path, first: int, runtime: Runtime) -> list[Logger]:
+    """CSV always (the artifact keeps it, a resumed run in a log of its own), wandb as the runtime says."""
+    chosen: list[Logger] = [CSVLogger(out, name="", version="log" if first == 0 else f"log-from-step-{first}")]
+    name = out.name.strip(".").removesuffix(".partial")
+    if rank == 0 and (run := tracking.start(runtime, name=name)) is not None:
+        chosen.append(Tracked(run))
+    return chosen

@@ -1,0 +1,118 @@
+"""Every number that a configuration can hold has a range, in the signature of the stage or component that takes it."""
+
+import importlib
+import pkgutil
+import re
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import numpy as np
+import pytest
+from hydra.utils import get_object
+from support import index_of, unit
+
+from colbertv2 import stages
+from colbertv2.artifacts.stage import stage_of
+from colbertv2.compression.clustering.clustering import Clustering
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.configuration.composition import CONF, SETTINGS
+from colbertv2.errors import InputError
+from colbertv2.evaluation.measures import parse
+from colbertv2.schema import LARGEST, fits, hints_of, written
+from colbertv2.search.cascade import Cascade
+from colbertv2.search.exhaustive import Exhaustive
+from colbertv2.search.plaid import Plaid
+from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
+
+for module in pkgutil.iter_modules(stages.__path__):
+    importlib.import_module(f"colbertv2.stages.{module.name}")
+
+ANY_VALUE = {  # numbers without a range in their annotation, and what judges them
+    "agreement.depths": "agreement.problems, since each may stand once",
+    "agreement.persistence": "agreement.problems",
+    "Queries.dev_fraction": "its range depends on `part`",
+}
+ZERO = {  # where 0 is a value like others, and what it means
+    "seed": "a seed like any other",
+    "kmeans_seed": "a seed like any other",
+    "warmup_steps": "no warm-up",
+    "weight_decay": "none",
+    "dropout": "none",
+    "weight": "the objective is left out",
+    "retriever_weight": "the teacher's score alone",
+    "margin": "suspect is what scores above the positive",
+    "inverted_bytes": "no inverted list",
+    "centroid_score_threshold": "a cosine",
+    "centroid_margin": "only the tokens of the best centroid",
+    "residual_variance_fraction": "no bytes of residuals",
+    "k1": "term frequency does not count",
+    "b": "length does not count",
+}
+NEGATIVE = {"margin": "only what scores well above the positive is suspect", "centroid_score_threshold": "a cosine"}
+
+
+def signatures() -> dict[str, dict[str, Any]]:
+    """Annotations by stage and by component of conf/, and of the settings that are no group."""
+    found: dict[str, dict[str, Any]] = {"config": SETTINGS}
+    for name in sorted(vars(stages)):
+        if (declared := stage_of(getattr(getattr(stages, name), "run", None))) is not None:
+            found[name] = hints_of(declared.function)
+    for file in CONF.rglob("*.yaml"):
+        for target in re.findall(r"_target_: (\S+)", file.read_text()):
+            if isinstance(kind := get_object(target), type):
+                found[kind.__name__] = hints_of(kind.__init__)
+    return found
+
+
+NUMBERS = {
+    f"{owner}.{name}": hint
+    for owner, hints in signatures().items()
+    for name, hint in hints.items()
+    if name != "return" and any(word in written(hint) for word in ("number", "one of 8", "one of 1,"))
+}
+
+
+def has_range(hint: Any) -> bool:
+    """Whether every number in an annotation has ends on both sides, or is one of some."""
+    if get_origin(hint) in (Annotated, Literal):
+        return get_origin(hint) is Literal or (not fits(10.0**300, hint) and not fits(-(10.0**300), hint))
+    return hint not in (int, float) and all(has_range(part) for part in get_args(hint))
+
+
+def test_the_walk_finds_stages_and_components():
+    assert {"index_size.dim", "search.depth", "Recipe.n_way", "Plaid.nprobe", "Runtime.threads", "config.seed"} <= {
+        *NUMBERS
+    }
+    assert len(NUMBERS) > 60
+
+
+@pytest.mark.parametrize("place", NUMBERS)
+def test_every_number_has_a_range(place):
+    assert has_range(NUMBERS[place]) != (place in ANY_VALUE)
+
+
+@pytest.mark.parametrize("place", [place for place in NUMBERS if place not in ANY_VALUE])
+def test_hostile_values_do_not_fit(place):
+    hint, name = NUMBERS[place], place.rpartition(".")[2]
+    for value in (float("nan"), float("inf"), -float("inf"), 1e300, 10**400, -(10**400), "3", "", True, [1], {}):
+        assert not fits(value, hint), value
+    assert fits(0, hint) == (name in ZERO)
+    assert fits(-1, hint) == (name in NEGATIVE)
+
+
+@pytest.mark.parametrize("measure", ["nDCG@0", "R@0", "P(rel=0)@5", "RR(rel=0)@10", f"nDCG@{10**22}", "RR@-1", "RR@x"])
+def test_a_measure_that_cannot_be_computed_is_refused(measure):
+    with pytest.raises(InputError, match="Unknown, unsupported or repeated"):
+        parse([measure])
+
+
+@pytest.mark.parametrize(
+    "engine",
+    [Exhaustive(), Cascade(), Plaid(nprobe=LARGEST), VanillaColBERTv2(nprobe=LARGEST), Cascade(nprobe=LARGEST)],
+    ids=repr,
+)
+def test_the_largest_depth_and_probes_mean_all(tmp_path, engine):
+    """They take no memory of their own: what there are fewer of is taken whole."""
+    index = index_of(tmp_path, ResidualCodec(2), [8] * 30, 16, 0, Clustering(num_centroids=8, kmeans_iterations=2))
+    query = unit(np.random.default_rng(0).normal(size=(6, 16)))
+    ((positions, scores),) = engine.search(index, [query], LARGEST)
+    assert sorted(positions.tolist()) == list(range(30)) and np.isfinite(scores).all()

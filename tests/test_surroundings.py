@@ -1,0 +1,161 @@
+"""The same results, and no noise, whatever the environment variables of the shell or the cluster say."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support import shrunk, tiny_folder
+
+from colbertv2 import tracking
+from colbertv2.configuration.composition import build, compose
+from colbertv2.runtime import Runtime
+from experiments.torture.campaign import Digests, digests
+
+PROJECT = Path(__file__).resolve().parents[1]
+VARIABLES = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+KEY = "0" * 40
+
+
+@pytest.fixture(scope="module")
+def overrides(tmp_path_factory) -> list[str]:
+    folder = tiny_folder(tmp_path_factory.mktemp("collection") / "folder")
+    words = [*shrunk(folder, Path("ROOT")), "pipeline=untrained", "target=metrics"]
+    return [word for word in words if not word.startswith(("runtime.root=", "runtime.wandb="))]
+
+
+@pytest.fixture(scope="module")
+def expected(overrides, tmp_path_factory) -> Digests:
+    root = tmp_path_factory.mktemp("expected") / "artifacts"
+    build(compose([*overrides, f"runtime.root={root}", "runtime.wandb=disabled"]))
+    return digests(root)
+
+
+def ended(directory: Path, overrides: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "colbertv2", *overrides, f"runtime.root={directory}/artifacts"],
+        env=variables, cwd=directory, capture_output=True, text=True, timeout=500,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"TMPDIR": "/missing/place"},
+        {"TMPDIR": "{directory}/with spaces and ü"},
+        {"TMPDIR": "/proc"},
+        {"PYTHONHASHSEED": "7"},
+        {"HOME": None},
+    ],
+    ids=["locale C", "TMPDIR is missing", "TMPDIR has spaces", "TMPDIR is read-only", "PYTHONHASHSEED", "no HOME"],
+)
+def test_a_run_does_not_depend_on(tmp_path, overrides, expected, changed):
+    variables = {**VARIABLES, "WANDB_MODE": "disabled"}
+    for name, value in changed.items():
+        variables.pop(name, None)
+        if value is not None:
+            variables[name] = value.format(directory=tmp_path)
+    (tmp_path / "with spaces and ü").mkdir()
+    done = ended(tmp_path, overrides, variables)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr and "Warning" not in done.stderr
+    assert digests(tmp_path / "artifacts") == expected
+    assert {path.name for path in tmp_path.iterdir()} == {"artifacts", "with spaces and ü"}
+    assert not list((tmp_path / "with spaces and ü").iterdir())
+
+
+def test_a_run_with_a_key_and_no_network_logs_offline_and_says_so(tmp_path, overrides, expected):
+    """There is no network at this address in any case: nothing answers at port 9 of this machine."""
+    logged = {
+        **VARIABLES,
+        "WANDB_API_KEY": KEY,
+        "WANDB_BASE_URL": "http://127.0.0.1:9",
+        "WANDB_DIR": f"{tmp_path}/logs",
+    }
+    for name in ("WANDB_MODE", "WANDB_DISABLED"):
+        logged.pop(name, None)
+    done = ended(tmp_path, overrides, logged)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert done.stdout.count("wandb logs offline: http://127.0.0.1:9 does not answer") == 1
+    assert len(list((tmp_path / "logs" / "wandb").glob("offline-run-*"))) == 1
+    assert digests(tmp_path / "artifacts") == expected
+
+
+def test_what_is_offline_by_its_variable_asks_no_network(tmp_path, overrides):
+    """With a key, it waited for the server for a minute and a half."""
+    offline = {**VARIABLES, "WANDB_API_KEY": KEY, "WANDB_MODE": "offline", "WANDB_BASE_URL": "http://10.255.255.1"}
+    done = ended(tmp_path, [*overrides, "target=ranking"], offline)  # the work, without anything to log
+    assert done.returncode == 0, done.stderr
+    begun = time.monotonic()
+    done = ended(tmp_path, overrides, offline)
+    assert done.returncode == 0 and "wandb" not in done.stdout, done.stdout + done.stderr
+    assert time.monotonic() - begun < 85
+    assert len(list((tmp_path / "artifacts" / "wandb").glob("offline-run-*"))) == 1
+
+
+@pytest.fixture
+def no_variables(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith("WANDB_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", os.devnull)
+    tracking.reachable.cache_clear()
+    yield monkeypatch
+    tracking.reachable.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "variables, wanted, mode",
+    [
+        ({}, "auto", "offline"),
+        ({"WANDB_MODE": "offline", "WANDB_API_KEY": KEY}, "auto", "offline"),
+        ({"WANDB_MODE": "dryrun", "WANDB_API_KEY": KEY}, "auto", "offline"),
+        ({"WANDB_MODE": "disabled"}, "auto", "disabled"),
+        ({"WANDB_DISABLED": "true"}, "auto", "disabled"),
+        ({"WANDB_DISABLED": "false", "WANDB_API_KEY": KEY}, "auto", "online"),
+        ({"WANDB_API_KEY": KEY}, "auto", "online"),
+        ({"WANDB_MODE": "online"}, "auto", "offline"),  # without a key
+        ({"WANDB_MODE": "disabled", "WANDB_API_KEY": KEY}, "online", "online"),  # what the command says goes first
+        ({"WANDB_API_KEY": KEY}, "disabled", "disabled"),
+    ],
+)
+def test_wandb_s_variables_count(no_variables, tmp_path, variables, wanted, mode):
+    for name, value in variables.items():
+        no_variables.setenv(name, value)
+    no_variables.setattr(tracking, "reachable", lambda server: True)
+    tracking_mode = tracking.mode_of(Runtime(root=tmp_path, device="cpu", wandb=wanted))
+    no_variables.undo()
+    assert tracking_mode == mode
+
+
+def test_a_server_that_never_answers_is_given_up_soon(no_variables, capsys):
+    begun = time.monotonic()
+    no_variables.setattr("requests.get", lambda *_, **__: time.sleep(60))
+    no_variables.setattr(tracking, "SECONDS", 1.0)
+    assert not tracking.reachable("https://example.invalid") and not tracking.reachable("https://example.invalid")
+    assert time.monotonic() - begun < 10
+    assert capsys.readouterr().out.count("does not answer") == 1
+
+
+def test_no_failure_of_wandb_s_ends_a_run(no_variables, tmp_path, capsys):
+    import wandb
+
+    def fail(*_, **__):
+        raise wandb.errors.CommError("the server\nis on fire")
+
+    class Failing:
+        dir = "there"
+        finish = log = fail
+
+    no_variables.setattr(wandb, "init", fail)
+    assert tracking.start(Runtime(root=tmp_path, device="cpu"), name="one") is None
+    tracking.guarded(Failing().log, {"loss": 1.0})
+    tracking.finish(Failing())
+    assert capsys.readouterr().out.splitlines() == [
+        "wandb can't log offline (the server).",
+        "wandb did not log: the server.",
+        "wandb did not log: the server.",
+    ]
