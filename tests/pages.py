@@ -79,6 +79,8 @@ def try_arguments(words: list[str]) -> None:
         return
     if verb == "convert":
         assert convert.arguments(words).layout
+    elif verb == "verify":
+        compose_words([word for word in words if "=" in word])
     elif verb == "reproduce":
         assert {word for word in words if "=" not in word} <= {"all", *names()}
     elif "--config-dir" not in words:  # else it is the reader's own

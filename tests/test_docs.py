@@ -13,6 +13,7 @@ import yaml
 from pages import ROOT, ablations, check_snippet, commands, site_pages, snippets, try_command
 
 import colbertv2
+from colbertv2.commands.command_line import VERBS
 from colbertv2.configuration.composition import CONF, EXPERIMENTS, build, compose
 
 PAGES = site_pages()
@@ -76,6 +77,11 @@ def test_every_key_of_the_top_is_in_the_reference(reference):
     page = reference[f"{REFERENCE}/top.md"]
     for key in set(yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))) - {"defaults", "hydra"}:
         assert re.search(rf"^`{key}[.`]", page, re.MULTILINE), key
+
+
+def test_every_verb_is_in_the_reference():
+    for verb in VERBS:
+        assert f"| `colbertv2 {verb}` |" in PAGES["reference/commands.md"]
 
 
 def test_every_ablation_is_in_the_reference(reference):

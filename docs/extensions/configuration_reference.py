@@ -18,6 +18,7 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from colbertv2.configuration.composition import CONF, EXPERIMENTS, compose
+from colbertv2.schema import hints_of, written
 
 FOLDER = "reference/configuration"
 WHOLE = ("pipeline", "round", "analysis", "debug")  # groups whose files are read as they are, not key by key
@@ -131,6 +132,15 @@ def arguments(target: str) -> dict[str, str]:
         for name in match[1].split(", "):
             found[name.strip()] = plain(" ".join(match[2].split()))
     return found
+
+
+@cache
+def takes(target: str, name: str) -> str:
+    """The values that a parameter of a class or function takes, in words; empty where they name a class alone."""
+    made = get_object(target)
+    hints = hints_of(made.__init__ if isinstance(made, type) else made)
+    words = written(hints[name]) if name in hints else ""
+    return f"takes {words}" if re.search("number|one of|true|null|path|list|mapping", words) else ""
 
 
 def plain(text: str) -> str:
@@ -275,7 +285,9 @@ def described(key: Key, place: str, found: References) -> str:
     above, _, last = f"{place}.{key.name}".rpartition(".") if place else ("", "", key.name)
     target = at(found.values, f"{above}._target_") if above else None
     said = arguments(target).get(last, "") if target and last != "_target_" else ""
-    sentences = [sentence(text) for text in dict.fromkeys([escape(key.comment), said]) if text]
+    comment = "" if said.lower().startswith(key.comment.lower()) else escape(key.comment)
+    kind = escape(takes(target, last)) if target and last != "_target_" else ""
+    sentences = [sentence(text) for text in dict.fromkeys([comment, said, kind]) if text]
     moved = moves(found, f"{place}.{key.name}" if place else key.name)
     body = " ".join([*sentences, f"*{moved}*" if moved else ""]).strip() or "As its name says."
     return f"`{key.name}` = `{key.value}`\n: {body}\n"
