@@ -20,6 +20,7 @@ extensions = [
     "sphinx_design",
     "sphinx_copybutton",
     "generated_pages",
+    "math_in_html",
 ]
 
 # Markdown
@@ -38,13 +39,7 @@ nb_merge_streams = True
 # The reference. Names of other projects are not resolved, since a build asks the network for nothing.
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!colbertv2\.).*")]
-nitpick_ignore = [  # type variables, which have no page
-    ("py:class", "colbertv2.artifacts.stage.StageFunction"),
-    ("py:class", "colbertv2.data.readers.Record"),
-    ("py:class", "colbertv2.evaluation.measurement.Query"),
-    ("py:class", "colbertv2.runtime.Item"),
-    ("py:class", "colbertv2.training.data.Item"),
-]
+nitpick_ignore_regex += [("py:class", r"colbertv2\.[\w.]+\.(Item|Query|Record|Result|StageFunction|Class)")]  # type variables
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -62,6 +57,8 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
+html_math_renderer = "mathml"
+highlight_language = "bash"
 pygments_style = "default"
 copybutton_prompt_text = "$ "
 copybutton_exclude = ".linenos, .gp, .go"
