@@ -38,8 +38,11 @@ nb_merge_streams = True
 
 # The reference. Names of other projects are not resolved, since a build asks the network for nothing.
 nitpicky = True
-nitpick_ignore_regex = [("py:.*", r"(?!colbertv2\.).*")]
-nitpick_ignore_regex += [("py:class", r"colbertv2\.[\w.]+\.(Item|Query|Record|Result|StageFunction|Class)")]  # type variables
+TYPE_VARIABLES = "Item|Query|Record|Result|StageFunction|Class"
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!colbertv2\.).*"),
+    ("py:class", rf"colbertv2\.[\w.]+\.({TYPE_VARIABLES})"),
+]
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
