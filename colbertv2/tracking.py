@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -24,6 +24,7 @@ from colbertv2.runtime import Runtime
 PROJECT = "colbertv2"
 GROUP = "WANDB_RUN_GROUP"  # which wandb itself reads, in every process that this one starts
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
+Mode = Literal["online", "offline", "disabled"]
 SECONDS = 8.0  # that a server may take to answer
 
 
@@ -62,8 +63,10 @@ def start(runtime: Runtime, name: str, **given: Any) -> Any:
         return None
     import wandb
 
+    offline: Mode = "offline"
+
     directory = Path(os.environ.get("WANDB_DIR") or runtime.root)
-    for attempt in dict.fromkeys([mode, "offline"]):
+    for attempt in dict.fromkeys([mode, offline]):
         try:
             directory.mkdir(parents=True, exist_ok=True)
             return wandb.init(
@@ -79,16 +82,16 @@ def start(runtime: Runtime, name: str, **given: Any) -> Any:
     return None
 
 
-def mode_of(runtime: Runtime) -> Literal["online", "offline", "disabled"]:
+def mode_of(runtime: Runtime) -> Mode:
     """``online``, ``offline`` or ``disabled``: what ``runtime.wandb`` says; where that is ``auto``, wandb's own
     variables; else online if logged in. Online is offline, with a line, where its server can't be reached.
     """
-    mode = runtime.wandb
+    mode: str = runtime.wandb
     if mode == "auto":
         mode = MODES.get(os.environ.get("WANDB_MODE", ""), "auto")
         if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on"):
             mode = "disabled"
-    if mode in ("offline", "disabled"):
+    if mode == "offline" or mode == "disabled":
         return mode
     from requests.utils import get_netrc_auth
 

@@ -99,7 +99,8 @@ def read_skiplist(words: list[str], directory: Path) -> tuple[bool, tuple[str, .
     vocabulary lacks is its unknown token there, which is left out, then.
     """
     tokenizer = load_tokenizer(directory)
-    vocabulary, unknown = tokenizer.get_vocab(), tokenizer.unk_token
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    unknown: Any = tokenizer.unk_token
     tokens = list(dict.fromkeys(token for word in words if (token := word if word in vocabulary else unknown)))
     if not are_punctuation(tokens, tokenizer):
         return False, tuple(tokens)

@@ -51,7 +51,7 @@ def lloyd_buckets(residuals: NDArray[np.float32], nbits: int) -> Buckets:
 
 
 BucketRule = Literal["quantile", "lloyd"]
-BUCKETS: dict[BucketRule, Callable[[NDArray[np.float32], int], Buckets]] = {
+BUCKETS: dict[str, Callable[[NDArray[np.float32], int], Buckets]] = {
     "quantile": quantile_buckets,
     "lloyd": lloyd_buckets,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +97,7 @@ class ResidualCodec(Codec):
         """
         from colbertv2.compression.clustering.centroids import Centroids
 
-        codec = cls(nbits=nbits)
+        codec = cls(cast(Nbits, nbits))  # which the constructor judges
         codec.centroids = Centroids.rounded(np.asarray(centroids))
         codec.average_residual = average_residual
         if cutoffs is not None and weights is not None:
