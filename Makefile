@@ -7,11 +7,12 @@ T ?= all
 SCALE ?= full
 PEERS_CHOSEN ?= colbert-ai,fast-plaid,tachiom,xtr-warp-rs
 SIZES ?= 50000,200000,1000000
+NOTEBOOKS ?= on
 VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed-$(EXTRA)
 
-.PHONY: help demo reproduce agree speed growth torture test test-slow lint install clean
+.PHONY: help demo reproduce agree speed growth torture test test-slow lint docs install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -54,5 +55,13 @@ lint: install ## ruff and pyright
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright --pythonpath $(PY)
 
-clean: ## remove .venv, the peers' environments and caches; artifacts and outputs stay
-	rm -rf $(VENV) .peers .pytest_cache .ruff_cache *.egg-info
+docs: $(INSTALLED)-docs ## the site in docs/_build/html, every warning an error (NOTEBOOKS=off: show notebooks without running them)
+	NOTEBOOKS=$(NOTEBOOKS) $(PY) -m sphinx --quiet --fail-on-warning --keep-going --jobs auto docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+$(INSTALLED)-docs: $(INSTALLED)
+	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRA),sweep,dev,docs]"
+	@touch $@
+
+clean: ## remove .venv, the peers' environments, the built site and caches; artifacts and outputs stay
+	rm -rf $(VENV) .peers docs/_build .pytest_cache .ruff_cache *.egg-info

@@ -1,8 +1,8 @@
 """Text → token ids for queries and documents (ColBERTv2 §3.1; the official ``QueryTokenizer`` and ``DocTokenizer``).
 
-Query:    ``[CLS] [Q] tokens… [SEP]``, filled up to ``query_maxlen`` with ``[MASK]`` (query augmentation). The
-          attention mask stays 0 on those masks unless ``attend_to_mask_tokens``, yet their vectors enter MaxSim.
-Document: ``[CLS] [D] tokens… [SEP]``; the vectors of punctuation do not enter MaxSim.
+- Query: ``[CLS] [Q] tokens… [SEP]``, filled up to ``query_maxlen`` with ``[MASK]`` (query augmentation). The
+  attention mask stays 0 on those masks unless ``attend_to_mask_tokens``, yet their vectors enter MaxSim.
+- Document: ``[CLS] [D] tokens… [SEP]``; the vectors of punctuation do not enter MaxSim.
 """
 
 from __future__ import annotations
