@@ -38,14 +38,16 @@ def atomic_path(destination: Path, directory: bool = True) -> Iterator[Path]:
     """
     if destination.exists():
         raise InputError(f"{destination} exists; name one that does not, or remove it first.")
-    partial = _own_partial(destination)
+    holder = _own_partial(destination)
+    holder.mkdir()
+    partial = holder / destination.name  # of the right name, since writers look at suffixes
     if directory:
         partial.mkdir()
     try:
         yield partial
         partial.rename(destination)
     finally:
-        _remove(partial)
+        _remove(holder)
 
 
 def write_atomically(path: Path, text: str) -> None:

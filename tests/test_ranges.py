@@ -114,5 +114,5 @@ def test_the_largest_depth_and_probes_mean_all(tmp_path, engine):
     """They take no memory of their own: what there are fewer of is taken whole."""
     index = index_of(tmp_path, ResidualCodec(2), [8] * 30, 16, 0, Clustering(num_centroids=8, kmeans_iterations=2))
     query = unit(np.random.default_rng(0).normal(size=(6, 16)))
-    ((positions, scores),) = engine.search(index, [query], LARGEST)
+    ((positions, scores, _),) = engine.search(index, [query], LARGEST)
     assert sorted(positions.tolist()) == list(range(30)) and np.isfinite(scores).all()

@@ -98,7 +98,7 @@ def test_a_record_that_finds_no_space_is_not_taken_for_whole(small, monkeypatch)
 
     config = compose([*small, "target=initial"])
     with monkeypatch.context() as patched:
-        patched.setattr("colbertv2.artifacts.artifact.write_json", no_space)
+        patched.setattr("colbertv2.artifacts.integrity.write_json", no_space)
         with pytest.raises(InputError, match="The disk is full"):
             build(config)
     assert not list(runtime_of(config).root.glob("*/*/artifact.json"))

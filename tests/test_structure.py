@@ -11,7 +11,7 @@ MODULES = {
     for file in sorted(PACKAGE.rglob("*.py"))
 }
 LAYERS = [  # lowest first: a module imports from its own layer and from those above it in this list
-    ["errors"],
+    ["errors", "lifetime"],
     ["schema"],
     ["files", "parallel", "refusals"],
     ["kernels"],

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from io import TextIOWrapper
 
 from colbertv2.errors import InputError
 from colbertv2.lifetime import own_temporary_directory, stopped_by_signals
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Wrong input ends with its message on standard error and exit code 2.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a locale without the signs of a message must not end the run
     words = [in_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     if words in ([], ["--help"], ["-h"]):
         print(HELP)

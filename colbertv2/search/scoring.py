@@ -94,7 +94,7 @@ def top_k(
         positions: ``[n]`` whose scores they are. ranks: of all positions, as ``Index.ranks``.
 
     >>> top_k(np.array([7, 2, 0, 5]), np.array([1, 3, 2, 3], np.float32), 3, ranks=np.arange(8)[::-1]).tolist()
-    [1, 3, 2]
+    [3, 1, 2]
     """
     if 0 < k < len(scores):
         least = np.partition(scores, len(scores) - k)[len(scores) - k]

@@ -43,7 +43,7 @@ def training_trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=runtime.devices if several else one_device,
         strategy=DDPStrategy(process_group_backend="nccl" if device.type == "cuda" else "gloo") if several else "auto",
-        plugins=[Place(rank, port), WholeCheckpoints()],
+        plugins=[ProcessPlace(rank, port), WholeCheckpoints()],
         use_distributed_sampler=False,
         precision=recipe.precision,  # pyright: ignore[reportArgumentType] (Recipe checks the name)
         max_steps=recipe.optimization.steps,
@@ -72,7 +72,7 @@ def dev_trainer(recipe: Recipe, runtime: Runtime) -> lightning.Trainer:
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
-        plugins=[Place(0, 0)],
+        plugins=[ProcessPlace(0, 0)],
         precision=recipe.precision,  # pyright: ignore[reportArgumentType] (Recipe checks the name)
         logger=False,
         enable_progress_bar=False,
@@ -81,7 +81,7 @@ def dev_trainer(recipe: Recipe, runtime: Runtime) -> lightning.Trainer:
     )
 
 
-class Place(LightningEnvironment):
+class ProcessPlace(LightningEnvironment):
     """The place of this process among those that ``run_on`` started; no variable of the environment is asked.
 
     Args:

@@ -164,7 +164,7 @@ def clamping(index: Index, engine: Plaid, queries: Sequence[np.ndarray]) -> str:
     exact = engine.search(index, queries, DEPTH)
     changed = sum(
         list(positions) != list(scored_by(cpu_scores, index, engine, query, DEPTH)[0])
-        for query, (positions, _) in zip(queries, exact, strict=True)
+        for query, (positions, *_) in zip(queries, exact, strict=True)
     )
     return (
         "scored as its CPU code does, which counts a query vector's negative maximum as 0 (its GPU code and our "

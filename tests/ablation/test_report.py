@@ -38,10 +38,10 @@ def test_from_a_sweep_to_its_report(small, tmp_path):
         and "What builds all of them:\n  python -m colbertv2 -m codec.nbits=1,2,3,4" in before.stderr
     )
     planned = run("colbertv2 plan", *arguments, directory=tmp_path)
-    assert planned.returncode == 2 and "bits is 3" in planned.stderr  # and the plan of the others
+    assert planned.returncode == 2 and "'nbits' is 3" in planned.stderr  # and the plan of the others
     assert "8 points: 22 different steps, 22 missing" in planned.stdout  # k-means twice, whatever the bits
     sweep = run("colbertv2", *arguments, "runtime.wandb=offline", directory=tmp_path)
-    assert sweep.returncode == 2 and "bits is 3" in sweep.stderr  # the other points go on
+    assert sweep.returncode == 2 and "'nbits' is 3" in sweep.stderr  # the other points go on
     assert (
         sweep.stdout.count("pipeline.index.centroids: ") == 6
         and sweep.stdout.count("\npipeline.index.centroids: centroids") == 6
@@ -51,7 +51,7 @@ def test_from_a_sweep_to_its_report(small, tmp_path):
     assert "## Bits" in made.stdout and "codec.nbits=2 against 1: " in made.stdout
     out = tmp_path / "out"
     rows = {row["codec.nbits"]: row for row in csv.DictReader((out / "cells.csv").open())}
-    assert list(rows) == ["1", "2", "3", "4"] and rows["3"]["RR@10"] == "" and "bits is 3" in rows["3"]["problem"]
+    assert list(rows) == ["1", "2", "3", "4"] and rows["3"]["RR@10"] == "" and "'nbits' is 3" in rows["3"]["problem"]
     text = (out / "report.md").read_text()
     assert "| 3 " in text and "—" in text and "Run: `python -m colbertv2 codec.nbits=3 kmeans_seed=1" in text
     assert {file.name for file in out.iterdir()} >= {

@@ -83,7 +83,7 @@ def test_a_point_that_fails_is_shown_with_its_error_and_the_others_stand(small, 
     cells = Sweep.collect(sweep.arguments).cells()
     problems = {cell.factors["codec.nbits"]: cell.problem for cell in cells.cells}
     assert problems["1"] is None and problems["2"] is None
-    assert "bits is 3" in problems["3"] and "pipeline.index (stage index" in problems["4"]
+    assert "'nbits' is 3" in problems["3"] and "pipeline.index (stage index" in problems["4"]
     assert "clusters.json is missing" in problems["4"]
     assert next(cell for cell in cells.cells if cell.problem).command.startswith("python -m colbertv2 codec.nbits=3")
     build(sweep.points[3].config)

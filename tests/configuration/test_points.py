@@ -59,7 +59,7 @@ def test_a_sweep_over_what_no_stage_reads_is_refused_before_any_work(small):
 def test_interpolations_are_read_anew_for_each_point(small):
     points = collect(["-m", "codec.nbits=1,2", "kmeans_seed=${codec.nbits}", *small])
     assert [point.config.kmeans_seed for point in points] == [1, 2]
-    assert axes_of(points) == {"codec.nbits": ["1", "2"]} and points[1].overrides["kmeans_seed"] == "${codec.nbits}"
+    assert axes_of(points) == {"codec.nbits": ["1", "2"]} and points[1].overrides["kmeans_seed"] == r"$\{codec.nbits\}"
     (point,) = collect(["teacher.backbone=${model.backbone}", "teacher.encoder=null", *small])
     assert point.node.ancestor("teacher").bound["backbone"].name == point.config.model.backbone.name
 

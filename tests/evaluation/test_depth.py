@@ -14,7 +14,8 @@ from colbertv2.ablation.findings import find
 from colbertv2.ablation.sweep import Sweep
 from colbertv2.artifacts.reader import parse
 from colbertv2.artifacts.validate import validate
-from colbertv2.commands.run import check_objectives, objectives, print_points, results
+from colbertv2.commands.checks import check_objectives
+from colbertv2.commands.run import objectives, print_points, results
 from colbertv2.configuration.composition import build, compose, target_node
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import depth_of, per_query, remarks, summary, unknown_measures, write_values

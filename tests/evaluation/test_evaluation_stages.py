@@ -28,6 +28,12 @@ class Made:
     parents: dict[str, Any] = field(default_factory=dict)
     arguments: dict[str, Any] = field(default_factory=dict)
 
+    def file(self, name: str) -> Path:
+        return self.path / name
+
+    def has(self, name: str) -> bool:
+        return (self.path / name).is_file()
+
 
 @pytest.fixture
 def make(tmp_path):

@@ -100,7 +100,7 @@ def test_the_labels_of_other_documents_are_refused(tmp_path, folder, caplog):
         documents = {"_target_": "colbertv2.data.collection.Collection", "id": f"folder:{path}"}
         queries = {"_target_": "colbertv2.data.queries.Queries", "id": folder}
         bm25 = {"_target_": "colbertv2.search.bm25.BM25", "k1": 1.2, "b": 0.75, "tokenizer": "words"}
-        inputs = {"documents": documents, "queries": queries, "bm25": bm25, "depth": 1}
+        inputs = {"documents": documents, "queries": queries, "bm25": bm25, "depth": 10}
         ranking = parse({"_target_": "colbertv2.stages.bm25.run", **inputs})
         return stage.check(ranking, Queries(folder), ["RR@10"])
 

@@ -70,7 +70,7 @@ def test_plaid_stages_and_ranking(index, number):
 def test_an_index_of_fast_plaid_ranks_as_there(tmp_path, setting, nprobe):
     convert_index(DATA / "fast-plaid", tmp_path / "ours", "colbertv2", None, None)
     index, stored = Index.open(tmp_path / "ours"), np.load(DATA / "fast_plaid.npz")
-    plaid = Plaid(min(nprobe, len(index.centroids)), -np.inf, 4 * index.num_documents)
+    plaid = Plaid(min(nprobe, len(index.centroids)), -2.0, 4 * index.num_documents)
     for place, query in enumerate(np.load(DATA / "plaid.npz")["queries"]):
         ours = scored_by(half_scores, index, plaid, query, 100)
         same, _, difference = same_ranking(ours, *(stored[f"{setting}.{place}.{name}"] for name in ("order", "scores")))

@@ -134,5 +134,5 @@ def test_threads_and_order_change_nothing(index, queries, same_results):
     ],
 )
 def test_bad_knobs_are_refused(knobs):
-    with pytest.raises(InputError, match=f"search.{next(iter(knobs))} is"):
+    with pytest.raises(InputError, match=f"Cascade: {next(iter(knobs))!r} is"):
         Cascade(**knobs)

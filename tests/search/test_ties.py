@@ -22,12 +22,11 @@ from colbertv2.search.plaid import Plaid
 from colbertv2.search.searcher import Searcher
 from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
 
-INFINITY = float("inf")
 COPIES, OTHERS, DIM = 30, 170, 128
 ENGINES = {
     "exhaustive": Exhaustive(),
-    "plaid": Plaid(nprobe=8, centroid_score_threshold=-INFINITY, ndocs=160),
-    "plaid prunes": Plaid(nprobe=8, centroid_score_threshold=INFINITY, ndocs=80),
+    "plaid": Plaid(nprobe=8, centroid_score_threshold=-2.0, ndocs=160),
+    "plaid prunes": Plaid(nprobe=8, centroid_score_threshold=2.0, ndocs=80),
     "cascade": Cascade(ndocs=40, nexact=30),
     "cascade cuts copies": Cascade(ndocs=25, nexact=12),
     "cascade probes": Cascade(nprobe=4, ndocs=60, nexact=None),

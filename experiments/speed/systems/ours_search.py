@@ -37,7 +37,7 @@ def settings():
 
     def setting(name, engine):
         def many(queries):
-            return [positions for positions, _ in engine.search(index, list(queries), K)]
+            return [found[0] for found in engine.search(index, list(queries), K)]
 
         return Setting(name, lambda query: many(query[None])[0], many)
 
