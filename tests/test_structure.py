@@ -16,6 +16,7 @@ LAYERS = [  # lowest first: a module imports from its own layer and from those a
     ["files", "parallel", "refusals"],
     ["kernels"],
     ["runtime"],
+    ["wandb_runs"],
     ["artifacts"],
     ["configuration"],
     ["data"],

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from support import shrunk, tiny_folder
 
-from colbertv2 import tracking
+from colbertv2 import wandb_runs
 from colbertv2.configuration.composition import build, compose
 from colbertv2.runtime import Runtime
 from experiments.torture.campaign import Digests, digests
@@ -102,9 +102,9 @@ def no_variables(monkeypatch):
         if name.startswith("WANDB_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", os.devnull)
-    tracking.reachable.cache_clear()
+    wandb_runs.reachable.cache_clear()
     yield monkeypatch
-    tracking.reachable.cache_clear()
+    wandb_runs.reachable.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -125,17 +125,17 @@ def no_variables(monkeypatch):
 def test_wandb_s_variables_count(no_variables, tmp_path, variables, wanted, mode):
     for name, value in variables.items():
         no_variables.setenv(name, value)
-    no_variables.setattr(tracking, "reachable", lambda server: True)
-    tracking_mode = tracking.mode_of(Runtime(root=tmp_path, device="cpu", wandb=wanted))
+    no_variables.setattr(wandb_runs, "reachable", lambda server: True)
+    chosen = wandb_runs.mode_of(Runtime(root=tmp_path, device="cpu", wandb=wanted))
     no_variables.undo()
-    assert tracking_mode == mode
+    assert chosen == mode
 
 
 def test_a_server_that_never_answers_is_given_up_soon(no_variables, capsys):
     begun = time.monotonic()
     no_variables.setattr("requests.get", lambda *_, **__: time.sleep(60))
-    no_variables.setattr(tracking, "SECONDS", 1.0)
-    assert not tracking.reachable("https://example.invalid") and not tracking.reachable("https://example.invalid")
+    no_variables.setattr(wandb_runs, "SECONDS", 1.0)
+    assert not wandb_runs.reachable("https://example.invalid") and not wandb_runs.reachable("https://example.invalid")
     assert time.monotonic() - begun < 10
     assert capsys.readouterr().out.count("does not answer") == 1
 
@@ -151,9 +151,9 @@ def test_no_failure_of_wandb_s_ends_a_run(no_variables, tmp_path, capsys):
         finish = log = fail
 
     no_variables.setattr(wandb, "init", fail)
-    assert tracking.start(Runtime(root=tmp_path, device="cpu"), name="one") is None
-    tracking.guarded(Failing().log, {"loss": 1.0})
-    tracking.finish(Failing())
+    assert wandb_runs.start(Runtime(root=tmp_path, device="cpu"), name="one") is None
+    wandb_runs.guarded(Failing().log, {"loss": 1.0})
+    wandb_runs.finish(Failing())
     assert capsys.readouterr().out.splitlines() == [
         "wandb can't log offline (the server).",
         "wandb did not log: the server.",

@@ -22,7 +22,7 @@ from pytorch_lightning.profilers import SimpleProfiler
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
 
-from colbertv2 import tracking
+from colbertv2 import wandb_runs
 from colbertv2.runtime import Runtime
 from colbertv2.training.recipe import Recipe
 
@@ -202,19 +202,19 @@ class Tracked(Logger):
         return str(self.run.id)
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        tracking.guarded(self.run.log, {**metrics, "trainer/global_step": step})
+        wandb_runs.guarded(self.run.log, {**metrics, "trainer/global_step": step})
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         """The artifact holds them."""
 
     def finalize(self, status: str) -> None:
-        tracking.finish(self.run)
+        wandb_runs.finish(self.run)
 
 
 def loggers(rank: int, out: Path, first: int, runtime: Runtime) -> list[Logger]:
     """CSV always (the artifact keeps it, a resumed run in a log of its own), wandb as the runtime says."""
     chosen: list[Logger] = [CSVLogger(out, name="", version="log" if first == 0 else f"log-from-step-{first}")]
     name = out.name.strip(".").removesuffix(".partial")
-    if rank == 0 and (run := tracking.start(runtime, name=name)) is not None:
+    if rank == 0 and (run := wandb_runs.start(runtime, name=name)) is not None:
         chosen.append(Tracked(run))
     return chosen

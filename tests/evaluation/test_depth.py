@@ -125,4 +125,4 @@ def test_statistics_of_what_is_not_known():
 def test_a_query_named_like_nothing_is_read_as_it_is(tmp_path):
     table = pd.DataFrame({"R@5": [np.nan, 1.0]}, index=pd.Index(["NA", "null"], name="query_id"))
     write_values(table, tmp_path, {"R@5": "why"})
-    assert list(per_query(SimpleNamespace(path=tmp_path)).index) == ["NA", "null"]
+    assert list(per_query(SimpleNamespace(file=lambda name: tmp_path / name)).index) == ["NA", "null"]
