@@ -12,6 +12,7 @@ from collections import Counter
 
 from colbertv2.reporting.rendering import markdown_rows
 from experiments.agree.environments import ROOT
+from experiments.torture import memory
 from experiments.torture.campaign import BAD, GOOD, Outcome, run_part
 
 PARTS = ["damage", "disks", "inputs", "kills"]
@@ -36,7 +37,9 @@ def main(arguments: list[str]) -> int:
         heading = (
             f"# Torture\n\nMeasured by `make torture` ({minutes:.0f} minutes, seed {given.seed}); cases by outcome."
         )
-        (ROOT / "experiments" / "results" / "torture.md").write_text("\n".join([heading, "", *table]) + "\n")
+        peaks = ["## Peak memory", "", *memory.table()]
+        results = ROOT / "experiments" / "results" / "torture.md"
+        results.write_text("\n".join([heading, "", *table, "", *peaks]) + "\n", encoding="utf-8")
     return sum(outcome.verdict in BAD for found in outcomes.values() for outcome in found)
 
 
