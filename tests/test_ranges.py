@@ -8,13 +8,15 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import numpy as np
 import pytest
 from hydra.utils import get_object
-from support import index_of, unit
+from support import index_of, shrunk, tiny_folder, unit
 
 from colbertv2 import stages
 from colbertv2.artifacts.stage import stage_of
+from colbertv2.commands.checks import check_point
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.residual import ResidualCodec
-from colbertv2.configuration.composition import CONF, SETTINGS
+from colbertv2.configuration.composition import CONF, SETTINGS, compose, runtime_of
+from colbertv2.configuration.points import Point
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measures import parse
 from colbertv2.schema import LARGEST, fits, hints_of, written
@@ -116,3 +118,29 @@ def test_the_largest_depth_and_probes_mean_all(tmp_path, engine):
     query = unit(np.random.default_rng(0).normal(size=(6, 16)))
     ((positions, scores, _),) = engine.search(index, [query], LARGEST)
     assert sorted(positions.tolist()) == list(range(30)) and np.isfinite(scores).all()
+
+
+@pytest.fixture
+def small(tmp_path) -> list[str]:
+    return shrunk(tiny_folder(tmp_path / "folder"), tmp_path / "artifacts")
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("++report=${nowhere}", "report: Interpolation key 'nowhere' not found"),
+        ("++collection.dev_split=${pipeline}", "collection.dev: "),
+    ],
+)
+def test_a_reference_that_leads_nowhere_is_named(small, override, words):
+    config = compose([*small, "pipeline=round1", override])
+    with pytest.raises(InputError, match=words):
+        check_point(Point({}, config))
+
+
+@pytest.mark.parametrize("value", [0, -0.5, None, "cpu", [1], {}])
+def test_what_is_no_runtime_is_refused(small, value):
+    config = compose(small)
+    config.runtime = value
+    with pytest.raises(InputError, match="runtime is no Runtime"):
+        runtime_of(config)

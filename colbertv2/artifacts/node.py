@@ -18,6 +18,7 @@ from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from omegaconf.errors import OmegaConfBaseException
 
 from colbertv2.artifacts.stage import Stage
 from colbertv2.errors import InputError
@@ -120,6 +121,8 @@ class Component:
             if isinstance(error.__cause__, InputError):
                 raise error.__cause__ from error
             raise
+        except OmegaConfBaseException as error:  # a text that still holds a reference, such as one to a whole node
+            raise InputError(f"{self.key}: {str(error).splitlines()[0]}") from error
 
     @cached_property
     def identity(self) -> dict[str, Any]:

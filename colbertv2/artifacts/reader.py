@@ -40,7 +40,7 @@ def parse(config: Any) -> Node:
 
 def parse_value(config: Any) -> Any:
     """Like :func:`parse` for anything that an argument can be: node, component, mapping, list or plain value."""
-    return _Reader().read(config if OmegaConf.is_config(config) else OmegaConf.create(config), "")
+    return _Reader().read(OmegaConf.create(config) if isinstance(config, (dict, list)) else config, "")
 
 
 class _Reader:

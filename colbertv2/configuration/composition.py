@@ -101,7 +101,11 @@ def setting_problems(config: DictConfig) -> Iterator[str]:
     """What is wrong with the settings that no stage may read, such as ``publish``, and with those that some do."""
     for key, hint in SETTINGS.items():
         above, _, name = key.rpartition(".")
-        parent = config.get(above) if above else config
+        try:
+            parent = _value(config, above) if above else config
+        except InputError as error:
+            yield str(error)
+            continue
         if isinstance(parent, DictConfig) and name in list(parent):  # also one that refers to nothing
             try:
                 value = parent[name]
