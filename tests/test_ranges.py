@@ -130,6 +130,7 @@ def small(tmp_path) -> list[str]:
     [
         ("++report=${nowhere}", "report: Interpolation key 'nowhere' not found"),
         ("++collection.dev_split=${pipeline}", "collection.dev: "),
+        ("++target=${pipeline}", "^target is DictConfig; expected the name of a node, such as metrics.$"),
     ],
 )
 def test_a_reference_that_leads_nowhere_is_named(small, override, words):

@@ -78,6 +78,8 @@ def target_node(config: DictConfig) -> Node:
         InputError: ``pipeline`` has no such node.
     """
     target, pipeline = _value(config, "target"), _value(config, "pipeline")
+    if not isinstance(target, str):
+        raise InputError(f"target is {type(target).__name__}; expected the name of a node, such as metrics.")
     found = _value(config, f"pipeline.{target}")
     if not isinstance(found, DictConfig):
         known = [str(name) for name in pipeline] if isinstance(pipeline, DictConfig) else []
