@@ -1,8 +1,8 @@
 """How processes end, and how the next run finds what those that were killed left behind.
 
-Any run may be stopped at any moment: what is finished stays, nothing half-written is taken for whole, and the same
-command goes on from there. So a signal need not unwind anything: it ends the command at once, whatever library is at
-work, and what a run leaves bears its owner's name, by which a later run sees that the owner is gone.
+Any run may be stopped at any moment: what is finished stays, no unfinished file is taken for a finished one, and the
+same command goes on from there. So a signal need not unwind anything: it ends the command at once, whatever library is
+at work, and what a run leaves bears its owner's name, by which a later run sees that the owner is gone.
 """
 
 import json

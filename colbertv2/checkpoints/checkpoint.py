@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from colbertv2.checkpoints.pretrained import (
     refuse_damaged,
     refuse_longer,
     refuse_misfits,
-    refuse_other_than_encoder,
+    understood,
     without_pooler,
 )
 from colbertv2.checkpoints.tokenization import Tokenization
@@ -124,14 +125,8 @@ def encoder_config(config: Mapping[str, Any]) -> PretrainedConfig:
     if "auto_map" in config:
         raise InputError("config.json names code of its own (auto_map); only architectures of transformers are run.")
     kind = config.get("model_type")
-    try:
-        parsed = AutoConfig.for_model(**{**config, "model_type": kind})
-    except Exception as error:  # each architecture checks its values in its own way
-        raise InputError(
-            f"config.json (model_type {kind!r}) is none that transformers understands ({brief(error)})."
-        ) from None
-    refuse_other_than_encoder(parsed)
-    return parsed
+    make = partial(AutoConfig.for_model, **{**config, "model_type": kind})
+    return understood(f"config.json (model_type {kind!r})", make)
 
 
 def empty_encoder(config: Mapping[str, Any], device: str = "meta") -> PreTrainedModel:

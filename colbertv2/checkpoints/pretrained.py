@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ HEADS = (
     "lm_head", "lm_predictions", "mask_predictions", "pooler", "pre_classifier", "predictions", "qa_outputs", "score",
     "sop_classifier", "vocab_layer_norm", "vocab_projector", "vocab_transform",
 )  # fmt: skip
-# Encoders that number positions from behind the padding token's id, as RoBERTa does: so many of them hold no text.
+# Encoders whose first position for text comes after the padding token's id, as in RoBERTa. Those before it hold none.
 POSITIONS_BEHIND_PADDING = {
     "camembert", "data2vec-text", "lilt", "longformer", "luke", "markuplm", "mpnet", "roberta", "roberta-prelayernorm",
     "xlm-roberta", "xlm-roberta-xl", "xmod",
@@ -48,12 +49,22 @@ def load_config(directory: Path) -> PretrainedConfig:
     """
     from transformers import AutoConfig
 
+    read = partial(AutoConfig.from_pretrained, directory, trust_remote_code=False)
+    return understood(str(directory / "config.json"), read)
+
+
+def understood(name: str, make: Callable[[], PretrainedConfig]) -> PretrainedConfig:
+    """The configuration that ``make`` makes of what is called ``name``.
+
+    Raises:
+        InputError: transformers does not understand it, or it describes something else than an encoder.
+    """
     try:
-        config = AutoConfig.from_pretrained(directory, trust_remote_code=False)
+        config = make()
     except Exception as error:  # each architecture checks its values in its own way
         raise InputError(
-            f"{directory / 'config.json'} is none that transformers understands ({brief(error)}); expected an encoder "
-            "of an architecture that it has."
+            f"{name} is not one that transformers understands ({brief(error)}); expected an encoder of an architecture "
+            "that it has."
         ) from None
     refuse_other_than_encoder(config)
     return config

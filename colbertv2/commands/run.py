@@ -175,8 +175,7 @@ def main(words: Sequence[str]) -> None:
     Raises:
         InputError: Hydra can't compose the sweep, it is over what no stage reads, or none of its points can be built.
     """
-    points = sweep_of(words)
-    wrong = problems_of(points)
+    points, wrong = sweep_of(words)
     skipped = [point.overrides for name, point in zip(names_of(points), points, strict=True) if name in wrong]
     built: list[Point] = []
     failed: dict[str, str] = {}
@@ -195,8 +194,8 @@ def main(words: Sequence[str]) -> None:
         raise SystemExit(2)
 
 
-def sweep_of(arguments: Sequence[str]) -> list[Point]:
-    """The points of a sweep, checked before the first of them runs and given a common group; none of a single run.
+def sweep_of(arguments: Sequence[str]) -> tuple[list[Point], dict[str, str]]:
+    """The points of a sweep with what is wrong with some, by name; none of a single run. They get a common group.
 
     Points that are wrong are told on standard error; the others can be run all the same.
 
@@ -216,8 +215,9 @@ def sweep_of(arguments: Sequence[str]) -> list[Point]:
             count = f"{len(problems)} of {len(points)} points can't be built; the others are"
             print(listed(problems, count), file=sys.stderr, flush=True)
         tracking.name_group(points)
-        return points if len(points) > 1 else []
-    return []
+        if len(points) > 1:
+            return points, problems
+    return [], {}
 
 
 def listed(problems: Mapping[str, str], count: str) -> str:
