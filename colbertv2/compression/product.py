@@ -126,9 +126,11 @@ class ProductCodec(Codec):
 
     def encode(self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None) -> Arrays:
         """``[n, dim]`` to ``codes`` int32 ``[n]``, ``residuals`` uint8 ``[n, dim · nbits / 8]`` and ``gains`` uint8."""
+        from colbertv2.kernels.products import product
+
         vectors = np.asarray(vectors, dtype=np.float32)
         codes = self.fitted().nearest(vectors) if codes is None else codes
-        packed, gains = self.shapes(vectors @ self.transform, codes)
+        packed, gains = self.shapes(product(vectors, self.transform), codes)
         return {"codes": codes, "residuals": packed, "gains": np.searchsorted(self.cutoffs, gains).astype(np.uint8)}
 
     def shapes(
@@ -145,8 +147,9 @@ class ProductCodec(Codec):
     def decode(self, arrays: Arrays) -> NDArray[np.float32]:
         """Centroid plus gain times pieces, float32 ``[n, dim]``, of any norm."""
         from colbertv2.compression.quantisers import added_up
+        from colbertv2.kernels.products import product
 
-        return added_up(self.lookup_tables(len(self.inverse)), arrays) @ self.inverse
+        return product(added_up(self.lookup_tables(len(self.inverse)), arrays), self.inverse)
 
     def lookup_tables(self, dim: int) -> LookupTables:
         """In the transformed space, where the similarity to a query is that to ``query @ inverse.T``."""

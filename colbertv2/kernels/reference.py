@@ -4,6 +4,7 @@ Each has the name and the arguments of the compiled function. All routines writt
 around them as far as they say more than a line of numpy.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -208,6 +209,37 @@ def score(
         vectors = np.empty((len(codes), centroids.shape[1]), np.float32)
         decode_vectors(centroids, codes, residuals[own], gains[own], gain_values, codebook, normalise, vectors)
         scores[i] = (query @ vectors.T).max(1).sum() if len(codes) else -np.inf
+
+
+# Products in one order; see products.
+
+
+def raise_to_products(columns: Array, block: int, vectors: Array, first: int, last: int, best: Array) -> None:
+    """Raise ``best[16 · block:][:16]`` to the dot products of ``columns[block]`` with vectors first to last."""
+    own = best.reshape(len(columns), -1)[block]
+    np.maximum(own, (vectors[first:last] @ columns[block]).max(0, initial=-np.inf), out=own)
+
+
+def write_products(columns: Array, block: int, vectors: Array, first: int, last: int, found: Array) -> None:
+    """Write the dot products of ``columns[block]`` with vectors first to last to ``found[first:last, 16 · block:]``."""
+    width = columns.shape[2]
+    found[first:last, width * block : width * (block + 1)] = vectors[first:last] @ columns[block]
+
+
+def write_all_products(columns: Array, vectors: Array, found: Array) -> None:
+    """``found [T, 16 · blocks]``: the dot products of ``vectors [T, dim]`` with ``columns [blocks, dim, 16]``."""
+    for block in range(len(columns)):
+        write_products(columns, block, vectors, 0, len(vectors), found)
+
+
+def maxsim(columns: Array, bounds: Array, vectors: Array, offsets: Array, floor: Any, scores: Array) -> None:
+    """``scores [Q, D]``: the sum over a query's vectors of their greatest dot product with a document's vectors."""
+    best = np.empty(columns.shape[0] * columns.shape[2], np.float32)
+    for document in range(len(offsets) - 1):
+        best[:] = floor
+        for block in range(len(columns)):
+            raise_to_products(columns, block, vectors, offsets[document], offsets[document + 1], best)
+        scores[:, document] = [best[start:end].sum() for start, end in pairwise(bounds)]
 
 
 # Loops of the codecs; see codecs.

@@ -182,7 +182,7 @@ def maxsim(queries: Tensor, vectors: Tensor, offsets: Tensor) -> Tensor:
 def products(vectors: Tensor, queries: Tensor) -> Tensor:
     """``vectors [T, dim] @ queries [dim, n]``, by products of one shape, with zeros behind.
 
-    So that equal vectors have equal products to the last bit, as in ``search.scoring.similarities``. Measured on CPUs.
+    So that equal vectors have equal products to the last bit, as far as the library's order depends on the shape alone.
     """
     size = PRODUCT_VECTORS.get(vectors.device.type, PRODUCT_VECTORS["cuda"])
     found = vectors.new_empty(-(-len(vectors) // size) * size, queries.shape[1])

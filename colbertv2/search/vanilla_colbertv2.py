@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.indexing.packed import blocks, offsets_of, ranges
+from colbertv2.indexing.packed import Packed, blocks, offsets_of, ranges
 from colbertv2.schema import PositiveInt, checked
 from colbertv2.search.engine import Engine, Found
-from colbertv2.search.scoring import (
-    DECODED_VECTORS,
-    best_documents,
-    kept_positions,
-    score_documents,
-    segment_max,
-    similarities,
-)
+from colbertv2.search.scoring import DECODED_VECTORS, best_documents, kept_positions, maxsim, score_documents
 
 if TYPE_CHECKING:
     from colbertv2.indexing.index import Index
@@ -86,6 +79,5 @@ def lower_bounds(
         taken = probed[index.codes(block)]
         rows = ranges(index.offsets[block], index.lengths[block])[taken]
         lengths = np.add.reduceat(taken, offsets_of(index.lengths[block])[:-1], dtype=np.int64)
-        best = segment_max(similarities(query, index.decode_rows(rows)), lengths)
-        scores[first:last] = np.maximum(best, 0).sum(axis=0)
+        scores[first:last] = maxsim([query], Packed(index.decode_rows(rows), lengths), floor=0)[0]
     return scores

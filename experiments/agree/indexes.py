@@ -13,10 +13,10 @@ from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
 from colbertv2.indexing.index import Index
-from colbertv2.indexing.packed import ranges
+from colbertv2.indexing.packed import offsets_of, ranges
 from colbertv2.interchange.conversion import convert_checkpoint, convert_index
 from colbertv2.search.plaid import Plaid
-from colbertv2.search.scoring import best_documents, segment_max
+from colbertv2.search.scoring import best_documents
 from experiments.agree.environments import Peer
 from experiments.agree.report import Row
 from experiments.agree.texts import documents, model, queries
@@ -113,7 +113,7 @@ def with_fast_plaid(work: Path, pylate: Peer, own: Index, vectors: Sequence[np.n
 def cpu_scores(index: Index, query: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """MaxSim as colbert-ai's CPU code sums it: a query vector whose best similarity is negative counts 0."""
     documents = index.decode(positions)
-    return np.maximum(segment_max(query @ documents.vectors.T, documents.lengths), 0).sum(axis=0)
+    return np.maximum(largest(query @ documents.vectors.T, documents.lengths), 0).sum(axis=0)
 
 
 def half_scores(index: Index, query: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -125,7 +125,12 @@ def half_scores(index: Index, query: np.ndarray, positions: np.ndarray) -> np.nd
     vectors = torch.from_numpy(codec.fitted().vectors).half()[index.stored_codes[rows]] + residuals
     vectors = vectors / vectors.norm(dim=-1, keepdim=True)
     similarities = (torch.from_numpy(query).half() @ vectors.T).float().numpy()
-    return segment_max(similarities, lengths).sum(axis=0)
+    return largest(similarities, lengths).sum(axis=0)
+
+
+def largest(similarities: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """``[L, D]``: the maximum of ``similarities [L, T]`` over the vectors of each document, of which all have some."""
+    return np.maximum.reduceat(similarities, offsets_of(lengths)[:-1], axis=1)
 
 
 def scored_by(scores: Callable, index: Index, engine: Plaid, query: np.ndarray, depth: int) -> tuple:

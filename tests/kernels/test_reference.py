@@ -13,7 +13,8 @@ from numba.core.dispatcher import Dispatcher
 from colbertv2.compression.bitpack import reversed_bits
 from colbertv2.compression.product import ProductCodec
 from colbertv2.compression.quantisers import columns
-from colbertv2.kernels import codecs, intrinsics, lists, queries, reference, scoring
+from colbertv2.indexing import packed
+from colbertv2.kernels import codecs, intrinsics, lists, products, queries, reference, scoring
 from colbertv2.kernels.intrinsics import CODEWORDS, LANES, ONE
 from colbertv2.search.query_tables import QueryTables
 
@@ -24,18 +25,21 @@ WITHOUT_TWIN = {  # parts of loops that have one, and loops over lists that test
 FEW = settings(max_examples=40, deadline=None)  # the first call compiles
 
 
+ROUTINES = {**vars(intrinsics), **vars(products)}
+
+
 def twins():
     """Name → compiled function, of all routines in LLVM and all compiled loops."""
-    found = {name: one for name, one in vars(intrinsics).items() if type(one) is type(intrinsics.load_id)}
-    for module in (codecs, lists, queries, scoring):
+    found = {name: one for name, one in ROUTINES.items() if type(one) is type(intrinsics.load_id)}
+    for module in (codecs, lists, products, queries, scoring):
         found |= {name: one for name, one in vars(module).items() if isinstance(one, Dispatcher)}
     return found
 
 
 @cache
 def called_from_python(name):
-    """A function of ``intrinsics``, which compiled functions alone can call."""
-    routine = getattr(intrinsics, name)
+    """A routine in LLVM, which compiled functions alone can call."""
+    routine = ROUTINES[name]
 
     @njit
     def call(*arguments):
@@ -46,7 +50,9 @@ def called_from_python(name):
 
 def agree(name, *arguments, atol=0.0):
     """Both functions return the same and leave all arrays the same; gives back what they return."""
-    compiled = called_from_python(name) if hasattr(intrinsics, name) else twins()[name]
+    compiled = twins()[name]
+    if not isinstance(compiled, Dispatcher):
+        compiled = called_from_python(name)
     both = [[one.copy() if isinstance(one, np.ndarray) else one for one in arguments] for _ in range(2)]
     result, expected = compiled(*both[0]), getattr(reference, name)(*both[1])
     if expected is not None:
@@ -319,3 +325,32 @@ def test_collect(seed, num_documents, first):
     counts = np.bincount(codes, minlength=12)[first:]
     starts = np.concatenate([[0], np.cumsum(counts)])
     agree("collect", codes, lengths, 100, first, starts, starts[:-1].copy(), np.zeros(starts[-1], np.int32))
+
+
+@FEW
+@given(SEEDS, st.integers(1, 9), st.lists(st.integers(0, 14), max_size=5), st.lists(st.integers(1, 20), min_size=1))
+def test_products(seed, dim, lengths, query_lengths):
+    random = np.random.default_rng(seed)
+    columns = products.in_columns(eighths(random, (sum(query_lengths), dim)))
+    bounds, offsets = packed.offsets_of(np.array(query_lengths)), packed.offsets_of(np.array(lengths, np.int64))
+    vectors, scores = eighths(random, (sum(lengths), dim)), np.zeros((len(query_lengths), len(lengths)), np.float32)
+    for floor in (-np.inf, 0):
+        agree("maxsim", columns, bounds, vectors, offsets, np.float32(floor), scores)
+    agree("raise_to_products", columns, len(columns) - 1, vectors, 0, len(vectors), eighths(random, columns[:, 0].size))
+    found = np.zeros((len(vectors), columns[:, 0].size), np.float32)
+    agree("write_products", columns, len(columns) - 1, vectors, len(vectors) // 2, len(vectors), found)
+    agree("write_all_products", columns, vectors, found)
+
+
+@pytest.mark.parametrize("width", [1, 16, 50])
+@pytest.mark.parametrize("number", [0, 1, 7, 1000])
+def test_a_product_is_the_same_whatever_is_beside_it(number, width):
+    random = np.random.default_rng(0)
+    matrix, vectors = (random.normal(size=size).astype(np.float32) for size in ((48, width), (number, 48)))
+    found = products.product(vectors, matrix)
+    assert found.shape == (number, width) and found.flags.c_contiguous
+    np.testing.assert_allclose(found, vectors @ matrix, atol=1e-4)
+    for place in range(0, number, 3):
+        np.testing.assert_array_equal(found[place], products.product(vectors[place : place + 1], matrix)[0])
+    with pytest.raises(ValueError, match="Vectors of 48 dimensions times a matrix of 3 rows"):
+        products.product(vectors, matrix[:3])

@@ -26,7 +26,11 @@ def test_scores_do_not_depend_on_batching_and_survive_the_file(tmp_path, scoring
     alone = [model.predict([q], [d])[0] for q, d in zip(QUERIES, DOCUMENTS, strict=True)]
     np.testing.assert_allclose(together, alone, rtol=1e-4)
     model.save(tmp_path)
-    np.testing.assert_array_equal(together, CrossEncoder.load(tmp_path).predict(QUERIES, DOCUMENTS))
+    loaded = CrossEncoder.load(tmp_path)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value, rtol=0, atol=0)
+    # To the last bits: some processors' products depend on where weights begin in memory, and a file is mapped.
+    np.testing.assert_allclose(together, loaded.predict(QUERIES, DOCUMENTS), rtol=1e-5)
 
 
 def test_late_interaction_is_the_mean_maxsim_of_joint_states():

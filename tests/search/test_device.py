@@ -16,12 +16,13 @@ from colbertv2.compression.product import ProductCodec
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
+from colbertv2.indexing.packed import offsets_of
 from colbertv2.search import device_index
 from colbertv2.search.cascade import Cascade
 from colbertv2.search.device_index import DeviceIndex, maxsim
 from colbertv2.search.device_search import DeviceCascade, DeviceExhaustive, from_keys, to_keys
 from colbertv2.search.exhaustive import Exhaustive
-from colbertv2.search.scoring import best_documents, kept_positions, score_documents, segment_max, top_k
+from colbertv2.search.scoring import best_documents, kept_positions, score_documents, top_k
 
 EVERYTHING = Cascade(nprobe=None, ndocs=None, centroid_margin=2.0, residual_variance_fraction=1.0, nexact=None)
 
@@ -125,7 +126,8 @@ def by_centroids(index, query, nprobe, ndocs):
         cells = np.argsort(-similarities, axis=1)[:, :nprobe]
         positions = np.array([p for p in positions if np.isin(index.codes(np.array([p])), cells).any()])
     if ndocs is not None:
-        scores = segment_max(rounded[:, index.codes(positions)], index.lengths[positions]).sum(axis=0)
+        starts = offsets_of(index.lengths[positions])[:-1]
+        scores = np.maximum.reduceat(rounded[:, index.codes(positions)], starts, axis=1).sum(axis=0)
         positions = kept_positions(positions, scores, ndocs, index.ranks)
     return positions
 

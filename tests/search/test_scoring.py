@@ -5,16 +5,7 @@ from hypothesis import strategies as st
 
 from colbertv2.indexing.packed import Packed
 from colbertv2.search import scoring
-from colbertv2.search.scoring import best_documents, maxsim, score_documents, segment_max, top_k
-
-
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=12), st.integers(0, 2**31))
-def test_segment_max_is_the_loop(lengths, seed):
-    lengths = np.array(lengths)
-    similarities = np.random.default_rng(seed).normal(size=(3, lengths.sum())).astype(np.float32)
-    pieces = np.split(similarities, np.cumsum(lengths)[:-1], axis=1)
-    expected = np.stack([piece.max(axis=1, initial=-np.inf) for piece in pieces], axis=1)
-    np.testing.assert_array_equal(segment_max(similarities, lengths), expected)
+from colbertv2.search.scoring import best_documents, maxsim, score_documents, top_k
 
 
 @given(st.lists(st.integers(-3, 3), max_size=40), st.integers(0, 45), st.integers(0, 99))
@@ -29,19 +20,24 @@ def test_top_k_is_the_first_k_of_the_whole_order(scores, k, seed):
     assert found.tied == (0 < k < len(scores) and values[expected[k - 1]] == values[expected[k]])
 
 
-@pytest.mark.parametrize("tiles", [(1, 1), (7, 5), (2**11, 2**9)])
-def test_maxsim_is_its_definition_whatever_the_tiles(monkeypatch, tiles):
-    monkeypatch.setattr(scoring, "TILE_VECTORS", tiles[0])
-    monkeypatch.setattr(scoring, "TILE_QUERY_VECTORS", tiles[1])
+@pytest.mark.parametrize("together", [1, 5, 2**9])
+def test_maxsim_is_its_definition_however_queries_are_grouped(monkeypatch, together):
+    monkeypatch.setattr(scoring, "QUERY_VECTORS", together)
     random = np.random.default_rng(0)
     lengths = np.array([3, 0, 12, 1, 1, 0])
     vectors = random.normal(size=(lengths.sum(), 4)).astype(np.float32)
-    queries = [random.normal(size=(length, 4)).astype(np.float32) for length in (1, 6, 2)]
-    found = maxsim(queries, Packed(vectors, lengths))
+    queries = [random.normal(size=(length, 4)).astype(np.float32) for length in (1, 6, 2, 17)]
+    found, floored = (maxsim(queries, Packed(vectors, lengths), floor) for floor in (-np.inf, 0.25))
     for number, query in enumerate(queries):
         for document, own in enumerate(np.split(vectors, np.cumsum(lengths)[:-1])):
-            expected = (query @ own.T).max(axis=1).sum() if len(own) else -np.inf
-            assert found[number, document] == pytest.approx(expected, rel=1e-5)
+            best = (query @ own.T).max(axis=1, initial=-np.inf)
+            assert found[number, document] == pytest.approx(best.sum(), rel=1e-5)
+            assert floored[number, document] == pytest.approx(np.maximum(best, 0.25).sum(), rel=1e-5)
+
+
+def test_maxsim_refuses_other_dimensions():
+    with pytest.raises(ValueError, match="Queries of 3 dimensions, documents of 4"):
+        maxsim([np.ones((2, 3), np.float32)], Packed(np.ones((1, 4), np.float32), np.array([1])))
 
 
 def test_score_documents_in_blocks_and_in_any_order(monkeypatch, world, residual_index):

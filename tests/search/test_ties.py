@@ -13,6 +13,7 @@ from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.evaluation.measures import evaluate
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
 from colbertv2.indexing.index import Index
+from colbertv2.indexing.packed import Packed
 from colbertv2.search import device_search, exhaustive, scoring
 from colbertv2.search.bm25 import BM25
 from colbertv2.search.cascade import Cascade
@@ -92,19 +93,30 @@ def test_copies_come_by_falling_id_at_every_depth(world, name, device, monkeypat
             assert value == (1 / rank if rank <= min(10, depth) else 0)
 
 
-@pytest.mark.parametrize("dim", [16, 48, 128, 384])
+@pytest.mark.parametrize("dim", [16, 50, 128, 384])
 @pytest.mark.parametrize("num_vectors", [1, 4, 15, 32])
-def test_a_vector_has_the_same_similarities_wherever_it_stands(dim, num_vectors):
+def test_a_document_has_the_same_score_wherever_it_stands_and_whatever_beside_it(dim, num_vectors):
     random = np.random.default_rng(0)
-    query, vector = (random.normal(size=(number, dim)).astype(np.float32) for number in (num_vectors, 1))
-    found = {
-        column.tobytes()
-        for number in [*range(1, 40), 511, 512, 513, 1000, 2048]
-        for column in scoring.similarities(query, np.tile(vector, (number, 1))).T
-    }
-    assert len(found) == 1
-    many = random.normal(size=(700, dim)).astype(np.float32)
-    np.testing.assert_allclose(scoring.similarities(query, many), query @ many.T, atol=1e-3)
+    queries = [random.normal(size=(number, dim)).astype(np.float32) for number in (num_vectors, 3, 40, num_vectors)]
+    document = random.normal(size=(5, dim)).astype(np.float32)
+    found = [set[float]() for _ in queries]
+    for number in (1, 2, 7, 300):
+        lengths = random.integers(0, 20, number)
+        others = random.normal(size=(lengths.sum(), dim)).astype(np.float32)
+        vectors = np.concatenate([document, others, document])
+        for chosen in (range(len(queries)), [0], [1, 3]):
+            own = [queries[place] for place in chosen]
+            scores = scoring.maxsim(own, Packed(vectors, np.array([5, *lengths, 5])))
+            for place, row in zip(chosen, scores, strict=True):
+                found[place] |= {float(row[0]), float(row[-1])}
+    assert all(len(scores) == 1 for scores in found)
+
+
+def test_equal_documents_have_equal_single_vector_scores():
+    random = np.random.default_rng(0)
+    vector, query = random.normal(size=(2, 384)).astype(np.float32)
+    for number in (1, 15, 513):
+        assert len(set(np.einsum("nd,d->n", np.tile(vector, (number, 1)), query).tolist())) == 1
 
 
 @pytest.mark.parametrize("blocks", [1, 40, 10**6])
@@ -113,7 +125,6 @@ def test_copies_have_the_same_score_wherever_they_lie(world, blocks, monkeypatch
     copies = np.array([place for place, one in enumerate(index.doc_ids) if one.startswith("copy")])
     for module in (exhaustive, scoring):
         monkeypatch.setattr(module, "DECODED_VECTORS", blocks)
-    monkeypatch.setattr(scoring, "TILE_VECTORS", blocks)
     whole = exhaustive.search_decoded(index, [query], index.num_documents)[0]
     assert len(set(whole.scores[np.isin(whole.positions, copies)].tolist())) == 1
     assert len(set(scoring.score_documents(index, query, copies).tolist())) == 1
