@@ -42,3 +42,11 @@ def test_every_public_name_resolves():
 def test_the_tree_is_the_tree():
     for folder in re.findall(r"^  ([a-z]+)/ ", README, re.MULTILINE):
         assert (ROOT / "conf" / folder).is_dir() or (ROOT / "colbertv2" / folder).is_dir(), folder
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "experiments/README.md"])
+def test_every_link_to_a_file_leads_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    for link in filter(None, links):
+        assert (ROOT / page).parent.joinpath(link).exists(), f"{page} links to {link}"

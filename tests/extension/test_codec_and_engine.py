@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import site_pages, snippets
 from support import rewrite_record, shrunk, tiny_folder
 
 from colbertv2.ablation.sweep import Sweep
@@ -213,3 +214,12 @@ def test_compiled_search_reads_the_arrays_that_the_tables_name(world, same_resul
     same_results(Exhaustive().search(index, queries, 10), expected)
     same_results(Cascade(ndocs=None, nexact=None).search(index, queries, 10), expected)
     same_results(DeviceExhaustive(index, "cpu").search(queries, 10), expected)
+
+
+def test_the_engine_of_the_guide_searches(float16_index, world, same_results):
+    (text,) = [one for one in snippets(site_pages()["guides/extend.md"]) if "(Engine)" in one]
+    defined = {"__name__": __name__}
+    exec(text, defined)  # as a reader would paste it
+    queries = world.queries(3)
+    found = defined["FirstPart"](share=1.0).search(float16_index, queries, 10)
+    same_results(found, search_decoded(float16_index, queries, 10))
