@@ -40,7 +40,8 @@ def prepare(work: Path) -> list[tuple[list[str], Digests]]:
         overrides = [word for word in overrides if not word.startswith(("runtime.root=", "publish="))]
         root = work / f"undisturbed-{number}"
         words = [sys.executable, "-m", "colbertv2", *overrides, f"runtime.root={root}"]
-        variables = {**os.environ, "NUMBA_CACHE_DIR": str(work / "compiled")}
+        # With as many threads as in the cases, since their number moves the last bits of a training.
+        variables = {**os.environ, "NUMBA_CACHE_DIR": str(work / "compiled"), "OMP_NUM_THREADS": "1"}
         subprocess.run(words, check=True, capture_output=True, timeout=TIMEOUT, env=variables)
         setting.append((overrides, digests(root)))
     return setting
