@@ -150,7 +150,7 @@ def test_files_with_byte_order_marks_may_be_put_together(tmp_path):
     ("change", "message"),
     [
         (lambda text: text.encode("utf-16"), "is in UTF-16 by its byte order mark; save it as UTF-8"),
-        (lambda text: text.encode("utf-16-le"), "line 1: holds NUL bytes, so this is no text in UTF-8"),
+        (lambda text: text.encode("utf-16-le"), "line 1: contains NUL bytes, so the file is not UTF-8 text"),
         (lambda text: gzip.compress(text.encode()), "is compressed by gzip; unpack it"),
         (lambda text: b"\x1f\x8b no gzip", "is compressed by gzip; unpack it"),
         (lambda text: b"PK\x03\x04\x14", "is a zip archive; unpack it"),

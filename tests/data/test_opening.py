@@ -86,7 +86,7 @@ def test_a_file_that_was_cut_short(tmp_path, kind, share):
             len(Collection(id))
         message = str(raised.value)
         assert "is cut short or damaged" in message and "Delete it and fetch it again" in message
-        assert f"{path} (1,000,000 bytes), of which {path.stat().st_size:,} are there" in message
+        assert f"{path} (1,000,000 bytes), {path.stat().st_size:,} of them present" in message
     path.write_bytes(whole)
     assert len(Collection(id)) == 3000
 
@@ -187,4 +187,4 @@ def test_a_home_in_which_ir_datasets_can_not_make_its_folders(tmp_path):
     code = "try:\n import colbertv2.data.opening\nexcept ValueError as found: print(type(found).__name__, found)"
     environment = {**os.environ, "IR_DATASETS_HOME": str(tmp_path / "file")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100)
-    assert "InputError ir_datasets can't make its folders in IR_DATASETS_HOME" in done.stdout, done.stderr
+    assert "InputError ir_datasets can't create its folders in IR_DATASETS_HOME" in done.stdout, done.stderr

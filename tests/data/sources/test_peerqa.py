@@ -172,11 +172,11 @@ def change(records: list[dict], place: int, **values: object) -> list[dict]:
         (change(PAPERS, 2, idx=True), ["line 3", "whole number as idx, found True"]),
         (change(PAPERS, 2, content=None), ["line 3", "string as content, found None"]),
         (change(PAPERS, 2, paper_id="a b"), ["line 3", "'a b'", "whitespace"]),
-        (change(PAPERS, 3, idx=2), ["line 4", "idx 2 of the paper", "on line 3 already"]),
-        ([*PAPERS, *PAPERS[-1:]], ["line 19", "on line 18 already; keep one extraction"]),
+        (change(PAPERS, 3, idx=2), ["line 4", "idx 2 of the paper", "already on line 3"]),
+        ([*PAPERS, *PAPERS[-1:]], ["line 19", "already on line 18; keep one extraction"]),
         (change(PAPERS, 4, type="heading"), [TWO, "0 rows of type title", "use the unit paragraph"]),
         (change(PAPERS, 15, type="title"), ["line 16", TWO, "2 rows of type title"]),
-        ([], ["holds no paper", "peerqa-data-v1.0.zip"]),
+        ([], ["contains no paper", "peerqa-data-v1.0.zip"]),
     ],
 )
 def test_faulty_papers(sample, papers, expected):
@@ -194,7 +194,7 @@ def test_a_paper_without_a_title_is_read_where_no_title_is_wanted(sample):
 @pytest.mark.parametrize(
     ("questions", "expected"),
     [
-        (change(QUESTIONS, 4, question_id="spans"), ["line 5", "'spans' stands on line 1 already"]),
+        (change(QUESTIONS, 4, question_id="spans"), ["line 5", "'spans' is already on line 1"]),
         (change(QUESTIONS, 1, question_id="t wo"), ["line 2", "'t wo'", "whitespace"]),
         (change(QUESTIONS, 1, question=" "), ["line 2", "'two' is empty"]),
         (change(QUESTIONS, 1, answer_evidence_mapped="1"), ["line 2", "answer_evidence_mapped", 'found "1"']),
@@ -231,7 +231,7 @@ def test_missing_files_units_and_the_hub(sample, tmp_path):
             Collection(f"peerqa:{path}")
     with pytest.raises(InputError, match=r"UKPLab/PeerQA .* is a script .*peerqa-data-v1\.0\.zip.*peerqa:<directory>"):
         Collection("peerqa:hub/paragraph")
-    with pytest.raises(InputError, match=r"is no directory.*OpenReview"):
+    with pytest.raises(InputError, match=r"is not a directory.*OpenReview"):
         Collection(f"peerqa:{tmp_path}/nowhere/paragraph")
     (sample / "qa.jsonl").unlink()
     with pytest.raises(InputError, match=r"has no qa\.jsonl; expected papers\.jsonl and qa\.jsonl"):

@@ -83,7 +83,7 @@ def test_one_sample_of_another(tmp_path):
         ("sample:0:5:stdlib/test", "at least 1"),
         ("sample:5:5:stdlib", "lacks documents, queries or judgements"),
         ("sample:5:5:stdlb/test", "stdlib/test"),
-        ("sample:5:stdlib/test", "No data set is called"),
+        ("sample:5:stdlib/test", "No dataset is called"),
     ],
 )
 def test_what_can_not_be_drawn(id, message):
