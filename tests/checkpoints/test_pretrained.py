@@ -93,8 +93,8 @@ def test_what_belongs_to_no_encoder_is_refused_and_a_pooler_is_not(bert):
 
 WRONG_WEIGHTS = {
     "another shape": (torch.zeros(9, 32), r"1 of another shape \(embeddings.word_embeddings.weight is \[9, 32\]"),
-    "NaN": (torch.full((115, 32), torch.nan), "embeddings.word_embeddings.weight in .* holds NaN or infinity"),
-    "infinity in half precision": (torch.full((115, 32), 1e6).half(), "holds NaN or infinity"),
+    "NaN": (torch.full((115, 32), torch.nan), "embeddings.word_embeddings.weight in .* contains NaN or infinity"),
+    "infinity in half precision": (torch.full((115, 32), 1e6).half(), "contains NaN or infinity"),
     "integers": (torch.zeros(115, 32, dtype=torch.int8), "embeddings.word_embeddings.weight is I8; expected floating"),
 }
 
@@ -178,13 +178,17 @@ def test_every_kind_of_tokenizer_is_that_of_its_encoder(tmp_path):
 
 def test_a_tokenizer_of_another_model_is_refused(bert, caplog):
     edit(bert / "config.json", vocab_size=100)
-    with pytest.raises(InputError, match="ids up to 114, the encoder 100 embeddings; it is another model's"):
+    with pytest.raises(
+        InputError, match="ids up to 114, but the encoder has 100 embeddings; it belongs to another model"
+    ):
         load_tokenizer(bert)
     edit(bert / "config.json", vocab_size=30522)
     load_tokenizer(bert)
-    assert "has 115 ids, the encoder 30,522 embeddings: is it another model's?" in caplog.text
+    assert "has 115 ids, but the encoder has 30,522 embeddings: does it belong to another model?" in caplog.text
     edit(bert / "config.json", pad_token_id=7)
-    with pytest.raises(InputError, match=r"padding is token 7, which is 'the' in .*, where the padding is '\[PAD\]'"):
+    with pytest.raises(
+        InputError, match=r"padding is token 7, but that is 'the' in the tokenizer, whose padding is '\[PAD\]'"
+    ):
         load_tokenizer(bert)
 
 
@@ -200,7 +204,7 @@ def test_tokenizers_that_lack_something(bert):
     whole = json.loads(file.read_text())
     for values, message in [
         ({"post_processor": None}, "puts 0 tokens around a text"),
-        ({"model": {**whole["model"], "vocab": {"[UNK]": 1}}}, "special tokens and no word"),
+        ({"model": {**whole["model"], "vocab": {"[UNK]": 1}}}, "only special tokens and no words"),
         ({"model": 3}, "can't be loaded"),
     ]:
         file.write_text(json.dumps({**whole, **values}))

@@ -147,7 +147,7 @@ def test_tokenization_of_a_released_checkpoint_are_overridden_only_on_purpose(tm
     allowed = Backbone(str(tmp_path), None, ["document_maxlen"])
     assert initial.colbert(allowed, longer, 8, "linear", [], 0).tokenizer.tokenization == longer
     assert not list(initial.conflicts(plain, longer, 99))
-    with pytest.raises(InputError, match="no ColBERT checkpoint"):
+    with pytest.raises(InputError, match="not a ColBERT checkpoint"):
         initial.tokenization(plain, None)
     with pytest.raises(InputError, match="overrides names 'length'"):
         Backbone(str(tmp_path), None, ["length"])
