@@ -84,8 +84,8 @@ def test_columns_of_a_ranking(tmp_path):
     [
         ("q\ta\n", "line 1: expected query, document, rank"),
         ("q\ta\tfirst\n", "line 1: expected query, document, rank"),
-        ("q\ta\t1\nq\tb\t1\n", "line 2: query 'q' has rank 1"),
-        ("q\ta\t1\nq\ta\t2\n", "line 2: query 'q' has rank 2 or document 'a' already"),
+        ("q\ta\t1\nq\tb\t1\n", "line 2: query 'q' already has rank 1"),
+        ("q\ta\t1\nq\ta\t2\n", "line 2: query 'q' already has rank 2 or document 'a'"),
         ("q\ta\t1\t2\t3\t4\n", "line 1: expected 3 to 5 columns"),
     ],
 )
@@ -133,7 +133,7 @@ def test_damaged_tables(tmp_path):
     with pytest.raises(InputError, match="line 1: not JSON"):
         list(read_pylate_examples(tmp_path))
     (tmp_path / "train.parquet").write_bytes(b"PAR1 cut short")
-    with pytest.raises(InputError, match="damaged or no Parquet"):
+    with pytest.raises(InputError, match="damaged or not a Parquet"):
         list(read_pylate_examples(tmp_path))
 
 
@@ -166,7 +166,7 @@ def test_every_layout_by_the_command_line(folder, capsys):
         ('["q1", ["d9", 1.0]]\n', ["texts"], "d9"),
         ('["q9", ["d1", 1.0]]\n', ["texts"], "q9"),
         ('["q1", "d1"]\n', ["texts"], "no teacher scores"),
-        ("", ["texts"], "holds no example"),
+        ("", ["texts"], "contains no examples"),
         ('["q1", "d1"]\n', [], "--to pylate writes the texts"),
         ("{}\n", ["texts"], "example 1: expected"),
     ],
