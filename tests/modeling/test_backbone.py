@@ -10,9 +10,9 @@ from colbertv2.modeling.backbone import Backbone
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        (RepositoryNotFoundError, "no public model of that name, which may have been renamed or removed"),
-        (GatedRepoError, "its owners grant access to it"),
-        (LocalEntryNotFoundError, "can't be reached, and nothing was fetched before"),
+        (RepositoryNotFoundError, "no public model of that name; it may have been renamed or removed"),
+        (GatedRepoError, "its owners grant access on request"),
+        (LocalEntryNotFoundError, "can't be reached, and there is no earlier download"),
         (OSError, "OSError. Check the spelling and the network"),
     ],
 )
@@ -24,5 +24,5 @@ def test_the_hub_does_not_give_a_model(monkeypatch, kind, expected):
     with pytest.raises(InputError) as raised:
         Backbone("someone/some-model", None)
     message = str(raised.value)
-    assert message.startswith("'someone/some-model' is no local directory") and expected in message
+    assert message.startswith("'someone/some-model' is not a local directory") and expected in message
     assert "give its path" in message and "model=minilm" in message
