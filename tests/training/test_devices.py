@@ -105,5 +105,5 @@ def test_processes_see_disjoint_examples_and_groups_are_blind_to_each_other(grou
 
 
 def test_a_batch_that_the_devices_do_not_divide_is_refused(tmp_path):
-    with pytest.raises(InputError, match="batch_size is 3, which 2 devices do not divide"):
+    with pytest.raises(InputError, match="batch_size is 3; expected a multiple of the 2 devices"):
         trained(tmp_path / "odd", 2, recipe(batch_size=3))

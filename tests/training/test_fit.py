@@ -175,7 +175,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(tmp_path,
     resumed = run(ranker(), tmp_path / "cut", plan, validation)
     assert torch.equal(weights(whole), weights(resumed))
     said = capsys.readouterr().out
-    assert all(f"{file} is damaged (" in said and f"it is now {file.name}.damaged" in said for file in spoilt)
+    assert all(f"{file} is damaged (" in said and f"renamed to {file.name}.damaged" in said for file in spoilt)
     assert not checkpoints.exists()
 
 

@@ -147,9 +147,7 @@ def extract(root: Path) -> list[Pair]:
         for pair in candidates:
             query = normalised(pair.query)
             keys = {f"id {pair.doc_id}", f"document {normalised(pair.source)}", f"query {query}"}
-            quoted = query in normalised(
-                pair.source
-            )  # the docstring is repeated in the source, so an exact match would find it
+            quoted = query in normalised(pair.source)  # the source repeats the docstring: found by exact match
             if len(query.split()) >= MINIMUM_QUERY_WORDS and not quoted and not keys & seen:
                 seen |= keys
                 found.append(pair)
