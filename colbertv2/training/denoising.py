@@ -1,8 +1,8 @@
 """Denoised supervision: turn scored candidates into training examples (ColBERTv2 §3.2).
 
 Mined "negatives" include unlabelled positives (false negatives). A candidate is *suspected* to be one if its teacher
-score is above that of the labelled positive, or less than ``margin`` below it. Suspects are dropped, or the
-best one is also relabelled as the positive of another example.
+score is above that of the labelled positive, or less than ``margin`` below it. Suspects are dropped; if they are to be
+relabelled, the best one becomes the positive of another example.
 """
 
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Encoders as transformers saves them: whole ones are loaded, of any architecture; what does not fit is refused."""
+"""Encoders saved by transformers: complete ones of any architecture are loaded; what does not fit is refused."""
 
 import json
 import shutil
@@ -50,7 +50,7 @@ def test_an_encoder_is_the_same_whatever_head_it_was_saved_with(tmp_path, kind):
     for auto in AUTO:
         try:
             saved = tiny_encoder(tmp_path / auto.__name__, kind, auto)
-        except ValueError:  # no such head for this architecture
+        except ValueError:  # transformers has no such head for this architecture
             continue
         stored = {name.partition(".")[2]: tensor for name, tensor in load_file(saved / "model.safetensors").items()}
         stored |= load_file(saved / "model.safetensors")
@@ -86,7 +86,7 @@ def test_a_layer_more_or_fewer_and_other_names_are_refused(tmp_path, kind):
 def test_what_belongs_to_no_encoder_is_refused_and_a_pooler_is_not(bert):
     change(bert, **{"pooler.dense.weight": torch.zeros(32, 32), "embeddings.position_ids": torch.arange(512)[None]})
     assert load_transformer(bert)
-    change(bert, **{"linear.weight": torch.zeros(8, 32)})  # a ColBERT's projection, which would be lost
+    change(bert, **{"linear.weight": torch.zeros(8, 32)})  # a ColBERT's projection, which transformers would drop
     with pytest.raises(InputError, match=r"1 unknown \(linear\.weight\)"):
         load_transformer(bert)
 

@@ -1,4 +1,4 @@
-"""Checkpoints in three layouts: nothing damaged, foreign or malicious gets in."""
+"""Damaged, foreign and malicious checkpoints are refused in all three layouts."""
 
 import json
 import os
@@ -158,7 +158,7 @@ def test_plain_encoder_is_no_colbert():
 
 
 class Malicious:
-    """Unpickled in full, it makes a file."""
+    """An object that creates a file when it is unpickled in full."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

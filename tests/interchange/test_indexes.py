@@ -1,6 +1,6 @@
-"""Index directories of colbert-ai and fast-plaid: converted byte for byte, and refused where they are damaged.
+"""Index directories of colbert-ai and fast-plaid are converted byte for byte, and refused if they are damaged.
 
-data/ holds one of each that they built; ``python -m experiments.agree.stored`` makes it.
+data/ has one index that each of them built; ``python -m experiments.agree.stored`` creates it.
 """
 
 import io
@@ -40,7 +40,7 @@ def ours(source: Path, name: str = "ours", ids: Path | None = None) -> Index:
 
 
 def content(index: Index) -> list:
-    """All that decides what is found in it."""
+    """Everything in an index that decides search results."""
     codec = index.codec
     tables = [index.stored_codes[:], index.arrays["residuals"], codec.centroids.vectors, codec.cutoffs, codec.weights]
     return [*(np.asarray(table).tolist() for table in tables), index.doc_ids]
@@ -62,7 +62,7 @@ def test_official_files_are_written_as_they_were(tmp_path):
         pairs = zip(before, after, strict=True) if isinstance(before, (tuple, list)) else [(before, after)]
         for one, other in pairs:
             assert one.dtype == other.dtype or file.name == "buckets.pt", file.name
-            if file.name == "ivf.pid.pt":  # padded with as many zeros as the longest list, there and here
+            if file.name == "ivf.pid.pt":  # both pad with as many zeros as the longest list has
                 assert torch.equal(one[: len(other)], other[: len(one)]), file.name
             else:
                 assert torch.equal(one.float().squeeze(), other.float().squeeze()), file.name
@@ -114,7 +114,7 @@ def test_command_line(tmp_path, capsys):
 def test_an_index_without_its_inverted_list_is_not_whole_and_an_old_one_has_it_otherwise(tmp_path):
     source = Path(shutil.copytree(DATA / "colbert-ai", tmp_path / "source"))
     expected = content(ours(source))
-    (source / "ivf.pid.pt").rename(source / "ivf.pt")  # which lists vectors, and is not read
+    (source / "ivf.pid.pt").rename(source / "ivf.pt")  # the older file lists vectors, and is not read
     assert content(ours(source, "old")) == expected
     (source / "ivf.pt").unlink()
     with pytest.raises(InputError, match=r"ivf\.pid\.pt is missing"):
@@ -126,9 +126,9 @@ def test_what_the_systems_themselves_write_is_accepted(tmp_path):
     expected = content(ours(source))
     for number, (file, change) in enumerate(
         [
-            ("ivf_lengths.npy", lambda lengths: np.append(lengths, [0, 0])),  # where it wanted more centroids
+            ("ivf_lengths.npy", lambda lengths: np.append(lengths, [0, 0])),  # as with more planned centroids
             ("metadata.json", edited(num_partitions=512)),
-            ("0.metadata.json", edited(embedding_offset=7)),  # after documents before it were deleted
+            ("0.metadata.json", edited(embedding_offset=7)),  # as after deleting documents before it
             ("bucket_weights.npy", lambda weights: weights.astype(np.float16)),
             ("metadata.json", lambda metadata: {name: metadata[name] for name in ("nbits", "num_chunks")}),
         ]
@@ -148,7 +148,7 @@ def test_centroids_of_a_byte_are_near_enough_to_length_1(tmp_path, layout):
 
 
 class Trap:
-    """Unpickled by an unwary reader, it makes a file."""
+    """An object that creates a file if an unsafe reader unpickles it."""
 
     def __init__(self, path: Path):
         self.path = path

@@ -1,4 +1,4 @@
-"""Training files of colbert-ai and PyLate: round trips of any ids and texts, and what is refused."""
+"""Training files of colbert-ai and PyLate: round trips of any ids and texts, and refused files."""
 
 import json
 
@@ -26,7 +26,7 @@ SCORES = st.floats(-1e6, 1e6)
 
 @st.composite
 def collections(draw):
-    """Queries, documents, and scored examples of them."""
+    """Queries, documents, and scored examples with their ids."""
     documents = draw(st.dictionaries(IDS, TEXTS, min_size=2, max_size=6))
     queries = draw(st.dictionaries(IDS, TEXTS, min_size=1, max_size=4))
     examples = [
@@ -73,7 +73,7 @@ def test_columns_of_a_ranking(tmp_path):
     path = tmp_path / "ranking.tsv"
     path.write_text("q\tb\t2\nq\ta\t1\n")
     assert read_ranking(path)["q"] == [("a", -1.0), ("b", -2.0)]
-    path.write_text("q\ta\t1\t0\nq\tb\t2\t1\n")  # annotated without scores: the labels do not order
+    path.write_text("q\ta\t1\t0\nq\tb\t2\t1\n")  # labels without scores do not decide the order
     assert [doc for doc, _ in read_ranking(path)["q"]] == ["a", "b"]
     path.write_text("q\ta\t1\t9.5\t0\nq\tb\t2\t3.5\t1\n")
     assert read_ranking(path)["q"] == [("a", 9.5), ("b", 3.5)]
@@ -139,7 +139,7 @@ def test_damaged_tables(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A collection of three documents and one query, and an example of them."""
+    """A folder with a collection of three documents and one query, and an example file."""
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "collection.tsv").write_text("d1\tone\nd2\ttwo\nd3\tthree\n")
     (tmp_path / "c" / "queries.train.tsv").write_text("q1\twhich\n")

@@ -1,4 +1,4 @@
-"""What is said of a model that the hub does not give."""
+"""Messages for a model that the hub does not provide."""
 
 import pytest
 from huggingface_hub.utils import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
@@ -18,7 +18,7 @@ from colbertv2.modeling.backbone import Backbone
 )
 def test_the_hub_does_not_give_a_model(monkeypatch, kind, expected):
     def refuse(*_, **__):
-        raise kind.__new__(kind)  # their constructors ask for an HTTP response
+        raise kind.__new__(kind)  # without their constructors, which need an HTTP response
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     with pytest.raises(InputError) as raised:

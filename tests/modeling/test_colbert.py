@@ -98,7 +98,9 @@ def test_projections(projection):
         torch.testing.assert_close(colbert.linear.weight @ colbert.linear.weight.T, torch.eye(8), atol=1e-4, rtol=0)
     same, other = model(PLAIN, projection=projection), model(PLAIN, projection=projection, seed=1)
     assert torch.equal(colbert.linear.weight, same.linear.weight)
-    assert torch.equal(colbert.linear.weight, other.linear.weight) == (projection == "pca"), "the seed is read"
+    assert torch.equal(colbert.linear.weight, other.linear.weight) == (projection == "pca"), (
+        "only a random projection depends on the seed"
+    )
 
 
 def test_pca_keeps_similarities_better_than_a_rotation():

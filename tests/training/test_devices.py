@@ -1,4 +1,4 @@
-"""Two processes learn what one does."""
+"""Two processes learn the same weights as one."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ WORDS = ["list", "string", "join", "sort", "open", "file", "read", "write"]
 
 
 class Texts:
-    """Stands for a collection and for queries: an id is its own text, of different lengths."""
+    """Replaces a collection and queries: an id is its own text, of different lengths."""
 
     def texts(self, ids):
         return [" ".join([one.split(":")[-1]] * (1 + len(one) % 4)) for one in ids]
@@ -64,7 +64,7 @@ def recipe(groups: int = 1, batch_size: int = 4) -> Recipe:
 
 
 def trained(out: Path, devices: int, plan: Recipe) -> tuple[torch.Tensor, np.ndarray]:
-    """The weights as saved, and the losses as logged."""
+    """The saved weights and the logged losses."""
     out.mkdir()
     runtime = Runtime(root=out / "root", device="cpu", devices=devices, wandb="disabled", progress=False)
     fit(model(), plan, EXAMPLES, EXAMPLES[:4], LOOKUP, LOOKUP, seed=0, out=out, runtime=runtime)

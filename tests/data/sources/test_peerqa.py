@@ -1,4 +1,4 @@
-"""PeerQA's documents, questions, judgements and figures, against what one finds by hand."""
+"""PeerQA's documents, questions, judgements and measures agree with values found by hand."""
 
 from dataclasses import dataclass
 
@@ -75,7 +75,10 @@ def test_questions_with_evidence_and_what_is_relevant(sample):
 
 
 def test_the_forms_of_evidence_that_other_tools_write(sample):
-    mapped = {"sentence": ["One.", "Two."], "idx": [[3.0, None], [5]]}  # the hub's loader; pandas
+    mapped = {
+        "sentence": ["One.", "Two."],
+        "idx": [[3.0, None], [5]],
+    }  # as from the hub's loader, and floats as from pandas
     write_sample(sample, questions=[question("q", ONE, "Which?", mapped)])
     assert dict(Queries(f"peerqa:{sample}/paragraph").qrels["q"]) == {f"{ONE}/2": 1, f"{ONE}/4": 1}
 
@@ -117,9 +120,9 @@ def test_figures_by_hand(sample):
     ranking = Ranking(
         {
             "spans": [(f"{ONE}/10", 3.0), (f"{ONE}/9", 3.0), (f"{ONE}/4", 2.0), (f"{ONE}/2", 1.0)],  # third
-            "tied": [(f"{ONE}/10", 1.0), (f"{ONE}/9", 1.0)],  # of equal scores "9" comes before "10"
+            "tied": [(f"{ONE}/10", 1.0), (f"{ONE}/9", 1.0)],  # ties: "9" comes before "10"
             "two": [*((f"{TWO}/{place}", 20.0 - place) for place in range(100, 111)), (f"{TWO}/1", -500.0)],  # twelfth
-        }  # and none for "tiny", which is left out
+        }  # no results for "tiny", which is left out of the means
     )
     queries = Queries(f"peerqa:{sample}/paragraph-title", protocol="peerqa")
     values = evaluate(*judged(ranking, queries), ["RR", "R@10"])
@@ -159,7 +162,7 @@ def test_identity_follows_the_file_and_the_unit(sample):
 
 
 def change(records: list[dict], place: int, **values: object) -> list[dict]:
-    """The same with one record's fields changed."""
+    """Return the records with fields of one of them changed."""
     return [*records[:place], {**records[place], **values}, *records[place + 1 :]]
 
 
