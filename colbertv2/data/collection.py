@@ -88,7 +88,7 @@ class Collection:
             if nameless and self.opened is None:
                 logger.warning("%r has a document without an id, which is left out.", self.id)
             if repeated and self.opened is None:
-                logger.warning("%r has %d documents under the id of another; the last is taken.", self.id, repeated)
+                logger.warning("%r has %d documents with the id of another; the last is used.", self.id, repeated)
             self.left_out = nameless + repeated
             self.opened = os.getpid(), store
         return self.opened[1]

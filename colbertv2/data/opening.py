@@ -107,8 +107,8 @@ def complaint(dataset_id: str, files: "list[Place]", error: Exception) -> str:
     told = f"{type(error).__name__}: {shorten(str(error), 160)}"
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return (
-            f"{dataset_id!r} is not ready in IR_DATASETS_HOME ({ir_datasets.util.home_path()}), and you may not write "
-            f"there or not read every file ({told}). Open it once as a user who may write there, or set "
+            f"{dataset_id!r} is not ready in IR_DATASETS_HOME ({ir_datasets.util.home_path()}), and you lack permission "
+            f"to write there or to read its files ({told}). Open it once as a user who may write there, or set "
             "IR_DATASETS_HOME to a directory of your own."
         )
     all_here = bool(files) and all(file.path.exists() for file in files)
@@ -122,7 +122,7 @@ def complaint(dataset_id: str, files: "list[Place]", error: Exception) -> str:
     if isinstance(error, ImportError | ValueError) or all_here:  # a package that few datasets need; a full disk
         return f"{dataset_id!r} can't be read ({told})."
     return (  # requests' exceptions are OSErrors; a wrong checksum is a RuntimeError
-        f"The files of {dataset_id!r} are not here and could not be fetched ({told}). "
+        f"The files of {dataset_id!r} are missing and could not be downloaded ({told}). "
         f"Set IR_DATASETS_HOME (now {ir_datasets.util.home_path()}) to a directory that has them, or place them by "
         f"hand: {'; '.join(map(str, files)) or 'see the message above'}."
     )

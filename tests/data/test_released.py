@@ -161,7 +161,7 @@ def test_every_beir_set_with_what_is_odd_in_released_ones(tmp_path):
             "q1": {"q1": 1, "0007": 2}, "7": {"twice": 1, "empty": -2}, "07": {"not-in-the-corpus": 1},
         }, name  # fmt: skip
         assert mismatch == []
-    assert done.stderr.count("documents under the id of another; the last is taken") == len(found)
+    assert done.stderr.count("documents with the id of another; the last is used") == len(found)
 
 
 def test_empty_documents_of_a_released_set_have_no_vectors_and_are_never_found(tmp_path, caplog):
