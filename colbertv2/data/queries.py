@@ -48,7 +48,7 @@ class Qrels(Mapping[str, Mapping[str, int]]):
         return f"Qrels({len(self)} queries, {sum(map(len, self.judgements.values()))} judgements)"
 
     def relevant(self, query_id: str) -> list[str]:
-        """Return the relevant documents of a query, by falling grade, then by id; ``[]`` for an unknown query."""
+        """Return the relevant documents of a query, highest grade first, then by id; ``[]`` for an unknown query."""
         grades = self.judgements.get(query_id, {})
         return sorted((doc_id for doc_id in grades if grades[doc_id] > 0), key=lambda doc_id: (-grades[doc_id], doc_id))
 

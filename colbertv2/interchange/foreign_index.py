@@ -44,6 +44,7 @@ class ForeignIndex:
 
     @property
     def dim(self) -> int:
+        """Number of dimensions of a vector."""
         return self.codec.fitted().dim
 
 

@@ -118,9 +118,11 @@ class Backbone:
         return is_classifier(read_json(self.directory / "config.json").get("architectures"))
 
     def transformer(self) -> PreTrainedModel:
+        """Load the transformer in fp32; raise InputError if its files do not form a complete encoder."""
         return self.checkpoint.transformer() if self.checkpoint else load_transformer(self.directory)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Load the tokenizer; raise InputError if it is damaged or does not belong to the transformer."""
         return load_tokenizer(self.directory)
 
     def has_words(self, words: Sequence[str]) -> bool:
@@ -194,12 +196,14 @@ def reason(error: Exception) -> str:
 
 
 def directory_with_config(directory: Path, name: str) -> Path:
+    """Return ``directory``; raise InputError if it has no ``config.json``."""
     if not (directory / "config.json").is_file():
         raise InputError(f"{name} has no config.json in {directory}; expected a Hugging Face model directory.")
     return directory
 
 
 def weight_files(directory: Path) -> list[Path]:
+    """Return the safetensors files in ``directory``, sorted; raise InputError if there are none."""
     files = sorted(directory.glob("*.safetensors"))
     if not files:
         raise InputError(

@@ -72,10 +72,12 @@ class ColBERT(nn.Module):
 
     @property
     def dim(self) -> int:
+        """Number of dimensions of a token vector."""
         return self.linear.out_features
 
     @property
     def device(self) -> torch.device:
+        """The device of the weights."""
         return self.linear.weight.device
 
     def forward(self, encoding: Encoding) -> Tensor:

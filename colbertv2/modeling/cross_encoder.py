@@ -39,6 +39,7 @@ class PairEncoding(NamedTuple):
     document_mask: Tensor
 
     def to(self, device: torch.device) -> "PairEncoding":
+        """Return a copy on ``device``."""
         return PairEncoding(*(tensor.to(device) for tensor in self))
 
 

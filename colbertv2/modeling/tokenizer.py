@@ -28,6 +28,7 @@ class Encoding(NamedTuple):
     scored: Tensor
 
     def to(self, device: torch.device) -> Encoding:
+        """Return a copy on ``device``."""
         return Encoding(*(tensor.to(device) for tensor in self))
 
 
@@ -104,9 +105,11 @@ class Tokenizer:
         return Encoding(ids, real.long(), real & ~torch.isin(ids, self.skipped))
 
     def queries(self, texts: list[str]) -> Encoding:
+        """Tokenise and pad a batch of queries."""
         return self.pad_queries(self.query_ids(texts))
 
     def documents(self, texts: list[str]) -> Encoding:
+        """Tokenise and pad a batch of documents."""
         return self.pad_documents(self.document_ids(texts))
 
 

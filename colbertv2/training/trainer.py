@@ -166,7 +166,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     """
     with zipfile.ZipFile(file) as archive:
         if (wrong := archive.testzip()) is not None:
-            raise zipfile.BadZipFile(f"{wrong} is not as it was written")
+            raise zipfile.BadZipFile(f"{wrong} has a wrong checksum")
     checkpoint = torch.load(file, weights_only=True, map_location="cpu", mmap=True)
     _ = checkpoint["global_step"], checkpoint["state_dict"]
     return checkpoint

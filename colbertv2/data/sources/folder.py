@@ -39,6 +39,7 @@ class FolderDoc(NamedTuple):
 
 
 def joined(title: str, text: str) -> str:
+    """Return title, space and text, or only the text if the title is empty."""
     return f"{title} {text}" if title else text
 
 
