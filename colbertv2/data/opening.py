@@ -107,9 +107,9 @@ def complaint(dataset_id: str, files: "list[Place]", error: Exception) -> str:
     told = f"{type(error).__name__}: {shorten(str(error), 160)}"
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return (
-            f"{dataset_id!r} is not ready in IR_DATASETS_HOME ({ir_datasets.util.home_path()}), and you lack permission "
-            f"to write there or to read its files ({told}). Open it once as a user who may write there, or set "
-            "IR_DATASETS_HOME to a directory of your own."
+            f"{dataset_id!r} is not ready in IR_DATASETS_HOME ({ir_datasets.util.home_path()}), and you may not write "
+            f"there or read its files ({told}). Open it once as a user who may write there, or set IR_DATASETS_HOME to "
+            "a directory of your own."
         )
     all_here = bool(files) and all(file.path.exists() for file in files)
     # ir_datasets raises a RuntimeError for a malformed line.
