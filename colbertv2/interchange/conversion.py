@@ -44,7 +44,7 @@ def convert_checkpoint(source: str, destination: Path, layout: str) -> str:
         layout: ``colbertv2``, ``official`` or ``pylate``.
 
     Returns:
-        A text for the user: each setting that was read, and the file and key that it came from.
+        A text for the user with each setting that was read, and the file and key that it came from.
 
     Raises:
         InputError: the source is not a complete checkpoint, the layout can't express it, or the destination exists.
@@ -66,7 +66,7 @@ def convert_index(source: Path, destination: Path, layout: str, doc_ids: Path | 
         checkpoint: the checkpoint to name in the official metadata.
 
     Returns:
-        A text for the user: what was read and written.
+        A text for the user about what was read and written.
 
     Raises:
         InputError: the source is not a complete index, the layout can't express it, or the destination exists.
@@ -117,7 +117,7 @@ def convert_examples(source: Path, destination: Path, layout: str, documents: st
         documents, queries: ids of ``ir_datasets`` (or ``folder:<path>``) with the texts, if ``layout`` is a directory.
 
     Returns:
-        A text for the user: what was written.
+        A text for the user about what was written.
 
     Raises:
         InputError: the source has no known layout or no examples, a line of it is malformed, a text that it refers to
