@@ -33,7 +33,7 @@ def test_the_loss_on_one_batch_falls(small):
 
 
 def test_one_batch_is_at_least_a_batch(small):
-    with pytest.raises(InputError, match=r"max_examples is 1; expected at least the batch of 2"):
+    with pytest.raises(InputError, match=r"max_examples is 1; expected at least the batch size 2"):
         plan(compose(["+debug=overfit", *small, "training.round1.max_examples=1"]))
 
 

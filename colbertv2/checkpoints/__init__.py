@@ -1,1 +1,1 @@
-"""Checkpoints on disk: one file for each layout, and one that recognises them."""
+"""Checkpoints on disk: one module for each layout, and one that recognises the layout."""

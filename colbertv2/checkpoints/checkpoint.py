@@ -1,8 +1,8 @@
-"""A late-interaction checkpoint as its files hold it, and what all layouts of these files share.
+"""A late-interaction checkpoint in memory, and the code that all layouts on disk share.
 
-Three layouts hold the same things: our own (``own.py``), the official one (``official.py``) and PyLate's
+Three layouts have the same content: our own (``own.py``), the official one (``official.py``) and PyLate's
 (``pylate.py``). Each is read into a :class:`Checkpoint` and written from one, so a conversion never changes a number.
-Reading a checkpoint's tensors, JSON and tokenizer runs no code of it.
+Reading a checkpoint's tensors, JSON files and tokenizer never runs code from the checkpoint.
 """
 
 from __future__ import annotations
@@ -38,17 +38,21 @@ CARRIED = "other_layouts.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights, settings and vocabulary of one model.
+    """Weights, settings and vocabulary of one late-interaction model.
 
     Args:
-        layout: where it was read from: ``colbertv2``, ``official`` or ``pylate``.
-        config: the encoder's ``config.json``.
-        encoder: its tensors by name, without the prefix that some layouts put in front; any type, as stored.
-        projection: ``[dim, hidden]``.
+        layout: the layout it was read from: ``colbertv2``, ``official`` or ``pylate``.
+        config: the content of the encoder's ``config.json``.
+        encoder: the encoder's tensors by name, without the prefix that some layouts add, in the stored dtype.
+        projection: the weight of the projection, ``[dim, hidden]``, in the stored dtype.
         tokenization: how text becomes scored tokens.
-        sources: for each field of the tokenization, the file and key that it came from.
-        tokenizer: the tokenizer's files by name.
-        settings: layout → its further settings, verbatim; conversions keep them in ``other_layouts.json``.
+        sources: for each field of the tokenization, the file and key that it came from; ``describe`` shows them.
+        tokenizer: the content of the tokenizer's files, by file name.
+        settings: layout → its other settings, verbatim; conversions keep them in ``other_layouts.json``.
+
+    Raises:
+        InputError: the tensors do not form the encoder that ``config`` describes, the projection does not fit it, a
+            value is NaN or infinite, or a maximum length exceeds the encoder's positions.
     """
 
     layout: str
@@ -61,10 +65,10 @@ class Checkpoint:
     settings: dict[str, Any]
 
     def __post_init__(self) -> None:
-        """Refuse tensors that do not form the encoder that ``config`` describes, and lengths beyond its positions.
+        """Check that tensors, configuration and lengths fit each other.
 
         Raises:
-            InputError: for the first thing that does not fit.
+            InputError: with the first problem that is found.
         """
         model = empty_encoder(self.config)
         expected = model.state_dict()
@@ -93,17 +97,17 @@ class Checkpoint:
 
     @property
     def dim(self) -> int:
-        """Dimensions of a token vector."""
+        """Number of dimensions of a token vector."""
         return self.projection.shape[0]
 
     def transformer(self) -> PreTrainedModel:
-        """The encoder with its weights, in fp32."""
+        """Return a new encoder with these weights, in fp32 on the CPU, in evaluation mode."""
         model = empty_encoder(self.config, device="cpu").float()
         model.load_state_dict({name: tensor.float() for name, tensor in self.encoder.items()}, strict=False)
         return model.eval()
 
     def describe(self) -> str:
-        """The settings in force and where each came from, one per line."""
+        """Return a text with the settings in use and where each came from, one per line."""
         metadata = self.settings["official"].get("meta") if self.layout == "official" else None
         version = f" {metadata.get('version')}" if isinstance(metadata, dict) else ""
         lines = [f"{self.layout} checkpoint{version}, {self.config['model_type']}, {self.dim} dimensions"]
@@ -114,47 +118,49 @@ class Checkpoint:
 
 
 def encoder_config(config: Mapping[str, Any]) -> PretrainedConfig:
-    """The configuration object of a ``config.json``, of an architecture that transformers has.
+    """Turn the content of a ``config.json`` into a configuration object of transformers.
 
     Raises:
-        InputError: the configuration asks for code of its own, or names an architecture that transformers lacks or
-            that is no encoder.
+        InputError: the configuration requires its own code, or names an architecture that transformers lacks or that is
+            not an encoder.
     """
     from transformers import AutoConfig
 
     if "auto_map" in config:
-        raise InputError("config.json names code of its own (auto_map); only architectures of transformers are run.")
+        raise InputError("config.json requires its own code (auto_map); use an architecture of transformers instead.")
     kind = config.get("model_type")
     make = partial(AutoConfig.for_model, **{**config, "model_type": kind})
     return understood(f"config.json (model_type {kind!r})", make)
 
 
 def empty_encoder(config: Mapping[str, Any], device: str = "meta") -> PreTrainedModel:
-    """The encoder that a ``config.json`` describes, without a pooler; on the device ``meta`` it takes no memory.
+    """Build the encoder that a ``config.json`` describes, with random weights and without a pooler.
+
+    On the device ``meta`` it takes no memory.
 
     Raises:
-        InputError: the configuration describes no encoder that can be built.
+        InputError: no encoder can be built from the configuration.
     """
     import torch
     from transformers import AutoModel
 
     parsed = encoder_config(config)
     try:
-        # Its random weights are not kept: they should not move the caller's generator.
+        # The random weights are thrown away, so drawing them must not change the caller's generator.
         with torch.device(device), torch.random.fork_rng(devices=[]):
             return AutoModel.from_config(parsed, **without_pooler(parsed))
-    except Exception as error:  # sizes that do not fit each other, in dozens of architectures
-        raise InputError(f"config.json describes no encoder that can be built ({brief(error)}).") from None
+    except Exception as error:  # each architecture reports contradictory sizes in its own way
+        raise InputError(f"No encoder can be built from config.json ({brief(error)}).") from None
 
 
 def read_tensors(directory: Path) -> dict[str, Tensor]:
-    """All tensors of ``*.safetensors`` (sharded or not), else those of ``pytorch_model.bin``, by name.
+    """Read all tensors of ``*.safetensors`` (sharded or not), else those of ``pytorch_model.bin``, by name.
 
-    The old names ``LayerNorm.gamma`` and ``LayerNorm.beta``, which transformers 5.3 writes again, become ``weight`` and
-    ``bias``.
+    The old names ``LayerNorm.gamma`` and ``LayerNorm.beta``, which transformers 5.3 writes again, become
+    ``LayerNorm.weight`` and ``LayerNorm.bias``.
 
     Raises:
-        InputError: there are no tensors, or a file is damaged or holds more than tensors.
+        InputError: there are no tensors, or a file is damaged or contains more than tensors.
     """
     return {
         name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): tensor
@@ -163,7 +169,7 @@ def read_tensors(directory: Path) -> dict[str, Tensor]:
 
 
 def stored_tensors(directory: Path) -> dict[str, Tensor]:
-    """As :func:`read_tensors`, but under the names in the files."""
+    """Read tensors like :func:`read_tensors`, but keep the names in the files."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -182,17 +188,17 @@ def stored_tensors(directory: Path) -> dict[str, Tensor]:
         raise InputError(f"{directory} has neither *.safetensors nor pytorch_model.bin; expected a model's weights.")
     try:
         tensors = torch.load(file, weights_only=True, map_location="cpu")
-    except Exception as error:  # unpickling what is no checkpoint can raise anything
+    except Exception as error:  # unpickling an arbitrary file can raise any error
         raise InputError(
-            f"{file} is damaged, or holds more than tensors; nothing in it was run ({brief(error)})."
+            f"{file} is damaged, or contains more than tensors; nothing in it was run ({brief(error)})."
         ) from None
     if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise InputError(f"{file} holds no dictionary of tensors.")
+        raise InputError(f"{file} does not contain a dictionary of tensors; use the weights of a model.")
     return tensors
 
 
 def safetensors_files(directory: Path) -> list[Path]:
-    """``model.safetensors``, or else the shards that its index names; an empty list if there is neither."""
+    """Return the path of ``model.safetensors``, else those of the shards in its index; ``[]`` if there is neither."""
     if (directory / "model.safetensors").is_file():
         return [directory / "model.safetensors"]
     index = directory / "model.safetensors.index.json"
@@ -202,26 +208,26 @@ def safetensors_files(directory: Path) -> list[Path]:
     if not isinstance(shards, dict) or not all(
         isinstance(one, str) and Path(one).name == one for one in shards.values()
     ):
-        raise InputError(f"{index} is damaged; expected a weight_map from tensors to files beside it.")
+        raise InputError(f"{index} is damaged; expected a weight_map from tensor names to files in the same directory.")
     return [directory / shard for shard in sorted(set(shards.values()))]
 
 
 def read_tokenizer(directory: Path) -> dict[str, bytes]:
-    """Name → content of the tokenizer's files in ``directory``.
+    """Read the tokenizer's files in ``directory``: file name → content.
 
     Raises:
-        InputError: there are none, or they name code of their own.
+        InputError: there are none, or they require their own code.
     """
     files = {name: (directory / name).read_bytes() for name in TOKENIZER_FILES if (directory / name).is_file()}
     if not files:
         raise InputError(f"{directory} has no tokenizer; expected tokenizer.json or vocab.txt.")
     if "tokenizer_config.json" in files and "auto_map" in read_json(directory / "tokenizer_config.json"):
-        raise InputError(f"{directory / 'tokenizer_config.json'} names code of its own (auto_map), which is not run.")
+        raise InputError(f"{directory / 'tokenizer_config.json'} requires its own code (auto_map), which is never run.")
     return files
 
 
 def carried(directory: Path) -> dict[str, Any]:
-    """Layout → settings, as an earlier conversion kept them in ``other_layouts.json``; empty without that file."""
+    """Read layout → settings that an earlier conversion kept in ``other_layouts.json``; empty without that file."""
     settings = read_json(directory / CARRIED) if (directory / CARRIED).is_file() else {}
     for layout, value in settings.items():
         if not isinstance(value, dict):
@@ -230,9 +236,9 @@ def carried(directory: Path) -> dict[str, Any]:
 
 
 def write_common(checkpoint: Checkpoint, directory: Path, config: dict[str, Any], without: str) -> None:
-    """Write configuration, tokenizer, and the settings of all layouts but ``without``.
+    """Write the configuration, the tokenizer, and the settings of all layouts except ``without`` to ``directory``.
 
-    The official layout and PyLate's cannot express ``literal_tokens``, so its value is kept among those settings.
+    The official layout and PyLate's can't express ``literal_tokens``, so its value is kept with those settings.
     """
     write_json(directory / "config.json", config)
     for name, content in checkpoint.tokenizer.items():
@@ -243,10 +249,10 @@ def write_common(checkpoint: Checkpoint, directory: Path, config: dict[str, Any]
 
 
 def typed(values: Mapping[str, Any], key: str, kind: type, default: Any, file: Path) -> Any:
-    """``values[key]`` if its type is ``kind``, ``default`` if it is missing or null.
+    """Return ``values[key]``, or ``default`` if it is missing or null; ``file`` is for the message.
 
     Raises:
-        InputError: it has another type.
+        InputError: the type of the value is not exactly ``kind``.
     """
     value = values.get(key)
     if value is None:
@@ -257,5 +263,5 @@ def typed(values: Mapping[str, Any], key: str, kind: type, default: Any, file: P
 
 
 def contiguous(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
-    """Name → copy of the tensor on the CPU, with memory of its own, as safetensors requires."""
+    """Copy tensors to contiguous memory on the CPU that none of them share, as safetensors requires."""
     return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors}

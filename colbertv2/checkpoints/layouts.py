@@ -1,4 +1,4 @@
-"""Which layout a checkpoint directory has, and reading, writing and converting any of the three."""
+"""Recognise the layout of a checkpoint directory; read and write all three layouts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,40 +24,40 @@ WRITERS: dict[str, Callable[[Checkpoint, Path], None]] = {
 
 
 def layout_of(directory: Path) -> str | None:
-    """``colbertv2``, ``official`` or ``pylate`` by the files in ``directory``; ``None`` for any other model."""
+    """Return ``colbertv2``, ``official`` or ``pylate``, by the files in ``directory``; ``None`` for any other model."""
     if (directory / "colbert.json").is_file():
         return "colbertv2"
     if (directory / MODULES).is_file() and '"pylate.' in (directory / MODULES).read_text(encoding="utf-8"):
         return "pylate"
     try:
         architectures = read_json(directory / "config.json").get("architectures")
-    except InputError:  # no model at all, or a damaged one
+    except InputError:  # not a model, or a damaged one
         architectures = None
     return "official" if (directory / METADATA).is_file() or architectures == ["HF_ColBERT"] else None
 
 
 def read_checkpoint(directory: Path) -> Checkpoint:
-    """The checkpoint in ``directory``, in whichever layout.
+    """Read the checkpoint in ``directory``, in any of the three layouts. No code in it is ever run.
 
     Raises:
-        InputError: it is none, not whole, or damaged; nothing in it is ever executed.
+        InputError: it is not a ColBERT checkpoint, or is incomplete or damaged.
     """
     check_directory(directory)
     layout = layout_of(directory)
     if layout is None:
         raise InputError(
-            f"{directory} is no ColBERT checkpoint; expected colbert.json (ours), {METADATA} (the official layout) or "
-            f"{MODULES} that names a Dense layer of PyLate's."
+            f"{directory} is not a ColBERT checkpoint; expected colbert.json (ours), {METADATA} (the official layout) "
+            f"or {MODULES} with a Dense layer of PyLate."
         )
     with within(directory):
         return READERS[layout](directory)
 
 
 def write_checkpoint(checkpoint: Checkpoint, destination: Path, layout: str) -> None:
-    """Write ``checkpoint`` as ``layout`` to the directory ``destination``, which appears when it is whole.
+    """Write ``checkpoint`` in ``layout`` to the directory ``destination``, which appears once it is complete.
 
     Raises:
-        InputError: the layout can't hold the checkpoint, or ``destination`` is there already.
+        InputError: the layout can't express the checkpoint, or ``destination`` exists already.
     """
     with atomic_path(destination) as partial:
         WRITERS[layout](checkpoint, partial)

@@ -33,20 +33,20 @@ KEYS: dict[str, tuple[str, type, Any]] = {
     "attend_to_mask_tokens": ("attend_to_mask_tokens", bool, False),
     "skip_punctuation": ("mask_punctuation", bool, True),
 }
-ONLY = {"similarity": "cosine", "interaction": "colbert"}  # what of the official variants exists here
+ONLY = {"similarity": "cosine", "interaction": "colbert"}  # the only official variants implemented here
 
 
 def prefix_of(config: dict[str, Any]) -> str:
-    """What stands before the encoder's names in the official weights: ``bert.`` for BERT."""
+    """The prefix of the encoder's tensor names in the official weights, such as ``bert.`` for BERT."""
     return empty_encoder(config).base_model_prefix + "."
 
 
 def read_official(directory: Path) -> Checkpoint:
-    """Read ``directory``; lengths, markers and mask options come from ``artifact.metadata``.
+    """Read a checkpoint in the official layout; lengths, markers and mask options come from ``artifact.metadata``.
 
     Raises:
-        InputError: a file is missing or damaged, a setting is of the wrong type or asks for what does not exist here,
-            or the weights are no ColBERT's.
+        InputError: a file is missing or damaged, a setting has the wrong type or is not implemented here, or the
+            weights are not those of a ColBERT model.
     """
     file = directory / METADATA
     metadata = read_json(file)
@@ -66,10 +66,10 @@ def read_official(directory: Path) -> Checkpoint:
             f"{directory} has no linear.weight among its weights (architectures: {config.get('architectures')}); "
             "expected an HF_ColBERT checkpoint."
         )
-    # The official class leaves out what pretraining heads are called, too.
+    # The official class ignores the weights of pretraining heads (cls.*), too.
     inside = {name for name in tensors if name.startswith(prefix)}
     if others := sorted(name for name in tensors.keys() - inside - {"linear.weight"} if not name.startswith("cls.")):
-        raise InputError(f"{directory} holds {others[0]}; expected linear.weight and {prefix}* only.")
+        raise InputError(f"{directory} contains {others[0]}; expected only linear.weight and {prefix}*.")
     dim = typed(settings, "dim", int, 128, file)
     if tensors["linear.weight"].shape[0] != dim:
         raise InputError(f"{file}: dim is {dim}, but linear.weight has {tensors['linear.weight'].shape[0]} rows.")
@@ -84,8 +84,8 @@ def read_official(directory: Path) -> Checkpoint:
                 name: f"{METADATA}: {key}" if name in given else "official default"
                 for name, (key, _, _) in KEYS.items()
             },
-            "query_augmentation": "always, officially",
-            "literal_tokens": "never, officially",
+            "query_augmentation": "always true in the official code",
+            "literal_tokens": "always false in the official code",
         },
         read_tokenizer(directory),
         {**carried(directory), "official": metadata},
@@ -93,10 +93,10 @@ def read_official(directory: Path) -> Checkpoint:
 
 
 def write_official(checkpoint: Checkpoint, directory: Path) -> None:
-    """Write ``directory``; settings beyond the tokenization are those the checkpoint once had in this layout.
+    """Write a checkpoint in the official layout; other settings than the tokenization are kept from an earlier one.
 
     Raises:
-        InputError: the tokenization can't be said in this layout, which always has markers and augmentation.
+        InputError: the layout can't express the tokenization, as it always has markers and query augmentation.
     """
     from safetensors.torch import save_file
 
@@ -104,11 +104,11 @@ def write_official(checkpoint: Checkpoint, directory: Path) -> None:
     for wrong, what in {
         tokenization.query_marker is None or tokenization.document_marker is None: "both markers",
         not tokenization.query_augmentation: "query augmentation",
-        bool(tokenization.skiplist): "no skiplist but punctuation",
+        bool(tokenization.skiplist): "no skiplist except punctuation",
     }.items():
         if wrong:
             raise InputError(
-                f"The official layout always has {what}, this checkpoint ({checkpoint.layout}) has not; "
+                f"The official layout always has {what}, but this checkpoint ({checkpoint.layout}) has not, so "
                 "colbert-ai would encode differently. Convert to pylate or colbertv2 instead."
             )
     metadata = copy.deepcopy(checkpoint.settings.get("official")) or {
@@ -131,9 +131,13 @@ def write_official(checkpoint: Checkpoint, directory: Path) -> None:
 
 
 def give_back_padding(directory: Path) -> None:
-    """Make ``[PAD]`` the padding again where it is ``[MASK]``, as PyLate has it.
+    """Make ``[PAD]`` the padding token again if it is ``[MASK]``, as in PyLate's tokenizers.
 
-    The official code zeroes the query vectors of the padding token, which would be those of the augmentation.
+    The official code sets the query vectors of the padding token to zero; with ``[MASK]``, these would be the vectors
+    of query augmentation.
+
+    Raises:
+        InputError: the vocabulary has neither ``[PAD]`` nor ``<pad>``.
     """
     from transformers import AutoTokenizer
 

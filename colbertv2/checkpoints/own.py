@@ -1,4 +1,4 @@
-"""Our layout: the encoder as transformers saves it, ``projection.safetensors``, ``colbert.json``."""
+"""Our layout: the encoder as transformers saves it, plus ``projection.safetensors`` and ``colbert.json``."""
 
 from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
@@ -22,10 +22,10 @@ SETTINGS, PROJECTION = "colbert.json", "projection.safetensors"
 
 
 def read_ours(directory: Path) -> Checkpoint:
-    """Read ``directory``; all fields of the tokenization are in ``colbert.json``.
+    """Read a checkpoint in our layout; all fields of the tokenization come from ``colbert.json``.
 
     Raises:
-        InputError: a file is missing or damaged, or a setting is of the wrong type.
+        InputError: a file is missing or damaged, or a setting is unknown, missing or of the wrong type.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -34,7 +34,9 @@ def read_ours(directory: Path) -> Checkpoint:
     values = read_json(file)
     known = {field.name: field for field in fields(Tokenization)}
     if unknown := sorted(values.keys() - known.keys()):
-        raise InputError(f"{file} holds {unknown[0]!r}; expected the fields of Tokenization: {', '.join(known)}.")
+        raise InputError(
+            f"{file} has the unknown key {unknown[0]!r}; expected the fields of Tokenization: {', '.join(known)}."
+        )
     if lacking := [name for name, field in known.items() if field.default is MISSING and name not in values]:
         raise InputError(f"{file} lacks {lacking[0]!r}; expected the fields of Tokenization: {', '.join(known)}.")
     for misfit in misfits(hints_of(Tokenization.__init__), values):
@@ -56,7 +58,7 @@ def read_ours(directory: Path) -> Checkpoint:
 
 
 def write_ours(checkpoint: Checkpoint, directory: Path) -> None:
-    """Write our layout into ``directory``."""
+    """Write a checkpoint in our layout into ``directory``."""
     from safetensors.torch import save_file
 
     own = checkpoint.settings.get("colbertv2", {})

@@ -1,7 +1,8 @@
-"""What transformers reads from a model directory, judged: weights, configuration and tokenizer have to fit each other.
+"""Load models with transformers strictly: weights, configuration and tokenizer must fit each other.
 
-transformers fills what the weights lack with random numbers and leaves out what it has no place for, and says so in
-the log at most. Here both are refused, as is whatever else can be known to be wrong. No code of a model is run.
+transformers fills missing weights with random numbers and drops weights that have no place in the model, with at most a
+log message. This module raises an error for both, and for everything else that is known to be wrong. It never runs code
+from a model's directory.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Optional tensors within an encoder: buffers that some versions save, and a pooler, which no token vector needs.
+# Optional tensors of an encoder: buffers that some versions save, and a pooler, which token vectors don't need.
 OPTIONAL = ("pooler.", "embeddings.position_ids", "embeddings.token_type_ids")
-# What transformers calls the heads beside an encoder, of pretraining and of other tasks; an encoder leaves them out.
+# Names in transformers of heads for pretraining and other tasks, which an encoder does not need.
 HEADS = (
     "classifier", "cls", "decoder", "discriminator_predictions", "generator_lm_head", "generator_predictions", "head",
     "lm_head", "lm_predictions", "mask_predictions", "pooler", "pre_classifier", "predictions", "qa_outputs", "score",
     "sop_classifier", "vocab_layer_norm", "vocab_projector", "vocab_transform",
 )  # fmt: skip
-# Encoders whose first position for text comes after the padding token's id, as in RoBERTa. Those before it hold none.
+# Encoders that number positions from the padding token's id + 1, as RoBERTa does; text never uses those before it.
 POSITIONS_BEHIND_PADDING = {
     "camembert", "data2vec-text", "lilt", "longformer", "luke", "markuplm", "mpnet", "roberta", "roberta-prelayernorm",
     "xlm-roberta", "xlm-roberta-xl", "xmod",
@@ -37,15 +38,15 @@ POSITIONS_BEHIND_PADDING = {
 VOCABULARY_FILES = (
     "tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model",
 )  # fmt: skip
-SPARE_ROWS = 1024  # of an embedding matrix, beyond its vocabulary: more than any released encoder has
-SHOWN = 3  # names in a message
+SPARE_ROWS = 1024  # rows of an embedding matrix beyond its vocabulary: more than any released encoder has
+SHOWN = 3  # how many names a message lists
 
 
 def load_config(directory: Path) -> PretrainedConfig:
-    """The configuration of the encoder in ``directory``.
+    """Load the configuration of the encoder in ``directory``.
 
     Raises:
-        InputError: transformers does not understand it, or it describes something else than an encoder.
+        InputError: transformers does not understand it, or it does not describe an encoder.
     """
     from transformers import AutoConfig
 
@@ -54,24 +55,24 @@ def load_config(directory: Path) -> PretrainedConfig:
 
 
 def understood(name: str, make: Callable[[], PretrainedConfig]) -> PretrainedConfig:
-    """The configuration that ``make`` makes of what is called ``name``.
+    """Return the configuration that ``make`` creates; ``name`` is what messages call it.
 
     Raises:
-        InputError: transformers does not understand it, or it describes something else than an encoder.
+        InputError: transformers does not understand it, or it does not describe an encoder.
     """
     try:
         config = make()
     except Exception as error:  # each architecture checks its values in its own way
         raise InputError(
-            f"{name} is not one that transformers understands ({brief(error)}); expected an encoder of an architecture "
-            "that it has."
+            f"{name} is not one that transformers understands ({brief(error)}); expected an encoder of one of its "
+            "architectures."
         ) from None
     refuse_other_than_encoder(config)
     return config
 
 
 def refuse_other_than_encoder(config: PretrainedConfig) -> None:
-    """InputError unless every token sees the whole text, as late interaction has it."""
+    """Raise InputError if the model is not an encoder, in which every token attends to the complete text."""
     from transformers.models.auto.modeling_auto import (
         MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
         MODEL_FOR_MASKED_LM_MAPPING_NAMES,
@@ -84,31 +85,32 @@ def refuse_other_than_encoder(config: PretrainedConfig) -> None:
     bidirectional = getattr(config, "use_bidirectional_attention", None) is True
     if getattr(config, "is_decoder", False) or (generates and not bidirectional):
         raise InputError(
-            f"config.json describes a {kind} that generates text: its tokens see only those before them; expected an "
-            "encoder, such as a bert, roberta or modernbert, whose tokens see the whole text."
+            f"config.json describes a {kind} that generates text: its tokens attend only to earlier ones; expected an "
+            "encoder, such as a bert, roberta or modernbert, whose tokens attend to the complete text."
         )
 
 
 def is_classifier(architectures: Iterable[str] | None) -> bool:
-    """Whether the ``architectures`` of a ``config.json`` name a sequence classifier, such as a released re-ranker."""
+    """Whether ``architectures`` of a ``config.json`` include a sequence classifier, such as a released re-ranker."""
     return any("SequenceClassification" in str(name) for name in architectures or ())
 
 
 def without_pooler(config: PretrainedConfig) -> dict[str, bool]:
-    """What an encoder's constructor is told so that it has no pooler, which no token vector needs."""
+    """Return the constructor's arguments for an encoder without a pooler, which token vectors don't need."""
     return {"add_pooling_layer": False} if config.model_type in ("bert", "roberta", "xlm-roberta") else {}
 
 
 def load_model(auto: Any, directory: Path, new_head: bool = False, **options: Any) -> PreTrainedModel:
-    """The model in ``directory`` in fp32, whole: no weight is random, and none that belongs to it is left out.
+    """Load the complete model in ``directory`` in fp32: no weight is random, and none that belongs to it is dropped.
 
     Args:
         auto: the class of transformers that loads it, such as ``AutoModel``.
-        new_head: whether what is beside the encoder may be missing, and is to be trained.
-        options: of its constructor.
+        directory: a model directory with ``config.json`` and the weights as safetensors.
+        new_head: whether the weights of the head (all outside the encoder) may be missing because it will be trained.
+        options: other arguments of the model's constructor.
 
     Raises:
-        InputError: weights are missing, left over, of another shape, no floating point numbers, NaN or infinite.
+        InputError: weights are missing, unknown, of another shape, not floating point numbers, NaN or infinite.
     """
     load_config(directory)
     refuse_integers(directory)
@@ -121,7 +123,7 @@ def load_model(auto: Any, directory: Path, new_head: bool = False, **options: An
             ignore_mismatched_sizes=True,  # they are reported, and refused below
             **options,
         )
-    except Exception as error:  # a file cut short, sizes that contradict each other, in dozens of architectures
+    except Exception as error:  # each architecture reports contradictory sizes or cut files in its own way
         raise InputError(
             f"The model in {directory} can't be loaded ({brief(error)}); expected an encoder with its weights as "
             "safetensors. Copy it again."
@@ -143,10 +145,12 @@ def refuse_misfits(
     unexpected: Iterable[str],
     mismatched: Mapping[str, tuple[Collection[int], Collection[int]]],
 ) -> None:
-    """InputError unless the weights ``where`` are those of ``model``; buffers and unused heads aside.
+    """Raise InputError if weights are not those of ``model``, apart from buffers and unused heads.
 
     Args:
-        missing, unexpected: names of tensors that the model has and the weights lack, and the reverse.
+        where: where the weights are, for the message.
+        model: the model that they should be the weights of.
+        missing, unexpected: names of tensors that only the model has, and that only the weights have.
         mismatched: name → shape in the weights and shape in the model.
     """
     prefix = f"{model.base_model_prefix}."
@@ -170,12 +174,12 @@ def refuse_misfits(
     if problems:
         raise InputError(
             f"The weights {where} are not those of the {model.config.model_type} encoder that config.json describes; "
-            f"tensors: {'; '.join(problems)}. Copy config.json and the weights from one and the same model."
+            f"tensors: {'; '.join(problems)}. Copy config.json and the weights from the same model."
         )
 
 
 def refuse_integers(directory: Path) -> None:
-    """InputError if a weight in ``directory`` is no floating point number; only the files' headers are read."""
+    """Raise InputError if a weight in ``directory`` is not in floating point; only the files' headers are read."""
     from safetensors import SafetensorError, safe_open
 
     for file in sorted(directory.glob("*.safetensors")):
@@ -187,28 +191,30 @@ def refuse_integers(directory: Path) -> None:
         for name, kind in kinds.items():
             if not kind.startswith(("F", "BF")) and not name.endswith(("position_ids", "token_type_ids")):
                 raise InputError(
-                    f"{file}: {name} is {kind}; expected floating point numbers. A quantised model is not read here: "
-                    "take the one that it was made from."
+                    f"{file}: {name} is {kind}; expected floating point numbers. Quantised models are not supported: "
+                    "use the model that it was made from."
                 )
 
 
 def refuse_damaged(where: str, tensors: Mapping[str, Tensor]) -> None:
-    """InputError if a weight ``where`` is no floating point number, NaN or infinite; buffers aside."""
+    """Raise InputError if a weight is not in floating point, NaN or infinite; known integer buffers are skipped."""
     for name, tensor in tensors.items():
         if name.endswith(("position_ids", "token_type_ids")):
             continue
         if not tensor.is_floating_point():
             raise InputError(f"{name} {where} is {tensor.dtype}; expected floating point numbers.")
         if not tensor.float().isfinite().all():
-            raise InputError(f"{name} {where} holds NaN or infinity; it is damaged: copy or train it again.")
+            raise InputError(f"{name} {where} contains NaN or infinity; it is damaged: copy or train it again.")
 
 
 def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in ``directory``, which has to be that of the encoder beside it.
+    """Load the tokenizer in ``directory``, which must belong to the encoder in the same directory.
+
+    A warning is logged if the encoder has far more embeddings than the tokenizer has ids.
 
     Raises:
-        InputError: it is missing or damaged, has no padding token, puts nothing around a text, or has ids that the
-            encoder lacks.
+        InputError: it is missing or damaged, has no padding token, does not add special tokens before and after a text,
+            or has ids that the encoder lacks.
     """
     from transformers import AutoTokenizer
 
@@ -218,23 +224,23 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False)
         vocabulary, ends = tokenizer.get_vocab(), tokenizer("")["input_ids"]
-    except Exception as error:  # damaged in any of its files
+    except Exception as error:  # any of its files may be damaged
         raise InputError(
             f"The tokenizer in {directory} can't be loaded ({type(error).__name__}: {brief(error)}); copy it again."
         ) from None
     if tokenizer.pad_token_id is None:
         raise InputError(
-            f"The tokenizer in {directory} has no padding token; expected that of an encoder. If it has one by another "
-            "name, say so in tokenizer_config.json: pad_token."
+            f"The tokenizer in {directory} has no padding token; expected an encoder's tokenizer. If its padding token "
+            "has another name, set pad_token in tokenizer_config.json."
         )
     if len(ends) < 2:
         raise InputError(
-            f"The tokenizer in {directory} puts {len(ends)} tokens around a text; expected one before and one behind "
+            f"The tokenizer in {directory} puts {len(ends)} tokens around a text; expected one before and one after "
             "it, such as [CLS] and [SEP]."
         )
     special = {*tokenizer.all_special_tokens, *map(str, tokenizer.added_tokens_decoder.values())}
     if vocabulary.keys() <= special:
-        raise InputError(f"The tokenizer in {directory} has special tokens and no word; copy it again.")
+        raise InputError(f"The tokenizer in {directory} has only special tokens and no words; copy it again.")
     refuse_other_vocabulary(directory, config, vocabulary, special, tokenizer)
     return tokenizer
 
@@ -246,37 +252,37 @@ def refuse_other_vocabulary(
     special: Collection[str],
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    """InputError if the vocabulary is not that of the encoder, as far as their sizes and the padding tell it."""
+    """Raise InputError if sizes or padding show that the vocabulary is not the encoder's."""
     rows, largest = getattr(config, "vocab_size", sys.maxsize), max(vocabulary.values())
-    remedy = "Copy the model and its tokenizer from one and the same place."
+    remedy = "Copy the model and its tokenizer from the same place."
     if largest >= rows:
         raise InputError(
-            f"The tokenizer in {directory} has ids up to {largest}, the encoder {rows} embeddings; it is another "
-            f"model's. {remedy}"
+            f"The tokenizer in {directory} has ids up to {largest}, but the encoder has {rows} embeddings; it belongs "
+            f"to another model. {remedy}"
         )
     if rows - largest > SPARE_ROWS:
         logger.warning(
-            "The tokenizer in %s has %s ids, the encoder %s embeddings: is it another model's?",
+            "The tokenizer in %s has %s ids, but the encoder has %s embeddings: does it belong to another model?",
             directory, f"{largest + 1:,}", f"{rows:,}",
         )  # fmt: skip
-    # PyLate makes the mask the padding, in the tokenizer alone.
+    # PyLate makes the mask token the padding, but only in the tokenizer.
     padding = getattr(config, "pad_token_id", None)
     if padding is None or tokenizer.pad_token_id in (padding, tokenizer.mask_token_id):
         return
     words = {number: word for word, number in vocabulary.items()}
     if words.get(padding) not in special:
         raise InputError(
-            f"config.json in {directory} says that the padding is token {padding}, which is {words.get(padding)!r} in "
-            f"the tokenizer beside it, where the padding is {tokenizer.pad_token!r}; it is another model's. {remedy}"
+            f"config.json in {directory} says that the padding is token {padding}, but that is {words.get(padding)!r} "
+            f"in the tokenizer, whose padding is {tokenizer.pad_token!r}; it belongs to another model. {remedy}"
         )
 
 
 def text_positions(kind: str, positions: int | None, padding: int | None) -> int:
-    """How many tokens an encoder reads at once, special tokens included.
+    """Return how many tokens an encoder can read at once, special tokens included.
 
     Args:
-        kind: its ``model_type``. positions: its ``max_position_embeddings``; without such a limit as many as anybody
-            asks for.
+        kind: its ``model_type``.
+        positions: its ``max_position_embeddings``; without one (None or below 1), the result is ``sys.maxsize``.
         padding: its ``pad_token_id``.
 
     >>> text_positions("bert", 512, 0), text_positions("roberta", 514, 1)
@@ -288,23 +294,25 @@ def text_positions(kind: str, positions: int | None, padding: int | None) -> int
 
 
 def refuse_longer(name: str, length: int, config: PretrainedConfig) -> None:
-    """InputError if texts are cut only behind the last position of the encoder that ``config`` describes.
+    """Raise InputError if ``length`` tokens are more than the encoder of ``config`` can read at once.
 
     Args:
-        name: of the setting that ``length`` is.
+        name: the setting that ``length`` comes from, for the message.
+        length: a maximum length in tokens.
+        config: the encoder's configuration.
     """
     if problem := too_long(name, length, positions_of(config)):
         raise InputError(problem)
 
 
 def positions_of(config: PretrainedConfig) -> int:
-    """How many tokens the encoder that ``config`` describes reads at once."""
+    """Return how many tokens the encoder of ``config`` can read at once, special tokens included."""
     positions = getattr(config, "max_position_embeddings", None)
     return text_positions(config.model_type, positions, getattr(config, "pad_token_id", None))
 
 
 def too_long(name: str, length: int | None, positions: int) -> str | None:
-    """What is wrong with a ``length`` in tokens for an encoder of so many ``positions``, if anything.
+    """Return what is wrong with a ``length`` in tokens for an encoder with ``positions`` positions, or None.
 
     >>> too_long("document_maxlen", 600, 512)
     'document_maxlen is 600; expected at most 512, the tokens that the encoder reads at once.'
@@ -315,5 +323,5 @@ def too_long(name: str, length: int | None, positions: int) -> str | None:
 
 
 def brief(error: Exception) -> str:
-    """The beginning of an error's text, on one line."""
+    """The first 200 characters of an error's text, on one line."""
     return " ".join(str(error).split())[:200]

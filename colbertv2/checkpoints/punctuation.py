@@ -1,10 +1,11 @@
-"""Which tokens of a vocabulary are punctuation, whatever the kind of tokenizer.
+"""Find the punctuation tokens of a vocabulary, for any kind of tokenizer.
 
-``string.punctuation`` has 32 symbols. colbert-ai leaves out the first token of each; PyLate, and sentence-transformers
-after it, the token spelled like it. With WordPiece, as BERT has it, the three are the same. Where a token carries the
-space before it they miss ``" ("`` and its like (byte-level BPE: RoBERTa, ModernBERT), and the first token of a symbol
-may be that space alone (SentencePiece: XLM-R). Here a token counts by its text without that mark. Tokens of several
-symbols, such as ``"..."``, are in no system's list, and are kept.
+``string.punctuation`` has 32 symbols. For each, colbert-ai leaves out the first token that the symbol is split into;
+PyLate, and sentence-transformers after it, leave out the token that is spelled like it. With WordPiece (BERT), all of
+them find the same tokens. If tokens include the space before them, these rules miss tokens such as ``" ("`` (byte-level
+BPE: RoBERTa, ModernBERT), and the first token of a symbol may be just the space (SentencePiece: XLM-R). Here a token's
+text is compared without the mark for the space. Tokens of several symbols, such as ``"..."``, are on no system's list
+and are kept.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ WORD = "x"
 
 
 def punctuation_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
-    """All tokens whose text is one symbol of ``string.punctuation``, but for a mark of where a word begins.
+    """Return all tokens whose text is one symbol of ``string.punctuation``, apart from a mark for the start of a word.
 
-    The text is what the tokenizer's own decoder makes of the token behind a word, so every kind of mark is known to it;
-    a tokenizer without a decoder has no marks.
+    The text comes from the tokenizer's own decoder, given a word and then the token, so every kind of mark is handled.
+    A tokenizer without a decoder has no marks.
     """
     symbols = set(PUNCTUATION)
-    fast: Any = tokenizer  # whose slow kind has no `backend_tokenizer`
+    fast: Any = tokenizer  # for the type checker: slow tokenizers have no `backend_tokenizer`
     decodes = not tokenizer.is_fast or fast.backend_tokenizer.decoder is not None
 
     def text(token: str) -> str:
@@ -37,7 +38,7 @@ def punctuation_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
 
 
 def are_punctuation(words: Collection[str], tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether a list of tokens that are left out leaves out all punctuation that texts can have."""
+    """Whether ``words``, tokens to leave out, include all punctuation tokens that texts can contain."""
     contexts = [
         text for symbol in PUNCTUATION for text in (symbol, WORD + symbol, f"{WORD} {symbol}", f"{symbol}{WORD}")
     ]

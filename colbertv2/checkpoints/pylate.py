@@ -1,4 +1,4 @@
-"""PyLate's layout: sentence-transformers modules, a transformer and one dense layer (PyLate 1.6)."""
+"""PyLate's layout: two sentence-transformers modules, a transformer and one dense layer (PyLate 1.6)."""
 
 import copy
 from pathlib import Path
@@ -31,16 +31,18 @@ NEW_SETTINGS = {
     "similarity_fn_name": "MaxSim",
     "model_type": "ColBERT",
 }
-# Names of the activation that does nothing; anything else is refused, and nothing is imported by a name in a file.
+# Names of the identity activation. All others are refused, and no name from a file is ever imported.
 IDENTITY = ("torch.nn.modules.linear.Identity", "torch.nn.Identity", "torch.nn.modules.Identity")
 
 
 def read_pylate(directory: Path) -> Checkpoint:
-    """Read ``directory``; lengths, prefixes and mask options come from ``config_sentence_transformers.json``.
+    """Read a checkpoint in PyLate's layout.
+
+    Lengths, prefixes and mask options come from ``config_sentence_transformers.json``.
 
     Raises:
-        InputError: a file is missing or damaged, a setting is of the wrong type, or the modules are not one
-            transformer and one plain linear layer.
+        InputError: a file is missing or damaged, a setting has the wrong type or is not supported, or the modules are
+            not one transformer and one plain linear layer.
     """
     modules = read_modules(directory / MODULES)
     file = directory / SETTINGS
@@ -84,7 +86,7 @@ def read_pylate(directory: Path) -> Checkpoint:
         tokenization,
         {
             **{name: f"{SETTINGS}: {key}" if key in settings else "PyLate's default" for name, key in sources.items()},
-            "literal_tokens": "always, in PyLate",
+            "literal_tokens": "always true in PyLate",
         },
         tokenizer_files,
         {**carried(directory), "pylate": own},
@@ -92,11 +94,11 @@ def read_pylate(directory: Path) -> Checkpoint:
 
 
 def read_skiplist(words: list[str], directory: Path) -> tuple[bool, tuple[str, ...]]:
-    """Whether ``skiplist_words`` leave out all punctuation, and which tokens they leave out besides.
+    """Return whether ``skiplist_words`` leave out all punctuation, and which other tokens they leave out.
 
-    PyLate takes a word for the token of that spelling. So its default, the bare symbols, is all punctuation with BERT's
-    tokenizer, but leaves ``" ("`` in with RoBERTa's or ModernBERT's, as such a checkpoint was trained. A word that the
-    vocabulary lacks is its unknown token there, which is left out, then.
+    PyLate looks up each word as the token of that spelling. So its default, the bare symbols, is all punctuation with
+    BERT's tokenizer. With RoBERTa's or ModernBERT's it does not include ``" ("``, and the checkpoint was trained that
+    way. PyLate looks up a word that the vocabulary lacks as the unknown token, which is then left out.
     """
     tokenizer = load_tokenizer(directory)
     vocabulary: dict[str, int] = tokenizer.get_vocab()
@@ -109,7 +111,7 @@ def read_skiplist(words: list[str], directory: Path) -> tuple[bool, tuple[str, .
 
 
 def written_skiplist(tokenization: Tokenization, directory: Path) -> list[str]:
-    """What :func:`read_skiplist` reads as the tokenization's, with the tokenizer in ``directory``."""
+    """Return ``skiplist_words`` that :func:`read_skiplist` turns back into this tokenization's settings."""
     if not tokenization.skip_punctuation:
         return list(tokenization.skiplist)
     tokenizer = load_tokenizer(directory)
@@ -120,7 +122,11 @@ def written_skiplist(tokenization: Tokenization, directory: Path) -> list[str]:
 
 
 def read_modules(file: Path) -> list[dict[str, Any]]:
-    """The content of ``modules.json``; InputError unless it lists just a transformer and the dense layer behind it."""
+    """Read ``modules.json``.
+
+    Raises:
+        InputError: it lists anything but one transformer followed by one dense layer.
+    """
     modules = read_json_value(file)
     try:
         found = [(module["type"].rsplit(".", 1)[-1], module["path"]) for module in modules]
@@ -128,38 +134,42 @@ def read_modules(file: Path) -> list[dict[str, Any]]:
         raise InputError(f"{file} is damaged ({error!r}); expected a list of modules with type and path.") from None
     if found != [("Transformer", ""), ("Dense", DENSE)]:
         raise InputError(
-            f"{file} lists {found}; expected a Transformer at '' and one Dense layer at {DENSE!r}: other or further "
-            "modules compute something else than this ColBERT."
+            f"{file} lists {found}; expected a Transformer at '' and one Dense layer at {DENSE!r}, as other modules "
+            "would compute other vectors."
         )
     return modules
 
 
 def refuse_changed_texts(directory: Path, settings: dict[str, Any]) -> None:
-    """InputError where PyLate would put a prompt before every text, or change its case before tokenising."""
+    """Raise InputError if PyLate would add a prompt to every text, or change its case before tokenising it."""
     name = settings.get("default_prompt_name")
     if name is not None and (settings.get("prompts") or {}).get(name):
         raise InputError(
-            f"{directory / SETTINGS}: default_prompt_name is {name!r}, a text put before every text; not supported: "
-            "expected null."
+            f"{directory / SETTINGS}: default_prompt_name is {name!r}; expected null, as prompts before every text are "
+            "not supported."
         )
     if (directory / TRANSFORMER).is_file() and read_json(directory / TRANSFORMER).get("do_lower_case"):
         raise InputError(
-            f"{directory / TRANSFORMER}: do_lower_case is true; expected false, with a tokenizer that does so itself."
+            f"{directory / TRANSFORMER}: do_lower_case is true; expected false (the tokenizer itself may lower-case)."
         )
 
 
 def read_dense(directory: Path) -> tuple[Any, dict[str, Any]]:
-    """The weight ``[dim, hidden]`` of a dense layer that does nothing else, and its configuration."""
+    """Read the weight ``[dim, hidden]`` of a plain linear layer, and its configuration.
+
+    Raises:
+        InputError: the layer has a bias, an activation, a residual connection or other tensors, or its sizes differ.
+    """
     file = directory / "config.json"
     layer = read_json(file)
     tensors = read_tensors(directory)
     for key, allowed in {"bias": (False,), "use_residual": (False, None), "activation_function": IDENTITY}.items():
         if layer.get(key) not in allowed:
             raise InputError(
-                f"{file}: {key} is {layer.get(key)!r}; only {allowed[0]!r} is a linear layer as ColBERT's."
+                f"{file}: {key} is {layer.get(key)!r}; expected {allowed[0]!r}, as ColBERT has a plain linear layer."
             )
     if tensors.keys() != {"linear.weight"}:
-        raise InputError(f"{directory} holds {sorted(tensors)}; expected linear.weight only.")
+        raise InputError(f"{directory} contains {sorted(tensors)}; expected only linear.weight.")
     weight = tensors["linear.weight"]
     if list(weight.shape) != [layer.get("out_features"), layer.get("in_features")]:
         raise InputError(
@@ -170,7 +180,7 @@ def read_dense(directory: Path) -> tuple[Any, dict[str, Any]]:
 
 
 def write_pylate(checkpoint: Checkpoint, directory: Path) -> None:
-    """Write ``directory``; settings beyond the tokenization are those the checkpoint once had in this layout."""
+    """Write a checkpoint in PyLate's layout; other settings than the tokenization are kept from an earlier one."""
     from safetensors.torch import save_file
 
     tokenization = checkpoint.tokenization
@@ -199,4 +209,4 @@ def write_pylate(checkpoint: Checkpoint, directory: Path) -> None:
     write_json(directory / DENSE / "config.json", layer)
     write_json(directory / SETTINGS, settings)
     write_json(directory / MODULES, own["modules"])
-    read_modules(directory / MODULES)  # which may have travelled along from elsewhere
+    read_modules(directory / MODULES)  # they may come from other_layouts.json of a foreign checkpoint

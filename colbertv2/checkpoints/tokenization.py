@@ -1,4 +1,4 @@
-"""How text becomes scored tokens: the settings that every checkpoint carries (ColBERTv2 §3.1)."""
+"""How text becomes scored tokens: settings that are part of every checkpoint (ColBERTv2 §3.1)."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,20 @@ from colbertv2.schema import MaxLength, checked
 @checked
 @dataclass(frozen=True)
 class Tokenization:
-    """How text becomes scored tokens. Saved with every checkpoint, so that search cannot differ from training.
+    """How text becomes scored tokens. It is saved with every checkpoint, so search can't differ from training.
 
     Args:
-        query_maxlen, document_maxlen: tokens, markers and special tokens included.
-        query_marker, document_marker: a token of the vocabulary put behind ``[CLS]``, or ``None``.
-        query_augmentation: fill queries up to ``query_maxlen`` with ``[MASK]``.
-        attend_to_mask_tokens: let other tokens attend to those masks.
-        skip_punctuation: leave documents' punctuation out of MaxSim: every token of one symbol, with or without the
-            space before it (:mod:`colbertv2.checkpoints.punctuation`).
-        skiplist: further tokens of the vocabulary whose vectors are left out, as PyLate can be told. A checkpoint of
-            PyLate's that leaves out bare symbols alone, with a tokenizer that has others, too, lists them here.
-        literal_tokens: what the spelling of a special token within a text means. ``False``, as in colbert-ai: ``[PAD]``
-            is padding, so ``[MASK]`` in an augmented query and not scored in a document, and a marker is plain text.
-            ``True``, as in PyLate: both are the tokens they spell, and scored.
+        query_maxlen, document_maxlen: maximum lengths in tokens, including markers and special tokens.
+        query_marker, document_marker: the token of the vocabulary that follows ``[CLS]``, or ``None``.
+        query_augmentation: pad queries to ``query_maxlen`` with ``[MASK]``.
+        attend_to_mask_tokens: let other tokens attend to those ``[MASK]`` tokens.
+        skip_punctuation: leave punctuation of documents out of MaxSim: every token that is one symbol, with or without
+            the space before it (:mod:`colbertv2.checkpoints.punctuation`).
+        skiplist: other tokens of the vocabulary whose document vectors are left out, as PyLate supports it. If a PyLate
+            checkpoint leaves out only the bare symbols, but its tokenizer also has others, the symbols are listed here.
+        literal_tokens: what a special token means that is spelled out in a text. If ``False``, as in colbert-ai,
+            ``[PAD]`` is padding, so it becomes ``[MASK]`` in an augmented query and is not scored in a document; a
+            marker is plain text. If ``True``, as in PyLate, both are the tokens that they spell, and are scored.
     """
 
     query_maxlen: MaxLength
@@ -35,4 +35,4 @@ class Tokenization:
     literal_tokens: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "skiplist", tuple(self.skiplist))  # configurations and files have lists
+        object.__setattr__(self, "skiplist", tuple(self.skiplist))  # configurations and files contain lists

@@ -1,7 +1,6 @@
-"""Documents, queries and judgements: everything downstream speaks ``ir_datasets`` ids.
+"""Documents, queries and relevance judgements, all named by ``ir_datasets`` ids.
 
-Every module of ``sources`` is registered when the first id is opened: the embedded collection (``stdlib``), local
+The first time an id is opened, the modules of ``sources`` register theirs: the embedded collection (``stdlib``), local
 folders (``folder:<path>``), PeerQA (``peerqa:<directory>/<unit>``), DPR's questions (``dpr-qas:<file>``), Cranfield
-with its grades the right way round (``cranfield-graded``) and samples of any collection
-(``sample:<documents>:<queries>:<id>``).
+with corrected grades (``cranfield-graded``) and samples of any collection (``sample:<documents>:<queries>:<id>``).
 """

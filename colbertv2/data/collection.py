@@ -12,31 +12,34 @@ from colbertv2.errors import InputError
 
 HASHED_DOCUMENTS = 100_000
 EMPTY = ("refuse", "keep")
-IDENTITIES: dict[tuple[type, str, str, str], dict[str, str | int]] = {}  # by class, id, ``empty`` and fingerprint
+IDENTITIES: dict[tuple[type, str, str, str], dict[str, str | int]] = {}  # key: class, id, ``empty``, fingerprint
 logger = logging.getLogger(__name__)
 
 
 class Collection:
-    """The documents of an ``ir_datasets`` id, in corpus order, as ``(doc_id, text)`` with ``default_text()`` as text.
+    """The documents of an ``ir_datasets`` id, in corpus order, as pairs ``(doc_id, text)``.
 
-    Documents are read from ``ir_datasets``' store on disk, so a corpus is streamed and never held in memory. The
-    store is built at the first use, under a lock.
+    The text is the record's ``default_text()``, or its ``text`` if it has no such method. Documents are streamed from
+    ``ir_datasets``' store on disk, so the corpus is never held in memory. The store is built at first use, under a
+    lock.
 
-    Released collections are taken as they are. A document without an id (a leading blank line in a benchmark's file
-    makes one) can neither be judged nor stand in a run file: it is left out, with a warning. Of several documents under
-    one id the last one is taken, in the place of the first, as BEIR's loader does, with a warning. Documents without
-    text (38 of FiQA's) stay: they have no vectors, and no system finds them.
+    Released collections are used as they are, with three rules. A document without an id (a leading blank line in a
+    benchmark's file creates one) can't appear in judgements or in a run file, so it is left out, with a warning. If
+    several documents share an id, the last one is used, in the position of the first, as in BEIR's loader, with a
+    warning. Documents without text (FiQA has 38) are kept: they have no vectors, and no system finds them.
 
-    Documents from elsewhere are a subclass that makes another ``dataset``, such as one of
-    :class:`colbertv2.data.sources.stores.MemoryDocs`; a configuration names it as ``_target_``.
+    To use documents from another source, write a subclass that overrides ``dataset``, for example with one of
+    :class:`colbertv2.data.sources.stores.MemoryDocs`, and name it as ``_target_`` in the configuration.
 
     Args:
-        id: e.g. ``beir/scifact``, ``stdlib`` or ``folder:<path>``; ids with queries (``beir/scifact/test``) also do.
-        empty: ``refuse`` or ``keep``: what to do with documents without text in a local folder.
+        id: e.g. ``beir/scifact``, ``stdlib`` or ``folder:<path>``; an id with queries (``beir/scifact/test``) works
+            too.
+        empty: what to do with documents without text in a local folder: ``refuse`` or ``keep`` them.
 
     Raises:
-        InputError: the id is unknown, has no documents, or its files can't be fetched; ``empty`` is neither; or it is
-            ``refuse``, and a local folder has documents without text.
+        InputError: the id is unknown or has no documents, its files can't be fetched, or ``empty`` is not one of the
+            two values. With ``refuse``, opening the documents (not this constructor) raises it for a local folder that
+            has documents without text.
 
     >>> collection = Collection("stdlib")
     >>> doc_id, text = next(iter(collection))
@@ -56,16 +59,16 @@ class Collection:
 
     @cached_property
     def dataset(self) -> Any:
-        """The ``ir_datasets`` data set that is read."""
+        """The ``ir_datasets`` dataset that the documents are read from."""
         from colbertv2.data.opening import load
 
         return load(self.id)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**without_cache(self), "opened": None}  # another process opens it anew
+        return {**without_cache(self), "opened": None}  # another process must open its own store
 
     def store(self) -> Any:
-        """The built document store, opened once per process: a forked one would share the file position."""
+        """Return the built document store; each process opens its own, as forked ones would share a file position."""
         from colbertv2.data.opening import building, reading, unpack
 
         if self.opened is None or self.opened[0] != os.getpid():
@@ -85,21 +88,21 @@ class Collection:
             if nameless and self.opened is None:
                 logger.warning("%r has a document without an id, which is left out.", self.id)
             if repeated and self.opened is None:
-                logger.warning("%r has %d documents under the id of another; the last is taken.", self.id, repeated)
+                logger.warning("%r has %d documents with the id of another; the last is used.", self.id, repeated)
             self.left_out = nameless + repeated
             self.opened = os.getpid(), store
         return self.opened[1]
 
     @cached_property
     def repeated(self) -> set[str]:
-        """Ids under which there are several documents; they are looked for only where numbers show that there are."""
+        """Ids that several documents share; the documents are scanned only if the store's counts show repetitions."""
         seen: set[str] = set()
         number = number_of_repetitions(self.store())
         ids = (document.doc_id for document in self.dataset.docs_iter()) if number else ()
         return {doc_id for doc_id in ids if doc_id in seen or seen.add(doc_id)}
 
     def __len__(self) -> int:
-        self.store()  # once it is built, ir_datasets counts the documents instead of quoting its metadata
+        self.store()  # once the store is built, ir_datasets counts its documents instead of quoting the metadata
         count = self.dataset.docs_count()
         return sum(1 for _ in self) if count is None else count - self.left_out
 
@@ -118,7 +121,7 @@ class Collection:
                     yield valid_id(document.doc_id, self.id), text_of(document)
 
     def texts(self, ids: Sequence[str]) -> list[str]:
-        """The texts of ``ids``, in their order, repetitions included.
+        """Return the texts of ``ids``, in that order, repetitions included.
 
         Raises:
             InputError: an id is unknown.
@@ -133,19 +136,19 @@ class Collection:
         return [text_of(found[doc_id]) for doc_id in ids]
 
     def missing(self, ids: Sequence[str]) -> list[str]:
-        """Those of ``ids`` that name no document."""
+        """Return those of ``ids`` that are not ids of a document, in the given order."""
         found = self.store().get_many(set(ids))
         return [doc_id for doc_id in ids if doc_id not in found]
 
     def size(self) -> dict[str, Any]:
-        """How many ``texts`` there are and how long they are in characters: for plans (``text_size``)."""
+        """Return the number of texts and estimates of their length in characters, as ``text_size`` does, for plans."""
         return text_size(self.id, len(self), self)
 
     def identity(self) -> dict[str, str | int]:
-        """What decides the content: SHA-256 of ids and texts, and their number.
+        """Return what identifies the content: the number of ``documents`` and a ``sha256`` of their ids and texts.
 
-        The hash covers all documents up to 100,000, else the first 100,000 (then the number stands for the rest).
-        It is computed once per process, for a local folder once per fingerprint of its file.
+        The hash covers the first 100,000 documents; of a larger collection, only the number covers the others.
+        It is computed once per process, or once per fingerprint of the file for a local folder.
         """
         from colbertv2.data.opening import content_digest
 
@@ -158,13 +161,13 @@ class Collection:
 
 
 def number_of_repetitions(store: Any) -> int:
-    """How many of a store's documents have the id of one before them; 0 for a store without an index of ids."""
+    """Count the documents of a store that repeat the id of an earlier one; 0 if the store has no index of ids."""
     lookup: Any = getattr(store, "lookup", None)
     return len(lookup) - len(lookup.idx()) if hasattr(lookup, "idx") else 0
 
 
 def is_empty(text: str) -> bool:
-    """Whether a document has no text: it gets no vectors, and no system finds it.
+    """Whether a document has no text but whitespace. Such a document has no vectors, and no system finds it.
 
     >>> is_empty(" \\n"), is_empty(".")
     (True, False)
@@ -173,7 +176,7 @@ def is_empty(text: str) -> bool:
 
 
 def without_cache(instance: object) -> dict[str, Any]:
-    """The attributes of an object but for its cached properties, which another process computes anew."""
+    """The attributes of an object without its cached properties, which another process computes again."""
     cached = {
         name
         for one in type(instance).__mro__
@@ -183,18 +186,27 @@ def without_cache(instance: object) -> dict[str, Any]:
     return {name: value for name, value in vars(instance).items() if name not in cached}
 
 
-SAMPLED_TEXTS, READ_TEXTS = 300, 20_000  # texts whose length is looked at, evenly spread over the first ones
+SAMPLED_TEXTS, READ_TEXTS = 300, 20_000  # lengths are estimated from some 300 of the first 20,000 texts
 SIZES: dict[tuple[str, int], dict[str, Any]] = {}
 
 
 def sampled(texts: Sized, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Some hundred of ``pairs`` (id, text), evenly spread over the first twenty thousand."""
+    """A few hundred of ``pairs`` (id, text), evenly spread over the first 20,000; all of them if there are fewer."""
     count = min(len(texts), READ_TEXTS)
     return list(islice(pairs, 0, count, max(1, count // SAMPLED_TEXTS)))
 
 
 def text_size(id: str, number: int, pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """``texts``, their number; ``characters``, their mean length; ``lengths``, nine deciles; estimated once."""
+    """Estimate, once per process, the lengths of texts in characters.
+
+    Args:
+        id: the name under which the result is remembered, together with ``number``.
+        number: how many texts there are.
+        pairs: the texts as ``(id, text)``; at most the first 20,000 are read.
+
+    Returns:
+        ``texts``, their number; ``characters``, their mean length; ``lengths``, the nine deciles of the lengths.
+    """
     if (id, number) not in SIZES:
         sample = sampled(range(number), pairs)
         lengths = sorted(len(text) for _, text in sample) or [0]
@@ -208,7 +220,11 @@ def text_size(id: str, number: int, pairs: Iterable[tuple[str, str]]) -> dict[st
 
 
 def valid_id(value: str, dataset_id: str) -> str:
-    """``value``, if it can stand in a TREC run file: not empty and without whitespace."""
+    """Return ``value`` if it can be an id in a TREC run file.
+
+    Raises:
+        InputError: it is empty or contains whitespace.
+    """
     if not is_id(value):
-        raise InputError(f"{dataset_id!r} has the id {value!r}; ids must not be empty or hold whitespace.")
+        raise InputError(f"{dataset_id!r} has the id {value!r}; ids must not be empty or contain whitespace.")
     return value

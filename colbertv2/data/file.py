@@ -1,4 +1,4 @@
-"""``File``: a file from outside, known by its content."""
+"""``File``: an external file, identified by its content."""
 
 from functools import cached_property
 from pathlib import Path
@@ -8,10 +8,10 @@ from colbertv2.files import sha256_of_files
 
 
 class File:
-    """A file that a stage reads; its identity is the hash of its content, not its place.
+    """A file that a stage reads, identified by the hash of its content and not by its path.
 
     Raises:
-        InputError: there is no such file.
+        InputError: the file does not exist.
     """
 
     def __init__(self, path: str) -> None:
@@ -20,10 +20,10 @@ class File:
             raise InputError(f"There is no file {path}.")
 
     def identity(self) -> dict[str, str]:
-        """SHA-256 of the content."""
+        """Return the SHA-256 of the content."""
         return {"sha256": self.sha256}
 
     @cached_property
     def sha256(self) -> str:
-        """Read once a process."""
+        """SHA-256 of the content, computed once per instance."""
         return sha256_of_files(self.path)

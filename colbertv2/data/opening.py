@@ -1,4 +1,4 @@
-"""Opening ``ir_datasets`` ids: unknown ids, failed downloads and races become clear errors or waits."""
+"""Open ``ir_datasets`` ids; unknown ids and failed downloads become clear errors, and parallel builds wait."""
 
 import difflib
 import errno
@@ -26,26 +26,26 @@ from colbertv2.files import sha256
 try:
     import ir_datasets
     from ir_datasets.util.fileio import TarExtractAll, ZipExtractCache
-except OSError as error:  # it makes folders in its home when it is imported
+except OSError as error:  # importing it creates folders in its home
     raise InputError(
-        f"ir_datasets can't make its folders in IR_DATASETS_HOME ({error}). Load it once as one who may write there "
-        "(python -c 'import ir_datasets'), or set IR_DATASETS_HOME to a directory of your own."
+        f"ir_datasets can't create its folders in IR_DATASETS_HOME ({error}). Import it once as a user who may write "
+        "there (python -c 'import ir_datasets'), or set IR_DATASETS_HOME to a directory of your own."
     ) from None
 
-# What ir_datasets says per opened file and per failed attempt to fetch one (our error says it once); licences stay.
+# What ir_datasets logs for each opened file and failed download: our error says it once. Licences are still shown.
 NOISE = ("Opening ", "[starting]", "[finished]", "[error]", "download error", "Download failed")
 
-# What reading a file that was cut short, or is another one, raises.
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+# What reading raises if the file is cut short or is a different file.
 ARCHIVES = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
 DAMAGED = (*ARCHIVES, json.JSONDecodeError, UnicodeDecodeError)
 
 
 def load(dataset_id: str | None) -> Any:
-    """The ``ir_datasets`` data set of an id.
+    """Return the ``ir_datasets`` dataset of an id.
 
     Raises:
-        InputError: the id is missing or unknown (the message lists close matches), or a folder lacks its files.
+        InputError: the id is missing or unknown (the message lists close matches), or a local folder lacks files.
     """
     if not dataset_id:
         raise InputError(
@@ -62,13 +62,13 @@ def load(dataset_id: str | None) -> Any:
         close += [name for name in known if name.startswith(f"{dataset_id}/")][: 5 - len(close)]
         hint = f"Close matches: {', '.join(close)}." if close else "See https://ir-datasets.com for the ids."
         raise InputError(
-            f"No data set is called {dataset_id!r}. {hint} A local folder is written folder:<path>."
+            f"No dataset is called {dataset_id!r}. {hint} A local folder is written folder:<path>."
         ) from None
 
 
 @cache
 def register_sources() -> None:
-    """Make the ids of every module in ``data/sources`` known to ``ir_datasets``; a new source needs no list."""
+    """Register the ids of every module in ``data/sources`` with ``ir_datasets``; new modules need no list."""
     from colbertv2.data import sources
 
     for module in iter_modules(sources.__path__):
@@ -83,9 +83,17 @@ def quiet(record: logging.LogRecord) -> bool:
 
 @contextmanager
 def reading(dataset_id: str, handler: Any) -> Iterator[None]:
-    """Around reads of ``handler``: what can't be downloaded, is damaged or needs a manual step is an ``InputError``."""
+    """Turn failures to read ``handler`` (failed downloads, damaged files, manual steps) into ``InputError``.
+
+    Args:
+        dataset_id: the id, for the message.
+        handler: the handler of documents, queries or judgements that is read inside.
+
+    Raises:
+        InputError: the data can't be read; the message says why and what to do.
+    """
     try:
-        if not hasattr(handler, "docs_store"):  # documents that are in their store need no archive any more
+        if not hasattr(handler, "docs_store"):  # documents in a built store no longer need the archive
             unpack(handler)
         yield
     except InputError:
@@ -95,32 +103,33 @@ def reading(dataset_id: str, handler: Any) -> Iterator[None]:
 
 
 def complaint(dataset_id: str, files: "list[Place]", error: Exception) -> str:
-    """What is wrong with a data set that can't be read, and what to do."""
+    """The message for a dataset that can't be read: what is wrong and what to do."""
     told = f"{type(error).__name__}: {shorten(str(error), 160)}"
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         return (
-            f"{dataset_id!r} is not ready in IR_DATASETS_HOME ({ir_datasets.util.home_path()}), where nothing can be "
-            f"written or not everything read ({told}). Open it once as someone who may write there, or set "
-            "IR_DATASETS_HOME to a directory of your own."
+            f"{dataset_id!r} is not ready in IR_DATASETS_HOME ({ir_datasets.util.home_path()}), and you may not write "
+            f"there or read its files ({told}). Open it once as a user who may write there, or set IR_DATASETS_HOME to "
+            "a directory of your own."
         )
     all_here = bool(files) and all(file.path.exists() for file in files)
-    if isinstance(error, DAMAGED) or (isinstance(error, RuntimeError) and all_here):  # ir_datasets' of a wrong line
-        here = [f"{file}, of which {file.path.stat().st_size:,} are there" for file in files if file.path.exists()]
+    # ir_datasets raises a RuntimeError for a malformed line.
+    if isinstance(error, DAMAGED) or (isinstance(error, RuntimeError) and all_here):
+        here = [f"{file}, {file.path.stat().st_size:,} of them present" for file in files if file.path.exists()]
         return (
             f"A file of {dataset_id!r} is cut short or damaged ({told}). Delete it and fetch it again: "
             f"{'; '.join(here) or 'see the message above'}."
         )
-    if isinstance(error, ImportError | ValueError) or all_here:  # a package that few data sets need; a full disk
+    if isinstance(error, ImportError | ValueError) or all_here:  # a package that few datasets need; a full disk
         return f"{dataset_id!r} can't be read ({told})."
     return (  # requests' exceptions are OSErrors; a wrong checksum is a RuntimeError
-        f"The files of {dataset_id!r} are not here and could not be fetched ({told}). "
-        f"Set IR_DATASETS_HOME (now {ir_datasets.util.home_path()}) to a directory that holds them, or place them by "
+        f"The files of {dataset_id!r} are missing and could not be downloaded ({told}). "
+        f"Set IR_DATASETS_HOME (now {ir_datasets.util.home_path()}) to a directory that has them, or place them by "
         f"hand: {'; '.join(map(str, files)) or 'see the message above'}."
     )
 
 
 class Place(NamedTuple):
-    """A file that ``ir_datasets`` downloads: from where (empty for a manual step), to where, and its size if known."""
+    """A file that ``ir_datasets`` downloads: its URL (empty for a manual step), local path and size, if known."""
 
     url: str
     path: Path
@@ -132,7 +141,7 @@ class Place(NamedTuple):
 
 
 def places(handler: Any) -> list[Place]:
-    """The files of a handler, each once, in the order in which they are met."""
+    """The files that a handler downloads, without repetitions, in the order in which they are found."""
     found: dict[Path, Place] = {}
     for part in parts(handler, ir_datasets.util.Download):
         urls = [mirror.url for mirror in part.mirrors if hasattr(mirror, "url")]
@@ -144,7 +153,7 @@ def places(handler: Any) -> list[Place]:
 
 
 def parts(handler: Any, kind: type | tuple[type, ...]) -> list[Any]:
-    """What ``handler`` is made of, as far as it is of that kind, in the order in which it is met."""
+    """The objects of type ``kind`` that ``handler`` is made of, in the order in which they are found."""
     seen: dict[int, Any] = {}
 
     def visit(value: Any) -> None:
@@ -160,10 +169,10 @@ def parts(handler: Any, kind: type | tuple[type, ...]) -> list[Any]:
 
 
 def unpack(handler: Any) -> None:
-    """Unpack the archives of ``handler`` that ``ir_datasets`` unpacks as a whole, each into a directory.
+    """Unpack the archives of ``handler`` that ``ir_datasets`` unpacks completely, each into its own directory.
 
-    Left to itself it takes a directory for unpacked that exists: one of a process that was killed over it, or LoTTE's
-    where a document store was made in it first.
+    ``ir_datasets`` itself assumes that an archive is unpacked if its directory exists. That is wrong if a process was
+    killed while unpacking, or, for LoTTE, if a document store was created in the directory first.
     """
     for archive in parts(handler, (TarExtractAll, ZipExtractCache)):
         field = "_extract_path" if isinstance(archive, TarExtractAll) else "extract_path"
@@ -171,7 +180,7 @@ def unpack(handler: Any) -> None:
         if target.exists():
             continue
         with building():
-            if target.exists():  # another process was faster
+            if target.exists():  # another process has unpacked it
                 continue
             partial = target.with_name(f".{target.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
@@ -185,11 +194,11 @@ def unpack(handler: Any) -> None:
 
 @contextmanager
 def building() -> Iterator[None]:
-    """Held while a document store is built: two processes that build one store at once would spoil it.
+    """Hold a lock while a document store is built: two processes that build the same store would damage it.
 
-    One process may enter it again while it is in it: a sample's store is built from another one. Where no lock can be
-    taken, since the home of ``ir_datasets`` is read-only or another user's, nothing can be built either: what is there
-    is read without.
+    The lock is re-entrant within a process, as a sample's store is built from another store. If the lock can't be taken
+    because the home of ``ir_datasets`` is read-only or belongs to another user, nothing can be built there either, so
+    existing stores are read without the lock.
     """
     with ExitStack() as held:
         try:
@@ -201,10 +210,10 @@ def building() -> Iterator[None]:
 
 
 def text_of(record: Any) -> str:
-    """The text of a document or query: ``default_text()`` where its class has one, else its ``text``.
+    """Return the text of a document or query: its ``default_text()`` if it has that method, else its ``text``.
 
     Raises:
-        InputError: it has neither.
+        InputError: the record has neither.
     """
     if hasattr(record, "default_text"):
         return record.default_text()
@@ -217,7 +226,7 @@ def text_of(record: Any) -> str:
 
 
 def content_digest(records: Iterable[Any]) -> str:
-    """SHA-256 over records (ids, texts, grades) in order, unambiguous about where one ends.
+    """Return the SHA-256 of records (ids, texts, grades) in order; where a record ends is unambiguous.
 
     >>> content_digest([("a", "b c")]) == content_digest([("a b", "c")])
     False

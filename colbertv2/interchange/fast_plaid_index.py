@@ -1,7 +1,8 @@
 """The index directory of fast-plaid 1.7: NumPy arrays, chunk by chunk, and JSON.
 
-What builds or opens an index there folds the chunks' codes and residuals into one ``merged_…`` file each, padded with
-rows of zeros, and removes them; only chunks that were changed since lie beside it. Both states are read here.
+When fast-plaid builds or opens an index, it merges the codes of all chunks into ``merged_codes.npy`` and the residuals
+into ``merged_residuals.npy``, both padded with rows of zeros, and removes the chunks' own files. Only chunks that have
+changed since then have their own files. This module reads both forms.
 """
 
 from collections.abc import Iterator
@@ -29,27 +30,27 @@ from colbertv2.interchange.official_index import number
 
 
 def load_array(file: Path, dimensions: int, mapped: bool = False) -> NDArray[Any]:
-    """The array in ``file``, or the file ``mapped`` into memory; pickled objects are refused.
+    """Load the numbers in ``file``, or memory-map them if ``mapped``; pickled objects are refused.
 
     Raises:
-        InputError: it is missing, damaged, or has another number of dimensions.
+        InputError: the file is missing, damaged, not numeric, or has another number of dimensions.
     """
     try:
         value = load_npy(file, mapped)
     except FileNotFoundError:
-        raise InputError(f"{file} is missing; the index is not whole.") from None
+        raise InputError(f"{file} is missing; the index is incomplete.") from None
     except ARRAY_ERRORS as error:
-        raise InputError(f"{file} is damaged, cut short or no plain array ({error}).") from None
+        raise InputError(f"{file} is damaged, cut short or not a plain array ({error}).") from None
     if value.ndim != dimensions or value.dtype.kind not in "iuf":
         raise InputError(f"{file} has {value.ndim} dimensions of {value.dtype}; expected {dimensions} of numbers.")
     return value
 
 
 def open_fast_plaid(path: Path) -> ForeignIndex:
-    """Open an index that fast-plaid built, or that :func:`write_fast_plaid` wrote.
+    """Open an index that fast-plaid or :func:`write_fast_plaid` wrote.
 
     Raises:
-        InputError: a file is missing, damaged, or does not belong to the others.
+        InputError: a file is missing, damaged, or does not fit the others.
     """
     file = path / "metadata.json"
     metadata = read_json(file)
@@ -70,7 +71,7 @@ def open_fast_plaid(path: Path) -> ForeignIndex:
         chunk_metadata = read_json(chunk_file)
         sizes.append(number(chunk_metadata, "num_embeddings", chunk_file))
         lengths.append(checked_lengths(doclens, read_json_value(doclens), sizes[-1]))
-        # Its embedding_offset is left as it was when documents are deleted there.
+        # embedding_offset is not checked: fast-plaid does not update it when documents are deleted.
         checked_counts(chunk_file, chunk_metadata, num_documents=len(lengths[-1]))
     checked_counts(file, metadata, num_embeddings=sum(sizes), num_documents=sum(map(len, lengths)))
 
@@ -87,7 +88,7 @@ def open_fast_plaid(path: Path) -> ForeignIndex:
 
 
 def chunk_rows(path: Path, chunk: int, name: str, dimensions: int, start: int, size: int) -> NDArray[Any]:
-    """The codes or residuals of a chunk: its own file, or its rows of the merged one."""
+    """Load the codes or residuals of a chunk, from its own file or from rows ``start`` onwards of the merged file."""
     file, merged = path / f"{chunk}.{name}.npy", path / f"merged_{name}.npy"
     if file.exists() or not merged.exists():
         return load_array(file, dimensions)
@@ -95,10 +96,13 @@ def chunk_rows(path: Path, chunk: int, name: str, dimensions: int, start: int, s
 
 
 def write_fast_plaid(index: Index, out: Path, checkpoint: str | None) -> None:
-    """Write ``index`` so that ``FastPlaid(index=…)`` searches it.
+    """Write ``index`` to ``out`` so that ``FastPlaid(index=…)`` can search it.
 
-    Two tables serve later additions there only and are not known here: the average residual of each dimension becomes
-    the average of all, and new centroids are opened beyond its norm.
+    Two tables, which fast-plaid only uses to add documents later, are approximations: the average residual of every
+    dimension is the average over all dimensions, and the threshold for new centroids is the norm of that vector.
+
+    Raises:
+        InputError: the index has no residual codec.
     """
     codec = index.codec
     if not isinstance(codec, ResidualCodec) or index.inverted_list is None or index.stored_codes is None:

@@ -1,4 +1,4 @@
-"""What an index says, whichever system wrote it: the meeting point of the layouts that can be converted."""
+"""The content of an index, whichever system wrote it: every conversion goes through this form."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,20 +17,23 @@ from colbertv2.indexing.index import Index
 from colbertv2.indexing.inverted import Inverted
 
 DOC_IDS = "doc_ids.txt"
-CHUNK_DOCUMENTS = 25_000  # of a chunk that is written, as officially
-# Of a centroid's length from 1. Both systems normalise centroids and store 16-bit floats, which are off by .0002; ours
-# of signed bytes by .01.
+CHUNK_DOCUMENTS = 25_000  # documents per chunk when writing, as in colbert-ai
+# How far a centroid's length may be from 1. Both systems normalise centroids and store 16-bit floats, which are off by
+# .0002; our centroids in signed bytes are off by .01.
 UNIT_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
 class ForeignIndex:
-    """An index in another system's layout, opened but not read.
+    """An index in another system's layout, opened but with its chunks not yet read.
 
     Args:
-        codec: fitted. lengths: ``[N]`` vectors of each document.
-        chunks: reads ``codes`` int32 ``[n]`` and ``residuals`` uint8 ``[n, dim · bits / 8]``, chunk by chunk in order.
-        documents_of_centroids: the inverted list as stored, (documents, lengths), to be compared with the codes.
+        path: its directory.
+        codec: the fitted codec.
+        lengths: number of vectors of each document, ``[N]`` int32.
+        chunks: reads the chunks in order, each as ``codes`` ``[n]`` int32 and ``residuals`` ``[n, dim · bits / 8]``
+            uint8.
+        documents_of_centroids: the inverted list as stored, (documents, lengths), to compare with the codes; or None.
     """
 
     path: Path
@@ -41,16 +44,24 @@ class ForeignIndex:
 
     @property
     def dim(self) -> int:
+        """Number of dimensions of a vector."""
         return self.codec.fitted().dim
 
 
 def checked_codec(
     path: Path, nbits: int, centroids: NDArray[Any], cutoffs: NDArray[Any], weights: NDArray[Any], average: NDArray[Any]
 ) -> ResidualCodec:
-    """The codec of the index in ``path``, or InputError where its tables are none that k-means and quantiles give.
+    """Create the codec of the index in ``path`` and check its tables.
 
     Args:
-        average: of the absolute residuals, one number or one a dimension.
+        path: the index, for messages.
+        nbits: bits per dimension of a residual.
+        centroids: ``[C, dim]``, of norm 1.
+        cutoffs, weights: limits and values of the residual buckets, ascending: ``[2 ** nbits - 1]``, ``[2 ** nbits]``.
+        average: the average absolute residual: one number, or one per dimension.
+
+    Raises:
+        InputError: the tables can't come from k-means and quantiles, such as centroids that are not of length 1.
     """
     try:
         codec = ResidualCodec.from_tables(nbits, centroids, cutoffs, weights, float(np.mean(average)))
@@ -71,23 +82,25 @@ def checked_codec(
 
 
 def checked_counts(file: Path, metadata: Mapping[str, Any], **found: int) -> None:
-    """InputError unless ``metadata``, read from ``file``, say what was ``found`` in the files, where they say it."""
+    """Raise InputError if a count in ``metadata``, read from ``file``, differs from the one ``found`` in the files."""
     for name, count in found.items():
         if name in metadata and metadata[name] != count:
-            raise InputError(f"{file}: {name} is {metadata[name]!r}, but the files hold {count}; the index is damaged.")
+            raise InputError(
+                f"{file}: {name} is {metadata[name]!r}, but the files contain {count}; the index is damaged."
+            )
 
 
 def checked_chunks(path: Path, chunks: int) -> None:
-    """InputError if there are chunks beyond the number in the metadata."""
+    """Raise InputError if the directory has more chunks than the metadata say."""
     numbers = [file.name.split(".")[1] for file in path.glob("doclens.*.json")]
     if beyond := sorted(int(number) for number in numbers if number.isdecimal() and int(number) >= chunks):
         raise InputError(f"{path} has doclens.{beyond[0]}.json, but the metadata say {chunks} chunks; build it again.")
 
 
 def checked_lengths(path: Path, lengths: Any, vectors: int) -> NDArray[np.int32]:
-    """Lengths of documents as read from JSON; InputError unless they are counts that sum to ``vectors``."""
+    """Return documents' lengths from JSON as int32; raise InputError unless they are counts that sum to ``vectors``."""
     if not isinstance(lengths, list) or not all(type(value) is int and 0 <= value < 2**31 for value in lengths):
-        raise InputError(f"{path} holds no list of lengths; the index is damaged.")
+        raise InputError(f"{path} is not a list of lengths; the index is damaged.")
     if sum(lengths) != vectors:
         raise InputError(f"{path}: lengths sum to {sum(lengths)}, but the chunk has {vectors} vectors by its metadata.")
     return np.array(lengths, dtype=np.int32)
@@ -96,7 +109,7 @@ def checked_lengths(path: Path, lengths: Any, vectors: int) -> NDArray[np.int32]
 def checked_chunk(
     path: Path, number: int, codes: NDArray[Any], residuals: NDArray[Any], vectors: int, codec: ResidualCodec
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-    """One chunk's arrays, or InputError where they are not what the metadata and the codec ask for."""
+    """Return a chunk's codes as int32 and residuals; raise InputError if they do not fit the metadata or the codec."""
     centroids, width = len(codec.fitted()), codec.fitted().dim * codec.nbits // 8
     if not np.issubdtype(codes.dtype, np.integer):
         raise InputError(f"{path}, chunk {number}: codes are {codes.dtype}; expected whole numbers.")
@@ -115,23 +128,28 @@ def checked_chunk(
 
 
 def read_doc_ids(file: Path, number: int) -> list[str]:
-    """One id a line; InputError unless there are ``number`` different ones without whitespace."""
+    """Read ids, one per line; raise InputError unless there are ``number`` different ones without whitespace."""
     faults = Faults(file)
     ids = [line for _, line in lines(file, faults)]
     faults.finish()
     if len(ids) != number or len(set(ids)) != number or not all(map(is_id, ids)):
         raise InputError(
             f"{file} has {len(ids)} ids, {len(set(ids))} different ones; expected {number} different ids without "
-            "whitespace, one a line."
+            "whitespace, one per line."
         )
     return ids
 
 
 def import_index(foreign: ForeignIndex, destination: Path, doc_ids: list[str] | None) -> None:
-    """Write ``foreign`` as an index of ours, chunk by chunk.
+    """Write ``foreign`` in our layout to ``destination``, chunk by chunk.
+
+    Args:
+        foreign: the opened index.
+        destination: the new directory.
+        doc_ids: the documents' ids, in order; None for their numbers from 0.
 
     Raises:
-        InputError: a chunk is damaged, or the stored inverted list is not that of the codes.
+        InputError: a chunk is damaged, the stored inverted list does not match the codes, or the destination exists.
     """
     lengths = foreign.lengths
     with atomic_path(destination) as out:
@@ -145,7 +163,7 @@ def import_index(foreign: ForeignIndex, destination: Path, doc_ids: list[str] | 
         if foreign.documents_of_centroids is not None:
             stored, counts = foreign.documents_of_centroids
             ours = Inverted.open(out, len(foreign.codec.fitted()), len(lengths))
-            counts = np.trim_zeros(counts, "b")  # fast-plaid counts fewer or more centroids than there are vectors of
+            counts = np.trim_zeros(counts, "b")  # fast-plaid may have more or fewer counts than used centroids
             if not np.array_equal(counts, np.trim_zeros(ours.lengths, "b")) or not np.array_equal(
                 stored, ours.documents
             ):
@@ -156,12 +174,12 @@ def import_index(foreign: ForeignIndex, destination: Path, doc_ids: list[str] | 
 
 
 def blocks_of(index: Index) -> Iterator[tuple[int, int]]:
-    """First and last document of each chunk that is written of an index of ours."""
+    """Yield the first document of each chunk to write, and the one after its last."""
     for first in range(0, index.num_documents, CHUNK_DOCUMENTS):
         yield first, min(first + CHUNK_DOCUMENTS, index.num_documents)
 
 
 def own_ids(index: Index, out: Path) -> None:
-    """Keep the documents' ids beside an index whose layout has only numbers, unless they are those numbers."""
+    """Write the documents' ids to ``doc_ids.txt`` in ``out``, unless they are the numbers that the layout uses."""
     if index.doc_ids != [str(number) for number in range(index.num_documents)]:
         (out / DOC_IDS).write_text("".join(f"{doc_id}\n" for doc_id in index.doc_ids), encoding="utf-8")

@@ -25,55 +25,63 @@ from colbertv2.interchange.foreign_index import (
 
 
 def load_tensor(file: Path) -> Any:
-    """What ``file`` holds, tensors and tuples of them only; no code in it is run.
+    """Load ``file``, which may contain only tensors, numbers and containers of them; no code in it is run.
 
     Raises:
-        InputError: it is missing, damaged, or holds anything else.
+        InputError: the file is missing, damaged, or contains anything else.
     """
     try:
         return torch.load(file, weights_only=True, map_location="cpu")
     except FileNotFoundError:
-        raise InputError(f"{file} is missing; the index is not whole.") from None
-    except Exception as error:  # unpickling what is no tensor can raise anything
+        raise InputError(f"{file} is missing; the index is incomplete.") from None
+    except Exception as error:  # unpickling an arbitrary file can raise any error
         raise InputError(
-            f"{file} is damaged, cut short, or holds more than tensors; nothing in it was run ({str(error)[:150]})."
+            f"{file} is damaged, cut short, or contains more than tensors; nothing in it was run ({str(error)[:150]})."
         ) from None
 
 
 def array(file: Path, value: Any, dimensions: int) -> NDArray[Any]:
-    """A tensor as an array, half precision as float32; InputError unless it has that many dimensions."""
+    """Convert a tensor to an array, floating point numbers to float32.
+
+    Raises:
+        InputError: ``value`` is not a plain tensor of numbers with that many dimensions.
+    """
     if not isinstance(value, torch.Tensor) or value.ndim != dimensions:
-        raise InputError(f"{file} holds {type(value).__name__}; expected a tensor of {dimensions} dimensions.")
+        raise InputError(f"{file} contains {type(value).__name__}; expected a tensor of {dimensions} dimensions.")
     if value.is_quantized or value.is_complex() or value.is_meta or value.layout != torch.strided:
         raise InputError(
-            f"{file} holds a {value.dtype} tensor of layout {value.layout}; expected a plain one of numbers."
+            f"{file} contains a {value.dtype} tensor of layout {value.layout}; expected a plain one of numbers."
         )
     return (value.float() if value.is_floating_point() else value).detach().numpy()
 
 
 def pair(file: Path, dimensions: int, whole: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The two tensors in ``file``; InputError if it holds something else, or no ``whole`` numbers."""
+    """Load the two tensors in ``file`` as arrays.
+
+    Raises:
+        InputError: it contains anything else, or, if ``whole``, tensors that are not of whole numbers.
+    """
     value = load_tensor(file)
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise InputError(f"{file} holds {type(value).__name__}; expected two tensors.")
+        raise InputError(f"{file} contains {type(value).__name__}; expected two tensors.")
     first, second = (array(file, one, dimensions) for one in value)
     if whole and (first.dtype.kind not in "iu" or second.dtype.kind not in "iu"):
-        raise InputError(f"{file} holds {first.dtype} and {second.dtype}; expected whole numbers.")
+        raise InputError(f"{file} contains {first.dtype} and {second.dtype}; expected whole numbers.")
     return first, second
 
 
 def number(values: dict[str, Any], key: str, file: Path) -> int:
-    """A count in a JSON file; InputError unless it is one."""
+    """Return the count ``values[key]`` from a JSON file; raise InputError if it is not a whole number of at least 0."""
     if type(values.get(key)) is not int or values[key] < 0:
         raise InputError(f"{file}: {key} is {values.get(key)!r}; expected a count.")
     return values[key]
 
 
 def open_official(path: Path) -> ForeignIndex:
-    """Open an index that colbert-ai built, or that :func:`write_official` wrote.
+    """Open an index that colbert-ai or :func:`write_official` wrote.
 
     Raises:
-        InputError: a file is missing, damaged, or does not belong to the others.
+        InputError: a file is missing, damaged, or does not fit the others.
     """
     file = path / ("metadata.json" if (path / "metadata.json").is_file() else "plan.json")
     metadata = read_json(file)
@@ -111,21 +119,26 @@ def open_official(path: Path) -> ForeignIndex:
     inverted = None
     if not (path / "ivf.pt").is_file() or (path / "ivf.pid.pt").is_file():
         documents, counts = pair(path / "ivf.pid.pt", 1, whole=True)
-        if len(counts) != len(centroids) or documents[int(counts.sum()) :].any():  # zero-padded behind
+        if len(counts) != len(centroids) or documents[int(counts.sum()) :].any():  # padded with zeros at the end
             raise InputError(
                 f"{path / 'ivf.pid.pt'} has {len(counts)} lists of {int(counts.sum())} documents in all, and "
-                f"{len(documents)} documents; expected a list for each of {len(centroids)} centroids, and zeros behind."
+                f"{len(documents)} documents; expected a list for each of {len(centroids)} centroids, then only zeros."
             )
         inverted = documents[: int(counts.sum())], counts
-    # The older ivf.pt lists vectors: those of the codes are made anew.
+    # The older ivf.pt lists vectors, not documents; it is ignored, and the inverted list is built from the codes.
     return ForeignIndex(path, codec, np.concatenate(lengths), read, inverted)
 
 
 def write_official(index: Index, out: Path, checkpoint: str | None) -> None:
-    """Write ``index`` so that colbert-ai's Searcher opens it.
+    """Write ``index`` to ``out`` so that colbert-ai's Searcher can open it.
 
     Args:
-        checkpoint: what the metadata name as its checkpoint; the Searcher can be given another.
+        index: an index with a residual codec.
+        out: an existing, empty directory.
+        checkpoint: the checkpoint to name in the metadata; the Searcher accepts another one as an argument.
+
+    Raises:
+        InputError: the index has no residual codec.
     """
     codec = index.codec
     if not isinstance(codec, ResidualCodec) or index.inverted_list is None or index.stored_codes is None:
@@ -144,7 +157,7 @@ def write_official(index: Index, out: Path, checkpoint: str | None) -> None:
         write_json(out / f"{chunk}.metadata.json", {**metadata, "embedding_offset": start}, indent=4)
     documents = torch.from_numpy(index.inverted_list.documents)
     counts = torch.from_numpy(index.inverted_list.lengths)
-    # Its strided views read up to the longest list behind the last one's beginning.
+    # colbert-ai's strided views read the length of the longest list from the start of each list, also of the last one.
     padding = torch.zeros(int(counts.max()), dtype=torch.int32)
     torch.save((torch.cat([documents, padding]), counts), out / "ivf.pid.pt")
     average_length = index.num_vectors / index.num_documents

@@ -1,8 +1,8 @@
 """PyLate's layout for distillation: tables ``train``, ``queries`` and ``documents``, as Parquet or JSON lines.
 
-``train`` has ``query_id``, ``document_ids`` and ``scores`` (lists, or lists written out as text), ``queries`` has
-``query_id`` and ``text``, ``documents`` has ``document_id`` and ``text``. Nothing there says which document is the
-positive; here it is the first, as in what :func:`write_pylate_examples` writes.
+``train`` has ``query_id``, ``document_ids`` and ``scores`` (lists, or lists as JSON text), ``queries`` has ``query_id``
+and ``text``, ``documents`` has ``document_id`` and ``text``. The layout does not say which document is the positive;
+here it is the first one, and :func:`write_pylate_examples` writes it first.
 """
 
 import json
@@ -18,7 +18,7 @@ from colbertv2.data.readers import Faults, json_object, parsed
 from colbertv2.errors import InputError
 from colbertv2.training.examples import Example, identifier, teacher_score
 
-ROWS = 1000  # of a table, held in memory at a time
+ROWS = 1000  # rows of a table in memory at a time
 TEXT = pyarrow.string()
 SCHEMAS = {
     "train": pyarrow.schema(
@@ -35,13 +35,15 @@ def write_pylate_examples(
     queries: Iterable[tuple[str, str]],
     documents: Iterable[tuple[str, str]],
 ) -> int:
-    """Write the three tables as Parquet, a thousand rows at a time; how many examples.
+    """Write the three tables as Parquet, 1,000 rows at a time, and return the number of examples.
 
     Args:
-        directory: exists, and is the caller's to remove if this fails.
+        directory: an existing directory; the caller removes it if this function fails.
+        examples: the examples to write, with teacher scores.
+        queries, documents: ``(id, text)`` of everything that the examples may name; only ids are kept in memory.
 
     Raises:
-        InputError: an example names an unknown query or document, or has no score.
+        InputError: an example names an unknown query or document, or has no teacher scores.
     """
     known: dict[str, set[str]] = {}
     for name, key, texts in (("queries", "query_id", queries), ("documents", "document_id", documents)):
@@ -51,13 +53,13 @@ def write_pylate_examples(
 
 
 def rows(examples: Iterable[Example], queries: set[str], documents: set[str]) -> Iterator[dict[str, Any]]:
-    """Rows of ``train``; InputError where an id is unknown or a score missing."""
+    """Yield the rows of ``train``; raise InputError if an id is unknown or a score is missing."""
     for number, example in enumerate(examples, start=1):
         unknown = [doc for doc in example.documents if doc not in documents]
         if example.query_id not in queries or unknown:
             raise InputError(
                 f"Example {number} of query {example.query_id!r} names an unknown query or document "
-                f"{unknown[:3]}; give the collection that the examples were made from."
+                f"{unknown[:3]}; use the collection that the examples were made from."
             )
         if not example.is_scored:
             raise InputError(f"Example {number} has no teacher scores, which PyLate's distillation needs.")
@@ -65,7 +67,7 @@ def rows(examples: Iterable[Example], queries: set[str], documents: set[str]) ->
 
 
 def write_table(directory: Path, name: str, records: Iterable[dict[str, Any]]) -> int:
-    """Write ``<name>.parquet``; how many rows."""
+    """Write ``<name>.parquet`` and return the number of rows."""
     iterator, count = iter(records), 0
     with pyarrow.parquet.ParquetWriter(directory / f"{name}.parquet", SCHEMAS[name]) as writer:
         while block := list(islice(iterator, ROWS)):
@@ -75,10 +77,10 @@ def write_table(directory: Path, name: str, records: Iterable[dict[str, Any]]) -
 
 
 def read_pylate_examples(directory: Path) -> Iterator[Example]:
-    """The examples of ``train.parquet`` or ``train.jsonl``, streamed; numbers as ids become text.
+    """Yield the examples of ``train.parquet`` or ``train.jsonl``; ids that are numbers become strings.
 
     Raises:
-        InputError: there is no such table, or a row has another form, with its number.
+        InputError: there is no such table, or a row is malformed; the message has its number.
     """
     for number, record in enumerate(records_of(directory, "train"), start=1):
         try:
@@ -97,7 +99,7 @@ def read_pylate_examples(directory: Path) -> Iterator[Example]:
 
 
 def records_of(directory: Path, name: str) -> Iterator[dict[str, Any]]:
-    """The rows of a table, whichever format it is in."""
+    """Yield the rows of a table in either format; raise InputError if it is missing or damaged."""
     parquet, jsonl = directory / f"{name}.parquet", directory / f"{name}.jsonl"
     if parquet.is_file():
         try:
@@ -105,10 +107,10 @@ def records_of(directory: Path, name: str) -> Iterator[dict[str, Any]]:
                 for batch in table.iter_batches(ROWS):
                     yield from batch.to_pylist()
         except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-            raise InputError(f"{parquet} is damaged or no Parquet file ({error}).") from error
+            raise InputError(f"{parquet} is damaged or not a Parquet file ({error}).") from error
     elif jsonl.is_file():
         faults = Faults(jsonl)
         yield from (record for _, record in parsed(jsonl, faults, lambda _, line: json_object(line)))
         faults.finish()
     else:
-        raise InputError(f"{directory} has neither {parquet.name} nor {jsonl.name}; expected PyLate's tables there.")
+        raise InputError(f"{directory} has neither {parquet.name} nor {jsonl.name}; expected PyLate's tables.")

@@ -1,8 +1,8 @@
-"""Training and ranking files in colbert-ai's layouts, for it and from it.
+"""Read and write training and ranking files in colbert-ai's layouts.
 
-Its passages are numbered by their line in ``collection.tsv`` and its queries by whole numbers, so what is written for
-it has numbers for ids, with ``doc_ids.txt`` and ``query_ids.txt`` (one id a line, in the numbers' order) beside it.
-What is read keeps whatever ids the file has, as strings.
+colbert-ai identifies passages by their line in ``collection.tsv`` and queries by whole numbers. So files that are
+written for it have numbers as ids, and ``doc_ids.txt`` and ``query_ids.txt`` list our ids, one per line, in the order
+of the numbers. Files that are read keep their ids, as strings.
 """
 
 import json
@@ -25,11 +25,14 @@ def write_official_examples(
     queries: Iterable[tuple[str, str]],
     documents: Iterable[tuple[str, str]],
 ) -> int:
-    """Write what colbert-ai trains on: ``collection.tsv``, ``queries.tsv``, ``examples.json``; how many examples.
+    """Write colbert-ai's training data and return the number of examples.
+
+    The files are ``collection.tsv``, ``queries.tsv``, ``examples.json`` and the lists of ids.
 
     Args:
-        directory: exists, and is the caller's to remove if this fails.
-        queries, documents: ``(id, text)``, a title already part of the text; only ids are kept in memory.
+        directory: an existing directory; the caller removes it if this function fails.
+        examples: the examples to write; teacher scores are included if an example has them.
+        queries, documents: ``(id, text)``, with the title as part of the text; only ids are kept in memory.
 
     Raises:
         InputError: an example names an unknown query or document.
@@ -48,13 +51,13 @@ def write_official_examples(
 
 
 def read_official_examples(directory: Path) -> Iterator[Example]:
-    """The examples of a directory that :func:`write_official_examples` wrote, under their own ids again."""
+    """Iterate over the examples that :func:`write_official_examples` wrote to ``directory``, with our ids again."""
     names = [dict(enumerated(directory / file)) for file in (QUERY_IDS, DOC_IDS)]
     return renamed(read_examples(directory / EXAMPLES), *names)
 
 
 def write_numbered(path: Path, ids_path: Path, texts: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Write ``number<TAB>text`` lines and the ids; id → number. Runs of whitespace in a text become one blank."""
+    """Write ``number<TAB>text`` lines and the ids, and return id → number; runs of whitespace become one space."""
     numbers: dict[str, str] = {}
     with path.open("w", encoding="utf-8") as stream, ids_path.open("w", encoding="utf-8") as ids:
         for number, (name, text) in enumerate(texts):
@@ -65,7 +68,7 @@ def write_numbered(path: Path, ids_path: Path, texts: Iterable[tuple[str, str]])
 
 
 def enumerated(path: Path) -> Iterator[tuple[str, str]]:
-    """``(number, id)`` of a file of ids."""
+    """Yield ``(number, id)`` for each line of a file of ids, numbers from 0 as strings."""
     faults = Faults(path)
     yield from ((str(number - 1), line) for number, line in lines(path, faults))
     faults.finish()
@@ -74,10 +77,10 @@ def enumerated(path: Path) -> Iterator[tuple[str, str]]:
 def renamed(
     examples: Iterable[Example], query_names: Mapping[str, str], doc_names: Mapping[str, str]
 ) -> Iterator[Example]:
-    """Examples under other ids.
+    """Yield the examples with other ids, given as old id → new id.
 
     Raises:
-        InputError: an id that has no other name.
+        InputError: an id is in neither mapping.
     """
     for number, example in enumerate(examples, start=1):
         try:
@@ -86,12 +89,14 @@ def renamed(
         except KeyError as error:
             raise InputError(
                 f"Example {number} names {error.args[0]!r}, which is neither among the {len(query_names)} queries nor "
-                f"among the {len(doc_names)} documents; give the collection that the examples were made from."
+                f"among the {len(doc_names)} documents; use the collection that the examples were made from."
             ) from None
 
 
 def write_triples(path: Path, examples: Iterable[Example]) -> int:
-    """Write a line for every negative of every example: ``[query, positive, negative]``, TSV by the suffix; how many.
+    """Write one triple per negative, ``[query, positive, negative]``, and return their number.
+
+    The file has JSON lines, or TSV if its suffix is ``.tsv``.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "triples.jsonl"
@@ -111,7 +116,7 @@ def write_triples(path: Path, examples: Iterable[Example]) -> int:
 
 
 def write_ranking(path: Path, ranking: Ranking) -> None:
-    """Write ``query<TAB>document<TAB>rank<TAB>score`` lines, ranks from 1."""
+    """Write lines of ``query<TAB>document<TAB>rank<TAB>score``, with ranks from 1."""
     with path.open("w", encoding="utf-8") as stream:
         for query_id, found in ranking.items():
             for rank, (doc_id, score) in enumerate(found, start=1):
@@ -119,14 +124,14 @@ def write_ranking(path: Path, ranking: Ranking) -> None:
 
 
 def read_ranking(path: Path) -> Ranking:
-    """Read ``query document rank [score] [label]`` lines.
+    """Read lines of ``query document rank [score] [label]``, separated by tabs.
 
-    The ranks decide the order. Scores are kept where they fall with the ranks; where there are none, or labels stand
-    in their place, a document scores minus its rank.
+    The ranks decide the order. If a query's scores fall strictly with the ranks, they are kept. Otherwise (there are
+    none, or labels in their column) each document's score is minus its rank.
 
     Raises:
-        InputError: naming the lines of another number of columns, without a whole number as rank, or that repeat a
-            document or a rank of their query.
+        InputError: with the lines that have another number of columns or a rank that is not a whole number, or repeat
+            a document or a rank of their query.
     """
     faults = Faults(path)
     found: dict[str, dict[int, tuple[str, float | None]]] = {}
@@ -136,7 +141,7 @@ def read_ranking(path: Path) -> Ranking:
         try:
             query_id, doc_id, rank = columns[0], columns[1], int(columns[2])
             score = teacher_score(columns[3]) if len(columns) > 3 else None
-            float(rank)  # as which it may have to stand
+            float(rank)  # it may become the score, so it must fit a float
         except (IndexError, ValueError, OverflowError):
             faults.add(number, f"expected query, document, rank and perhaps score between tabs, found {line[:60]!r}")
             continue
@@ -144,7 +149,7 @@ def read_ranking(path: Path) -> Ranking:
         if len(columns) > 5:
             faults.add(number, f"expected 3 to 5 columns (query, document, rank, score, label), found {len(columns)}")
         elif rank in ranks or (query_id, doc_id) in seen:
-            faults.add(number, f"query {query_id!r} has rank {rank} or document {doc_id!r} already")
+            faults.add(number, f"query {query_id!r} already has rank {rank} or document {doc_id!r}")
         ranks[rank] = doc_id, score
         seen.add((query_id, doc_id))
     faults.finish()
@@ -152,7 +157,7 @@ def read_ranking(path: Path) -> Ranking:
 
 
 def falling(ranks: Mapping[int, tuple[str, float | None]]) -> list[tuple[str, float]]:
-    """``(document, score)`` by rank; minus the rank as score if one has none or they do not fall with it."""
+    """Return ``(document, score)`` by rank; scores are minus the rank if any is missing or they do not fall with it."""
     ordered = sorted(ranks.items())
     scored = [(doc_id, score) for _, (doc_id, score) in ordered if score is not None]
     if len(scored) == len(ordered) and all(before > after for (_, before), (_, after) in pairwise(scored)):

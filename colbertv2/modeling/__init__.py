@@ -1,1 +1,1 @@
-"""The late-interaction model: tokenisation, encoder and MaxSim (ColBERTv2 §3.1)."""
+"""Models: the late-interaction model (tokenisation, encoder and MaxSim; ColBERTv2 §3.1), teachers, baselines."""

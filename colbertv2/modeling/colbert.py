@@ -1,4 +1,4 @@
-"""The ColBERT model: a transformer, a linear projection without bias, unit vectors (ColBERTv2 §3.1)."""
+"""The ColBERT model: a transformer, a linear projection without bias, normalisation (ColBERTv2 §3.1)."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +27,7 @@ from colbertv2.parallel import gathered, rank_and_world
 from colbertv2.runtime import Runtime
 
 logger = logging.getLogger(__name__)
-KEPT_CHARACTERS = 2**20  # of queries whose vectors are kept for the next search: a few hundred MB
+KEPT_CHARACTERS = 2**20  # of queries whose vectors are cached for the next search: a few hundred MB
 
 
 class Embedded(NamedTuple):
@@ -38,15 +38,15 @@ class Embedded(NamedTuple):
 
 
 class ColBERT(nn.Module):
-    """Texts → one unit vector per scored token.
+    """Encode texts as one unit vector per scored token.
 
     Args:
         transformer: any Hugging Face encoder.
-        projection: ``[dim, hidden]`` weight of the linear layer.
-        tokenizer: text → ids, with the tokenization that training and search share.
+        projection: the weight of the linear layer, ``[dim, hidden]``.
+        tokenizer: turns texts into token ids, with the tokenization that training and search share.
 
     Raises:
-        InputError: a length of the tokenization is beyond the transformer's positions.
+        InputError: a maximum length of the tokenization exceeds the transformer's positions.
 
     >>> from colbertv2.modeling.backbone import Backbone
     >>> from colbertv2.modeling.tokenizer import Tokenization
@@ -58,8 +58,8 @@ class ColBERT(nn.Module):
     (7, 128)
     """
 
-    gradient_cache_chunk: int | None = None  # documents encoded at a time in training: see encoded_by_length
-    gather = False  # whether all pairs are those with every process's documents
+    gradient_cache_chunk: int | None = None  # documents encoded at a time in training (encoded_by_length)
+    gather = False  # whether all pairs include the documents of all processes
 
     def __init__(self, transformer: PreTrainedModel, projection: Tensor, tokenizer: Tokenizer):
         super().__init__()
@@ -72,25 +72,28 @@ class ColBERT(nn.Module):
 
     @property
     def dim(self) -> int:
+        """Number of dimensions of a token vector."""
         return self.linear.out_features
 
     @property
     def device(self) -> torch.device:
+        """The device of the weights."""
         return self.linear.weight.device
 
     def forward(self, encoding: Encoding) -> Tensor:
-        """Unit vectors of all tokens, ``[B, L, dim]``; which of them count is ``encoding.scored``."""
+        """Return unit vectors of all tokens, ``[B, L, dim]`` float32; ``encoding.scored`` says which enter MaxSim."""
         return self.vectors(encoding.attention_mask, input_ids=encoding.input_ids)
 
     def vectors(self, attention_mask: Tensor, **inputs: Tensor) -> Tensor:
-        """What :meth:`forward` gives, from ``input_ids`` or ``inputs_embeds``."""
+        """Return the result of :meth:`forward`, from ``input_ids`` or ``inputs_embeds``."""
         states = self.transformer(attention_mask=attention_mask, **inputs)
         return normalize(self.linear(states.last_hidden_state).float(), dim=-1)
 
     def document_vectors(self, documents: Encoding) -> Tensor:
-        """What :meth:`forward` gives for documents, ``[B, L, dim]``, zero behind each one's end; little padding.
+        """Return the result of :meth:`forward` for documents, ``[B, L, dim]``, with little padding encoded.
 
-        All tokens' embeddings are looked up at once: each look-up costs a gradient of the whole vocabulary's size.
+        Vectors after a document's last token may be zero. The input embeddings of all tokens are looked up at once, as
+        each look-up has a gradient of the size of the complete vocabulary.
         """
         vectors = self.linear.weight.new_zeros(*documents.input_ids.shape, self.dim, dtype=torch.float32)
         embedded = Embedded(self.transformer.get_input_embeddings()(documents.input_ids), documents.attention_mask)
@@ -104,23 +107,24 @@ class ColBERT(nn.Module):
         return vectors
 
     def collate(self, tuples: Tuples) -> tuple[Encoding, Encoding]:
-        """Tokenise a batch: its queries and its documents."""
+        """Tokenise the queries and documents of a batch."""
         return self.tokenizer.queries(tuples.queries), self.tokenizer.documents(tuples.documents)
 
     def batch_scores(self, inputs: tuple[Encoding, Encoding], all_pairs: bool) -> tuple[Tensor, Tensor | None]:
-        """MaxSim of a training batch: own candidates ``[B, n]`` and, if asked, every pair ``[B, B·n]``.
+        """Return MaxSim of a training batch: with each query's candidates ``[B, n]``, and of all pairs ``[B, B·n]``.
 
-        With :attr:`gather` the pairs are with the documents of all processes, in their order.
+        The second is None unless ``all_pairs``. With :attr:`gather`, its pairs include the documents of all processes,
+        in the order of the processes.
         """
         queries, documents = inputs
         query_vectors, document_vectors = self(queries), self.document_vectors(documents)
-        with torch.autocast(query_vectors.device.type, enabled=False):  # MaxSim sums; 16 bits would lose the margins
+        with torch.autocast(query_vectors.device.type, enabled=False):  # 16-bit sums would lose the margins
             return self.interact(query_vectors, document_vectors, queries, documents, all_pairs)
 
     def interact(
         self, query_vectors: Tensor, document_vectors: Tensor, queries: Encoding, documents: Encoding, all_pairs: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """MaxSim of a batch's vectors, as :meth:`batch_scores` returns it."""
+        """Return MaxSim of a batch's vectors in the form of :meth:`batch_scores`."""
         num_queries = len(query_vectors)
         if all_pairs:
             document_mask, first = documents.scored, 0
@@ -138,18 +142,20 @@ class ColBERT(nn.Module):
         return own, None
 
     def encode_queries(self, texts: Sequence[str], batch_tokens: int = 2048) -> list[np.ndarray]:
-        """Vectors of each query, float32 ``[Lq, dim]``, in the order given."""
+        """Encode queries: one float32 array ``[Lq, dim]`` per text, in the given order."""
         return self._encode(self.tokenizer.query_ids(list(texts)), self.tokenizer.pad_queries, batch_tokens)
 
     def encode_documents(
         self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter, precision: str = "32-true"
     ) -> list[np.ndarray]:
-        """Vectors of each document, float32 ``[Ld, dim]``, in the order given; empty texts keep CLS and SEP.
+        """Encode documents: one float32 array ``[Ld, dim]`` per text, in the given order.
 
-        Texts of the same tokens are encoded once, so that they have the same vectors to the last bit.
+        Texts with the same tokens are encoded once, so their vectors are the same to the last bit. Empty texts have the
+        vectors of ``[CLS]`` and ``[SEP]`` (and of the marker).
 
         Args:
-            batch_tokens: tokens in one batch, of texts of one length.
+            texts: the documents.
+            batch_tokens: maximum number of tokens in a batch; all texts of a batch have the same length.
             bar: wraps the iterable of batches, to show progress.
             precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         """
@@ -178,7 +184,7 @@ class ColBERT(nn.Module):
         return [encoded[number] for number in numbers]
 
     def save(self, directory: Path) -> None:
-        """Backbone and tokenizer as Hugging Face has them, ``projection.safetensors`` and ``colbert.json``."""
+        """Save encoder and tokenizer in Hugging Face's format, ``projection.safetensors`` and ``colbert.json``."""
         self.transformer.save_pretrained(directory)
         self.tokenizer.tokenizer.save_pretrained(directory)
         save_file(
@@ -188,14 +194,16 @@ class ColBERT(nn.Module):
 
     @classmethod
     def load(cls, directory: Path, document_maxlen: int | None = None) -> "ColBERT":
-        """A checkpoint written by :meth:`save`, by colbert-ai or by PyLate; its tokenization are its own,
-        and logged (INFO) with the file and key that each came from unless the layout is ours.
+        """Load a checkpoint that :meth:`save`, colbert-ai or PyLate wrote, with its own tokenization.
+
+        For the layouts of colbert-ai and PyLate, each setting is logged (INFO) with the file and key that it came from.
 
         Args:
-            document_maxlen: tokens at which documents are cut; ``None`` cuts them as in training.
+            directory: the checkpoint.
+            document_maxlen: maximum length of a document in tokens; ``None`` uses that of training.
 
         Raises:
-            InputError: it is none, not whole, or damaged.
+            InputError: the directory is not a ColBERT checkpoint, or is incomplete or damaged.
         """
         checkpoint = read_checkpoint(Path(directory))
         if checkpoint.layout != "colbertv2":
@@ -209,11 +217,12 @@ class ColBERT(nn.Module):
 
 
 def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Positions of equal lengths, grouped so that length × count ≤ ``batch_tokens`` (at least one each), longest first.
+    """Group positions of equal length into batches of at most ``batch_tokens`` tokens, longest first.
 
-    Of equal lengths, so that nothing is padded: with padding beside it in its batch a text got other last bits. Of 160
-    documents encoded again with half of them, 16 of 80 then differed even at 16 bits, and none without. It takes as
-    long, with 77 batches or 9. Longest first, so that running out of memory happens in the first second or not at all.
+    A batch has at least one position, even if that is too long. Lengths within a batch are equal, so nothing is padded:
+    with padding in its batch, a text's vectors change in their last bits. When half of 160 documents were encoded
+    again, 16 of these 80 differed even in 16 bits with padding, and none without. Both took the same time, with 77
+    batches or 9. As the longest come first, memory runs out in the first second or not at all.
 
     >>> batches_by_length([3, 9, 3, 4, 3], batch_tokens=8)
     [[1], [3], [0, 2], [4]]
@@ -229,9 +238,9 @@ def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[in
 
 
 def distinct(rows: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[int]]:
-    """The rows without repetitions, and for each given one its place among them.
+    """Return the different rows, and for each given row its place among them.
 
-    Encoding each once also gives equal ones the same vectors to the last bit, whatever a device does in a batch.
+    Encoding each row once gives equal texts the same vectors to the last bit, on any device.
 
     >>> distinct([[1, 2], [3], [1, 2]])
     ([[1, 2], [3]], [0, 1, 0])
@@ -242,7 +251,7 @@ def distinct(rows: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[int]]
 
 
 def stacked(vectors: Iterable[np.ndarray], dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Per-text vectors as one ``[T, dim]`` array and their lengths ``[N]``."""
+    """Concatenate the vectors of N texts into one float32 array ``[T, dim]``; return it and their lengths ``[N]``."""
     listed = list(vectors)
     lengths = np.array([len(one) for one in listed], dtype=np.int32)
     return np.concatenate([np.empty((0, dim), np.float32), *listed]), lengths
@@ -251,24 +260,27 @@ def stacked(vectors: Iterable[np.ndarray], dim: int) -> tuple[np.ndarray, np.nda
 def encoded_queries(
     checkpoint: Path, texts: Sequence[str], runtime: Runtime, rank: int = 0
 ) -> list[NDArray[np.float32]]:
-    """The vectors ``[Lq, dim]`` of each query in ``texts``, by the model in the directory ``checkpoint``.
+    """Encode queries with the model in the directory ``checkpoint``: one array ``[Lq, dim]`` per text.
 
-    The result of the last call is kept unless it is too large, since the points of a sweep search different indexes
-    for the same queries.
+    The last result is cached if it is small enough, since the points of a sweep search different indexes for the same
+    queries.
 
     Args:
-        rank: number of the process; it decides the device.
+        checkpoint: a checkpoint in any layout.
+        texts: the queries.
+        runtime: the batch size in tokens and the devices.
+        rank: number of the process, which determines the device.
     """
     encode = encode_texts if are_kept(texts) else encode_texts.__wrapped__
     return encode(checkpoint, tuple(texts), runtime.batch_tokens, str(runtime.device_of(rank)))
 
 
 def are_kept(texts: Sequence[str]) -> bool:
-    """Whether the vectors of these queries are few enough to be kept for the next search."""
+    """Whether these queries are few enough to cache their vectors for the next search."""
     return sum(map(len, texts)) <= KEPT_CHARACTERS
 
 
 @lru_cache(maxsize=1)
 def encode_texts(checkpoint: Path, texts: tuple[str, ...], batch_tokens: int, device: str) -> list[NDArray[np.float32]]:
-    """The vectors ``[Lq, dim]`` of each query; the last result is kept."""
+    """Encode queries: one array ``[Lq, dim]`` per text. The last result is cached."""
     return ColBERT.load(checkpoint).to(device).encode_queries(list(texts), batch_tokens)

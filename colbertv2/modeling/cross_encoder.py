@@ -1,9 +1,9 @@
-"""A cross-encoder: query and passage go through the transformer together, so every token sees both texts.
+"""A cross-encoder: query and passage go through the transformer together, so every token attends to both texts.
 
-Two heads make the score (``ScoringHead``). ``classifier``: a sequence classifier's single logit, as released teachers
-have (``cross-encoder/ms-marco-MiniLM-L-6-v2``). ``late_interaction``: MaxSim of the query's tokens over the passage's,
-both states of the *joint* encoding; it has no new weights, so it starts warm from any sentence encoder and
-can be trained in minutes on a CPU, where a fresh classification head learns nothing for hundreds of steps.
+There are two scoring heads (``ScoringHead``). ``classifier`` is the single logit of a sequence classifier, as in
+released teachers (``cross-encoder/ms-marco-MiniLM-L-6-v2``). ``late_interaction`` is MaxSim between the query's and the
+passage's token states, both from the *joint* encoding. It has no new weights, so it benefits from any sentence encoder
+at once and can be trained in minutes on a CPU, where a new classification head learns nothing for hundreds of steps.
 """
 
 from collections.abc import Callable
@@ -26,11 +26,11 @@ from colbertv2.modeling.colbert import batches_by_length
 from colbertv2.modeling.maxsim import maxsim
 from colbertv2.modeling.options import ScoringHead, autocast
 
-KINDS = {"maxlen": int, "scoring_head": str, "temperature": int | float}  # what ``cross_encoder.json`` holds
+KINDS = {"maxlen": int, "scoring_head": str, "temperature": int | float}  # the settings in ``cross_encoder.json``
 
 
 class PairEncoding(NamedTuple):
-    """Joint encodings of query–passage pairs, each tensor ``[pairs, L]``."""
+    """Joint encodings of query–passage pairs, each tensor ``[pairs, L]``; the masks are true for that text's tokens."""
 
     input_ids: Tensor
     attention_mask: Tensor
@@ -39,27 +39,32 @@ class PairEncoding(NamedTuple):
     document_mask: Tensor
 
     def to(self, device: torch.device) -> "PairEncoding":
+        """Return a copy on ``device``."""
         return PairEncoding(*(tensor.to(device) for tensor in self))
 
 
 class PairBatch(NamedTuple):
-    """A batch's pairs, n for each of its ``num_queries`` queries, query by query."""
+    """The pairs of a batch: n for each of its ``num_queries`` queries, query by query."""
 
     pairs: PairEncoding
     num_queries: int
 
 
 class CrossEncoder(nn.Module):
-    """Scores query–passage pairs.
+    """Score the relevance of query–passage pairs.
 
     Args:
         transformer: an encoder for ``late_interaction``, a one-label sequence classifier for ``classifier``.
-        tokenizer: a fast Hugging Face tokenizer. maxlen: tokens of a pair; the longer text is cut first.
+        tokenizer: a fast Hugging Face tokenizer.
+        maxlen: maximum length of a pair in tokens; the longer text is cut first.
         scoring_head: ``late_interaction`` or ``classifier``.
-        temperature: divides the mean MaxSim (a cosine) of ``late_interaction``; not read by ``classifier``.
+        temperature: divisor of ``late_interaction``'s score, a mean cosine per query token; ``classifier`` ignores it.
+
+    Raises:
+        InputError: the scoring head is unknown, or ``maxlen`` exceeds the transformer's positions.
     """
 
-    gradient_cache_chunk: int | None = None  # pairs encoded at a time in training: see encoded_by_length
+    gradient_cache_chunk: int | None = None  # pairs encoded at a time in training (encoded_by_length)
 
     def __init__(
         self,
@@ -81,7 +86,13 @@ class CrossEncoder(nn.Module):
 
     @classmethod
     def pretrained(cls, directory: Path, maxlen: int, scoring_head: str, temperature: float) -> "CrossEncoder":
-        """From a Hugging Face model directory: an encoder, or a released teacher (``classifier``) with one label."""
+        """Load a Hugging Face model directory: an encoder, or, for ``classifier``, also a released one-label teacher.
+
+        An encoder with ``classifier`` gets a new, untrained head.
+
+        Raises:
+            InputError: the model is missing, incomplete or damaged, or a released teacher has several labels.
+        """
         tokenizer = load_tokenizer(directory)
         if scoring_head != "classifier":
             return cls(load_transformer(directory), tokenizer, maxlen, scoring_head, temperature)
@@ -89,14 +100,14 @@ class CrossEncoder(nn.Module):
         released = is_classifier(config.architectures)
         if released and config.num_labels != 1:
             raise InputError(
-                f"The teacher in {directory} has {config.num_labels} labels; expected a re-ranker with one, "
-                "a relevance score."
+                f"The teacher in {directory} has {config.num_labels} labels; expected a re-ranker with one label, "
+                "the relevance score."
             )
         model = load_model(AutoModelForSequenceClassification, directory, new_head=not released, num_labels=1)
         return cls(model, tokenizer, maxlen, scoring_head, temperature)
 
     def encode_pairs(self, queries: list[str], documents: list[str]) -> PairEncoding:
-        """Tokenise pairs (one passage a query) as ``[CLS] query [SEP] passage [SEP]``."""
+        """Tokenise pairs (one passage per query) as ``[CLS] query [SEP] passage [SEP]``."""
         encoded = self.tokenizer(
             queries,
             documents,
@@ -117,7 +128,7 @@ class CrossEncoder(nn.Module):
         )
 
     def forward(self, pairs: PairEncoding) -> Tensor:
-        """Relevance scores ``[pairs]``."""
+        """Return relevance scores ``[pairs]``."""
         inputs = {"input_ids": pairs.input_ids, "attention_mask": pairs.attention_mask}
         if getattr(self.transformer.config, "type_vocab_size", 0) > 1:
             inputs["token_type_ids"] = pairs.token_type_ids
@@ -135,7 +146,11 @@ class CrossEncoder(nn.Module):
         return PairBatch(self.encode_pairs(queries, tuples.documents), len(tuples.queries))
 
     def batch_scores(self, inputs: PairBatch, all_pairs: bool) -> tuple[Tensor, Tensor | None]:
-        """Scores ``[B, n]`` of a training batch. In-batch negatives would need B times the encodings: refused."""
+        """Return the scores ``[B, n]`` of a training batch, and None.
+
+        Raises:
+            InputError: ``all_pairs``: in-batch negatives would need B times as many encodings.
+        """
         if all_pairs:
             raise InputError("A cross-encoder has no in-batch negatives: leave in_batch out of its objectives.")
         pairs = inputs.pairs
@@ -152,7 +167,17 @@ class CrossEncoder(nn.Module):
         bar: Callable = iter,
         precision: str = "32-true",
     ) -> np.ndarray:
-        """Scores float32 ``[pairs]`` of (query, document) pairs, batched by length."""
+        """Score pairs of a query and a document.
+
+        Args:
+            queries, documents: the texts, one query and one document per pair.
+            batch_tokens: maximum number of tokens in a batch.
+            bar: wraps the iterable of batches, to show progress.
+            precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+
+        Returns:
+            Scores ``[pairs]``, float32.
+        """
         scores = np.empty(len(queries), dtype=np.float32)
         encoded = self.tokenizer(queries, documents, truncation="longest_first", max_length=self.maxlen)["input_ids"]
         device = next(self.parameters()).device
@@ -164,7 +189,7 @@ class CrossEncoder(nn.Module):
         return scores
 
     def save(self, directory: Path) -> None:
-        """The Hugging Face model and tokenizer, and ``cross_encoder.json``."""
+        """Save model and tokenizer in Hugging Face's format, and ``cross_encoder.json``."""
         self.transformer.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
         settings = {"maxlen": self.maxlen, "scoring_head": self.scoring_head, "temperature": self.temperature}
@@ -172,7 +197,7 @@ class CrossEncoder(nn.Module):
 
     @classmethod
     def load(cls, directory: Path) -> "CrossEncoder":
-        """A teacher written by :meth:`save`.
+        """Load a cross-encoder that :meth:`save` wrote.
 
         Raises:
             InputError: a file is missing or damaged.
@@ -181,5 +206,5 @@ class CrossEncoder(nn.Module):
         file = directory / "cross_encoder.json"
         settings = read_json(file)
         if settings.keys() != KINDS.keys() or not all(isinstance(settings[name], KINDS[name]) for name in KINDS):
-            raise InputError(f"{file} holds {settings}; expected {', '.join(KINDS)}. Make {directory} again.")
+            raise InputError(f"{file} contains {settings}; expected {', '.join(KINDS)}. Build {directory} again.")
         return cls.pretrained(directory, **settings)

@@ -1,7 +1,7 @@
-"""The model before any training: pretrained backbone, and a projection that keeps its geometry.
+"""The model before training: a pretrained backbone and an initial projection that preserves its geometry.
 
-A plain random linear layer loses most of what a sentence encoder knows; an orthogonal or PCA start keeps it
-(SciFact nDCG@10 .699 of .709 at 128 of 384 dims).
+A random linear layer loses most of what a sentence encoder has learned; an orthogonal or PCA projection preserves it
+(SciFact: nDCG@10 .699 with 128 dimensions, .709 with all 384).
 """
 
 from __future__ import annotations
@@ -28,37 +28,43 @@ PROJECTIONS = get_args(Projection)
 
 
 def tokenization(backbone: Backbone, wanted: Tokenization | None) -> Tokenization:
-    """``wanted``, or the backbone's own where it is a ColBERT checkpoint."""
+    """Return ``wanted``, or, if it is None, the tokenization of the ColBERT checkpoint that the backbone is.
+
+    Raises:
+        InputError: ``wanted`` is None, and the backbone is not a ColBERT checkpoint.
+    """
     if wanted is not None:
         return wanted
     if backbone.checkpoint is None:
-        raise InputError(f"model.tokenization is null, but {backbone.name} is no ColBERT checkpoint that has its own.")
+        raise InputError(
+            f"model.tokenization is null, but {backbone.name} is not a ColBERT checkpoint; set all its keys."
+        )
     return backbone.checkpoint.tokenization
 
 
 def tokenizer_of(backbone: Backbone, wanted: Tokenization | None) -> Tokenizer:
-    """The tokenizer of an untrained checkpoint, and so of all that are trained from it."""
+    """Return the tokenizer of an untrained checkpoint and of all checkpoints trained from it."""
     from colbertv2.modeling.tokenizer import Tokenizer
 
     return Tokenizer(backbone.tokenizer(), tokenization(backbone, wanted))
 
 
 def backbone_of(checkpoint: Node) -> Backbone | None:
-    """The backbone that a checkpoint of the pipeline began with, or ``None`` if its stages name none."""
+    """Return the backbone that a pipeline's checkpoint was trained from, or ``None`` if its stages name none."""
     while "checkpoint" in checkpoint.parents:
         checkpoint = checkpoint.parents["checkpoint"]
     return checkpoint.bound.get("backbone")
 
 
 def conflicts(backbone: Backbone, chosen: Tokenization, dim: int) -> Iterator[str]:
-    """Where ``chosen`` and ``dim`` contradict the ColBERT checkpoint that the backbone is, and what to do.
+    """Yield a message wherever ``chosen`` or ``dim`` contradicts the backbone's own settings as a ColBERT checkpoint.
 
-    What the weights were trained with is overridden only on purpose: ``model.backbone.overrides`` names it.
+    Settings that the weights were trained with are overridden only if ``model.backbone.overrides`` names them.
     """
     if (checkpoint := backbone.checkpoint) is None:
         return
     if checkpoint.dim != dim:
-        yield f"{backbone.name} has a trained projection to {checkpoint.dim} dims; set model.dim to it, not {dim}."
+        yield f"{backbone.name} has a trained projection to {checkpoint.dim} dims; set model.dim to that, not {dim}."
     for field in fields(Tokenization):
         own, other = getattr(checkpoint.tokenization, field.name), getattr(chosen, field.name)
         if own != other and field.name not in backbone.overrides:
@@ -72,13 +78,20 @@ def conflicts(backbone: Backbone, chosen: Tokenization, dim: int) -> Iterator[st
 def colbert(
     backbone: Backbone, tokenization: Tokenization, dim: int, projection: str, sample: list[str], seed: int
 ) -> ColBERT:
-    """An untrained ColBERT on ``backbone``; a released ColBERT checkpoint's own projection is kept where it has one.
+    """Create an untrained ColBERT from ``backbone``; a ColBERT checkpoint keeps its own trained projection.
 
     Args:
-        dim: dimensions of a token vector.
-        projection: ``orthogonal`` (random rotation, seeded), ``pca`` (uncentred, of the sample's token states) or
-            ``linear`` (torch's default, for a backbone that will be trained at length).
-        sample: documents for ``pca``; not read otherwise.
+        backbone: the pretrained encoder.
+        tokenization: how text becomes scored tokens.
+        dim: number of dimensions of a token vector.
+        projection: ``orthogonal`` (random orthonormal rows), ``pca`` (uncentred, of the sample's token vectors) or
+            ``linear`` (torch's default for linear layers, for a backbone that will be trained for long).
+        sample: documents for ``pca``; ignored otherwise.
+        seed: of the random projections.
+
+    Raises:
+        InputError: the projection is unknown, ``dim`` exceeds the backbone's hidden size, or the tokenization or
+            ``dim`` contradicts the backbone's checkpoint.
     """
     import torch
 
@@ -90,7 +103,7 @@ def colbert(
     if problems := list(conflicts(backbone, tokenization, dim)):
         raise InputError("\n".join(problems))
     if dim > backbone.hidden_size:
-        raise InputError(f"model.dim is {dim}, above the backbone's hidden size {backbone.hidden_size}.")
+        raise InputError(f"model.dim is {dim}; expected at most the backbone's hidden size {backbone.hidden_size}.")
     tokenizer = Tokenizer(backbone.tokenizer(), tokenization)
     transformer = backbone.transformer()
     if (trained := backbone.projection()) is not None:
@@ -108,7 +121,10 @@ def colbert(
 
 
 def principal_components(identity: ColBERT, sample: list[str], dim: int) -> Tensor:
-    """The ``dim`` leading directions ``[dim, hidden]`` of the sample's token vectors; uncentred: dot products count."""
+    """Return the leading principal directions ``[dim, hidden]``, float32, of the sample's token vectors.
+
+    They are uncentred (eigenvectors of the second moment), as MaxSim uses dot products.
+    """
     import torch
 
     states = np.concatenate(identity.encode_documents(sample))

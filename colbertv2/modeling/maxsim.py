@@ -1,8 +1,8 @@
 """Late interaction: the score of a query and a document is Σᵢ maxⱼ qᵢ·dⱼ (ColBERTv2 §3.1).
 
-Training needs its gradient, which only the winning j of every i receives. So one query's similarities are computed at
-a time, and of them only the maxima and their places are kept: memory is N·Lq of them for the backward pass instead of
-N·Lq·Ld similarities a query, and no time goes into gradients that are zero.
+Training needs the gradient of the score, which is not zero only for the best j of each i. So similarities are computed
+one query at a time, and only their maxima and positions are kept. The backward pass then needs N·Lq numbers per query
+instead of N·Lq·Ld similarities, and spends no time on gradients that are zero.
 """
 
 from typing import Any
@@ -12,11 +12,12 @@ from torch import Tensor
 
 
 class BestSimilarities(torch.autograd.Function):
-    """``[B, n, Lq]``: the best similarity of every query vector in each document; −inf in one without any vector.
+    """The highest similarity of every query vector in each document, ``[B, n, Lq]``; −inf if a document has no vectors.
 
     Args of :meth:`apply`:
-        queries: ``[B, Lq, dim]``. documents: ``[B, n, Ld, dim]``, n for each query, or ``[1, n, Ld, dim]`` for all.
-        document_mask: without ``dim``, true where a vector takes part.
+        queries: ``[B, Lq, dim]``.
+        documents: ``[B, n, Ld, dim]``, n for each query, or ``[1, n, Ld, dim]``, the same n for all queries.
+        document_mask: ``[B, n, Ld]`` or ``[1, n, Ld]``, true where a vector takes part.
     """
 
     @staticmethod
@@ -49,11 +50,13 @@ class BestSimilarities(torch.autograd.Function):
 
 
 def maxsim(queries: Tensor, documents: Tensor, query_mask: Tensor, document_mask: Tensor) -> Tensor:
-    """MaxSim of query b against each of its own n documents: ``[B, n]``.
+    """Return MaxSim of each query with its own n documents, ``[B, n]``; a document without vectors scores 0.
 
     Args:
-        queries: ``[B, Lq, dim]`` with ``query_mask`` ``[B, Lq]``.
-        documents: ``[B, n, Ld, dim]`` with ``document_mask`` ``[B, n, Ld]``. A document without any vector scores 0.
+        queries: ``[B, Lq, dim]``.
+        documents: ``[B, n, Ld, dim]``.
+        query_mask: ``[B, Lq]``, true where a vector takes part.
+        document_mask: ``[B, n, Ld]``, true where a vector takes part.
 
     >>> import torch
     >>> q, d = torch.eye(2)[None], torch.eye(2)[None, None]
@@ -65,11 +68,18 @@ def maxsim(queries: Tensor, documents: Tensor, query_mask: Tensor, document_mask
 
 
 def maxsim_all_pairs(queries: Tensor, documents: Tensor, query_mask: Tensor, document_mask: Tensor) -> Tensor:
-    """MaxSim of every query against every document: ``[B, N]`` from ``[B, Lq, dim]`` and ``[N, Ld, dim]``."""
+    """Return MaxSim of every query with every document, ``[B, N]``; a document without vectors scores 0.
+
+    Args:
+        queries: ``[B, Lq, dim]``.
+        documents: ``[N, Ld, dim]``.
+        query_mask: ``[B, Lq]``, true where a vector takes part.
+        document_mask: ``[N, Ld]``, true where a vector takes part.
+    """
     return maxsim(queries, documents.unsqueeze(0), query_mask, document_mask.unsqueeze(0))
 
 
 def sum_over_query(best: Tensor, query_mask: Tensor) -> Tensor:
-    """Sum ``[..., Lq]`` over the query vectors that take part; −inf (an empty document) counts as 0."""
+    """Sum maxima ``[..., Lq]`` over the query vectors that take part; −inf (a document without vectors) counts as 0."""
     taking_part = query_mask & torch.isfinite(best)
     return torch.where(taking_part, best, best.new_zeros(())).sum(-1)

@@ -1,4 +1,4 @@
-"""The options of models that a configuration names: precisions and scoring heads. Importing them loads no torch."""
+"""Options of models in a configuration: precisions, projections and scoring heads. Importing this loads no torch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}  # Lightning's name → torch's type
-Projection = Literal["orthogonal", "pca", "linear"]  # how an untrained one begins (colbertv2.modeling.initial)
+Projection = Literal["orthogonal", "pca", "linear"]  # the initial projection (colbertv2.modeling.initial)
 ScoringHead = Literal["late_interaction", "classifier"]  # how a cross-encoder scores a jointly encoded pair
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager:
-    """A context in which a model computes in ``precision``; its weights and results stay float32.
+    """Return a context in which a model computes in ``precision``; its weights and gradients stay float32.
+
+    Args:
+        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        device: the device that the model is on.
 
     Raises:
         InputError: the precision is unknown.

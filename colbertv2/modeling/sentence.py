@@ -1,4 +1,4 @@
-"""The single-vector baseline: mean-pooled, normalised states of a sentence encoder, compared by dot product."""
+"""The single-vector baseline: mean-pooled, normalised states of a sentence encoder, scored by dot product."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,13 +13,15 @@ from colbertv2.modeling.tokenizer import pad
 
 
 class SentenceEncoder:
-    """Texts → unit vectors, as sentence-transformers computes them with mean pooling.
+    """Encode texts as one unit vector each, like sentence-transformers with mean pooling.
 
     Args:
-        maxlen: tokens of a text, special tokens included.
+        backbone: a sentence encoder.
+        maxlen: maximum length of a text in tokens, special tokens included.
+        device: the device to encode on.
 
     Raises:
-        InputError: ``maxlen`` is beyond the transformer's positions.
+        InputError: ``maxlen`` exceeds the transformer's positions.
     """
 
     def __init__(self, backbone: Backbone, maxlen: int, device: torch.device):
@@ -31,7 +33,13 @@ class SentenceEncoder:
         self.device = device
 
     def encode(self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter) -> np.ndarray:
-        """Unit vectors float32 ``[N, hidden]`` in the order given; texts of the same tokens have the same vector."""
+        """Return unit vectors, float32 ``[N, hidden]``, in the given order; texts with the same tokens share one.
+
+        Args:
+            texts: N texts.
+            batch_tokens: maximum number of tokens in a batch.
+            bar: wraps the iterable of batches, to show progress.
+        """
         rows = self.tokenizer(list(texts), truncation=True, max_length=self.maxlen)["input_ids"]
         rows, numbers = distinct(rows)
         encoded = np.empty((len(rows), self.transformer.config.hidden_size), dtype=np.float32)

@@ -1,7 +1,7 @@
-"""Text → token ids for queries and documents (ColBERTv2 §3.1; the official ``QueryTokenizer`` and ``DocTokenizer``).
+"""Token ids of queries and documents (ColBERTv2 §3.1; the official ``QueryTokenizer`` and ``DocTokenizer``).
 
-- Query: ``[CLS] [Q] tokens… [SEP]``, filled up to ``query_maxlen`` with ``[MASK]`` (query augmentation). The
-  attention mask stays 0 on those masks unless ``attend_to_mask_tokens``, yet their vectors enter MaxSim.
+- Query: ``[CLS] [Q] tokens… [SEP]``, padded to ``query_maxlen`` with ``[MASK]`` (query augmentation). The attention
+  mask is 0 for these ``[MASK]`` tokens unless ``attend_to_mask_tokens``, but their vectors enter MaxSim.
 - Document: ``[CLS] [D] tokens… [SEP]``; the vectors of punctuation do not enter MaxSim.
 """
 
@@ -28,26 +28,32 @@ class Encoding(NamedTuple):
     scored: Tensor
 
     def to(self, device: torch.device) -> Encoding:
+        """Return a copy on ``device``."""
         return Encoding(*(tensor.to(device) for tensor in self))
 
 
 class Tokenizer:
-    """Applies :class:`Tokenization` with any Hugging Face tokenizer that has CLS, SEP and PAD; MASK if augmenting."""
+    """Apply a :class:`Tokenization` with any Hugging Face tokenizer that adds special tokens and has a padding token.
+
+    Raises:
+        InputError: a marker or a token of the skiplist is not in the vocabulary, or query augmentation is on and the
+            tokenizer has no mask token.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, tokenization: Tokenization):
         import torch
 
         self.tokenizer = tokenizer
         self.tokenization = tokenization
-        self.query_marker = self._token_id(tokenization.query_marker, "model.query_marker")
-        self.document_marker = self._token_id(tokenization.document_marker, "model.document_marker")
+        self.query_marker = self._token_id(tokenization.query_marker, "model.tokenization.query_marker")
+        self.document_marker = self._token_id(tokenization.document_marker, "model.tokenization.document_marker")
         self.mask: Any = tokenizer.mask_token_id
         if tokenization.query_augmentation and self.mask is None:
-            raise InputError("This tokenizer has no mask token: set model.query_augmentation=false.")
+            raise InputError("The tokenizer has no mask token: set model.tokenization.query_augmentation=false.")
         skipped = {self._known_id(word, "model.tokenization.skiplist") for word in tokenization.skiplist}
         if tokenization.skip_punctuation:
             skipped |= {tokenizer.get_vocab()[token] for token in punctuation_tokens(tokenizer)}
-        # A tokenizer that pads with its mask (PyLate saves such ones) has no padding that a text could spell.
+        # If the tokenizer pads with its mask token (as saved by PyLate), a text can't spell padding.
         padding_spelled = not tokenization.literal_tokens and tokenizer.pad_token_id != self.mask
         self.padding: Any = tokenizer.pad_token_id if padding_spelled else None
         if self.padding is not None:
@@ -62,7 +68,7 @@ class Tokenizer:
     def _known_id(self, token: str, knob: str) -> int:
         if token not in (vocabulary := self.tokenizer.get_vocab()):
             raise InputError(
-                f"{knob} is {token!r}, which is not in the tokenizer's vocabulary; name a token of it or null."
+                f"{knob} is {token!r}, which is not in the tokenizer's vocabulary; use a token of it or null."
             )
         return vocabulary[token]
 
@@ -71,15 +77,15 @@ class Tokenizer:
         return ids if marker is None else [[row[0], marker, *row[1:]] for row in ids]
 
     def query_ids(self, texts: list[str]) -> list[list[int]]:
-        """Token ids of queries, marker and special tokens included, before augmentation."""
+        """Return the token ids of queries, with marker and special tokens, before augmentation."""
         return self._ids(texts, self.query_marker, self.tokenization.query_maxlen)
 
     def document_ids(self, texts: list[str]) -> list[list[int]]:
-        """Token ids of documents, marker and special tokens included."""
+        """Return the token ids of documents, with marker and special tokens."""
         return self._ids(texts, self.document_marker, self.tokenization.document_maxlen)
 
     def pad_queries(self, rows: list[list[int]]) -> Encoding:
-        """Queries of one batch; with augmentation every row is ``query_maxlen`` long and scored throughout."""
+        """Pad a batch of queries; with augmentation all are ``query_maxlen`` long, and all tokens are scored."""
         import torch
 
         if not self.tokenization.query_augmentation:
@@ -92,21 +98,23 @@ class Tokenizer:
         return Encoding(ids, attention, torch.ones_like(real))
 
     def pad_documents(self, rows: list[list[int]]) -> Encoding:
-        """Documents of one batch, padded to its longest."""
+        """Pad a batch of documents to its longest; punctuation, the skiplist and spelled padding are not scored."""
         import torch
 
         ids, real = pad(rows, self.tokenizer.pad_token_id)
         return Encoding(ids, real.long(), real & ~torch.isin(ids, self.skipped))
 
     def queries(self, texts: list[str]) -> Encoding:
+        """Tokenise and pad a batch of queries."""
         return self.pad_queries(self.query_ids(texts))
 
     def documents(self, texts: list[str]) -> Encoding:
+        """Tokenise and pad a batch of documents."""
         return self.pad_documents(self.document_ids(texts))
 
 
 def pad(rows: list[list[int]], filler: Any, length: int | None = None) -> tuple[Tensor, Tensor]:
-    """Rows of ids as ``[B, L]`` and where they are real, L = the longest row's length unless given."""
+    """Pad rows to ``length``, or the longest row, with ``filler``; return ids ``[B, L]`` and where they are real."""
     import torch
 
     length = length or max(map(len, rows), default=0)

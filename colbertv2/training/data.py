@@ -1,4 +1,4 @@
-"""Training batches as a pure function of (seed, step), so that a resumed run goes on exactly where it stopped."""
+"""Training batches as a pure function of (seed, step), so that a resumed run continues exactly where it stopped."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,14 +22,15 @@ Item = TypeVar("Item")
 
 @dataclass
 class TrainingBatch:
-    """What one process learns from in a step: B queries with n candidates each, the first of which is the positive.
+    """The part of a batch that one process trains on: B queries with n candidates each, the positive first.
 
     Args:
-        inputs: the texts as the ranker tokenises them.
-        teacher: ``[B, n]`` the teacher's scores, or ``None`` if any candidate has none.
-        excluded: true where a passage may not serve as in-batch negative of a query (``excluded_in_batch``): ``[B, N]``
-            with a column for each of the N passages that the scores of all pairs will be of.
-        step: the number of the batch. query_ids: of the B queries.
+        inputs: the texts, tokenised by the ranker.
+        teacher: the teacher's scores ``[B, n]``, float32, or ``None`` if any candidate has none.
+        excluded: ``[B, N]``, true where a passage must not be an in-batch negative of a query (``excluded_in_batch``);
+            one column for each of the N passages that all pairs are scored with.
+        step: the number of the batch, from 0.
+        query_ids: the ids of the B queries.
     """
 
     inputs: Any
@@ -41,10 +42,11 @@ class TrainingBatch:
 
 @dataclass
 class DevBatch:
-    """Queries of the dev set with their candidates, which the ranker is to put in order.
+    """Queries of the dev set with the candidates that the ranker should order.
 
     Args:
-        inputs: the texts as the ranker tokenises them. relevance: ``[B, n]``, 1 for the positive and else 0.
+        inputs: the texts, tokenised by the ranker.
+        relevance: ``[B, n]``, 1 for the positive, 0 for all others.
     """
 
     inputs: Any
@@ -52,7 +54,7 @@ class DevBatch:
 
 
 class TextLookup:
-    """Examples' ids → :class:`Tuples` of texts."""
+    """Look up the texts of examples: a call turns examples into :class:`Tuples`."""
 
     def __init__(self, queries: Queries, documents: Collection):
         self.queries = queries
@@ -64,19 +66,26 @@ class TextLookup:
 
 
 class TrainingBatches(IterableDataset[TrainingBatch]):
-    """Yields the batch of each step: its examples, their sampled negatives, tokenised; of several processes, each
-    takes its part of the examples.
+    """Iterate over the batches of a training run, with sampled negatives, tokenised.
 
-    An iterable without a length, since Lightning would count a resumed loader's length from its start.
-
-    Every epoch is one seeded permutation of the examples; a batch may span two epochs.
+    If there are several processes, each yields its part of every batch. Every epoch is one seeded permutation of the
+    examples; a batch may span two epochs. The iterable has no length, as Lightning would count a resumed loader's
+    length from its start.
 
     Args:
-        examples: each with at least n−1 negatives; those with fewer must have been left out.
-        texts: looks up their texts. collate: tokenises them.
-        n_way: candidates a query, the positive included. negatives: how the others are drawn.
-        batch_size: queries a step. groups: parts of a batch that have their in-batch negatives for themselves.
-        first: the step to start from.
+        examples: examples with at least n−1 negatives each.
+        texts: looks up their texts.
+        collate: tokenises them.
+        n_way: candidates per query, including the positive.
+        negatives: how the negatives are sampled.
+        batch_size: queries per batch, over all processes.
+        groups: number of equal parts of a batch; in-batch negatives come from the query's own part.
+        steps: the number of batches.
+        seed: of the permutations and of the sampling.
+        first: the batch to start from.
+
+    Raises:
+        InputError: there are fewer examples than queries in a batch.
     """
 
     def __init__(
@@ -104,14 +113,14 @@ class TrainingBatches(IterableDataset[TrainingBatch]):
         self.epoch_order: tuple[int, np.ndarray] | None = None
 
     def order(self, epoch: int) -> np.ndarray:
-        """The permutation of an epoch; the last one asked for is kept."""
+        """Return the permutation of an epoch; the last result is cached."""
         if self.epoch_order is None or self.epoch_order[0] != epoch:
             order = np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
             self.epoch_order = (epoch, order)
         return self.epoch_order[1]
 
     def chosen(self, step: int) -> list[Example]:
-        """The examples of a step, with their negatives drawn."""
+        """Return the examples of a step with their sampled negatives, for all processes."""
         chosen = []
         for position in range(step * self.batch_size, (step + 1) * self.batch_size):
             epoch, within = divmod(position, len(self.examples))
@@ -124,10 +133,10 @@ class TrainingBatches(IterableDataset[TrainingBatch]):
             yield self.batch(step, *rank_and_world())
 
     def batch(self, step: int, rank: int, world: int) -> TrainingBatch:
-        """A process's part of the batch of a step.
+        """Return the part of a step's batch for process ``rank`` of ``world``.
 
-        Its ``excluded`` has the passages of all processes if a part of the batch that shares negatives spans several,
-        else its own.
+        If a group that shares in-batch negatives spans several processes, the columns of ``excluded`` are the passages
+        of all processes, else only those of this one.
         """
         chosen = self.chosen(step)
         rows = slice(rank * len(chosen) // world, (rank + 1) * len(chosen) // world)
@@ -144,19 +153,19 @@ class TrainingBatches(IterableDataset[TrainingBatch]):
 
 
 def teacher_scores(examples: Sequence[Example]) -> Tensor | None:
-    """``[B, n]`` of examples with n candidates each; ``None`` if any candidate has no score."""
+    """Return the teacher's scores ``[B, n]``, float32, of B examples; ``None`` if any candidate has no score."""
     if not all(example.is_scored for example in examples):
         return None
     return torch.tensor([example.scores for example in examples], dtype=torch.float32)
 
 
 def spans_processes(groups: int, world: int) -> bool:
-    """Whether queries of different processes share in-batch negatives."""
+    """Whether queries of different processes share in-batch negatives, for ``groups`` parts and ``world`` processes."""
     return groups % world != 0
 
 
 class DevBatches(Dataset[DevBatch]):
-    """Item i is dev query i with its candidates."""
+    """The dev set: item i is the batch of dev query i with its candidates."""
 
     def __init__(self, examples: Sequence[Example], texts: TextLookup, collate: Callable[[Tuples], Any]):
         self.examples, self.texts, self.collate = examples, texts, collate
@@ -172,7 +181,7 @@ class DevBatches(Dataset[DevBatch]):
 
 
 def sampled(items: Sequence[Item], count: int | None, seed: int) -> list[Item]:
-    """``count`` items drawn without replacement, in their own order; all if ``None`` or if there are no more."""
+    """Sample ``count`` items without replacement and keep their order; return all if ``count`` is None or too large."""
     if count is None or count >= len(items):
         return list(items)
     drawn = np.random.default_rng(seed).choice(len(items), size=count, replace=False)

@@ -1,7 +1,8 @@
-"""Denoised supervision: from scored candidates to training examples (ColBERTv2 §3.2).
+"""Denoised supervision: turn scored candidates into training examples (ColBERTv2 §3.2).
 
-Mined "negatives" hold unlabelled positives. A candidate is *suspected* of being one where the teacher puts it within
-``margin`` of the labelled positive, or above it. Suspects are dropped, or relabelled: made positives of their own.
+Mined "negatives" include unlabelled positives (false negatives). A candidate is *suspected* to be one if its teacher
+score is above that of the labelled positive, or less than ``margin`` below it. Suspects are dropped; if they are to be
+relabelled, the best one becomes the positive of another example.
 """
 
 from collections import Counter
@@ -19,12 +20,15 @@ from colbertv2.training.examples import Example
 @checked
 @dataclass(frozen=True)
 class Denoising:
-    """Which candidates become negatives.
+    """Decide which candidates become negatives.
 
     Args:
-        first_rank, last_rank: the window of retrieval ranks (from 1) that negatives are taken from.
-        margin: a candidate is suspect if teacher(candidate) > teacher(positive) − margin; ``None`` suspects none.
-        action: ``drop`` suspects, or ``relabel`` the best-scored one as the positive of an example of its own.
+        first_rank, last_rank: the first and last retrieval rank (from 1) that negatives are taken from.
+        margin: a candidate is suspected if teacher(candidate) > teacher(positive) − margin; ``None`` suspects none.
+        action: ``drop`` suspects, or ``relabel``: drop them, and make the best one the positive of another example.
+
+    Raises:
+        InputError: ``first_rank`` is greater than ``last_rank``, or a value is out of range.
 
     >>> Denoising(first_rank=1, last_rank=100, margin=0.5, action="drop").suspects("p", {"p": 2.0, "a": 1.8, "b": 0.1})
     ['a']
@@ -40,7 +44,12 @@ class Denoising:
             raise InputError(f"denoising ranks {self.first_rank}–{self.last_rank}: expected first_rank ≤ last_rank.")
 
     def suspects(self, positive: str, scores: Mapping[str, float | None]) -> list[str]:
-        """Candidates that the teacher thinks are as good as the positive, best first; none of one without a score."""
+        """Return the suspected candidates of a positive, best first; ``[]`` if the positive has no teacher score.
+
+        Args:
+            positive: the id of the labelled document.
+            scores: document id → teacher score, or None, for the positive and the candidates.
+        """
         best = scores[positive]
         if self.margin is None or best is None:
             return []
@@ -54,13 +63,14 @@ class Denoising:
         positives: Mapping[str, float | None],
         removed: Counter,
     ) -> Iterator[Example]:
-        """One example per positive (and per relabelled suspect) of a query.
+        """Yield one example per positive, and one per relabelled suspect, of a query.
 
         Args:
-            ranked: candidates in retrieval order with the teacher's score, ``None`` where it has not spoken.
-            positives: labelled documents, likewise.
-            removed: counts to add to: ``candidates``, ``labelled``, ``outside_window``, ``suspected``, ``relabelled``,
-                ``kept``.
+            query_id: the query.
+            ranked: candidates in retrieval order with their teacher scores, ``None`` if a candidate has none.
+            positives: labelled documents with their teacher scores, likewise.
+            removed: is updated with the counts ``candidates``, ``labelled``, ``outside_window``, ``suspected``,
+                ``relabelled`` and ``kept``.
         """
         window = dict(ranked[self.first_rank - 1 : self.last_rank])
         candidates = {doc: score for doc, score in window.items() if doc not in positives}
@@ -80,8 +90,8 @@ class Denoising:
                 yield Example(query_id, [suspects[0], *negatives], [candidates[suspects[0]], *negatives.values()])
 
     def check_scored(self, scores: Collection[float | None]) -> None:
-        """Refuse a margin over candidates that no teacher has scored."""
+        """Raise InputError if there is a margin, but a candidate has no teacher score."""
         if self.margin is not None and None in scores:
             raise InputError(
-                "denoising.margin needs teacher scores, but these candidates have none; set it to null or score them."
+                "denoising.margin needs teacher scores, but some candidates have none; set it to null or score them."
             )

@@ -1,8 +1,8 @@
-"""n-way training examples: a query, its positive, and a pool of negatives, with the teacher's scores where known.
+"""n-way training examples: a query, its positive and its negatives, with teacher scores if there are any.
 
-On disk one JSON line each, in the official layout: ``[query_id, [doc_id, score], …]``, positive first, negatives in
-rank order. A score is ``null`` where no teacher has spoken. Candidates that a teacher has scored are written likewise,
-in retrieval order.
+On disk each example is one JSON line in the official layout: ``[query_id, [doc_id, score], …]``, with the positive
+first and the negatives in rank order. A score is ``null`` if no teacher has scored the document. Candidates that a
+teacher has scored have the same format, in retrieval order.
 """
 
 import json
@@ -18,14 +18,16 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.data.readers import Faults, checked_text, decoded, lines
 from colbertv2.errors import InputError
 
-EXAMPLES_FILE, SCORED_FILE = "examples.jsonl", "scored.jsonl"  # of artifacts: what to train on, what a teacher scored
+EXAMPLES_FILE, SCORED_FILE = "examples.jsonl", "scored.jsonl"  # in artifacts: training examples, scored candidates
 
 
 class Example(NamedTuple):
-    """One query's supervision.
+    """A training example: a query with its candidates.
 
     Args:
-        documents: ids, the positive first. scores: the teacher's of each; ``None`` where it has not spoken.
+        query_id: the query.
+        documents: the candidates' ids, the positive first.
+        scores: the teacher's score of each candidate, or ``None`` if it has none.
     """
 
     query_id: str
@@ -34,27 +36,27 @@ class Example(NamedTuple):
 
     @property
     def is_scored(self) -> bool:
-        """Whether the teacher has scored every document."""
+        """Whether every candidate has a teacher score."""
         return None not in self.scores
 
     @property
     def teacher_scores(self) -> dict[str, float]:
-        """The documents that the teacher has scored, in their order, with its scores."""
+        """Document id → teacher score, in order, for the candidates that have one."""
         pairs = zip(self.documents, self.scores, strict=True)
         return {document: score for document, score in pairs if score is not None}
 
 
 class Examples(Sequence[Example]):
-    """The examples of a file, read where they stand: in memory are only the places of the lines, 8 bytes each.
+    """The examples of a file, read on access: only the lines' positions are in memory, 8 bytes each.
 
-    So the released 64-way file (26 GB, 19 million lines) trains like a small one.
+    So training on the released 64-way file (26 GB, 19 million lines) works as on a small one.
 
     Args:
-        path: as :func:`write_examples` writes it; unscored lines, triples (JSON or TSV of ids) and the
-            official RankingScorer's too.
+        path: a file in the format of :func:`write_examples`; also without scores, of triples (ids as JSON or TSV), or
+            in the format of the official RankingScorer.
 
     Raises:
-        InputError: when a line is read that has another form, with its number.
+        InputError: on access to a malformed line; the message has its number.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "examples.jsonl"
@@ -85,7 +87,7 @@ class Examples(Sequence[Example]):
     def __getitem__(self, item: int | slice) -> Example | list[Example]:
         if isinstance(item, slice):
             return [self[place] for place in range(len(self))[item]]
-        with self.path.open("rb") as stream:  # opened anew, so that processes share no position
+        with self.path.open("rb") as stream:  # opened each time, as processes must not share a file position
             stream.seek(int(self.offsets[item]))
             return parsed(self.path, range(len(self))[item] + 1, stream.readline())
 
@@ -94,7 +96,7 @@ class Examples(Sequence[Example]):
 
 
 class Selected(Sequence[Example]):
-    """Some of a sequence of examples, by their places ``[n]``; nothing is copied."""
+    """A selection of a sequence of examples, by their indices ``[n]``; nothing is copied."""
 
     def __init__(self, examples: Sequence[Example], places: Sequence[int]) -> None:
         self.examples, self.places = examples, np.asarray(places, dtype=np.int64)
@@ -113,12 +115,12 @@ class Selected(Sequence[Example]):
 
 
 def training_examples(artifact: Artifact | None) -> Sequence[Example]:
-    """What an artifact of the stage ``examples`` or ``external_examples`` holds; no examples where there is none."""
+    """Return the examples of an artifact of the stage ``examples`` or ``external_examples``; ``[]`` for None."""
     return Examples(artifact.file(EXAMPLES_FILE, mapped=True)) if artifact else []
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> int:
-    """Write examples one a line; returns how many."""
+    """Write examples, one per line, and return their number."""
     count = 0
     with path.open("w", encoding="utf-8") as stream:
         for example in examples:
@@ -129,10 +131,10 @@ def write_examples(path: Path, examples: Iterable[Example]) -> int:
 
 
 def read_examples(path: Path) -> Iterator[Example]:
-    """Stream examples from a file, in any of the layouts of :class:`Examples`.
+    """Yield the examples of a file in any of the formats of :class:`Examples`.
 
     Raises:
-        InputError: for a line of another form, with its number.
+        InputError: a line is malformed; the message has its number.
     """
     faults = Faults(path)
     for number, (_, line) in enumerate(lines(path, faults), start=1):
@@ -141,23 +143,25 @@ def read_examples(path: Path) -> Iterator[Example]:
 
 
 def parsed(path: Path, number: int, line: str | bytes) -> Example:
-    """The example of a line; InputError with its number where it has another form."""
+    """Parse a line; raise InputError with its ``number`` if it is malformed."""
     try:
         return parse_example(line if isinstance(line, str) else decoded(line))
     except (ValueError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise InputError(
             f"{path}, example {number}: expected [query_id, [positive_id, score], [negative_id, score], …], "
-            f"or ids between tabs, "
+            f"or ids separated by tabs, "
             f"found {line.strip()[:80]!r}."
         ) from error
 
 
 def parse_example(line: str) -> Example:
-    """``[query, [doc, score], …]``, ``[query, doc, …]``, the same ids between tabs (triples), or the RankingScorer's
-    ``[query, [[score, doc], …]]``.
+    """Parse an example in any of its four formats.
+
+    These are ``[query, [doc, score], …]``; ``[query, doc, …]``; the same ids separated by tabs (triples); and the
+    RankingScorer's ``[query, [[score, doc], …]]``.
 
     Raises:
-        ValueError, TypeError, IndexError, OverflowError, RecursionError: it is none of them.
+        ValueError, TypeError, IndexError, OverflowError, RecursionError: the line has none of these formats.
     """
     query_id, *candidates = json.loads(line) if line.startswith("[") else line.split("\t")
     if len(candidates) == 1 and isinstance(candidates[0], list) and isinstance(candidates[0][0], list):
@@ -171,7 +175,7 @@ def parse_example(line: str) -> Example:
 
 
 def identifier(value: object) -> str:
-    """An id, which may have been written as a number; ValueError where it is neither."""
+    """Return an id, given as a string or a whole number, as a string; raise ValueError if it is neither or empty."""
     found = str(value) if isinstance(value, int) and not isinstance(value, bool) else checked_text(value, "id")
     if not found:
         raise ValueError("an id is empty")
@@ -179,10 +183,10 @@ def identifier(value: object) -> str:
 
 
 def teacher_score(value: Any) -> float | None:
-    """A finite number, or None.
+    """Return a score as float, or None for None.
 
     Raises:
-        ValueError, TypeError, OverflowError: it is something else.
+        ValueError, TypeError, OverflowError: it is not a finite number.
     """
     score = None if value is None else float(value)
     if score is not None and not math.isfinite(score):

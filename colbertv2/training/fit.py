@@ -1,6 +1,6 @@
-"""Train a ranker, ColBERT or the cross-encoder teacher alike: one Lightning module and the trainer that runs it.
+"""Train a ranker, either ColBERT or the cross-encoder teacher, with one Lightning module.
 
-The trainer evaluates at step 0, keeps the checkpoint that is best by a dev metric, and resumes an interrupted run.
+Training evaluates the ranker at step 0, keeps the checkpoint with the best dev metric, and resumes an interrupted run.
 """
 
 import shutil
@@ -40,21 +40,22 @@ from colbertv2.training.trainer import (
     training_trainer,
 )
 
-Ranker = ColBERT | CrossEncoder  # what the module trains: it tokenizes tuples (collate) and scores them (batch_scores)
+Ranker = ColBERT | CrossEncoder  # both tokenise tuples (collate) and score them (batch_scores)
 
 
 class RankingModule(lightning.LightningModule):
-    """Trains a ranker by a weighted sum of objectives and validates it by RR@10 over given candidates.
+    """Train a ranker with a weighted sum of objectives, and validate it by RR@10 over given candidates.
 
     Args:
-        ranker: ColBERT or CrossEncoder. recipe: its objectives' names label the logged losses.
-        seed: of dropout. It depends on the seed and the step alone, so a resumed run continues as if it had not
-            stopped.
+        ranker: ColBERT or CrossEncoder.
+        recipe: the training run; the names of its objectives label the logged losses.
+        seed: of dropout, which depends only on the seed, the step and the process, so that a resumed run continues as
+            if it had not been interrupted.
     """
 
     def __init__(self, ranker: Ranker, recipe: Recipe, seed: int):
         super().__init__()
-        self.ranker: Ranker = ranker.train()  # from_pretrained leaves it in eval mode, and Lightning would keep it so
+        self.ranker: Ranker = ranker.train()  # from_pretrained sets eval mode, and Lightning would keep it
         self.objectives = recipe.losses
         self.optimization = optimization = recipe.optimization
         self.seed = seed
@@ -80,8 +81,8 @@ class RankingModule(lightning.LightningModule):
             found = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
             raise InputError(
                 f"The loss of batch {batch.step} is not finite ({found}); its queries: {', '.join(batch.query_ids)}. "
-                "Nothing was learnt from it, and the last good checkpoint is kept; look at these queries' scores, or "
-                "lower the learning rate."
+                "The batch changed no weights, and the last good checkpoint is kept; check these queries' teacher "
+                "scores, or lower the learning rate."
             )
         for name, value in losses.items():
             self.log(f"train/{name}", value.detach(), batch_size=len(own), sync_dist=True)
@@ -97,7 +98,7 @@ class RankingModule(lightning.LightningModule):
             self.ranker.parameters(),
             lr=self.optimization.learning_rate,
             weight_decay=self.optimization.weight_decay,
-            # One pass over the weights: saves a tenth of a step on a CPU. Lightning can't clip it in mixed precision.
+            # Fused, a step takes a tenth less time on a CPU. Lightning can't clip its gradients in mixed precision.
             fused="mixed" not in self.trainer.precision,
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.optimization.factor)
@@ -105,9 +106,9 @@ class RankingModule(lightning.LightningModule):
 
 
 def reciprocal_rank(scores: Tensor, relevance: Tensor, cutoff: int = 10) -> Tensor:
-    """RR@cutoff of each row: ``[B]`` from ``[B, n]`` scores and relevance (1 or 0).
+    """Return RR@cutoff of each row, ``[B]`` float32, from ``[B, n]`` scores and relevance (1 or 0).
 
-    Ties count against the ranker: a constant scorer must not look good.
+    Ties count against the ranker, so that constant scores do not look good.
 
     >>> reciprocal_rank(torch.tensor([[1.0, 3.0, 2.0]]), torch.tensor([[1.0, 0.0, 0.0]]))
     tensor([0.3333])
@@ -129,10 +130,24 @@ def fit(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Train ``ranker`` and save it to ``out`` with the weights of the best dev RR@10, step 0 among them.
+    """Train ``ranker`` and save it to ``out`` with the weights of the best dev RR@10, including those of step 0.
 
-    Without a dev set the last weights are saved. Writes ``log*/metrics.csv`` (losses and dev metric by step) and
-    ``summary.json`` too. An interrupted run finds its last checkpoint in ``out`` and goes on from there.
+    Without a dev set, the last weights are saved. ``out`` also gets ``log*/metrics.csv`` (losses and dev metric by
+    step) and ``summary.json``. If ``out`` has a checkpoint of an interrupted run, training continues from it.
+
+    Args:
+        ranker: the model to train, in place.
+        recipe: objectives, optimisation and batches.
+        examples: the training examples; those with too few negatives are left out.
+        validation: the dev set; may be empty.
+        training_texts, validation_texts: look up the texts of the two.
+        seed: of everything random in the run.
+        out: the directory to write to.
+        runtime: devices and progress bars.
+
+    Raises:
+        InputError: there are too few examples, they lack teacher scores that an objective needs, the devices do not
+            divide the batch size, or a loss is not finite.
     """
     quieten()
     lightning.seed_everything(seed, verbose=False)
@@ -140,7 +155,9 @@ def fit(
     if recipe.max_examples is not None:
         usable = sampled(usable, recipe.max_examples, seed)
     if recipe.batch_size % runtime.devices:
-        raise InputError(f"training.batch_size is {recipe.batch_size}, which {runtime.devices} devices do not divide.")
+        raise InputError(
+            f"training.batch_size is {recipe.batch_size}; expected a multiple of the {runtime.devices} devices."
+        )
     checkpoints = out / "checkpoints"
     resume = newest_checkpoint(checkpoints)
     dev_examples = sampled(validation, recipe.validation_queries, seed)
@@ -185,12 +202,21 @@ def train(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Train as one of ``world`` processes; what was learnt is in the checkpoints.
+    """Train as process ``rank`` of ``world``; the result is in the checkpoints in ``out``.
 
     Args:
-        port: on which the processes meet. texts: of training and of dev examples. resume: a checkpoint to go on from.
+        rank, world: number of this process, and how many there are.
+        port: the TCP port that the processes connect on.
+        ranker: the model to train.
+        recipe: objectives, optimisation and batches.
+        examples, dev_examples: the training examples and the dev set.
+        texts: look up the texts of the two.
+        resume: a checkpoint to continue from, or None.
+        seed: of everything random in the run.
+        out: the directory to write to.
+        runtime: devices and progress bars.
     """
-    quieten()  # this process may be a new one
+    quieten()  # this may be a new process
     lightning.seed_everything(seed, verbose=False)
     if isinstance(ranker, ColBERT):
         ranker.gather = world > 1 and spans_processes(recipe.in_batch_groups, world)
@@ -214,5 +240,5 @@ def train(
 
 
 def dev_loader(ranker: Ranker, examples: Sequence[Example], texts: TextLookup) -> DataLoader:
-    """The candidates of one dev query after the other."""
+    """Return a loader that yields the dev queries with their candidates, one by one."""
     return DataLoader(DevBatches(examples, texts, ranker.collate), batch_size=None)

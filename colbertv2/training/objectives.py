@@ -1,17 +1,17 @@
-"""The losses, one small class each (ColBERTv2 §3.2; forms as in the official code).
+"""Training losses, one small class each (ColBERTv2 §3.2, in the form of the official code).
 
-Every objective maps :class:`Scores` to a scalar; a training configuration names any mix of them, each with its weight.
+Every objective maps :class:`Scores` to a scalar. A training configuration can combine any of them, each with a weight.
 
-What reproduces the losses of others (``make agree`` measures it; weight 1 throughout):
+These settings reproduce the losses of other systems, always with weight 1 (``make agree`` measures the agreement):
 
-- colbert-ai, scored examples: ``KLDivergence(temperature=1, teacher_scale=distillation_alpha)``; unscored ones:
-  ``CrossEntropy(temperature=1)``; with ``use_ib_negatives`` plus ``InBatchNegatives(temperature=1)``.
+- colbert-ai: for scored examples ``KLDivergence(temperature=1, teacher_scale=distillation_alpha)``, for others
+  ``CrossEntropy(temperature=1)``; with ``use_ib_negatives``, add ``InBatchNegatives(temperature=1)``.
 - PyLate's ``Distillation``: ``KLDivergence(temperature=1, teacher_scale=1, student_normalisation="minmax")``, and
   ``"none"`` for its ``normalize_scores=False``.
 - PyLate's ``Contrastive`` and ``CachedContrastive``: ``InBatchNegatives(temperature=…, own_negatives=True)``.
 
-PyLate counts a masked position of a document (padding, punctuation) as similarity 0, which wins where a query vector's
-best similarity is negative; here it never does.
+PyLate gives masked positions of a document (padding, punctuation) the similarity 0, which is the maximum if all other
+similarities of a query vector are negative. Here masked positions are never the maximum.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 class Scores(NamedTuple):
-    """A batch's scores.
+    """The scores of a batch of B queries with n candidates each.
 
     Args:
-        own: ``[B, n]`` of every query's own candidates, the positive in slot 0.
-        teacher: ``[B, n]`` the teacher's scores of the same, or ``None`` if any of them has none.
-        all_pairs: ``[B, B·n]`` of every query against every passage of the batch, or ``None``.
-        excluded: ``[B, B·n]`` passages that are no in-batch negatives of the query.
+        own: the student's scores of every query's own candidates, ``[B, n]``, the positive in column 0.
+        teacher: the teacher's scores of the same candidates, ``[B, n]``, or ``None`` if any is missing.
+        all_pairs: the student's scores of every query with every passage of the batch, ``[B, B·n]``, or ``None``.
+        excluded: ``[B, B·n]``, true for passages that are not in-batch negatives of the query.
     """
 
     own: Tensor
@@ -43,13 +43,13 @@ class Scores(NamedTuple):
 
 
 def minmax(scores: Tensor) -> Tensor:
-    """Each row of ``[B, n]`` stretched to 0 … 1; rows of equal scores to 0."""
+    """Scale each row of ``[B, n]`` linearly to 0 … 1; rows of equal scores become 0."""
     low, high = scores.amin(-1, keepdim=True), scores.amax(-1, keepdim=True)
     return (scores - low) / (high - low + 1e-8)
 
 
 def zscore(scores: Tensor) -> Tensor:
-    """Each row of ``[B, n]`` with mean 0 and standard deviation 1; rows of equal scores to 0."""
+    """Scale each row of ``[B, n]`` to mean 0 and standard deviation 1; rows of equal scores become 0."""
     return (scores - scores.mean(-1, keepdim=True)) / (scores.std(-1, keepdim=True, correction=0) + 1e-8)
 
 
@@ -63,12 +63,13 @@ NORMALISATIONS: dict[Normalisation, Callable[[Tensor], Tensor]] = {
 
 @runtime_checkable
 class Objective(Protocol):
-    """What the training module asks of a loss.
+    """The interface of a loss: a call maps :class:`Scores` to a scalar tensor.
 
     Args:
-        weight: in the sum of all losses. minimum_candidates: the least n that it is defined for.
-        needs_all_pairs: it reads ``Scores.all_pairs``, which are then computed.
-        needs_teacher: it reads ``Scores.teacher``; examples without scores are then refused.
+        weight: its weight in the sum of all losses.
+        needs_all_pairs: whether it reads ``Scores.all_pairs``, so that they must be computed.
+        needs_teacher: whether it reads ``Scores.teacher``, so that examples without scores are refused.
+        minimum_candidates: the smallest n that it is defined for.
     """
 
     weight: float
@@ -82,7 +83,12 @@ class Objective(Protocol):
 @checked
 @dataclass(frozen=True)
 class CrossEntropy:
-    """Softmax cross-entropy of the positive among the own n candidates; n = 2 is ColBERT's pairwise loss."""
+    """Softmax cross-entropy of the positive among the query's n candidates; n = 2 is ColBERT's pairwise loss.
+
+    Args:
+        weight: its weight in the sum of all losses.
+        temperature: divides the scores.
+    """
 
     weight: Weight
     temperature: Scale
@@ -102,12 +108,14 @@ class CrossEntropy:
 @checked
 @dataclass(frozen=True)
 class KLDivergence:
-    """KL of the student's distribution over the n candidates from the teacher's: ``batchmean`` over queries.
+    """KL(teacher ‖ student) of the distributions over a query's n candidates, averaged over queries (ColBERTv2 §3.2).
 
     Args:
-        temperature: divides the student's scores. teacher_scale: multiplies the teacher's (the official ``alpha``).
-        student_normalisation, teacher_normalisation: of a query's n scores, before that: ``none``, ``minmax`` (to
-            0 … 1) or ``zscore``.
+        weight: its weight in the sum of all losses.
+        temperature: divides the student's scores.
+        teacher_scale: multiplies the teacher's scores (``distillation_alpha`` in the official code).
+        student_normalisation, teacher_normalisation: how a query's n scores are normalised before that: ``none``,
+            ``minmax`` (to 0 … 1) or ``zscore``.
     """
 
     weight: Weight
@@ -132,7 +140,12 @@ class KLDivergence:
 @checked
 @dataclass(frozen=True)
 class MarginMSE:
-    """Mean squared error between student's and teacher's margin, positive minus negative (Hofstätter et al. 2020)."""
+    """Mean squared error between student's and teacher's margin, positive minus negative (Hofstätter et al. 2020).
+
+    Args:
+        weight: its weight in the sum of all losses.
+        teacher_scale: multiplies the teacher's margins.
+    """
 
     weight: Weight
     teacher_scale: Scale
@@ -152,11 +165,14 @@ class MarginMSE:
 @checked
 @dataclass(frozen=True)
 class InBatchNegatives:
-    """Cross-entropy of the own positive against all passages of the *other* queries, the official form.
+    """Cross-entropy of a query's positive against all passages of the *other* queries, as in the official code.
+
+    Other systems count a second copy of a positive as a negative; here ``Scores.excluded`` leaves it out.
 
     Args:
-        own_negatives: and against the query's own n − 1 negatives, as PyLate's Contrastive does. The peers count a
-            second copy of a positive as a negative; ``Scores.excluded`` leaves it out here.
+        weight: its weight in the sum of all losses.
+        temperature: divides the scores.
+        own_negatives: also use the query's own n − 1 negatives, as PyLate's ``Contrastive`` does.
     """
 
     weight: Weight

@@ -1,4 +1,4 @@
-"""What a training run is made of, as a training configuration names it."""
+"""``Recipe``: the settings of a training run, as in a training configuration."""
 
 import logging
 import math
@@ -21,24 +21,31 @@ logger = logging.getLogger(__name__)
 @checked
 @dataclass(frozen=True)
 class Recipe:
-    """One training run, as a training configuration names it.
+    """The settings of a training run, as in a training configuration.
 
     Args:
-        objectives: name → loss; one of weight 0 is as if it were not there. optimization: learning rate, steps.
-        n_way: candidates a query, the positive included. negatives: how the others are drawn.
-        batch_size: queries in a forward pass, of all devices together.
-        gradient_accumulation_steps: batches in an optimizer step; in-batch negatives come from one batch.
-        in_batch_groups: equal parts of a batch; in-batch negatives come from the query's own part. The paper's batch
-            of 32 on 4 GPUs, each with its own negatives, is ``batch_size=32, in_batch_groups=4``, on however many
-            devices it runs. 1 gathers them over all.
-        precision: Lightning's ``32-true``, ``bf16-mixed``, ``16-mixed``.
-        gradient_clip: largest norm of the gradient. validation_interval: optimizer steps between evaluations.
-        validation_queries: dev queries in an evaluation, the same ones each time.
+        objectives: name → loss; a loss of weight 0 is left out.
+        optimization: learning rate, schedule and steps.
+        n_way: candidates per query, including the positive.
+        negatives: how the negatives are sampled.
+        batch_size: queries in a forward pass, over all devices.
+        gradient_accumulation_steps: batches per optimizer step; in-batch negatives come from one batch.
+        in_batch_groups: number of equal parts of a batch; in-batch negatives come from the query's own part. The
+            paper's batch of 32 on 4 GPUs, each with its own negatives, is ``batch_size=32, in_batch_groups=4``, on any
+            number of devices. With 1, in-batch negatives come from the complete batch.
+        precision: Lightning's ``32-true``, ``bf16-mixed``, ``16-mixed`` or ``bf16-true``.
+        gradient_clip: maximum norm of the gradient.
+        validation_interval: optimizer steps between evaluations.
+        validation_queries: number of dev queries in an evaluation, the same ones each time.
         gradient_cache_chunk: passages encoded at a time; their activations are computed again for the backward pass
-            (gradient caching), so that memory does not grow with batch_size × n_way, for a third more work. ``None``
-            keeps them all.
-        max_examples: train on so many examples, drawn by the seed; ``None`` is all of them.
-        gradient_checkpointing: the same within the transformer, layer by layer. compile: ``torch.compile`` it.
+            (gradient caching), so that memory does not grow with batch_size × n_way, at the cost of a third more
+            computation. If ``None``, all activations are kept.
+        gradient_checkpointing: recompute activations within the transformer, layer by layer, to save memory.
+        compile: whether to compile the transformer with ``torch.compile``.
+        max_examples: train on at most this many examples, sampled with the seed; ``None`` uses all.
+
+    Raises:
+        InputError: there is no loss, or the settings do not fit each other.
     """
 
     objectives: Mapping[str, Objective]
@@ -60,7 +67,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.max_examples is not None and self.max_examples < self.batch_size:
             raise InputError(
-                f"training.max_examples is {self.max_examples}; expected at least the batch of {self.batch_size}."
+                f"training.max_examples is {self.max_examples}; expected at least the batch size {self.batch_size}."
             )
         if self.optimization.steps % self.validation_interval:
             raise InputError(
@@ -68,7 +75,7 @@ class Recipe:
                 f"{self.optimization.steps} steps: the last ones would never be evaluated."
             )
         if not self.losses:
-            raise InputError("training.objectives is empty or all of weight 0; name at least one loss.")
+            raise InputError("training.objectives is empty or has only weights of 0; name at least one loss.")
         for name, objective in self.losses.items():
             if self.n_way < objective.minimum_candidates:
                 raise InputError(
@@ -87,13 +94,17 @@ class Recipe:
 
     @property
     def losses(self) -> dict[str, Objective]:
-        """The objectives that take part: a sweep turns one off by weight 0, which must not cost its scores."""
+        """The objectives whose weight is not 0; a sweep can turn one off without the cost of its scores."""
         return {name: objective for name, objective in self.objectives.items() if objective.weight}
 
     def usable(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Examples with enough negatives, and with teacher scores where an objective needs them; one pass.
+        """Return the examples with at least ``n_way`` − 1 negatives; they are read once.
 
-        The others are left out, and a warning gives their number: a batch has as many candidates for each query.
+        The others are left out, with a warning that has their number, as every query in a batch has ``n_way``
+        candidates.
+
+        Raises:
+            InputError: an example lacks teacher scores that an objective or the sampling of negatives needs.
         """
         needs_teacher = self.negatives.needs_teacher or any(one.needs_teacher for one in self.losses.values())
         enough, unscored = array("q"), 0

@@ -1,8 +1,8 @@
-"""Lightning's trainer as a training needs it: whose processes, which checkpoints, which logs.
+"""Set up Lightning's trainer: its processes, checkpoints and logs.
 
-The processes are those of ``parallel.run_on``, on one machine. So Lightning is told its place among them, and does not
-guess a cluster from variables such as ``SLURM_NTASKS``, which an allocation sets for programs that are not started by
-``srun`` too. Each task of an ``srun`` is a run of its own.
+``parallel.run_on`` starts the processes, all on one machine. So Lightning is given each process's rank and must not
+detect a cluster from variables such as ``SLURM_NTASKS``, which an allocation also sets for programs that ``srun`` did
+not start. Each task of an ``srun`` is a separate run.
 """
 
 import os
@@ -32,10 +32,16 @@ DEV_METRIC = "dev/RR@10"
 def training_trainer(
     rank: int, port: int, recipe: Recipe, first: int, has_dev: bool, out: Path, runtime: Runtime
 ) -> lightning.Trainer:
-    """The trainer of one of ``runtime.devices`` processes, which writes to ``out``.
+    """Create the trainer of one of ``runtime.devices`` processes.
 
     Args:
-        rank: of the process. port: on which the processes meet. first: the step that it goes on from.
+        rank: number of the process.
+        port: the TCP port that the processes connect on.
+        recipe: the training run.
+        first: the optimizer step to continue from; 0 for a new run.
+        has_dev: whether there is a dev set.
+        out: the directory for checkpoints and logs.
+        runtime: devices, progress bars and profiling.
     """
     device, several = runtime.torch_device, runtime.devices > 1
     one_device = [device.index or 0] if device.type == "cuda" else 1
@@ -67,7 +73,7 @@ def training_trainer(
 
 
 def dev_trainer(recipe: Recipe, runtime: Runtime) -> lightning.Trainer:
-    """The trainer that evaluates the weights as they are, in this process."""
+    """Create the trainer that evaluates the weights before training, in this process."""
     device = runtime.torch_device
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
@@ -82,17 +88,18 @@ def dev_trainer(recipe: Recipe, runtime: Runtime) -> lightning.Trainer:
 
 
 class ProcessPlace(LightningEnvironment):
-    """The place of this process among those that ``run_on`` started; no variable of the environment is asked.
+    """The rank of this process among those that ``run_on`` started, independent of environment variables.
 
     Args:
-        rank: of this process. port: on which they meet, if there are several.
+        rank: number of this process.
+        port: the TCP port that the processes connect on, if there are several.
     """
 
     def __init__(self, rank: int, port: int):
         super().__init__()
         self.rank = rank
         self._main_port = port
-        rank_zero_only.rank = rank  # which Lightning sets at import from variables such as SLURM_PROCID
+        rank_zero_only.rank = rank  # Lightning sets it at import from variables such as SLURM_PROCID
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -110,10 +117,10 @@ class ProcessPlace(LightningEnvironment):
 
 
 def checkpointing(directory: Path, recipe: Recipe, has_dev: bool) -> ModelCheckpoint:
-    """The best weights by dev RR@10 and the last ones, written *after* the evaluation of their step.
+    """Keep the best checkpoint by dev RR@10 and the last one, written *after* the evaluation of their step.
 
-    So a run that is killed while evaluating evaluates that step again when it resumes. Without a dev set the two last
-    ones: one that was cut short has one before it.
+    So a run that is killed during an evaluation repeats it after resuming. Without a dev set, the last two checkpoints
+    are kept, so that a damaged one has a predecessor.
     """
     if not has_dev:
         every = recipe.validation_interval
@@ -124,9 +131,9 @@ def checkpointing(directory: Path, recipe: Recipe, has_dev: bool) -> ModelCheckp
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, reads it back, and renames it.
+    """Write checkpoints atomically: into a temporary file in the same directory, which is read back and then renamed.
 
-    Lightning's own goes through ``TMPDIR``, where there may be less space, and is copied from there.
+    Lightning writes to ``TMPDIR`` first, which may have less space, and copies the file from there.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
@@ -142,7 +149,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         except (OSError, *DAMAGE) as error:
             cause = error if isinstance(error, OSError) else error.__context__
             partial.unlink(missing_ok=True)
-            if isinstance(cause, OSError):  # torch says what it was doing, not what went wrong and where
+            if isinstance(cause, OSError):  # torch's error does not include the cause and the path
                 raise OSError(cause.errno, cause.strerror, str(path)) from error
             raise
         partial.replace(path)
@@ -152,27 +159,30 @@ DAMAGE = (RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile, pick
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
-    """A checkpoint whose every byte is as it was written; its tensors stay on disk until they are used.
+    """Read a checkpoint after verifying the checksum of every byte; its tensors stay on disk until they are used.
 
     Raises:
-        one of DAMAGE, or OSError: it is not whole.
+        one of DAMAGE, or OSError: it is incomplete or damaged.
     """
     with zipfile.ZipFile(file) as archive:
         if (wrong := archive.testzip()) is not None:
-            raise zipfile.BadZipFile(f"{wrong} is not as it was written")
+            raise zipfile.BadZipFile(f"{wrong} has a wrong checksum")
     checkpoint = torch.load(file, weights_only=True, map_location="cpu", mmap=True)
     _ = checkpoint["global_step"], checkpoint["state_dict"]
     return checkpoint
 
 
 def best_of(checkpoint: dict[str, Any]) -> tuple[Path, float]:
-    """Where the best weights lay when a checkpoint was written, itself if they were its own, and their score."""
+    """Return the path of the best checkpoint when this one was written (maybe this one), and its score."""
     (state,) = (state for state in checkpoint["callbacks"].values() if "best_model_path" in state)
     return Path(state["best_model_path"]), float(state["best_model_score"])
 
 
 def newest_checkpoint(directory: Path) -> Path | None:
-    """The last whole checkpoint whose best weights are whole too; what is not is set aside, with a line."""
+    """Return the last undamaged checkpoint whose best checkpoint is undamaged too, or None.
+
+    Damaged files are renamed, with a printed line for each.
+    """
     steps: dict[Path, int] = {}
     best: dict[Path, Path] = {}
     for file in sorted(directory.glob("*.ckpt")):
@@ -182,13 +192,13 @@ def newest_checkpoint(directory: Path) -> Path | None:
         except (OSError, *DAMAGE) as error:
             aside = file.with_name(f"{file.name}.damaged")
             file.replace(aside)
-            print(f"{file} is damaged ({error}); it is now {aside.name}, and the one before it is taken.", flush=True)
+            print(f"{file} is damaged ({error}); renamed to {aside.name}. An earlier one is used, if any.", flush=True)
     usable = [file for file in steps if best[file] in steps]
-    return max(usable, key=lambda file: (steps[file], file.name), default=None)  # last.ckpt is after best.ckpt
+    return max(usable, key=lambda file: (steps[file], file.name), default=None)  # last.ckpt wins over best.ckpt
 
 
 class Tracked(Logger):
-    """Metrics by step to a run of wandb, which never stops a training."""
+    """Log metrics by step to a wandb run; failures of wandb never stop the training."""
 
     def __init__(self, run: Any):
         self.run = run
@@ -205,14 +215,14 @@ class Tracked(Logger):
         wandb_runs.guarded(self.run.log, {**metrics, "trainer/global_step": step})
 
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """The artifact holds them."""
+        """Do nothing: the artifact has the hyperparameters."""
 
     def finalize(self, status: str) -> None:
         wandb_runs.finish(self.run)
 
 
 def loggers(rank: int, out: Path, first: int, runtime: Runtime) -> list[Logger]:
-    """CSV always (the artifact keeps it, a resumed run in a log of its own), wandb as the runtime says."""
+    """Return the loggers: always CSV in the artifact, one log per resumption, and wandb if the runtime asks for it."""
     chosen: list[Logger] = [CSVLogger(out, name="", version="log" if first == 0 else f"log-from-step-{first}")]
     name = out.name.strip(".").removesuffix(".partial")
     if rank == 0 and (run := wandb_runs.start(runtime, name=name)) is not None:

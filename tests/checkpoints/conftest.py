@@ -1,4 +1,4 @@
-"""One tiny checkpoint in every layout."""
+"""Fixtures: one tiny checkpoint in every layout."""
 
 import dataclasses
 import shutil
@@ -22,7 +22,7 @@ def saved(tmp_path, templates) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def templates(tmp_path_factory) -> dict[str, Path]:
-    """The same tiny checkpoint in each layout, with fp16 weights, a pooler, and settings that mean nothing to us."""
+    """The same tiny checkpoint in each layout, with fp16 weights, a pooler, and settings that we do not know."""
     tmp_path = tmp_path_factory.mktemp("layouts")
     model = initial.colbert(Backbone(str(tiny_bert()), None), TOKENIZATION, 8, "orthogonal", [], 0)
     (tmp_path / "made").mkdir()
@@ -42,7 +42,7 @@ def templates(tmp_path_factory) -> dict[str, Path]:
         paths[layout] = tmp_path / layout
         write_checkpoint(checkpoint, paths[layout], layout)
     for layout in LAYOUTS[1:]:
-        (paths[layout] / "other_layouts.json").unlink()  # as if their own systems had saved them
+        (paths[layout] / "other_layouts.json").unlink()  # as if the other systems had saved them
     edit(paths["official"] / "artifact.metadata", lr=1e-5, kmeans_niters=20, nway=64, checkpoint="somewhere")
     edit(paths["pylate"] / "config_sentence_transformers.json", prompts={"a": "b"}, __version__={"pylate": "1.6.0"})
     return paths

@@ -1,4 +1,4 @@
-"""Checkpoints in three layouts: nothing is lost between them."""
+"""Conversions between the three checkpoint layouts lose nothing."""
 
 import dataclasses
 import itertools
@@ -18,7 +18,7 @@ from colbertv2.modeling.colbert import ColBERT
 
 
 def content(directory: Path) -> dict[str, object]:
-    """Everything that a layout says: tensors with their types, JSON values."""
+    """Everything in a checkpoint: tensors with their dtypes, and JSON values."""
     found: dict[str, object] = {}
     for file in sorted(directory.rglob("*")):
         name = file.relative_to(directory).as_posix()
@@ -39,7 +39,7 @@ def test_round_trips_lose_nothing(saved, tmp_path, first, second):
     assert content(tmp_path / "d") == content(saved[first])
     assert layout_of(tmp_path / "b") == second
     before, after = read_checkpoint(saved[first]), read_checkpoint(tmp_path / "b")
-    # What the layout cannot say is fixed in it, and remembered for the way back.
+    # A setting that the layout can't express has a fixed value in it, and is kept for the way back.
     literal = {"colbertv2": before.tokenization.literal_tokens, "official": False, "pylate": True}[second]
     assert after.tokenization == dataclasses.replace(before.tokenization, literal_tokens=literal)
 

@@ -1,4 +1,4 @@
-"""Encoders as transformers saves them: whole ones are loaded, of any architecture; what does not fit is refused."""
+"""Encoders saved by transformers: complete ones of any architecture are loaded; what does not fit is refused."""
 
 import json
 import shutil
@@ -50,7 +50,7 @@ def test_an_encoder_is_the_same_whatever_head_it_was_saved_with(tmp_path, kind):
     for auto in AUTO:
         try:
             saved = tiny_encoder(tmp_path / auto.__name__, kind, auto)
-        except ValueError:  # no such head for this architecture
+        except ValueError:  # transformers has no such head for this architecture
             continue
         stored = {name.partition(".")[2]: tensor for name, tensor in load_file(saved / "model.safetensors").items()}
         stored |= load_file(saved / "model.safetensors")
@@ -86,15 +86,15 @@ def test_a_layer_more_or_fewer_and_other_names_are_refused(tmp_path, kind):
 def test_what_belongs_to_no_encoder_is_refused_and_a_pooler_is_not(bert):
     change(bert, **{"pooler.dense.weight": torch.zeros(32, 32), "embeddings.position_ids": torch.arange(512)[None]})
     assert load_transformer(bert)
-    change(bert, **{"linear.weight": torch.zeros(8, 32)})  # a ColBERT's projection, which would be lost
+    change(bert, **{"linear.weight": torch.zeros(8, 32)})  # a ColBERT's projection, which transformers would drop
     with pytest.raises(InputError, match=r"1 unknown \(linear\.weight\)"):
         load_transformer(bert)
 
 
 WRONG_WEIGHTS = {
     "another shape": (torch.zeros(9, 32), r"1 of another shape \(embeddings.word_embeddings.weight is \[9, 32\]"),
-    "NaN": (torch.full((115, 32), torch.nan), "embeddings.word_embeddings.weight in .* holds NaN or infinity"),
-    "infinity in half precision": (torch.full((115, 32), 1e6).half(), "holds NaN or infinity"),
+    "NaN": (torch.full((115, 32), torch.nan), "embeddings.word_embeddings.weight in .* contains NaN or infinity"),
+    "infinity in half precision": (torch.full((115, 32), 1e6).half(), "contains NaN or infinity"),
     "integers": (torch.zeros(115, 32, dtype=torch.int8), "embeddings.word_embeddings.weight is I8; expected floating"),
 }
 
@@ -178,13 +178,17 @@ def test_every_kind_of_tokenizer_is_that_of_its_encoder(tmp_path):
 
 def test_a_tokenizer_of_another_model_is_refused(bert, caplog):
     edit(bert / "config.json", vocab_size=100)
-    with pytest.raises(InputError, match="ids up to 114, the encoder 100 embeddings; it is another model's"):
+    with pytest.raises(
+        InputError, match="ids up to 114, but the encoder has 100 embeddings; it belongs to another model"
+    ):
         load_tokenizer(bert)
     edit(bert / "config.json", vocab_size=30522)
     load_tokenizer(bert)
-    assert "has 115 ids, the encoder 30,522 embeddings: is it another model's?" in caplog.text
+    assert "has 115 ids, but the encoder has 30,522 embeddings: does it belong to another model?" in caplog.text
     edit(bert / "config.json", pad_token_id=7)
-    with pytest.raises(InputError, match=r"padding is token 7, which is 'the' in .*, where the padding is '\[PAD\]'"):
+    with pytest.raises(
+        InputError, match=r"padding is token 7, but that is 'the' in the tokenizer, whose padding is '\[PAD\]'"
+    ):
         load_tokenizer(bert)
 
 
@@ -200,7 +204,7 @@ def test_tokenizers_that_lack_something(bert):
     whole = json.loads(file.read_text())
     for values, message in [
         ({"post_processor": None}, "puts 0 tokens around a text"),
-        ({"model": {**whole["model"], "vocab": {"[UNK]": 1}}}, "special tokens and no word"),
+        ({"model": {**whole["model"], "vocab": {"[UNK]": 1}}}, "only special tokens and no words"),
         ({"model": 3}, "can't be loaded"),
     ]:
         file.write_text(json.dumps({**whole, **values}))

@@ -1,4 +1,4 @@
-"""Punctuation is left out of documents whatever the tokenizer, and what a checkpoint of PyLate's leaves out is kept."""
+"""Every tokenizer's punctuation is left out of documents; the skiplist of a PyLate checkpoint keeps its meaning."""
 
 import json
 import string
@@ -21,7 +21,7 @@ SYMBOLS = set(string.punctuation)
 
 
 def kept(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
-    """The scored tokens of a document, without markers and ends."""
+    """The scored tokens of a document, without markers, [CLS] and [SEP]."""
     scored = Tokenizer(tokenizer, TOKENIZATION).documents([text])
     tokens = tokenizer.convert_ids_to_tokens(scored.input_ids[0][scored.scored[0]].tolist())
     return tokens[2:-1]
@@ -30,7 +30,7 @@ def kept(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
 def test_byte_level_bpe():
     tokenizer = byte_level_bpe(["<s>", "<pad>"])
     assert tokenizer.tokenize("a , (b!") == ["a", "Ġ,", "Ġ(", "b", "!"]
-    # Of the two others that end in punctuation, one has two symbols and one is the text "##,".
+    # Two other tokens end in punctuation, but one has two symbols, and one is the text "##,".
     assert punctuation_tokens(tokenizer) == SYMBOLS | {"Ġ,", "Ġ.", "Ġ(", "Ġ!", "Ġ#"}
     assert kept(tokenizer, "a , (b! # c.. d##,") == ["a", "b", "Ġc", "..", "Ġd", "##,"]
 
@@ -54,7 +54,7 @@ def test_wordpiece_as_ever():
 
 
 def saved(directory: Path, kind: str, **values: object) -> Path:
-    """A checkpoint of ours with the tokenizer of an architecture."""
+    """A checkpoint in our layout with the tokenizer of an architecture."""
     backbone = Backbone(str(tiny_encoder(directory / kind, kind)), None)
     initial.colbert(backbone, TOKENIZATION, 8, "orthogonal", [], 0).save(directory / "ours")
     return directory / "ours"
@@ -85,9 +85,9 @@ def test_the_list_of_a_pylate_checkpoint_means_what_it_means_there(tmp_path, kin
     edit(tmp_path / "pylate" / "config_sentence_transformers.json", skiplist_words=[*string.punctuation, "a"])
     found = read_checkpoint(tmp_path / "pylate").tokenization
     assert found.skip_punctuation == all_punctuation and found.skiplist[-1] == "a"
-    # The tiny BERT has no "#", for which PyLate takes the unknown token.
+    # The tiny BERT has no "#", so PyLate looks up the unknown token.
     assert set(found.skiplist) == ({"[UNK]", "a"} if kind == "bert" else SYMBOLS | {"a"})
-    # As convert_tokens_to_ids, which PyLate calls: a word is the token of that spelling.
+    # PyLate calls convert_tokens_to_ids: a word is the token of that spelling.
     tokenizer = ColBERT.load(tmp_path / "pylate").tokenizer
     document = tokenizer.documents(["a , (b! c."])
     tokens = tokenizer.tokenizer.convert_ids_to_tokens(document.input_ids[0][document.scored[0]].tolist())

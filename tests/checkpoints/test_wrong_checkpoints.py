@@ -1,4 +1,4 @@
-"""Checkpoints in three layouts: nothing damaged, foreign or malicious gets in."""
+"""Damaged, foreign and malicious checkpoints are refused in all three layouts."""
 
 import json
 import os
@@ -130,7 +130,7 @@ def test_weights_of_another_architecture(saved):
         ({"query_maxlen": None}, "'query_maxlen' is None; expected a whole number of at least 4"),
         ({"skip_punctuation": 1}, "expected true or false"),
         ({"skiplist": [1]}, "expected a list, each item text"),
-        ({"extra": 1}, "holds 'extra'"),
+        ({"extra": 1}, "unknown key 'extra'"),
     ],
 )
 def test_tampered_settings_of_ours(saved, values, message):
@@ -153,12 +153,12 @@ def test_settings_that_travelled_along_cannot_write_elsewhere(saved, tmp_path):
 
 def test_plain_encoder_is_no_colbert():
     assert layout_of(tiny_bert()) is None
-    with pytest.raises(InputError, match="no ColBERT checkpoint"):
+    with pytest.raises(InputError, match="not a ColBERT checkpoint"):
         ColBERT.load(tiny_bert())
 
 
 class Malicious:
-    """Unpickled in full, it makes a file."""
+    """An object that creates a file when it is unpickled in full."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

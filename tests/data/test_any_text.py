@@ -1,4 +1,4 @@
-"""Whatever a text file from outside holds, a reader gives a result or an ``InputError`` that names the file."""
+"""Whatever an external text file contains, a reader returns a result or raises an ``InputError`` with the file name."""
 
 import gzip
 import json
@@ -24,7 +24,7 @@ from colbertv2.training.examples import Examples, read_examples
 ROW = {"paper_id": "p", "idx": 0, "pidx": 0, "sidx": 0, "type": "title", "content": "t"}
 QUESTION = {"paper_id": "p", "question_id": "q", "question": "?", "answer_evidence_mapped": [{"idx": [0, None]}]}
 TRAIN = {"query_id": "q", "document_ids": ["a", "b"], "scores": [1.5, 0.5]}
-READERS: dict[str, tuple[str, Callable[[Path], Any], str]] = {  # name → its file, the reader, what it holds
+READERS: dict[str, tuple[str, Callable[[Path], Any], str]] = {  # name → file name, reader, valid content
     "TSV": ("c.tsv", lambda path: list(read_texts(path, "document")), "a\tone\nb\ttwo\ttitle\n"),
     "JSONL": (
         "c.jsonl",
@@ -95,7 +95,7 @@ CONTENTS = (
 
 
 def outcome(name: str, folder: Path, content: bytes) -> Any:
-    """What the reader makes of a file; None where it refuses it."""
+    """Return what the reader makes of a file, or None if it refuses the file."""
     file, read, _ = READERS[name]
     (folder / file).write_bytes(content)
     try:
@@ -150,7 +150,7 @@ def test_files_with_byte_order_marks_may_be_put_together(tmp_path):
     ("change", "message"),
     [
         (lambda text: text.encode("utf-16"), "is in UTF-16 by its byte order mark; save it as UTF-8"),
-        (lambda text: text.encode("utf-16-le"), "line 1: holds NUL bytes, so this is no text in UTF-8"),
+        (lambda text: text.encode("utf-16-le"), "line 1: contains NUL bytes, so the file is not UTF-8 text"),
         (lambda text: gzip.compress(text.encode()), "is compressed by gzip; unpack it"),
         (lambda text: b"\x1f\x8b no gzip", "is compressed by gzip; unpack it"),
         (lambda text: b"PK\x03\x04\x14", "is a zip archive; unpack it"),
@@ -181,7 +181,7 @@ def test_what_is_no_file_or_can_not_be_opened(tmp_path, name, monkeypatch):
     path.write_text(content)
 
     def refuse(self: Path, *_: Any, **__: Any) -> None:
-        raise PermissionError(13, "Permission denied", str(self))  # root may read anything
+        raise PermissionError(13, "Permission denied", str(self))  # simulated, as root may read every file
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(InputError, match=f"{file} .*Permission denied"):

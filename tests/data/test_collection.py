@@ -70,7 +70,7 @@ def test_forked_processes_do_not_share_a_file_position(tmp_path):
 def test_benchmarks(shared_collections):
     cranfield = Collection("cranfield")
     assert len(cranfield) == 1400
-    assert sum(not text.strip() for _, text in cranfield) == 2  # the benchmark's own empty documents are allowed
+    assert sum(not text.strip() for _, text in cranfield) == 2  # the benchmark itself has empty documents
     scifact = Collection("beir/scifact/test")
     assert len(scifact) == 5183 and scifact.identity() == Collection("beir/scifact").identity()
     doc_id, text = list(scifact)[100]

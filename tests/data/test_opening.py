@@ -81,18 +81,18 @@ def test_a_file_that_was_cut_short(tmp_path, kind, share):
     if share == 1:
         assert len(Collection(id)) == 3000
         return
-    for _ in range(2):  # and no half of it is taken for the whole at the second look
+    for _ in range(2):  # the second time, no partial store passes for a complete one
         with pytest.raises(InputError) as raised:
             len(Collection(id))
         message = str(raised.value)
         assert "is cut short or damaged" in message and "Delete it and fetch it again" in message
-        assert f"{path} (1,000,000 bytes), of which {path.stat().st_size:,} are there" in message
+        assert f"{path} (1,000,000 bytes), {path.stat().st_size:,} of them present" in message
     path.write_bytes(whole)
     assert len(Collection(id)) == 3000
 
 
 def test_an_empty_file(tmp_path):
-    (tmp_path / "docs.gz").write_bytes(b"")  # which gzip reads as nothing
+    (tmp_path / "docs.gz").write_bytes(b"")  # gzip reads no bytes from it
     id = f"empty-{tmp_path}"
     ir_datasets.registry.register(id, Dataset(TsvDocs(GzipExtract(released.here(tmp_path / "docs.gz")))))
     with pytest.raises(InputError, match=r"cut short or damaged \(EOFError: no documents\)"):
@@ -157,7 +157,7 @@ def test_digests_tell_contents_apart(one, other):
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
 def test_a_built_store_is_read_where_nothing_can_be_written(tmp_path, monkeypatch, number):
-    """A home that is mounted read-only, or another user's: no lock can be taken in it, and none is needed."""
+    """In a home that is read-only or another user's, no lock can be taken, and reading needs none."""
     folder = f"folder:{tmp_path}"
     (tmp_path / "collection.tsv").write_text("a\tone\nb\ttwo\n")
     expected = list(Collection(folder))
@@ -187,4 +187,4 @@ def test_a_home_in_which_ir_datasets_can_not_make_its_folders(tmp_path):
     code = "try:\n import colbertv2.data.opening\nexcept ValueError as found: print(type(found).__name__, found)"
     environment = {**os.environ, "IR_DATASETS_HOME": str(tmp_path / "file")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100)
-    assert "InputError ir_datasets can't make its folders in IR_DATASETS_HOME" in done.stdout, done.stderr
+    assert "InputError ir_datasets can't create its folders in IR_DATASETS_HOME" in done.stdout, done.stderr

@@ -99,7 +99,7 @@ def test_a_file_of_ids_keeps_a_subset(folder):
     with pytest.raises(InputError) as raised:
         len(Queries(f"folder:{folder}/test", ids=str(ids)))
     assert "line 2: 'folder:" in str(raised.value) and "no query 'q9'" in str(raised.value)
-    assert "line 3: the query 'q1' stands there twice" in str(raised.value)
+    assert "line 3: the query 'q1' is listed twice" in str(raised.value)
     ids.write_text("q3\n")
     with pytest.raises(InputError, match=r"no query with a relevant document among those of .*ids\.txt, of 3"):
         len(Queries(f"folder:{folder}/test", ids=str(ids)))

@@ -54,9 +54,9 @@ def test_any_bytes_are_read_or_refused_with_the_file_named(tmp_path_factory, con
     [
         ("c.tsv", ["a\tone", "b"], "line 2: expected 2 or 3 columns .* found 1"),
         ("c.tsv", ["a\tone\ttwo\tthree"], "line 1: expected 2 or 3 columns .* found 4.*jsonl"),
-        ("c.tsv", ["a\tone", "b\ttwo", "a\tthree"], "line 3: the id 'a' stands on line 1 already"),
+        ("c.tsv", ["a\tone", "b\ttwo", "a\tthree"], "line 3: the id 'a' is already on line 1"),
         ("c.tsv", ["\tone"], "line 1: the id '' is empty"),
-        ("c.tsv", ["a b\tone"], "line 1: the id 'a b' is empty or holds whitespace"),
+        ("c.tsv", ["a b\tone"], "line 1: the id 'a b' is empty or contains whitespace"),
         ("c.tsv", ["a\tone", "b\t  "], "line 2: the document 'b' is empty"),
         ("c.jsonl", ['{"_id": "a", "text": "one"}', "{"], "line 2: not JSON"),
         ("c.jsonl", ["[1]"], "line 1: expected a JSON object, found list"),
@@ -65,8 +65,8 @@ def test_any_bytes_are_read_or_refused_with_the_file_named(tmp_path_factory, con
         ("c.jsonl", ['{"_id": "a"}'], "line 1: expected a string as text, found None"),
         ("c.jsonl", ['{"_id": "a", "title": 3, "text": "one"}'], "line 1: expected a string as title"),
         ("c.jsonl", ['{"_id": "a", "title": "", "text": ""}'], "line 1: the document 'a' is empty"),
-        ("c.jsonl", ['{"_id": "a", "text": "\\ud800"}'], "line 1: half of a surrogate pair"),
-        ("c.tsv", [""], "holds no document"),
+        ("c.jsonl", ['{"_id": "a", "text": "\\ud800"}'], "line 1: an unpaired surrogate"),
+        ("c.tsv", [""], "contains no document"),
     ],
 )
 def test_faults_name_file_and_line(tmp_path, name, lines, fault):
@@ -123,8 +123,8 @@ def test_judgements_in_both_forms(tmp_path, content):
     [
         ("q1 d1\n", "line 1: expected 3 columns .* found 2"),
         ("q1 0 d1 1\nq1 0 d2 yes\n", "line 2: expected a whole number of at most four digits as grade, found 'yes'"),
-        ("q1 0 d1 1\nq1 0 d1 2\n", "line 2: query 'q1' and document 'd1' are judged on line 1 already"),
-        ("query-id\tcorpus-id\tscore\n", "holds no judgement"),
+        ("q1 0 d1 1\nq1 0 d1 2\n", "line 2: query 'q1' and document 'd1' are already judged on line 1"),
+        ("query-id\tcorpus-id\tscore\n", "contains no judgement"),
     ],
 )
 def test_faulty_judgements(tmp_path, content, fault):

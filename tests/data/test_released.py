@@ -1,4 +1,4 @@
-"""Collections that are too large to have here, read from small files of their released form."""
+"""Collections that are too large for tests, read from small files in their released format."""
 
 import gzip
 import json
@@ -45,7 +45,7 @@ def test_msmarco(tmp_path):
         "collection=msmarco", "collection.train.dev_fraction=0.3", "collection.dev.dev_fraction=0.3"
     )
     assert len(documents) == 40 and dict(documents)["3"] == "passage number 3 is about topic3"
-    assert dict(documents)["1"].endswith("in the café")  # ir_datasets mends the encoding
+    assert dict(documents)["1"].endswith("in the café")  # ir_datasets corrects the encoding
     ids = {name: {query_id for query_id, _ in part} for name, part in queries.items()}
     assert ids["eval"] == {str(10 * number) for number in range(10)}
     assert len(ids["train"] | ids["dev"]) == 20 and not ids["train"] & ids["dev"]
@@ -57,7 +57,7 @@ def test_msmarco(tmp_path):
 
 
 def test_passages_are_streamed_and_never_held_in_memory(tmp_path):
-    """By the chain of readers that ir_datasets has for MS MARCO: twice the text takes no more memory."""
+    """With ir_datasets' chain of readers for MS MARCO, twice the text needs no more memory."""
     text = "a passage of a thousand words " * 200
 
     def peak_of(passages: int) -> int:
@@ -72,11 +72,11 @@ def test_passages_are_streamed_and_never_held_in_memory(tmp_path):
         tracemalloc.stop()
         return peak
 
-    assert peak_of(3000) < peak_of(1500) + 1_000_000  # of 9 MB more
+    assert peak_of(3000) < peak_of(1500) + 1_000_000  # for 9 MB more text
 
 
 def test_a_store_is_enough():
-    """Once it is built, what was downloaded for it may go."""
+    """Once the store is built, the downloaded files may be deleted."""
     released.msmarco()
     expected = list(Collection("msmarco-passage"))
     folder = released.home() / "msmarco-passage"
@@ -135,9 +135,9 @@ print("found:" + json.dumps(found))
 
 
 def test_every_beir_set_with_what_is_odd_in_released_ones(tmp_path):
-    """Empty and repeated documents, ids of any form, queries without judgements: in a home of its own.
+    """Empty and repeated documents, ids of any form, queries without judgements; also in LoTTE and MS MARCO.
 
-    LoTTE and MS MARCO are tried there, too.
+    It runs with a separate home of ir_datasets.
     """
     tests = Path(__file__).resolve().parents[1]
     places = {
@@ -161,7 +161,7 @@ def test_every_beir_set_with_what_is_odd_in_released_ones(tmp_path):
             "q1": {"q1": 1, "0007": 2}, "7": {"twice": 1, "empty": -2}, "07": {"not-in-the-corpus": 1},
         }, name  # fmt: skip
         assert mismatch == []
-    assert done.stderr.count("documents under the id of another; the last is taken") == len(found)
+    assert done.stderr.count("documents with the id of another; the last is used") == len(found)
 
 
 def test_empty_documents_of_a_released_set_have_no_vectors_and_are_never_found(tmp_path, caplog):
@@ -208,7 +208,7 @@ def test_an_archive_that_was_unpacked_by_half_is_unpacked_again(monkeypatch):
     def killed(tar, path, *_, **__):
         tar.extract(tar.next(), path)
         seen.append(target.exists())
-        raise SystemExit  # what ir_datasets cleans up after, as it can't when it is killed
+        raise SystemExit  # ir_datasets would clean up after it, which a killed process can't (rmtree is disabled)
 
     monkeypatch.setattr(tarfile.TarFile, "extractall", killed)
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
@@ -233,7 +233,7 @@ def test_wikipedia_is_judged_by_answers(name):
     values = evaluate(
         *judged(Ranking(dict.fromkeys("0123", everything)), asked), ["Success@1", "Success@2", "Success@5"]
     )
-    # "New York" is no part of Yorkshire but the title of passage 3; "Weird Al" is that of 2; nothing is seven.
+    # "New York" is not in "Yorkshire" but is the title of passage 3; "Weird Al" is that of 2; no passage has "seven".
     assert values.to_numpy().tolist() == [[0, 0, 1], [1, 1, 1], [0, 1, 1], [0, 0, 0]]
     text_alone = Queries(asked.id, protocol="dpr")
     values = evaluate(*judged(Ranking(dict.fromkeys("0123", everything)), text_alone), ["Success@1", "Success@2"])

@@ -1,4 +1,4 @@
-"""Whatever the files of an index or a checkpoint from outside hold: a result, or an ``InputError``."""
+"""Whatever an external index or checkpoint contains, reading gives a result or an ``InputError``."""
 
 import contextlib
 import io
@@ -33,7 +33,7 @@ DTYPES = ["<f2", "<f4", "<f8", "<i8", "|u1", "<c16", "|O", "|b1", "<U3", "|S0", 
 
 
 def npy(descr: str, shape: str, content: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
-    """A ``.npy`` file with this header; ``descr`` and ``shape`` are Python's text."""
+    """A ``.npy`` file with this header; ``descr`` and ``shape`` are Python source."""
     header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
     return b"\x93NUMPY" + version + len(header).to_bytes(2, "little") + header + content
 
@@ -100,7 +100,7 @@ TENSORS = [
 
 @st.composite
 def damages(draw, directory: Path) -> tuple[str, bytes | None]:
-    """A file of the directory, and its new content; None where it is removed."""
+    """A file of the directory and its new content, or None to remove it."""
     file = draw(st.sampled_from(sorted(path for path in directory.rglob("*") if path.is_file())))
     name, whole = file.relative_to(directory).as_posix(), file.read_bytes()
     kind = draw(st.sampled_from(["gone", "cut", "flipped", "bytes", "its own"]))

@@ -1,6 +1,6 @@
-"""Index directories of colbert-ai and fast-plaid: converted byte for byte, and refused where they are damaged.
+"""Index directories of colbert-ai and fast-plaid are converted byte for byte, and refused if they are damaged.
 
-data/ holds one of each that they built; ``python -m experiments.agree.stored`` makes it.
+data/ has one index that each of them built; ``python -m experiments.agree.stored`` creates it.
 """
 
 import io
@@ -40,7 +40,7 @@ def ours(source: Path, name: str = "ours", ids: Path | None = None) -> Index:
 
 
 def content(index: Index) -> list:
-    """All that decides what is found in it."""
+    """Everything in an index that decides search results."""
     codec = index.codec
     tables = [index.stored_codes[:], index.arrays["residuals"], codec.centroids.vectors, codec.cutoffs, codec.weights]
     return [*(np.asarray(table).tolist() for table in tables), index.doc_ids]
@@ -62,7 +62,7 @@ def test_official_files_are_written_as_they_were(tmp_path):
         pairs = zip(before, after, strict=True) if isinstance(before, (tuple, list)) else [(before, after)]
         for one, other in pairs:
             assert one.dtype == other.dtype or file.name == "buckets.pt", file.name
-            if file.name == "ivf.pid.pt":  # padded with as many zeros as the longest list, there and here
+            if file.name == "ivf.pid.pt":  # both pad with as many zeros as the longest list has
                 assert torch.equal(one[: len(other)], other[: len(one)]), file.name
             else:
                 assert torch.equal(one.float().squeeze(), other.float().squeeze()), file.name
@@ -102,7 +102,7 @@ def test_command_line(tmp_path, capsys):
     ]
     assert np.array_equal(found[0][0], found[1][0]) and np.array_equal(found[0][1], found[1][1])
     for words, message in (
-        (["index", str(DATA), str(tmp_path / "x"), "--to", "colbertv2"], "is no index"),
+        (["index", str(DATA), str(tmp_path / "x"), "--to", "colbertv2"], "is not an index"),
         (["index", str(DATA / "colbert-ai"), str(tmp_path / "x"), "--to", "official"], "already"),
         (["index", str(DATA / "colbert-ai"), str(tmp_path / "fp"), "--to", "fast-plaid"], "exists"),
     ):
@@ -114,7 +114,7 @@ def test_command_line(tmp_path, capsys):
 def test_an_index_without_its_inverted_list_is_not_whole_and_an_old_one_has_it_otherwise(tmp_path):
     source = Path(shutil.copytree(DATA / "colbert-ai", tmp_path / "source"))
     expected = content(ours(source))
-    (source / "ivf.pid.pt").rename(source / "ivf.pt")  # which lists vectors, and is not read
+    (source / "ivf.pid.pt").rename(source / "ivf.pt")  # the older file lists vectors, and is not read
     assert content(ours(source, "old")) == expected
     (source / "ivf.pt").unlink()
     with pytest.raises(InputError, match=r"ivf\.pid\.pt is missing"):
@@ -126,9 +126,9 @@ def test_what_the_systems_themselves_write_is_accepted(tmp_path):
     expected = content(ours(source))
     for number, (file, change) in enumerate(
         [
-            ("ivf_lengths.npy", lambda lengths: np.append(lengths, [0, 0])),  # where it wanted more centroids
+            ("ivf_lengths.npy", lambda lengths: np.append(lengths, [0, 0])),  # as with more planned centroids
             ("metadata.json", edited(num_partitions=512)),
-            ("0.metadata.json", edited(embedding_offset=7)),  # after documents before it were deleted
+            ("0.metadata.json", edited(embedding_offset=7)),  # as after deleting documents before it
             ("bucket_weights.npy", lambda weights: weights.astype(np.float16)),
             ("metadata.json", lambda metadata: {name: metadata[name] for name in ("nbits", "num_chunks")}),
         ]
@@ -148,7 +148,7 @@ def test_centroids_of_a_byte_are_near_enough_to_length_1(tmp_path, layout):
 
 
 class Trap:
-    """Unpickled by an unwary reader, it makes a file."""
+    """An object that creates a file if an unsafe reader unpickles it."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -196,8 +196,8 @@ def four_bits(metadata):
         ("colbert-ai", "metadata.json", edited(num_chunks=2), "1.metadata.json"),
         ("colbert-ai", "metadata.json", edited(num_chunks="1"), "num_chunks is '1'; expected a count"),
         ("colbert-ai", "doclens.0.json", lambda lengths: lengths[:-1], "lengths sum to"),
-        ("colbert-ai", "doclens.0.json", lambda lengths: "many", "no list of lengths"),
-        ("colbert-ai", "ivf.pid.pt", lambda ivf: (ivf[0].flip(0), ivf[1]), "zeros behind"),
+        ("colbert-ai", "doclens.0.json", lambda lengths: "many", "not a list of lengths"),
+        ("colbert-ai", "ivf.pid.pt", lambda ivf: (ivf[0].flip(0), ivf[1]), "then only zeros"),
         ("colbert-ai", "ivf.pid.pt", lambda ivf: (ivf[0].sort()[0].roll(-6), ivf[1]), "inverted list is not that of"),
         ("colbert-ai", "buckets.pt", lambda buckets: buckets[0], "expected two tensors"),
         ("colbert-ai", "buckets.pt", lambda buckets: (buckets[0][:1], buckets[1]), "cutoffs"),
@@ -218,13 +218,13 @@ def four_bits(metadata):
         ("colbert-ai", "0.codes.pt", lambda codes: codes + 0.5, "codes are float32; expected whole numbers"),
         ("colbert-ai", "0.codes.pt", lambda codes: codes - 9, "codes from -9"),
         ("colbert-ai", "ivf.pid.pt", lambda ivf: (ivf[0], ivf[1][:-1]), "255 lists of .* 256 centroids"),
-        ("colbert-ai", "ivf.pid.pt", lambda ivf: (ivf[0] + 1, ivf[1]), "zeros behind"),
+        ("colbert-ai", "ivf.pid.pt", lambda ivf: (ivf[0] + 1, ivf[1]), "then only zeros"),
         ("colbert-ai", "ivf.pid.pt", lambda ivf: (ivf[0][:400], ivf[1]), "inverted list is not that of the codes"),
-        ("colbert-ai", "metadata.json", edited(num_embeddings=500), "num_embeddings is 500, but the files hold 504"),
-        ("colbert-ai", "metadata.json", edited(num_partitions=128), "num_partitions is 128, but the files hold 256"),
+        ("colbert-ai", "metadata.json", edited(num_embeddings=500), "num_embeddings is 500, but the files contain 504"),
+        ("colbert-ai", "metadata.json", edited(num_partitions=128), "num_partitions is 128, but the files contain 256"),
         ("colbert-ai", "metadata.json", edited(num_chunks=0), "doclens.0.json, but the metadata say 0 chunks"),
-        ("colbert-ai", "0.metadata.json", edited(passage_offset=1), "passage_offset is 1, but the files hold 0"),
-        ("colbert-ai", "0.metadata.json", edited(num_passages=61), "num_passages is 61, but the files hold 60"),
+        ("colbert-ai", "0.metadata.json", edited(passage_offset=1), "passage_offset is 1, but the files contain 0"),
+        ("colbert-ai", "0.metadata.json", edited(num_passages=61), "num_passages is 61, but the files contain 60"),
         ("fast-plaid", "bucket_cutoffs.npy", lambda cutoffs: cutoffs[::-1], "buckets' cut-offs are .*ascending"),
         ("fast-plaid", "bucket_weights.npy", lambda weights: weights[::-1], "buckets' weights are .*ascending"),
         ("fast-plaid", "centroids.npy", without_row, r"1 of 256 centroids .* number 3\)"),
@@ -232,9 +232,9 @@ def four_bits(metadata):
         ("fast-plaid", "avg_residual.npy", lambda average: average * np.nan, "average residual is .*nan"),
         ("fast-plaid", "merged_codes.npy", lambda codes: codes + 0.5, "codes are float64; expected whole numbers"),
         ("fast-plaid", "ivf_lengths.npy", lambda lengths: lengths[:-1], "inverted list is not that of the codes"),
-        ("fast-plaid", "metadata.json", edited(num_documents=61), "num_documents is 61, but the files hold 60"),
+        ("fast-plaid", "metadata.json", edited(num_documents=61), "num_documents is 61, but the files contain 60"),
         ("fast-plaid", "metadata.json", edited(num_chunks=0), "doclens.0.json, but the metadata say 0 chunks"),
-        ("fast-plaid", "0.metadata.json", edited(num_documents=61), "num_documents is 61, but the files hold 60"),
+        ("fast-plaid", "0.metadata.json", edited(num_documents=61), "num_documents is 61, but the files contain 60"),
     ],
     indirect=["source"],
 )

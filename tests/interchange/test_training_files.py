@@ -1,4 +1,4 @@
-"""Training files of colbert-ai and PyLate: round trips of any ids and texts, and what is refused."""
+"""Training files of colbert-ai and PyLate: round trips of any ids and texts, and refused files."""
 
 import json
 
@@ -26,7 +26,7 @@ SCORES = st.floats(-1e6, 1e6)
 
 @st.composite
 def collections(draw):
-    """Queries, documents, and scored examples of them."""
+    """Queries, documents, and scored examples with their ids."""
     documents = draw(st.dictionaries(IDS, TEXTS, min_size=2, max_size=6))
     queries = draw(st.dictionaries(IDS, TEXTS, min_size=1, max_size=4))
     examples = [
@@ -73,7 +73,7 @@ def test_columns_of_a_ranking(tmp_path):
     path = tmp_path / "ranking.tsv"
     path.write_text("q\tb\t2\nq\ta\t1\n")
     assert read_ranking(path)["q"] == [("a", -1.0), ("b", -2.0)]
-    path.write_text("q\ta\t1\t0\nq\tb\t2\t1\n")  # annotated without scores: the labels do not order
+    path.write_text("q\ta\t1\t0\nq\tb\t2\t1\n")  # labels without scores do not decide the order
     assert [doc for doc, _ in read_ranking(path)["q"]] == ["a", "b"]
     path.write_text("q\ta\t1\t9.5\t0\nq\tb\t2\t3.5\t1\n")
     assert read_ranking(path)["q"] == [("a", 9.5), ("b", 3.5)]
@@ -84,8 +84,8 @@ def test_columns_of_a_ranking(tmp_path):
     [
         ("q\ta\n", "line 1: expected query, document, rank"),
         ("q\ta\tfirst\n", "line 1: expected query, document, rank"),
-        ("q\ta\t1\nq\tb\t1\n", "line 2: query 'q' has rank 1"),
-        ("q\ta\t1\nq\ta\t2\n", "line 2: query 'q' has rank 2 or document 'a' already"),
+        ("q\ta\t1\nq\tb\t1\n", "line 2: query 'q' already has rank 1"),
+        ("q\ta\t1\nq\ta\t2\n", "line 2: query 'q' already has rank 2 or document 'a'"),
         ("q\ta\t1\t2\t3\t4\n", "line 1: expected 3 to 5 columns"),
     ],
 )
@@ -133,13 +133,13 @@ def test_damaged_tables(tmp_path):
     with pytest.raises(InputError, match="line 1: not JSON"):
         list(read_pylate_examples(tmp_path))
     (tmp_path / "train.parquet").write_bytes(b"PAR1 cut short")
-    with pytest.raises(InputError, match="damaged or no Parquet"):
+    with pytest.raises(InputError, match="damaged or not a Parquet"):
         list(read_pylate_examples(tmp_path))
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A collection of three documents and one query, and an example of them."""
+    """A folder with a collection of three documents and one query, and an example file."""
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "collection.tsv").write_text("d1\tone\nd2\ttwo\nd3\tthree\n")
     (tmp_path / "c" / "queries.train.tsv").write_text("q1\twhich\n")
@@ -166,7 +166,7 @@ def test_every_layout_by_the_command_line(folder, capsys):
         ('["q1", ["d9", 1.0]]\n', ["texts"], "d9"),
         ('["q9", ["d1", 1.0]]\n', ["texts"], "q9"),
         ('["q1", "d1"]\n', ["texts"], "no teacher scores"),
-        ("", ["texts"], "holds no example"),
+        ("", ["texts"], "contains no examples"),
         ('["q1", "d1"]\n', [], "--to pylate writes the texts"),
         ("{}\n", ["texts"], "example 1: expected"),
     ],

@@ -1,4 +1,4 @@
-"""What is said of a model that the hub does not give."""
+"""Messages for a model that the hub does not provide."""
 
 import pytest
 from huggingface_hub.utils import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
@@ -10,19 +10,19 @@ from colbertv2.modeling.backbone import Backbone
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        (RepositoryNotFoundError, "no public model of that name, which may have been renamed or removed"),
-        (GatedRepoError, "its owners grant access to it"),
-        (LocalEntryNotFoundError, "can't be reached, and nothing was fetched before"),
+        (RepositoryNotFoundError, "no public model of that name; it may have been renamed or removed"),
+        (GatedRepoError, "its owners grant access on request"),
+        (LocalEntryNotFoundError, "can't be reached, and there is no earlier download"),
         (OSError, "OSError. Check the spelling and the network"),
     ],
 )
 def test_the_hub_does_not_give_a_model(monkeypatch, kind, expected):
     def refuse(*_, **__):
-        raise kind.__new__(kind)  # their constructors ask for an HTTP response
+        raise kind.__new__(kind)  # without their constructors, which need an HTTP response
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     with pytest.raises(InputError) as raised:
         Backbone("someone/some-model", None)
     message = str(raised.value)
-    assert message.startswith("'someone/some-model' is no local directory") and expected in message
+    assert message.startswith("'someone/some-model' is not a local directory") and expected in message
     assert "give its path" in message and "model=minilm" in message

@@ -98,7 +98,9 @@ def test_projections(projection):
         torch.testing.assert_close(colbert.linear.weight @ colbert.linear.weight.T, torch.eye(8), atol=1e-4, rtol=0)
     same, other = model(PLAIN, projection=projection), model(PLAIN, projection=projection, seed=1)
     assert torch.equal(colbert.linear.weight, same.linear.weight)
-    assert torch.equal(colbert.linear.weight, other.linear.weight) == (projection == "pca"), "the seed is read"
+    assert torch.equal(colbert.linear.weight, other.linear.weight) == (projection == "pca"), (
+        "only a random projection depends on the seed"
+    )
 
 
 def test_pca_keeps_similarities_better_than_a_rotation():
@@ -147,7 +149,7 @@ def test_tokenization_of_a_released_checkpoint_are_overridden_only_on_purpose(tm
     allowed = Backbone(str(tmp_path), None, ["document_maxlen"])
     assert initial.colbert(allowed, longer, 8, "linear", [], 0).tokenizer.tokenization == longer
     assert not list(initial.conflicts(plain, longer, 99))
-    with pytest.raises(InputError, match="no ColBERT checkpoint"):
+    with pytest.raises(InputError, match="not a ColBERT checkpoint"):
         initial.tokenization(plain, None)
     with pytest.raises(InputError, match="overrides names 'length'"):
         Backbone(str(tmp_path), None, ["length"])

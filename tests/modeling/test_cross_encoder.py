@@ -1,4 +1,4 @@
-"""The cross-encoder: read-outs, batching, files."""
+"""The cross-encoder: scoring heads, batching, files."""
 
 import numpy as np
 import pytest

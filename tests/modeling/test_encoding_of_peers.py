@@ -1,6 +1,6 @@
-"""Token ids, masks, vectors and MaxSim as colbert-ai 0.2.22 and PyLate 1.6.0 make them from the same MiniLM.
+"""Token ids, masks, vectors and MaxSim agree with those of colbert-ai 0.2.22 and PyLate 1.6.0 for the same MiniLM.
 
-data/encoding.npz holds their results; experiments/agree/peers/encoding_stored.py makes it.
+data/encoding.npz has their results; experiments/agree/peers/encoding_stored.py creates it.
 """
 
 import dataclasses

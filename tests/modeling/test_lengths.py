@@ -1,4 +1,4 @@
-"""How many tokens an encoder reads at once: known from its configuration, and refused beyond, before any work."""
+"""The configuration says how many tokens an encoder can read; greater lengths are refused before any work."""
 
 import dataclasses
 import shutil
@@ -21,7 +21,10 @@ from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.cross_encoder import CrossEncoder
 from colbertv2.modeling.sentence import SentenceEncoder
 
-WITHOUT_LIMIT = ("modernbert", "deberta-v2")  # relative positions: what they state is no index into a table
+WITHOUT_LIMIT = (
+    "modernbert",
+    "deberta-v2",
+)  # relative positions: their max_position_embeddings is not the size of a table
 
 
 @pytest.mark.parametrize("kind", ENCODERS)
@@ -110,7 +113,7 @@ def test_a_teacher_without_a_trained_head_is_refused_before_any_work(tmp_path):
 def test_configurations_of_backbones_before_any_work(tmp_path, values, message):
     directory = shutil.copytree(tiny_bert(), tmp_path / "backbone")
     edit(directory / "config.json", **values)
-    edit(directory / "tokenizer_config.json", mask_token=None)  # as decoders' have none
+    edit(directory / "tokenizer_config.json", mask_token=None)  # decoders' tokenizers have none
     if message is None:
         assert Backbone(str(directory), None).max_length > 10**9
         return

@@ -1,4 +1,4 @@
-"""Filters remove what they say, and count it."""
+"""Denoising removes the right candidates, and counts them."""
 
 from collections import Counter
 

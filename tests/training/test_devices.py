@@ -1,4 +1,4 @@
-"""Two processes learn what one does."""
+"""Two processes learn the same weights as one."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ WORDS = ["list", "string", "join", "sort", "open", "file", "read", "write"]
 
 
 class Texts:
-    """Stands for a collection and for queries: an id is its own text, of different lengths."""
+    """Replaces a collection and queries: an id is its own text, of different lengths."""
 
     def texts(self, ids):
         return [" ".join([one.split(":")[-1]] * (1 + len(one) % 4)) for one in ids]
@@ -64,7 +64,7 @@ def recipe(groups: int = 1, batch_size: int = 4) -> Recipe:
 
 
 def trained(out: Path, devices: int, plan: Recipe) -> tuple[torch.Tensor, np.ndarray]:
-    """The weights as saved, and the losses as logged."""
+    """The saved weights and the logged losses."""
     out.mkdir()
     runtime = Runtime(root=out / "root", device="cpu", devices=devices, wandb="disabled", progress=False)
     fit(model(), plan, EXAMPLES, EXAMPLES[:4], LOOKUP, LOOKUP, seed=0, out=out, runtime=runtime)
@@ -105,5 +105,5 @@ def test_processes_see_disjoint_examples_and_groups_are_blind_to_each_other(grou
 
 
 def test_a_batch_that_the_devices_do_not_divide_is_refused(tmp_path):
-    with pytest.raises(InputError, match="batch_size is 3, which 2 devices do not divide"):
+    with pytest.raises(InputError, match="batch_size is 3; expected a multiple of the 2 devices"):
         trained(tmp_path / "odd", 2, recipe(batch_size=3))

@@ -1,4 +1,4 @@
-"""Examples survive the file, in the official layouts, whatever their ids hold."""
+"""Examples survive being written and read, in the official layouts, with any ids."""
 
 import pytest
 from hypothesis import given, settings

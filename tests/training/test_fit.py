@@ -33,7 +33,7 @@ TOKENIZATION = Tokenization(12, 12, None, None, False, False, False)
 
 
 class Texts:
-    """Stands for a collection and for queries: an id is its own text."""
+    """Replaces a collection and queries: an id is its own text."""
 
     def texts(self, ids):
         return [one.split(":")[-1] for one in ids]
@@ -93,11 +93,11 @@ def test_training_lowers_the_loss_and_writes_its_history(tmp_path):
     assert history.iloc[-1] < history.iloc[0]
     assert not torch.equal(before, weights(model))
     assert json.loads((tmp_path / "summary.json").read_text())["examples"] == len(EXAMPLES)
-    assert not (tmp_path / "checkpoints").exists(), "the artifact holds the model, not the optimizer"
+    assert not (tmp_path / "checkpoints").exists(), "the artifact has the model, not the optimizer"
 
 
 class Interrupted(TextLookup):
-    """Raises at a given batch, as a killed process would stop there."""
+    """A lookup that raises at a given batch, where a killed process would stop."""
 
     def __init__(self, after: int):
         super().__init__(Texts(), Texts())  # pyright: ignore
@@ -161,7 +161,7 @@ def flip_a_byte(file: Path) -> None:
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(tmp_path, capsys, validation, spoil, which):
     plan = recipe(steps=6, interval=2, learning_rate=3e-3)
     whole = run(ranker(), tmp_path / "whole", plan, validation)
-    with pytest.raises(RuntimeError, match="killed"):  # after two checkpoints: in the third validation, else batch
+    with pytest.raises(RuntimeError, match="killed"):  # after two checkpoints, in the third validation or a batch
         run(
             ranker(), tmp_path / "cut", plan, validation,
             Interrupted(99 if validation else 5), Interrupted(20),
@@ -175,7 +175,7 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_taken(tmp_path,
     resumed = run(ranker(), tmp_path / "cut", plan, validation)
     assert torch.equal(weights(whole), weights(resumed))
     said = capsys.readouterr().out
-    assert all(f"{file} is damaged (" in said and f"it is now {file.name}.damaged" in said for file in spoilt)
+    assert all(f"{file} is damaged (" in said and f"renamed to {file.name}.damaged" in said for file in spoilt)
     assert not checkpoints.exists()
 
 
@@ -194,7 +194,7 @@ def test_a_full_disk_names_the_checkpoint_and_keeps_the_one_before(tmp_path, mon
 @pytest.mark.parametrize(
     "variables",
     [
-        {"SLURM_NTASKS": "8"},  # of an allocation, without srun
+        {"SLURM_NTASKS": "8"},  # in an allocation, without srun
         {"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "train", "SLURM_JOB_ID": "7", "SLURM_PROCID": "1"},
         {"LOCAL_RANK": "1", "RANK": "1", "WORLD_SIZE": "4", "NODE_RANK": "1", "MASTER_PORT": "1"},
     ],
@@ -204,7 +204,7 @@ def test_a_cluster_s_variables_change_nothing(tmp_path, monkeypatch, recwarn, va
     plan = recipe(steps=2, interval=1)
     alone = run(ranker(), tmp_path / "alone", plan)
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "srun").touch(mode=0o755)  # merely installed
+    (tmp_path / "bin" / "srun").touch(mode=0o755)  # installed but not used
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -248,7 +248,7 @@ def test_resumed_at_any_step_with_dropout_and_accumulation(tmp_path, after):
     whole = run(ranker(), tmp_path / "whole", plan, validation=[])
     with pytest.raises(RuntimeError, match="killed"):
         run(ranker(), tmp_path / "cut", plan, validation=[], lookup=Interrupted(after))
-    torch.rand(after)  # another state of the generator than the killed run had
+    torch.rand(after)  # give the generator another state than the killed run had
     resumed = run(ranker(), tmp_path / "cut", plan, validation=[])
     assert torch.equal(weights(whole), weights(resumed))
 

@@ -1,4 +1,4 @@
-"""Drawing negatives: what holds for every strategy, and what each one prefers."""
+"""Sampling negatives: what is true for every strategy, and what each one prefers."""
 
 from collections import Counter
 from typing import get_args

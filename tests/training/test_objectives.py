@@ -1,4 +1,4 @@
-"""Every loss against its formula written out, and what moves it."""
+"""Every loss agrees with its formula and reacts to its settings."""
 
 import math
 

@@ -1,1 +1,1 @@
-"""Sources of data: one file for each kind of collection."""
+"""Data sources: one module for each kind of collection."""

@@ -1,11 +1,12 @@
-"""Cranfield with its grades the right way round: ``cranfield-graded``.
+"""Cranfield with corrected relevance grades: ``cranfield-graded``.
 
-``ir_datasets`` passes on the codes of ``cranqrel`` as they stand, 1 to 4, and describes 4 as a complete answer. In the
-collection's own coding 1 is the complete answer and 4 of minimum interest, and so the texts say: BM25 puts documents of
-code 1 at a median rank of 9, of 2 at 21, of 3 at 32, of 4 at 49. Here the grade is 5 − code: BM25 (k1 1.2, b .75) has
-nDCG@10 .370, near the .374 published of Lucene's; by the codes as they stand it has .339. Each query also has one
-document of code −1, which BM25 puts first for most: where the question came from, which is not relevant to it. That
-stays. Query ids are the queries' ordinal numbers, as ``cranqrel`` has them; ``ir_datasets`` sees to that.
+``ir_datasets`` uses the codes of ``cranqrel``, 1 to 4, as grades and describes 4 as a complete answer. In the
+collection's own coding, however, 1 is a complete answer and 4 is of minimum interest. The texts confirm this: BM25
+ranks documents of code 1 at a median rank of 9, code 2 at 21, code 3 at 32 and code 4 at 49. Here the grade is
+5 − code. With it, BM25 (k1 1.2, b .75) has an nDCG@10 of .370, near the .374 published for Lucene's BM25; with the
+codes as grades it has .339. Each query also has one document of code −1, which BM25 ranks first for most queries: the
+document that the question came from, which is not relevant to it. This code is kept. Query ids are the ordinal numbers
+of the queries, as in ``cranqrel``; ``ir_datasets`` assigns them.
 """
 
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ WORST = 4
 
 
 class GradedQrels(BaseQrels):
-    """The judgements of ``source``, the best graded highest."""
+    """The judgements of ``source`` with grades that rise with relevance."""
 
     def __init__(self, source: Any) -> None:
         self.source = source
@@ -29,14 +30,14 @@ class GradedQrels(BaseQrels):
         return (one._replace(relevance=graded(one.relevance)) for one in self.source.qrels_iter())
 
     def qrels_defs(self) -> dict[int, str]:
-        return self.source.qrels_defs()  # which describe these grades, and not the codes
+        return self.source.qrels_defs()  # they describe these grades, not the codes
 
     def qrels_cls(self) -> type[TrecQrel]:
         return TrecQrel
 
 
 def graded(code: int) -> int:
-    """The grade of a code of ``cranqrel``.
+    """Convert a code of ``cranqrel`` to a grade: 5 − code; codes below 1 are kept.
 
     >>> [graded(code) for code in (1, 4, -1)]
     [4, 1, -1]
@@ -45,7 +46,7 @@ def graded(code: int) -> int:
 
 
 def register() -> None:
-    """Register it with ``ir_datasets``, once per process."""
+    """Register the id with ``ir_datasets``, once per process."""
     if NAME not in ir_datasets.registry:
         source = ir_datasets.load(SOURCE)
         parts = source.docs_handler(), source.queries_handler(), GradedQrels(source.qrels_handler())

@@ -1,13 +1,13 @@
 """Local folders as ``ir_datasets`` ids: ``folder:<path>`` and ``folder:<path>/<split>``.
 
-Two layouts, told apart by the files that are there:
+Two layouts are recognised by their files:
 
 - BEIR: ``corpus.jsonl``, ``queries.jsonl``, ``qrels/<split>.tsv``;
 - plain: ``collection.tsv`` or ``collection.jsonl``; ``queries.<split>.tsv`` or ``queries.tsv`` (or ``.jsonl``);
   ``qrels.<split>.tsv``.
 
-The files are checked strictly when they are read (``colbertv2.data.readers``), and judgements must name known queries
-and documents. Documents are kept in ``ir_datasets``' store under its home, by path, size and time of the file.
+Reading checks the files strictly (``colbertv2.data.readers``); judgements must name existing queries and documents.
+Documents are kept in ``ir_datasets``' store under its home; path, size and time of the file determine which store.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ CORPUS_FILES = ("corpus.jsonl", "collection.jsonl", "collection.tsv")
 
 
 class FolderDoc(NamedTuple):
-    """A document of a local folder; ``default_text()`` is title and text, or the text alone."""
+    """A document of a local folder; ``default_text()`` is title, space and text, or only the text without a title."""
 
     doc_id: str
     title: str
@@ -39,6 +39,7 @@ class FolderDoc(NamedTuple):
 
 
 def joined(title: str, text: str) -> str:
+    """Return title, space and text, or only the text if the title is empty."""
     return f"{title} {text}" if title else text
 
 
@@ -65,16 +66,16 @@ class FolderDocs(StoredDocs):
 
     @property
     def empty_file(self) -> Path:
-        """Beside the stored documents: the ids of those without text; it is not there if there are none."""
+        """The file next to the stored documents with the ids of those without text; absent if all have text."""
         return Path(self.docs_store().path) / "empty.json"
 
     def refuse_empty(self) -> None:
-        """InputError if documents have no text; those in the store are known."""
+        """Raise InputError if stored documents have no text."""
         if self.empty_file.exists():
             empty = read_json(self.empty_file)["documents"]
             listed = ", ".join(map(repr, empty[:LISTED])) + (", …" if len(empty) > LISTED else "")
             raise InputError(
-                f"{self.path}: {len(empty)} documents have no text: {listed}. Mend or remove them, or set "
+                f"{self.path}: {len(empty)} documents have no text: {listed}. Correct or remove them, or set "
                 "collection.empty=keep: they will have no vectors and never be found."
             )
 
@@ -122,10 +123,10 @@ class FolderQrels(BaseQrels):
 
 
 def folder_dataset(path: str) -> Dataset:
-    """The data set of ``<path>`` or ``<path>/<split>``.
+    """Return the dataset of ``<path>`` or ``<path>/<split>``.
 
     Raises:
-        InputError: no such folder, corpus file or split, or two corpus files.
+        InputError: the folder or split does not exist, or the folder has no corpus file or several.
     """
     folder, split = Path(path).expanduser().absolute(), ""
     if not corpus_files(folder) and corpus_files(folder.parent):
@@ -155,15 +156,15 @@ def folder_dataset(path: str) -> Dataset:
 
 
 def corpus_files(folder: Path) -> list[str]:
-    """Which of the corpus files a folder holds."""
+    """Return the names of the corpus files in a folder."""
     return [name for name in CORPUS_FILES if (folder / name).is_file()]
 
 
 def existing(folder: Path, names: list[str]) -> Path | None:
-    """The first of ``names`` that ``folder`` holds."""
+    """Return the first of ``names`` that is a file in ``folder``, or None."""
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
 def register() -> None:
-    """Register the pattern with ``ir_datasets``; registering it again would change nothing."""
+    """Register the pattern with ``ir_datasets``; registering it again changes nothing."""
     ir_datasets.registry.register_pattern(r"^folder:(.+)$", lambda _, groups: folder_dataset(groups[0]))

@@ -1,23 +1,23 @@
 """PeerQA (Baumgärtner et al., NAACL 2025) as ``ir_datasets`` ids: ``peerqa:<directory>/<unit>``.
 
-The directory holds ``papers.jsonl`` and ``qa.jsonl`` as PeerQA's release has them. A unit is ``paragraph`` or
-``sentence``, with ``-title`` if each document is to begin with its paper's title:
+The directory contains ``papers.jsonl`` and ``qa.jsonl`` in the format of PeerQA's release. A unit is ``paragraph`` or
+``sentence``; with ``-title`` appended, each document begins with its paper's title:
 
-- a paragraph is all rows of one ``pidx``, whatever their type, joined by a space in the order of ``idx``; its id is
-  ``<paper_id>/<pidx>``;
-- a sentence is the row of one ``pidx`` and ``sidx``, and its id ``<paper_id>/<pidx>/<sidx>``; rows that share both (a
-  caption and a formula at the end of a paper can) are joined like a paragraph's, where the official code has two
-  passages of one id;
-- with the title, the text is ``Title: … Paragraph: …`` or ``Title: … Sentence: …``.
+- A paragraph consists of all rows with one ``pidx``, of any type, joined by a space in the order of ``idx``. Its id is
+  ``<paper_id>/<pidx>``.
+- A sentence is the row with one ``pidx`` and ``sidx``. Its id is ``<paper_id>/<pidx>/<sidx>``. Rows that share both (as
+  a caption and a formula at the end of a paper may) are joined like those of a paragraph; the official code has two
+  passages with the same id there.
+- With the title, the text is ``Title: … Paragraph: …`` or ``Title: … Sentence: …``.
 
-Queries are the questions with evidence that was found in the text; the others, the unanswerable ones among them, are
-left out. Judgements are binary: a document is relevant if it holds a row that is evidence. Documents and queries have a
-``pool_id``, the paper: a question is searched within its own paper alone (``colbertv2.data.queries``).
+Queries are the questions with evidence that was found in the text; all others, such as unanswerable questions, are left
+out. Judgements are binary: a document is relevant if one of its rows is evidence. Documents and queries have a
+``pool_id``, the paper: a question is searched only within its own paper (``colbertv2.data.queries``).
 
-Both files are read strictly: an error names every faulty line, the first ten together.
+Both files are read strictly: an error lists the faulty lines, the first ten together.
 
-Ids begin with the paper's, so within a paper they are in the order of the official ids, ``<pidx>`` and
-``<pidx>/<sidx>``, and of two equal scores the same document comes first.
+Ids begin with the paper's id. So within a paper they sort like the official ids, ``<pidx>`` and ``<pidx>/<sidx>``, and
+ties between equal scores are broken in the same way.
 """
 
 import json
@@ -34,7 +34,7 @@ from colbertv2.data.sources.stores import StoredDocs, file_fingerprint
 from colbertv2.errors import InputError
 
 SOURCE = (
-    "The release, peerqa-data-v1.0.zip of https://tudatalib.ulb.tu-darmstadt.de/handle/tudatalib/4467, holds qa.jsonl "
+    "The release, peerqa-data-v1.0.zip of https://tudatalib.ulb.tu-darmstadt.de/handle/tudatalib/4467, has qa.jsonl "
     "and, in papers.jsonl, the papers whose licences permit it; the scripts of https://github.com/UKPLab/PeerQA add "
     "those of OpenReview. Put both files into one directory and name it: peerqa:<directory>/<unit>."
 )
@@ -42,7 +42,7 @@ UNITS = ("paragraph", "paragraph-title", "sentence", "sentence-title")
 
 
 class PaperRow(NamedTuple):
-    """One line of ``papers.jsonl``: a sentence, heading, caption, formula or title, the ``idx``-th of its paper."""
+    """One line of ``papers.jsonl``: sentence, heading, caption, formula or title number ``idx`` of its paper."""
 
     line: int
     paper_id: str
@@ -53,7 +53,7 @@ class PaperRow(NamedTuple):
     content: str
 
     def doc_id(self, unit: str) -> str:
-        """The document that holds it.
+        """Return the id of the document that contains the row.
 
         >>> PaperRow(1, "nlpeer/a", 7, 2, 0, "sentence", "").doc_id("sentence-title")
         'nlpeer/a/2/0'
@@ -73,10 +73,10 @@ class PeerQAQuestion(NamedTuple):
 
 
 def read_papers(path: Path) -> dict[str, dict[int, PaperRow]]:
-    """Paper id → ``idx`` → row, papers in the order of the file, rows in that of ``idx``; all in memory (20 MB).
+    """Read paper id → ``idx`` → row: papers in the order of the file, rows by ``idx``; all in memory (20 MB).
 
     Raises:
-        InputError: naming the lines that are cut short, lack a field or repeat an ``idx`` of a paper, and ids with
+        InputError: with the lines that are cut short, lack a field, repeat an ``idx`` of a paper, or have an id with
             whitespace; or the file is missing or empty.
     """
     faults = Faults(path)
@@ -85,15 +85,15 @@ def read_papers(path: Path) -> dict[str, dict[int, PaperRow]]:
         before = found.setdefault(row.paper_id, {}).setdefault(row.idx, row)
         if before is not row:
             place = f"idx {row.idx} of the paper {row.paper_id!r}"
-            faults.add(number, f"{place} stands on line {before.line} already; keep one extraction of it")
+            faults.add(number, f"{place} is already on line {before.line}; keep one extraction of the paper")
     faults.finish()
     if not found:
-        raise InputError(f"{path} holds no paper; expected a sentence a line. {SOURCE}")
+        raise InputError(f"{path} contains no paper; expected one sentence per line. {SOURCE}")
     return {paper_id: dict(sorted(rows.items())) for paper_id, rows in found.items()}
 
 
 def parse_row(number: int, line: str) -> PaperRow:
-    """ValueError for what is no such row."""
+    """Parse one line of ``papers.jsonl``; raise ValueError if it is not such a row."""
     record = parse(line, ("paper_id", "idx", "pidx", "sidx", "type", "content"))
     idx, pidx, sidx = (whole_number(record[field], field) for field in ("idx", "pidx", "sidx"))
     kind, content = (checked_text(record[field], field) for field in ("type", "content"))
@@ -101,24 +101,24 @@ def parse_row(number: int, line: str) -> PaperRow:
 
 
 def read_questions(path: Path) -> list[PeerQAQuestion]:
-    """The questions with evidence that was found in the text.
+    """Read the questions with evidence that was found in the text.
 
     Raises:
-        InputError: naming the lines that are cut short, lack a field or repeat a ``question_id``, ids with whitespace
-            and evidence of another form; or the file is missing.
+        InputError: with the lines that are cut short, lack a field, repeat a ``question_id``, or have an id with
+            whitespace or evidence in another form; or the file is missing.
     """
     faults = Faults(path)
     found: dict[str, PeerQAQuestion] = {}
     for number, question in parsed(path, faults, parse_question):
         before = found.setdefault(question.id, question) if question.evidence else question
         if before is not question:
-            faults.add(number, f"the question_id {question.id!r} stands on line {before.line} already; rename one")
+            faults.add(number, f"the question_id {question.id!r} is already on line {before.line}; rename one")
     faults.finish()
     return list(found.values())
 
 
 def parse_question(number: int, line: str) -> PeerQAQuestion:
-    """ValueError for what is no such question."""
+    """Parse one line of ``qa.jsonl``; raise ValueError if it is not such a question."""
     record = parse(line, ("paper_id", "question_id", "question", "answer_evidence_mapped"))
     question_id, question = identifier(record, "question_id"), checked_text(record["question"], "question")
     if not question.strip():
@@ -128,12 +128,12 @@ def parse_question(number: int, line: str) -> PeerQAQuestion:
 
 
 def evidence(mapped: Any) -> list[int]:
-    """The ``idx`` of all evidence, in order; a null stands for what was not found in the text.
+    """Return the ``idx`` of all evidence, in order, without nulls, which mark evidence that was not found in the text.
 
-    The hub's loader turns the list of objects into an object of lists; either will do.
+    The Hugging Face hub's loader turns the list of objects into an object of lists; both forms are accepted.
 
     Raises:
-        ValueError: another form.
+        ValueError: ``mapped`` has another form.
 
     >>> evidence([{"sentence": "One.", "idx": [4, 5]}, {"sentence": "Two.", "idx": [None]}])
     [4, 5]
@@ -149,16 +149,16 @@ def evidence(mapped: Any) -> list[int]:
 
 
 def parse(line: str, fields: Iterable[str]) -> dict[str, Any]:
-    """A line's JSON object; ValueError if it is none or lacks a field."""
+    """Parse a line that is a JSON object; raise ValueError if it is not one, or lacks one of ``fields``."""
     record = json_object(line)
     if lacking := [field for field in fields if field not in record]:
         found = ", ".join(record) or "no fields"
-        raise ValueError(f"no {', '.join(lacking)}, only {found}; take the release's own file")
+        raise ValueError(f"no {', '.join(lacking)}, only {found}; use the file of PeerQA's release")
     return record
 
 
 def whole_number(value: object, field: str) -> int:
-    """ValueError for what is no whole number; 12.0, as pandas writes columns with gaps, is 12."""
+    """Return ``value`` as int, 12.0 as 12 (pandas writes such floats); raise ValueError if it is not a whole number."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
@@ -167,10 +167,10 @@ def whole_number(value: object, field: str) -> int:
 
 
 def identifier(record: dict[str, Any], field: str) -> str:
-    """ValueError for what can't stand in a TREC run file."""
+    """Return the id in ``field``; raise ValueError if it can't be an id in a TREC run file."""
     value = checked_text(record[field], field)
     if not is_id(value):
-        raise ValueError(f"the {field} {value!r} is empty or holds whitespace; rename it in both files")
+        raise ValueError(f"the {field} {value!r} is empty or contains whitespace; rename it in both files")
     return value
 
 
@@ -216,7 +216,11 @@ class PeerQADocs(StoredDocs):
                 yield PeerQADoc(doc_id, templated, paper_id)
 
     def titles(self, papers: dict[str, dict[int, PaperRow]]) -> dict[str, str]:
-        """Paper id → the content of its one row of type ``title``; the official code, too, stops at none or several."""
+        """Return paper id → content of its only row of type ``title``.
+
+        Raises:
+            InputError: a paper has none or several; the official code stops there, too.
+        """
         faults = Faults(self.path)
         found: dict[str, str] = {}
         for paper_id, rows in papers.items():
@@ -226,8 +230,8 @@ class PeerQADocs(StoredDocs):
                 plain = self.unit.removesuffix("-title")
                 faults.add(
                     line,
-                    f"the paper {paper_id!r} has {len(titles)} rows of type title, expected one; mend it, or use the "
-                    f"unit {plain}",
+                    f"the paper {paper_id!r} has {len(titles)} rows of type title, expected one; correct it, or use "
+                    f"the unit {plain}",
                 )
             found[paper_id] = titles[0].content if titles else ""
         faults.finish()
@@ -252,7 +256,7 @@ class PeerQAQueries(BaseQueries):
 
 
 class PeerQAQrels(BaseQrels):
-    """Evidence as judgements: the document of each row, grade 1."""
+    """Evidence as judgements: the document of each row that is evidence has grade 1."""
 
     def __init__(self, questions: Path, papers: Path, unit: str) -> None:
         self.questions = questions
@@ -269,15 +273,15 @@ class PeerQAQrels(BaseQrels):
                 faults.add(
                     question.line,
                     f"{self.papers.name} lacks the paper {question.paper_id!r} of the question {question.id!r}; add it "
-                    "(the release leaves OpenReview's papers to PeerQA's own scripts), or take the question out",
+                    "(PeerQA's scripts fetch OpenReview's papers, which the release lacks), or remove the question",
                 )
                 continue
             if unknown := [idx for idx in question.evidence if idx not in rows]:
                 faults.add(
                     question.line,
-                    f"the evidence {unknown[0]} of the question {question.id!r} is no row of the paper "
+                    f"the evidence {unknown[0]} of the question {question.id!r} is not a row of the paper "
                     f"{question.paper_id!r}, whose idx end at {max(rows)}; {self.papers.name} is of another version or "
-                    "cut short: take both files of one release",
+                    "cut short: use both files of the same release",
                 )
                 continue
             relevant = dict.fromkeys(rows[idx].doc_id(self.unit) for idx in question.evidence)
@@ -293,24 +297,25 @@ class PeerQAQrels(BaseQrels):
 
 
 def peerqa_dataset(path: str) -> Dataset:
-    """The data set of ``<directory>/<unit>``.
+    """Return the dataset of ``<directory>/<unit>``.
 
     Raises:
-        InputError: no such unit, directory or file; the message says where the files come from.
+        InputError: the unit is unknown, or the directory or a file does not exist; the message says where to get the
+            files.
     """
     place, _, unit = path.rpartition("/")
     if unit not in UNITS or not place:
         raise InputError(f"Expected peerqa:<directory>/<unit>, found peerqa:{path}. Units are {', '.join(UNITS)}.")
     if place == "hub":
-        raise InputError(f"UKPLab/PeerQA on the Hugging Face hub is a script that fetches and holds no texts. {SOURCE}")
+        raise InputError(f"UKPLab/PeerQA on the Hugging Face hub is a script and has no texts of its own. {SOURCE}")
     directory = Path(place).expanduser().absolute()
     papers, questions = directory / "papers.jsonl", directory / "qa.jsonl"
     if lacking := [file.name for file in (papers, questions) if not file.is_file()]:
-        what = f"has no {' and no '.join(lacking)}" if directory.is_dir() else "is no directory"
+        what = f"has no {' and no '.join(lacking)}" if directory.is_dir() else "is not a directory"
         raise InputError(f"{directory} {what}; expected papers.jsonl and qa.jsonl. {SOURCE}")
     return Dataset(PeerQADocs(papers, unit), PeerQAQueries(questions), PeerQAQrels(questions, papers, unit))
 
 
 def register() -> None:
-    """Register the pattern with ``ir_datasets``; registering it again would change nothing."""
+    """Register the pattern with ``ir_datasets``; registering it again changes nothing."""
     ir_datasets.registry.register_pattern(r"^peerqa:(.+)$", lambda _, groups: peerqa_dataset(groups[0]))

@@ -1,12 +1,12 @@
-"""DPR's question files over its Wikipedia passages: ``dpr-qas:<file>``.
+"""DPR's question files for its Wikipedia passages: ``dpr-qas:<file>``.
 
-``ir_datasets`` knows the passages (``dpr-w100``) and the files that DPR was trained on, which lack every question
-without a labelled passage: a quarter of Natural Questions' dev set. Papers evaluate on ``nq-dev.qa.csv``,
-``trivia-dev.qa.csv`` and ``squad1-dev.qa.csv`` of the same release: a line is ``question<TAB>['answer', …]`` in
-Python's notation, quoted where CSV asks for it. A query's id is its ordinal number, from 0.
+``ir_datasets`` has the passages (``dpr-w100``) and the files that DPR was trained on. Those files lack all questions
+without a labelled passage, a quarter of Natural Questions' dev set. Papers evaluate on ``nq-dev.qa.csv``,
+``trivia-dev.qa.csv`` and ``squad1-dev.qa.csv`` of the same release. Each line is ``question<TAB>['answer', …]``, with
+the list in Python's notation, and quoted where CSV requires it. A query's id is its ordinal number, from 0.
 
-``ir_datasets`` splits ``psgs_w100.tsv`` at tabs alone, which leaves the file's CSV quotes in the texts; here they are
-undone, as DPR reads them.
+``ir_datasets`` splits ``psgs_w100.tsv`` at tabs only, which leaves the file's CSV quotes in the texts. This module
+removes them, as DPR does.
 """
 
 import ast
@@ -52,11 +52,11 @@ class Questions(BaseQueries):
 
 
 def read_questions(path: Path) -> list[Question]:
-    """The questions of a file in DPR's form.
+    """Read the questions of a file in DPR's format.
 
     Raises:
-        InputError: naming the lines of another number of columns, of empty questions, and of answers that are no list
-            of strings; or the file is missing or holds nothing.
+        InputError: with the lines that have another number of columns, an empty question, or answers that are not a
+            list of strings; or the file is missing or has no questions.
     """
     faults = Faults(path)
     found: list[Question] = []
@@ -64,15 +64,15 @@ def read_questions(path: Path) -> list[Question]:
         found.append(Question(str(len(found)), question, answers))
     faults.finish()
     if not found:
-        raise InputError(f"{path} holds no question; expected one a line.")
+        raise InputError(f"{path} contains no question; expected one per line.")
     return found
 
 
 def parse_question(line: str) -> tuple[str, tuple[str, ...]]:
-    """Question and answers of one line.
+    """Parse question and answers from one line.
 
     Raises:
-        ValueError, csv.Error: it is not of the form.
+        ValueError, csv.Error: the line does not have that form.
 
     >>> parse_question("who wrote it\\t['Ann Lee', \\"Lee's sister\\"]")
     ('who wrote it', ('Ann Lee', "Lee's sister"))
@@ -93,7 +93,7 @@ def parse_question(line: str) -> tuple[str, tuple[str, ...]]:
 
 
 class Passage(NamedTuple):
-    """A passage; ``default_text()`` is ``title | text``, as the official ColBERT code writes it."""
+    """A passage; ``default_text()`` is ``title | text``, as in the official ColBERT code."""
 
     doc_id: str
     text: str
@@ -104,12 +104,12 @@ class Passage(NamedTuple):
 
 
 def unquoted(passage: Any) -> Passage:
-    """A record of ``dpr-w100`` as DPR reads it: CSV's quotes undone."""
+    """Return a record of ``dpr-w100`` without CSV's quotes, as DPR reads it."""
     return Passage(passage.doc_id, without_quotes(passage.text), without_quotes(passage.title))
 
 
 def without_quotes(column: str) -> str:
-    """A column of CSV as it was before it was quoted.
+    """Undo the quoting of one CSV column.
 
     >>> without_quotes('"Aaron ( or ; ""Ahärôn"" ) is"'), without_quotes('the "Great"')
     ('Aaron ( or ; "Ahärôn" ) is', 'the "Great"')
@@ -120,7 +120,7 @@ def without_quotes(column: str) -> str:
 
 
 class Passages(BaseDocs):
-    """The passages of ``dpr-w100``, read from and stored by ``ir_datasets``, without CSV's quotes."""
+    """The passages of ``dpr-w100`` without CSV's quotes; ``ir_datasets`` reads and stores them."""
 
     def __init__(self, source: Any) -> None:
         self.source = source
@@ -139,7 +139,7 @@ class Passages(BaseDocs):
 
 
 class PassageStore(Docstore):
-    """Random access to them."""
+    """Random access to the passages of ``dpr-w100`` without CSV's quotes."""
 
     def __init__(self, source: Any) -> None:
         super().__init__(source._doc_cls)
@@ -160,19 +160,19 @@ class PassageStore(Docstore):
 
 
 def questions_dataset(path: str) -> Dataset:
-    """The data set of a file of questions.
+    """Return the dataset of a question file: its questions and the passages of ``dpr-w100``.
 
     Raises:
-        InputError: there is no such file, or it is compressed.
+        InputError: the file does not exist, or is compressed.
     """
     file = Path(path).expanduser().absolute()
     if not file.is_file():
         raise InputError(f"There is no file {file}; expected DPR's questions, such as nq-dev.qa.csv.")
     if file.suffix == ".gz":
-        raise InputError(f"{file} is compressed: unpack it (gunzip) and give the file that comes out.")
+        raise InputError(f"{file} is compressed: unpack it (gunzip) and use the unpacked file.")
     return Dataset(Passages(load(PASSAGES).docs_handler()), Questions(file))
 
 
 def register() -> None:
-    """Register the pattern with ``ir_datasets``; registering it again would change nothing."""
+    """Register the pattern with ``ir_datasets``; registering it again changes nothing."""
     ir_datasets.registry.register_pattern(r"^dpr-qas:(.+)$", lambda _, groups: questions_dataset(groups[0]))

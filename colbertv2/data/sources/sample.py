@@ -1,12 +1,12 @@
-"""A small, fixed part of any collection: ``sample:<documents>:<queries>:<id>``.
+"""A small, fixed sample of any collection: ``sample:<documents>:<queries>:<id>``.
 
-Takes the first queries with a relevant document, in the order of a hash of their ids; their relevant documents, as far
-as the number goes; and other documents, those with the smallest hashes, up to the number. Judgements are restricted to
-both. So a sample depends on the ids alone, not on the order of the files, and of two samples that differ in the number
-of queries the smaller one's are among the larger one's.
+The sample has the first queries with a relevant document, in the order of a hash of their ids; then their relevant
+documents, until the number of documents is reached; then other documents, those with the smallest hashes, until it is
+reached. Judgements are restricted to these queries and documents. So a sample depends on the ids alone, not on the
+order of the files. If two samples differ only in the number of queries, the smaller one's are among the larger one's.
 
-It is drawn once, in one pass over the documents that holds no more of them than the sample has, and kept in
-``ir_datasets``' store under its home.
+The sample is drawn once, in one pass over the documents that never holds more of them in memory than the sample has,
+and is kept in ``ir_datasets``' store under its home.
 """
 
 import heapq
@@ -25,17 +25,17 @@ from colbertv2.files import sha256
 
 
 def order(id: str) -> int:
-    """What a sample is ordered by. Salted: ``Queries`` holds out by a hash of the bare id."""
+    """The sort key of an id in a sample: a 64-bit hash, salted as ``Queries`` splits by a hash of the bare id."""
     return int(sha256(f"sample\t{id}".encode())[:16], 16)
 
 
 class Sample:
-    """What is drawn from a data set of ``ir_datasets``.
+    """The queries and documents that are drawn from an ``ir_datasets`` dataset.
 
     Args:
-        id: of the data set, with documents, queries and judgements.
-        num_documents: at most as many documents.
-        num_queries: at most as many queries.
+        id: a dataset with documents, queries and judgements.
+        num_documents: the maximum number of documents.
+        num_queries: the maximum number of queries.
     """
 
     def __init__(self, id: str, num_documents: int, num_queries: int) -> None:
@@ -46,7 +46,7 @@ class Sample:
 
     @cached_property
     def wanted(self) -> dict[str, set[str]]:
-        """Query id → its relevant documents in the sample, of the queries that are chosen."""
+        """Query id → its relevant documents in the sample, for the chosen queries."""
         relevant: dict[str, dict[str, int]] = {}
         with reading(self.id, self.source.qrels_handler()):
             for judgement in self.source.qrels_iter():
@@ -66,14 +66,14 @@ class Sample:
         return chosen
 
     def documents(self) -> Iterator[Any]:
-        """The sample's documents in the order of the corpus, in one pass over it."""
+        """Yield the sample's documents in corpus order; the corpus is read once."""
         relevant = set().union(*self.wanted.values())
         found: list[tuple[int, Any]] = []
         others: list[tuple[int, int, Any]] = []  # a heap with the largest hash on top
         for place, document in enumerate(self.source.docs_iter()):
             if document.doc_id in relevant:
                 found.append((place, document))
-            elif document.doc_id:  # a benchmark's blank line makes one without
+            elif document.doc_id:  # a blank line in a benchmark's file is a document without an id
                 heapq.heappush(others, (-order(document.doc_id), place, document))
                 if len(others) > self.num_documents:
                     heapq.heappop(others)
@@ -82,7 +82,7 @@ class Sample:
         yield from (document for _, document in sorted(found, key=lambda one: one[0]))
 
     def fingerprint(self) -> str:
-        """Moves with what decides which documents there are, and with the fingerprint of the source if it has one."""
+        """16 hexadecimal digits that change with what determines the documents, and with the source's fingerprint."""
         of_source = getattr(self.source.docs_handler(), "fingerprint", str)()
         chosen = [[query_id, sorted(ids)] for query_id, ids in self.wanted.items()]
         return content_digest([self.id, self.num_documents, of_source, chosen])[:16]
@@ -107,7 +107,7 @@ class SampleDocs(StoredDocs):
 
 
 class SampleQueries(BaseQueries):
-    """The queries of a sample, as they stand in the source."""
+    """The queries of a sample, unchanged from the source."""
 
     def __init__(self, sample: Sample) -> None:
         self.sample = sample
@@ -141,14 +141,14 @@ class SampleQrels(BaseQrels):
 
 
 def sample_dataset(documents: str, queries: str, id: str) -> Dataset:
-    """The data set of a sample.
+    """Return the dataset of ``sample:<documents>:<queries>:<id>``.
 
     Raises:
         InputError: a number is 0, or the id is unknown or lacks documents, queries or judgements.
     """
     sample = Sample(id, int(documents), int(queries))
     if not (sample.num_documents and sample.num_queries):
-        raise InputError(f"A sample of {documents} documents and {queries} queries is empty; expected at least 1.")
+        raise InputError(f"A sample of {documents} documents and {queries} queries is empty; use at least 1 of each.")
     if not (sample.source.has_docs() and sample.source.has_queries() and sample.source.has_qrels()):
         raise InputError(f"{id!r} lacks documents, queries or judgements to sample; use a split, such as {id}/test.")
     kept = SampleDocs(sample)
@@ -156,5 +156,5 @@ def sample_dataset(documents: str, queries: str, id: str) -> Dataset:
 
 
 def register() -> None:
-    """Register the pattern with ``ir_datasets``; registering it again would change nothing."""
+    """Register the pattern with ``ir_datasets``; registering it again changes nothing."""
     ir_datasets.registry.register_pattern(r"^sample:(\d+):(\d+):(.+)$", lambda _, groups: sample_dataset(*groups))

@@ -1,16 +1,16 @@
 """The embedded collections ``stdlib`` and ``stdlib-small``: code search over the running Python's standard library.
 
 A document is the source of a function or method without its docstring; a query is the docstring's first sentence; the
-one relevant document of a query is the function it was taken from. So relevance is known by construction, nothing is
+only relevant document of a query is the function it was taken from. So relevance is known by construction, nothing is
 downloaded, and the text is real. Queries are split into train, dev and test by top-level module, so that no module is
-in two splits; all splits search the same documents. The collection is a deterministic function of the library's source
-files: about 5,300 pairs on Python 3.11. Functions that share one qualified name (a property's getter and setter,
-variants per platform) would share one id, so only the first of them is kept.
+in two splits; all splits search the same documents. The library's source files determine the collection completely:
+about 5,300 pairs on Python 3.11. Functions that share a qualified name (a property's getter and setter, variants per
+platform) would share an id, so only the first of them is kept.
 
-``stdlib`` holds all pairs, ``stdlib-small`` half of them, chosen by a hash of the document id; both have the splits
-``/train``, ``/dev`` and ``/test``. A query's id is ``q-`` + its document's id: tools that drop results whose id equals
-the query's lose nothing. Documents and queries also have a ``pool_id``, their top-level module, and queries have
-``answers``, the function's own name: searching within pools and judging by answers can be tried on them.
+``stdlib`` has all pairs, ``stdlib-small`` half of them, chosen by a hash of the document id; both have the splits
+``/train``, ``/dev`` and ``/test``. A query's id is ``q-`` + its document's id, so tools that drop results whose id
+equals the query's lose nothing. Documents and queries also have a ``pool_id``, their top-level module, and queries have
+``answers``, the function's own name, to try search within pools and evaluation by answers.
 
 >>> import ir_datasets
 >>> from colbertv2.data.opening import register_sources
@@ -57,7 +57,7 @@ class Pair(NamedTuple):
 
     @property
     def module(self) -> str:
-        """The top-level module, by which the splits are cut."""
+        """The top-level module, which decides the split."""
         return re.split(r"[.:]", self.doc_id)[0]
 
     @property
@@ -71,7 +71,7 @@ class Pair(NamedTuple):
 
 
 def first_sentence(docstring: str) -> str:
-    """The first sentence of a docstring's first paragraph, on one line.
+    """Return the first sentence of a docstring's first paragraph, on one line.
 
     >>> first_sentence("Return a name, e.g. 'ls'.  See also os.\\n\\nMore.")
     "Return a name, e.g. 'ls'."
@@ -81,18 +81,18 @@ def first_sentence(docstring: str) -> str:
 
 
 def definitions(node: ast.AST, path: str = "") -> Iterator[tuple[str, Definition]]:
-    """All classes and functions below ``node`` with their qualified names, in source order."""
+    """Yield all classes and functions below ``node`` with their qualified names, in source order."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, Definition):
             qualified = f"{path}.{child.name}".lstrip(".")
             yield qualified, child
             yield from definitions(child, qualified)
-        elif not isinstance(child, ast.expr):  # an expression holds none, and most nodes are expressions
+        elif not isinstance(child, ast.expr):  # expressions contain no definitions, and most nodes are expressions
             yield from definitions(child, path)
 
 
 def docstring_lines(node: Definition, lines: list[str]) -> range:
-    """The (1-based) lines of a docstring; none where it shares a line with code, which would be lost with it."""
+    """Return the lines (from 1) of a docstring; none if it shares a line with code, which would be lost with it."""
     literal = node.body[0]
     if ast.get_docstring(node, clean=False) is None or lines[literal.lineno - 1][: literal.col_offset].strip():
         return range(0)
@@ -100,12 +100,13 @@ def docstring_lines(node: Definition, lines: list[str]) -> range:
 
 
 def functions(source: str, module: str) -> Iterator[Pair]:
-    """Every documented function and method of one module that has a body, in source order, nested ones included.
+    """Yield a pair for each documented function and method of a module that has a body, in source order.
 
-    A document lacks the docstrings of what it encloses too: they are the queries of other documents.
+    Nested functions are included. A document also lacks the docstrings of the functions and classes nested in it, as
+    these are the queries of other documents.
 
     Raises:
-        SyntaxError: ``source`` is not Python of the running version.
+        SyntaxError: ``source`` is not valid in the running version of Python.
     """
     lines = source.split("\n")  # not splitlines(), which also breaks at the library's form feeds
     with warnings.catch_warnings():
@@ -123,7 +124,7 @@ def functions(source: str, module: str) -> Iterator[Pair]:
 
 
 def library_files(root: Path) -> list[str]:
-    """The library's Python files below ``root``, as sorted posix paths; tests and installed packages left out."""
+    """Return the library's Python files below ``root``, as sorted posix paths, without tests and installed packages."""
     found = []
     for directory, names, files in os.walk(root):
         names[:] = [name for name in names if not LEFT_OUT.fullmatch(name)]
@@ -133,7 +134,7 @@ def library_files(root: Path) -> list[str]:
 
 
 def extract(root: Path) -> list[Pair]:
-    """All pairs below ``root``, duplicates removed on both sides (the first in path order stays)."""
+    """Return all pairs below ``root``; of duplicate ids, documents or queries, only the first in path order is kept."""
     found: list[Pair] = []
     seen: set[str] = set()
     for path in library_files(root):
@@ -141,12 +142,12 @@ def extract(root: Path) -> list[Pair]:
         try:
             with tokenize.open(root / path) as file:
                 candidates = list(functions(file.read(), module))
-        except (SyntaxError, UnicodeDecodeError):  # lib2to3's fixtures hold Python 2 on purpose
+        except (SyntaxError, UnicodeDecodeError):  # lib2to3's fixtures are Python 2 on purpose
             continue
         for pair in candidates:
             query = normalised(pair.query)
             keys = {f"id {pair.doc_id}", f"document {normalised(pair.source)}", f"query {query}"}
-            quoted = query in normalised(pair.source)  # the docstring again as a comment: found by copying
+            quoted = query in normalised(pair.source)  # the source repeats the docstring: found by exact match
             if len(query.split()) >= MINIMUM_QUERY_WORDS and not quoted and not keys & seen:
                 seen |= keys
                 found.append(pair)
@@ -154,12 +155,12 @@ def extract(root: Path) -> list[Pair]:
 
 
 def normalised(text: str) -> str:
-    """``text`` as duplicates are compared: lower case, single spaces."""
+    """Return ``text`` in lower case with single spaces, to compare duplicates."""
     return " ".join(text.lower().split())
 
 
 def library_digest(root: Path) -> str:
-    """A digest that moves with any file of the library (path, size, mtime) and with the extraction's own code."""
+    """A digest that changes with any file of the library (path, size, mtime) and with the code of this module."""
     files = ((path, (root / path).stat()) for path in library_files(root))
     lines = (f"{path}\t{status.st_size}\t{status.st_mtime_ns}\n".encode() for path, status in files)
     return sha256(chain([Path(__file__).read_bytes()], lines))[:16]
@@ -167,7 +168,7 @@ def library_digest(root: Path) -> str:
 
 @cache
 def pairs() -> tuple[Pair, ...]:
-    """All pairs of the running Python's library; kept under ``ir_datasets``' home, since parsing takes seconds."""
+    """Return all pairs of the running Python's library, cached in ``ir_datasets``' home, as parsing takes seconds."""
     root = Path(sysconfig.get_path("stdlib"))
     path = ir_datasets.util.home_path() / "stdlib" / f"{library_digest(root)}.jsonl"
     if path.exists():
@@ -179,13 +180,13 @@ def pairs() -> tuple[Pair, ...]:
 
 
 def is_small(pair: Pair) -> bool:
-    """Whether ``stdlib-small`` keeps the pair: one of two, by a hash of the id."""
+    """Whether ``stdlib-small`` has the pair: about every second one, by a hash of the id."""
     return int(sha256(pair.doc_id.encode())[:2], 16) % 2 == 0
 
 
 @cache
 def split_of_module() -> dict[str, str]:
-    """Top-level module → split: modules in hash order fill the splits up to their shares of the pairs."""
+    """Return top-level module → split; modules in hash order fill the splits up to their shares of the pairs."""
     sizes: dict[str, int] = {}
     for pair in pairs():
         sizes[pair.module] = sizes.get(pair.module, 0) + 1
@@ -233,7 +234,7 @@ class PairDocs(MemoryDocs):
 
 
 class PairQueries(BaseQueries):
-    """The docstrings of ``select()`` as queries."""
+    """The first sentences of the docstrings of ``select()`` as queries."""
 
     def __init__(self, select: Callable[[], list[Pair]]) -> None:
         self.select = select
@@ -249,7 +250,7 @@ class PairQueries(BaseQueries):
 
 
 class PairQrels(BaseQrels):
-    """Each docstring's own function is its one relevant document."""
+    """Judgements: the only relevant document of a query is the function that its docstring belongs to."""
 
     def __init__(self, select: Callable[[], list[Pair]]) -> None:
         self.select = select
@@ -269,13 +270,13 @@ class PairQrels(BaseQrels):
 
 @cache
 def digest_of_running_library() -> str:
-    """The ``library_digest`` of the running Python's standard library, computed once per process."""
+    """Return the ``library_digest`` of the running Python's standard library, computed once per process."""
     return library_digest(Path(sysconfig.get_path("stdlib")))
 
 
 @cache
 def selection(name: str, split: str | None) -> list[Pair]:
-    """The pairs of one collection (``stdlib``, ``stdlib-small``) and, if given, of one split."""
+    """Return the pairs of a collection (``stdlib`` or ``stdlib-small``), or only those of ``split``."""
     split_of = split_of_module()
     return [pair for pair in pairs() if (name == "stdlib" or is_small(pair)) and split in (None, split_of[pair.module])]
 

@@ -30,4 +30,4 @@ def test_better_grades_are_found_earlier_and_query_ids_go_with_their_judgements(
             ranks.setdefault(grade, []).append(places.get(doc_id, 1400))
     medians = {grade: median(found) for grade, found in ranks.items()}
     assert medians[4] < medians[3] < medians[2] < medians[1] < 100
-    assert len(ranks[-1]) == len(queries) and medians[-1] < medians[4]  # where each question came from
+    assert len(ranks[-1]) == len(queries) and medians[-1] < medians[4]  # the document that each question came from

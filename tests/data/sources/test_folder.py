@@ -77,7 +77,7 @@ def test_judgements_must_name_known_queries_and_documents(plain):
 def test_a_faulty_collection_leaves_nothing_half_built(tmp_path):
     path = tmp_path / "collection.tsv"
     path.write_text("a\tone\nb\n")
-    for _ in range(2):  # and is faulty again at the second look
+    for _ in range(2):  # the second time, the file is still faulty
         with pytest.raises(InputError, match="line 2"):
             list(Collection(f"folder:{tmp_path}"))
     path.write_text("a\tone\nb\tmended\n")

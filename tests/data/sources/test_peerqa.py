@@ -1,4 +1,4 @@
-"""PeerQA's documents, questions, judgements and figures, against what one finds by hand."""
+"""PeerQA's documents, questions, judgements and measures agree with values found by hand."""
 
 from dataclasses import dataclass
 
@@ -75,7 +75,10 @@ def test_questions_with_evidence_and_what_is_relevant(sample):
 
 
 def test_the_forms_of_evidence_that_other_tools_write(sample):
-    mapped = {"sentence": ["One.", "Two."], "idx": [[3.0, None], [5]]}  # the hub's loader; pandas
+    mapped = {
+        "sentence": ["One.", "Two."],
+        "idx": [[3.0, None], [5]],
+    }  # as from the hub's loader, and floats as from pandas
     write_sample(sample, questions=[question("q", ONE, "Which?", mapped)])
     assert dict(Queries(f"peerqa:{sample}/paragraph").qrels["q"]) == {f"{ONE}/2": 1, f"{ONE}/4": 1}
 
@@ -117,9 +120,9 @@ def test_figures_by_hand(sample):
     ranking = Ranking(
         {
             "spans": [(f"{ONE}/10", 3.0), (f"{ONE}/9", 3.0), (f"{ONE}/4", 2.0), (f"{ONE}/2", 1.0)],  # third
-            "tied": [(f"{ONE}/10", 1.0), (f"{ONE}/9", 1.0)],  # of equal scores "9" comes before "10"
+            "tied": [(f"{ONE}/10", 1.0), (f"{ONE}/9", 1.0)],  # ties: "9" comes before "10"
             "two": [*((f"{TWO}/{place}", 20.0 - place) for place in range(100, 111)), (f"{TWO}/1", -500.0)],  # twelfth
-        }  # and none for "tiny", which is left out
+        }  # no results for "tiny", which is left out of the means
     )
     queries = Queries(f"peerqa:{sample}/paragraph-title", protocol="peerqa")
     values = evaluate(*judged(ranking, queries), ["RR", "R@10"])
@@ -159,7 +162,7 @@ def test_identity_follows_the_file_and_the_unit(sample):
 
 
 def change(records: list[dict], place: int, **values: object) -> list[dict]:
-    """The same with one record's fields changed."""
+    """Return the records with fields of one of them changed."""
     return [*records[:place], {**records[place], **values}, *records[place + 1 :]]
 
 
@@ -172,11 +175,11 @@ def change(records: list[dict], place: int, **values: object) -> list[dict]:
         (change(PAPERS, 2, idx=True), ["line 3", "whole number as idx, found True"]),
         (change(PAPERS, 2, content=None), ["line 3", "string as content, found None"]),
         (change(PAPERS, 2, paper_id="a b"), ["line 3", "'a b'", "whitespace"]),
-        (change(PAPERS, 3, idx=2), ["line 4", "idx 2 of the paper", "on line 3 already"]),
-        ([*PAPERS, *PAPERS[-1:]], ["line 19", "on line 18 already; keep one extraction"]),
+        (change(PAPERS, 3, idx=2), ["line 4", "idx 2 of the paper", "already on line 3"]),
+        ([*PAPERS, *PAPERS[-1:]], ["line 19", "already on line 18; keep one extraction"]),
         (change(PAPERS, 4, type="heading"), [TWO, "0 rows of type title", "use the unit paragraph"]),
         (change(PAPERS, 15, type="title"), ["line 16", TWO, "2 rows of type title"]),
-        ([], ["holds no paper", "peerqa-data-v1.0.zip"]),
+        ([], ["contains no paper", "peerqa-data-v1.0.zip"]),
     ],
 )
 def test_faulty_papers(sample, papers, expected):
@@ -194,7 +197,7 @@ def test_a_paper_without_a_title_is_read_where_no_title_is_wanted(sample):
 @pytest.mark.parametrize(
     ("questions", "expected"),
     [
-        (change(QUESTIONS, 4, question_id="spans"), ["line 5", "'spans' stands on line 1 already"]),
+        (change(QUESTIONS, 4, question_id="spans"), ["line 5", "'spans' is already on line 1"]),
         (change(QUESTIONS, 1, question_id="t wo"), ["line 2", "'t wo'", "whitespace"]),
         (change(QUESTIONS, 1, question=" "), ["line 2", "'two' is empty"]),
         (change(QUESTIONS, 1, answer_evidence_mapped="1"), ["line 2", "answer_evidence_mapped", 'found "1"']),
@@ -231,7 +234,7 @@ def test_missing_files_units_and_the_hub(sample, tmp_path):
             Collection(f"peerqa:{path}")
     with pytest.raises(InputError, match=r"UKPLab/PeerQA .* is a script .*peerqa-data-v1\.0\.zip.*peerqa:<directory>"):
         Collection("peerqa:hub/paragraph")
-    with pytest.raises(InputError, match=r"is no directory.*OpenReview"):
+    with pytest.raises(InputError, match=r"is not a directory.*OpenReview"):
         Collection(f"peerqa:{tmp_path}/nowhere/paragraph")
     (sample / "qa.jsonl").unlink()
     with pytest.raises(InputError, match=r"has no qa\.jsonl; expected papers\.jsonl and qa\.jsonl"):

@@ -18,7 +18,7 @@ def test_all_questions_and_unquoted_passages():
     assert len(passages) == 3 and passages.missing(["1", "4"]) == ["4"]
     expected = 'Aaron | Aaron ( or ; "Ahärôn" ) is a prophet, and the brother of Moses'
     assert passages.texts(["1"]) == [expected] == [next(iter(passages))[1]]
-    assert dict(Collection("dpr-w100"))["1"] != expected  # which is why
+    assert dict(Collection("dpr-w100"))["1"] != expected  # ir_datasets alone keeps the quotes
 
 
 @pytest.mark.usefixtures("any_disk")
@@ -30,7 +30,7 @@ def test_identity_covers_the_answers(tmp_path):
         return Queries(f"dpr-qas:{tmp_path}/qa.csv", **values).identity()
 
     one, other = "who\t['A']\n", "who\t['B']\n"
-    assert identity(one) == identity(other)  # without the protocol they say nothing
+    assert identity(one) == identity(other)  # answers only count with DPR's protocols
     assert identity(one, protocol="dpr") != identity(other, protocol="dpr")
     assert identity(one, protocol="dpr")["protocol"] == "dpr"
 

@@ -11,7 +11,7 @@ from colbertv2.errors import InputError
 
 
 def naive(id: str, documents: int, queries: int) -> tuple[dict[str, str], set[str]]:
-    """Document id → text, and the ids of the queries, from everything in memory."""
+    """Compute the sample naively in memory: document id → text, and the ids of the queries."""
     texts, labels = dict(Collection(id)), Queries(id).qrels
     ordered = sorted(labels, key=order)[:queries]
     relevant = list(dict.fromkeys(doc_id for query_id in ordered for doc_id in labels.relevant(query_id)))[:documents]
@@ -60,7 +60,7 @@ def test_drawn_once_in_one_pass_and_kept_by_content(tmp_path, monkeypatch):
     assert list(Collection(id)) == first and len(Queries(id)) == 3 and len(passes) == 1
 
     def again() -> list:
-        ir_datasets.registry._registered.pop(id)  # as another process
+        ir_datasets.registry._registered.pop(id)  # as in another process
         return list(Collection(id))
 
     assert again() == first and len(passes) == 1
@@ -83,7 +83,7 @@ def test_one_sample_of_another(tmp_path):
         ("sample:0:5:stdlib/test", "at least 1"),
         ("sample:5:5:stdlib", "lacks documents, queries or judgements"),
         ("sample:5:5:stdlb/test", "stdlib/test"),
-        ("sample:5:stdlib/test", "No data set is called"),
+        ("sample:5:stdlib/test", "No dataset is called"),
     ],
 )
 def test_what_can_not_be_drawn(id, message):

@@ -116,7 +116,7 @@ def test_splits_have_their_shares_and_no_module_straddles():
 
 
 def test_another_process_finds_the_same(tmp_path):
-    """With an empty cache and another order of sets."""
+    """The other process has an empty cache and another hash seed, so another order of sets."""
     script = (
         "from colbertv2.data.sources import stdlib; from colbertv2.data.opening import content_digest as digest;"
         "print(digest(stdlib.pairs()), digest(sorted(stdlib.split_of_module().items())))"
