@@ -56,7 +56,7 @@ class Examples(Sequence[Example]):
             in the format of the official RankingScorer.
 
     Raises:
-        InputError: on access to a malformed line; the message has its number.
+        InputError: there is no such file; or, on access, a line is malformed: the message has its number.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "examples.jsonl"
@@ -67,6 +67,8 @@ class Examples(Sequence[Example]):
     """
 
     def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise InputError(f"{path} is not a file; expected training examples. Check the path.")
         self.path = path
         offsets = array("q")
         with path.open("rb") as stream:

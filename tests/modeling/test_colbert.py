@@ -251,6 +251,7 @@ def test_a_document_has_the_same_vectors_whatever_it_is_encoded_with():
     for chosen in (range(0, 40, 7), range(39, 3, -4), [5]):
         part = colbert.encode_documents([texts[number] for number in chosen], batch_tokens=1000)
         for number, vectors in zip(chosen, part, strict=True):
-            np.testing.assert_array_equal(vectors, whole[number])
+            # On some processors products of other shapes differ in the last bits; padding would add far more.
+            np.testing.assert_allclose(vectors, whole[number], rtol=0, atol=1e-6)
     copies = {text: {whole[number].tobytes() for number, one in enumerate(texts) if one == text} for text in texts}
     assert all(len(found) == 1 for found in copies.values()) and len(copies) < len(texts)

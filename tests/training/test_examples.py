@@ -47,6 +47,11 @@ def test_malformed_lines_are_named(tmp_path, line):
         examples[1]
 
 
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"none\.jsonl is not a file"):
+        Examples(tmp_path / "none.jsonl")
+
+
 def test_scores_before_ids_are_read_as_the_ranking_scorer_writes_them(tmp_path):
     (tmp_path / "e").write_text('["q", [[2.5, 7], [1.0, 8]]]\n["q", [7, 2.5]]\n')
     first, second = Examples(tmp_path / "e")
