@@ -17,7 +17,7 @@ from colbertv2.lifetime import is_gone, own_temporary_directory, owner
 
 PROJECT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
-STOPPED = "What is finished is kept; the same command goes on.\n"
+STOPPED = "Finished work is kept; the same command continues.\n"
 
 IN_KMEANS = """
 import faiss, numpy
