@@ -123,7 +123,7 @@ def test_a_home_directory_is_found_in_every_path(small, tmp_path, monkeypatch):
     assert target_node(config).address == target_node(compose(small)).address
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", lambda user: {}[user])
-    with pytest.raises(InputError, match=r"runtime.root: ~/artifacts lies in a home directory, but this user has none"):
+    with pytest.raises(InputError, match=r"runtime.root: ~/artifacts is in a home directory, but this user has none"):
         runtime_of(config)
 
 

@@ -138,7 +138,7 @@ def test_a_directory_without_a_record_is_not_touched(toy, root: Path) -> None:
     index = build(toy("target=index"))
     (index.path / "artifact.json").unlink()
     assert "index" not in cached(toy("target=index"))
-    with pytest.raises(InputError, match="not whole"):
+    with pytest.raises(InputError, match="not complete"):
         build(toy("target=index"))
     assert (index.path / "epochs.txt").exists()
 

@@ -98,7 +98,7 @@ def test_what_is_no_record_is_refused(index, content):
 def test_the_record_of_another_artifact_is_refused(toy, index):
     other = build(toy("target=index", "codec.bits=1"))
     (index.path / "artifact.json").write_bytes((other.path / "artifact.json").read_bytes())
-    with pytest.raises(InputError, match=f"is that of {other.address}"):
+    with pytest.raises(InputError, match=f"belongs to {other.address}"):
         Artifact.open(index.path)
 
 
