@@ -108,12 +108,12 @@ def test_a_record_that_finds_no_space_is_not_taken_for_whole(small, monkeypatch)
 def test_a_run_says_beforehand_that_it_will_not_fit(small, monkeypatch, capsys):
     config = compose(small)
     run.print_shortages(target_node(config), runtime_of(config))
-    assert "Beware" not in capsys.readouterr().err
+    assert "Warning" not in capsys.readouterr().err
     monkeypatch.setattr("colbertv2.planning.text.free_disk", lambda path: 2000)
     run.print_shortages(target_node(config), runtime_of(config))
     said = capsys.readouterr().err
-    assert said.startswith("Beware: about ") and str(runtime_of(config).root) in said
-    assert "2.0 kB of disk free is too little" in said and said.count("\n") == 1
+    assert said.startswith("Warning: this needs about ") and str(runtime_of(config).root) in said
+    assert "only 2.0 kB of disk are free" in said and said.count("\n") == 1
 
 
 def test_a_home_directory_is_found_in_every_path(small, tmp_path, monkeypatch):

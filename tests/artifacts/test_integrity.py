@@ -196,17 +196,17 @@ def verified(root, tmp_path, capsys):
 
 def test_verify_reads_everything_and_says_what_else_is_there(toy, verified, root):
     build(toy())
-    assert "All of 5 artifacts is as it was written" in verified("--all")
-    assert "All of 3 artifacts" in verified("target=index"), "with what is upstream"
+    assert "5 of 5 artifacts are intact" in verified("--all")
+    assert "3 of 3 artifacts" in verified("target=index"), "with everything upstream"
     index = build(toy("target=index"))
-    assert "All of 1 artifacts" in verified(index.address) and "All of 1 artifacts" in verified(str(index.path))
+    assert "1 of 1 artifacts" in verified(index.address) and "1 of 1 artifacts" in verified(str(index.path))
     (index.path / "mine.txt").write_text("x")
     (root / "index" / ".index-0123456789.partial").mkdir()
     (root / "index" / ".index-0123456789.failed.json").write_text("{}")
     (root / "index" / ".index-0123456789.verified.json").write_text("{}")
     notes = [line for line in verified("--all").splitlines() if line.startswith("note: ")]
     assert [word in note for word, note in zip(
-        ("mine.txt is no file", "partial is unfinished", "says why a build failed", "belongs to no artifact"), notes,
+        ("mine.txt is not part", "partial is unfinished", "says why a build failed", "belongs to no artifact"), notes,
         strict=True,
     )] == [True] * 4  # fmt: skip
 
