@@ -143,5 +143,5 @@ def test_a_reference_that_leads_nowhere_is_named(small, override, words):
 def test_what_is_no_runtime_is_refused(small, value):
     config = compose(small)
     config.runtime = value
-    with pytest.raises(InputError, match="runtime is no Runtime"):
+    with pytest.raises(InputError, match="runtime is not a Runtime"):
         runtime_of(config)
