@@ -1,4 +1,4 @@
-"""A plan as text."""
+"""Print a plan with its costs, totals and shortages."""
 
 from collections.abc import Sequence
 
