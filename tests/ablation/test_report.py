@@ -35,7 +35,7 @@ def test_from_a_sweep_to_its_report(small, tmp_path):
     before = run("colbertv2 report", *arguments, directory=tmp_path)
     assert (
         before.returncode == 2
-        and "What builds all of them:\n  python -m colbertv2 -m codec.nbits=1,2,3,4" in before.stderr
+        and "Build all of them with:\n  python -m colbertv2 -m codec.nbits=1,2,3,4" in before.stderr
     )
     planned = run("colbertv2 plan", *arguments, directory=tmp_path)
     assert planned.returncode == 2 and "'nbits' is 3" in planned.stderr  # and the plan of the others

@@ -55,7 +55,7 @@ def test_measure_and_baseline_are_chosen_or_refused(small):
     ).cells()
     assert cells.measures[:2] == ["R@10", "RR@10"] and cells.baseline.factors == {"codec.nbits": "4"}
     assert cells.title == "Bits"
-    with pytest.raises(InputError, match=r"no cell of this sweep: codec\.nbits=1,2,4"):
+    with pytest.raises(InputError, match=r"expected a cell of this sweep: codec\.nbits=1,2,4"):
         Sweep.collect([*arguments, "+report.baseline={codec.nbits: 8}"]).cells()
     with pytest.raises(InputError, match=r"report\.measure is 'MAP'"):
         Sweep.collect([*arguments, "report.measure=MAP"]).cells()
