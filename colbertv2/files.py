@@ -43,7 +43,7 @@ def atomic_path(destination: Path, directory: bool = True) -> Iterator[Path]:
         InputError: ``destination`` exists.
     """
     if destination.exists():
-        raise InputError(f"{destination} exists; name one that does not, or remove it first.")
+        raise InputError(f"{destination} exists; choose another path, or remove it first.")
     holder = _own_partial(destination)
     holder.mkdir()
     partial = holder / destination.name  # the final name, since some writers choose the format by the suffix
@@ -132,7 +132,7 @@ def read_json_value(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"{file} is missing: {file.parent} is not complete; wait if it is still being made, else make it again."
+            f"{file} is missing: {file.parent} is not complete; wait if it is still being made, or make it again."
         ) from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is damaged ({error}); make {file.parent} again.") from None

@@ -26,7 +26,7 @@ def parse(config: Any) -> Node:
         config: a mapping whose ``_target_`` is a stage: part of a composed configuration, or plain dictionaries.
 
     Raises:
-        InputError: ``config`` is not a stage, or nodes read each other in a circle. All other problems of the graph are
+        InputError: ``config`` is not a stage, or nodes read each other in a cycle. All other problems of the graph are
             left to :func:`colbertv2.artifacts.validate.validate`, which reports them all at once.
     """
     value = parse_value(config)
@@ -54,7 +54,7 @@ class _Reader:
             return _plain(value, key)
         key = value._get_full_key("") or key or "configuration"  # the key of a reference's target, not of the reference
         if id(value) in self.under_way:
-            raise InputError(f"{key} reads itself through its own references; break the circle.")
+            raise InputError(f"{key} reads itself through its own references; remove the cycle.")
         if id(value) not in self.read_before:
             self.under_way.append(id(value))
             self.read_before[id(value)] = value, self._container(value, key)

@@ -44,7 +44,7 @@ def main(words: list[str] | None = None) -> None:
     asked = arguments(words)
     try:
         if asked.destination.exists():
-            raise InputError(f"{asked.destination} exists; name a directory that does not, or remove it first.")
+            raise InputError(f"{asked.destination} exists; choose another path, or remove it first.")
         from colbertv2.interchange.conversion import convert_checkpoint, convert_examples, convert_index
 
         if asked.kind == "checkpoint":
