@@ -1,4 +1,4 @@
-"""What the machine refuses is said in words that a user can act on, and costs no finished work."""
+"""Errors of the machine become messages that a user can act on, and lose no finished work."""
 
 import errno
 import os
@@ -64,7 +64,7 @@ def test_a_wrapped_refusal_is_found_and_other_errors_stay(monkeypatch):
 def test_an_error_without_a_number_is_a_full_disk_where_one_is_full(monkeypatch, tmp_path):
     monkeypatch.setattr(refusals, "free_disk", lambda path: 10 if path == tmp_path else 10**9)
     with pytest.raises(InputError, match=f"The disk is full where {tmp_path} is "), machine_refusals(tmp_path):
-        raise OSError("3000 requested and 1000 written")  # as numpy's tofile says it
+        raise OSError("3000 requested and 1000 written")  # the words of numpy's tofile
     monkeypatch.setattr(refusals, "free_disk", lambda path: 10**9)
     with pytest.raises(OSError), machine_refusals(tmp_path):
         raise OSError("3000 requested and 1000 written")

@@ -142,7 +142,7 @@ def test_pareto_is_told_where_costs_are_known():
     cells = made_cells(AXIS, one_bit)  # bytes rise and milliseconds fall from cell to cell
     told = " ".join(conclude(find(cells, 0)))
     assert "RR@10 against bytes per token: " in told and "codec.nbits=2 (20.0, ." in told
-    assert "codec.nbits=1 (21.0" not in told  # dearer and worse than 2 bits
+    assert "codec.nbits=1 (21.0" not in told  # larger and worse than 2 bits
     without = replace(cells, cells=[replace(cell, costs={}) for cell in cells.cells])
     without = replace(without, baseline=without.cells[0])
     assert "dominated" not in " ".join(conclude(find(without, 0)))

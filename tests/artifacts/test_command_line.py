@@ -61,7 +61,7 @@ def test_plan_builds_nothing(root: Path, runs) -> None:
     done = run(root, "target=index", module="colbertv2 plan")
     assert done.returncode == 0, done.stderr
     *lines, total = [line.split() for line in done.stdout.splitlines()]
-    assert total[:4] == ["to", "build:", "3", "steps;"]  # toy stages tell no cost
+    assert total[:4] == ["to", "build:", "3", "steps;"]  # the cost of toy stages is not known
     assert [line[0] for line in lines] == ["pipeline.round1", "pipeline.embeddings", "pipeline.index"]
     assert [line[1].partition("-")[0] for line in lines] == ["train", "encode", "index"]
     assert {line[2] for line in lines} == {"missing"}

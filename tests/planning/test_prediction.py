@@ -1,4 +1,4 @@
-"""Plans: states and sums that a user sees, and predictions that follow size and finished runs."""
+"""Plans: the states and totals that a user sees, and predictions that depend on size and finished runs."""
 
 from pathlib import Path
 
@@ -101,7 +101,7 @@ def test_a_stage_without_a_closed_form_is_known_from_its_runs_alone(small, monke
 
 
 def clustered(documents: int, vectors: float, **settings: object) -> Cost:
-    """The cost of clustering so many vectors of 16 dimensions."""
+    """The cost of clustering this number of vectors of 16 dimensions."""
     initial = Step("initialise", {"backbone": {"name": "any"}, "dim": 16}, {}, {})
     inputs = {"documents": {"texts": documents, "characters": 100.0, "lengths": [100] * 9}}
     embeddings = Step("encode", {}, inputs, {"checkpoint": initial}, bytes=vectors * 16 * 2)

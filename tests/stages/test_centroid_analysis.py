@@ -1,4 +1,4 @@
-"""The report on what the centroids of an index hold."""
+"""The report on the tokens in the clusters of an index."""
 
 import json
 import string

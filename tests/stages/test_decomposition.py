@@ -1,4 +1,4 @@
-"""The decomposition as a stage: its last step is the engine's own ranking, its first the backbone's vectors."""
+"""The stage ``decomposition``: its first step uses the backbone's vectors, its last is the engine's own ranking."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Where negatives come from: other systems' files, chance, and queries that nobody labelled."""
+"""Sources of negatives: files of other systems, random documents, and queries without labels."""
 
 import json
 
@@ -113,9 +113,9 @@ def test_a_query_without_a_label_has_the_teachers_best_as_its_positive(world):
     scored = {one.query_id: one for one in Examples(built.parents["candidates"].path / "scored.jsonl")}
     found = {one.query_id: one for one in Examples(built.path / "examples.jsonl")}
     unlabelled = set(found) - {f"q{number}" for number in range(3, 30, 3)}
-    assert unlabelled  # also q1, q2, …: the other splits' queries have no label in this one
+    assert unlabelled  # also q1, q2, …: queries of other splits have no labels in this one
     for query_id in unlabelled:
         best = max(zip(scored[query_id].scores, scored[query_id].documents, strict=True))[1]
         assert found[query_id].documents[0] == best and found[query_id].documents.count(best) == 1
-    before = build(compose([*kept, "target=round1_examples"]))  # no teacher has spoken yet
+    before = build(compose([*kept, "target=round1_examples"]))  # there are no teacher scores yet
     assert {one.query_id for one in Examples(before.path / "examples.jsonl")} == set(found) - unlabelled
