@@ -141,7 +141,7 @@ def _stop(number: int) -> None:
 
 
 def _as_if_alone() -> None:
-    """In a forked child: restore Python's own handlers, so that its signals do not reach the parent's pipe."""
+    """In a forked child: restore the default handlers, so that its signals do not reach the parent's pipe."""
     if _pipes:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -26,7 +26,7 @@ MEANINGS = {
     errno.EIO: "cannot be read or written: the disk reports an error",
     errno.EFBIG: "would exceed the largest file size allowed here (ulimit -f, or the file system's limit)",
     errno.ENAMETOOLONG: "has a name that is too long for its file system",
-    errno.ELOOP: "is a link that leads back to itself",
+    errno.ELOOP: "is a symbolic link that points back to itself",
     errno.ENOTDIR: "has a file where a directory is needed",
     errno.EEXIST: "is a file where a directory is needed",
     errno.EISDIR: "is a directory where a file is needed",

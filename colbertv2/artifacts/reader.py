@@ -74,7 +74,7 @@ class _Reader:
             return Unreadable(key, f"cannot import {target!r}: {error}")
         if declared is None:
             if any(isinstance(leaf, Node) for _, leaf in leaves(values)):
-                return Unreadable(key, f"the component {target!r} reads a node; only stages may, so pass it there.")
+                return Unreadable(key, f"the component {target!r} reads a node; only stages can, so pass it to one.")
             return Component(key, target, values)
         if declared.unneeded is not None:
             values |= dict.fromkeys(unneeded(declared.unneeded, values))

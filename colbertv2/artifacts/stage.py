@@ -94,7 +94,7 @@ def stage(version: int, resumable: bool = False) -> Callable[[StageFunction], St
         parameters = inspect.signature(function).parameters
         for parameter in parameters.values():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-                raise TypeError(f"{where}: parameter {parameter} cannot be given by name; name each one.")
+                raise TypeError(f"{where}: parameter {parameter} can't be passed by name; list each parameter by name.")
             if parameter.default is not parameter.empty:
                 raise TypeError(f"{where}: {parameter.name!r} has a default; its value belongs in the configuration.")
         for name in RESERVED:

@@ -78,9 +78,9 @@ def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:
         if figures.draw_pareto(findings, cost, out / f"pareto_{cost}")
     }
     if figures.draw_effects(findings, out / "effects"):
-        drawn["effects"] = "What each factor does"
+        drawn["effects"] = "The effect of each factor"
     if figures.draw_differences(findings, out / "differences"):
-        drawn["differences"] = f"Query by query: {measure} less that of {findings.cells.baseline.name}"
+        drawn["differences"] = f"{measure} per query, minus that of {findings.cells.baseline.name}"
     if figures.draw_training(sweep.training_logs(), out / "training"):
         drawn["training"] = "Training"
     return drawn

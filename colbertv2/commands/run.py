@@ -168,7 +168,7 @@ def describe_job(config: DictConfig) -> str:
     job: Any = overrides_of(settings), str(settings.job.config_name), directories
     if settings.verbose:
         return describe(config, origins(*job))
-    return describe_changes(config, *job) or "All is as in conf/config.yaml."
+    return describe_changes(config, *job) or "All values are those of conf/config.yaml."
 
 
 def main(words: Sequence[str]) -> None:

@@ -36,7 +36,7 @@ def run(
 ) -> None:
     """Count the tokens of every centroid, and compare with random vectors that are clustered in the same way.
 
-    If the index has more than ``sample_vectors`` vectors, complete documents with about that many vectors are drawn,
+    If the index has more than ``sample_vectors`` vectors, complete documents with at most that many vectors are drawn,
     and their vectors are clustered again. These and the random vectors are clustered with as many vectors per centroid
     as the index has. There are as many random vectors as vectors of the (drawn) documents, and the i-th random vector
     gets the token of the i-th vector.

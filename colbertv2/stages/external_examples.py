@@ -45,10 +45,10 @@ def run(file: File, documents: Collection, queries: Queries, *, out: Path, runti
     if not count:
         raise InputError(
             f"{file.path} holds no example for {queries.id} and {documents.id}"
-            + (f": of {counts[EXAMPLES]:,} examples, left out were {left_out}." if left_out else ".")
+            + (f": of {counts[EXAMPLES]:,} examples, these were left out: {left_out}." if left_out else ".")
         )
     if left_out:
-        logger.warning("%s: of %s examples, left out were %s.", file.path, f"{counts[EXAMPLES]:,}", left_out)
+        logger.warning("%s: of %s examples, these were left out: %s.", file.path, f"{counts[EXAMPLES]:,}", left_out)
     write_json(out / "cleaning.json", {**counts, "kept": count})
 
 

@@ -93,10 +93,14 @@ def test_examples_from_outside_are_cleaned(world, tmp_path, caplog):
         "examples of unknown queries": 1, "examples with unknown positives": 1, "examples without negatives": 1,
     }  # fmt: skip
     assert json.loads((built.path / "cleaning.json").read_text()) == {"examples": 5, **counts, "kept": 2}
-    line = next(message for message in caplog.messages if message.startswith(f"{path}: of 5 examples, left out were "))
+    line = next(
+        message for message in caplog.messages if message.startswith(f"{path}: of 5 examples, these were left out: ")
+    )
     assert all(f"{number} {what}" in line for what, number in counts.items())
     write_examples(path, whole[1:4])
-    with pytest.raises((InputError, BuildError), match=r"no example for folder:.*: of 3 examples, left out were 1 exa"):
+    with pytest.raises(
+        (InputError, BuildError), match=r"no example for folder:.*: of 3 examples, these were left out: 1 "
+    ):
         build(compose([*overrides, *chosen]))
     write_examples(path, [])
     with pytest.raises((InputError, BuildError), match=r"no example for folder:\S+ and folder:\S+\.$"):
