@@ -38,7 +38,7 @@ def run(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Rank and evaluate the documents after each of :data:`colbertv2.analysis.decomposition.STEPS`.
+    """Rank and evaluate the documents at each of the ``STEPS`` of :mod:`colbertv2.analysis.decomposition`.
 
     Writes ``decomposition.csv`` (``query_id`` and one column per step), ``decomposition.md`` and the figure
     ``decomposition`` as ``.png`` and ``.svg``.
