@@ -1,6 +1,6 @@
 """ColBERTv2 for research: late interaction, residual compression, denoised supervision, and sweeps over all of it.
 
-The public names, imported on first use, so that ``import colbertv2`` costs nothing:
+Each public name is imported on first use, so ``import colbertv2`` itself is cheap:
 
 >>> from colbertv2 import compose, plan
 >>> [step.key for step in plan(compose(["collection=stdlib_small", "target=initial"]))]

@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend."""
+"""The one exception for problems that the user can fix."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,15 +6,15 @@ from pathlib import Path
 
 
 class InputError(ValueError):
-    """Wrong input: the message says what was expected, what was found and what to do.
+    """Wrong input. The message says what was expected, what was found and what to do.
 
-    The command line prints it without a traceback.
+    The command line prints the message without a traceback.
     """
 
 
 @contextmanager
 def within(place: Path) -> Iterator[None]:
-    """Put ``place`` in front of the message of an ``InputError`` that does not name it.
+    """Put ``place`` in front of the message of any ``InputError`` raised inside, unless the message names it already.
 
     >>> with within(Path("outputs/index")):
     ...     raise InputError("1 cutoff and 2 weights do not make 2 bits.")

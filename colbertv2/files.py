@@ -1,7 +1,7 @@
-"""Atomic files and directories, JSON, digests of contents, and where the folders of configurations are.
+"""Atomic writes, JSON, ``.npy`` files, SHA-256 digests, and the location of the configuration folders.
 
-Atomic: they appear under their names when they are finished. The folders ``conf`` and ``experiments`` are beside the
-package in a checkout, and inside it when it is installed.
+A file or directory that is written atomically appears under its name only when it is complete. The folders ``conf`` and
+``experiments`` are next to the package in a checkout, and inside the package in a normal install.
 """
 
 from __future__ import annotations
@@ -22,25 +22,31 @@ from colbertv2.lifetime import is_gone, owner
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-ARRAY_ERRORS = (  # what numpy raises for a damaged .npy file; a header is Python text, and its shape may be anything
+ARRAY_ERRORS = (  # numpy raises these for a damaged .npy file: it parses the header as Python, with any shape in it
     OSError, ValueError, EOFError, BadZipFile, SyntaxError, TokenError, TypeError, OverflowError, MemoryError,
 )  # fmt: skip
-BLOCK = 1 << 20  # bytes that are read at once
+BLOCK = 1 << 20  # bytes read at a time
 PACKAGE = Path(__file__).resolve().parent
 
 
 @contextmanager
 def atomic_path(destination: Path, directory: bool = True) -> Iterator[Path]:
-    """An empty directory (or a path for a file) to write to; it becomes ``destination`` unless something fails.
+    """A context with a temporary path to write to, which is renamed to ``destination`` when the block succeeds.
+
+    If the block fails, what it wrote is removed.
+
+    Args:
+        destination: the final path, which must not exist yet.
+        directory: the temporary path is an empty directory; otherwise it is a free path for one file.
 
     Raises:
         InputError: ``destination`` exists.
     """
     if destination.exists():
-        raise InputError(f"{destination} exists; name one that does not, or remove it first.")
+        raise InputError(f"{destination} exists; choose another path, or remove it first.")
     holder = _own_partial(destination)
     holder.mkdir()
-    partial = holder / destination.name  # of the right name, since writers look at suffixes
+    partial = holder / destination.name  # the final name, since some writers choose the format by the suffix
     if directory:
         partial.mkdir()
     try:
@@ -51,7 +57,7 @@ def atomic_path(destination: Path, directory: bool = True) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` atomically, replacing what is there; several processes may do so at once.
+    """Write ``text`` to ``path`` atomically, replacing any existing file; several processes may do so at once.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "new" / "note.txt"
@@ -69,7 +75,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def _own_partial(path: Path) -> Path:
-    """Where this process writes what becomes ``path``; what killed processes left of theirs is removed."""
+    """This process's temporary path for ``path``; also removes those left behind by processes that were killed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     begin, end = f".{path.name}.", ".partial"
     for other in path.parent.iterdir():
@@ -79,13 +85,13 @@ def _own_partial(path: Path) -> Path:
 
 
 def remove_partials(directory: Path) -> None:
-    """Remove all that was being written within ``directory``, which nobody else may be writing to."""
+    """Remove all unfinished atomic writes below ``directory``; no other process may be writing there."""
     for partial in list(directory.rglob(".*.partial")):
         _remove(partial)
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or a directory, if it is there."""
+    """Remove a file or a directory if it exists."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -93,7 +99,7 @@ def _remove(path: Path) -> None:
 
 
 def write_json(file: Path, value: Any, indent: int | None = 2) -> None:
-    """Write ``value`` as JSON to ``file`` atomically, replacing what is there.
+    """Write ``value`` as JSON to ``file`` atomically, replacing any existing file.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "sizes.json"
@@ -108,7 +114,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """The JSON object in ``file``.
 
     Raises:
-        InputError: the file is missing, damaged, or holds no JSON object.
+        InputError: the file is missing or damaged, or its content is not a JSON object.
     """
     value = read_json_value(file)
     if not isinstance(value, dict):
@@ -126,7 +132,7 @@ def read_json_value(file: Path) -> Any:
         return json.loads(file.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
-            f"{file} is missing: {file.parent} is not complete; wait if it is still being made, else make it again."
+            f"{file} is missing: {file.parent} is not complete; wait if it is still being made, or make it again."
         ) from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is damaged ({error}); make {file.parent} again.") from None
@@ -135,10 +141,10 @@ def read_json_value(file: Path) -> Any:
 
 
 def read_array(file: Path) -> NDArray[Any]:
-    """The array in a ``.npy`` file, read into memory; objects, which could run code, are refused.
+    """The array in a ``.npy`` file, read into memory. Arrays of Python objects are refused: unpickling can run code.
 
     Raises:
-        InputError: the file is missing or damaged.
+        InputError: the file is missing or damaged, or holds Python objects.
     """
     try:
         return load_npy(file)
@@ -149,7 +155,11 @@ def read_array(file: Path) -> NDArray[Any]:
 
 
 def load_npy(file: Path, mapped: bool = False) -> NDArray[Any]:
-    """The array in a ``.npy`` file, read into memory or ``mapped``; one of ``ARRAY_ERRORS`` where it is none."""
+    """The array in a ``.npy`` file, read into memory, or memory-mapped read-only if ``mapped``.
+
+    Raises:
+        Exception: one of ``ARRAY_ERRORS`` if the file can't be read as an array.
+    """
     import numpy as np
 
     array = np.load(file, "r" if mapped else None, allow_pickle=False)
@@ -159,7 +169,7 @@ def load_npy(file: Path, mapped: bool = False) -> NDArray[Any]:
 
 
 def sha256(content: bytes | Iterable[bytes]) -> str:
-    """The SHA-256 of bytes, or of concatenated blocks of bytes, in hexadecimal.
+    """The SHA-256, in hexadecimal, of bytes or of a sequence of blocks as if they were concatenated.
 
     >>> sha256(b"ab") == sha256([b"a", b"b"]), sha256(b"")[:8]
     (True, 'e3b0c442')
@@ -171,7 +181,7 @@ def sha256(content: bytes | Iterable[bytes]) -> str:
 
 
 def sha256_of_files(*files: Path) -> str:
-    """The SHA-256 of the concatenated contents of files, in hexadecimal."""
+    """The SHA-256, in hexadecimal, of the concatenated contents of ``files``."""
     return sha256(block for file in files for block in blocks(file))
 
 
@@ -183,12 +193,15 @@ def blocks(file: Path) -> Iterator[bytes]:
 
 
 def in_checkout() -> bool:
-    """Whether the package runs from its source tree, as an editable install does; a wheel has its own copies."""
+    """Whether the package runs from a checkout, as in an editable install; a wheel contains copies of the folders."""
     return not (PACKAGE / "conf").is_dir()
 
 
 def configuration_directory(name: str) -> Path:
-    """The path of the folder ``name``: ``conf`` or ``experiments``.
+    """The path of a configuration folder.
+
+    Args:
+        name: ``conf`` or ``experiments``.
 
     >>> (configuration_directory("conf") / "config.yaml").is_file()
     True

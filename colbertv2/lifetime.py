@@ -1,8 +1,9 @@
-"""How processes end, and how the next run finds what those that were killed left behind.
+"""How processes end, and how a later run finds the files that killed processes left behind.
 
-Any run may be stopped at any moment: what is finished stays, no unfinished file is taken for a finished one, and the
-same command goes on from there. So a signal need not unwind anything: it ends the command at once, whatever library is
-at work, and what a run leaves bears its owner's name, by which a later run sees that the owner is gone.
+A run may be stopped at any moment: finished work is kept, an unfinished file is never taken for a finished one, and the
+same command continues from there. A signal can therefore end the process at once, without any cleanup, whichever
+library is running. Temporary files carry the name of the process that owns them, so a later run can see that their
+owner has ended and remove them.
 """
 
 import json
@@ -23,17 +24,17 @@ from pathlib import Path
 from filelock import FileLock, SoftFileLock, Timeout
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
-PREFIX = "colbertv2-"  # of the directories for temporary files
-PATIENCE = 1.0  # seconds that a stopped process has for its last line, where its output goes nowhere
+PREFIX = "colbertv2-"  # of the names of the directories for temporary files
+PATIENCE = 1.0  # seconds that a stopped process may spend on its last line, in case its output is blocked
 
 
 def owner() -> str:
-    """The name of this process, short, for files and directories that are its own: machine and process number."""
+    """A short name for this process, for the files and directories it owns: a hash of the host name and the PID."""
     return f"{zlib.crc32(platform.node().encode()):08x}-{os.getpid()}"
 
 
 def is_gone(name: str) -> bool:
-    """Whether the process of this name (of :func:`owner`) has ended; false of another machine's.
+    """Whether the process with this name (see :func:`owner`) has ended; ``False`` for processes of other machines.
 
     >>> is_gone(owner()), is_gone("another machine-1")
     (False, False)
@@ -45,18 +46,19 @@ def is_gone(name: str) -> bool:
         os.kill(int(number), 0)
     except (ProcessLookupError, OverflowError):
         return True
-    except OSError:  # it is another user's
+    except OSError:  # it runs, but belongs to another user
         pass
     return False
 
 
 @contextmanager
 def locked(file: Path, name: str) -> Iterator[None]:
-    """Hold the lock ``file``; who waits for it is told by whom it is held and since when.
+    """Hold the lock ``file`` within the context. If another process holds it, print which and since when, and wait.
 
-    The system frees a lock when its holder ends, however it ends; no process that the holder starts inherits it.
+    The operating system frees a lock when its holder ends, even by a kill. Child processes do not inherit it.
 
     Args:
+        file: the lock file; created if missing.
         name: what is locked, for the message.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -66,9 +68,9 @@ def locked(file: Path, name: str) -> Iterator[None]:
     except Timeout:
         print(f"{name} waits: {_holder(file)} is building it", flush=True)
         lock.acquire()
-    if not isinstance(lock, SoftFileLock):  # which, where a file system knows no locks, writes its holder itself
+    if not isinstance(lock, SoftFileLock):  # used on file systems without locks; it writes its holder by itself
         since = datetime.now().astimezone().isoformat(timespec="seconds")
-        with suppress(OSError):  # a full disk
+        with suppress(OSError):  # the disk may be full
             file.write_text(json.dumps({"process": os.getpid(), "machine": platform.node(), "since": since}))
     try:
         yield
@@ -80,19 +82,20 @@ def _holder(lock: Path) -> str:
     try:
         found = json.loads(lock.read_text(encoding="utf-8"))
         return f"process {found['process']} on {found['machine']}, since {found['since']},"
-    except (OSError, ValueError, KeyError, TypeError):  # it has only just begun
+    except (OSError, ValueError, KeyError, TypeError):  # the holder has not written the file yet
         return "another process"
 
 
-_pipes: list[int] = []  # to which Python writes the signals that this process receives; at most one
+_pipes: list[int] = []  # the pipe, if any, to which Python writes the numbers of received signals
 
 
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
-    """A context in which Ctrl-C (SIGINT) and SIGTERM end the process at once with a line and exit code 130 or 143.
+    """A context in which Ctrl-C (SIGINT) and SIGTERM print one line and end the process at once (code 130 or 143).
 
-    Python itself would wait until the main thread is back from whatever library it is in. What others install as
-    handlers is not asked; a signal that is ignored (by ``nohup``, of a shell's background jobs) stays ignored.
+    Python's own handlers would wait until the main thread returns from the library it is in. Handlers that libraries
+    install later are bypassed. A signal that is ignored (under ``nohup``, or in a shell's background jobs) stays
+    ignored.
     """
     caught = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
     if threading.current_thread() is not threading.main_thread() or not caught:
@@ -114,7 +117,7 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 def _await_signal(pipe: int) -> None:
-    """Read the numbers of signals, which Python writes as they come, until one of them stops this process."""
+    """Read signal numbers, which Python writes to ``pipe`` as they arrive, until one of them stops this process."""
     while number := os.read(pipe, 1):
         if number[0] in STOPPING:
             _stop(number[0])
@@ -128,9 +131,9 @@ def _stop(number: int) -> None:
     last_moment.start()
     with suppress(Exception):
         sys.stdout.flush()
-        begin = "\n" if sys.stderr.isatty() else ""  # below a progress bar
+        begin = "\n" if sys.stderr.isatty() else ""  # a line of its own, below any progress bar
         name = signal.Signals(number).name
-        print(f"{begin}Stopped by {name}. What is finished is kept; the same command goes on.", file=sys.stderr)
+        print(f"{begin}Stopped by {name}. Finished work is kept; the same command continues.", file=sys.stderr)
         sys.stderr.flush()
     if (own := Path(tempfile.gettempdir())).name.startswith(PREFIX + owner()):
         shutil.rmtree(own, ignore_errors=True)
@@ -138,7 +141,7 @@ def _stop(number: int) -> None:
 
 
 def _as_if_alone() -> None:
-    """In a fork: its signals are not the parent's."""
+    """In a forked child: restore the default handlers, so that its signals do not reach the parent's pipe."""
     if _pipes:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -150,9 +153,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def end_with_parent() -> None:
-    """Let this process end as soon as the one that started it through ``multiprocessing`` has, however that ended.
+    """Make this process end as soon as its ``multiprocessing`` parent ends, for whatever reason.
 
-    Ctrl-C, which a terminal sends to all, is left to the parent. Does nothing in any other process, or twice.
+    Ctrl-C, which a terminal sends to every process, is ignored here and left to the parent. In a process without such a
+    parent, and on a second call, this does nothing.
     """
     parent = parent_process()
     if parent is None or any(thread.name == "parent" for thread in threading.enumerate()):
@@ -162,17 +166,17 @@ def end_with_parent() -> None:
         parent.join()
         os._exit(1)
 
-    with suppress(ValueError):  # not the main thread
+    with suppress(ValueError):  # handlers can only be set in the main thread
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 @contextmanager
 def own_temporary_directory() -> Iterator[None]:
-    """A context in which all temporary files, other libraries' too, go into a directory that goes with this process.
+    """A context in which all temporary files, also those of libraries, go into one directory, which is removed at exit.
 
-    What runs that were killed left in theirs is removed. The directory lies where ``TMPDIR`` says, or in the next usual
-    place that can be written to; where there is none, nothing changes.
+    Directories left behind by killed runs are removed first. The directory is created below ``TMPDIR``, or else in the
+    next usual place that is writable; if there is none, nothing changes.
     """
     try:
         place = Path(tempfile.gettempdir())
@@ -184,7 +188,7 @@ def own_temporary_directory() -> Iterator[None]:
         yield
         return
     former, variable = tempfile.tempdir, os.environ.get("TMPDIR")
-    tempfile.tempdir = os.environ["TMPDIR"] = own  # the variable is for processes that this one starts
+    tempfile.tempdir = os.environ["TMPDIR"] = own  # the variable is for child processes
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""How and where things run: devices, batch sizes, loggers. Never part of an artifact's identity."""
+"""How and where stages run: devices, batch sizes, loggers. None of this is part of an artifact's identity."""
 
 from __future__ import annotations
 
@@ -21,29 +21,31 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-# More would be killed by the system, or wait for each other. A machine that sends jobs to larger ones counts as large.
+# With more, the system would kill the processes, or they would wait for each other. The minimum of 64 lets a small
+# machine check configurations for larger ones.
 PROCESSORS = max(64, os.cpu_count() or 1)
 Threads = Annotated[int, Interval(ge=1, le=4 * PROCESSORS)]
 Processes = Annotated[int, Interval(ge=1, le=PROCESSORS)]
-NVIDIA_DRIVER = Path("/proc/driver/nvidia")  # there on Linux wherever a GPU of theirs can be used
+NVIDIA_DRIVER = Path("/proc/driver/nvidia")  # exists on Linux if an NVIDIA GPU can be used
 
 
 @checked
 @dataclass(frozen=True)
 class Runtime:
-    """The machine's side of a run.
+    """The settings of a run that depend on the machine.
 
     Args:
         root: directory that holds all artifacts.
-        device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        devices: processes that train and encode together, one a GPU or sharing the CPU's threads.
-        threads: CPU threads for torch; ``None`` leaves torch's default.
-        batch_tokens: tokens (padding included) in one encoding batch.
-        shard_documents: documents in one shard of embeddings; bounds memory.
-        latency_queries: queries searched one at a time to measure milliseconds a query.
-        wandb: ``online``, ``offline``, ``disabled`` or ``auto``: as wandb's variables say, else online if logged in.
-        progress: show bars with rate and time left.
-        profile: time the parts of every training, into ``fit-profile.txt`` of its artifact.
+        device: ``auto`` (CUDA if available, else the CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        devices: number of processes that train and encode together, each on its own GPU or sharing the CPU's threads.
+        threads: CPU threads for torch; ``None`` keeps torch's default.
+        batch_tokens: tokens per encoding batch, padding included.
+        shard_documents: documents per shard of embeddings; bounds memory.
+        latency_queries: number of queries that are searched one at a time to measure milliseconds per query.
+        wandb: ``online``, ``offline``, ``disabled`` or ``auto`` (follow wandb's environment variables, else log online
+            if logged in).
+        progress: show progress bars with rate and remaining time.
+        profile: time the parts of every training, and write the times to ``fit-profile.txt`` in its artifact.
 
     >>> Runtime(root=Path("artifacts"), device="cpu").torch_device
     device(type='cpu')
@@ -66,10 +68,10 @@ class Runtime:
 
     @property
     def device_type(self) -> str:
-        """``cpu``, ``cuda`` or ``mps``; torch is asked only where a GPU may be meant, since importing it takes seconds.
+        """``cpu``, ``cuda`` or ``mps``. Torch is imported only if a GPU may be meant, since importing it takes seconds.
 
         Raises:
-            InputError: there is no such device.
+            InputError: the device is unknown or not available.
         """
         if self.device == "cpu" or (self.device == "auto" and not NVIDIA_DRIVER.exists()):
             return "cpu"
@@ -93,24 +95,24 @@ class Runtime:
 
     @property
     def torch_device(self) -> torch.device:
-        """The device that computes.
+        """The torch device to compute on.
 
         Raises:
-            InputError: there is no such device.
+            InputError: the device is unknown or not available.
         """
         import torch
 
         return torch.device(self.device_type if self.device == "auto" else self.device)
 
     def device_of(self, rank: int) -> torch.device:
-        """The device of one of ``devices`` processes: a GPU each, from the configured one on."""
+        """The device of the process with this ``rank``: one GPU per process, counted up from the configured one."""
         import torch
 
         device = self.torch_device
         return torch.device("cuda", (device.index or 0) + rank) if device.type == "cuda" and rank else device
 
     def prepare(self) -> None:
-        """Apply what is global to the process; called before a build."""
+        """Apply the settings that are global to the process; called before a build."""
         quieten()
         if self.threads is not None:
             import torch
@@ -118,14 +120,19 @@ class Runtime:
             torch.set_num_threads(self.threads)
 
     def bar(self, items: Iterable[Item], description: str, unit: str, total: int | None = None) -> Iterable[Item]:
-        """``items`` behind a progress bar with rate and time left."""
+        """``items``, with a progress bar that shows rate and remaining time while they are iterated over.
+
+        Args:
+            unit: plural name of the items, for the rate.
+            total: number of items, if ``items`` has no length.
+        """
         from tqdm import tqdm
 
         return tqdm(items, desc=description, unit=f" {unit}", total=total, disable=not self.progress, leave=False)
 
 
 def quieten() -> None:
-    """Silence what libraries say about their own business; warnings about the user's remain."""
+    """Silence messages of libraries that a user can do nothing about; other warnings remain."""
     import transformers
 
     transformers.logging.set_verbosity_error()
@@ -138,8 +145,8 @@ def quieten() -> None:
         "in eval mode at the start",
         "LeafSpec",
         "have no `val_dataloader`",
-        "`srun` command is available",  # Slurm is merely installed
-        "sync_dist=True",  # every process evaluates all dev queries
+        "`srun` command is available",  # said whenever Slurm is installed, even if not in use
+        "sync_dist=True",  # not needed: every process evaluates all dev queries
         "functional.all_gather is deprecated",
     ):
         warnings.filterwarnings("ignore", message=f".*{message}.*")

@@ -1,9 +1,9 @@
-"""What a value must be where a signature says so: types, choices and ranges, read from annotations.
+"""Check values against the annotations of a signature: types, choices and ranges.
 
-The signatures of stages and components are the schema of the configuration. A range stands in the annotation, as
-``Annotated`` with the constraints of ``annotated_types``; the names below are those that recur. Validation reads them
-before any work, and a class that is ``@checked`` reads them wherever it is constructed, so that no constructor
-compares by hand.
+The signatures of stages and components are the schema of the configuration. A range is part of the annotation, as
+``Annotated`` with constraints of ``annotated_types``; the names below are those used more than once. Validation checks
+the annotations before any work, and a class that is ``@checked`` checks them whenever it is constructed, so that no
+constructor needs checks of its own for them.
 """
 
 import inspect
@@ -21,26 +21,24 @@ from colbertv2.errors import InputError
 
 Class = TypeVar("Class", bound=type)
 
-LARGEST = 2**31 - 1  # what every array index and every library's counter can hold
+LARGEST = 2**31 - 1  # fits into every array index and every library's counter
 
 PositiveInt = Annotated[int, Interval(ge=1, le=LARGEST)]
 NonNegativeInt = Annotated[int, Interval(ge=0, le=LARGEST)]
 MaxLength = Annotated[int, Interval(ge=4, le=LARGEST)]  # tokens: [CLS], a marker, a token, [SEP]
-Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]  # what numpy, torch and faiss all take
+Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]  # accepted by numpy, torch and faiss
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Weight = Annotated[float, Interval(ge=0, le=1e6)]
 Scale = Annotated[float, Interval(ge=1e-6, le=1e6)]  # a factor or a divisor, such as a temperature
 Text = Annotated[str, MinLen(1)]
-Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # of encoding and of scores, in Lightning's names
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # for encoding and scoring, with Lightning's names
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 WORDS[type(None)] = "null"
 
 
 def checked(kind: Class) -> Class:
-    """Make a class refuse arguments that do not fit their annotations, wherever it is constructed.
-
-    The constructor then raises InputError for the first of them.
+    """Make the constructor of a class raise ``InputError`` for the first argument that does not fit its annotation.
 
     >>> @checked
     ... class Sampler:
@@ -72,13 +70,14 @@ def misfits(
     is_a: Callable[[Any, type], bool] = isinstance,
     show: Callable[[Any], str] | None = None,
 ) -> Iterator[str]:
-    """A sentence for each argument that does not fit its annotation.
+    """Yield a sentence for each argument that does not fit its annotation.
 
     Args:
         hints: annotations by name, as from ``hints_of``.
-        given: arguments by name; those without an annotation fit.
-        is_a: whether a value stands for an instance of a class; ``isinstance``, or what knows of stand-ins.
-        show: a value in words; ``shown``, or what knows of stand-ins.
+        given: arguments by name; those without an annotation always fit.
+        is_a: whether a value counts as an instance of a class: ``isinstance``, or a function that also knows the
+            configuration's stand-ins for objects.
+        show: describes a value in a message: ``shown`` if ``None``, or a function that also knows stand-ins.
     """
     for name, value in given.items():
         if name in hints and not fits(value, hints[name], is_a):
@@ -87,7 +86,7 @@ def misfits(
 
 @cache
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations of a signature, ranges included, but for those that only type checkers can import."""
+    """The annotations of a signature, with their ranges; those that only type checkers can import are left out."""
     found: dict[str, Any] = {}
     innermost = inspect.unwrap(function)
     for name, annotation in getattr(function, "__annotations__", {}).items():
@@ -100,7 +99,7 @@ def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def fits(value: Any, hint: Any, is_a: Callable[[Any, type], bool] = isinstance) -> bool:
-    """Whether ``value`` may stand where a signature says ``hint``; what cannot be judged fits.
+    """Whether ``value`` fits the annotation ``hint``. A hint that cannot be checked at run time fits every value.
 
     >>> fits(2, PositiveInt), fits(0, PositiveInt), fits(True, PositiveInt), fits(None, PositiveInt | None)
     (True, False, False, True)
@@ -118,7 +117,7 @@ def fits(value: Any, hint: Any, is_a: Callable[[Any, type], bool] = isinstance) 
         return isinstance(value, bool)
     if hint is int:
         return isinstance(value, Integral) and not isinstance(value, bool)
-    if hint is float:  # not NaN, not infinite, and no whole number beyond what a float can hold
+    if hint is float:  # neither NaN nor infinite, nor an int too large for a float
         number = isinstance(value, Real) and not isinstance(value, bool)
         return number and abs(value) <= sys.float_info.max  # pyright: ignore[reportOperatorIssue]
     if hint is Path:
@@ -134,7 +133,7 @@ def fits(value: Any, hint: Any, is_a: Callable[[Any, type], bool] = isinstance) 
 
 
 def bounds_of(hint: Any) -> Iterator[Any]:
-    """The constraints of an ``Annotated``, intervals as their ends."""
+    """The constraints of an ``Annotated``, with each interval split into its bounds."""
     for constraint in get_args(hint)[1:]:
         if isinstance(constraint, GroupedMetadata):
             yield from constraint
@@ -143,7 +142,11 @@ def bounds_of(hint: Any) -> Iterator[Any]:
 
 
 def within(value: Any, bound: Any) -> bool:
-    """Whether a value of the right type keeps one constraint."""
+    """Whether a value of the right type satisfies one constraint.
+
+    Raises:
+        TypeError: constraints of this kind are not supported.
+    """
     match bound:
         case Ge(ge):
             return value >= ge
@@ -155,11 +158,11 @@ def within(value: Any, bound: Any) -> bool:
             return value < lt
         case MinLen(length):
             return len(value) >= length
-    raise TypeError(f"{bound!r} is no constraint that is read here.")
+    raise TypeError(f"{bound!r} is not a supported constraint.")
 
 
 def written(hint: Any, value: Any = None) -> str:
-    """What a signature asks for, in words; of ``LARGEST`` only where it is ``value`` that exceeds it.
+    """The values that an annotation allows, in words. ``LARGEST`` is mentioned only if ``value`` exceeds it.
 
     >>> written(PositiveInt | None), written(Fraction), written(Literal[1, 2, 4, 8])
     ('a whole number of at least 1, or null', 'a number from 0 to 1', 'one of 1, 2, 4, 8')
@@ -181,7 +184,7 @@ def written(hint: Any, value: Any = None) -> str:
 
 
 def ends(bounds: Collection[Any], value: Any) -> Iterator[str]:
-    """The ends of a range, in words."""
+    """The bounds of a range, in words."""
     told = {type(bound): getattr(bound, type(bound).__name__.lower(), None) for bound in bounds}
     if told.get(Le) == LARGEST and not (isinstance(value, (int, float)) and value > LARGEST):
         del told[Le]
@@ -196,7 +199,7 @@ def ends(bounds: Collection[Any], value: Any) -> Iterator[str]:
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it: plain values and lists of them as they are, of anything else the type."""
+    """A value as shown in a message: plain values and lists of them as they are, anything else as its type."""
     plain = (bool, int, float, str, type(None))
     if not isinstance(value, plain) and not (isinstance(value, list) and all(isinstance(one, plain) for one in value)):
         return f"a {type(value).__name__}"

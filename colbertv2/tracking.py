@@ -1,4 +1,4 @@
-"""What evaluations find, to wandb: one run each, grouped by sweep (trainings log themselves)."""
+"""Log evaluations to wandb: one run per evaluation, grouped by sweep. Trainings log their own runs."""
 
 import os
 from collections.abc import Sequence
@@ -13,18 +13,26 @@ from colbertv2.evaluation.measurement import measures_of, remarks, summary
 from colbertv2.runtime import Runtime
 from colbertv2.wandb_runs import finish, guarded, start
 
-GROUP = "WANDB_RUN_GROUP"  # which wandb itself reads, in every process that this one starts
+GROUP = "WANDB_RUN_GROUP"  # wandb itself reads this variable, in child processes too
 
 
 def name_group(points: Sequence[Point]) -> None:
-    """Put all runs of a sweep, its trainings among them, into one group, unless the user has named one."""
+    """Put all wandb runs of a sweep, including its trainings, into one group, unless the user has named a group."""
     addresses = {address for point in points if (address := address_of(point))}
     name = points[0].overrides.get("+ablation") or "-".join(key.rpartition(".")[2] for key in axes_of(points))
     os.environ.setdefault(GROUP, f"{name}-{digest({'points': sorted(addresses)})}")
 
 
 def log(config: DictConfig, name: str, node: Node, artifact: Artifact, runtime: Runtime) -> None:
-    """One run for an evaluation: its measures (null where not known) and costs; none for any other artifact."""
+    """Log one wandb run with the measures (null if unknown) and costs of an evaluation; skip any other artifact.
+
+    Args:
+        config: the composed configuration, which becomes the run's configuration.
+        name: name of the run; if empty, the address.
+        node: the node that was built.
+        artifact: what was built for it.
+        runtime: whether and where to log.
+    """
     if not measures_of(node):
         return
     settings = OmegaConf.to_container(config, resolve=False)

@@ -1,7 +1,7 @@
-"""Runs of wandb: how they are started, logged to and ended. No failure of wandb's ends a run of ours.
+"""Start, log to and finish wandb runs. A failure of wandb never stops the command.
 
-wandb's own variables count (``WANDB_MODE``, ``WANDB_DISABLED``, ``WANDB_DIR``, ``WANDB_PROJECT``, ``WANDB_NAME``,
-``WANDB_RUN_GROUP``); ``runtime.wandb`` goes before ``WANDB_MODE`` where it is not ``auto``.
+wandb's own environment variables are respected (``WANDB_MODE``, ``WANDB_DISABLED``, ``WANDB_DIR``, ``WANDB_PROJECT``,
+``WANDB_NAME``, ``WANDB_RUN_GROUP``); ``runtime.wandb`` takes precedence over ``WANDB_MODE`` unless it is ``auto``.
 """
 
 import os
@@ -17,16 +17,17 @@ from colbertv2.runtime import Runtime
 PROJECT = "colbertv2"
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 Mode = Literal["online", "offline", "disabled"]
-SECONDS = 8.0  # that a server may take to answer
+SECONDS = 8.0  # timeout for an answer of the server
 
 
 def start(runtime: Runtime, name: str, **given: Any) -> Any:
-    """A new run of wandb; ``None`` where none is wanted or wandb fails, which is then said and is no error.
+    """Start a wandb run. Return ``None`` if logging is disabled, or if wandb fails, which prints a line.
 
-    Offline runs lie under ``WANDB_DIR``, else the artifact root, and can be sent later (``wandb sync``).
+    Offline runs are stored under ``WANDB_DIR``, else under the artifact root, and can be sent later (``wandb sync``).
 
     Args:
-        name: of the run, unless ``WANDB_NAME`` says another. given: to ``wandb.init`` besides.
+        name: name of the run, unless ``WANDB_NAME`` gives another.
+        given: further arguments of ``wandb.init``.
     """
     mode = mode_of(runtime)
     if mode == "disabled":
@@ -53,8 +54,11 @@ def start(runtime: Runtime, name: str, **given: Any) -> Any:
 
 
 def mode_of(runtime: Runtime) -> Mode:
-    """``online``, ``offline`` or ``disabled``: what ``runtime.wandb`` says; where that is ``auto``, wandb's own
-    variables; else online if logged in. Online is offline, with a line, where its server can't be reached.
+    """``online``, ``offline`` or ``disabled``.
+
+    ``runtime.wandb`` decides unless it is ``auto``; then wandb's own variables decide; if they are not set, the mode is
+    online if the user is logged in, else offline. If the server can't be reached, online becomes offline, which is
+    printed.
     """
     mode: str = runtime.wandb
     if mode == "auto":
@@ -68,14 +72,14 @@ def mode_of(runtime: Runtime) -> Mode:
     server = os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
     if "WANDB_API_KEY" not in os.environ and get_netrc_auth(server) is None:
         if mode == "online":
-            print("wandb logs offline: it has no key; log in by `wandb login` or set WANDB_API_KEY.", flush=True)
+            print("wandb logs offline: it has no key; log in with `wandb login` or set WANDB_API_KEY.", flush=True)
         return "offline"
     return "online" if reachable(server) else "offline"
 
 
 @cache
 def reachable(server: str) -> bool:
-    """Whether anything answers at an address, asked once; if not, that is said."""
+    """Whether a server answers. Each server is asked once; if it does not answer, a line is printed."""
     import requests
 
     answers = bounded(lambda: requests.get(server, timeout=SECONDS / 2))
@@ -85,7 +89,7 @@ def reachable(server: str) -> bool:
 
 
 def guarded(call: Callable[..., Any], *arguments: Any) -> None:
-    """Call what logs; that it fails is said and is no error."""
+    """Call ``call`` with ``arguments``; if it fails, print a line instead of raising."""
     try:
         call(*arguments)
     except Exception as error:
@@ -93,13 +97,13 @@ def guarded(call: Callable[..., Any], *arguments: Any) -> None:
 
 
 def finish(run: Any) -> None:
-    """End a run, within a minute; what has not been sent by then stays in its directory."""
+    """Finish a run within a minute; data not sent by then stays in the run's directory."""
     if bounded(lambda: guarded(run.finish) or True, 60) is None:
         print(f"wandb has not sent everything; `wandb sync {run.dir}` sends the rest.", flush=True)
 
 
 def bounded(call: Callable[[], Any], seconds: float = SECONDS) -> Any:
-    """What ``call`` returns; ``None`` if it fails or has not returned in time, which it then does for itself."""
+    """The result of ``call``, or ``None`` if it fails or takes longer than ``seconds``; it then goes on in a thread."""
     results: list[Any] = []
 
     def calling() -> None:

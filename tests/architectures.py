@@ -1,4 +1,4 @@
-"""Tiny random encoders of several architectures, and small tokenizers of the three kinds, made by hand."""
+"""Tiny random encoders of several architectures, and small hand-made tokenizers of the three kinds."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ SIZES: dict[str, Any] = {
     "max_position_embeddings": 66,
 }
 ENDS = {"bos_token_id": 1, "eos_token_id": 2, "cls_token_id": 1, "sep_token_id": 2}
-# model_type → values beside SIZES, and the tokens that 66 positions hold.
+# model_type → values in addition to SIZES, and the number of tokens that fit into 66 positions.
 ENCODERS: dict[str, tuple[dict[str, Any], int]] = {
     "bert": ({"pad_token_id": 0}, 66),
     "distilbert": ({"pad_token_id": 0, "dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}, 66),
@@ -36,11 +36,11 @@ ENCODERS: dict[str, tuple[dict[str, Any], int]] = {
     "electra": ({"pad_token_id": 0, "embedding_size": 16}, 66),
     "deberta-v2": ({"pad_token_id": 0, "relative_attention": True, "position_biased_input": False}, 66),
 }
-ENCODERS = {kind: values for kind, values in ENCODERS.items() if kind in CONFIG_MAPPING}  # ModernBERT came with 4.48
+ENCODERS = {kind: values for kind, values in ENCODERS.items() if kind in CONFIG_MAPPING}  # ModernBERT exists since 4.48
 
 
 def tiny_encoder(directory: Path, kind: str, auto: Any = AutoModel, **values: Any) -> Path:
-    """A random model as the class ``auto`` of transformers saves it, with the tokenizer of its kind."""
+    """Save a random model with the class ``auto`` of transformers, and a tokenizer of the matching kind."""
     torch.manual_seed(0)
     config = AutoConfig.for_model(kind, **{**SIZES, **ENCODERS[kind][0], **values})
     auto.from_config(config).save_pretrained(directory)
@@ -49,7 +49,7 @@ def tiny_encoder(directory: Path, kind: str, auto: Any = AutoModel, **values: An
 
 
 def tokenizer_of(kind: str) -> PreTrainedTokenizerBase:
-    """A tokenizer of the kind that an architecture usually has, padding as its configuration says."""
+    """A tokenizer of the kind that an architecture usually has, with padding as in its configuration."""
     if kind in ("roberta", "modernbert"):
         return byte_level_bpe(["<s>", "<pad>"] if kind == "roberta" else ["<pad>", "<s>"])
     if kind in ("xlm-roberta", "deberta-v2", "mpnet"):
@@ -69,7 +69,7 @@ def wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerBase:
 
 
 def byte_level_bpe(first: list[str]) -> PreTrainedTokenizerBase:
-    """As RoBERTa and ModernBERT have it: a space is a part of the word behind it, ``Ġ``."""
+    """As in RoBERTa and ModernBERT: a space is part of the following word, written ``Ġ``."""
     merges = [("Ġ", symbol) for symbol in [*",.(!#", *"abcdefghijklmnopqrstuvwxyz"]]
     merges += [(".", "."), ("..", "."), (")", "."), ("#", "#"), ("##", ",")]
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -82,10 +82,10 @@ def byte_level_bpe(first: list[str]) -> PreTrainedTokenizerBase:
 
 
 def sentencepiece(first: list[str]) -> PreTrainedTokenizerBase:
-    """As XLM-R and DeBERTa have it: ``▁`` stands for a space, and is a token by itself before most punctuation."""
+    """As in XLM-R and DeBERTa: a space is written ``▁``, and is a separate token before most punctuation."""
     pieces = [*first, "</s>", "<unk>", "▁", "<mask>", "[unused0]", "[unused1]", "▁(", "▁..", "...", "、"]
     pieces += [*"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", *"abcdefghijklmnopqrstuvwxyz", *(f"▁{word}" for word in WORDS)]
-    scores = [(piece, -1.0) for piece in dict.fromkeys(pieces)]  # so the fewest pieces are the best
+    scores = [(piece, -1.0) for piece in dict.fromkeys(pieces)]  # so the fewest pieces win
     tokenizer = Tokenizer(Unigram(scores, unk_id=3))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()

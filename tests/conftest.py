@@ -1,4 +1,4 @@
-"""Shared fixtures: a home of its own for ir_datasets, real test collections, no network."""
+"""Shared fixtures: a separate home for ir_datasets, real test collections, no network."""
 
 import atexit
 import os
@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-# ir_datasets resolves its home when it is imported, which test modules do at collection: so here, first.
+# ir_datasets resolves its home on import, which test modules do during collection, so it must be set here first.
 HOME = Path(tempfile.mkdtemp(prefix="ir_datasets-"))
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ["IR_DATASETS_HOME"] = str(HOME)
@@ -24,7 +24,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "ir_datasets"
 
 @pytest.fixture(scope="session", autouse=True)
 def no_network():
-    """ir_datasets downloads through ``requests.get``: let it fail at once, as it does offline."""
+    """Make ``requests.get``, through which ir_datasets downloads, fail at once, as it does offline."""
 
     def refuse(url, **_):
         raise requests.exceptions.ConnectionError(f"tests use no network ({url})")
@@ -36,7 +36,7 @@ def no_network():
 
 @pytest.fixture(scope="session")
 def shared_collections() -> Path:
-    """Cranfield, Vaswani and SciFact in ir_datasets' home; skips where the shared folder is missing."""
+    """Cranfield, Vaswani and SciFact in ir_datasets' home; skips the test if the shared folder is missing."""
     if not SHARED.is_dir():
         pytest.skip(f"needs the test collections of {SHARED}")
     for source in SHARED.rglob("*"):

@@ -1,4 +1,4 @@
-"""What a page tells a reader to type: commands and Python snippets of Markdown, and how a command is tried."""
+"""Find the commands and Python snippets in Markdown pages, and try commands without running them."""
 
 import ast
 import re
@@ -18,20 +18,20 @@ HELP = {"--help", "-h"}
 
 
 class Block(NamedTuple):
-    """A fenced block: the word behind its fence, and its text."""
+    """A fenced block: the word after its opening fence, and its text."""
 
     language: str
     text: str
 
 
 def blocks(page: str) -> Iterator[Block]:
-    """The fenced blocks of a page that no other block holds, in order."""
+    """The outermost fenced blocks of a page, in order."""
     for match in re.finditer(r"^(`{3,})([^\n]*)\n(.*?)^\1$", page, re.MULTILINE | re.DOTALL):
         yield Block(match[2].strip(), match[3])
 
 
 def commands(page: str) -> list[str]:
-    """What a page tells to type: lines of blocks without a language, and inline ``python -m colbertv2 …``."""
+    """The commands on a page: lines of blocks without a language, and inline ``python -m colbertv2 …``."""
     lines = [line for block in blocks(page) if block.language in ("", "bash", "sh") for line in block.text.splitlines()]
     inline = re.findall(r"`((?:python -m colbertv2|python -m experiments\.|make |colbertv2 )[^`…<]+)`", page)
     return [line.partition(" #")[0].strip() for line in [*lines, *inline] if line.strip()]
@@ -43,11 +43,11 @@ def snippets(page: str) -> list[str]:
 
 
 def try_command(command: str) -> None:
-    """Compose a command as far as it can be without work; an unknown one is a fault of the page.
+    """Compose a command as far as possible without running it; an unknown command is an error of the page.
 
     Raises:
-        AssertionError: nothing here knows it, or it names something that does not exist.
-        InputError, HydraException, SystemExit: what the command itself would end with.
+        AssertionError: the command is unknown, or names something that does not exist.
+        InputError, HydraException, SystemExit: the error that the command itself would end with.
     """
     words = shlex.split(command)
     while "=" in words[0]:  # an environment variable
@@ -66,13 +66,13 @@ def try_command(command: str) -> None:
 
 
 def try_make(settings: list[str]) -> None:
-    """The table that ``make reproduce T=…`` names is one."""
+    """Check that ``make reproduce T=…`` names an existing table."""
     asked = dict(word.split("=", 1) for word in settings)
     assert asked.get("T", "all") in ("all", *names())
 
 
 def try_arguments(words: list[str]) -> None:
-    """What comes after ``colbertv2``."""
+    """Try the words that follow ``colbertv2``."""
     verb = words[0] if words and words[0] in VERBS else "run"
     words = words[1:] if words and words[0] in VERBS else words
     if not words or HELP & {*words}:
@@ -83,7 +83,7 @@ def try_arguments(words: list[str]) -> None:
         compose_words([word for word in words if "=" in word])
     elif verb == "reproduce":
         assert {word for word in words if "=" not in word} <= {"all", *names()}
-    elif "--config-dir" not in words:  # else it is the reader's own
+    elif "--config-dir" not in words:  # with it, the configuration is the reader's own
         compose_words(words)
 
 
@@ -97,7 +97,7 @@ def compose_words(words: list[str]) -> None:
 
 
 def check_snippet(text: str) -> None:
-    """It is Python, and every name that it imports is there."""
+    """Check that the snippet is valid Python, and that every name it imports exists."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom):
             module = __import__(node.module or "", fromlist=[alias.name for alias in node.names])
@@ -114,7 +114,7 @@ def ablations() -> list[str]:
 
 
 def site_pages() -> dict[str, str]:
-    """Path below ``docs/`` → text, of every page that is written by hand."""
+    """Path below ``docs/`` → text, for every hand-written page."""
     docs = ROOT / "docs"
     generated = ("_build", "notebooks/", "reference/code/", "reference/configuration/", "benchmarks/results/")
     files = {file.relative_to(docs).as_posix(): file for file in sorted(docs.rglob("*.md"))}

@@ -1,4 +1,4 @@
-"""Three papers and their questions in PeerQA's schema, small enough to judge by hand."""
+"""Three papers and their questions in PeerQA's schema, small enough to check by hand."""
 
 import json
 from pathlib import Path
@@ -10,12 +10,12 @@ ROWS = [  # idx, pidx, sidx, type, content, paper
     (1, 1, 0, "heading", "Abstract", ONE),
     (2, 2, 0, "sentence", "We read\ttext.", ONE),
     (3, 2, 1, "sentence", "A list\nof values.", ONE),
-    (0, 0, 0, "title", "Two", TWO),  # papers take turns in the file
+    (0, 0, 0, "title", "Two", TWO),  # the papers alternate in the file
     (4, 3, 0, "heading", "Method", ONE),
-    (6, 4, 1, "sentence", "Two numbers do.", ONE),  # and lines are out of order
+    (6, 4, 1, "sentence", "Two numbers do.", ONE),  # and the lines are out of order
     (5, 4, 0, "sentence", "Sort the keys.", ONE),
     (7, 5, 0, "list_item", "Open a file.", ONE),
-    (8, 6, 0, "formula", "s = q * d", ONE),  # shares its place with the caption that follows, as the last formula can
+    (8, 6, 0, "formula", "s = q * d", ONE),  # has the position of the following caption, as a last formula can
     (9, 6, 0, "figure", "Figure 1: a map.", ONE),
     (10, 6, 1, "figure", "Values of keys.", ONE),
     (11, 7, 0, "table", "Table 1: bytes.", ONE),
@@ -63,12 +63,12 @@ QUESTIONS = [
 
 
 def write_jsonl(path: Path, records: list[dict]) -> None:
-    """One object a line."""
+    """Write one object per line."""
     path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
 
 
 def write_sample(directory: Path, papers: list[dict] = PAPERS, questions: list[dict] = QUESTIONS) -> Path:
-    """Both files; returns ``directory``."""
+    """Write both files; returns ``directory``."""
     directory.mkdir(parents=True, exist_ok=True)
     write_jsonl(directory / "papers.jsonl", papers)
     write_jsonl(directory / "qa.jsonl", questions)

@@ -1,6 +1,6 @@
-"""Tiny data sets in the very files of the released ones, written where ``ir_datasets`` would download these to.
+"""Tiny data sets in exactly the files of the released ones, written to where ``ir_datasets`` would download those.
 
-Each function may be called again; what it wrote before stays.
+Each function may be called again; files that it wrote before are kept.
 """
 
 import gzip
@@ -55,14 +55,14 @@ def write_zip(path: Path, members: Mapping[str, str]) -> None:
 
 
 def here(path: Path) -> Download:
-    """A file that was downloaded before."""
+    """Write a file as if it had been downloaded before."""
     return Download([RequestsDownload("https://example.org/file")], cache_path=str(path), size_hint=1_000_000)
 
 
 def msmarco(passages: int = 40) -> None:
-    """Passage i answers query 10·i: the first ten in dev/small, twenty in dev, the others in train."""
+    """Passage i answers query 10·i: the first ten queries are in dev/small, twenty in dev, the others in train."""
     texts = [f"passage number {number} is about topic{number}" for number in range(passages)]
-    texts[1] += " in the cafÃ©"  # the collection's own broken encoding
+    texts[1] += " in the cafÃ©"  # broken encoding, as in the collection itself
     queries = {10 * number: f"what is topic{number}" for number in range(passages)}
     small, dev, train = (list(queries)[part] for part in (slice(10), slice(20), slice(20, None)))
     unlabelled = {99_999: "a training query that nobody labelled"}
@@ -93,7 +93,7 @@ def beir(name: str, documents: Mapping[str, tuple[str, str]], queries: Mapping[s
     write_zip(home() / "beir" / name / "source.zip", beir_files(folder, documents.items(), queries, qrels))
 
 
-METADATA = {  # the fields that one set or another has
+METADATA = {  # the fields that occur in some of the sets
     **{"url": "", "pubmed_id": "", "stance": "PRO", "tags": [], "description": "", "narrative": "", "query": ""},
     **{"authors": [], "year": 2016, "cited_by": [], "references": []},
 }
@@ -109,7 +109,7 @@ def beir_files(folder: str, documents: Iterable[tuple], queries: Mapping[str, st
     return members
 
 
-ODD_DOCUMENTS = [  # what released sets have, each in some set
+ODD_DOCUMENTS = [  # oddities of released sets, each of which occurs in some set
     ("0007", ("", "the python list")),
     ("<dbpedia:Café_(bar)>", ("A title", "")),
     ("c67482ba-2019-04-18T13:32:05Z-00000-000", ("Both", "the python list")),
@@ -129,7 +129,7 @@ ODD_PASSAGES = ["one", "", " ", "same", "same"]
 
 
 def odd_passages() -> None:
-    """LoTTE's writing and MS MARCO with empty and equal passages, and a query whose one answer is not there."""
+    """LoTTE's writing and MS MARCO with empty and equal passages, and a query whose only answer is missing."""
     folder, asked = "lotte/writing/test", {0: "zero", 2: "two", 3: "nothing answers it"}
     answers = {0: [0, 0, 1], 2: [99], 3: []}
     members = {
@@ -148,7 +148,7 @@ def odd_passages() -> None:
 
 
 def every_beir_set() -> list[str]:
-    """All that ir_datasets knows of BEIR, each with the oddities that released sets have; their ids after ``beir/``."""
+    """All BEIR sets in ir_datasets, each with the oddities of released sets; returns their ids without ``beir/``."""
     judged = [
         name.removeprefix("beir/")
         for name in ir_datasets.registry
@@ -167,7 +167,7 @@ def every_beir_set() -> list[str]:
 
 
 def arguana() -> None:
-    """Each argument is a query and a document of one id; the document that counters it is the relevant one."""
+    """Each argument is a query and a document with the same id; the document that counters it is relevant."""
     names = [f"test-topic-{number}-con0{side}a" for number in range(3) for side in (1, 2)]
     texts = {name: (name[:-4], f"argument about subject{number // 2}") for number, name in enumerate(names)}
     counters = [(name, names[number ^ 1], 1) for number, name in enumerate(names)]
@@ -205,7 +205,7 @@ who sings\t['"Weird Al" Yankovic']
 
 
 def dpr() -> Path:
-    """Three passages, one question with a gold passage; the path of a file with four questions."""
+    """Three passages, one question with a gold passage; returns the path of a file with four questions."""
     base = home() / "dpr-w100"
     write(base / "docs.tsv.gz", gzip.compress(("id\ttext\ttitle\n" + tsv(PASSAGES)).encode()))
     context = {"title": "Aaron", "text": "Aaron …", "title_score": 1}
@@ -224,7 +224,7 @@ def dpr() -> Path:
 
 @pytest.fixture(scope="session")
 def any_disk():
-    """A disk need not have room for the real collections."""
+    """Do not require disk space for the real collections."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("IR_DATASETS_SKIP_DISK_FREE", "true")
         yield

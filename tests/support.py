@@ -1,4 +1,4 @@
-"""What unit tests work on: a tiny random BERT with a real vocabulary file, a small folder, a sweep of known effects."""
+"""Data for unit tests: a tiny random BERT with a real vocabulary file, a small folder, a sweep with known effects."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -31,7 +31,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "[unused1]
 
 @cache
 def tiny_bert() -> Path:
-    """Directory of a 2-layer BERT of 32 dims, its vocabulary a few words, letters and punctuation."""
+    """The directory of a 2-layer BERT with 32 dimensions and a vocabulary of a few words, letters and punctuation."""
     directory = Path(mkdtemp(prefix="tiny-bert-"))
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)] + list("0123456789")
     pieces = SPECIAL + list(
@@ -61,7 +61,7 @@ def tiny_bert() -> Path:
 
 
 def tiny_folder(directory: Path, documents: int = 30, splits: tuple[str, ...] = ("train", "dev", "test")) -> Path:
-    """A local collection whose every document is the answer to one query; queries are dealt out over the splits."""
+    """A local collection in which every document answers one query; the queries are distributed over the splits."""
     import json
 
     phrases = [" ".join(words) for words in itertools.islice(itertools.permutations(WORDS, 3), 0, 40 * documents, 40)]
@@ -112,18 +112,18 @@ def shrunk(folder: Path, root: Path) -> list[str]:
 
 
 def rewrite_record(artifact: Artifact, **changes: object) -> None:
-    """Change what ``artifact.json`` says, as if its stage had written that."""
+    """Change the content of ``artifact.json``, as if its stage had written it like that."""
     record = {**artifact.record, **changes}
     write_json(artifact.path / RECORD, {**record, "digest": digest_of(record)})
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows at L2 norm 1, float32."""
+    """The rows scaled to L2 norm 1, float32."""
     return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
 
 
 def no_bar(items: Iterable, *_: object) -> Iterable:
-    """In place of a progress bar."""
+    """Replaces a progress bar."""
     return items
 
 
@@ -142,7 +142,7 @@ def index_of(
 
 
 def agree(found: list, exact: list, tolerance: float = 1e-3) -> None:
-    """Every score is that document's exact one, and no document that is left out is better."""
+    """Assert that every score is the document's exact one, and that no document that is left out is better."""
     for (positions, scores, _), (all_positions, all_scores, *_) in zip(found, exact, strict=True):
         expected = dict(zip(all_positions.tolist(), all_scores.tolist(), strict=True))
         np.testing.assert_allclose(scores, [expected[place] for place in positions.tolist()], atol=tolerance)
@@ -163,12 +163,13 @@ def made_cells(
     """A sweep with known effects; its baseline is the first value of every factor.
 
     Args:
-        effect: the setting → what it adds to every value.
-        seeds: how many of training, how many of k-means.
-        noise: standard deviations of what is drawn anew for each setting and training seed, each setting and k-means
-            seed, and each value. Queries differ by .2 besides, alike in all settings.
-        fails: the settings that have no values.
-        grid: all combinations, else only those that differ from the baseline in one factor.
+        effect: the setting → the number that it adds to every value.
+        seeds: number of training seeds and of k-means seeds.
+        noise: standard deviations of the noise that is drawn for each setting and training seed, for each setting and
+            k-means seed, and for each value. In addition, queries differ with a deviation of .2, the same way in all
+            settings.
+        fails: whether a setting has no values.
+        grid: whether to have all combinations, or only those that differ from the baseline in one factor.
     """
     rng = np.random.default_rng(0)
     difficulty = {measure: rng.normal(0.5, 0.2, queries) for measure in measures}

@@ -12,7 +12,7 @@ from colbertv2.configuration.composition import CONF, EXPERIMENTS, build, compos
 from colbertv2.errors import InputError
 from colbertv2.search.plaid import Plaid
 
-# Groups that another group mounts, or that a local folder stands in for, have overrides of their own.
+# Groups that another group mounts, or that a local folder replaces, need overrides of their own.
 GROUPS = sorted(
     (file.parent.name, file.stem)
     for file in CONF.glob("*/*.yaml")
@@ -36,7 +36,7 @@ def small(tmp_path_factory) -> list[str]:
 
 
 def with_pools(small: list[str]) -> list[str]:
-    """On the embedded collection: a local folder has no pools."""
+    """Uses the embedded collection, since a local folder has no pools."""
     return ["collection=stdlib_small", *(one for one in small if not one.startswith("collection"))]
 
 
@@ -47,7 +47,7 @@ def test_every_choice_of_every_group_plans(small, tmp_path, group, choice):
     if choice.startswith("external"):  # any file will do
         node = "examples" if choice == "external_examples" else "round2.candidates"
         overrides.append(f"pipeline.{node}.file.path={__file__}")
-    if (group, choice) == ("teacher", "msmarco_minilm"):  # its weights are on the hub
+    if (group, choice) == ("teacher", "msmarco_minilm"):  # its weights would be downloaded
         values = {"num_labels": 1, "max_position_embeddings": 512}
         released = tiny_encoder(tmp_path, "bert", AutoModelForSequenceClassification, **values)
         overrides.append(f"teacher.backbone.name={released}")
@@ -102,7 +102,7 @@ def test_every_collection_composes(choice, tmp_path):
 
 @pytest.mark.parametrize("file", EXPERIMENT_FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
 def test_every_experiment_composes_and_plans(small, file: Path):
-    # Any line above it would make Hydra ignore it, and the default would run in silence.
+    # With any line above it, Hydra would ignore it and silently run the default.
     assert file.read_text().splitlines()[0] == "# @package _global_"
     overrides = with_pools(small) if "/pipeline: pooled" in file.read_text() else small
     assert plan(compose([f"+{file.parent.name}={file.stem}", *overrides]))

@@ -1,4 +1,4 @@
-"""The group ``debug``: one batch, a small sample, a profile; results that differ from a real run's lie elsewhere."""
+"""The group ``debug``: one batch, a small sample, a profile; results that differ from a real run's go elsewhere."""
 
 import json
 

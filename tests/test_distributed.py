@@ -1,4 +1,4 @@
-"""Errors of other processes."""
+"""Errors in other processes."""
 
 import multiprocessing
 import os

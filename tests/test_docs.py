@@ -1,4 +1,4 @@
-"""The site says nothing that is not so: its commands compose, its Python runs, its reference is complete."""
+"""The documentation is correct: its commands compose, its Python runs, its reference is complete."""
 
 import re
 import subprocess
@@ -91,7 +91,7 @@ def test_every_ablation_is_in_the_reference(reference):
 
 @pytest.mark.parametrize("name", ablations())
 def test_what_a_key_moves_is_what_its_ablation_says(name):
-    """The reference reads references; tests/experiments/test_ablation.py compares addresses with the same comment."""
+    """Found by following references; tests/experiments/test_ablation.py compares addresses with the same comment."""
     text = (EXPERIMENTS / "ablation" / f"{name}.yaml").read_text(encoding="utf-8")
     stated = re.search(r"^# Moves: (.*)$", text, re.MULTILINE)
     axes = configuration_reference.merged(EXPERIMENTS / "ablation" / f"{name}.yaml")["hydra"]["sweeper"]["params"]

@@ -41,7 +41,7 @@ def test_digests_are_of_contents_end_to_end(tmp_path):
 
 
 def test_a_damaged_array_is_refused_or_read(tmp_path):
-    """The header of such a file is Python text, for which numpy raises what Python's own parser does."""
+    """The header of such a file is Python text, for which numpy raises the errors of Python's own parser."""
     file, drawn, refused = tmp_path / "codes.npy", random.Random(0), 0
     np.save(file, np.arange(20, dtype=np.uint16).reshape(4, 5))
     whole = file.read_bytes()

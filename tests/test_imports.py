@@ -1,4 +1,4 @@
-"""Which heavy libraries a verb loads: none to explain itself, few to plan and to find a result that is there."""
+"""Which heavy libraries a verb loads: none for its help, few to plan and to find an existing result."""
 
 import json
 import os
@@ -23,7 +23,7 @@ MAIN = f"{LOADED}from colbertv2.commands.command_line import main; main()"
 
 
 def loaded(code: str, *words: str, directory: Path | None = None) -> set[str]:
-    """The heavy modules that a fresh Python has loaded after ``code`` with these words on its command line."""
+    """The heavy modules that a new Python process has loaded after ``code``, with these words on its command line."""
     done = subprocess.run(
         [sys.executable, "-c", code, *words],
         env={**os.environ, "PYTHONPATH": str(PROJECT)},

@@ -1,7 +1,7 @@
-"""No key of a codec, a search engine or a training is dead: each changes what comes out, not its address alone.
+"""No key of a codec, a search engine or a training is dead: each changes the result, not only its address.
 
-The tables name, for every key, the file it is tried in, another value, and what must stand beside it for it to matter.
-A key that a file has and a table has not fails a test: whoever adds one says here what it changes.
+The tables name, for every key, the file it is tried in, another value, and what else must be set for it to matter.
+A key that is in a file but not in a table fails a test: whoever adds a key must state here what it changes.
 """
 
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ from colbertv2.training.recipe import Recipe
 
 
 def keys(group: str, choice: str) -> Iterator[str]:
-    """The dotted keys of a file as composed; what a whole component stands for (``queries``) is one."""
+    """The dotted keys of a file after composition; a key whose value is a component (``queries``) counts as one."""
     config = compose([f"+{group}@chosen={choice}"]).chosen
     stack = [("", OmegaConf.to_container(config))]
     while stack:
@@ -48,7 +48,7 @@ def files(group: str) -> list[str]:
     return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
 
 
-# file, key, another value, what stands beside it
+# file, key, another value, further overrides
 FEW = {"clustering.num_centroids": 32}
 CLUSTERING = [
     ("num_centroids", 16, FEW),
@@ -93,7 +93,7 @@ SEARCH = [
     ("cascade", "nexact", 20, NARROW | {"residual_variance_fraction": 0.0}),
 ]
 
-WEIGHTS = {  # the key changes the weights that are learnt: file, another value, what stands beside it
+WEIGHTS = {  # the key changes the learned weights: file, another value, further overrides
     "objectives.in_batch.weight": ("distillation", 0.0, {}),
     "objectives.in_batch.temperature": ("distillation", 0.5, {}),
     "objectives.distillation.weight": ("distillation", 0.5, {}),
@@ -117,8 +117,8 @@ WEIGHTS = {  # the key changes the weights that are learnt: file, another value,
     "precision": ("distillation", "bf16-mixed", {}),
     "gradient_clip": ("distillation", 0.01, {}),
 }
-LOG = {"validation_interval": 1, "validation_queries": 2}  # what is measured on the way
-WORK = {"gradient_cache_chunk": 1, "gradient_checkpointing": True, "compile": True}  # how the same is computed
+LOG = {"validation_interval": 1, "validation_queries": 2}  # what is measured during training
+WORK = {"gradient_cache_chunk": 1, "gradient_checkpointing": True, "compile": True}  # how the same result is computed
 
 
 @pytest.mark.parametrize("choice", files("codec"))
@@ -144,7 +144,7 @@ def test_every_key_of_a_training_is_tried(choice):
 
 @pytest.fixture(scope="module")
 def decoded(tmp_path_factory):
-    """The decoded vectors of a small index by a codec, all stages as in a run."""
+    """The decoded vectors of a small index with a codec, built with all stages as in a run."""
     directory = tmp_path_factory.mktemp("knobs")
     small = shrunk(tiny_folder(directory / "folder"), directory / "artifacts")
 
@@ -181,7 +181,7 @@ def test_every_key_of_a_search_engine_moves_the_ranking(index, choice, key, valu
 
 
 class Texts:
-    """Stands for a collection and for queries: an id is its own text."""
+    """Replaces a collection and queries: each id is also its text."""
 
     def texts(self, ids: list[str]) -> list[str]:
         return [one.split(":")[-1] for one in ids]
@@ -196,7 +196,7 @@ EXAMPLES = [
     )
     for place, word in enumerate(WORDS[:12])
 ]
-DEV = [  # each query's relevant document is one that says something else
+DEV = [  # the relevant document of each query has a different text
     Example(one.query_id, [EXAMPLES[place - 5].documents[0], *one.documents[:5]], [1.0] + [0.0] * 5)
     for place, one in enumerate(EXAMPLES)
 ]
@@ -204,7 +204,7 @@ DEV = [  # each query's relevant document is one that says something else
 
 @cache
 def training(choice: str) -> DictConfig:
-    """A file of ``conf/training``, of a size for the tests."""
+    """A file of ``conf/training``, reduced to a size for tests."""
     config = compose([f"training@training.round1={choice}"]).training.round1.copy()
     small = {
         "optimization": {"learning_rate": 1e-3, "warmup_steps": 1, "steps": 4, "weight_decay": 0.0, "dropout": 0.0},
@@ -268,11 +268,11 @@ def test_what_is_measured_on_the_way_moves_the_log(tmp_path, key):
 
 
 def work(settings: dict[str, Any]) -> tuple[int, int, bool]:
-    """How often the transformer and its first attention run in one step, and whether the transformer is compiled."""
+    """The number of runs of the transformer and its first attention in one step, and whether it is compiled."""
     model, calls = ranker(), {"transformer": 0, "attention": 0}
     module = RankingModule(model, recipe("distillation", settings), 0)
     compiled = model.transformer._compiled_call_impl is not None
-    model.transformer._compiled_call_impl = None  # which would take half a minute; test_fit compiles in earnest
+    model.transformer._compiled_call_impl = None  # compiling takes half a minute; test_fit does it
     for name, part in (("transformer", model.transformer), ("attention", model.transformer.encoder.layer[0].attention)):
         part.register_forward_pre_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
     three = [Example(one.query_id, one.documents[:3], one.scores[:3]) for one in EXAMPLES[:4]]
@@ -283,7 +283,7 @@ def work(settings: dict[str, Any]) -> tuple[int, int, bool]:
 
 
 @pytest.mark.parametrize("key", WORK)
-def test_how_it_is_computed_moves_what_is_called(key):  # and not the weights, says test_fit
+def test_how_it_is_computed_moves_what_is_called(key):  # test_fit checks that the weights stay the same
     assert work({}) == work({}) != work({key: WORK[key]})
 
 

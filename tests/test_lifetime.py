@@ -1,4 +1,4 @@
-"""How processes end: by signals, with their parents; and what they leave goes with the next run."""
+"""How processes end, by signals and with their parents, and how the next run removes what they leave behind."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ from colbertv2.lifetime import is_gone, own_temporary_directory, owner
 
 PROJECT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
-STOPPED = "What is finished is kept; the same command goes on.\n"
+STOPPED = "Finished work is kept; the same command continues.\n"
 
 IN_KMEANS = """
 import faiss, numpy
@@ -54,8 +54,8 @@ def command(code: str) -> list[str]:
 
 
 def started(code: str, **environment: str) -> subprocess.Popen:
-    """A process that runs ``code`` as a verb of the command line, and has said that it is ready."""
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # else a background job's child ignores it
+    """A process that runs ``code`` as a verb of the command line, and has printed that it is ready."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # else a child of a background job ignores it
     process = subprocess.Popen(
         command(code), env={**ENVIRONMENT, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -89,7 +89,7 @@ def test_a_line_that_nobody_reads_does_not_hold_it_up():
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT], ids=str)
 @pytest.mark.parametrize("phase", ["importing", "working"])
 def test_children_end_with_their_parent(tmp_path, phase, number):
-    """Two that ``run_on`` started; each writes its number once it is up: while its task is imported, or at work."""
+    """Two processes that ``run_on`` started; each writes its number once it runs, on import of its task or in it."""
     module = tmp_path / "children_task.py"
     note = f"Path({str(tmp_path)!r}, f'child-{{os.getpid()}}').touch()"
     body = "time.sleep(600)"
@@ -111,7 +111,7 @@ def test_children_end_with_their_parent(tmp_path, phase, number):
     pids = [int(child.name.partition("-")[2]) for child in children]
     assert len(pids) == 2 and all(is_alive(pid) for pid in pids)
     process.send_signal(number)
-    process.communicate(timeout=30)  # they hold its output open
+    process.communicate(timeout=30)  # the two processes keep its output open
     deadline = time.monotonic() + 5
     while any(is_alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Every number that a configuration can hold has a range, in the signature of the stage or component that takes it."""
+"""Every number in a configuration has a range, in the signature of the stage or component that takes it."""
 
 import importlib
 import pkgutil
@@ -28,12 +28,12 @@ from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
 for module in pkgutil.iter_modules(stages.__path__):
     importlib.import_module(f"colbertv2.stages.{module.name}")
 
-ANY_VALUE = {  # numbers without a range in their annotation, and what judges them
+ANY_VALUE = {  # numbers without a range in their annotation, and what checks them
     "agreement.depths": "agreement.problems, since each may stand once",
     "agreement.persistence": "agreement.problems",
     "Queries.dev_fraction": "its range depends on `part`",
 }
-ZERO = {  # where 0 is a value like others, and what it means
+ZERO = {  # where 0 is an ordinary value, and what it means
     "seed": "a seed like any other",
     "kmeans_seed": "a seed like any other",
     "warmup_steps": "no warm-up",
@@ -53,7 +53,7 @@ NEGATIVE = {"margin": "only what scores well above the positive is suspect", "ce
 
 
 def signatures() -> dict[str, dict[str, Any]]:
-    """Annotations by stage and by component of conf/, and of the settings that are no group."""
+    """The annotations of each stage and component of conf/, and of the settings that are not groups."""
     found: dict[str, dict[str, Any]] = {"config": SETTINGS}
     for name in sorted(vars(stages)):
         if (declared := stage_of(getattr(getattr(stages, name), "run", None))) is not None:
@@ -74,7 +74,7 @@ NUMBERS = {
 
 
 def has_range(hint: Any) -> bool:
-    """Whether every number in an annotation has ends on both sides, or is one of some."""
+    """Whether every number in an annotation has bounds on both sides, or is one of several choices."""
     if get_origin(hint) in (Annotated, Literal):
         return get_origin(hint) is Literal or (not fits(10.0**300, hint) and not fits(-(10.0**300), hint))
     return hint not in (int, float) and all(has_range(part) for part in get_args(hint))
@@ -113,7 +113,7 @@ def test_a_measure_that_cannot_be_computed_is_refused(measure):
     ids=repr,
 )
 def test_the_largest_depth_and_probes_mean_all(tmp_path, engine):
-    """They take no memory of their own: what there are fewer of is taken whole."""
+    """They take no memory by themselves: if there are fewer items, all are taken."""
     index = index_of(tmp_path, ResidualCodec(2), [8] * 30, 16, 0, Clustering(num_centroids=8, kmeans_iterations=2))
     query = unit(np.random.default_rng(0).normal(size=(6, 16)))
     ((positions, scores, _),) = engine.search(index, [query], LARGEST)
@@ -143,5 +143,5 @@ def test_a_reference_that_leads_nowhere_is_named(small, override, words):
 def test_what_is_no_runtime_is_refused(small, value):
     config = compose(small)
     config.runtime = value
-    with pytest.raises(InputError, match="runtime is no Runtime"):
+    with pytest.raises(InputError, match="runtime is not a Runtime"):
         runtime_of(config)

@@ -1,4 +1,4 @@
-"""What the README and CONTRIBUTING tell a newcomer to type exists: targets, configurations, public names, folders."""
+"""All that the README and CONTRIBUTING mention exists: targets, configurations, public names, folders."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Real weights on real text: the embedded collection, and SciFact where it is at hand."""
+"""Real weights on real text: the embedded collection, and SciFact if it is available."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the machine refuses is said in words that a user can act on, and costs no finished work."""
+"""Errors of the machine become messages that a user can act on, and lose no finished work."""
 
 import errno
 import os
@@ -27,10 +27,10 @@ PLACE = "/data/store"
 @pytest.mark.parametrize(
     "error, words",
     [
-        (OSError(errno.ENOSPC, "No space left", PLACE), ["disk is full where /data/store lies", "runtime.root"]),
-        (OSError(errno.EDQUOT, "Disk quota exceeded", PLACE), ["disk is full where /data/store lies"]),
-        (OSError(errno.EROFS, "Read-only file system", PLACE), ["/data/store lies on a file system", "read-only"]),
-        (PermissionError(errno.EACCES, "Permission denied", PLACE), ["/data/store is not permitted to this user"]),
+        (OSError(errno.ENOSPC, "No space left", PLACE), ["disk is full where /data/store is", "runtime.root"]),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", PLACE), ["disk is full where /data/store is"]),
+        (OSError(errno.EROFS, "Read-only file system", PLACE), ["/data/store is on a file system", "read-only"]),
+        (PermissionError(errno.EACCES, "Permission denied", PLACE), ["/data/store is not accessible to this user"]),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", PLACE), ["/data/store has a file where a directory"]),
         (OSError(errno.ENAMETOOLONG, "File name too long", PLACE), ["name that is too long"]),
         (OSError(errno.EMFILE, "Too many open files"), ["ulimit -n"]),
@@ -63,8 +63,8 @@ def test_a_wrapped_refusal_is_found_and_other_errors_stay(monkeypatch):
 
 def test_an_error_without_a_number_is_a_full_disk_where_one_is_full(monkeypatch, tmp_path):
     monkeypatch.setattr(refusals, "free_disk", lambda path: 10 if path == tmp_path else 10**9)
-    with pytest.raises(InputError, match=f"The disk is full where {tmp_path} lies"), machine_refusals(tmp_path):
-        raise OSError("3000 requested and 1000 written")  # as numpy's tofile says it
+    with pytest.raises(InputError, match=f"The disk is full where {tmp_path} is "), machine_refusals(tmp_path):
+        raise OSError("3000 requested and 1000 written")  # the words of numpy's tofile
     monkeypatch.setattr(refusals, "free_disk", lambda path: 10**9)
     with pytest.raises(OSError), machine_refusals(tmp_path):
         raise OSError("3000 requested and 1000 written")
@@ -108,12 +108,12 @@ def test_a_record_that_finds_no_space_is_not_taken_for_whole(small, monkeypatch)
 def test_a_run_says_beforehand_that_it_will_not_fit(small, monkeypatch, capsys):
     config = compose(small)
     run.print_shortages(target_node(config), runtime_of(config))
-    assert "Beware" not in capsys.readouterr().err
+    assert "Warning" not in capsys.readouterr().err
     monkeypatch.setattr("colbertv2.planning.text.free_disk", lambda path: 2000)
     run.print_shortages(target_node(config), runtime_of(config))
     said = capsys.readouterr().err
-    assert said.startswith("Beware: about ") and str(runtime_of(config).root) in said
-    assert "2.0 kB of disk free is too little" in said and said.count("\n") == 1
+    assert said.startswith("Warning: this needs about ") and str(runtime_of(config).root) in said
+    assert "only 2.0 kB of disk are free" in said and said.count("\n") == 1
 
 
 def test_a_home_directory_is_found_in_every_path(small, tmp_path, monkeypatch):
@@ -123,7 +123,7 @@ def test_a_home_directory_is_found_in_every_path(small, tmp_path, monkeypatch):
     assert target_node(config).address == target_node(compose(small)).address
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", lambda user: {}[user])
-    with pytest.raises(InputError, match=r"runtime.root: ~/artifacts lies in a home directory, but this user has none"):
+    with pytest.raises(InputError, match=r"runtime.root: ~/artifacts is in a home directory, but this user has none"):
         runtime_of(config)
 
 
@@ -163,7 +163,7 @@ def test_a_finished_store_of_another_user_is_read_and_what_is_missing_says_why(s
             [*words, "codec.nbits=1"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
-        assert "pipeline.index (stage index, index-" in done.stderr and "not permitted to this user" in done.stderr
+        assert "pipeline.index (stage index, index-" in done.stderr and "not accessible to this user" in done.stderr
     finally:
         for directory in [store, *store.rglob("*")]:
             directory.chmod(0o755)

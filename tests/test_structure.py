@@ -1,4 +1,4 @@
-"""The structure of the package: no upward imports, no circles, one meaning for each class name, short modules."""
+"""The structure of the package: no upward imports, no cycles, one meaning for each class name, short modules."""
 
 import ast
 from pathlib import Path
@@ -44,7 +44,7 @@ UPWARD_LEFT, BETWEEN_STAGES_LEFT = 0, 0
 
 
 def imports_of(file: Path) -> set[str]:
-    """Every module of the package and every other package that a file imports, inside functions and for types too."""
+    """The modules of this package and the other packages that a file imports, also in functions and for types."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -103,7 +103,7 @@ def test_every_room_has_a_layer():
 
 
 def test_upward_imports_and_imports_between_stages_only_get_fewer():
-    """What is left of the old structure, counted: lower a number when you mend one, never raise it."""
+    """Counts of remnants of the old structure: lower a number when you remove one, never raise it."""
     upward = [
         f"{name} imports {other}"
         for name, others in IMPORTS.items()
@@ -117,7 +117,7 @@ def test_upward_imports_and_imports_between_stages_only_get_fewer():
 
 
 def test_only_kernels_are_compiled():
-    """numba and the project's own decorator are imported within ``colbertv2.kernels`` alone."""
+    """numba and the project's own decorator are imported only in ``colbertv2.kernels``."""
     compilers = {"numba", "llvmlite", "colbertv2.kernels.compiled"}
     found = [
         f"{name} imports {compiler}"
@@ -143,7 +143,7 @@ def test_modules_are_short():
 
 
 def test_files_of_artifacts_are_read_where_they_are_checked():
-    """``artifact.file("run.trec")`` and not ``artifact.path / "run.trec"``, whose bytes nobody has compared."""
+    """``artifact.file("run.trec")`` is used, not ``artifact.path / "run.trec"``, whose bytes are not checked."""
     found = [
         f"{name}, line {node.lineno}"
         for name, file in MODULES.items()

@@ -1,4 +1,4 @@
-"""The same results, and no noise, whatever the environment variables of the shell or the cluster say."""
+"""The results are the same, without extra output, for any environment variables of the shell or the cluster."""
 
 import os
 import subprocess
@@ -68,7 +68,7 @@ def test_a_run_does_not_depend_on(tmp_path, overrides, expected, changed):
 
 
 def test_a_run_with_a_key_and_no_network_logs_offline_and_says_so(tmp_path, overrides, expected):
-    """There is no network at this address in any case: nothing answers at port 9 of this machine."""
+    """Nothing answers at port 9 of this machine, with or without a network."""
     logged = {
         **VARIABLES,
         "WANDB_API_KEY": KEY,
@@ -85,9 +85,9 @@ def test_a_run_with_a_key_and_no_network_logs_offline_and_says_so(tmp_path, over
 
 
 def test_what_is_offline_by_its_variable_asks_no_network(tmp_path, overrides):
-    """With a key, it waited for the server for a minute and a half."""
+    """With a key, wandb used to wait a minute and a half for the server."""
     offline = {**VARIABLES, "WANDB_API_KEY": KEY, "WANDB_MODE": "offline", "WANDB_BASE_URL": "http://10.255.255.1"}
-    done = ended(tmp_path, [*overrides, "target=ranking"], offline)  # the work, without anything to log
+    done = ended(tmp_path, [*overrides, "target=ranking"], offline)  # does the work, with nothing to log
     assert done.returncode == 0, done.stderr
     begun = time.monotonic()
     done = ended(tmp_path, overrides, offline)
@@ -118,7 +118,7 @@ def no_variables(monkeypatch):
         ({"WANDB_DISABLED": "false", "WANDB_API_KEY": KEY}, "auto", "online"),
         ({"WANDB_API_KEY": KEY}, "auto", "online"),
         ({"WANDB_MODE": "online"}, "auto", "offline"),  # without a key
-        ({"WANDB_MODE": "disabled", "WANDB_API_KEY": KEY}, "online", "online"),  # what the command says goes first
+        ({"WANDB_MODE": "disabled", "WANDB_API_KEY": KEY}, "online", "online"),  # the command takes precedence
         ({"WANDB_API_KEY": KEY}, "disabled", "disabled"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A built wheel gives a working ``colbertv2`` in any directory, and writes nothing to where it is installed."""
+"""A built wheel provides a working ``colbertv2`` in any directory, and writes nothing to where it is installed."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from support import shrunk, tiny_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
 SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "colbertv2", "conf", "experiments")
-BACKEND = (77, 0)  # setuptools that builds wheels by itself and knows a licence by its name
+BACKEND = (77, 0)  # first setuptools that builds wheels by itself and accepts the name of a licence
 
 
 def can_build() -> bool:
@@ -34,7 +34,7 @@ def pip(*words: str | Path) -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
-    """The wheel of a copy of the checkout, unpacked; what it depends on is this environment's."""
+    """The unpacked wheel of a copy of the checkout; its dependencies come from this environment."""
     directory = tmp_path_factory.mktemp("wheel")
     source = directory / "source"
     source.mkdir()
@@ -51,7 +51,7 @@ def installed(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def command(installed, tmp_path) -> Callable[..., str]:
-    """The installed command, called in an empty directory; its output."""
+    """The output of the installed command, run in an empty directory."""
     environment = {**os.environ, "PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
     environment["XDG_CACHE_HOME"] = str(tmp_path / "cache")
     (tmp_path / "empty").mkdir()

@@ -14,7 +14,7 @@ DIM = 16
 
 
 class World:
-    """A random collection in which tokens cluster; some documents are empty, two are equal."""
+    """A random collection whose token vectors form clusters; some documents are empty, two are equal."""
 
     def __init__(self, path: Path, num_documents: int, seed: int = 0, longest: int = 20) -> None:
         self.path = path
@@ -75,12 +75,12 @@ def float16_index(world) -> Index:
 
 @pytest.fixture
 def new_world(tmp_path):
-    """Makes worlds of a given number of documents, each in its own directory."""
+    """A function that makes a world of a given number of documents, in a directory of its own."""
     return lambda num_documents, **settings: World(tmp_path / str(num_documents), num_documents, **settings)
 
 
 def naive_search(vectors_of, num_documents, query, k):
-    """(position, score) by a loop over documents and the definition of MaxSim."""
+    """(position, score), computed by a loop over documents with the definition of MaxSim."""
     scored = []
     for position in range(num_documents):
         vectors = vectors_of(position)
@@ -96,7 +96,7 @@ def naive():
 
 @pytest.fixture(scope="session")
 def same_results():
-    """Asserts that two results agree: scores to rounding, documents wherever scores differ by more than that."""
+    """Assert that two results agree: scores up to rounding, and documents wherever scores differ by more than that."""
 
     def check(found, expected):
         assert len(found) == len(expected)

@@ -1,1 +1,1 @@
-"""Sweeps as a paper reports them: what was run, what a knob does, and how sure that is."""
+"""Evaluate sweeps for a report: what was run, what effect each factor has, and how certain that is."""

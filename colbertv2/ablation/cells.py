@@ -1,7 +1,7 @@
-"""The result of a sweep: one cell for each setting of its factors, which holds the values of all seeds.
+"""The result of a sweep: one cell for each setting of its factors, with the values of all seeds.
 
-What varies in a sweep is either a *factor*, whose effect is asked for, or a *seed*, whose effect is noise. Seeds come
-in two kinds that are kept apart, those of training and those of k-means.
+An axis of a sweep is either a *factor*, whose effect is of interest, or a *seed*, whose effect is noise. There are two
+separate kinds of seeds, those of training and those of k-means.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,9 @@ class Cell:
         factors: factor → value, as written on the command line: ``{"codec.nbits": "2", "search": "plaid"}``.
         values: measure → ``[training seeds, k-means seeds, queries]``; empty if any of these was not run or failed.
         costs: means over the seeds of ``bytes_per_token``, ``bytes_per_document``, ``ms_per_query``, ``build_seconds``;
-            what is not known is not there.
-        problem: why there are no values: an error, or that it was not run; None if there are.
-        command: what runs it.
+            unknown costs are left out.
+        problem: why there are no values: an error, or that it was not run; ``None`` if there are values.
+        command: the command that runs it.
 
     >>> Cell({"codec.nbits": "2"}, {"RR@10": np.ones((2, 1, 30))}, {}, None, "").name
     'codec.nbits=2'
@@ -39,11 +39,11 @@ class Cell:
         return ", ".join(f"{factor}={value}" for factor, value in self.factors.items())
 
     def per_query(self, measure: str) -> NDArray[np.float64]:
-        """``[queries]``: means over all seeds."""
+        """The value of each query, averaged over all seeds: float64 ``[queries]``."""
         return self.values[measure].mean(axis=(0, 1))
 
     def mean(self, measure: str) -> float:
-        """Over seeds and queries."""
+        """The mean over seeds and queries."""
         return float(self.values[measure].mean())
 
 
@@ -52,15 +52,16 @@ class Cells:
     """A sweep: all its cells, evaluated on the same queries with the same seeds.
 
     Args:
-        title: of the report.
-        factors: factor → its values in the order of the sweep; more than one each.
-        training_seeds, kmeans_seeds: as written; one of each where a sweep has none.
+        title: title of the report.
+        factors: factor → its values in the order of the sweep, at least two.
+        training_seeds: as written on the command line; a single one if the sweep does not vary them.
+        kmeans_seeds: likewise.
         queries: ids, in the order of the values.
-        measures: those of the values; the first is the one that conclusions are about.
+        measures: names of the measures; the conclusions are about the first one.
         cells: in the order of the sweep. A complete factorial design has one for every combination of values.
         baseline: the cell that the others are compared with; it is one of ``cells``.
-        warnings: what a reader must know, such as cells that two versions of the code have made.
-        commands: what builds the sweep, and what makes this report.
+        warnings: sentences that a reader must know, for example that two versions of the code built the cells.
+        commands: the commands that build the sweep and make this report.
     """
 
     title: str

@@ -1,7 +1,7 @@
-"""What a sweep shows, in sentences that are computed and claim no more than the statistics do.
+"""State what a sweep shows, in generated sentences that claim no more than the statistics support.
 
-A difference is called one only if its adjusted p is below .05. Where it is not, the sentence does not say that there is
-none, but how large one would have had to be to be found.
+A difference is stated only if its adjusted p is below .05. Otherwise, the sentence does not say that there is no
+difference, but how large a true difference would have to be to be found.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,9 +16,9 @@ COSTS = {"bytes_per_token": "bytes per token", "ms_per_query": "ms per query"}
 
 
 def conclude(findings: Findings) -> list[str]:
-    """The sentences on the first measure: effects, interactions, what is dominated, and what is not known.
+    """The sentences on the first measure: effects, interactions, undominated cells, and what is not known.
 
-    A complete factorial design is told by its main effects and interactions, any other sweep by its cells.
+    A complete factorial design is described by its main effects and interactions, any other sweep by its cells.
     """
     cells, measure = findings.cells, findings.cells.measures[0]
     effects = findings.effects[measure]
@@ -40,7 +40,7 @@ def conclude(findings: Findings) -> list[str]:
 
 
 def against(cell: Cell, baseline: Cell) -> str:
-    """The two cells by the factors that tell them apart.
+    """The names of two cells, reduced to the factors in which they differ.
 
     >>> against(Cell({"bits": "1", "k": "9"}, {}, {}, None, ""), Cell({"bits": "2", "k": "9"}, {}, {}, None, ""))
     'bits=1 against 2'
@@ -54,7 +54,7 @@ def against(cell: Cell, baseline: Cell) -> str:
 
 
 def difference_of(contrast: Contrast, measure: str, cells: Cells) -> str:
-    """``RR@10 is .028 lower (…)``, or that no difference was shown and which would have been."""
+    """``RR@10 is .028 lower (…)``, or that no difference was shown, and how large one would have been found."""
     mean = contrast.difference.mean
     if contrast.significant:
         found = f"{measure} is {amount(mean)} {'higher' if mean > 0 else 'lower'} ({evidence(contrast)})"
@@ -65,36 +65,40 @@ def difference_of(contrast: Contrast, measure: str, cells: Cells) -> str:
 
 
 def evidence(contrast: Contrast) -> str:
-    """The interval over queries and the p."""
+    """The interval over queries and the p-value, as text."""
     return f"95 % interval {interval(contrast.difference.queries)}, Holm-adjusted p {probability(contrast.p)}"
 
 
 def detectability(contrast: Contrast) -> str:
-    """Which true difference would have been found."""
+    """How large a true difference would have been found, as text."""
     if contrast.detectable is None:
         return (
-            "with so few queries for so many tests, or none that differs, it is not known which would have been found"
+            "it is not known which true difference would have been found, since there are too few queries for so many "
+            "tests, or no query differs"
         )
     power = f"{POWER:.1f}".removeprefix("0")
-    return f"a true one of {amount(contrast.detectable)} would have been found with probability {power}"
+    return f"a true difference of {amount(contrast.detectable)} would have been found with probability {power}"
 
 
 def seed_doubt(contrast: Contrast, cells: Cells) -> str:
-    """Why a difference over queries may still be the seed's; empty if no interval over seeds includes 0."""
+    """Why a difference may still be due to the seed, as text; empty if no interval over seeds includes 0."""
     difference = contrast.difference
     held = {
         f"{len(cells.training_seeds)} training seeds": difference.training,
         f"{len(cells.kmeans_seeds)} k-means seeds": difference.kmeans,
         "queries and seeds together": difference.combined if difference.training or difference.kmeans else None,
     }
-    doubts = [f"the one over {name} ({interval(found)})" for name, found in held.items() if found and 0 in found]
+    doubts = [f"the interval over {name} ({interval(found)})" for name, found in held.items() if found and 0 in found]
     if not doubts:
         return ""
-    return f"; but {' and '.join(doubts)} {'include' if len(doubts) > 1 else 'includes'} 0: it may be due to the seed"
+    return (
+        f"; but {' and '.join(doubts)} {'include' if len(doubts) > 1 else 'includes'} 0, so the difference may be due "
+        "to the seed"
+    )
 
 
 def main_effect_sentences(effects: Effects, cells: Cells, measure: str) -> list[str]:
-    """One for each level that is not the baseline's."""
+    """One sentence for each level other than the baseline's."""
     sentences = []
     for effect in effects.main:
         if effect.contrast:
@@ -106,7 +110,7 @@ def main_effect_sentences(effects: Effects, cells: Cells, measure: str) -> list[
 
 
 def interaction_sentences(interactions: Sequence[Interaction], measure: str) -> list[str]:
-    """For every two factors: which levels do together what they do not add up to, or that none was shown."""
+    """For each pair of factors, one sentence per interaction, or a sentence that no interaction was shown."""
     sentences = []
     for (first, second), group in groupby(interactions, key=lambda one: one.factors):
         family = list(group)
@@ -115,7 +119,7 @@ def interaction_sentences(interactions: Sequence[Interaction], measure: str) -> 
             mean = one.contrast.difference.mean
             sentences.append(
                 f"Interaction: {measure} of {first}={one.levels[0]} with {second}={one.levels[1]} is {amount(mean)} "
-                f"{'higher' if mean > 0 else 'lower'} than their two effects add up to ({evidence(one.contrast)})."
+                f"{'higher' if mean > 0 else 'lower'} than the sum of their two effects ({evidence(one.contrast)})."
             )
         if not shown:
             least = min(one.contrast.p for one in family)
@@ -128,23 +132,24 @@ def interaction_sentences(interactions: Sequence[Interaction], measure: str) -> 
 
 
 def share_sentence(effects: Effects) -> list[str]:
-    """Which set of factors the cells' means differ by most."""
+    """A sentence with the share of the variation between cells that each set of factors explains, largest first."""
     if not effects.shares:
         return []
     ordered = sorted(effects.shares.items(), key=lambda item: -item[1])
     told = ", ".join(f"{' × '.join(factors)} {share:.0%}" for factors, share in ordered if share >= 0.005)
-    return [f"Of the sum of squares between the cells' means (their noise included): {told}."]
+    return [f"Shares of the sum of squares between the cells' means (including their noise): {told}."]
 
 
 def pareto(cells: Iterable[Cell], measure: str, cost: str) -> list[Cell]:
-    """The cells that no other dominates: none is at least as good and as cheap, and better in one of the two.
+    """The cells that no other dominates, that is, no other is at least as good and as cheap, and better in one of them.
 
     Args:
-        cells: those without values or without this cost are left out.
-        cost: the key of ``Cell.costs``; less is better.
+        cells: cells without values or without this cost are left out.
+        measure: compared by its mean; higher is better.
+        cost: the key of ``Cell.costs``; lower is better.
 
     Returns:
-        by rising cost.
+        The cells that are not dominated, by rising cost.
     """
     known = [cell for cell in cells if cell.values and cost in cell.costs]
     points = {cell.name: (-cell.mean(measure), cell.costs[cost]) for cell in known}
@@ -160,18 +165,18 @@ def pareto(cells: Iterable[Cell], measure: str, cost: str) -> list[Cell]:
 
 
 def pareto_sentence(cells: Cells, measure: str, cost: str) -> list[str]:
-    """Which cells are left; no sentence where fewer than two have this cost."""
+    """A sentence on the cells that are not dominated; none if fewer than two cells have this cost."""
     known = [cell for cell in cells.complete if cost in cell.costs]
     if len(known) < 2:
         return []
     left = pareto(known, measure, cost)
     told = "; ".join(f"{cell.name} ({plain(cell.costs[cost], 1)}, {fraction(cell.mean(measure))})" for cell in left)
     counted = f"{len(left)} of {len(known)} cells {'is' if len(left) == 1 else 'are'}"
-    return [f"{measure} against {COSTS[cost]}: {counted} not dominated, by the means: {told}."]
+    return [f"{measure} against {COSTS[cost]}: {counted} not dominated (comparing means): {told}."]
 
 
 def unknown_sentences(cells: Cells) -> list[str]:
-    """Cells without values, and seeds that there is one of."""
+    """Sentences on cells without values, and on kinds of seeds of which there is only one."""
     sentences = []
     if lacking := len(cells.cells) - len(cells.complete):
         sentences.append(f"{lacking} of {len(cells.cells)} cells {'has' if lacking == 1 else 'have'} no values.")
@@ -179,17 +184,17 @@ def unknown_sentences(cells: Cells) -> list[str]:
     names = [name for name, seeds in single.items() if len(seeds) == 1]
     if names:
         counted = " and ".join(f"one {name} seed" for name in names)
-        sentences.append(f"There is {counted}: nothing is known of other {' and '.join(names)} seeds.")
+        sentences.append(f"There is only {counted}, so nothing is known about other {' and '.join(names)} seeds.")
     return sentences
 
 
 def interval(found: Interval) -> str:
-    """``−.041 to −.015``."""
+    """An interval as text: ``−.041 to −.015``."""
     return f"{signed(found.low)} to {signed(found.high)}"
 
 
 def amount(value: float) -> str:
-    """Its size, never zero.
+    """The absolute value as text, never zero.
 
     >>> amount(-0.0281), amount(0.0002)
     ('.028', 'less than .001')
@@ -198,7 +203,7 @@ def amount(value: float) -> str:
 
 
 def probability(p: float) -> str:
-    """As it follows the letter p.
+    """A p-value as text, to follow the letter p.
 
     >>> probability(0.0312), probability(0.0002)
     ('= .031', '< .001')

@@ -1,8 +1,8 @@
-"""All statistics of a sweep, computed once: its tables, sentences and figures show them.
+"""Compute all statistics of a sweep once, for its tables, sentences and figures.
 
-They are those of a factorial design: the effect of each factor, the interaction of each two, and how much of the
-variation each explains. A marginal mean averages the cells of one level over all other factors, separately for each
-query, so that the tests stay paired.
+They are those of a factorial design: the effect of each factor, the interaction of each pair of factors, and how much
+of the variation each explains. A marginal mean averages the cells of one level over all other factors, separately for
+each query, so that the tests stay paired.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,11 @@ class MainEffect:
     """One level of a factor, averaged over the levels of all others.
 
     Args:
+        factor: name of the factor.
+        level: one of its values.
         mean: the marginal mean.
         contrast: its difference from the marginal mean of the baseline's level, Holm-adjusted over all levels of all
-            factors; None for that level itself.
+            factors; ``None`` for that level itself.
     """
 
     factor: str
@@ -39,8 +41,10 @@ class Interaction:
     The index 0 is the level of the baseline.
 
     Args:
-        contrast: averaged over the levels of all further factors; Holm-adjusted over all pairs of levels of all pairs
-            of factors.
+        factors: names of the two factors.
+        levels: their levels a and b.
+        contrast: the difference, averaged over the levels of all further factors; Holm-adjusted over all pairs of
+            levels of all pairs of factors.
     """
 
     factors: tuple[str, str]
@@ -53,11 +57,11 @@ class Effects:
     """Main effects and interactions on one measure.
 
     Args:
-        main: one entry per level of every factor; empty where ``explanation`` says why.
-        interactions: of every two factors; empty if there is only one factor.
+        main: one entry per level of every factor; may be empty, then ``explanation`` says why.
+        interactions: of every pair of factors; empty if there is only one factor.
         shares: set of factors → the share of the sum of squares between the cells' means that it explains beyond its
             subsets. The shares sum to 1 and contain noise as well as effects. Empty if no two cells differ.
-        explanation: why something is missing; None if nothing is.
+        explanation: why something is missing; ``None`` if nothing is.
     """
 
     main: Sequence[MainEffect]
@@ -67,9 +71,10 @@ class Effects:
 
 
 def find_effects(cells: Cells, measure: str, seed: int) -> Effects:
-    """Main effects, interactions and shares, as far as the design allows.
+    """Compute main effects, interactions and shares, as far as the design allows.
 
     Args:
+        cells: the sweep.
         measure: one of ``cells.measures``.
         seed: of the resampling.
     """
@@ -80,12 +85,12 @@ def find_effects(cells: Cells, measure: str, seed: int) -> Effects:
         shown = "; ".join(lacking[:3]) + ("; …" if len(lacking) > 3 else "")
         total = len(lacking) + len(cells.complete)
         reason = (
-            f"The grid is not complete: {len(lacking)} of {total} cells lack values ({shown}). Means of what is there "
-            "would mix the effects of the factors, so that neither main effects nor interactions are given."
+            f"The grid is not complete: {len(lacking)} of {total} cells lack values ({shown}). Means over the other "
+            "cells would mix the effects of the factors, so neither main effects nor interactions are given."
         )
         return Effects([], [], {}, reason)
     grid = Grid(cells, measure)
-    explanation = "There is one factor, hence no interaction." if len(cells.factors) == 1 else None
+    explanation = "There is only one factor, so there are no interactions." if len(cells.factors) == 1 else None
     return Effects(main_effects(grid, seed), interactions(grid, seed), shares(grid), explanation)
 
 
@@ -102,7 +107,11 @@ def missing_settings(cells: Cells) -> list[str]:
 class Grid:
     """The values of a complete design as one array ``[levels of each factor …, training, k-means, queries]``.
 
-    If there is only one factor, its levels without values are left out.
+    If there is only one factor, levels without values are left out.
+
+    Args:
+        cells: the sweep.
+        measure: one of ``cells.measures``.
     """
 
     def __init__(self, cells: Cells, measure: str) -> None:
@@ -129,7 +138,7 @@ class Grid:
 
 
 def main_effects(grid: Grid, seed: int) -> list[MainEffect]:
-    """One main effect per level of every factor, in the order of the sweep."""
+    """Compute one main effect per level of every factor, in the order of the sweep."""
     settings = [(factor, level) for factor in grid.factors for level in grid.others(factor)]
     tested = contrasts(
         [grid.marginal({factor: level}) - grid.marginal({factor: grid.baseline[factor]}) for factor, level in settings],
@@ -144,7 +153,7 @@ def main_effects(grid: Grid, seed: int) -> list[MainEffect]:
 
 
 def interactions(grid: Grid, seed: int) -> list[Interaction]:
-    """One interaction per pair of levels of every pair of factors; levels of the baseline are left out."""
+    """Compute one interaction per pair of levels of every pair of factors; levels of the baseline are left out."""
     settings = [
         ((one, two), (a, b))
         for one, two in combinations(grid.factors, 2)
@@ -163,7 +172,7 @@ def interactions(grid: Grid, seed: int) -> list[Interaction]:
 
 
 def shares(grid: Grid) -> dict[tuple[str, ...], float]:
-    """Set of factors → the share of the sum of squares between the cells' means that it explains beyond its subsets."""
+    """The share of the sum of squares between the cells' means that each set of factors explains beyond its subsets."""
     names = list(grid.factors)
     found = variation_shares(grid.values.mean(axis=(-3, -2, -1)))
     return {tuple(names[axis] for axis in axes): share for axes, share in found.items()}
@@ -175,8 +184,8 @@ class Findings:
 
     Args:
         cells: the sweep.
-        estimates: measure → name of a cell that has values → its mean with intervals.
-        comparisons: measure → name of a cell that has values → its difference from the baseline.
+        estimates: measure → name of each cell with values → its mean with intervals.
+        comparisons: measure → name of each cell with values but the baseline → its difference from the baseline.
         effects: measure → main effects and interactions.
     """
 
@@ -190,6 +199,7 @@ def find(cells: Cells, seed: int) -> Findings:
     """Compute the statistics of every measure.
 
     Args:
+        cells: the sweep.
         seed: of the resampling.
     """
     return Findings(
@@ -207,10 +217,12 @@ def compare_cells(cells: Cells, measure: str, seed: int) -> dict[str, Contrast]:
     """Compare every other cell that has values with the baseline, as one family of tests (Holm).
 
     Args:
+        cells: the sweep.
+        measure: one of ``cells.measures``.
         seed: of the resampling.
 
     Returns:
-        name of a cell → its difference from the baseline; empty if the baseline has no values.
+        Name of each cell → its difference from the baseline; empty if the baseline has no values.
     """
     if not cells.baseline.values:
         return {}

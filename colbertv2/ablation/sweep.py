@@ -1,4 +1,4 @@
-"""From the points of a sweep to its cells: each result is found by its address; no log is read, no database asked."""
+"""Collect the cells of a sweep from its points: each result is found by its address, without logs or a database."""
 
 from __future__ import annotations
 
@@ -29,12 +29,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNCOMMITTED = " with uncommitted changes"
-LOGS = "log*/metrics.csv"  # of a training; a resumed one has several
+LOGS = "log*/metrics.csv"  # the logs of a training; a resumed one has several
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """The points that a command line asks for, and what has been built of them.
+    """The points that a command line describes, and their artifacts as far as they are built.
+
+    Args:
+        arguments: the command line, without ``python -m colbertv2``.
+        points: the points that it describes.
 
     >>> sweep = Sweep.collect(["collection=stdlib_small", "pipeline=untrained", "codec.nbits=1,2", "seed=1,2,3", "-m"])
     >>> sweep.factors, sweep.seeds
@@ -51,12 +55,12 @@ class Sweep:
 
     @cached_property
     def axes(self) -> dict[str, list[str]]:
-        """What differs between points, with its values in the order of the sweep."""
+        """The overrides that differ between points, with their values in the order of the sweep."""
         return axes_of(self.points)
 
     @property
     def factors(self) -> dict[str, list[str]]:
-        """The axes whose effect is asked for."""
+        """The axes whose effect is of interest: all but the seeds."""
         return {key: values for key, values in self.axes.items() if key not in SEEDS}
 
     @property
@@ -66,11 +70,15 @@ class Sweep:
 
     @cached_property
     def results(self) -> list[Artifact | None]:
-        """What there is of each point."""
+        """The artifact of each point; ``None`` if it does not exist."""
         return [self.result(point) for point in self.points]
 
     def result(self, point: Point) -> Artifact | None:
-        """The artifact of a point, or None."""
+        """The artifact of a point; ``None`` if it does not exist or its configuration is wrong.
+
+        Raises:
+            InputError: it does not have values for each query.
+        """
         try:
             path = location(runtime_of(point.config).root, point.address)
         except InputError:
@@ -79,17 +87,17 @@ class Sweep:
             return None
         if not measures_of(point.node):
             raise InputError(
-                f"target={point.config.target} is an artifact of {point.node.stage.name}; a report is about per-query "
-                "values, which stages such as evaluate and agreement write. Give it target=metrics."
+                f"target={point.config.target} is an artifact of {point.node.stage.name}, which has no values per "
+                "query; a report needs those that stages such as evaluate and agreement write. Use target=metrics."
             )
         return Artifact.open(path)
 
     def cells(self) -> Cells:
-        """The values of all points.
+        """The values of all points, by cell.
 
         Raises:
-            InputError: no axis but seeds varies, none of the points was built, they were evaluated on different
-                queries, or ``report.baseline`` names no cell.
+            InputError: only seeds vary, no point is built, the points were evaluated on different queries, they have no
+                measure in common, or ``report.measure`` or ``report.baseline`` is wrong.
         """
         settings = self.points[0].config.report
         if not self.factors:
@@ -109,7 +117,7 @@ class Sweep:
             )
         if not known:
             raise InputError(f"No measure is known at every point. {' '.join(lacking)}")
-        first = settings.measure or known[0]  # conclusions are about it
+        first = settings.measure or known[0]  # the conclusions are about this one
         measures = [first, *(name for name in measures if name != first)]
         seeds = [self.seeds.get(name, [self.points[0].overrides.get(name, "")]) for name in SEEDS]
         cells = [
@@ -130,7 +138,7 @@ class Sweep:
         )
 
     def settings(self) -> dict[tuple[str, ...], list[int]]:
-        """Values of the factors → the points that have them, by place."""
+        """The points of each setting of the factors: values of the factors → positions in ``points``."""
         found: dict[tuple[str, ...], list[int]] = {}
         for i, point in enumerate(self.points):
             found.setdefault(tuple(point.overrides.get(key, "") for key in self.factors), []).append(i)
@@ -145,7 +153,16 @@ class Sweep:
         measures: Sequence[str],
         queries: Sequence[str],
     ) -> Cell:
-        """One setting of the factors from its ``members``, a point for each pair of ``seeds``."""
+        """The cell of one setting of the factors; without values if a point for one of the pairs of seeds is missing.
+
+        Args:
+            factors: the setting.
+            members: positions of its points.
+            seeds: the training seeds and the k-means seeds.
+            tables: values per query, by position of the point.
+            measures: columns of the tables to use.
+            queries: ids, in the order of the values.
+        """
         places = {tuple(self.points[i].overrides.get(name, "") for name in SEEDS): i for i in members}
         wanted = [places.get(pair, -1) for pair in product(*seeds)]
         for place in wanted:
@@ -161,7 +178,7 @@ class Sweep:
         return Cell(factors, found, mean_costs([costs(one) for one in built]), None, self.points[members[0]].command)
 
     def problem(self, place: int) -> str:
-        """Why there is no result of a point."""
+        """Why the point at ``place`` has no result."""
         point = self.points[place]
         try:
             validate(point.node)
@@ -172,7 +189,7 @@ class Sweep:
         return next((failure for failure in failures if failure), "not run")
 
     def by_name(self) -> dict[str, Artifact]:
-        """What was built, by the values of its axes."""
+        """The artifacts that are built, by the name of the point."""
         return {
             ", ".join(f"{key}={point.overrides.get(key, '')}" for key in self.axes): found
             for point, found in zip(self.points, self.results, strict=True)
@@ -180,7 +197,7 @@ class Sweep:
         }
 
     def not_known(self) -> list[str]:
-        """A warning for each reason why measures are not known, with the points that have them as dashes."""
+        """A warning for each measure and reason why it is not known, with the names of the points concerned."""
         found: dict[tuple[str, str], list[str]] = {}
         for name, artifact in self.by_name().items():
             for measure, reason in unknown_of(artifact).items():
@@ -188,7 +205,7 @@ class Sweep:
         return [not_known([measure], f"{reason} ({'; '.join(names)})") for (measure, reason), names in found.items()]
 
     def training_logs(self) -> dict[str, Path]:
-        """The log of every training of ColBERT that some points rest on and others do not, by the name of the first."""
+        """The log of every training of ColBERT that only some points depend on, by the name of the first such point."""
         logs: dict[str, tuple[str, Path]] = {}
         counts: dict[str, int] = {}
         for name, artifact in self.by_name().items():
@@ -200,7 +217,7 @@ class Sweep:
         return {f"{name} ({address})": log for address, (name, log) in logs.items() if counts[address] < shared}
 
     def versions(self) -> list[str]:
-        """A warning for each stage that several versions of the code, or uncommitted changes, have run."""
+        """A warning for each stage that was run by several versions of the code, or with uncommitted changes."""
         commits: dict[str, dict[str, set[str]]] = {}
         for artifact in {found.address: found for found in self.results if found is not None}.values():
             for one in artifact.lineage():
@@ -217,18 +234,18 @@ class Sweep:
         ]
 
     def command(self, *words: str) -> str:
-        """The command line of this sweep for a module and its verb."""
+        """The command line of this sweep, for a module and possibly its verb."""
         return shlex.join(["python", "-m", *words, *self.arguments])
 
     def nothing_there(self) -> str:
-        """That none of the points was built, and how to build them."""
+        """The message that no point is built, and how to build them."""
         problems = dict.fromkeys(self.problem(i) for i in range(len(self.points)))
         lines = [f"  {problem}" for problem in problems if problem != "not run"]
         return "\n".join(
             [
-                f"None of the {len(self.points)} points of this sweep has been built. What builds all of them:",
+                f"None of the {len(self.points)} points of this sweep is built. Build all of them with:",
                 f"  {self.command('colbertv2')}",
-                *(["What went wrong so far:", *lines] if lines else []),
+                *(["Errors so far:", *lines] if lines else []),
             ]
         )
 
@@ -242,8 +259,8 @@ def common(tables: Sequence[pd.DataFrame]) -> tuple[list[str], list[str]]:
     queries = list(tables[0].index)
     if any(set(table.index) != set(queries) for table in tables):
         raise InputError(
-            "The points were evaluated on different queries, so that nothing can be compared query by query; report "
-            "on one collection at a time."
+            "The points were evaluated on different queries, so they can't be compared query by query; make one report "
+            "per collection."
         )
     measures = [name for name in tables[0].columns if all(name in table.columns for table in tables)]
     if not measures:
@@ -252,22 +269,26 @@ def common(tables: Sequence[pd.DataFrame]) -> tuple[list[str], list[str]]:
 
 
 def mean_costs(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of every cost that all have."""
+    """The mean of each cost that is known for all points."""
     return {name: float(np.mean([one[name] for one in found])) for name in COSTS if all(name in one for one in found)}
 
 
 def baseline(cells: Sequence[Cell], wanted: Mapping[str, Any]) -> Cell:
-    """The first cell with values that has what ``wanted`` names, as far as it names factors of this sweep.
+    """The first cell that has values and the levels in ``wanted``.
+
+    Args:
+        cells: the cells of the sweep.
+        wanted: factor → level; keys that are not factors of this sweep are ignored.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such cell, or it has no values.
     """
     matching = [
         cell for cell in cells if all(same(cell.factors[key], wanted[key]) for key in cell.factors if key in wanted)
     ]
     if not matching:
         shown = ", ".join(f"{key}={value}" for key, value in wanted.items())
-        raise InputError(f"report.baseline is {shown}, which is no cell of this sweep: {factors_of(cells)}.")
+        raise InputError(f"report.baseline is {shown}; expected a cell of this sweep: {factors_of(cells)}.")
     if (chosen := next((cell for cell in matching if cell.values), None)) is None:
         problem, command = matching[0].problem, matching[0].command
         raise InputError(f"The baseline {matching[0].name} has no values ({problem}); build it first:\n  {command}")
@@ -275,7 +296,7 @@ def baseline(cells: Sequence[Cell], wanted: Mapping[str, Any]) -> Cell:
 
 
 def same(written: str, value: Any) -> bool:
-    """Whether an override says this value.
+    """Whether the text of an override means this value.
 
     >>> same("1", 1.0), same("null", None), same("residual", "residual"), same("2", 4)
     (True, True, True, False)
@@ -284,6 +305,6 @@ def same(written: str, value: Any) -> bool:
 
 
 def factors_of(cells: Sequence[Cell]) -> str:
-    """The factors of cells with their values."""
+    """The factors of the cells with their values, as text."""
     found = {key: dict.fromkeys(cell.factors[key] for cell in cells) for key in cells[0].factors}
     return "; ".join(f"{key}={','.join(values)}" for key, values in found.items())

@@ -1,1 +1,1 @@
-"""Stages, nodes and the directories they fill: the address of an artifact is the digest of what determined it."""
+"""Stages, nodes and artifacts: a node's stage fills a directory, named after the digest of all that determines it."""

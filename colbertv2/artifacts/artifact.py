@@ -1,6 +1,7 @@
-"""One finished directory of a stage and what ``artifact.json`` says about it.
+"""A finished directory of a stage, and the ``artifact.json`` that describes it.
 
-``artifact.json`` is written last, into a directory that is renamed into place afterwards: present means complete.
+``artifact.json`` is written last, and the directory is renamed into place after that: an artifact that exists under its
+name is complete.
 """
 
 import subprocess
@@ -30,9 +31,9 @@ class Artifact:
     """A complete artifact at ``<root>/<stage>/<address>``.
 
     Args:
-        path: its directory; what lies there is read through ``file``, or by readers of whole directories that check
-            it themselves, such as ``Index.open`` and ``ColBERT.load``.
-        record: contents of its ``artifact.json``.
+        path: its directory. Read its files through ``file``, or with readers of complete directories that check the
+            files themselves, such as ``Index.open`` and ``ColBERT.load``.
+        record: content of its ``artifact.json``.
     """
 
     path: Path
@@ -40,7 +41,9 @@ class Artifact:
 
     @classmethod
     def open(cls, path: Path) -> "Artifact":
-        """A finished artifact, after a look at its files (:func:`~colbertv2.artifacts.integrity.check_opening`).
+        """Open a finished artifact after a quick check of its files.
+
+        The check is :func:`colbertv2.artifacts.integrity.check_opening`.
 
         Raises:
             InputError: there is no complete artifact at ``path``, or it is damaged.
@@ -52,7 +55,7 @@ class Artifact:
 
     @staticmethod
     def present(path: Path) -> bool:
-        """Whether a complete artifact lies at ``path``."""
+        """Whether there is a complete artifact at ``path``."""
         return (path / RECORD).is_file()
 
     @property
@@ -62,19 +65,20 @@ class Artifact:
 
     @property
     def address(self) -> str:
-        """Name of its directory: stage and digest."""
+        """Name of its directory: the stage's name and the digest, as in ``index-3f9a1c2b7d``."""
         return self.record["address"]
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Resolved configuration of the stage; parents stand as addresses, components as their mappings."""
+        """Resolved configuration of the stage, with parents as their addresses and components as mappings."""
         return self.record["arguments"]
 
     def file(self, name: str, mapped: bool = False) -> Path:
-        """The path of one of its files, for reading: every byte has been compared with the record just now.
+        """The path of one of its files, after every byte has been compared with the record.
 
         Args:
-            mapped: the file may be large and is not read whole: an unchanged one is not read again.
+            mapped: the file will be memory-mapped and may be large: skip the comparison if it has not changed since
+                the last one.
 
         Raises:
             InputError: it is missing or damaged.
@@ -83,12 +87,12 @@ class Artifact:
         return self.path / name
 
     def has(self, name: str) -> bool:
-        """Whether the stage wrote a file of that name."""
+        """Whether the stage wrote a file with this name."""
         return name in self.record["sha256"]
 
     @cached_property
     def parents(self) -> dict[str, "Artifact"]:
-        """The artifacts it was made from, by role.
+        """The artifacts it was built from, by role.
 
         Raises:
             InputError: one of them was deleted.
@@ -97,15 +101,15 @@ class Artifact:
         return {role: Artifact.open(location(root, address)) for role, address in self.record["parents"].items()}
 
     def ancestor(self, role: str) -> "Artifact":
-        """The nearest ancestor that plays ``role`` anywhere upstream (breadth first, itself excluded).
+        """The nearest ancestor with this ``role``: breadth first through everything upstream, excluding itself.
 
         Raises:
-            InputError: nothing upstream plays that role, or an artifact on the way was deleted.
+            InputError: no ancestor has this role, or an artifact on the way was deleted.
         """
         return nearest(self, role)
 
     def lineage(self) -> "list[Artifact]":
-        """The artifact and everything upstream that has not been deleted, each once."""
+        """The artifact and all its ancestors that have not been deleted, each once."""
         found: dict[str, Artifact] = {}
         waiting = [self]
         while waiting:
@@ -117,12 +121,12 @@ class Artifact:
         return list(found.values())
 
     def component(self, name: str) -> Any:
-        """A fresh instance of a component this artifact was made with: ``embeddings.component("collection")``."""
+        """A new instance of a component that the artifact was built with: ``embeddings.component("collection")``."""
         return instantiate({"_convert_": "all", **self.arguments[name]})
 
 
 def location(root: Path, address: str) -> Path:
-    """Where the artifact of an address lies, present or not.
+    """The directory of the artifact with this address, whether or not it exists.
 
     >>> location(Path("artifacts"), "index-3f9a1c2b7d").as_posix()
     'artifacts/index/index-3f9a1c2b7d'
@@ -131,14 +135,14 @@ def location(root: Path, address: str) -> Path:
 
 
 def write_record(directory: Path, node: Node, seconds: float, code: dict[str, Any], measured: dict[str, Any]) -> None:
-    """Write ``artifact.json`` for the files that lie in ``directory``.
+    """Write ``artifact.json`` for the files in ``directory``.
 
     Args:
-        directory: what the stage filled.
-        node: the node it was run for.
-        seconds: wall-clock time of the run (of the last one where several were needed to finish).
+        directory: the directory that the stage has filled.
+        node: the node that was built.
+        seconds: wall-clock time of the run; of the last run if the stage was resumed.
         code: :func:`code_state` when the run began.
-        measured: device, peak memory and whether the run was resumed, for plans of later ones.
+        measured: device, peak memory and whether the run was resumed, from which later plans are estimated.
     """
     record = {
         "stage": node.stage.name,
@@ -157,9 +161,9 @@ def write_record(directory: Path, node: Node, seconds: float, code: dict[str, An
 
 
 def code_state() -> dict[str, Any]:
-    """Git commit, whether the code or configuration differs from it, and the versions of what computes.
+    """The Git commit, whether code or configuration differs from it, and the versions of Python and key libraries.
 
-    ``commit`` and ``dirty`` are ``None`` where the package does not lie in a checkout of its own repository.
+    ``commit`` and ``dirty`` are ``None`` if the package is not in a checkout of its own repository.
     """
     repository = Path(__file__).resolve().parents[2]
     commit = dirty = None

@@ -1,7 +1,9 @@
-"""Make the artifact of a node: reuse it, or lock, fill a directory beside it, seal, and rename into place.
+"""Build the artifact of a node, or reuse it if it exists.
 
-Parallel jobs meet at a lock per address and look again once they hold it, so a sweep whose jobs share ancestors builds
-each of them once. Whatever stops a build, a kill included, leaves nothing that could be taken for whole.
+A build takes a lock, lets the stage fill a temporary directory, writes ``artifact.json``, and renames the directory to
+its final name. There is one lock per address, and a job looks for the artifact again once it holds the lock: parallel
+jobs of a sweep that share ancestors build each of them once. A build that is interrupted or killed never leaves
+anything that looks like a complete artifact.
 """
 
 import shutil
@@ -25,7 +27,7 @@ from colbertv2.runtime import Runtime
 
 
 class BuildError(RuntimeError):
-    """A stage failed; the message names it, the cause is its own error."""
+    """A stage failed. The message names the stage; ``__cause__`` is the error it raised."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,10 @@ class PlanStep:
     """One node of a plan.
 
     Args:
-        key: where it stands in the configuration, ``pipeline.index``.
+        key: its place in the configuration, such as ``pipeline.index``.
         stage: name of its stage.
         address: name of its artifact.
-        cached: whether the artifact is there already.
+        cached: whether the artifact exists already.
     """
 
     key: str
@@ -46,7 +48,7 @@ class PlanStep:
 
 
 def plan_node(node: Node, root: Path) -> list[PlanStep]:
-    """What there is and what is missing of a node and its ancestors, parents first.
+    """One step for a node and for each of its ancestors, parents first, with whether its artifact exists.
 
     Raises:
         InputError: the configuration is wrong.
@@ -60,9 +62,9 @@ def plan_node(node: Node, root: Path) -> list[PlanStep]:
 
 
 def build_node(node: Node, runtime: Runtime) -> Artifact:
-    """The artifact of a node; what is complete is reused, what is missing upstream is built first.
+    """Return the artifact of a node. Reuse it if it is complete; otherwise build it, after its missing ancestors.
 
-    Ancestors of an artifact that is complete are not asked for: they may have been deleted to save space.
+    The ancestors of a complete artifact are not needed: they may have been deleted to save space.
 
     Raises:
         InputError: the configuration is wrong, or a stage refused its input.
@@ -77,12 +79,12 @@ def _build(node: Node, runtime: Runtime, done: dict[str, Artifact]) -> Artifact:
         path = location(runtime.root, node.address)
         cached = Artifact.present(path)
         if not cached:
-            if path.exists() and not Artifact.present(path):  # looked at again: another process may just have finished
-                raise InputError(f"{path} has no {RECORD}, so it is not whole; move it away and build again.")
+            if path.exists() and not Artifact.present(path):  # checked again: another process may just have finished
+                raise InputError(f"{path} has no {RECORD}, so it is not complete; move it away and build again.")
             for parent in node.parents.values():
                 _build(parent, runtime, done)
             with _failures_told(node, path), locked(path.with_name(f".{path.name}.lock"), path.name):
-                cached = Artifact.present(path)  # by whoever held the lock
+                cached = Artifact.present(path)  # the process that held the lock before may have built it
                 if not cached:
                     _fill(node, path, done, runtime)
         done[node.address] = Artifact.open(path)
@@ -99,7 +101,7 @@ def _fill(node: Node, path: Path, artifacts: dict[str, Artifact], runtime: Runti
     resumed = partial.exists()
     partial.mkdir(parents=True, exist_ok=True)
     remove_partials(partial)
-    (partial / RECORD).unlink(missing_ok=True)  # of a run killed between the record and the rename
+    (partial / RECORD).unlink(missing_ok=True)  # left if a run was killed between the record and the rename
     runtime.prepare()
     reset_peak_memory()
     code, start = code_state(), time.perf_counter()
@@ -112,7 +114,7 @@ def _fill(node: Node, path: Path, artifacts: dict[str, Artifact], runtime: Runti
 
 @contextmanager
 def _failures_told(node: Node, path: Path) -> Iterator[None]:
-    """Say where the pipeline failed, and note it beside the artifact that is missing."""
+    """Add the failing node to the message of an error, and note the failure in a file next to the missing artifact."""
     where = f"{node.key} (stage {node.stage.name}, {node.address})"
     try:
         with machine_refusals(path):
@@ -123,11 +125,11 @@ def _failures_told(node: Node, path: Path) -> Iterator[None]:
     except Exception as error:
         what = f"{where} failed with {type(error).__name__}: {error}"
         _note_failure(path, what)
-        raise BuildError(f"{what}\nWhat it wrote lies beside {path}.") from error
+        raise BuildError(f"{what}\nIts unfinished files are next to {path}.") from error
 
 
 def failure_of(path: Path) -> str | None:
-    """What the last attempt to build the artifact at ``path`` failed with; None if none has, or it is there now."""
+    """Why the last attempt to build the artifact at ``path`` failed; ``None`` if no attempt failed, or if it exists."""
     if Artifact.present(path):
         return None
     try:
@@ -142,12 +144,12 @@ def _failure_file(path: Path) -> Path:
 
 def _note_failure(path: Path, error: str) -> None:
     when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    with suppress(OSError):  # the disk may be what failed
+    with suppress(OSError):  # a full disk may be the failure itself
         write_json(_failure_file(path), {"error": error, "when": when})
 
 
 def _run(node: Node, artifacts: dict[str, Artifact], out: Path, runtime: Runtime) -> None:
-    """Call the stage in this process: the one place to change for stages that need processes of their own."""
+    """Call the stage in this process. To run stages in processes of their own, change only this function."""
 
     def given(leaf: object) -> object:
         if isinstance(leaf, Node):

@@ -1,12 +1,13 @@
-"""Whether an artifact's files are those that its stage wrote, by the sizes and SHA-256 in ``artifact.json``.
+"""Check that an artifact's files are those that its stage wrote, by the sizes and SHA-256 in ``artifact.json``.
 
-How much is read depends on what the files are for:
+How much is read depends on how the files are used:
 
-- :func:`check_opening`, of every artifact that is opened: each file's size, and the contents of the smallest;
-- :func:`check_files`, of what is read whole into memory (weights, run files): every byte, each time;
-- ``check_files(…, mapped=True)``, of what is memory-mapped: every byte of the smallest files each time, and of the
-  others once after each change. A change shows in size, times or inode, as git tells it; what was seen is kept beside
-  the artifact in ``.<address>.verified.json``. A disk that changes bytes by itself is found by ``colbertv2 verify``.
+- :func:`check_opening`, when any artifact is opened: the size of each file, and the content of the smallest files;
+- :func:`check_files`, for files that are read into memory (weights, run files): every byte, each time;
+- ``check_files(…, mapped=True)``, for files that are memory-mapped: every byte of the smallest files each time, and of
+  the others once after each change. A change is detected by size, times or inode, as in git. The state at the last
+  check is kept next to the artifact in ``.<address>.verified.json``. To find bytes that a failing disk has changed, run
+  ``colbertv2 verify``.
 """
 
 import json
@@ -24,17 +25,17 @@ from colbertv2.files import blocks, read_json, sha256, sha256_of_files, write_js
 
 RECORD = "artifact.json"
 FIELDS = {"stage": str, "address": str, "arguments": dict, "parents": dict, "sha256": dict, "bytes": int}
-AT_OPENING = 2**20  # bytes of the smallest files that every opening of an artifact reads
-EACH_TIME = 2**24  # bytes of the smallest files of a memory-mapped directory that are read each time
-SETTLED = 2.0  # seconds after which a later change of a file shows in its times, on any file system
-LONG = 2**30  # bytes whose reading shows a bar
+AT_OPENING = 2**20  # bytes: the smallest files, up to this total, are read whenever an artifact is opened
+EACH_TIME = 2**24  # bytes: of a memory-mapped directory, the smallest files up to this total are read each time
+SETTLED = 2.0  # seconds after which a further change of a file shows in its times, on any file system
+LONG = 2**30  # bytes from which on reading shows a progress bar
 
-Seen = dict[str, list[Any]]  # name of a file → its SHA-256, and what `_state` was then
-_seen_here: dict[Path, Seen] = {}  # by this process, for stores that can't be written
+Seen = dict[str, list[Any]]  # name of a file → its SHA-256, and its `_state` when that was computed
+_seen_here: dict[Path, Seen] = {}  # what this process has checked, for artifact roots that can't be written to
 
 
 def seal(directory: Path, record: dict[str, Any]) -> None:
-    """Write ``artifact.json``: ``record``, the sizes and SHA-256 of the files that lie there, and its own digest."""
+    """Write ``artifact.json``: ``record``, the size and SHA-256 of each file in ``directory``, and its own digest."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     seen: Seen = {}
     for file in files:
@@ -50,13 +51,13 @@ def seal(directory: Path, record: dict[str, Any]) -> None:
 
 
 def digest_of(record: dict[str, Any]) -> str:
-    """The SHA-256 of what a record says, however it is written; without its own ``digest``."""
+    """The SHA-256 of a record's values without its ``digest``, independent of how the JSON is formatted."""
     content = {name: value for name, value in record.items() if name != "digest"}
     return sha256(json.dumps(content, sort_keys=True).encode())
 
 
 def read_record(directory: Path) -> dict[str, Any]:
-    """What ``artifact.json`` says. One of an earlier version has no ``sizes`` and no ``digest``.
+    """The content of ``artifact.json``. Records of earlier versions have no ``sizes`` and no ``digest``.
 
     Raises:
         InputError: it is missing or damaged.
@@ -77,13 +78,17 @@ def read_record(directory: Path) -> dict[str, Any]:
 
 
 def check_address(directory: Path, record: dict[str, Any]) -> None:
-    """InputError if the record is that of another artifact than the directory is named after."""
+    """Check that the record belongs to the artifact that the directory is named after.
+
+    Raises:
+        InputError: it belongs to another artifact.
+    """
     if record["address"] != directory.name:
-        raise InputError(f"{directory / RECORD} is that of {record['address']}. {_remedy(directory)}")
+        raise InputError(f"{directory / RECORD} belongs to {record['address']}. {_remedy(directory)}")
 
 
 def check_opening(directory: Path, record: dict[str, Any]) -> None:
-    """Look for every file, compare its size, and read the smallest files, up to ``AT_OPENING`` bytes together.
+    """Check that every file exists with its recorded size, and read the smallest files, ``AT_OPENING`` bytes in total.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -97,18 +102,19 @@ def check_opening(directory: Path, record: dict[str, Any]) -> None:
 
 
 def check_files(directory: Path, record: dict[str, Any], names: Iterable[str], mapped: bool = False) -> None:
-    """Read every byte of files of an artifact.
+    """Compare every byte of some files of an artifact with its record.
 
     Args:
-        mapped: they are memory-mapped: large ones are only read if they have changed since they were last read.
+        names: the files to check, relative to ``directory``.
+        mapped: they are memory-mapped: large ones are read only if they have changed since they were last checked.
 
     Raises:
-        InputError: a file is missing or damaged, or the record has none of that name.
+        InputError: a file is missing or damaged, or the record does not list it.
     """
     names = list(names)
     for name in names:
         if name not in record["sha256"]:
-            raise InputError(f"{directory} has no {name} by its {RECORD}. {_remedy(directory)}")
+            raise InputError(f"{directory} has no {name} according to its {RECORD}. {_remedy(directory)}")
     large = _large({name: _size(directory / name) for name in names}) if mapped else []
     place = _place(directory, record)
     known = _known(place) if large else {}
@@ -127,7 +133,7 @@ def check_files(directory: Path, record: dict[str, Any], names: Iterable[str], m
 
 
 def check_directory(directory: Path, mapped: bool = False) -> None:
-    """As :func:`check_files`, for all files of a directory if it is an artifact's; any other is left alone."""
+    """Check all files of an artifact as :func:`check_files` does; do nothing if the directory is not an artifact."""
     if (directory / RECORD).is_file():
         record = read_record(directory)
         check_files(directory, record, record["sha256"], mapped)
@@ -135,11 +141,13 @@ def check_directory(directory: Path, mapped: bool = False) -> None:
 
 @dataclass
 class Verified:
-    """What was found in one artifact.
+    """The result of verifying one artifact.
 
     Args:
-        files, bytes: that were read.
-        faults: a line for each damaged file, with the remedy. notes: what else lies there.
+        files: number of files that were read.
+        bytes: number of bytes that were read.
+        faults: a line for each damaged file, with the remedy.
+        notes: a line for each file that is not part of the artifact.
     """
 
     files: int = 0
@@ -149,7 +157,11 @@ class Verified:
 
 
 def verify(directory: Path, bar: "tqdm[Any]") -> Verified:
-    """Compare every byte of an artifact with its record."""
+    """Compare every byte of an artifact with its record, and list what differs.
+
+    Args:
+        bar: progress bar that counts the bytes read.
+    """
     found = Verified()
     try:
         record = read_record(directory)
@@ -163,13 +175,13 @@ def verify(directory: Path, bar: "tqdm[Any]") -> Verified:
         found.bytes += _size(directory / name) or 0
     unknown = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir()}
     found.notes += [
-        f"{directory / name} is no file of this artifact." for name in sorted(unknown - {RECORD, *record["sha256"]})
+        f"{directory / name} is not part of this artifact." for name in sorted(unknown - {RECORD, *record["sha256"]})
     ]
     return found
 
 
 def fault_of(directory: Path, record: dict[str, Any], name: str, bar: "tqdm[Any]") -> str | None:
-    """What is wrong with a file, every byte of which is read; None if it is as recorded."""
+    """Read a file completely, and say how it differs from the record; ``None`` if it does not."""
     file = directory / name
     if fault := _fault_of_size(record, name, _size(file)):
         return fault
@@ -183,12 +195,12 @@ def fault_of(directory: Path, record: dict[str, Any], name: str, bar: "tqdm[Any]
 
 
 def damaged(directory: Path, name: str, fault: str) -> InputError:
-    """The error for a file that is not as recorded."""
+    """The error to raise for a file that differs from the record, with the remedy."""
     return InputError(f"{directory / name} {fault}. {_remedy(directory)}")
 
 
 def _remedy(directory: Path) -> str:
-    return f"Remove {directory} and run the same command again, which makes it anew."
+    return f"Remove {directory} and run the same command again, which rebuilds it."
 
 
 def _shown(content: Iterator[bytes], bar: "tqdm[Any]") -> Iterator[bytes]:
@@ -205,12 +217,12 @@ def _fault_of_size(record: dict[str, Any], name: str, size: int | None) -> str |
 
 
 def _size(file: Path) -> int | None:
-    """Of a regular file; None for anything else."""
+    """The size in bytes of a regular file; ``None`` for anything else."""
     return file.stat().st_size if file.is_file() else None
 
 
 def _large(sizes: Mapping[str, int | None], budget: int | None = None) -> list[str]:
-    """The files that are left when the smallest, together of at most ``budget`` bytes, are taken away."""
+    """All files but the smallest ones that fit into ``budget`` bytes together."""
     left, large = EACH_TIME if budget is None else budget, []
     for name in sorted(sizes, key=lambda name: sizes[name] or 0):
         left -= sizes[name] or 0
@@ -220,7 +232,7 @@ def _large(sizes: Mapping[str, int | None], budget: int | None = None) -> list[s
 
 
 def _state(file: Path) -> list[int]:
-    """What changes when a file does. The time of its last change can't be set by a user, unlike that of writing."""
+    """Values that change with a file. ctime is among them since a user can't set it, unlike mtime."""
     if not file.is_file():
         return []
     found = file.stat()
@@ -228,7 +240,7 @@ def _state(file: Path) -> list[int]:
 
 
 def _is_settled(file: Path) -> bool:
-    """Whether the file's times are so old that a change from now on gives others."""
+    """Whether the file's times are old enough that any change from now on gives different ones."""
     return file.is_file() and time.time() - file.stat().st_ctime > SETTLED
 
 
@@ -239,11 +251,11 @@ def _place(directory: Path, record: dict[str, Any]) -> Path:
 def _known(place: Path) -> Seen:
     try:
         return {**read_json(place), **_seen_here.get(place, {})}
-    except InputError:  # none yet, or damaged: all is read again
+    except InputError:  # missing or damaged: all files are read again
         return dict(_seen_here.get(place, {}))
 
 
 def _keep(place: Path, seen: Seen) -> None:
     _seen_here[place] = seen
-    with suppress(OSError):  # a store of another user, or on a full disk: other processes read all again
+    with suppress(OSError):  # another user's directory, or a full disk: other processes read all files again
         write_json(place, seen)

@@ -1,12 +1,13 @@
 """The pipeline as a graph of nodes, and their addresses.
 
-A node is one stage with its arguments; arguments that are nodes are its parents. Its address is
-``<stage>-<first 10 hex digits>`` of the SHA-256 of the canonical JSON of its stage, the stage's version and its
-arguments, parents standing as their addresses: so a digest covers everything upstream and nothing else.
+A node is one stage with its arguments. Arguments that are nodes are its parents. The address of a node is
+``<stage>-<digest>``, where the digest is the first 10 hex digits of the SHA-256 of canonical JSON. That JSON holds the
+stage's name and version and the arguments, with each parent as its address: a digest covers everything upstream and
+nothing else.
 
-Values count as YAML reads them: ``1`` and ``1.0`` are two values (at worst work is repeated, never wrongly reused),
-``1e-5`` and ``0.00001`` are one. The order of lists counts; that of a mapping's keys only where it holds parents (the
-systems of a table are rows in that order).
+Values are compared as YAML reads them: ``1`` and ``1.0`` are different (at worst, work is repeated, but never wrongly
+reused); ``1e-5`` and ``0.00001`` are the same. The order of a list matters. The order of a mapping's keys matters only
+if it holds parents (the systems of a table become rows in that order).
 """
 
 import json
@@ -26,13 +27,13 @@ from colbertv2.files import sha256
 
 
 def nearest(start: Any, role: str) -> Any:
-    """The ancestor that plays ``role`` with the fewest steps upstream of ``start`` (itself excluded).
+    """The ancestor with this ``role`` that is the fewest steps upstream of ``start``, excluding ``start`` itself.
 
     Args:
         start: a node or an artifact: anything with ``parents`` by role.
 
     Raises:
-        InputError: nothing upstream plays that role.
+        InputError: no ancestor has this role.
     """
     queue, seen, roles = deque([start]), {id(start)}, set()
     while queue:
@@ -44,11 +45,11 @@ def nearest(start: Any, role: str) -> Any:
             if id(parent) not in seen:
                 seen.add(id(parent))
                 queue.append(parent)
-    raise InputError(f"No ancestor plays {role!r}; the roles upstream are {', '.join(sorted(roles)) or 'none'}.")
+    raise InputError(f"No ancestor has the role {role!r}; the roles upstream: {', '.join(sorted(roles)) or 'none'}.")
 
 
 def transform(value: Any, leaf: Callable[[Any], Any]) -> Any:
-    """The same nested dictionaries and lists with ``leaf`` applied to everything else.
+    """Apply ``leaf`` to every value in nested dictionaries and lists, and keep their structure.
 
     >>> transform({"a": [1, 2]}, lambda number: number + 1)
     {'a': [2, 3]}
@@ -75,7 +76,7 @@ def leaves(value: Any, role: str = "") -> Iterator[tuple[str, Any]]:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A value that the configuration does not really give: validation reports it with all other problems."""
+    """Placeholder for a value that could not be read: validation reports it together with all other problems."""
 
     key: str
     problem: str
@@ -83,15 +84,15 @@ class Unreadable:
 
 @dataclass(frozen=True, eq=False)
 class Component:
-    """An object that a stage is given: a class (or function) of the configuration and its arguments.
+    """An object that is passed to a stage, described by a class (or function) and its arguments.
 
-    Its constructor should be cheap, since it is called once to validate and once more when the stage runs. A component
-    that stands for outside data has a method ``identity() -> dict``, which replaces its arguments in the digest:
-    content counts, not the path it was found at.
+    Its constructor should be cheap, since it is called once to validate and again when the stage runs. A component that
+    reads outside data has a method ``identity() -> dict``, which replaces its arguments in the digest: the content
+    counts, not its path.
 
     Args:
-        key: where it stands in the configuration, ``codec``.
-        target: dotted name of the class.
+        key: its place in the configuration, such as ``codec``.
+        target: dotted name of the class or function.
         values: arguments; nested components are :class:`Component`.
     """
 
@@ -106,11 +107,11 @@ class Component:
 
     @cached_property
     def instance(self) -> Any:
-        """The instance that validation and the digest look at."""
+        """The instance that is used for validation and for the digest."""
         return self.build()
 
     def build(self) -> Any:
-        """A fresh instance; dictionaries and lists arrive as plain ones.
+        """Construct a new instance; its constructor receives plain dictionaries and lists.
 
         Raises:
             InputError: the constructor refused its arguments.
@@ -121,12 +122,12 @@ class Component:
             if isinstance(error.__cause__, InputError):
                 raise error.__cause__ from error
             raise
-        except OmegaConfBaseException as error:  # a text that still holds a reference, such as one to a whole node
+        except OmegaConfBaseException as error:  # a string that still holds a reference, such as one to a node
             raise InputError(f"{self.key}: {str(error).splitlines()[0]}") from error
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What takes part in the digest."""
+        """What the digest of a node includes of this component."""
         if callable(identity := getattr(self.instance, "identity", None)):
             return {"_target_": self.target, "identity": identity()}
         return {"_target_": self.target, **transform(self.values, identified)}
@@ -134,11 +135,11 @@ class Component:
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One stage with its arguments; nodes are shared, so two of them are equal only if they are one.
+    """One stage with its arguments. Nodes are compared by identity: a graph holds only one object for equal nodes.
 
     Args:
-        key: where it stands in the configuration, ``pipeline.index``.
-        stage: the stage that runs.
+        key: its place in the configuration, such as ``pipeline.index``.
+        stage: the stage to run.
         values: arguments by name; nested values may hold :class:`Node` and :class:`Component`.
     """
 
@@ -148,22 +149,22 @@ class Node:
 
     @cached_property
     def parents(self) -> dict[str, "Node"]:
-        """The nodes it reads, by role: the argument's name, dotted (``systems.BM25``) inside a mapping or list."""
+        """The nodes it reads, by role. A role is the argument's name, or a dotted name inside it: ``systems.BM25``."""
         return {role: leaf for role, leaf in leaves(self.values) if isinstance(leaf, Node)}
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
-        """Plain resolved arguments, as in ``Artifact.arguments``: parents stand as addresses."""
+        """Plain resolved arguments, with parents as their addresses, as in ``Artifact.arguments``."""
         return transform(self.values, configured)
 
     @cached_property
     def bound(self) -> dict[str, Any]:
-        """Arguments as ``check`` receives them: components as instances, parents as nodes."""
+        """Arguments as a stage's ``check`` receives them: components as instances, parents as nodes."""
         return transform(self.values, lambda leaf: leaf.instance if isinstance(leaf, Component) else leaf)
 
     @cached_property
     def sizes(self) -> dict[str, dict[str, Any]]:
-        """Sizes of the components that tell theirs by a method ``size() -> dict``, by argument; for plans alone."""
+        """Sizes of the components that have a method ``size() -> dict``, by argument; used only for plans."""
         return {
             name: leaf.instance.size()
             for name, leaf in self.values.items()
@@ -172,7 +173,7 @@ class Node:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What the address is the digest of."""
+        """The mapping whose digest makes the address."""
         return {
             "stage": self.stage.name,
             "version": self.stage.version,
@@ -182,15 +183,23 @@ class Node:
 
     @cached_property
     def address(self) -> str:
-        """Name of the directory: ``index-3f9a1c2b7d``."""
+        """Name of the artifact's directory, such as ``index-3f9a1c2b7d``."""
         return f"{self.stage.name}-{digest(self.identity)}"
 
     def ancestor(self, role: str) -> "Node":
-        """The nearest ancestor that plays ``role`` anywhere upstream (breadth first, itself excluded)."""
+        """The nearest ancestor with this ``role``: breadth first through everything upstream, excluding itself.
+
+        Raises:
+            InputError: no ancestor has this role.
+        """
         return nearest(self, role)
 
     def furthest(self, role: str) -> "Node":
-        """The ancestor that plays ``role`` furthest upstream: that of the nearest one's nearest one, and so on."""
+        """The ancestor furthest upstream with this ``role``: from the nearest one on, always the parent in this role.
+
+        Raises:
+            InputError: no ancestor has this role.
+        """
         found = self.ancestor(role)
         while role in found.parents:
             found = found.parents[role]
@@ -211,7 +220,7 @@ class Node:
 
 
 def digest(identity: dict[str, Any]) -> str:
-    """First 10 hex digits of the SHA-256 of canonical JSON.
+    """The first 10 hex digits of the SHA-256 of ``identity`` as canonical JSON.
 
     >>> digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}), digest({"a": 1}) == digest({"a": 1.0})
     (True, False)
@@ -221,8 +230,10 @@ def digest(identity: dict[str, Any]) -> str:
 
 
 def configured(leaf: Any) -> Any:
+    """A leaf of the arguments as it is recorded: a node as its address, a component as its configuration."""
     return leaf.address if isinstance(leaf, Node) else leaf.config if isinstance(leaf, Component) else leaf
 
 
 def identified(leaf: Any) -> Any:
+    """A leaf of the arguments as it enters the digest: a node as its address, a component as its identity."""
     return leaf.address if isinstance(leaf, Node) else leaf.identity if isinstance(leaf, Component) else leaf

@@ -1,4 +1,4 @@
-"""What this process and this machine are and have used: recorded with every artifact, never part of a result."""
+"""The device, cores and memory of this process and machine: recorded with every artifact, never part of a result."""
 
 import os
 import platform
@@ -12,7 +12,10 @@ from colbertv2.runtime import Runtime
 
 
 def device_name(runtime: Runtime) -> str:
-    """What computes: ``NVIDIA A100-SXM4-40GB``, or the processor with its number of threads; how many of them."""
+    """Name of the computing device, with the number of devices if several.
+
+    For a GPU such as ``NVIDIA A100-SXM4-40GB``; for a CPU, the processor and the number of threads.
+    """
     if runtime.device_type == "cuda":
         import torch
 
@@ -23,7 +26,7 @@ def device_name(runtime: Runtime) -> str:
 
 
 def num_cores() -> int:
-    """Cores that this process may use: no more than ``OMP_NUM_THREADS``, which torch and faiss keep to."""
+    """Number of cores this process may use; at most ``OMP_NUM_THREADS``, which torch and faiss respect."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux
@@ -34,7 +37,7 @@ def num_cores() -> int:
 
 @cache
 def processor() -> str:
-    """The processor's name, where the system tells it."""
+    """The processor's name, or the machine's architecture if the system does not report a name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -44,20 +47,20 @@ def processor() -> str:
 
 
 def reset_peak_memory() -> None:
-    """Let :func:`peak_memory` count from now on, where the system can (Linux); elsewhere since the process began."""
+    """Make :func:`peak_memory` count from now on. Linux only; elsewhere it counts from the start of the process."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory() -> int:
-    """The most bytes of this process that were resident at once; GPU memory is not among them."""
+    """Peak resident memory of this process, in bytes, without GPU memory."""
     if (kibibytes := _field("/proc/self/status", "VmHWM")) is not None:
         return kibibytes * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def free_memory() -> int | None:
-    """Bytes of memory that a new process can have (Linux), or that there are at all; ``None`` where nobody tells."""
+    """Available memory in bytes (Linux); elsewhere the total memory, or ``None`` if the system does not report it."""
     if (kibibytes := _field("/proc/meminfo", "MemAvailable")) is not None:
         return kibibytes * 1024
     try:
@@ -67,7 +70,7 @@ def free_memory() -> int | None:
 
 
 def byte_size(count: float) -> str:
-    """Bytes in decimal units.
+    """A number of bytes as text, in decimal units.
 
     >>> byte_size(999), byte_size(1_129_851)
     ('999 B', '1.1 MB')
@@ -81,7 +84,7 @@ def byte_size(count: float) -> str:
 
 
 def _field(file: str, name: str) -> int | None:
-    """The number in the line ``name: number kB`` of one of Linux's files."""
+    """The number in the line ``name: number kB`` of a file under Linux's ``/proc``."""
     try:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""From a composed configuration to nodes: a mapping whose ``_target_`` is a stage becomes a :class:`Node`.
+"""Read nodes from a composed configuration: a mapping whose ``_target_`` is a stage becomes a :class:`Node`.
 
-References are followed, not copied. ``${pipeline.round2}`` leads OmegaConf back to the one mapping at that key, which
-is read once: inlining it wherever it is named would grow exponentially with the depth of the pipeline.
+References are followed, not copied. OmegaConf resolves ``${pipeline.round2}`` to the one mapping at that key, which is
+read once. If every reference were replaced by a copy, the work would grow exponentially with the depth of the pipeline.
 """
 
 import json
@@ -20,41 +20,41 @@ from colbertv2.errors import InputError
 
 
 def parse(config: Any) -> Node:
-    """The graph that ends in this node; equal nodes upstream are one object.
+    """Read a node with everything upstream of it; equal nodes become one object.
 
     Args:
         config: a mapping whose ``_target_`` is a stage: part of a composed configuration, or plain dictionaries.
 
     Raises:
-        InputError: it is not a stage, or nodes read each other in a circle. Everything else that is wrong with the
-            graph is left to :func:`colbertv2.artifacts.validate`, which reports all of it at once.
+        InputError: ``config`` is not a stage, or nodes read each other in a cycle. All other problems of the graph are
+            left to :func:`colbertv2.artifacts.validate.validate`, which reports them all at once.
     """
     value = parse_value(config)
     if isinstance(value, Unreadable):
         raise InputError(f"{value.key}: {value.problem}")
     if not isinstance(value, Node):
         found = value.target if isinstance(value, Component) else type(value).__name__
-        raise InputError(f"Expected a node, a mapping whose _target_ is a stage function; found {found}.")
+        raise InputError(f"Expected a node (a mapping whose _target_ is a stage function); found {found}.")
     return value
 
 
 def parse_value(config: Any) -> Any:
-    """Like :func:`parse` for anything that an argument can be: node, component, mapping, list or plain value."""
+    """Like :func:`parse`, for any kind of argument: a node, component, mapping, list or plain value."""
     return _Reader().read(OmegaConf.create(config) if isinstance(config, (dict, list)) else config, "")
 
 
 class _Reader:
     def __init__(self) -> None:
-        self.read_before: dict[int, tuple[Any, Any]] = {}  # id → container (kept, so that the id stays its own), value
+        self.read_before: dict[int, tuple[Any, Any]] = {}  # id → container (kept, so that its id is not reused), value
         self.under_way: list[int] = []
         self.nodes: dict[str, Node] = {}
 
     def read(self, value: Any, key: str) -> Any:
         if not isinstance(value, (DictConfig, ListConfig)):
             return _plain(value, key)
-        key = value._get_full_key("") or key or "configuration"  # of what a reference leads to, not of the reference
+        key = value._get_full_key("") or key or "configuration"  # the key of a reference's target, not of the reference
         if id(value) in self.under_way:
-            raise InputError(f"{key} reads itself through its own references; break the circle.")
+            raise InputError(f"{key} reads itself through its own references; remove the cycle.")
         if id(value) not in self.read_before:
             self.under_way.append(id(value))
             self.read_before[id(value)] = value, self._container(value, key)
@@ -70,15 +70,15 @@ class _Reader:
         target = values.pop("_target_")
         try:
             declared = stage_of(get_object(target))
-        except Exception as error:  # whatever importing a module may raise
+        except Exception as error:  # importing a module may raise anything
             return Unreadable(key, f"cannot import {target!r}: {error}")
         if declared is None:
             if any(isinstance(leaf, Node) for _, leaf in leaves(values)):
-                return Unreadable(key, f"the component {target!r} reads a node; only stages may, so pass it there.")
+                return Unreadable(key, f"the component {target!r} reads a node; only stages can, so pass it to one.")
             return Component(key, target, values)
         if declared.unneeded is not None:
             values |= dict.fromkeys(unneeded(declared.unneeded, values))
-        # Parents are shared already, so their ids tell equal nodes from unequal ones.
+        # Equal parents are already one object, so their ids suffice to compare nodes.
         content = transform(values, lambda leaf: {"node": id(leaf)} if isinstance(leaf, Node) else _content(leaf))
         written = json.dumps([target, content], sort_keys=True, default=repr)
         return self.nodes.setdefault(written, Node(key, declared, values))
@@ -100,7 +100,12 @@ class _Reader:
 
 
 def unneeded(of_stage: Callable[..., Iterable[str]], values: dict[str, Any]) -> list[str]:
-    """The parents that a stage does not need; none where an argument is missing or wrong, which validation reports."""
+    """The parents that a stage does not need; none if an argument is missing or wrong, which validation reports.
+
+    Args:
+        of_stage: the stage's function ``unneeded``.
+        values: arguments of the stage by name.
+    """
     kinds = {name: get_object(leaf.target) if isinstance(leaf, Component) else leaf for name, leaf in values.items()}
     try:
         return [name for name in of_stage(**kinds) if isinstance(values.get(name), Node)]
@@ -114,16 +119,16 @@ def _content(leaf: Any) -> Any:
 
 def _plain(value: Any, key: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
-        return Unreadable(key, f"{value} is no finite number; say null for 'no limit'.")
-    if isinstance(value, str) and value.startswith("~/"):  # a shell leaves it alone behind "key="
+        return Unreadable(key, f"{value} is not a finite number; write null for 'no limit'.")
+    if isinstance(value, str) and value.startswith("~/"):  # shells do not expand it after "key="
         return _in_home(value, key)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    return Unreadable(key, f"a value of type {type(value).__name__} has no place in an address; use text or numbers.")
+    return Unreadable(key, f"a value of type {type(value).__name__} can't be part of an address; use text or numbers.")
 
 
 def _in_home(path: str, key: str) -> str | Unreadable:
     try:
         return str(Path(path).expanduser())
     except RuntimeError:
-        return Unreadable(key, f"{path} lies in a home directory, but this user has none; name it in full.")
+        return Unreadable(key, f"{path} is in a home directory, but this user has none; give the full path.")

@@ -1,7 +1,7 @@
-"""What makes a plain function a stage: a name, a version, and a signature without defaults.
+"""Declare a plain function as a stage: it gets a name and a version, and its signature must not have defaults.
 
-A stage fills one directory. Its signature is its schema: every value that matters stands in the configuration, so no
-parameter may have a default; where and how it runs (``runtime``) never takes part in the identity of what it makes.
+A stage fills one directory. Its signature is its schema: every value that matters is in the configuration, so no
+parameter may have a default. Where and how a stage runs (``runtime``) is never part of the identity of its artifact.
 """
 
 import inspect
@@ -17,12 +17,12 @@ RESERVED = ("out", "runtime")
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage function with what the decorator says about it.
+    """A stage function with its declaration.
 
     Args:
         name: last part of the module's name, ``index`` for ``colbertv2.stages.index``.
-        version: raised by hand when the code makes something else from the same arguments; part of the identity.
-        resumable: an interrupted run leaves its files for the next one, which finds them in ``out``.
+        version: part of the identity; to be raised by hand when the code makes something else from the same arguments.
+        resumable: the files of an interrupted run are kept, and the next run finds them in ``out``.
         function: the stage function itself.
     """
 
@@ -33,13 +33,13 @@ class Stage:
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
-        """The parameters that the configuration has to give: all but ``out`` and ``runtime``."""
+        """The parameters that the configuration must provide: all but ``out`` and ``runtime``."""
         parameters = inspect.signature(self.function).parameters
         return {name: parameter for name, parameter in parameters.items() if name not in RESERVED}
 
     @property
     def check(self) -> Callable[..., Iterable[str]] | None:
-        """The module's function ``check``, if it has one: cross checks before the first second of work.
+        """The module's function ``check``, if it has one, which compares values across the graph before any work.
 
         It takes the stage's arguments by name (without ``out`` and ``runtime``; components as instances, parents as
         :class:`~colbertv2.artifacts.node.Node`) and yields one sentence per problem.
@@ -48,30 +48,34 @@ class Stage:
 
     @property
     def measures(self) -> Callable[[Mapping[str, Any]], Sequence[str]] | None:
-        """The module's function ``measures``, if it has one: then the stage measures a ranking query by query.
+        """The module's function ``measures``, if it has one: then the stage evaluates a ranking query by query.
 
-        It takes the stage's arguments by name and tells the measures: the columns of the ``per_query.csv`` that the
-        stage writes (:mod:`colbertv2.evaluation.measurement`). What is configured stands there as it is written, so
-        that it can be asked before any work.
+        It takes the stage's arguments by name, as they are configured, and returns the names of the measures: the
+        columns of the ``per_query.csv`` that the stage writes (:mod:`colbertv2.evaluation.measurement`). So the
+        measures are known before any work.
         """
         return self.beside("measures")
 
     def beside(self, name: str) -> Callable[..., Any] | None:
-        """A function of the module that the stage is in; ``None`` where it has none of that name."""
+        """The function called ``name`` in the stage's module; ``None`` if there is none."""
         return getattr(sys.modules[self.function.__module__], name, None)
 
     @property
     def unneeded(self) -> Callable[..., Iterable[str]] | None:
-        """The module's function ``unneeded``, if it has one: parents that a choice of components makes superfluous.
+        """The module's function ``unneeded``, if it has one: it names parents that the chosen components do not need.
 
         It takes the stage's arguments by name, components as their classes, and yields names of parents. These are not
-        built and are no part of the identity; the stage gets ``None`` for each.
+        built and are not part of the identity; the stage receives ``None`` for each.
         """
         return getattr(sys.modules[self.function.__module__], "unneeded", None)
 
 
 def stage(version: int, resumable: bool = False) -> Callable[[StageFunction], StageFunction]:
-    """Declare a function a stage; the function stays an ordinary function.
+    """A decorator that declares a function as a stage; it can still be called as an ordinary function.
+
+    Args:
+        version: see :class:`Stage`.
+        resumable: see :class:`Stage`.
 
     Raises:
         TypeError: a parameter has a default or is variadic, or ``out`` or ``runtime`` is not keyword-only.
@@ -90,7 +94,7 @@ def stage(version: int, resumable: bool = False) -> Callable[[StageFunction], St
         parameters = inspect.signature(function).parameters
         for parameter in parameters.values():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-                raise TypeError(f"{where}: parameter {parameter} cannot be given by name; name each one.")
+                raise TypeError(f"{where}: parameter {parameter} can't be passed by name; list each parameter by name.")
             if parameter.default is not parameter.empty:
                 raise TypeError(f"{where}: {parameter.name!r} has a default; its value belongs in the configuration.")
         for name in RESERVED:
@@ -104,6 +108,6 @@ def stage(version: int, resumable: bool = False) -> Callable[[StageFunction], St
 
 
 def stage_of(function: object) -> Stage | None:
-    """What :func:`stage` declared about a function, or ``None`` for anything else."""
+    """The :class:`Stage` of a function that was declared with :func:`stage`; ``None`` for anything else."""
     declared = getattr(function, "stage", None)
     return declared if isinstance(declared, Stage) else None

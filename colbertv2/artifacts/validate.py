@@ -1,7 +1,7 @@
-"""Everything that can be known to be wrong before the first second of work, all at once.
+"""Find all problems of a configuration before any work starts, and report them at once.
 
-The Python signature is the schema (:mod:`colbertv2.schema`): arguments are held against the signatures of stages and
-of components, these are instantiated, and stages with a ``check`` function compare values across the graph.
+The Python signature is the schema (:mod:`colbertv2.schema`): arguments are compared with the signatures of stages and
+components, the components are instantiated, and the ``check`` functions of stages compare values across the graph.
 """
 
 import difflib
@@ -22,10 +22,11 @@ def validate(target: Node, known: Iterable[str] = ()) -> None:
     """Check a node and everything upstream of it, each distinct node once.
 
     Args:
-        known: problems that were found elsewhere, to be told first.
+        target: the node to check.
+        known: problems that were found elsewhere, which are reported first.
 
     Raises:
-        InputError: lists every problem with the place in the configuration it belongs to.
+        InputError: there are problems; the message lists them all, each with its place in the configuration.
     """
     problems: dict[str, None] = dict.fromkeys(known)  # a component that several nodes share is reported once
     sound: set[int] = set()
@@ -42,7 +43,7 @@ def validate(target: Node, known: Iterable[str] = ()) -> None:
 
 
 def component_problems(value: Any) -> Iterator[str]:
-    """What is wrong with the unreadable values and components inside an argument, innermost first."""
+    """Yield a sentence for each problem of the unreadable values and components in an argument, innermost first."""
     for _, leaf in leaves(value):
         if isinstance(leaf, Unreadable):
             yield f"{leaf.key}: {leaf.problem}"
@@ -63,12 +64,12 @@ def component_problems(value: Any) -> Iterator[str]:
 def _component_problems(component: Component, where: str) -> Iterator[str]:
     factory = get_object(component.target)
     if not callable(factory):
-        yield f"{where}: {component.target} is no class or function."
+        yield f"{where}: {component.target} is not a class or function."
         return
     given = {name: value for name, value in component.values.items() if not name.startswith("_")}
     try:
         parameters = inspect.signature(factory).parameters
-    except ValueError:  # some compiled classes tell no signature; their constructor will judge
+    except ValueError:  # some compiled classes have no signature; their constructor will check
         yield from component_problems(component.values)
         return
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
@@ -96,9 +97,9 @@ def _argument_problems(
     parameters: Collection[str],
     required: Collection[str],
 ) -> Iterator[str]:
-    """What is wrong with the arguments of a stage or component: names, then each value.
+    """The problems of the arguments of a stage or component: first the names, then each value.
 
-    A component of the wrong kind is told before anything of its own: it would only be called the wrong way.
+    If a component is of the wrong class, only that is reported, not problems of its own arguments.
     """
     for misfit in _misfits(parameters, given, required):
         yield f"{where}: {misfit}"
@@ -128,7 +129,7 @@ def _misfits(parameters: Collection[str], given: Mapping[str, Any], required: Co
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
-    """The end of a message about an unknown name.
+    """The end of a message about an unknown name: the most similar known name, or else all of them.
 
     >>> suggestion("bit", ["bits", "dim"])
     "; did you mean 'bits'?"
@@ -149,7 +150,7 @@ def _cross_checks(node: Node) -> Iterator[str]:
 
 
 def _is_a(value: Any, kind: type) -> bool:
-    """Whether a value of the configuration stands for an instance of ``kind``."""
+    """Whether a value of the configuration will be an instance of ``kind`` when the stage runs."""
     if kind is Artifact:
         return isinstance(value, Node)
     if not isinstance(value, Component):
@@ -157,7 +158,7 @@ def _is_a(value: Any, kind: type) -> bool:
     factory = get_object(value.target)
     try:
         return issubclass(factory, kind)
-    except TypeError:  # a function, or a protocol that only an instance can be held against; it has been constructed
+    except TypeError:  # a function, or a protocol that only instances can be checked for; it has been constructed
         return isinstance(value.instance, kind)
 
 

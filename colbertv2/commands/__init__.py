@@ -1,1 +1,1 @@
-"""The commands: one file for each verb."""
+"""The verbs of the command ``colbertv2``, one module for each."""

@@ -1,4 +1,4 @@
-"""What is checked of a configuration, and of a sweep as a whole, before the first second of work."""
+"""Checks of a configuration, and of a sweep as a whole, before any work starts."""
 
 import os
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ from colbertv2.evaluation.measurement import COSTS, measures_of, not_known, unkn
 
 
 def check_point(point: Point) -> None:
-    """Refuse a configuration that can't be built, whichever command reads it.
+    """Refuse a configuration that can't be built. All commands that read configurations share this check.
 
     Raises:
         InputError: its target, an argument, the runtime, ``objectives`` or ``publish`` is wrong.
     """
-    _ = runtime_of(point.config), point.address  # which is of a valid configuration alone
+    _ = runtime_of(point.config), point.address  # both raise if the configuration is not valid
     check_objectives(point.node, point.config.get("objectives") or [])
     if (place := point.config.get("publish")) is not None:
         check_place(Path(place).expanduser())
 
 
 def problems_of(points: Sequence[Point]) -> dict[str, str]:
-    """What is wrong with each point that can't be built, by its name."""
+    """Why points can't be built: the problem of each such point, by the point's name."""
     found: dict[str, str] = {}
     for name, point in zip(names_of(points), points, strict=True):
         try:
@@ -35,10 +35,10 @@ def problems_of(points: Sequence[Point]) -> dict[str, str]:
 
 
 def check_objectives(node: Node, names: Sequence[str]) -> None:
-    """A search can only get back what its target will have.
+    """Check that ``objectives`` names only measures and costs that the target will have.
 
     Raises:
-        InputError: one of them it will not.
+        InputError: the target will not have one of them.
     """
     measures, lacking = measures_of(node), unknown_measures(node)
     for name in names:
@@ -50,10 +50,10 @@ def check_objectives(node: Node, names: Sequence[str]) -> None:
 
 
 def check_place(place: Path) -> None:
-    """``publish`` must be a directory that can be written, or can be made.
+    """Check that ``publish`` is a directory that exists and is writable, or that can be created.
 
     Raises:
-        InputError: it is a file, lies below one, or may not be written to.
+        InputError: it is a file, is below a file, or is not writable.
     """
     there = next((one for one in (place, *place.parents) if os.path.exists(one)), place)
     if there.exists() and not there.is_dir():
@@ -63,16 +63,16 @@ def check_place(place: Path) -> None:
     except (FileNotFoundError, PermissionError):
         pass
     except (OSError, ValueError) as error:
-        raise InputError(f"publish is {str(place)!r}, which can be no directory ({error}); name another.") from None
+        raise InputError(f"publish is {str(place)!r}, which can't be a directory ({error}); name another.") from None
     if not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"publish is {place}, but you may not write to {there}; name another directory.")
 
 
 def check_places(points: Sequence[Point]) -> None:
-    """Each point of a sweep must publish to a place of its own.
+    """Check that each point of a sweep publishes to a directory of its own.
 
     Raises:
-        InputError: two of them would overwrite each other's files.
+        InputError: two points would overwrite each other's files.
     """
     names: dict[str, list[str]] = {}
     for name, point in zip(names_of(points), points, strict=True):
@@ -81,7 +81,7 @@ def check_places(points: Sequence[Point]) -> None:
     if shared := next(((place, found) for place, found in names.items() if len(found) > 1), None):
         place, found = shared
         raise InputError(
-            f"publish is {place} for {len(found)} points ({found[0]}; {found[1]}; …), so that each would overwrite the "
-            "files of the one before; give each a place of its own, such as 'publish=results/${codec.nbits}', or "
-            "leave it out."
+            f"publish is {place} for {len(found)} points ({found[0]}; {found[1]}; …), so each would overwrite the "
+            "files of the one before; give each point its own directory, such as 'publish=results/${codec.nbits}', or "
+            "leave publish out."
         )

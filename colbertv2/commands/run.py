@@ -1,7 +1,7 @@
 """``python -m colbertv2 [target=index] [codec.nbits=1] [+demo=stdlib] [+ablation=…] [-m …]``: build an artifact.
 
-Prints what the configuration has otherwise than by default and where each value comes from (with ``hydra.verbose=true``
-all of it), the plan, one line per stage, and where the artifact lies.
+Prints the values that differ from the defaults and where each comes from (with ``hydra.verbose=true``, all values), the
+plan, one line per stage, and the path of the artifact.
 """
 
 import os
@@ -38,27 +38,28 @@ from colbertv2.reporting.rendering import text_rows
 from colbertv2.runtime import Runtime
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
-ONE_PROBLEM = "One problem in the configuration: - "  # which a table of problems need not say
+ONE_PROBLEM = "One problem in the configuration: - "  # left out in a table of problems
 
 
 def command(task: Callable[[DictConfig], Any]) -> None:
-    """Run ``task`` on the configuration that the command line asks for, or on each of a sweep (``-m``).
+    """Run ``task`` on the configuration that the command line describes, or on each one of a sweep (``-m``).
 
-    The groups of ``experiments/`` are found beside those of ``conf/``. A job that fails does not stop the others.
+    The groups of ``experiments/`` are available in addition to those of ``conf/``. A job that fails does not stop the
+    others.
 
     Raises:
         InputError: Hydra can't compose the configuration, or ``task`` refused it.
     """
     composed: list[bool] = []
 
-    def job(config: DictConfig) -> Any:  # perhaps in another process: only what it returns or raises comes back
+    def job(config: DictConfig) -> Any:  # may run in another process: only its result or exception comes back
         composed.append(True)
         try:
             return task(config)
         except InputError as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
-            print(error, file=sys.stderr)  # Hydra would repeat the command line first
+            print(error, file=sys.stderr)  # if raised, Hydra would print the command line before it
             raise SystemExit(2) from None
 
     sys.argv[1:] = with_experiments(sys.argv[1:])
@@ -68,12 +69,12 @@ def command(task: Callable[[DictConfig], Any]) -> None:
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         if composed or isinstance(error, InputError):
             raise
-        raise InputError(str(error)) from error  # Hydra raises what it likes about a word that it can't read
+        raise InputError(str(error)) from error  # Hydra raises many types of errors for words it can't read
 
 
 @contextmanager
 def raising() -> Iterator[None]:
-    """Let Hydra raise what a job raises; by default it prints a part of the traceback and ends the process."""
+    """Make Hydra pass on the errors of a job; by default it prints part of the traceback and ends the process."""
     before = os.environ.get(FULL_ERROR)
     os.environ[FULL_ERROR] = "1"
     try:
@@ -83,10 +84,10 @@ def raising() -> Iterator[None]:
 
 
 def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
-    """Build ``config.target``; print its ``table.md`` and publish its files where the configuration asks for it.
+    """Build ``config.target``, print its ``table.md``, and copy its files to ``config.publish`` if that is set.
 
     Returns:
-        What ``config.objectives`` names, for a sweeper that searches.
+        The values that ``config.objectives`` names, for a sweeper that searches; ``None`` if it names none.
 
     Raises:
         InputError: wrong input, found before or while building.
@@ -95,7 +96,7 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
     settings = HydraConfig.get()
     point = Point(as_mapping(overrides_of(settings)), config)
     check_point(point)
-    node, runtime = point.node, runtime_of(config)  # one graph: outside data is hashed once
+    node, runtime = point.node, runtime_of(config)  # the graph is read once, so outside data is hashed once
     wanted = config.get("objectives") or []
     name = ", ".join(overrides_of(settings))
     if settings.mode == RunMode.MULTIRUN:
@@ -120,28 +121,29 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
 
 
 def print_steps(steps: Sequence[PlanStep]) -> None:
-    """Key, address and state of each step."""
+    """Print key, address and state (cached or missing) of each step."""
     key_width, address_width = max(len(step.key) for step in steps), max(len(step.address) for step in steps)
     for step in steps:
         print(f"{step.key:{key_width}}  {step.address:{address_width}}  {'cached' if step.cached else 'missing'}")
 
 
 def print_shortages(node: Node, runtime: Runtime) -> None:
-    """One line before the work begins, if what is missing is expected to need more disk or memory than is free."""
+    """Print one line to standard error if the missing steps are expected to need more disk or memory than is free."""
     steps = [step for step in estimate_nodes([node], runtime) if step.state == "missing"]
     if found := shortages(steps, runtime):
         memory, disk = (byte_size(size) for size in needs(steps))
         print(
-            f"Beware: about {disk} of disk under {runtime.root} and {memory} of memory are needed; {'; '.join(found)}.",
+            f"Warning: this needs about {disk} of disk under {runtime.root} and {memory} of memory, but "
+            f"{'; '.join(found)}.",
             file=sys.stderr,
         )
 
 
 def objectives(artifact: Artifact, names: Sequence[str]) -> float | tuple[float, ...]:
-    """Measures and costs of an evaluation; of one name a number, as Optuna wants it.
+    """The values of the named measures and costs of an evaluation; for a single name a number, as Optuna expects.
 
     Raises:
-        InputError: one of them is not there, such as the bytes of what searched without an index.
+        InputError: the evaluation has no such value, such as the bytes of an index for a search without one.
     """
     known = {name: value for name, value in summary(artifact).items() if value is not None}
     if missing := [name for name in names if name not in known]:
@@ -158,7 +160,7 @@ def _publish(artifact: Artifact, directory: Path) -> None:
 
 
 def describe_job(config: DictConfig) -> str:
-    """What Hydra's present job chooses and sets; all of its configuration with ``hydra.verbose=true``."""
+    """What the current Hydra job chooses and sets; its complete configuration with ``hydra.verbose=true``."""
     settings = HydraConfig.get()
     files = [source for source in settings.runtime.config_sources if source.schema == "file"]
     places = {source.provider: Path(source.path) for source in files}
@@ -166,14 +168,15 @@ def describe_job(config: DictConfig) -> str:
     job: Any = overrides_of(settings), str(settings.job.config_name), directories
     if settings.verbose:
         return describe(config, origins(*job))
-    return describe_changes(config, *job) or "All is as in conf/config.yaml."
+    return describe_changes(config, *job) or "All values are those of conf/config.yaml."
 
 
 def main(words: Sequence[str]) -> None:
-    """Build what the command line asks for; a sweep ends with a table of its points.
+    """Build the target of the configuration that the command line describes; a sweep ends with a table of its points.
 
     Raises:
-        InputError: Hydra can't compose the sweep, it is over what no stage reads, or none of its points can be built.
+        InputError: Hydra can't compose the sweep, it varies a value that no stage reads, or none of its points can be
+            built.
     """
     points, wrong = sweep_of(words)
     skipped = [point.overrides for name, point in zip(names_of(points), points, strict=True) if name in wrong]
@@ -187,21 +190,21 @@ def main(words: Sequence[str]) -> None:
 
     try:
         command(build_point)
-    finally:  # the points that failed stand there with their errors
-        if points or len(built) > 1:  # those of a search are known only once it asked for them
+    finally:  # the table also lists the points that failed, with their errors
+        if points or len(built) > 1:  # the points of a search are known only once they were run
             failed = print_points(points or built)
     if failed:
         raise SystemExit(2)
 
 
 def sweep_of(arguments: Sequence[str]) -> tuple[list[Point], dict[str, str]]:
-    """The points of a sweep with what is wrong with some, by name; none of a single run. They get a common group.
+    """The points of a sweep, and the problems of those that can't be built, by name; nothing for a single run.
 
-    Points that are wrong are told on standard error; the others can be run all the same.
+    The problems are printed to standard error; the other points can still be run. All points get a common wandb group.
 
     Raises:
-        InputError: Hydra can't compose the sweep, it is over what no stage reads, its points would publish to one
-            place, or all of them are wrong.
+        InputError: Hydra can't compose the sweep, it varies a value that no stage reads, several points would publish
+            to the same directory, or none of them can be built.
     """
     if any(word in ("-m", "--multirun") or word.startswith("+ablation=") for word in arguments) and (
         points := collect(arguments, searched=False)
@@ -212,7 +215,7 @@ def sweep_of(arguments: Sequence[str]) -> tuple[list[Point], dict[str, str]]:
         check_axes(points)
         check_places(points)
         if problems:
-            count = f"{len(problems)} of {len(points)} points can't be built; the others are"
+            count = f"{len(problems)} of {len(points)} points can't be built (the others will be)"
             print(listed(problems, count), file=sys.stderr, flush=True)
         tracking.name_group(points)
         if len(points) > 1:
@@ -221,19 +224,19 @@ def sweep_of(arguments: Sequence[str]) -> tuple[list[Point], dict[str, str]]:
 
 
 def listed(problems: Mapping[str, str], count: str) -> str:
-    """``count``, then each of the points that have problems with its own."""
+    """``count`` as a heading, then one line per problem, with the name of its point."""
     return "\n".join([f"{count}:", *(f"{name}: {problem}" for name, problem in problems.items())])
 
 
 def print_points(points: Sequence[Point]) -> dict[str, str]:
-    """One row for each point: what varies, measures and costs or why it failed; then all failures in full.
+    """Print one row per point: the values that vary, then measures and costs, or why it failed; then all full errors.
 
     Returns:
-        the failures, by the name of the point.
+        The errors, by the name of the point.
     """
     axes, wrong = axes_of(points), problems_of(points)
     rows: list[dict[str, str]] = []
-    said: dict[str, list[str]] = {}  # what is to be known of measures, and of which points
+    said: dict[str, list[str]] = {}  # remark about measures → names of the points it applies to
     failed: dict[str, str] = {}
     for name, point in zip(names_of(points), points, strict=True):
         row = {key: point.overrides.get(key, "") for key in axes}
@@ -247,7 +250,7 @@ def print_points(points: Sequence[Point]) -> dict[str, str]:
                         said.setdefault(sentence, []).append(name)
                     rows.append(row)
                     continue
-                except InputError as error:  # a damaged one must not cost the rows of the others
+                except InputError as error:  # a damaged artifact must not lose the rows of the others
                     problem = str(error)
             else:
                 failures = (failure_of(location(root, node.address)) for node in point.node.lineage())
@@ -264,12 +267,12 @@ def print_points(points: Sequence[Point]) -> dict[str, str]:
 
 
 def results(node: Node, artifact: Artifact) -> dict[str, str]:
-    """Measures and costs of an evaluation as text; nothing of any other artifact."""
+    """Measures and costs of an evaluation as text, by name; empty for any other artifact."""
     if not measures_of(node):
         return {}
     return {name: as_text(value) for name, value in summary(artifact).items()}
 
 
 def as_text(value: float | None) -> str:
-    """A measure or a cost in a line; a dash for one that is not known."""
+    """A measure or a cost as text; a dash if it is not known."""
     return NOTHING if value is None else f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"

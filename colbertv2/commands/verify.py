@@ -1,8 +1,8 @@
 """``colbertv2 verify [overrides | address … | path …] [--all]``: compare every byte of artifacts with their records.
 
-``verify target=metrics`` reads what that configuration asks for and everything upstream, as far as it is there;
-``verify index-3f9a1c2b7d`` reads single artifacts, by address or path; ``verify --all`` the whole of ``runtime.root``,
-and says what else lies there. Nothing is changed. Exit code 2 if anything is damaged.
+``verify target=metrics`` reads the target of that configuration and everything upstream, as far as it is built;
+``verify index-3f9a1c2b7d`` reads single artifacts, given by address or path; ``verify --all`` reads all artifacts in
+``runtime.root`` and lists the other files there. Nothing is changed. The exit code is 2 if anything is damaged.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,10 +20,10 @@ from colbertv2.errors import InputError
 
 
 def main(words: Sequence[str]) -> None:
-    """Read the artifacts that the words name, with a bar; print notes and how much was read.
+    """Verify the artifacts that ``words`` name, and print notes and how much was read.
 
     Raises:
-        InputError: something is damaged (a line for each file), or there is no such artifact.
+        InputError: files are damaged (the message has a line for each), or there is no such artifact.
     """
     everything = "--all" in words
     words = [word for word in words if word != "--all"]
@@ -42,16 +42,20 @@ def main(words: Sequence[str]) -> None:
     if faults := [fault for one in found for fault in one.faults]:
         faulty = sum(bool(one.faults) for one in found)
         raise InputError("\n".join([*faults, f"{faulty} of {len(found)} artifacts are damaged."]))
-    print(f"All of {len(found)} artifacts is as it was written ({files} files, {size}).")
+    print(f"{len(found)} of {len(found)} artifacts are intact ({files} files, {size}).")
 
 
 def artifacts_in(root: Path) -> list[Path]:
-    """Every directory of a store that is one of an artifact, whole or not."""
+    """The directories of all artifacts under an artifact root, complete or not."""
     return sorted(path for path in root.glob("*/*-*") if path.is_dir() and path.name.startswith(f"{path.parent.name}-"))
 
 
 def named(root: Path, names: Sequence[str]) -> list[Path]:
-    """The directories of artifacts, each given by its path or its address; InputError if one is not there."""
+    """The directories of artifacts that are given by path or by address.
+
+    Raises:
+        InputError: one of them does not exist.
+    """
     places = [Path(name) if Path(name).is_dir() else location(root, name) for name in names]
     if missing := [name for name, path in zip(names, places, strict=True) if not path.is_dir()]:
         raise InputError(f"There is no artifact {missing[0]}, neither as a path nor as an address in {root}.")
@@ -59,23 +63,23 @@ def named(root: Path, names: Sequence[str]) -> list[Path]:
 
 
 def built(root: Path, points: Sequence[Point]) -> list[Path]:
-    """What is there of the targets of configurations and everything upstream of them.
+    """The existing directories of the targets of ``points`` and of everything upstream of them.
 
     Raises:
-        InputError: nothing is there.
+        InputError: none of them exists.
     """
     steps = dict.fromkeys(location(root, step.address) for point in points for step in point.node.lineage())
     if not (places := [path for path in steps if path.is_dir()]):
-        raise InputError(f"Nothing of this configuration has been built in {root}; --all reads all that is there.")
+        raise InputError(f"Nothing of this configuration is built in {root}; use --all to verify everything there.")
     return places
 
 
 def leftovers(root: Path) -> Iterator[str]:
-    """What lies in a store beside its artifacts."""
+    """Notes on the files under an artifact root that belong to no finished artifact."""
     for path in sorted(root.glob("*/.*.partial")):
-        yield f"{path} is unfinished; its next build goes on with it or begins anew. To give it up, remove it."
+        yield f"{path} is unfinished; the next build continues it or starts again. Remove it if you don't need it."
     for path in sorted(root.glob("*/.*.failed.json")):
-        yield f"{path} says why a build failed; it goes away when one succeeds."
+        yield f"{path} says why a build failed; it is removed when a build succeeds."
     for path in sorted(root.glob("*/.*.verified.json")):
         address = path.name.removeprefix(".").removesuffix(".verified.json")
         if not path.with_name(address).exists():

@@ -1,1 +1,1 @@
-"""From overrides to a configuration, and from a configuration to its plan and its artifact."""
+"""Compose configurations from overrides, and find their plans, artifacts, sweep points and the origin of values."""

@@ -1,6 +1,6 @@
-"""From overrides to a configuration, and from a configuration to its plan and its artifact.
+"""Compose a configuration from overrides, and plan or build its target.
 
-``conf/`` holds the groups, ``experiments/`` the files that choose among them.
+``conf/`` holds the configuration groups, ``experiments/`` holds files that combine options of these groups.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from colbertv2.files import configuration_directory
 from colbertv2.runtime import Runtime
 from colbertv2.schema import MaxLength, PositiveInt, Precision, Seed, Text, misfits
 
-SETTINGS = {  # the keys of conf/config.yaml that are no group; checked whether or not the target reads them
+SETTINGS = {  # the keys of conf/config.yaml that are not groups; checked whether or not the target reads them
     "target": Text,
     "depth": PositiveInt,
     "document_maxlen": MaxLength | None,  # pyright: ignore[reportOperatorIssue]
@@ -46,12 +46,12 @@ CONF, EXPERIMENTS = configuration_directory("conf"), configuration_directory("ex
 def compose(
     overrides: Sequence[str] = (), config_name: str = "config", directories: Sequence[Path] = (CONF, EXPERIMENTS)
 ) -> DictConfig:
-    """The configuration that ``python -m colbertv2 <overrides>`` would run, for notebooks and tests.
+    """Compose the configuration that ``python -m colbertv2 <overrides>`` would run, for notebooks and tests.
 
     Args:
         overrides: as on the command line, ``["collection=scifact", "codec.nbits=1"]``.
-        config_name: primary file, without ``.yaml``.
-        directories: where that file lies, then further places to look for groups.
+        config_name: name of the primary file, without ``.yaml``.
+        directories: the directory of that file, then further directories to search for groups.
     """
     with initialized(directories) as search_path:
         return hydra.compose(config_name, [*search_path, *overrides])
@@ -61,18 +61,18 @@ def runtime_of(config: DictConfig) -> Runtime:
     """The ``runtime`` group as an object.
 
     Raises:
-        InputError: an unknown field or a wrong value.
+        InputError: it has an unknown field or a wrong value.
     """
     component = parse_value(_value(config, "runtime"))
     if problems := list(component_problems({"runtime": component})):
         raise InputError("\n".join(problems))
     if not isinstance(component, Component) or not isinstance(component.instance, Runtime):
-        raise InputError("runtime is no Runtime; its _target_ has to be colbertv2.runtime.Runtime.")
+        raise InputError("runtime is not a Runtime; its _target_ must be colbertv2.runtime.Runtime.")
     return component.instance
 
 
 def target_node(config: DictConfig) -> Node:
-    """The node that ``target`` names: a dotted key of ``pipeline``.
+    """The node that ``target`` names, as a dotted key of ``pipeline``.
 
     Raises:
         InputError: ``pipeline`` has no such node.
@@ -88,10 +88,10 @@ def target_node(config: DictConfig) -> Node:
 
 
 def _value(config: DictConfig, key: str) -> Any:
-    """What stands at a dotted key; None where nothing does.
+    """The value at a dotted key; ``None`` if there is none.
 
     Raises:
-        InputError: it refers to nothing.
+        InputError: the value is a reference that can't be resolved.
     """
     try:
         return OmegaConf.select(config, key)
@@ -100,7 +100,7 @@ def _value(config: DictConfig, key: str) -> Any:
 
 
 def setting_problems(config: DictConfig) -> Iterator[str]:
-    """What is wrong with the settings that no stage may read, such as ``publish``, and with those that some do."""
+    """Yield a sentence for each wrong value among ``SETTINGS``, even if no stage reads it, such as ``publish``."""
     for key, hint in SETTINGS.items():
         above, _, name = key.rpartition(".")
         try:
@@ -108,7 +108,7 @@ def setting_problems(config: DictConfig) -> Iterator[str]:
         except InputError as error:
             yield str(error)
             continue
-        if isinstance(parent, DictConfig) and name in list(parent):  # also one that refers to nothing
+        if isinstance(parent, DictConfig) and name in list(parent):  # includes broken references
             try:
                 value = parent[name]
                 value = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
@@ -119,10 +119,10 @@ def setting_problems(config: DictConfig) -> Iterator[str]:
 
 
 def plan(config: DictConfig) -> list[PlanStep]:
-    """What there is and what is missing of the target and its ancestors, parents first; builds nothing.
+    """One step for the target and for each of its ancestors, parents first, with whether it is built; builds nothing.
 
     Raises:
-        InputError: the configuration is wrong; all problems at once.
+        InputError: the configuration is wrong; the message lists all problems.
     """
     node = target_node(config)
     validate(node, setting_problems(config))
@@ -130,10 +130,10 @@ def plan(config: DictConfig) -> list[PlanStep]:
 
 
 def build(config: DictConfig) -> Artifact:
-    """The target's artifact, built with everything missing upstream.
+    """Build the target's artifact, after everything that is missing upstream; reuse what is complete.
 
     Raises:
-        InputError: the configuration is wrong (all problems at once), or a stage refused its input.
+        InputError: the configuration is wrong (the message lists all problems), or a stage refused its input.
         BuildError: a stage failed.
     """
     node = target_node(config)
@@ -143,10 +143,14 @@ def build(config: DictConfig) -> Artifact:
 
 @contextmanager
 def initialized(directories: Sequence[Path]) -> Iterator[list[str]]:
-    """Hydra, ready to compose from ``directories``; yields the overrides that make it search all but the first."""
+    """A context in which Hydra can compose from ``directories``.
+
+    Yields:
+        The overrides that make Hydra search all directories but the first, which it searches anyway.
+    """
     main, *others = (str(Path(directory).resolve()) for directory in directories)
     quoted = ",".join("'file://" + other.replace("'", "\\'") + "'" for other in others if Path(other).is_dir())
-    outer = GlobalHydra.instance().hydra  # that of the job or notebook around us; Hydra knows one at a time
+    outer = GlobalHydra.instance().hydra  # of the calling job or notebook; Hydra allows only one at a time
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(main, version_base="1.3"):

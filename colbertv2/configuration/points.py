@@ -1,4 +1,4 @@
-"""The points of a sweep: the configurations that one command line asks for, in Hydra's own reading of it."""
+"""The points of a sweep: the configurations that one command line describes, as Hydra itself parses it."""
 
 import shlex
 from argparse import Namespace
@@ -23,7 +23,7 @@ from colbertv2.artifacts.validate import validate
 from colbertv2.configuration.composition import CONF, EXPERIMENTS, setting_problems, target_node
 from colbertv2.errors import InputError
 
-SEEDS = ("seed", "kmeans_seed")  # axes whose effect is noise: of training, of k-means
+SEEDS = ("seed", "kmeans_seed")  # axes whose effect is noise, in training or in k-means
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Point:
     """One configuration of a sweep.
 
     Args:
-        overrides: key → value, as written, in the order of the command line: ``{"codec.nbits": "2", "depth": "10"}``.
+        overrides: key → value as text, in the order of the command line: ``{"codec.nbits": "2", "depth": "10"}``.
         config: the composed configuration.
     """
 
@@ -40,7 +40,7 @@ class Point:
 
     @cached_property
     def node(self) -> Node:
-        """Its target.
+        """The node of its target.
 
         Raises:
             InputError: the pipeline has no such node.
@@ -49,28 +49,28 @@ class Point:
 
     @cached_property
     def address(self) -> str:
-        """Where its result lies.
+        """The address of its target's artifact, after validating the configuration.
 
         Raises:
-            InputError: the configuration is wrong.
+            InputError: the configuration is wrong; the message lists all problems.
         """
         validate(self.node, [*setting_problems(self.config), *idle_overrides(self)])
         return self.node.address
 
     @property
     def command(self) -> str:
-        """What builds this point alone."""
+        """The command that builds only this point."""
         words = [f"{key}={value}" if value else key for key, value in self.overrides.items()]
         alone = ["hydra.mode=RUN"] if any(word.startswith("+ablation=") for word in words) else []
         return shlex.join(["python", "-m", "colbertv2", *words, *alone])
 
 
 def idle_overrides(point: Point) -> Iterator[str]:
-    """Overrides that change nothing though they look as if they did: an empty mapping is merged into what is there."""
+    """Yield a sentence for each override that has no effect: an empty mapping is merged into the existing one."""
     for word, value in point.overrides.items():
         key = word.lstrip("+")
         if value.replace(" ", "") == "{}" and OmegaConf.select(point.config, key):
-            yield f"{word}={{}} is merged into the mapping there and changes nothing; remove keys of it by ~{key}.…"
+            yield f"{word}={{}} is merged into the existing mapping and changes nothing; remove its keys with ~{key}.…"
 
 
 def axes_of(points: Sequence[Point]) -> dict[str, list[str]]:
@@ -86,7 +86,7 @@ def axes_of(points: Sequence[Point]) -> dict[str, list[str]]:
 
 
 def names_of(points: Sequence[Point]) -> list[str]:
-    """A name for each point: what it has otherwise than others, as it is written on the command line.
+    """A name for each point: its values of the overrides that differ between points, as on the command line.
 
     >>> names_of([Point({"a": "1", "b": "x"}, DictConfig({})), Point({"a": "2", "b": "x"}, DictConfig({}))])
     ['a=1', 'a=2']
@@ -96,35 +96,35 @@ def names_of(points: Sequence[Point]) -> list[str]:
 
 
 def collect(arguments: Sequence[str], searched: bool = True) -> list[Point]:
-    """Every configuration that ``python -m colbertv2 <arguments>`` would run, composed; none is run.
+    """Compose every configuration that ``python -m colbertv2 <arguments>`` would run, without running any.
 
-    A search by Optuna has the points that its study holds so far: what it will ask for next nobody knows.
+    For a search with Optuna, these are the trials that its study contains so far; future trials are not known.
 
     Args:
         arguments: as on the command line: ``["-m", "codec.nbits=1,2", "collection=scifact"]``.
-        searched: False leaves a search by Optuna without points, as it is before it runs.
+        searched: if false, a search with Optuna has no points.
 
     Raises:
         InputError: the sweep has no point, or Hydra can't compose it.
     """
     flags = get_args_parser().parse_args(with_experiments(arguments))
-    outer = GlobalHydra.instance().hydra  # that of the job or notebook around us
+    outer = GlobalHydra.instance().hydra  # of the calling job or notebook
     GlobalHydra.instance().clear()
     try:
         points = [Point(as_mapping(overrides), config) for overrides, config in composed(flags, searched)]
     except InputError:
         raise
-    except Exception as error:  # nothing but the words is read here, and Hydra raises what it likes about them
+    except Exception as error:  # only the arguments are read here, and Hydra raises many types of errors for them
         raise InputError(str(error)) from error
     finally:
         GlobalHydra.instance().hydra = outer
     if not points and searched:
-        raise InputError("The sweep has no points: some axis has no values, such as a glob(…) that matches nothing.")
+        raise InputError("The sweep has no points: an axis has no values, such as a glob(…) that matches nothing.")
     return points
 
 
 def composed(flags: Namespace, searched: bool) -> Iterator[tuple[list[str], DictConfig]]:
-    """The overrides and the configuration of each job that Hydra would launch for these flags."""
+    """The overrides and the configuration of each job that Hydra would launch for these flags; see :func:`collect`."""
     search_path = create_config_search_path(flags.config_path or str(CONF))
     if flags.config_dir is not None:
         place = f"file://{Path(flags.config_dir).resolve()}"
@@ -140,7 +140,7 @@ def composed(flags: Namespace, searched: bool) -> Iterator[tuple[list[str], Dict
 
 
 def jobs(loader: ConfigLoader, master: DictConfig, searched: bool) -> list[list[str]]:
-    """The overrides of each job of a sweep.
+    """The overrides of each job of a sweep; see :func:`collect` for ``searched``.
 
     Raises:
         InputError: the sweeper is neither Hydra's own nor Optuna's.
@@ -153,16 +153,20 @@ def jobs(loader: ConfigLoader, master: DictConfig, searched: bool) -> list[list[
         return all_jobs
     if kind == "OptunaSweeper":
         return [*studied(sweeper, task)] if searched else []
-    raise InputError(f"The points of hydra/sweeper={kind} can't be told; use Hydra's own (basic) or optuna.")
+    raise InputError(f"The points of hydra/sweeper={kind} are not known; use Hydra's own sweeper (basic) or optuna.")
 
 
 def studied(sweeper: DictConfig, task: Sequence[str]) -> Iterator[list[str]]:
-    """The overrides of each trial that an Optuna study holds."""
-    import optuna  # of the extra `sweep`
+    """The overrides of each trial in the Optuna study of a sweeper; none if the study does not exist yet.
+
+    Raises:
+        InputError: the sweeper stores no study.
+    """
+    import optuna  # in the extra `sweep`
 
     if sweeper.storage is None:
         raise InputError(
-            "This search keeps no study (hydra.sweeper.storage is null), so that its points are not known; name one, "
+            "This search stores no study (hydra.sweeper.storage is null), so its points are not known; name a study "
             "before it runs: hydra.sweeper.storage=sqlite:///artifacts/study.db hydra.sweeper.study_name=mine"
         )
     try:
@@ -177,11 +181,11 @@ def studied(sweeper: DictConfig, task: Sequence[str]) -> Iterator[list[str]]:
 def overrides_of(hydra: Any) -> list[str]:
     """The overrides that a configuration was composed from, as they were written.
 
+    Interpolations in them are not resolved here, but in the configuration of each point. Otherwise, all points of a
+    sweep would get the value of the first, and an interpolation that refers to a mapping would not be text.
+
     Args:
         hydra: the ``hydra`` group of that configuration.
-
-    An interpolation in them is left for the configuration that each point composes: resolved here, all points of a
-    sweep would get the value of the first, and one that leads to a mapping would be no text at all.
 
     >>> config = DictConfig({"a": 1, "hydra": {"overrides": {"task": ["a=2", "b=${a}"]}}})
     >>> overrides_of(config.hydra)
@@ -192,7 +196,7 @@ def overrides_of(hydra: Any) -> list[str]:
 
 
 def as_mapping(overrides: Sequence[str]) -> dict[str, str]:
-    """Overrides by key.
+    """Overrides as a mapping from key to value; the value is empty if an override has none.
 
     >>> as_mapping(["codec.nbits=2", "~teacher"])
     {'codec.nbits': '2', '~teacher': ''}
@@ -202,16 +206,16 @@ def as_mapping(overrides: Sequence[str]) -> dict[str, str]:
 
 
 def without_hydra(config: DictConfig) -> DictConfig:
-    """The configuration as a job sees it."""
+    """Remove the ``hydra`` group from ``config`` (in place): the configuration as a job sees it."""
     with open_dict(config):
         del config["hydra"]
     return config
 
 
 def with_experiments(arguments: Sequence[str]) -> list[str]:
-    """Arguments by which Hydra finds the groups of ``experiments/`` beside those of ``conf/``.
+    """Arguments with which Hydra finds the groups of ``experiments/`` in addition to those of ``conf/``.
 
-    Not by hydra.searchpath: there a sweep over glob(*) finds nothing, and runs no job without saying so.
+    ``hydra.searchpath`` is not used for this: a sweep over ``glob(*)`` does not look there, and silently runs no job.
     """
     named = any(word.split("=")[0] in ("--config-dir", "-cd") for word in arguments)
     return [*arguments] if named or not EXPERIMENTS.is_dir() else ["--config-dir", str(EXPERIMENTS), *arguments]

@@ -1,4 +1,4 @@
-"""Where each value of a composed configuration comes from: the last file or override that set it."""
+"""Find where each value of a composed configuration comes from: the last file or override that set it."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,18 +14,20 @@ from omegaconf.errors import OmegaConfBaseException
 from colbertv2.configuration.composition import CONF, EXPERIMENTS, initialized
 
 COMMAND_LINE = "command line"
-LONGEST_VALUE = 80  # characters of a value in a short description
+LONGEST_VALUE = 80  # characters; longer values are cut in a short description
 
 
 def origins(
     overrides: Sequence[str] = (), config_name: str = "config", directories: Sequence[Path] = (CONF, EXPERIMENTS)
 ) -> dict[str, str]:
-    """For every value by dotted key, what set it last: a file (``conf/codec/residual.yaml``) or an override.
+    """The origin of each value, by dotted key: the file (``conf/codec/residual.yaml``) or override that set it last.
+
+    The arguments are those that were given to :func:`~colbertv2.configuration.composition.compose`.
 
     Args:
-        overrides: of the configuration in question, as for ``compose``; so are the others.
-        config_name: primary file, without ``.yaml``.
-        directories: where that file lies, then further places to look for groups.
+        overrides: overrides as on the command line.
+        config_name: name of the primary file, without ``.yaml``.
+        directories: the directory of that file, then further directories to search for groups.
     """
     return _origins(_order(overrides, config_name, directories), directories)
 
@@ -36,15 +38,15 @@ def describe_changes(
     config_name: str = "config",
     directories: Sequence[Path] = (CONF, EXPERIMENTS),
 ) -> str:
-    """What the command line and the files that it adds, such as those of ``experiments/``, choose and set: a line each.
+    """List what the command line, and the files it adds (such as those of ``experiments/``), change: one line each.
 
-    First the choices of groups, then the values; the values that come with a choice stand in the file of that choice.
+    The choices of groups come first, then single values. Values that are part of a chosen group are not listed.
 
     Args:
         config: as from :func:`colbertv2.configuration.composition.compose`.
-        overrides: of the same configuration; so are the others, as for :func:`origins`.
-        config_name: primary file, without ``.yaml``.
-        directories: where that file lies, then further places to look for groups.
+        overrides: the overrides that ``config`` was composed from.
+        config_name: name of the primary file, without ``.yaml``.
+        directories: the directory of that file, then further directories to search for groups.
 
     >>> from colbertv2.configuration.composition import compose
     >>> overrides = ["+budget=two_cores", "codec=residual_1bit"]
@@ -73,7 +75,7 @@ def describe_changes(
 
 
 def shorten(text: str) -> str:
-    """The beginning of a long text.
+    """Cut a text to ``LONGEST_VALUE`` characters, with an ellipsis at the end.
 
     >>> shorten("x" * 99)[-3:], shorten("short")
     ('xx…', 'short')
@@ -82,14 +84,14 @@ def shorten(text: str) -> str:
 
 
 def describe(config: DictConfig, origins: Mapping[str, str]) -> str:
-    """The configuration as YAML, with a comment wherever a value comes from elsewhere than what surrounds it.
+    """The configuration as YAML, with a comment on each value whose origin differs from that of its surroundings.
 
-    References to single values are resolved; those to mappings and lists stay, since inlined they would fill pages.
-    The pipeline is left to its file and to the plan, unless the command line rewired it.
+    References to single values are resolved. References to mappings and lists are kept, since they would fill pages.
+    The pipeline is not shown, unless the command line changes it: see its file and the plan.
 
     Args:
         config: as from :func:`colbertv2.configuration.composition.compose`.
-        origins: of the same configuration, as from :func:`origins`.
+        origins: the origins of its values, as from :func:`origins`.
 
     >>> config = OmegaConf.create({"codec": {"dim": 128, "nbits": 1}})
     >>> print(describe(config, {"codec.dim": "conf/codec/residual.yaml", "codec.nbits": "codec.nbits=1"}))
@@ -107,14 +109,14 @@ def describe(config: DictConfig, origins: Mapping[str, str]) -> str:
 
 
 def _order(overrides: Sequence[str], config_name: str, directories: Sequence[Path]) -> Any:
-    """Hydra's defaults list: files in the order of their merging, choices of groups, and what overrides them."""
+    """Hydra's defaults list: the files in the order in which they are merged, the choices of groups, the overrides."""
     with initialized(directories) as search_path:
         loader: Any = GlobalHydra.instance().config_loader()
         return loader.compute_defaults_list(config_name, [*search_path, *overrides], RunMode.RUN)
 
 
 def _choices(order: Any, config_name: str, directories: Sequence[Path]) -> Iterator[tuple[str, Any, str]]:
-    """Group, choice and where it was made, of every choice that the primary file does not make itself."""
+    """Group, choice and origin of every choice that is not made in the primary file."""
     for default in order.overrides.append_group_defaults:
         yield default.get_override_key(), default.value, COMMAND_LINE
     for group in order.overrides.deletions:
@@ -126,13 +128,13 @@ def _choices(order: Any, config_name: str, directories: Sequence[Path]) -> Itera
 
 
 def _ancestors(path: str, parents: Mapping[str, str]) -> Iterator[str]:
-    """The files whose defaults lead to the file at ``path``."""
+    """The files whose defaults lists lead to the file at ``path``, nearest first."""
     while path := parents.get(path, ""):
         yield path
 
 
 def _file(config_path: str, directories: Sequence[Path]) -> str:
-    """A file of the defaults list as ``conf/codec/residual.yaml``; empty for those that Hydra brings along."""
+    """The path of a file in the defaults list, as ``conf/codec/residual.yaml``; empty for Hydra's own files."""
     path = _path(config_path, directories)
     return f"{path.parents[config_path.count('/')].name}/{config_path}.yaml" if path else ""
 
@@ -177,7 +179,7 @@ def _lines(parent: DictConfig, name: str, prefix: str, around: str, origins: Map
 
 
 def _origin(key: str, origins: Mapping[str, str]) -> str | None:
-    """Where the value at ``key`` comes from, or most values directly below it, or else all that is below it."""
+    """The origin of the value at ``key``; for a mapping, that of most values directly in it, or else of all below."""
     below = {leaf: origin for leaf, origin in origins.items() if leaf.startswith(f"{key}.")}
     direct = Counter(origin for leaf, origin in below.items() if "." not in leaf[len(key) + 1 :])
     if key in origins and not below:
@@ -197,7 +199,7 @@ def _value(parent: DictConfig, name: str) -> Any:
     written = OmegaConf.to_container(parent, resolve=False)[name]  # type: ignore[index, call-overload]
     try:
         value = parent[name]
-    except OmegaConfBaseException:  # missing, or a reference to nothing: building will say so
+    except OmegaConfBaseException:  # missing, or a broken reference: building will report it
         return written
     return written if OmegaConf.is_interpolation(parent, name) and OmegaConf.is_config(value) else value
 

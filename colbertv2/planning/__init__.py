@@ -1,1 +1,1 @@
-"""What a plan will cost: seconds, memory and disk."""
+"""Estimate what a plan will cost: time, memory and disk."""

@@ -1,9 +1,9 @@
-"""What missing artifacts will cost: seconds, memory and disk, before any of it is spent.
+"""Predict what missing artifacts will cost: time, memory and disk.
 
-Finished artifacts of the same stage, version and device say what a step took; the table of
-:mod:`colbertv2.planning.work` says how much larger or smaller the step to come is. Without any, the table alone
-speaks, for a machine as much slower than its own as its matrix products are. A prediction never makes planning fail:
-what is not known is ``None``.
+The measured costs of finished artifacts of the same stage, version and device are scaled to the size of the new step,
+with the table of :mod:`colbertv2.planning.work`. If there are no such artifacts, the cost comes from the table alone,
+scaled by the speed of matrix products on this machine. A prediction never makes planning fail: unknown costs are
+``None``.
 """
 
 from __future__ import annotations
@@ -23,22 +23,25 @@ from colbertv2.artifacts.process import device_name, num_cores
 from colbertv2.planning.work import RATE, Cost, Step
 from colbertv2.runtime import Runtime
 
-RUNS = 3  # finished ones that a prediction is the median of
-LATEST = 60  # finished ones that these are chosen among
-TOO_FAR = math.log(2)  # runs that differ in size by twice as much as the nearest do not count
-GPU_RATE = 4e13  # floating-point operations a second assumed of one GPU in 16 bits: an eighth of an A100's peak
+RUNS = 3  # a prediction is the median of at most so many finished runs, the nearest in size
+LATEST = 60  # they are chosen among so many of the latest runs
+TOO_FAR = math.log(2)  # a run whose size ratio is more than twice that of the nearest run is not used
+GPU_RATE = 4e13  # floating-point operations per second assumed for one GPU in 16 bits: an eighth of an A100's peak
 BENCHMARK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """A step of a plan with what is known of its cost.
+    """A step of a plan with its estimated cost.
 
     Args:
-        key: where it stands in the configuration. address: name of its artifact.
-        state: ``cached``, ``missing``, or ``not needed``: missing, but everything that reads it is there.
-        seconds, memory, disk: ``None`` for what is unknown and for what will not be built.
-        source: where the numbers come from.
+        key: its place in the configuration.
+        address: name of its artifact.
+        state: ``cached``, ``missing``, or ``not needed`` (missing, but everything that reads it exists).
+        seconds: wall-clock time; ``None`` if unknown, or if the step will not be built.
+        memory: peak memory in bytes; ``None`` in the same cases.
+        disk: bytes written; ``None`` in the same cases.
+        source: how the cost was estimated, for the plan.
     """
 
     key: str
@@ -51,10 +54,11 @@ class StepCost:
 
 
 class Predictor:
-    """Predicts steps from the finished artifacts under ``runtime.root``.
+    """Predict the cost of steps from the finished artifacts under ``runtime.root``.
 
     Args:
-        nodes: what the plan will build; they stand for the deleted ancestors of finished artifacts.
+        runtime: the artifact root and the device of the plan.
+        nodes: the nodes that the plan will build; they also describe deleted ancestors of finished artifacts.
     """
 
     def __init__(self, runtime: Runtime, nodes: Iterable[Node]) -> None:
@@ -65,7 +69,7 @@ class Predictor:
             quietly(lambda node=node: self.step(node))
 
     def predict(self, node: Node) -> tuple[Cost, str] | None:
-        """The cost of building ``node``, and where it is known from; ``None`` if it is not."""
+        """The cost of building ``node``, and how it was estimated; ``None`` if it can't be estimated."""
         step = quietly(lambda: self.step(node))
         wanted = self.expected(step)
         runs = [(took, self.expected(one), one.kind) for took, one in self.runs(node)]
@@ -80,7 +84,7 @@ class Predictor:
         return Cost(*(median(values) for values in zip(*map(astuple, costs), strict=True))), source
 
     def expected(self, step: Step | None) -> Cost | None:
-        """By the table, on a machine that is slower than the reference machine in everything alike."""
+        """The cost of a step by the table, scaled to the speed of this machine; ``None`` if it is not known."""
         cost: Cost | None = quietly(lambda: step and step.cost)
         if cost is None:
             return None
@@ -90,7 +94,7 @@ class Predictor:
         return Cost(cost.seconds * slower + cost.flops / rate, cost.memory, cost.disk)
 
     def step(self, node: Node) -> Step:
-        """How large a node of the plan is."""
+        """The sizes of a node of the plan."""
         if node.address not in self.steps:
             parents = {role: self.step(parent) for role, parent in node.parents.items()}
             if not self.finished_step(node.address):
@@ -98,7 +102,7 @@ class Predictor:
         return self.steps[node.address]
 
     def finished_step(self, address: str) -> Step | None:
-        """How large a finished artifact is; of its ancestors, those that are in the plan or still there."""
+        """The sizes of a finished artifact, with those of its ancestors that are in the plan or still exist."""
         path = location(self.runtime.root, address)
         if address not in self.steps and Artifact.present(path):
             record = quietly(lambda: read_record(path))
@@ -110,7 +114,7 @@ class Predictor:
         return self.steps.get(address)
 
     def runs(self, node: Node) -> list[tuple[Cost, Step]]:
-        """What runs of a node's stage took on this device, latest first, without those that were resumed."""
+        """The measured costs and sizes of a stage's runs on this device, latest first, without resumed runs."""
         stage = node.stage.name
         if stage not in self.finished:
             wanted = {"version": node.stage.version, "device": device_name(self.runtime), "resumed": False}
@@ -126,12 +130,18 @@ class Predictor:
 
 
 def distance(known: Cost | None, wanted: Cost | None) -> float:
-    """By what factor two costs differ, as a logarithm; 0 where one is unknown."""
+    """The absolute log ratio of two times; 0 if one of them is unknown."""
     return abs(math.log(known.seconds / wanted.seconds)) if known and wanted else 0.0
 
 
 def scaled(took: Cost, known: Cost | None, wanted: Cost | None) -> Cost:
-    """What ``wanted`` will take if ``known`` took this: the same where the table tells no difference."""
+    """A measured cost, scaled to another size; unchanged if one of the sizes is unknown.
+
+    Args:
+        took: the measured cost of a run.
+        known: the cost of that run by the table.
+        wanted: the cost of the new step by the table.
+    """
     if known is None or wanted is None:
         return took
     sizes = zip(*(astuple(cost)[:3] for cost in (took, wanted, known)), strict=True)
@@ -139,7 +149,7 @@ def scaled(took: Cost, known: Cost | None, wanted: Cost | None) -> Cost:
 
 
 def quietly(function: Callable[[], Any]) -> Any:
-    """What ``function`` returns, or ``None`` where anything is missing or wrong: building will say it better."""
+    """The result of ``function``, or ``None`` if it raises: the build will report the problem better."""
     try:
         return function()
     except Exception:
@@ -148,7 +158,7 @@ def quietly(function: Callable[[], Any]) -> Any:
 
 @cache
 def products_per_second(threads: int) -> float:
-    """Floating-point operations a second of float32 matrix products on ``threads`` idle cores; the best of many."""
+    """Floating-point operations per second of float32 matrix products on ``threads`` idle cores; the best of many."""
     import numpy as np
     from threadpoolctl import threadpool_limits
 
@@ -164,9 +174,9 @@ def products_per_second(threads: int) -> float:
 
 
 def estimate_nodes(nodes: Iterable[Node], runtime: Runtime) -> list[StepCost]:
-    """The steps of ``nodes`` and everything upstream, each address once, parents first, with their costs.
+    """The steps of ``nodes`` and everything upstream with their costs: each address once, parents first.
 
-    What is missing only above finished artifacts is not built, so it costs nothing.
+    Missing artifacts that only finished artifacts depend on are not built, so they cost nothing.
     """
     targets = list(nodes)
     steps = {step.address: step for target in targets for step in target.lineage()}

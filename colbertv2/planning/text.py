@@ -1,4 +1,4 @@
-"""A plan as text."""
+"""Print a plan with its costs, totals and shortages."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from colbertv2.runtime import Runtime
 
 
 def to_text(steps: Sequence[StepCost], runtime: Runtime) -> str:
-    """The plan as lines of text: a step each, then the sum over what is missing, and what there is too little of."""
+    """The plan as text: one line per step, then the total of the missing steps and any shortage of memory or disk."""
     key, address = (max(len(getattr(step, name)) for step in steps) for name in ("key", "address"))
     lines = [f"{step.key:{key}}  {step.address:{address}}  {_columns(step)}".rstrip() for step in steps]
     missing = [step for step in steps if step.state == "missing"]
@@ -29,18 +29,18 @@ def to_text(steps: Sequence[StepCost], runtime: Runtime) -> str:
 
 
 def needs(steps: Sequence[StepCost]) -> tuple[float, float]:
-    """Bytes of memory that the largest of these steps needs, and bytes of disk that they need together, where known."""
+    """The memory that the largest of these steps needs and the disk they need together, in bytes, as far as known."""
     return max((step.memory or 0 for step in steps), default=0), sum(step.disk or 0 for step in steps)
 
 
 def shortages(steps: Sequence[StepCost], runtime: Runtime) -> list[str]:
-    """What there is too little of for these steps, as far as their needs are known."""
+    """A phrase for memory and for disk if less is free than these steps need, as far as their needs are known."""
     memory, disk = needs(steps)
     found = []
     if disk > (free := free_disk(runtime.root)):
-        found.append(f"{byte_size(free)} of disk free is too little")
+        found.append(f"only {byte_size(free)} of disk are free")
     if (free := free_memory()) is not None and memory > free:
-        found.append(f"{byte_size(free)} of memory free is too little")
+        found.append(f"only {byte_size(free)} of memory are free")
     return found
 
 
@@ -54,7 +54,7 @@ def _columns(step: StepCost) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words, as exact as an estimate can be.
+    """A duration in seconds as text, rounded to the precision of an estimate.
 
     >>> duration(0.04), duration(9.31), duration(160), duration(7500), duration(200_000)
     ('0.1 s', '9.3 s', '2 min 40 s', '2 h 5 min', '2 d 8 h')

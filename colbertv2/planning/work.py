@@ -1,7 +1,7 @@
-"""How much a step costs on a reference machine, by stage: closed forms from the sizes of its inputs.
+"""The cost of a step on a reference machine: for each stage, a formula in the sizes of its inputs.
 
-A step is a node of a plan or a finished artifact; both tell their arguments and the sizes of their inputs, so one table
-serves predictions and the reading of recorded runs. Texts are measured by characters: no tokenizer is loaded.
+A step is a node of a plan or a finished artifact. Both give their arguments and the sizes of their inputs, so the same
+table applies to predictions and to recorded runs. Texts are measured in characters, so no tokenizer is loaded.
 """
 
 from __future__ import annotations
@@ -18,26 +18,28 @@ from hydra.utils import instantiate
 from colbertv2.files import read_json
 from colbertv2.modeling.backbone import locate
 
-RATE = 1e11  # floating-point operations a second of the reference machine: about two cores of a server
-TRANSFORMER_SHARE = 0.4  # of that rate, which a transformer reaches (experiments/LOG.md, 2026-11-29)
-CHARACTERS = 4.0  # of a token
-SCORED = 0.75  # of a document's tokens: the vectors of punctuation are not kept
-GROUPED_SHARE = 0.3  # of the products of exact assignment that assignment by groups computes
-LINE_BYTES = 75.0  # of one document in a ranking
-SHARD_DOCUMENTS = 25_000  # whose vectors are held at once
-LATENCY_SEARCHES = 150  # beside those of the queries themselves
-MODEL_ROLES = ("checkpoint", "encoder", "before", "embeddings", "index", "teacher")  # where a step has its model from
-APPROXIMATE_SECONDS = {"Cascade": 5e-6, "Plaid": 3e-5, "VanillaColBERTv2": 3e-5}  # a query, by the root of the vectors
-EXACT_SECONDS, DECODED_SECONDS = 6e-8, 2e-7  # a query and vector, scored by kernels; decoded, where no centroids are
+RATE = 1e11  # floating-point operations per second of the reference machine: about two cores of a server
+TRANSFORMER_SHARE = 0.4  # the share of that rate that a transformer reaches (experiments/LOG.md, 2026-11-29)
+CHARACTERS = 4.0  # per token
+SCORED = 0.75  # the share of a document's tokens that are kept: vectors of punctuation are not
+GROUPED_SHARE = 0.3  # the share of exact assignment's products that assignment by groups computes
+LINE_BYTES = 75.0  # per document in a ranking
+SHARD_DOCUMENTS = 25_000  # documents whose vectors are in memory at once
+LATENCY_SEARCHES = 150  # searches that measure latency, in addition to one per query
+MODEL_ROLES = ("checkpoint", "encoder", "before", "embeddings", "index", "teacher")  # parents that lead to the model
+APPROXIMATE_SECONDS = {"Cascade": 5e-6, "Plaid": 3e-5, "VanillaColBERTv2": 3e-5}  # per query and √(number of vectors)
+EXACT_SECONDS, DECODED_SECONDS = 6e-8, 2e-7  # per query and vector: with kernels; decoded, if there are no centroids
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one step takes.
+    """The cost of one step.
 
     Args:
-        seconds: beside those of ``flops``, floating-point operations. memory: bytes of the whole process at its peak.
+        seconds: time in addition to that of ``flops``.
+        memory: peak memory of the whole process, in bytes.
         disk: bytes written.
+        flops: floating-point operations.
     """
 
     seconds: float = 0.0
@@ -46,21 +48,23 @@ class Cost:
     flops: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
-        """One after the other, the memory of both held to the end."""
+        """The cost of both, one after the other, if the memory of the first is held to the end."""
         return Cost(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
 
 
-ANY_STEP = Cost(seconds=0.5, memory=750e6, disk=5e3)  # the imports, and a file or two of settings
+ANY_STEP = Cost(seconds=0.5, memory=750e6, disk=5e3)  # imports, and a few small files
 
 
 @dataclass(eq=False)
 class Step:
-    """A node or a finished artifact, as far as its size goes.
+    """The sizes of a node or of a finished artifact.
 
     Args:
-        stage: name of its stage. arguments: as in ``artifact.json``; parents stand as addresses.
-        inputs: sizes of the components that tell theirs (``Component.size``), by argument.
-        parents: the steps it reads, by role, as far as they are known. bytes: what it holds, where it is finished.
+        stage: name of its stage.
+        arguments: as in ``artifact.json``, with parents as addresses.
+        inputs: sizes of the components that have a method ``size``, by argument.
+        parents: the steps it reads, by role, as far as they are known.
+        bytes: bytes on disk of a finished artifact.
     """
 
     stage: str
@@ -71,12 +75,19 @@ class Step:
 
     @cached_property
     def cost(self) -> Cost:
-        """By the table below; fails where the stage is not in it, or something it needs is not known."""
+        """The cost by the table below.
+
+        Raises:
+            Exception: of any type, if the stage is not in the table or a size it needs is not known.
+        """
         return ANY_STEP + STAGES[self.stage](self)
 
     @cached_property
     def kind(self) -> str:
-        """How it computes: the classes of its components, precision, clustering by groups, and those of its index."""
+        """A text that is the same for steps that compute in the same way, here and in the index they read.
+
+        It consists of the classes of the components, the precision, and whether vectors are clustered by groups.
+        """
         arguments = [value for value in self.arguments.values() if isinstance(value, Mapping)]
         names = [class_of(value) for value in arguments if "_target_" in value]
         names += [str(one["precision"]) for one in (self.arguments, *arguments) if "precision" in one]
@@ -85,52 +96,52 @@ class Step:
 
     @property
     def disk(self) -> float:
-        """Bytes that it holds or will hold."""
+        """Bytes on disk, measured if it is finished, else estimated."""
         return self.cost.disk if self.bytes is None else self.bytes
 
     def upstream(self, found: Callable[[Step], Any], *roles: str) -> Step:
-        """This step if it is ``found``, else the same of the parent in the first of ``roles`` that there is."""
+        """The first step for which ``found`` is true, going from this one to the parent in the first existing role."""
         return (
             self if found(self) else next(self.parents[r] for r in roles if r in self.parents).upstream(found, *roles)
         )
 
     @property
     def origin(self) -> Step:
-        """The step that names the backbone of its model."""
+        """The step upstream that names the backbone of its model."""
         return self.upstream(lambda step: step.arguments.get("backbone"), *MODEL_ROLES)
 
     @property
     def embeddings(self) -> Step:
-        """The step that encoded its documents."""
+        """The step upstream that encoded its documents."""
         return self.upstream(lambda step: step.stage == "encode", "index", "embeddings")
 
     @property
     def vectors(self) -> float:
-        """How many token vectors there are of its documents."""
+        """Number of token vectors of its documents."""
         return self.embeddings.disk / (2 * self.dim)
 
     @property
     def dim(self) -> int:
-        """Dimensions of a token vector."""
+        """Number of dimensions of a token vector."""
         return int(self.origin.arguments["dim"])
 
     def texts(self, name: str) -> float:
-        """How many queries or documents there are."""
+        """Number of texts in the argument ``name``, ``queries`` or ``documents``."""
         return (self if name in self.inputs else self.embeddings).inputs[name]["texts"]
 
     def tokens(self, name: str, maxlen: float | None = None) -> float:
-        """Mean length of queries or documents, cut at ``maxlen`` or where the model does."""
+        """Mean number of tokens per query or document, truncated at ``maxlen``, or at the model's limit if ``None``."""
         return fmean(min(maxlen or self.maxlen(name), n / CHARACTERS + 3) for n in self.inputs[name]["lengths"])
 
     def maxlen(self, name: str) -> float:
-        """Tokens at which the model cuts queries or documents."""
+        """Number of tokens at which the model truncates queries or documents."""
         key = "query_maxlen" if name == "queries" else "document_maxlen"
         own, tokenization = self.arguments.get(key), self.origin.arguments.get("tokenization") or {}
         return float(own or tokenization.get(key) or {"query_maxlen": 32, "document_maxlen": 180}[key])
 
     @property
     def results(self) -> float:
-        """Documents in a ranking or file of candidates, over all queries."""
+        """Number of documents in its ranking or candidates, over all queries."""
         if "depth" in self.arguments and "queries" in self.inputs:
             queries = self.arguments.get("num_queries") or self.texts("queries")
             return queries * min(self.arguments["depth"], self.texts("documents"))
@@ -140,7 +151,7 @@ class Step:
 
     @cached_property
     def clustering(self) -> Any:
-        """The component that finds its centroids; ``None`` without any."""
+        """The clustering component of this step or of its centroids; ``None`` if there are no centroids."""
         if self.arguments.get("clustering"):
             return instantiate(self.arguments["clustering"])
         nearest = self.parents.get("centroids") or self.parents.get("index")
@@ -148,18 +159,18 @@ class Step:
 
     @property
     def centroids(self) -> float:
-        """How many centroids it finds or has."""
+        """Number of centroids; 0 if there are none."""
         return self.clustering.wanted(self.vectors) if self.clustering else 0
 
 
 def class_of(component: Mapping[str, Any]) -> str:
-    """The name of the class that a component's configuration names."""
+    """The class name of a component, from its configuration."""
     return str(component["_target_"]).rpartition(".")[2]
 
 
 @cache
 def transformer(backbone: str) -> tuple[float, float]:
-    """Weights of a transformer's layers, which every token is multiplied with, and the bytes of all its weights."""
+    """The number of weights in a transformer's layers, all used for every token, and the bytes of all its weights."""
     folder = locate(backbone)
     config = read_json(folder / "config.json")
     hidden = config["hidden_size"]
@@ -168,29 +179,29 @@ def transformer(backbone: str) -> tuple[float, float]:
 
 
 def loaded(step: Step, tokens: float = 0.0) -> Cost:
-    """To load a step's transformer and to encode so many tokens."""
+    """The cost of loading a step's transformer and encoding ``tokens`` tokens."""
     weights, size = transformer(step.origin.arguments["backbone"]["name"])
     return Cost(seconds=1, memory=2 * size, flops=2 * weights * tokens / TRANSFORMER_SHARE)
 
 
 def saved(step: Step) -> Cost:
-    """To write a checkpoint, and for the first step of most pipelines to import what computes."""
+    """The cost of writing a checkpoint; includes the imports, as this is the first step of most pipelines."""
     return Cost(seconds=2, disk=transformer(step.origin.arguments["backbone"]["name"])[1])
 
 
 def rows(step: Step, seconds: float = 0.0, memory: float = 0.0, disk: float = LINE_BYTES) -> Cost:
-    """To write or read rankings or candidates, by what each of their lines takes."""
+    """The cost of writing or reading a ranking or candidates, from the cost of each line."""
     return Cost(seconds * step.results, memory * step.results, disk * step.results)
 
 
 def initialise(step: Step) -> Cost:
-    """Only principal components need a look at some documents."""
+    """The cost of an initial checkpoint; only a projection by PCA reads documents."""
     sample = step.arguments["sample_documents"] if step.arguments["projection"] == "pca" else 0
     return loaded(step, min(sample, step.texts("documents")) * step.tokens("documents")) + saved(step)
 
 
 def encode(step: Step) -> Cost:
-    """Vectors of the tokens that are scored, in 16-bit floats."""
+    """The cost of encoding all documents to float16 vectors of the tokens that are kept."""
     tokens = step.texts("documents") * step.tokens("documents")
     disk = SCORED * tokens * 2 * step.dim
     held = 5 * disk * min(1, SHARD_DOCUMENTS / max(1, step.texts("documents")))
@@ -198,7 +209,10 @@ def encode(step: Step) -> Cost:
 
 
 def train(step: Step) -> Cost:
-    """Forward and backward, which takes three times as long, and the validations; a released teacher stays as it is."""
+    """The cost of training and of its validations; a released teacher is only copied.
+
+    A backward pass counts as three forward passes.
+    """
     recipe = step.arguments["recipe"]
     if recipe is None:
         return loaded(step) + saved(step)
@@ -216,14 +230,14 @@ def train(step: Step) -> Cost:
 
 
 def score(step: Step) -> Cost:
-    """A cross-encoder reads every candidate with its query."""
+    """The cost of scoring every candidate with its query by a cross-encoder."""
     maxlen = step.parents["teacher"].arguments["maxlen"]
     pair = min(maxlen, step.tokens("documents", maxlen) + step.tokens("queries", maxlen))
-    return loaded(step, pair * step.results) + rows(step) + rows(step.parents["candidates"])  # whose ranking it keeps
+    return loaded(step, pair * step.results) + rows(step) + rows(step.parents["candidates"])  # it copies their ranking
 
 
 def centroids(step: Step) -> Cost:
-    """k-means over the vectors of sampled documents, then the nearest centroid of every vector."""
+    """The cost of k-means over the vectors of sampled documents, and of assigning every vector to its centroid."""
     clustering, vectors, documents = step.clustering, step.vectors, step.texts("documents")
     sampled = clustering.sampled_documents(int(documents)) / documents * vectors
     points = min(sampled, step.centroids * clustering.max_points_per_centroid)
@@ -235,14 +249,14 @@ def centroids(step: Step) -> Cost:
 
 
 def index(step: Step) -> Cost:
-    """What the codec says that a vector takes, and the centroids."""
+    """The cost of an index: compressed vectors, by the codec's size of a vector, and centroids."""
     values, bits = step.vectors * step.dim, step.clustering.centroid_bits if step.clustering else 0
     disk = step.inputs["codec"]["bytes_at_128_dimensions"] / 128 * values + step.centroids * step.dim * bits / 8
     return Cost(0.5 + values / 1e8, 2**16 * step.dim * 20 + 12 * step.vectors, disk)
 
 
 def search(step: Step) -> Cost:
-    """Queries are encoded and compared with all centroids; the rest is the engine's."""
+    """The cost of search: encoding the queries, comparing them with all centroids, and the work of the engine."""
     queries = step.texts("queries") + LATENCY_SEARCHES
     exact = step.vectors * (EXACT_SECONDS if step.centroids else DECODED_SECONDS)
     rate = APPROXIMATE_SECONDS.get(class_of(step.arguments["engine"]))
@@ -254,20 +268,20 @@ def search(step: Step) -> Cost:
 
 
 def bm25(step: Step) -> Cost:
-    """The index, then a search for each query."""
+    """The cost of BM25: the index, and a search for each query."""
     characters = step.texts("documents") * step.inputs["documents"]["characters"]
     searches = (step.texts("queries") + LATENCY_SEARCHES) * (2e-4 + step.texts("documents") * 2e-8)
     return Cost(characters / 2e6 + searches, 8 * characters) + rows(step)
 
 
 def decomposition(step: Step) -> Cost:
-    """All vectors are scored several times over."""
+    """The cost of scoring all vectors several times."""
     values = step.vectors * step.dim
     return loaded(step) + Cost(7, 8 * values, 500_000, step.texts("queries") * values * 64)
 
 
 def supervision(step: Step) -> Cost:
-    """The candidates of some queries, encoded by two checkpoints."""
+    """The cost of encoding the candidates of some queries with two checkpoints."""
     passages = step.results * step.arguments["num_queries"] / max(1.0, step.texts("queries"))
     return loaded(step, 2 * passages * step.tokens("documents")) + Cost(4, 0, 150_000)
 

@@ -1,1 +1,1 @@
-"""The tables of the papers: published values as data, measured ones beside them, a verdict for each."""
+"""Reproduce the tables of the papers: compare published values with measured ones, and give a verdict for each."""

@@ -1,8 +1,8 @@
-"""One table or figure of a paper: the node ``reproduce`` of a file under ``experiments/paper/``, checked strictly.
+"""One table or figure of a paper: read and check the node ``reproduce`` of a file under ``experiments/paper/``.
 
-What a row computes is an ordinary configuration: that of the file, with the row's overrides. The published values stand
-beside it as data and are never part of an address. ``EncodingCost`` estimates what encoding a published collection
-takes: why a row is not run here, and what it would cost elsewhere.
+A row is run with an ordinary configuration: that of the file, with the row's overrides. The published values are data
+in the same file, and are never part of an address. ``EncodingCost`` estimates the cost of encoding a published
+collection, to decide whether a row can be run on this machine, and to say what it would cost elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,28 +24,28 @@ from colbertv2.runtime import Runtime
 
 GROUP = "paper"
 NUMBER = (int, float, type(None))
-CPU_SHARE = 0.5  # of the speed that a processor reaches in matrix products alone
-STORED = 2 * 128 + 36  # bytes per token: 128 dimensions as 16-bit floats, and compressed to 2 bits
+CPU_SHARE = 0.5  # speed of encoding on a CPU, relative to that of matrix products alone
+STORED = 2 * 128 + 36  # bytes per token: 128 dimensions in float16, and the same vector compressed to 2 bits
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line, or one for each of its measures.
+    """One row of a table, with one value per measure.
 
-    In a file, ``under`` takes in overrides that rows have in common, and ``grid`` makes one row into many (``points``).
+    In a file, ``under`` adds overrides that several rows share, and ``grid`` expands one row into many (``points``).
 
     Args:
         row: its name.
-        published: measure → value as a fraction, in bytes or in milliseconds; ``None``: no published value.
+        published: measure → value, as a fraction, in bytes or in milliseconds; ``None`` if no value was published.
         of: the node of the pipeline that is evaluated.
-        overrides: what it changes, as on the command line (``with`` in the file).
-        source: where the values were published, if not where the table's were.
-        tolerance: by how much a measured value may differ; by measure, where there are several. A text instead says why
-            the two are not to be compared.
-        passages: documents that have to be encoded, in the collection as published; 0 for none.
-        tokens: of a passage, on average, as far as it is read.
-        not_run: why nobody can run it with this project, if so.
-        others: what was published for other systems, which are not run here: name → value of the first measure.
+        overrides: its overrides, as on the command line (``with`` in the file).
+        source: where the values were published, if not in the source of the table.
+        tolerance: by how much a measured value may differ: a number, or a mapping from measure to number. A text
+            instead of a number says why the values must not be compared.
+        passages: number of documents to encode in the published collection; 0 for none.
+        tokens: mean number of tokens per passage, after truncation.
+        not_run: why this project can't run the row; empty if it can.
+        others: published values of other systems, which are not run here: name → value of the first measure.
     """
 
     row: str
@@ -60,20 +60,23 @@ class Row:
     others: Mapping[str, float | None] = field(default_factory=dict)
 
     def allowed(self, measure: str) -> float | str | None:
-        """The tolerance of one measure, or why there is none."""
+        """The tolerance for one measure, the reason why it must not be compared, or ``None``."""
         return self.tolerance.get(measure) if isinstance(self.tolerance, Mapping) else self.tolerance
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table: ``make reproduce T=<name>``.
+    """A table, which ``make reproduce T=<name>`` runs.
 
     Args:
-        name: of its file. title, claim: what it is and what it is to show. source: of all values, unless a row differs.
-        data: what it reads, and how much of it there is.
-        parameters: of the encoder without its embeddings, for what its runs cost.
-        rows: in the order of the table.
-        notes: sentences for below it.
+        name: name of its file, without ``.yaml``.
+        title: heading of the table.
+        claim: what the table is to show.
+        source: where the values were published; a row may name another source.
+        data: the data it reads, and their size.
+        rows: the rows, in the order of the table.
+        parameters: number of the encoder's parameters without its embeddings, for the cost of encoding.
+        notes: sentences to print below the table.
 
     >>> table = Experiment.read("compression")
     >>> table.rows[0].published
@@ -101,10 +104,10 @@ class Experiment:
 
     @classmethod
     def read(cls, name: str) -> "Experiment":
-        """From ``experiments/paper/<name>.yaml``.
+        """Read ``experiments/paper/<name>.yaml``.
 
         Raises:
-            InputError: there is no such file, or it does not hold what an experiment needs.
+            InputError: there is no such file, or its content is not that of a table.
         """
         path = path_of(name)
         if not path.is_file():
@@ -120,20 +123,20 @@ class Experiment:
 
 
 def path_of(name: str) -> Path:
-    """The file of a table."""
+    """The path of a table's file."""
     return EXPERIMENTS / GROUP / f"{name}.yaml"
 
 
 def names() -> list[str]:
-    """All tables, by the names of their files."""
+    """The names of all tables, sorted."""
     return sorted(path.stem for path in (EXPERIMENTS / GROUP).glob("*.yaml"))
 
 
 def parsed(name: str, table: Mapping[str, Any]) -> Experiment:
-    """An experiment from its file's content; values of the table hold for all rows that do not say otherwise.
+    """Make an experiment from the content of its file. Values given for the table are defaults for its rows.
 
     Raises:
-        InputError: a key is unknown or missing, or a published value is no number.
+        InputError: a key is unknown or missing, a published value is not a number, or two rows have the same name.
     """
     table = dict(table)
     settings = table.pop("settings", {})
@@ -151,7 +154,11 @@ def parsed(name: str, table: Mapping[str, Any]) -> Experiment:
 
 
 def under(settings: Mapping[str, Sequence[str]], row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with the overrides of the table's ``settings`` that it names (``under``) before its own."""
+    """Replace ``under`` of a row by the overrides in the table's ``settings`` that it names, before the row's own.
+
+    Raises:
+        InputError: the table has no such settings.
+    """
     row = dict(row)
     if (name := row.pop("under", None)) is None:
         return row
@@ -161,7 +168,10 @@ def under(settings: Mapping[str, Sequence[str]], row: Mapping[str, Any]) -> dict
 
 
 def points(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each point of its ``grid`` (override → values), named by what it sets; without one the row itself.
+    """Expand a row into one row for each point of its ``grid`` (override → values); without ``grid``, the row itself.
+
+    Raises:
+        InputError: ``grid`` is not a mapping from overrides to lists of values.
 
     >>> [point["row"] for point in points({"row": "SciFact", "grid": {"codec.nbits": [1, 2]}})]
     ['SciFact: nbits=1', 'SciFact: nbits=2']
@@ -184,19 +194,31 @@ def points(row: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def row_of(content: Mapping[str, Any], place: str) -> Row:
-    """One row; see ``parsed``."""
+    """Make a row from its content in the file.
+
+    Args:
+        content: keys and values.
+        place: where it is in the file, for messages.
+
+    Raises:
+        InputError: a key is unknown or missing, or a published value is not a number.
+    """
     values = {{"with": "overrides"}.get(key, key): value for key, value in content.items()}
     checked(Row, values, place)
     for kind in ("published", "others"):
         if wrong := {key: one for key, one in values.get(kind, {}).items() if not isinstance(one, NUMBER)}:
-            raise InputError(f"{place}: {kind} holds {wrong}; expected numbers, or null where there is none.")
+            raise InputError(f"{place}: {kind} has {wrong}; expected numbers, or null if there is none.")
     if not values["published"]:
-        raise InputError(f"{place}: published is empty; name the measures, with null where no value was published.")
+        raise InputError(f"{place}: published is empty; name the measures, with null if no value was published.")
     return Row(**values)
 
 
 def checked(kind: type, values: Mapping[str, Any], place: str) -> None:
-    """Refuse keys that ``kind`` does not know, and the lack of those that it needs."""
+    """Check that ``values`` has only fields of the dataclass ``kind``, and all its required ones.
+
+    Raises:
+        InputError: a key is unknown or missing.
+    """
     known = {one.name: one for one in fields(kind)}
     for key in values:
         if key not in known:
@@ -207,13 +229,18 @@ def checked(kind: type, values: Mapping[str, Any], place: str) -> None:
 
 
 def results(name: str) -> Path:
-    """Where the measured table of an experiment stands, without ending."""
+    """The path of the measured table of an experiment, without suffix."""
     return EXPERIMENTS / "results" / GROUP / name
 
 
 @dataclass(frozen=True)
 class EncodingCost:
-    """The cost of encoding ``passages`` of ``tokens`` each with ``parameters`` weights, embeddings not counted.
+    """The cost of encoding a collection.
+
+    Args:
+        passages: number of documents.
+        tokens: mean number of tokens per document.
+        parameters: number of the encoder's parameters without its embeddings.
 
     >>> str(EncodingCost(passages=8_841_823, tokens=68, parameters=85e6))
     'about 0.7 GPU hours and 176 GB of disk'
@@ -225,7 +252,7 @@ class EncodingCost:
 
     @property
     def flops(self) -> float:
-        """Operations: two per parameter and token."""
+        """Number of floating-point operations: two per parameter and token."""
         return 2 * self.parameters * self.passages * self.tokens
 
     @property
@@ -235,7 +262,7 @@ class EncodingCost:
 
     @property
     def bytes(self) -> float:
-        """Bytes of disk: the vectors, and an index of them."""
+        """Disk space in bytes, for the vectors and an index of them."""
         return float(self.passages * self.tokens * STORED)
 
     def __str__(self) -> str:
@@ -244,7 +271,7 @@ class EncodingCost:
         return f"about {self.gpu_hours:.1f} GPU hours and {self.bytes / 1e9:,.0f} GB of disk"
 
     def too_much(self, runtime: Runtime, hours: float) -> str:
-        """Why this machine can't do it within ``hours`` or on its disk; an empty string if it can."""
+        """Why this machine can't encode the collection within ``hours`` or on its disk; an empty string if it can."""
         on_gpu = runtime.device_type == "cuda"
         speed = GPU_RATE if on_gpu else CPU_SHARE * products_per_second(runtime.threads or num_cores())
         needed, free = self.flops / (speed * runtime.devices) / 3600, free_disk(runtime.root)

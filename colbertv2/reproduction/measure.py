@@ -1,8 +1,8 @@
 """Measure one row of a table, as far as data, weights and hardware allow.
 
-A row runs in full or small: on a sample of its own collection where that is available, else of the embedded one. A
-value that was measured comes with a manifest of its origin: command, machine, all stages with their arguments and
-inputs by hash, and the share of texts that were truncated.
+A row is run in full or small. A small run uses a sample of the row's collection if that is available, else of the
+embedded one. A measured value comes with a manifest of its origin: command, machine, all stages with their arguments
+and the hashes of their inputs, and the share of texts that were truncated.
 """
 
 import shlex
@@ -36,11 +36,11 @@ from colbertv2.reproduction.experiment import GROUP, EncodingCost, Experiment, R
 from colbertv2.runtime import Runtime
 
 RECORDED = ("address", "commit", "dirty", "versions", "device", "created", "seconds")
-OF_THIS_MACHINE = ("runtime.root", "runtime.progress", "runtime.wandb")  # which change no result
-SMALL_DOCUMENTS, SMALL_QUERIES = 120, 16  # of the sample that a small run is on
+OF_THIS_MACHINE = ("runtime.root", "runtime.progress", "runtime.wandb")  # overrides that change no result
+SMALL_DOCUMENTS, SMALL_QUERIES = 120, 16  # size of the sample in a small run
 EMBEDDED = "stdlib-small/test"
 SMALL_CHOICES = ("model=minilm",)
-SMALL_SETTINGS = {  # set where a configuration has the key
+SMALL_SETTINGS = {  # set if a configuration has the key
     "document_maxlen": 64,
     "model.tokenization.document_maxlen": 64,
     "model.tokenization.query_maxlen": 32,
@@ -63,15 +63,18 @@ SMALL_TRAINING = {  # set for each training of a configuration
     "optimization.warmup_steps": 0,
 }
 FROM_OUTSIDE = (Collection, Queries, File, Backbone)
-ENCODING = ("encode", "single_vector")  # stages
-PLACES = ("collection.path=", "collection.ids=", "model.backbone.name=", "runtime")  # which change no method
+ENCODING = ("encode", "single_vector")  # stages that encode documents
+PLACES = ("collection.path=", "collection.ids=", "model.backbone.name=", "runtime")  # overrides that name only places
 
 
 def manifest_of(words: Sequence[str], node: Node, artifact: Artifact, runtime: Runtime) -> dict[str, Any]:
     """The manifest of one row; engine, codec, lengths and seeds are among the arguments of its stages.
 
     Args:
-        words: the command line of ``python -m colbertv2`` that builds ``artifact``.
+        words: the arguments of ``python -m colbertv2`` that build ``artifact``.
+        node: the node that was evaluated.
+        artifact: what was built for it.
+        runtime: the machine.
     """
     return {
         "command": shlex.join(["python", "-m", "colbertv2", *portable(words)]),
@@ -83,12 +86,12 @@ def manifest_of(words: Sequence[str], node: Node, artifact: Artifact, runtime: R
 
 
 def portable(words: Sequence[str]) -> list[str]:
-    """The words of a command line that another machine needs, too."""
+    """The words of a command line without those that only matter on this machine."""
     return [word for word in words if not word.startswith(OF_THIS_MACHINE)]
 
 
 def truncated(node: Node) -> list[dict[str, float]]:
-    """The share of texts that a stage truncates, in a sample of some hundred; empty if it encodes none."""
+    """The share of texts that a stage truncates, estimated from a sample; an empty list if it encodes none."""
     try:
         untrained = node.ancestor("checkpoint")
         while "checkpoint" in untrained.parents:
@@ -108,19 +111,20 @@ def truncated(node: Node) -> list[dict[str, float]]:
 
 
 def share_cut(tokenizer: Tokenizer, texts: Any, maxlen: int, marker: str | None) -> float:
-    """The share of a sample of ``texts`` with more tokens than fit into ``maxlen`` beside the marker."""
+    """The share of texts, in a sample of ``texts``, with more tokens than fit into ``maxlen`` with the marker."""
     rows = tokenizer.tokenizer([text for _, text in sampled(texts, texts)])["input_ids"]
     return round(sum(len(row) > maxlen - (marker is not None) for row in rows) / max(1, len(rows)), 4)
 
 
 def overrides_of_small(config: DictConfig, overrides: Sequence[str], at_hand: bool) -> list[str]:
-    """Overrides of a small run.
+    """The overrides of a small run.
 
-    The sample's queries serve for training, too: a small run shows that all parts work, not how good they are.
+    The queries of the sample are used for training, too: a small run shows that all parts work, not how good they are.
 
     Args:
-        config, overrides: of the full run.
-        at_hand: whether the collection may be read; if not, the embedded one is used and nothing is fetched.
+        config: the configuration of the full run.
+        overrides: the overrides of the full run.
+        at_hand: whether the collection may be read; if not, the embedded one is used and nothing is downloaded.
     """
     sample = f"sample:{SMALL_DOCUMENTS}:{SMALL_QUERIES}:{(at_hand and source_of(config)) or EMBEDDED}"
     chosen: dict[str, object] = {"collection.documents.id": sample, "collection.eval.id": sample}
@@ -134,20 +138,20 @@ def overrides_of_small(config: DictConfig, overrides: Sequence[str], at_hand: bo
     for role in config.get("training", {}):
         keys = {f"training.{role}.{key}": value for key, value in SMALL_TRAINING.items()}
         chosen |= {key: value for key, value in keys.items() if OmegaConf.select(config, key) is not None}
-    kept = [word for word in overrides if not word.startswith("model.")]  # those are for another model
+    kept = [word for word in overrides if not word.startswith("model.")]  # the small run has another model
     return merged([*kept, *SMALL_CHOICES, *(f"{key}={value}" for key, value in chosen.items())])
 
 
 def source_of(config: DictConfig) -> str | None:
-    """The id that is evaluated if it has judgements to draw a sample by (DPR's questions have none), else None."""
+    """The id of the evaluated collection if it has judgements to draw a sample by (DPR's questions have none)."""
     try:
         return str(config.collection.eval.id) if Queries(config.collection.eval.id).judgements else None
-    except (InputError, OmegaConfBaseException):  # such as a path that nobody named
+    except (InputError, OmegaConfBaseException):  # for example, a path is not set
         return None
 
 
 def merged(overrides: Sequence[str]) -> list[str]:
-    """The overrides with each key once, as it was set last: Hydra refuses a group that is chosen twice.
+    """The overrides with each key once, with its last value: Hydra refuses a group that is chosen twice.
 
     >>> merged(["model=colbertv2", "codec.nbits=1", "model=minilm"])
     ['model=minilm', 'codec.nbits=1']
@@ -160,10 +164,12 @@ class Measurement:
     """The result of a row.
 
     Args:
-        values: measure → value, for all that its artifact has.
-        reason: why there are none. failed: whether that is an error, and not a lack of data or hardware.
-        small: whether it was run small. changed: overrides of the command line that make it another experiment.
-        manifest: where the values come from (``manifest_of``).
+        values: measure → value, for all numbers of the artifact.
+        reason: why there are no values; empty if there are.
+        failed: whether the reason is an error, rather than missing data or hardware.
+        small: whether the run was small.
+        changed: overrides of the command line that make it another experiment.
+        manifest: the origin of the values (:func:`manifest_of`).
     """
 
     values: Mapping[str, float]
@@ -175,17 +181,19 @@ class Measurement:
 
     @property
     def comparable(self) -> bool:
-        """Whether the published experiment was run, in full and unchanged."""
+        """Whether the published experiment was run in full and unchanged."""
         return not (self.small or self.changed)
 
 
 def measure(table: Experiment, row: Row, overrides: Sequence[str], scale: str, hours: float) -> Measurement:
-    """Build what ``row`` asks for, or say why not.
+    """Build the artifact of ``row`` and read its values, or say why that is not possible.
 
     Args:
-        overrides: of the command line, after the row's own.
-        scale: ``full``, or ``small``: a sample, a few steps, short texts.
-        hours: of encoding on this machine that a row may take.
+        table: the table of the row.
+        row: the row to measure.
+        overrides: overrides of the command line, which are applied after the row's own.
+        scale: ``full``, or ``small``: a sample, a few training steps, short texts.
+        hours: maximum time for encoding on this machine.
     """
     if row.not_run:
         return Measurement({}, reason=row.not_run)
@@ -211,7 +219,7 @@ def measure(table: Experiment, row: Row, overrides: Sequence[str], scale: str, h
 
 
 def without_places(text: str) -> str:
-    """A message in which the directories of this machine are replaced, for a table that others read."""
+    """A message with the directories of this machine replaced by placeholders, for a table that others read."""
     places = {str(ir_datasets.util.home_path()): "$IR_DATASETS_HOME", str(Path.home()): "~"}
     for place, name in places.items():
         text = text.replace(place, name)
@@ -219,25 +227,25 @@ def without_places(text: str) -> str:
 
 
 def configured(table: Experiment, row: Row, overrides: Sequence[str]) -> tuple[list[str], DictConfig]:
-    """The command line of a row, and the configuration that it gives."""
+    """The overrides of a row, and the configuration they compose."""
     words = merged([f"+{GROUP}={table.name}", f"target={row.of}", *row.overrides, *overrides])
     return words, compose(words)
 
 
 def shrunk(words: Sequence[str], config: DictConfig, at_hand: bool) -> tuple[list[str], DictConfig]:
-    """The same of a small run; see ``overrides_of_small``."""
+    """The overrides of a small run, and the configuration they compose; see :func:`overrides_of_small`."""
     words = overrides_of_small(config, words, at_hand)
     return words, compose(words)
 
 
 def unavailable(node: Node) -> Iterator[str]:
-    """Per problem one sentence: data, weights or files that a node or its ancestors need and that are not available."""
+    """Yield a sentence for each unavailable collection, model or file that a node or its ancestors need."""
     for one in node.lineage():
         yield from lacking(one.values)
 
 
 def lacking(values: Any) -> Iterator[str]:
-    """The same for nested values, including components in the arguments of others."""
+    """Like :func:`unavailable`, for nested values, including components in the arguments of other components."""
     for _, leaf in leaves(values):
         if isinstance(leaf, Unreadable):
             yield f"{leaf.key}: {leaf.problem}"
@@ -252,7 +260,7 @@ def lacking(values: Any) -> Iterator[str]:
 
 
 def quantities(node: Node, artifact: Artifact) -> dict[str, float]:
-    """All numbers of an artifact: measures, costs and index sizes of an evaluation, else its ``metrics.json``."""
+    """All numbers of an artifact: measures, costs and index sizes of an evaluation; otherwise its ``metrics.json``."""
     if not measures_of(node):
         return read_json(artifact.file("metrics.json"))
     held = index_statistics(artifact.parents["ranking"])

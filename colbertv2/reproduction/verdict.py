@@ -1,4 +1,4 @@
-"""Published beside measured: difference, tolerance, verdict."""
+"""Compare published with measured values: difference, tolerance and verdict."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,15 +11,16 @@ from colbertv2.reproduction.measure import Measurement
 
 WITHIN, OUTSIDE, NOT_RUN, FAILED = "within", "outside", "not run", "failed"
 SMALL = "small: not comparable"
-ROUNDING = 1e-9  # a difference of .01 is within .01
+ROUNDING = 1e-9  # so that a difference of .01 is within a tolerance of .01
 COLUMNS = ("row", "measure", "published", "measured", "difference", "tolerance", "verdict", "source")
 
 
 def comparison(table: Experiment, measurements: Mapping[str, Measurement]) -> pd.DataFrame:
-    """A line for each measure of each row that was asked for; columns: ``COLUMNS``.
+    """A line for each measure of each row in ``measurements``; the columns are ``COLUMNS``.
 
     Args:
-        measurements: by the name of the row.
+        table: the published table.
+        measurements: the measured values, by the name of the row.
     """
     lines = [
         {
@@ -41,7 +42,7 @@ def comparison(table: Experiment, measurements: Mapping[str, Measurement]) -> pd
 
 
 def verdict(row: Row, measure: str, found: Measurement) -> str:
-    """What to think of one value.
+    """The verdict on one value: within or outside the tolerance, or why it is not compared.
 
     >>> row = Row("SciFact", {"nDCG@10": 0.693}, tolerance=0.01)
     >>> [verdict(row, "nDCG@10", Measurement({"nDCG@10": value})) for value in (0.6835, 0.675)]
@@ -64,7 +65,7 @@ def verdict(row: Row, measure: str, found: Measurement) -> str:
 
 
 def summary(verdicts: Sequence[str]) -> str:
-    """How many of each kind, in a line.
+    """The number of verdicts of each kind, in one line.
 
     >>> summary(["within", "within", "not run: no weights"])
     '2 within, 1 not run'
@@ -74,8 +75,8 @@ def summary(verdicts: Sequence[str]) -> str:
 
 
 def to_markdown(table: Experiment, compared: pd.DataFrame, command: str, scale: str) -> str:
-    """The table for reading, with what other systems were published at, which nobody ran here, kept apart."""
-    small = " Run small: paths are proved, values mean nothing." if scale == "small" else ""
+    """The table as Markdown, with the published values of other systems, which are not run here, in a second table."""
+    small = " Run small: this shows that everything runs; the values mean nothing." if scale == "small" else ""
     lines = [f"# {table.title}", "", f"{table.claim}{small}", "", f"`{command}`", ""]
     header = ["row", "measure", "published", "measured", "difference", "tolerance", "verdict"]
     reasons = list(dict.fromkeys(reason for one in compared["verdict"] if (reason := one.partition(": ")[2])))
@@ -109,7 +110,7 @@ def to_markdown(table: Experiment, compared: pd.DataFrame, command: str, scale: 
 
 
 def short(verdict: str, reasons: Sequence[str]) -> str:
-    """A verdict with the place of its reason among ``reasons``.
+    """A verdict with the number of its reason, its place in ``reasons`` counted from 1.
 
     >>> short("not run: no weights", ["no weights"]), short("within", []), short(SMALL, [])
     ('not run (1)', 'within', 'small: not comparable')
@@ -119,7 +120,7 @@ def short(verdict: str, reasons: Sequence[str]) -> str:
 
 
 def number(value: float | None, sign: bool = False) -> str:
-    """Three digits behind the point for fractions, fewer for larger numbers; a dash for nothing.
+    """A number as text: three decimals for values below 2, at most one for larger ones; a dash for no value.
 
     >>> number(0.3971), number(-0.012, sign=True), number(36.0), number(None)
     ('.397', '−.012', '36', '–')

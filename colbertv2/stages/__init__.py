@@ -1,1 +1,1 @@
-"""Stages: plain functions that fill one directory each, the only files that read or write artifacts."""
+"""Stages: plain functions, each of which fills the directory of one artifact."""

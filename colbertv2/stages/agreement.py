@@ -1,4 +1,4 @@
-"""Stage: how far a ranking agrees with another, such as an engine's with exact search over the same vectors."""
+"""Stage: measure how far one ranking agrees with another, such as an engine's with that of exact search."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,14 +18,19 @@ from colbertv2.runtime import Runtime
 def run(
     ranking: Artifact, reference: Artifact, *, depths: list[int], persistence: float, out: Path, runtime: Runtime
 ) -> None:
-    """Hold ``run.trec`` of ``ranking`` against that of ``reference``.
+    """Compare ``run.trec`` of ``ranking`` with that of ``reference``.
 
-    Writes ``per_query.csv`` (``query_id``, ``RBO``, and for each depth ``overlap@k``, the share of the reference's
-    first k that are among the ranking's first k, and ``found@k``, the share of them that the ranking has at all) and
-    ``metrics.json`` (the means, and ``queries``, their number). Of a reference shorter than k all counts.
+    Writes ``per_query.csv`` (columns ``query_id``, ``RBO``, and for each depth k ``overlap@k``, the share of the
+    reference's first k that are among the ranking's first k, and ``found@k``, the share of them that are anywhere in
+    the ranking) and ``metrics.json`` (the means, and ``queries``, the number of queries). If the reference has fewer
+    than k documents, all of them count.
 
     Args:
-        persistence: of the rank-biased overlap; .99 in the reproducibility study of PLAID (``rank_biased_overlap``).
+        ranking: the ranking to measure.
+        reference: the ranking to compare it with.
+        depths: the values of k.
+        persistence: of the rank-biased overlap; 0.99 in the reproducibility study of PLAID
+            (:func:`colbertv2.evaluation.agreement.rank_biased_overlap`).
     """
     from colbertv2.evaluation.agreement import agreement
 
@@ -35,15 +40,15 @@ def run(
 
 
 def measures(arguments: Mapping[str, Any]) -> list[str]:
-    """The columns of ``per_query.csv``."""
+    """The measures in ``per_query.csv``."""
     return measures_at(arguments["depths"])
 
 
 def check(ranking: Node, reference: Node, depths: list[int], persistence: float) -> Iterator[str]:
-    """Depths and persistence in range, and rankings for the same queries."""
+    """Check that depths and persistence are in range, and that both rankings are for the same queries."""
     from colbertv2.evaluation.agreement import problems
 
     yield from problems(depths, persistence)
     asked = [one.bound["queries"] for one in (ranking, reference) if "queries" in one.bound]
     if len(asked) == 2 and differ(*asked):
-        yield "ranking and reference are for different queries; give both the same."
+        yield "ranking and reference are for different queries; both must use the same."

@@ -1,4 +1,4 @@
-"""Stage: BM25's ranking."""
+"""Stage: rank documents with BM25."""
 
 from pathlib import Path
 
@@ -17,13 +17,14 @@ from colbertv2.search.engine import ranking_of
 def run(
     documents: Collection, queries: Queries, bm25: BM25, *, depth: PositiveInt, out: Path, runtime: Runtime
 ) -> None:
-    """Rank ``documents`` for ``queries``.
+    """Rank ``documents`` for ``queries`` with BM25.
 
     Writes ``run.trec``, ``timing.json`` {"ms_per_query"} and ``statistics.json`` {"num_documents",
     "bytes_per_document"}.
 
     Args:
-        depth: documents a query, at most.
+        bm25: tokenization and parameters.
+        depth: maximum number of documents per query.
     """
     index = bm25.index(runtime.bar(documents, "BM25 index", "documents", total=len(documents)))
     found = {

@@ -1,4 +1,4 @@
-"""Stage: which tokens the centroids of an index hold, and how random vectors would do (ColBERTv2 App. A)."""
+"""Stage: which tokens the clusters of an index contain, compared with random vectors (ColBERTv2 App. A)."""
 
 from __future__ import annotations
 
@@ -25,30 +25,37 @@ if TYPE_CHECKING:
     from colbertv2.analysis.centroids import Residuals, TokenCounts
     from colbertv2.reporting.centroids_figure import ClusterTables
 
-LISTED = 15  # centroids and tokens of a kind in the text
+LISTED = 15  # rows in each table of centroids or tokens
 ALL, RANDOM = "all vectors", "random vectors"
-PRINTED_BOUND = 16  # distinct tokens, of which the paper speaks
+PRINTED_BOUND = 16  # the number of distinct tokens that the paper mentions
 
 
 @stage(version=3)
 def run(
     index: Artifact, documents: Collection, *, sample_vectors: PositiveInt, seed: Seed, out: Path, runtime: Runtime
 ) -> None:
-    """Count the tokens at every centroid, and compare with as many random vectors, clustered alike.
+    """Count the tokens of every centroid, and compare with random vectors that are clustered in the same way.
 
-    Where there are more vectors than ``sample_vectors``, whole documents with so many are drawn; their vectors are
-    clustered anew, as the random ones are, with as many vectors a centroid as the index has. The random vectors take
-    over the tokens of these documents one by one.
+    If the index has more than ``sample_vectors`` vectors, complete documents with at most that many vectors are drawn,
+    and their vectors are clustered again. These and the random vectors are clustered with as many vectors per centroid
+    as the index has. There are as many random vectors as vectors of the (drawn) documents, and the i-th random vector
+    gets the token of the i-th vector.
 
-    Writes ``centroids.csv`` and ``tokens.csv`` (a row for each centroid of the index, and each token; read them with
-    ``keep_default_na=False``, ``null`` is a token), ``shares.csv`` (of clusters with at most so many distinct tokens,
-    and of tokens in at most so many clusters), ``residuals.csv`` (a row for each dimension), ``metrics.json`` (what the
-    papers print: ``key_figures``), ``centroids.md``, and the pictures ``centroids`` and ``residuals`` as ``.png`` and
-    ``.svg``.
+    Writes:
+
+    - ``centroids.csv`` and ``tokens.csv``: a row for each centroid of the index, and for each token. Read them with
+      ``keep_default_na=False``, since ``null`` is a token.
+    - ``shares.csv``: for each bound, the share of clusters with at most so many distinct tokens, and the share of
+      tokens in at most so many clusters.
+    - ``residuals.csv``: a row for each dimension.
+    - ``metrics.json``: the figures that the papers print (``key_figures``).
+    - ``centroids.md``, and the figures ``centroids`` and ``residuals`` as ``.png`` and ``.svg``.
 
     Args:
-        index: with a residual codec. documents: those that it holds.
-        sample_vectors: bounds memory, at ``12 · dim`` bytes a vector, and the time of k-means.
+        index: an index with a residual codec.
+        documents: the documents of the index.
+        sample_vectors: bounds the memory, at ``12 · dim`` bytes per vector, and the time of k-means.
+        seed: of the sample, the random vectors and k-means.
     """
     import pandas as pd
 
@@ -69,7 +76,7 @@ def run(
 
     opened, encoded = Index.open(index.path), index.ancestor("embeddings")
     codec = opened.codec
-    assert isinstance(codec, ResidualCodec)  # or ``check`` would have refused
+    assert isinstance(codec, ResidualCodec)  # ensured by ``check``
     checkpoint = encoded.ancestor("checkpoint").path
     tokenizer = ColBERT.load(checkpoint, encoded.arguments["document_maxlen"]).tokenizer
 
@@ -117,8 +124,11 @@ def run(
 
 
 def key_figures(clusters: dict[str, ClusterTables], shares: pd.DataFrame) -> dict[str, float]:
-    """The share of clusters of at most 16 distinct tokens (Fig. 2a), of all vectors and of random ones; the medians of
-    distinct tokens and of the commonest token's share, over clusters that hold a vector.
+    """The figures for ``metrics.json``.
+
+    They are the share of clusters with at most 16 distinct tokens (Fig. 2a), for all vectors and for random ones, and
+    two medians over the clusters that are not empty: the number of distinct tokens, and the share of the most frequent
+    token.
     """
     table = clusters[ALL].centroids
     full = table.loc[table["size"] > 0]
@@ -131,7 +141,11 @@ def key_figures(clusters: dict[str, ClusterTables], shares: pd.DataFrame) -> dic
 
 
 def shares_of(clusters: dict[str, ClusterTables]) -> pd.DataFrame:
-    """Cumulative shares of clusters by distinct tokens and of tokens by clusters, by bound; columns (of, vectors)."""
+    """The cumulative shares of clusters by distinct tokens, and of tokens by clusters.
+
+    Returns:
+        A row for each bound, with the two-level columns ``of`` (``clusters`` or ``tokens``) and ``vectors``.
+    """
     import pandas as pd
 
     from colbertv2.analysis.centroids import cumulative
@@ -144,13 +158,13 @@ def shares_of(clusters: dict[str, ClusterTables]) -> pd.DataFrame:
 
 
 def vectors_of(embeddings: Embeddings, positions: np.ndarray) -> np.ndarray:
-    """The vectors of the documents at ``positions``, end to end, float32 ``[n, dim]``."""
+    """The concatenated vectors of the documents at ``positions``, float32 ``[n, dim]``."""
     found = [embeddings.vectors(*embeddings.offsets[position : position + 2].tolist()) for position in positions]
     return np.concatenate(found).astype(np.float32)
 
 
 def to_markdown(title: str, clusters: dict[str, ClusterTables], shares: pd.DataFrame) -> str:
-    """The shares, residuals, the largest and the most mixed centroids, and the tokens that spread most."""
+    """The report: shares, residuals, the largest and the most mixed centroids, and the tokens in most clusters."""
     from colbertv2.reporting.rendering import markdown_rows
 
     table, tokens, _ = clusters[ALL]
@@ -226,8 +240,8 @@ def to_markdown(title: str, clusters: dict[str, ClusterTables], shares: pd.DataF
 
 
 def check(index: Node, documents: Collection, **_: object) -> Iterator[str]:
-    """A residual codec, and the documents of the index."""
+    """Check that the index has a residual codec, and that ``documents`` are those of the index."""
     if not isinstance(codec := index.bound["codec"], ResidualCodec):
-        yield f"{codec!r} is no residual codec; set codec=residual or another of its kind."
+        yield f"{codec!r} is not a residual codec; set codec=residual or another of its kind."
     if index.ancestor("embeddings").bound["documents"].identity() != documents.identity():
-        yield "the documents are not those that the index holds; both must read the same collection."
+        yield "the documents are not those of the index; both must read the same collection."

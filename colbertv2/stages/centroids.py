@@ -1,4 +1,4 @@
-"""Stage: the centroids of a collection's vectors, and the centroid of every vector (ColBERTv2 §3.3)."""
+"""Stage: find the centroids of a collection's vectors, and the centroid of every vector (ColBERTv2 §3.3)."""
 
 from pathlib import Path
 
@@ -14,9 +14,14 @@ from colbertv2.schema import Seed
 def run(embeddings: Artifact, clustering: Clustering, *, seed: Seed, out: Path, runtime: Runtime) -> None:
     """Cluster a sample, and assign every vector to its centroid in ``runtime.devices`` processes.
 
-    Neither depends on what becomes of the residuals, so a sweep over codecs and their bits does both once.
+    Both are independent of how residuals are compressed, so a sweep over codecs and bits does them once.
 
-    Writes what ``Clusters.load`` reads, and ``codes.npy``: the centroid of every vector.
+    Writes the files that ``Clusters.load`` reads, and ``codes.npy``: the centroid of every vector.
+
+    Args:
+        embeddings: the vectors to cluster.
+        clustering: how the sample is drawn and clustered.
+        seed: of the sample and of k-means.
     """
     from colbertv2.indexing import building
     from colbertv2.indexing.codes import CODES

@@ -1,4 +1,4 @@
-"""Stage: how much each step from exact MaxSim to a search engine's answer costs, and which queries."""
+"""Stage: how much effectiveness each step from exact MaxSim to a search engine's ranking costs, and which queries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from colbertv2.search.engine import Found
 
-LISTED = 5  # queries in the text that a step makes lose most, and as many that gain
+LISTED = 5  # the report lists so many queries that lose most by a step, and as many that gain most
 
 
 @stage(version=5)
@@ -38,15 +38,20 @@ def run(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Rank the documents at each of ``STEPS`` and evaluate.
+    """Rank and evaluate the documents at each of the ``STEPS`` of :mod:`colbertv2.analysis.decomposition`.
 
-    Writes ``decomposition.csv`` (``query_id`` and one column a step), ``decomposition.md`` and ``decomposition.png``
-    and ``.svg``.
+    Writes ``decomposition.csv`` (``query_id`` and one column per step), ``decomposition.md`` and the figure
+    ``decomposition`` as ``.png`` and ``.svg``.
 
     Args:
-        index: with a codec that has centroids; the embeddings it was built from must still be there.
-        unprojected: embeddings of the same documents by the stage ``unprojected``'s checkpoint; null leaves them out.
-        depth: documents in a ranking. seed: of the resampling.
+        index: an index whose codec has centroids; the embeddings it was built from must still exist.
+        unprojected: embeddings of the same documents by the checkpoint of the stage ``unprojected``; null omits this
+            step.
+        queries: queries with relevance judgements.
+        engine: the engine that is evaluated last.
+        depth: number of documents per ranking.
+        measure: in the notation of ir_measures.
+        seed: of the resampling.
     """
     import pandas as pd
 
@@ -87,7 +92,7 @@ def run(
 def to_markdown(
     values: pd.DataFrame, table: pd.DataFrame, measure: str, codec: str, engine: object, texts: dict[str, str]
 ) -> str:
-    """The table, and the queries that each step moves most."""
+    """The report: the table, and the queries that each step changes most."""
     import pandas as pd
 
     from colbertv2.analysis.decomposition import STEPS, most_moved
@@ -134,7 +139,7 @@ def to_markdown(
 def check(
     index: Node, unprojected: Node | None, queries: Queries, engine: object, depth: int, measure: str, **_: object
 ) -> Iterator[str]:
-    """A codec with centroids, a measure there is, queries with judgements, and the index's documents unprojected."""
+    """Check the measure, that the codec has centroids and the queries have judgements, and that the documents match."""
     from colbertv2.evaluation.measures import parse, unknown
     from colbertv2.evaluation.protocols import unjudgeable
 
@@ -142,9 +147,11 @@ def check(
     for name, reason in unknown([measure], depth).items():
         yield f"measure is {name}, but {reason}; raise depth."
     if not index.bound["codec"].has_centroids:
-        yield f"{type(index.bound['codec']).__name__} has no centroids to take apart; use codec=residual."
+        yield f"{type(index.bound['codec']).__name__} has no centroids, which this stage needs; use codec=residual."
     yield from unjudgeable(queries)
     if unprojected is not None:
         encoded = index.parents["embeddings"].bound, unprojected.bound
         if len({repr((one["documents"].identity(), one["document_maxlen"])) for one in encoded}) > 1:
-            yield "unprojected is of other documents than the index, or cuts them elsewhere; encode both alike."
+            yield (
+                "unprojected has other documents than the index, or another document_maxlen; encode both the same way."
+            )

@@ -1,4 +1,4 @@
-"""Stage: the token vectors of a collection, encoded once for every index configuration."""
+"""Stage: encode the token vectors of a collection, once for all index configurations."""
 
 from __future__ import annotations
 
@@ -29,17 +29,22 @@ def run(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Encode every document to fp16 shards of ``runtime.shard_documents``; memory is bounded by one shard a process.
+    """Encode every document to float16 shards of ``runtime.shard_documents`` documents.
 
-    With ``runtime.devices`` processes, each of ``n`` encodes every ``n``-th shard. A document without text gets no
-    vectors, and is never found: those of its special tokens alone would make it an answer to anything. Identical
-    documents have identical vectors, and so are tied in every search: those of one shard on every device, those of two
-    shards where a text's vectors do not depend on its batch, as on the CPUs where this was measured.
+    Memory is bounded by one shard per process. With ``n = runtime.devices`` processes, each encodes every ``n``-th
+    shard.
+
+    A document without text gets no vectors and is never found; the vectors of its special tokens alone could match any
+    query. Identical documents have identical vectors, and are therefore tied in every search. Within a shard this holds
+    on every device; across shards, it holds if a text's vectors do not depend on its batch, as on the CPUs where this
+    was measured.
 
     Args:
-        document_maxlen: tokens at which documents are cut; ``None`` cuts them as in training. The paper trains with
+        checkpoint: the ColBERT checkpoint to encode with.
+        documents: the collection.
+        document_maxlen: maximum number of tokens per document; ``None`` truncates as in training. The paper trains with
             180 and encodes BEIR and LoTTE with 300.
-        precision: ``32-true``, or ``bf16-mixed`` or ``16-mixed`` where the processor is the faster for it.
+        precision: ``32-true``, or ``bf16-mixed`` or ``16-mixed`` if that is faster on the device.
     """
     from colbertv2.modeling.colbert import ColBERT
     from colbertv2.parallel import run_on
@@ -75,7 +80,20 @@ def encode_shards(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """The shards of one process."""
+    """Encode and write every ``world``-th shard, from number ``rank`` on: those of one process.
+
+    Args:
+        rank: number of this process.
+        world: number of processes.
+        checkpoint: directory of the checkpoint.
+        documents: the collection.
+        size: documents per shard.
+        num_shards: number of shards of all processes.
+        document_maxlen: see :func:`run`.
+        precision: see :func:`run`.
+        out: directory of the embeddings.
+        runtime: devices and batch size.
+    """
     from colbertv2.modeling.colbert import ColBERT, stacked
 
     model = ColBERT.load(checkpoint, document_maxlen).to(runtime.device_of(rank))
@@ -99,7 +117,7 @@ def encode_shards(
 
 
 def check(checkpoint: Node, document_maxlen: int | None, **_: object) -> Iterator[str]:
-    """A length that the model can read."""
+    """Check that the model can read documents of ``document_maxlen`` tokens."""
     from colbertv2.modeling.initial import backbone_of
 
     backbone = backbone_of(checkpoint)

@@ -1,4 +1,4 @@
-"""Stage: effectiveness of a ranking."""
+"""Stage: evaluate the effectiveness of a ranking."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,14 +15,14 @@ from colbertv2.runtime import Runtime
 
 
 def measures(arguments: Mapping[str, Any]) -> list[str]:
-    """The columns of ``per_query.csv``."""
+    """The measures in ``per_query.csv``."""
     return list(arguments["measures"])
 
 
 def check(ranking: Node | None, queries: Queries, measures: list[str]) -> list[str]:
-    """Unknown measures, queries that can't be judged, and judgements of other documents than those that are ranked.
+    """Check the measures, the judgements of the queries, and that the judgements are for the ranked documents.
 
-    And a ranking that is not deep enough for any of the measures; if it is for some, the others are not known.
+    The ranking must be deep enough for at least one measure; the others are then reported as not known.
     """
     from colbertv2.evaluation.measures import parse, unknown
     from colbertv2.evaluation.protocols import unjudgeable
@@ -40,7 +40,7 @@ def check(ranking: Node | None, queries: Queries, measures: list[str]) -> list[s
 
 
 def ranked_documents(ranking: Node | None) -> Collection | None:
-    """The documents that a ranking is of: its stage's own, or those of the embeddings that it searched."""
+    """The collection that a ranking is from: its stage's own documents, or those of the embeddings it searched."""
     if ranking is None:
         return None
     of = ranking if "documents" in ranking.bound else ranking.ancestor("embeddings")
@@ -51,13 +51,15 @@ def ranked_documents(ranking: Node | None) -> Collection | None:
 def run(ranking: Artifact, queries: Queries, *, measures: list[str], out: Path, runtime: Runtime) -> None:
     """Evaluate ``run.trec`` of ``ranking``.
 
-    Writes ``per_query.csv`` (``query_id`` and one column a measure) and ``metrics.json`` (the means, and ``queries``,
-    their number). A measure whose cut-off is beyond the ranking's depth is not known: its cells are empty, its mean is
-    null, and ``unknown`` says why; one without cut-off counts as cut off at the depth. ``notes`` says of how many
-    queries ties cross a cut-off. The protocol of ``queries`` says what counts and against what
-    (:mod:`colbertv2.evaluation.protocols`); by trec's, judged queries without results count as zero.
+    Writes ``per_query.csv`` (``query_id`` and one column per measure) and ``metrics.json`` (the means, and ``queries``,
+    the number of queries). A measure whose cut-off exceeds the ranking's depth is not known: its cells are empty, its
+    mean is null, and ``unknown`` says why. A measure without a cut-off is treated as cut off at that depth. ``notes``
+    says for how many queries ties cross a cut-off. The protocol of ``queries`` decides which queries and documents
+    count (:mod:`colbertv2.evaluation.protocols`); by that of TREC, judged queries without results count as zero.
 
     Args:
+        ranking: an artifact with a ``run.trec``.
+        queries: queries with relevance judgements.
         measures: in the notation of ir_measures; ``RR(ties='expected')@10`` is the mean over all orders of tied
             documents.
     """
@@ -68,6 +70,6 @@ def run(ranking: Artifact, queries: Queries, *, measures: list[str], out: Path, 
     depth = depth_of(ranking)
     values = evaluate(ranked, qrels, measures, depth)
     notes = [tie_note(ranked, qrels, measures)]
-    if ranking.stage == "external_ranking":  # nobody says how deep its system ranked
+    if ranking.stage == "external_ranking":  # the depth of its system is not known
         notes.append(length_note(ranked, measures))
     write_values(values, out, unknown(measures, depth, ranked, qrels), [note for note in notes if note])

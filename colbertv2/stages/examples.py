@@ -1,4 +1,4 @@
-"""Stage: training examples from candidates, denoised where a teacher has scored them."""
+"""Stage: make training examples from candidates, and denoise them if a teacher has scored them."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,17 +17,25 @@ from colbertv2.training.examples import EXAMPLES_FILE, SCORED_FILE, Example, rea
 
 @stage(version=1)
 def run(candidates: Artifact, queries: Queries, denoising: Denoising, *, out: Path, runtime: Runtime) -> None:
-    """One example per query and labelled document, its negatives from ``candidates`` (a ranking, or scored ones).
+    """Make one example per query and labelled document, with negatives from ``candidates``.
 
-    A query without a label (``queries.unlabelled``) has the candidate that the teacher scores best as its positive;
-    where no teacher has spoken, as before round 1, it gives no example.
+    For a query without labels (``queries.unlabelled``), the candidate with the best teacher score is the positive; if
+    there are no teacher scores, as before round 1, it gives no example.
 
-    Writes ``examples.jsonl`` and ``denoising.json``: what each filter removed, as counts and shares.
+    Writes ``examples.jsonl``, and ``denoising.json`` with the number and share of candidates that each filter removed.
+
+    Args:
+        candidates: a ranking, or the scored candidates of the stage ``score``.
+        queries: training queries with their labels.
+        denoising: the filters.
+
+    Raises:
+        InputError: there is no example: no query has a label or teacher scores.
     """
     removed: Counter = Counter()
     count = write_examples(out / EXAMPLES_FILE, denoised(read_candidates(candidates), queries, denoising, removed))
     if not count:
-        raise InputError("No training example came out: no query has a label or teacher scores.")
+        raise InputError("There are no training examples: no query has a label or teacher scores.")
     total = max(1, removed["candidates"])
     shares = {
         f"share_{name}": round(value / total, 4) for name, value in sorted(removed.items()) if name != "candidates"
@@ -40,9 +48,15 @@ def run(candidates: Artifact, queries: Queries, denoising: Denoising, *, out: Pa
 def denoised(
     candidates: dict[str, Example], queries: Queries, denoising: Denoising, removed: Counter
 ) -> Iterator[Example]:
-    """Examples of every query with a positive; one that retrieval found nothing for has no negatives.
+    """Yield the examples of every query that has a positive. If there are no candidates, an example has no negatives.
 
-    Where only some queries' candidates were scored, those are the ones.
+    If candidates are scored, queries without scored candidates are left out.
+
+    Args:
+        candidates: candidates of each query, by query id.
+        queries: training queries with their labels.
+        denoising: the filters.
+        removed: counts what each filter removes, updated in place.
     """
     scored_only = any(example.teacher_scores for example in candidates.values())
     for query_id, _ in queries:
@@ -57,12 +71,12 @@ def denoised(
 
 
 def best_scored(scores: dict[str, float]) -> list[str]:
-    """The document that the teacher scores best; none where it has scored none."""
+    """A list of the document with the best teacher score; empty if there are no scores."""
     return [max(scores, key=scores.__getitem__)] if scores else []
 
 
 def read_candidates(candidates: Artifact) -> dict[str, Example]:
-    """By query id: what the stage ``score`` wrote, with the teacher's scores, or any other stage's ranking, without."""
+    """Candidates by query id: from the stage ``score`` with the teacher's scores, from other stages without scores."""
     if candidates.stage == "score":
         return {example.query_id: example for example in read_examples(candidates.file(SCORED_FILE))}
     return {

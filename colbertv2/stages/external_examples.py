@@ -1,4 +1,4 @@
-"""Stage: training examples from outside, such as the released 64-way ones; checked against the collection."""
+"""Stage: import training examples, such as the released 64-way ones, and check them against the collection."""
 
 import logging
 from collections import Counter
@@ -16,18 +16,24 @@ from colbertv2.runtime import Runtime
 from colbertv2.training.examples import EXAMPLES_FILE, Example, read_examples, write_examples
 
 AT_ONCE = 1000
-EXAMPLES = "examples"  # the other counts are of what was left out
+EXAMPLES = "examples"  # counts all examples; the other counters count what is left out
 logger = logging.getLogger(__name__)
 
 
 @stage(version=2)
 def run(file: File, documents: Collection, queries: Queries, *, out: Path, runtime: Runtime) -> None:
-    """Copy the examples of ``file`` (any layout of ``Examples``), streamed and cleaned.
+    """Copy the examples of ``file``, streamed and cleaned.
 
-    Left out are negatives that are the example's positive, that stand there already, or that the collection has not;
-    and examples of an unknown query or positive, and those that lost all their negatives so. One that never had any
-    stays: in-batch negatives may be all that it needs. A warning gives the numbers, and so does ``cleaning.json``.
-    An example that has fewer negatives than a step takes is left out by the training, whatever its ``n_way``.
+    These negatives are left out: those that are the example's positive, repeated ones, and those missing from the
+    collection. These examples are left out: those of an unknown query or positive, and those that lose all their
+    negatives in this way. An example that never had negatives is kept, since in-batch negatives may be enough. The
+    numbers are logged as a warning and written to ``cleaning.json``. Training itself leaves out examples with fewer
+    negatives than a step takes, for any ``n_way``.
+
+    Args:
+        file: examples in any layout that :class:`~colbertv2.training.examples.Examples` reads.
+        documents: the collection.
+        queries: the training queries.
 
     Raises:
         InputError: a line is malformed, or no example is left.
@@ -39,17 +45,24 @@ def run(file: File, documents: Collection, queries: Queries, *, out: Path, runti
     if not count:
         raise InputError(
             f"{file.path} holds no example for {queries.id} and {documents.id}"
-            + (f": of {counts[EXAMPLES]:,} examples, left out were {left_out}." if left_out else ".")
+            + (f": of {counts[EXAMPLES]:,} examples, these were left out: {left_out}." if left_out else ".")
         )
     if left_out:
-        logger.warning("%s: of %s examples, left out were %s.", file.path, f"{counts[EXAMPLES]:,}", left_out)
+        logger.warning("%s: of %s examples, these were left out: %s.", file.path, f"{counts[EXAMPLES]:,}", left_out)
     write_json(out / "cleaning.json", {**counts, "kept": count})
 
 
 def cleaned(
     examples: Iterable[Example], documents: Collection, queries: Queries, counts: Counter[str]
 ) -> Iterator[Example]:
-    """The examples without what can't be learned from, which is counted, as all examples are."""
+    """Yield the examples after cleaning, as described at :func:`run`.
+
+    Args:
+        examples: the examples of the file.
+        documents: the collection.
+        queries: the training queries.
+        counts: counts all examples and what is left out, updated in place.
+    """
     iterator = iter(examples)
     while block := list(islice(iterator, AT_ONCE)):
         counts[EXAMPLES] += len(block)
@@ -66,7 +79,7 @@ def cleaned(
 
 
 def without_repetitions(example: Example, unknown: set[str], counts: Counter[str]) -> Example:
-    """The example with each known document once, the positive first; the others are counted."""
+    """The example with each known document once, the positive first; counts what is left out in ``counts``."""
     kept: dict[str, float | None] = {}
     for document, score in zip(example.documents, example.scores, strict=True):
         if document in unknown:

@@ -1,4 +1,4 @@
-"""Stage: a ranking from outside, as candidates to mine from or to evaluate."""
+"""Stage: import a ranking, to evaluate it or to use it as candidates."""
 
 import logging
 from pathlib import Path
@@ -20,13 +20,16 @@ logger = logging.getLogger(__name__)
 def run(
     file: File, documents: Collection, queries: Queries, *, depth: PositiveInt, out: Path, runtime: Runtime
 ) -> None:
-    """Write the first ``depth`` documents of each of ``queries`` as ``run.trec``.
+    """Write the first ``depth`` known documents of each of ``queries`` as ``run.trec``.
 
-    Queries and documents that are not there are left out before that. A warning gives their numbers, and so does
-    ``left_out.json``: {"queries", "documents"}.
+    Unknown queries and documents are left out. Their numbers are logged as a warning and written to ``left_out.json``:
+    {"queries", "documents"}.
 
     Args:
         file: a TREC run (six columns), or colbert-ai's ``query document rank [score]`` if its name ends in ``.tsv``.
+        documents: the collection.
+        queries: the queries to keep.
+        depth: maximum number of documents per query.
 
     Raises:
         InputError: a line is malformed, or no query or no document of the file is known.

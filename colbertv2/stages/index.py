@@ -1,4 +1,4 @@
-"""Stage: a compressed index over encoded documents."""
+"""Stage: build a compressed index of encoded documents."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +17,16 @@ from colbertv2.runtime import Runtime
 
 @stage(version=4)
 def run(embeddings: Artifact, centroids: Artifact | None, codec: Codec, *, out: Path, runtime: Runtime) -> None:
-    """Learn residuals for ``centroids``, encode every vector in ``runtime.devices`` processes, build the inverted list.
+    """Learn the codec, compress every vector in ``runtime.devices`` processes, and build the inverted list.
 
-    Writes the index and ``statistics.json``: its codec and size. ``bytes_per_token`` is what one encoded vector
-    takes with an id of four bytes, the papers' figure; ``index_bytes_per_token`` counts everything on disk, where ids
-    take fewer, as ``bytes_per_document`` does.
+    Writes the index and ``statistics.json``: its codec and size. ``bytes_per_token`` is the papers' figure, the size of
+    one compressed vector with a centroid id of four bytes. ``index_bytes_per_token`` and ``bytes_per_document`` count
+    all files of the index, in which ids take less space.
 
     Args:
-        centroids: of the stage of that name, for the same vectors; None for a codec without centroids.
+        embeddings: the vectors to compress.
+        centroids: artifact of the stage ``centroids`` for the same vectors; ``None`` for a codec without centroids.
+        codec: how vectors are compressed.
     """
     from colbertv2.compression.clustering.clustering import Clusters
     from colbertv2.indexing import building
@@ -61,7 +63,10 @@ def run(embeddings: Artifact, centroids: Artifact | None, codec: Codec, *, out: 
 
 
 def query_vectors(codec: Codec, embeddings: Artifact, runtime: Runtime) -> NDArray[np.float32] | None:
-    """``[n, dim]`` of the queries that the codec wants to learn from, by the model that encoded the documents."""
+    """Vectors of the queries that the codec learns from, float32 ``[n, dim]``, by the model that encoded the documents.
+
+    Returns ``None`` if the codec learns from no queries.
+    """
     if not (texts := codec.sample_queries()):
         return None
     from colbertv2.modeling.colbert import encoded_queries
@@ -70,17 +75,17 @@ def query_vectors(codec: Codec, embeddings: Artifact, runtime: Runtime) -> NDArr
 
 
 def unneeded(codec: type[Codec], **_: object) -> Iterator[str]:
-    """A codec without centroids needs no clustering."""
+    """The parent ``centroids``, if the codec has no centroids."""
     if not codec.has_centroids:
         yield "centroids"
 
 
 def check(embeddings: Node, centroids: Node | None, codec: Codec) -> Iterator[str]:
-    """The centroids must be those of these vectors, and the codec must take the model's dimension."""
+    """Check that the centroids belong to these vectors, and that the codec supports the model's dimension."""
     if codec.has_centroids and centroids is None:
         yield f"{type(codec).__name__} needs centroids; give the node of the stage centroids."
     if centroids is not None and centroids.stage.name != "centroids":
-        yield f"centroids is the node {centroids.key} of the stage {centroids.stage.name}; expected one of centroids."
+        yield f"centroids is the node {centroids.key} of the stage {centroids.stage.name}; expected stage centroids."
     elif centroids is not None and centroids.parents["embeddings"].address != embeddings.address:
-        yield "the centroids are those of other embeddings; both must read the same node."
+        yield "the centroids are those of other embeddings; centroids and index must read the same node."
     yield from codec.check(embeddings.furthest("checkpoint").bound["dim"])

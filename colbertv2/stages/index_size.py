@@ -1,4 +1,4 @@
-"""Stage: the size of an index that need not be there, by arithmetic from what its codec takes for a vector."""
+"""Stage: compute the size of an index from its codec's size of a vector, without building it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,23 +14,25 @@ from colbertv2.schema import PositiveInt, Weight
 
 GIB = 2**30
 
-Vectors = Annotated[int, Interval(ge=1, le=10**15)]  # in an index that need not fit here
+Vectors = Annotated[int, Interval(ge=1, le=10**15)]  # the index need not fit on this machine
 
 
 @stage(version=1)
 def run(
     codec: Codec, *, dim: PositiveInt, vectors: Vectors, inverted_bytes: Weight, out: Path, runtime: Runtime
 ) -> None:
-    """Multiply what ``codec`` says that one vector takes.
+    """Multiply the codec's size of a vector by the number of vectors.
 
-    Writes ``metrics.json``: ``bytes_per_token`` (the codec's own figure, as in an index's ``statistics.json``: the id
-    of a centroid in four bytes, and the residual), ``GiB`` (2^30 bytes) of so many vectors, and
-    ``GiB_with_inverted_list``, the same for a codec without centroids, which has no such list. Centroids themselves
-    and what is stored a document are not counted.
+    Writes ``metrics.json``: ``bytes_per_token`` (the codec's own figure, as in an index's ``statistics.json``: a
+    centroid id of four bytes, and the residual), ``GiB`` (the size of all vectors, in 2^30 bytes), and
+    ``GiB_with_inverted_list``, which equals ``GiB`` for a codec without centroids, since it has no inverted list. The
+    centroids themselves and data stored per document are not counted.
 
     Args:
-        dim: dimensions of a vector. vectors: how many there are.
-        inverted_bytes: of the inverted list, a vector.
+        codec: how vectors are compressed.
+        dim: number of dimensions of a vector.
+        vectors: number of vectors.
+        inverted_bytes: bytes per vector in the inverted list.
     """
     each = codec.bytes_per_vector(dim)
     listed = inverted_bytes if codec.has_centroids else 0
@@ -43,5 +45,5 @@ def run(
 
 
 def check(codec: Codec, dim: int, **_: object) -> Iterator[str]:
-    """A vector that the codec can encode."""
+    """Check that the codec supports vectors of ``dim`` dimensions."""
     yield from codec.check(dim)

@@ -1,4 +1,4 @@
-"""Stage: the checkpoint before training, from pretrained weights."""
+"""Stage: make the checkpoint that training starts from, out of pretrained weights."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -30,10 +30,14 @@ def run(
     """Write an untrained ColBERT checkpoint.
 
     Args:
-        tokenization: ``None`` takes those of the backbone, which then has to be a ColBERT checkpoint. Where both speak,
-            they have to agree, but for what ``backbone.overrides`` names.
+        backbone: the pretrained weights.
+        tokenization: ``None`` takes that of the backbone, which must then be a ColBERT checkpoint. If both are given,
+            they must agree, except for settings named in ``backbone.overrides``.
+        documents: the collection that ``pca`` takes its sample from.
+        dim: number of dimensions of a token vector.
         projection: ``orthogonal``, ``pca`` or ``linear``; see :mod:`colbertv2.modeling.initial`.
-        sample_documents: documents that ``pca`` reads, spread evenly over the collection.
+        sample_documents: number of documents that ``pca`` reads, spread evenly over the collection.
+        seed: of the projection.
     """
     from colbertv2.modeling import initial
 
@@ -46,7 +50,7 @@ def run(
 
 
 def check(backbone: Backbone, tokenization: Tokenization | None, dim: int, **_: object) -> Iterator[str]:
-    """What the backbone can't do."""
+    """Check that the backbone supports the dimension and the tokenization."""
     from colbertv2.modeling import initial
 
     if dim > backbone.hidden_size:
@@ -57,4 +61,4 @@ def check(backbone: Backbone, tokenization: Tokenization | None, dim: int, **_: 
         if problem := too_long(f"model.tokenization.{name}", getattr(chosen, name), backbone.max_length):
             yield problem
     if not backbone.has_words([*filter(None, (chosen.query_marker, chosen.document_marker)), *chosen.skiplist]):
-        initial.tokenizer_of(backbone, chosen)  # which says what the vocabulary lacks
+        initial.tokenizer_of(backbone, chosen)  # raises an error that names the missing words

@@ -1,4 +1,4 @@
-"""Stage: search each query within its own pool of documents, by an index of that pool alone (PeerQA)."""
+"""Stage: search each query in its own pool of documents, with a separate index for each pool (PeerQA)."""
 
 from __future__ import annotations
 
@@ -44,18 +44,24 @@ def run(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Rank, for each query, the documents of its pool, which the id of ``queries`` tells (``colbertv2.data.queries``).
+    """For each query, rank the documents of its pool.
 
-    One pool after the other is indexed in a temporary directory, searched and deleted, in one process; memory and disk
-    are bounded by the largest. Pools without queries are left out.
+    The id of ``queries`` decides which documents form a pool (:mod:`colbertv2.data.queries`). One pool after the other
+    is indexed in a temporary directory, searched and deleted, in one process; memory and disk are bounded by the
+    largest pool. Pools without queries are skipped.
 
-    Writes ``run.trec``; ``timing.json`` as the stage ``search`` does, each pool's queries being timed in three passes;
-    and ``statistics.json``, whose sizes are sums over the pools that were searched, and ``notes`` what their codecs had
-    to do differently, such as clamping the number of centroids, each with its pool.
+    Writes ``run.trec``; ``timing.json`` as the stage ``search`` does, with three timed passes over the queries of each
+    pool; and ``statistics.json``. Its sizes are sums over the searched pools, and its ``notes`` say, pool by pool, what
+    the codec had to change, such as the number of centroids.
 
     Args:
-        codec: learns from each pool anew.
-        depth: documents a query, at most; not below the largest pool where a measure is uncut.
+        embeddings: the vectors of all documents.
+        queries: the queries, with their pools.
+        clustering: how the vectors of each pool are clustered.
+        codec: how vectors are compressed; it learns from each pool separately.
+        engine: the search engine.
+        depth: maximum number of documents per query. For a measure without cut-off, it must be at least the size of the
+            largest pool.
         seed: of the centroids of every pool.
     """
     from colbertv2.modeling.colbert import encoded_queries
@@ -102,7 +108,7 @@ def run(
 
 
 def queries_by_pool(queries: Queries) -> dict[str, list[str]]:
-    """Pool → its query ids, both in the order of ``queries``."""
+    """The query ids of each pool, with pools and ids in the order of ``queries``."""
     from colbertv2.data.queries import query_pools
 
     found: dict[str, list[str]] = {}
@@ -112,21 +118,21 @@ def queries_by_pool(queries: Queries) -> dict[str, list[str]]:
 
 
 def pool_positions(doc_ids: list[str], queries: Queries) -> dict[str, NDArray[np.int64]]:
-    """Pool → ascending positions of its documents among ``doc_ids``.
+    """The positions of each pool's documents in ``doc_ids``, ascending int64 ``[n]``, by pool.
 
     Raises:
-        InputError: a document belongs to none, or a query's pool has none.
+        InputError: a document belongs to no pool, or the pool of a query has no documents.
     """
     from colbertv2.data.queries import document_pools, query_pools
 
     pool_of, found = document_pools(queries), {}
     for position, doc_id in enumerate(doc_ids):
         if doc_id not in pool_of:
-            raise InputError(f"The document {doc_id!r} was encoded and is none of {queries.id!r}; use one id for both.")
+            raise InputError(f"The encoded document {doc_id!r} is not in {queries.id!r}; use one id for both.")
         found.setdefault(pool_of[doc_id], []).append(position)
     for query_id, pool in query_pools(queries).items():
         if pool not in found:
-            raise InputError(f"The pool {pool!r} of the query {query_id!r} of {queries.id!r} has no document.")
+            raise InputError(f"The pool {pool!r} of the query {query_id!r} of {queries.id!r} has no documents.")
     return {pool: np.array(positions, dtype=np.int64) for pool, positions in found.items()}
 
 
@@ -139,10 +145,10 @@ def index_of(
     seed: int,
     runtime: Runtime,
 ) -> Index:
-    """An index of the documents at ascending ``positions``, and of nothing else, in the directory ``path``."""
+    """Build an index of only the documents at ``positions`` (ascending) in the directory ``path``."""
     from colbertv2.indexing.index import Index
 
-    runs = np.split(positions, np.flatnonzero(np.diff(positions) > 1) + 1)  # one read for those that follow one another
+    runs = np.split(positions, np.flatnonzero(np.diff(positions) > 1) + 1)  # consecutive documents are read at once
     own = [vectors.vectors(int(vectors.offsets[run[0]]), int(vectors.offsets[run[-1] + 1])) for run in runs]
     writer = EmbeddingsWriter(path / "embeddings", vectors.dim)
     doc_ids = [vectors.doc_ids[position] for position in positions]
@@ -155,12 +161,12 @@ def index_of(
         seed=seed,
         clustering=clustering,
         device=runtime.torch_device,
-        bar=lambda items, *_: items,  # there is one over the pools
+        bar=lambda items, *_: items,  # the loop over the pools has a bar already
     )
 
 
 def sizes_of(index: Index) -> dict[str, int]:
-    """What adds up over indexes; ``bytes`` is everything on disk."""
+    """The sizes of an index that are summed over pools; ``bytes`` counts all its files on disk."""
     return {
         "num_documents": index.num_documents,
         "num_vectors": index.num_vectors,
@@ -170,7 +176,7 @@ def sizes_of(index: Index) -> dict[str, int]:
 
 
 def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, depth: int, **_: object) -> Iterator[str]:
-    """Pools, of the documents that are encoded; a codec for the model's dimension, an engine for the codec."""
+    """Check that the pools consist of the encoded documents, and that model, codec and engine fit together."""
     from colbertv2.data.queries import document_pools
 
     documents = Collection(queries.id)
@@ -180,4 +186,4 @@ def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, dept
     yield from codec.check(embeddings.furthest("checkpoint").bound["dim"])
     yield from engine.check(codec, depth)
     if codec.sample_queries():
-        yield "codec.queries are not looked at where each pool has an index of its own; set codec.queries=null."
+        yield "codec.queries can't be used when each pool has its own index; set codec.queries=null."

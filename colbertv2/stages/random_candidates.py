@@ -1,4 +1,4 @@
-"""Stage: documents drawn at random as candidates, the easiest of negatives."""
+"""Stage: draw random documents as candidates, for the easiest negatives."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from colbertv2.schema import PositiveInt, Seed
 def run(
     documents: Collection, queries: Queries, *, depth: PositiveInt, seed: Seed, out: Path, runtime: Runtime
 ) -> None:
-    """Write ``depth`` different documents with text for every query, in the order drawn, as ``run.trec``."""
+    """For each query, draw ``depth`` different documents with text, and write them in this order to ``run.trec``."""
     ids = [doc_id for doc_id, text in documents if not is_empty(text)]
     number = min(depth, len(ids))
     drawn = {

@@ -1,4 +1,4 @@
-"""Stage: the candidates of another ranking, such as BM25's, re-ranked by exact MaxSim."""
+"""Stage: re-rank the candidates of another ranking, such as BM25's, by exact MaxSim."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,18 +28,20 @@ def run(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Rank each query's first ``candidate_depth`` candidates by MaxSim with the index's decoded vectors.
+    """Rank each query's first ``candidate_depth`` candidates by MaxSim with the decoded vectors of the index.
 
-    Queries are encoded by the model that encoded the documents. A query without candidates stays without results.
+    Queries are encoded by the model that encoded the documents. A query without candidates gets no results.
 
-    Writes ``run.trec`` and ``timing.json``: ``rerank_ms_per_query``, milliseconds a query of the re-ranking alone, its
-    candidates and its vectors at hand, measured as the stage ``search`` does; and ``ms_per_query``, the same and the
-    candidates' own ``ms_per_query`` (as they were timed, to the depth of their ranking), null where these have none.
-    Encoding of the query is in neither.
+    Writes ``run.trec`` and ``timing.json``. ``rerank_ms_per_query`` is the time of re-ranking alone, in milliseconds
+    per query, measured as in the stage ``search``. ``ms_per_query`` adds the candidates' own ``ms_per_query``, which
+    was measured at the depth of their ranking; it is null if they have none. Neither includes encoding the query.
 
     Args:
-        candidates: a ranking of documents that the index holds.
-        depth: documents a query, at most.
+        candidates: a ranking of documents of the index.
+        index: the index with the vectors.
+        queries: the queries of the candidates.
+        candidate_depth: number of candidates to re-rank per query.
+        depth: maximum number of documents per query in the result.
     """
     from colbertv2.indexing.index import Index
     from colbertv2.modeling.colbert import encoded_queries
@@ -66,11 +68,11 @@ def run(
 
 
 def check(candidates: Node, index: Node, queries: Queries, candidate_depth: int, depth: int) -> Iterator[str]:
-    """Candidates for these queries, among the index's documents, and as many as are to be re-ranked."""
+    """Check that the candidates are for these queries, from the documents of the index, and that there are enough."""
     given = candidates.bound
     if "queries" in given and differ(given["queries"], queries):
-        yield "the candidates are for other queries; both must be given the same."
+        yield "the candidates are for other queries; both must use the same."
     if "documents" in given and differ(given["documents"], index.parents["embeddings"].bound["documents"]):
-        yield "the candidates are of other documents than the index; both must be given the same."
+        yield "the candidates are from other documents than those of the index; both must use the same."
     if "candidates" not in given and candidate_depth > (deepest := given.get("depth", candidate_depth)):
-        yield f"candidate_depth is {candidate_depth}, but there are at most {deepest} candidates a query; rank more."
+        yield f"candidate_depth is {candidate_depth}, but there are at most {deepest} candidates per query; rank more."

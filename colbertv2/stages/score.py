@@ -1,4 +1,4 @@
-"""Stage: the teacher's scores of retrieved candidates."""
+"""Stage: score retrieved candidates with the teacher."""
 
 from pathlib import Path
 
@@ -30,17 +30,25 @@ def run(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Score the ``depth`` best candidates of each query.
+    """Score the best ``depth`` candidates of each query.
 
-    Writes ``scored.jsonl`` (candidates in retrieval order with the teacher's score) and ``run.trec`` (the same
-    re-ranked by the teacher, what it did not score below them, so that the teacher can be evaluated like any system).
+    Writes ``scored.jsonl`` (candidates in retrieval order, with the teacher's scores) and ``run.trec`` (the candidates
+    re-ranked by the teacher, followed by those it did not score, so that the teacher can be evaluated like any system).
 
     Args:
-        num_queries: score only the candidates of so many queries, drawn by ``seed``; ``None`` is all of them.
-        add_labelled: score labelled documents that retrieval missed too, behind the candidates; for training data.
-        retriever_weight: how much of the retriever's own score is added to the teacher's. 0 is the paper's teacher; a
-            weak teacher and its retriever together can know more than either. What retrieval missed counts as its last.
+        candidates: a ranking.
+        teacher: the cross-encoder.
+        documents: the collection.
+        queries: the queries of the ranking.
+        num_queries: score only the candidates of so many queries, drawn with ``seed``; ``None`` scores those of all.
+        depth: number of candidates to score per query.
+        add_labelled: also score labelled documents that are not among the candidates, and append them; for training
+            data.
+        retriever_weight: weight of the retriever's own score, which is added to the teacher's. 0 is the paper's
+            teacher. A weak teacher and its retriever together may be better than either. A document that was not
+            retrieved gets the query's lowest retrieval score.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        seed: of the drawn queries.
     """
     from colbertv2.modeling.cross_encoder import CrossEncoder
     from colbertv2.training.data import sampled

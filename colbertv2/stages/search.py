@@ -1,4 +1,4 @@
-"""Stage: search an index; also how candidates are mined, with training queries."""
+"""Stage: search an index; with training queries, this mines candidates."""
 
 from __future__ import annotations
 
@@ -22,13 +22,17 @@ QUERIES_AT_ONCE = 64
 
 @stage(version=3)
 def run(index: Artifact, queries: Queries, engine: Engine, *, depth: PositiveInt, out: Path, runtime: Runtime) -> None:
-    """Rank the index's documents for ``queries``, encoded by the model that encoded the documents.
+    """Rank the index's documents for ``queries``, which are encoded by the model that encoded the documents.
 
-    Writes ``run.trec`` and ``timing.json``: milliseconds per query, one at a time, encoding of the query excluded (the
-    PLAID paper's protocol), over the first ``runtime.latency_queries``; and on what device, by what part of the engine.
+    Writes ``run.trec`` and ``timing.json``. ``ms_per_query`` is the mean over the first ``runtime.latency_queries``
+    queries, searched one at a time, without encoding the query (the protocol of the PLAID paper). ``searched_by`` says
+    which device and which code of the engine searched.
 
     Args:
-        depth: documents per query, at most.
+        index: the index to search.
+        queries: the queries.
+        engine: the search engine.
+        depth: maximum number of documents per query.
     """
     from colbertv2.indexing.index import Index
     from colbertv2.modeling.colbert import are_kept, encoded_queries
@@ -59,14 +63,26 @@ def search_part(
     rank: int,
     world: int,
     index: Artifact,
-    kind: type[Codec],  # which a new process has to import before it can load such a codec
+    kind: type[Codec],  # makes a new process import the class, which it needs to load such a codec
     queries: Queries,
     engine: Engine,
     depth: PositiveInt,
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Write the results of one process's queries, every ``world``-th."""
+    """Search every ``world``-th query, from number ``rank`` on, and write the results to ``run.<rank>.trec``.
+
+    Args:
+        rank: number of this process.
+        world: number of processes.
+        index: the index to search.
+        kind: class of its codec.
+        queries: the queries of all processes.
+        engine: the search engine.
+        depth: maximum number of documents per query.
+        out: directory for the results.
+        runtime: devices and batch size.
+    """
     from colbertv2.indexing.index import Index
     from colbertv2.modeling.colbert import encoded_queries
     from colbertv2.search.engine import ranking_of
@@ -85,5 +101,5 @@ def search_part(
 
 
 def check(index: Node, engine: Engine, depth: int, **_: object) -> Iterator[str]:
-    """The engine must go with the codec."""
+    """Check that the engine supports the codec and the depth."""
     yield from engine.check(index.bound["codec"], depth)

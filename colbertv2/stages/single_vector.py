@@ -1,4 +1,4 @@
-"""Stage: the single-vector baseline's ranking."""
+"""Stage: rank documents with the single-vector baseline."""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -32,12 +32,20 @@ def run(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Rank by the dot product of mean-pooled vectors, the whole collection scored.
+    """Rank all documents by the dot product of mean-pooled vectors, exhaustively.
 
-    Documents without text are left out: their vector would be that of the special tokens.
+    Writes ``run.trec``, ``timing.json`` {"ms_per_query"} and ``statistics.json`` {"num_documents",
+    "bytes_per_document"}. Documents without text are left out: their vectors would be those of the special tokens.
 
     Args:
-        maxlen: tokens of a text. depth: documents a query.
+        backbone: the sentence encoder.
+        documents: the collection.
+        queries: the queries.
+        maxlen: maximum number of tokens per query or document.
+        depth: maximum number of documents per query.
+
+    Raises:
+        InputError: no document has text.
     """
     from colbertv2.modeling.sentence import SentenceEncoder
 
@@ -70,6 +78,6 @@ def run(
 
 
 def check(backbone: Backbone, maxlen: int, **_: object) -> Iterator[str]:
-    """A length that the backbone can read."""
+    """Check that the backbone can read texts of ``maxlen`` tokens."""
     if problem := too_long("maxlen", maxlen, backbone.max_length):
         yield problem

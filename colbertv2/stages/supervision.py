@@ -1,4 +1,4 @@
-"""Stage: the report on a round's supervision."""
+"""Stage: report on the supervision of a training round."""
 
 from __future__ import annotations
 
@@ -38,15 +38,21 @@ def run(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Describe what the teacher said of the mined candidates, what denoising made of them, and what was learnt.
+    """Report how the teacher scored the mined candidates, what denoising kept, and what the student learned.
 
-    Writes ``supervision.md`` and ``supervision.png`` to read, ``by_rank.csv``, ``agreement.csv`` (a row per query and
-    student) and ``supervision.json`` to compute with.
+    Writes ``supervision.md`` and ``supervision.png`` for readers, and ``by_rank.csv``, ``agreement.csv`` (a row per
+    query and student) and ``supervision.json`` for computations.
 
     Args:
-        scored: candidates with the teacher's scores. examples: what denoising made of them.
-        before, after: the checkpoints that the round started from and ended with.
-        num_queries: queries whose candidates the students score.
+        scored: candidates with the teacher's scores.
+        examples: the training examples after denoising.
+        before: the checkpoint that the round started from.
+        after: the checkpoint that the round ended with.
+        documents: the collection.
+        queries: the training queries.
+        num_queries: number of queries whose candidates both checkpoints score.
+        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        seed: of the drawn queries.
     """
     import pandas as pd
 
@@ -97,7 +103,7 @@ def student_scores(
     precision: str,
     runtime: Runtime,
 ) -> list[np.ndarray]:
-    """MaxSim of each example's candidates, ``[n]`` per example; a document is encoded once."""
+    """The MaxSim scores of each example's candidates, float32 ``[n]`` per example; each document is encoded once."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
@@ -121,7 +127,14 @@ def student_scores(
 
 
 def to_markdown(title: str, figures: dict, ranks: pd.DataFrame, asked: int) -> str:
-    """The report as text: false negatives, filters, agreement, and every rank up to ten, then every tenth."""
+    """The report as Markdown: false negatives, filters, agreement, and ranks 1 to 10, then every tenth.
+
+    Args:
+        title: the heading.
+        figures: the content of ``supervision.json``.
+        ranks: the content of ``by_rank.csv``.
+        asked: number of queries that the agreement is measured on.
+    """
     lines, bound = [f"# {title}", ""], figures["false_negative_bound"]
     lines += [
         f"{figures['queries']:,} queries, {figures['unlabelled_candidates']:,} candidates without a label. The teacher "

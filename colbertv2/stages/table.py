@@ -1,4 +1,4 @@
-"""Stage: the table and the figure of an experiment."""
+"""Stage: make the table and the figure of an experiment."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from colbertv2.schema import Seed
 def check(
     systems: dict[str, Node], title: str, baseline: str, measures: list[str], notes: list[str], seed: int
 ) -> Iterator[str]:
-    """A baseline that is no row, and measures that a row is not evaluated by, before the first second of work."""
+    """Check that the baseline is a row, and that all rows are evaluated by all measures."""
     if baseline not in systems:
-        yield f"baseline {baseline!r} is no row; expected one of {', '.join(systems)}."
+        yield f"baseline {baseline!r} is not a row; expected one of {', '.join(systems)}."
     if not measures or len(set(measures)) < len(measures):
-        yield f"measures are {measures}; expected at least one, each once."
+        yield f"measures are {measures}; expected at least one, and none twice."
     for name, evaluation in systems.items():
         known = measures_of(evaluation)
         if lacking := [measure for measure in measures if measure not in known]:
@@ -41,14 +41,18 @@ def run(
 ) -> None:
     """Compare systems that were evaluated on the same queries.
 
-    Writes ``table.csv`` (columns: ``colbertv2.reporting.system_table.make_table``), ``table.md`` and
-    ``quality_bytes.png`` (of the first measure that is known of all). A measure that a ranking is not deep enough for
-    is a dash, empty in ``table.csv``, and a note says why.
+    Writes ``table.csv`` (columns: :func:`colbertv2.reporting.system_table.make_table`), ``table.md`` and
+    ``quality_bytes.png`` (for the first measure that is known for all systems). If a ranking is not deep enough for a
+    measure, the value is a dash in ``table.md`` and empty in ``table.csv``, and a note says why.
 
     Args:
-        systems: row name → evaluation, an artifact of ``evaluate`` or of another stage that declares ``measures``.
+        systems: name of the row → evaluation: an artifact of ``evaluate`` or of another stage that declares
+            ``measures``.
+        title: heading of the table.
         baseline: the row that the others are tested against.
-        notes: sentences for below the table.
+        measures: the columns.
+        notes: sentences to print below the table.
+        seed: of the resampling.
     """
     from colbertv2.reporting.quality_figure import draw
     from colbertv2.reporting.system_table import make_table, read_system, to_markdown, unknown_notes

@@ -1,4 +1,4 @@
-"""Stage: a cross-encoder teacher, released or trained here from a sentence encoder."""
+"""Stage: provide a cross-encoder teacher, either a released one or one trained here."""
 
 from pathlib import Path
 
@@ -34,12 +34,21 @@ def run(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Write a cross-encoder; with ``recipe=null`` the backbone as released, else trained on ``examples``.
+    """Write a cross-encoder: with ``recipe=null`` the weights it starts from, otherwise trained on ``examples``.
 
     Args:
-        backbone: pretrained weights. encoder: instead of them, a ColBERT checkpoint whose encoder to start from.
-        maxlen: tokens of a query–passage pair. scoring_head: ``late_interaction`` or ``classifier``.
-        temperature: of ``late_interaction``.
+        backbone: pretrained weights to start from.
+        encoder: instead of ``backbone``, a ColBERT checkpoint to start from with its encoder.
+        examples: training examples.
+        validation: examples of dev queries, or ``None`` to keep the last weights.
+        documents: the collection of the examples.
+        queries: the queries of the examples.
+        dev_queries: the queries of ``validation``; ``None`` takes ``queries``.
+        recipe: how to train.
+        maxlen: maximum number of tokens per query–passage pair.
+        scoring_head: ``late_interaction`` or ``classifier``.
+        temperature: of the head ``late_interaction``.
+        seed: of the training.
     """
     from colbertv2.modeling.cross_encoder import CrossEncoder
     from colbertv2.training.data import TextLookup
@@ -48,7 +57,7 @@ def run(
     if encoder:
         check_directory(encoder.path)
     start = encoder.path if encoder else backbone and backbone.directory
-    assert start  # the stage's check has seen to it
+    assert start  # ensured by ``check``
     teacher = CrossEncoder.pretrained(start, maxlen, scoring_head, temperature)
     if recipe is None:
         teacher.save(out)
@@ -68,7 +77,7 @@ def run(
 
 
 def check(backbone, encoder, examples, documents, queries, recipe, maxlen, scoring_head, **_):
-    """A teacher needs weights to start from, and a trained one something to learn from."""
+    """Check that the teacher has weights to start from, and that a trained one has examples and suitable losses."""
     from colbertv2.modeling.initial import backbone_of
 
     start = backbone or (encoder and backbone_of(encoder))
@@ -76,12 +85,12 @@ def check(backbone, encoder, examples, documents, queries, recipe, maxlen, scori
         yield problem
     if recipe is None and scoring_head == "classifier" and start and not (backbone and backbone.is_classifier):
         yield (
-            "teacher.scoring_head is classifier and teacher.recipe null, but the backbone has no classifier: its head "
-            "would be random. Take a released cross-encoder, a recipe, or scoring_head=late_interaction."
+            "teacher.scoring_head is classifier and teacher.recipe is null, but the backbone has no classifier, so its "
+            "head would be random. Use a released cross-encoder, a recipe, or scoring_head=late_interaction."
         )
     if (backbone is None) == (encoder is None):
-        yield "teacher.backbone and teacher.encoder: expected one of the two, the other null."
+        yield "teacher.backbone and teacher.encoder: set exactly one of the two; the other must be null."
     if recipe is not None and not (examples and documents and queries):
         yield "teacher.recipe is set, but examples, documents or queries are null; a trained teacher needs all three."
     if recipe is not None and any(objective.needs_all_pairs for objective in recipe.losses.values()):
-        yield "training.teacher has in-batch negatives, which a cross-encoder can't score; leave that objective out."
+        yield "training.teacher uses in-batch negatives, which a cross-encoder can't score; remove that objective."

@@ -26,10 +26,17 @@ def run(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Train from ``checkpoint``; keep the weights that rank the dev queries' candidates best.
+    """Train ``checkpoint``, and keep the weights that rank the candidates of the dev queries best.
 
     Args:
-        examples: training examples. validation: examples of dev queries, or ``None`` to keep the last weights.
+        checkpoint: the checkpoint to start from.
+        examples: training examples.
+        validation: examples of dev queries, or ``None`` to keep the last weights.
+        documents: the collection of the examples.
+        queries: the queries of the examples.
+        dev_queries: the queries of ``validation``; ``None`` takes ``queries``.
+        recipe: how to train.
+        seed: of the training.
     """
     from colbertv2.modeling.colbert import ColBERT
     from colbertv2.training.data import TextLookup

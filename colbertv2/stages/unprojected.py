@@ -1,4 +1,4 @@
-"""Stage: a checkpoint without its projection, so that token vectors keep the backbone's size."""
+"""Stage: remove the projection of a checkpoint, so that token vectors have the backbone's hidden size."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from colbertv2.runtime import Runtime
 
 @stage(version=1)
 def run(checkpoint: Artifact, *, out: Path, runtime: Runtime) -> None:
-    """Write ``checkpoint`` with the identity as its projection; everything else is as it was."""
+    """Write ``checkpoint`` with the identity as its projection and everything else unchanged."""
     import torch
 
     from colbertv2.modeling.colbert import ColBERT

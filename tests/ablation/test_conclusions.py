@@ -37,12 +37,12 @@ def test_a_difference_is_told_with_its_evidence():
 def test_without_significance_nothing_is_called_lower(p):
     told = difference_of(Contrast(LOWER, p, 0.009), "RR@10", made_cells(AXIS))
     assert told.startswith("no difference in RR@10 was shown (−.028, 95 % interval −.041 to −.015, Holm-adjusted p = ")
-    assert told.endswith("; a true one of .009 would have been found with probability .8")
+    assert told.endswith("; a true difference of .009 would have been found with probability .8")
 
 
 def test_what_cannot_be_found_is_not_promised():
     told = difference_of(Contrast(LOWER, 0.06, None), "RR@10", made_cells(AXIS))
-    assert "not known which would have been found" in told and "probability" not in told
+    assert "not known which true difference would have been found" in told and "probability" not in told
     same = Estimate(0.0, Interval(0, 0), None, None, 0.0, 299)
     assert difference_of(Contrast(same, 1.0, None), "RR@10", made_cells(AXIS)) == "no query differs in RR@10"
 
@@ -51,10 +51,12 @@ def test_an_interval_over_seeds_that_includes_zero_is_told():
     cells = made_cells(AXIS, seeds=(3, 2))
     doubtful = replace(LOWER, training=Interval(-0.06, 0.004), kmeans=Interval(-0.03, -0.02), degrees=100)
     told = difference_of(Contrast(doubtful, 0.001, 0.02), "RR@10", cells)
-    assert told.endswith("; but the one over 3 training seeds (−.060 to .004) includes 0: it may be due to the seed")
+    assert told.endswith(
+        "; but the interval over 3 training seeds (−.060 to .004) includes 0, so the difference may be due to the seed"
+    )
     both = replace(doubtful, kmeans=Interval(-0.06, 0.01), error=0.02, degrees=2.0)
     told = difference_of(Contrast(both, 0.001, 0.02), "RR@10", cells)
-    assert "2 k-means seeds (−.060 to .010) and the one over queries and seeds together" in told
+    assert "2 k-means seeds (−.060 to .010) and the interval over queries and seeds together" in told
     assert "include 0" in told
     sure = replace(doubtful, training=Interval(-0.05, -0.01))
     assert "due to the seed" not in difference_of(Contrast(sure, 0.001, 0.02), "RR@10", cells)
@@ -63,7 +65,7 @@ def test_an_interval_over_seeds_that_includes_zero_is_told():
 def test_seeds_that_matter_more_than_the_knob_are_found_in_made_up_values():
     cells = made_cells(AXIS, one_bit, seeds=(3, 1), noise=(0.05, 0.0, 0.02))
     sentences = conclude(find(cells, 0))
-    assert "it may be due to the seed" in sentences[0]
+    assert "may be due to the seed" in sentences[0]
 
 
 def test_the_factors_that_differ_are_named():
@@ -79,7 +81,8 @@ def test_one_factor_is_told_by_its_cells_and_the_seeds_once_at_the_end():
     assert sentences[0].startswith("codec.nbits=1 against 2: RR@10 is .0") and " lower (" in sentences[0]
     assert sentences[1].startswith("codec.nbits=4 against 2: no difference in RR@10 was shown")
     assert sentences[-1] == (
-        "There is one training seed and one k-means seed: nothing is known of other training and k-means seeds."
+        "There is only one training seed and one k-means seed, so nothing is known about other training and k-means "
+        "seeds."
     )
     assert sum("nothing is known" in sentence for sentence in sentences) == 1
     assert unknown_sentences(made_cells(AXIS, seeds=(2, 2))) == []
@@ -92,10 +95,10 @@ def test_a_factorial_design_is_told_by_its_effects():
     assert told[0].startswith("codec.nbits=1 against 2, averaged over num_centroids and nprobe: RR@10 is .04")
     [interaction] = [sentence for sentence in told if sentence.startswith("Interaction")]
     assert "RR@10 of codec.nbits=1 with num_centroids=128 is .0" in interaction
-    assert "lower than their two effects add up to (95 % interval" in interaction
+    assert "lower than the sum of their two effects (95 % interval" in interaction
     absent = [sentence for sentence in told if sentence.startswith("No interaction of")]
     assert len(absent) == 2 and all("would have been found with probability .8" in sentence for sentence in absent)
-    assert any(sentence.startswith("Of the sum of squares") and "codec.nbits 8" in sentence for sentence in told)
+    assert any(sentence.startswith("Shares of the sum of squares") and "codec.nbits 8" in sentence for sentence in told)
 
 
 def test_the_interaction_that_is_hardest_to_find_is_the_one_told():
@@ -105,7 +108,7 @@ def test_the_interaction_that_is_hardest_to_find_is_the_one_told():
     ]
     assert interaction_sentences(family, "RR@10") == [
         "No interaction of a and b was shown (smallest Holm-adjusted p = .200); "
-        "a true one of .030 would have been found with probability .8."
+        "a true difference of .030 would have been found with probability .8."
     ]
 
 
@@ -139,7 +142,7 @@ def test_pareto_is_told_where_costs_are_known():
     cells = made_cells(AXIS, one_bit)  # bytes rise and milliseconds fall from cell to cell
     told = " ".join(conclude(find(cells, 0)))
     assert "RR@10 against bytes per token: " in told and "codec.nbits=2 (20.0, ." in told
-    assert "codec.nbits=1 (21.0" not in told  # dearer and worse than 2 bits
+    assert "codec.nbits=1 (21.0" not in told  # larger and worse than 2 bits
     without = replace(cells, cells=[replace(cell, costs={}) for cell in cells.cells])
     without = replace(without, baseline=without.cells[0])
     assert "dominated" not in " ".join(conclude(find(without, 0)))

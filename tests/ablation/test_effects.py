@@ -13,7 +13,7 @@ AXES = {"codec.nbits": ["2", "1", "4"], "num_centroids": ["64", "128"], "nprobe"
 
 
 def knobs(setting):
-    """Bits and centroids matter, and more so together; nprobe does nothing."""
+    """Bits and centroids have an effect, and a larger one together; nprobe has none."""
     one_bit, many = setting["codec.nbits"] == "1", setting["num_centroids"] == "128"
     return -0.06 * one_bit + 0.03 * many + 0.05 * (one_bit and many)
 
@@ -29,7 +29,7 @@ def effects(cells):
 
 
 def mean_over_seeds(cells, **levels):
-    """Per query: the cells with these levels (dots of factors left out), added up in a loop."""
+    """The mean value per query of the cells with these levels, computed in a loop (``_nbits`` means ``.nbits``)."""
     total, count = np.zeros(len(cells.queries)), 0
     for cell in cells.cells:
         if all(cell.factors[factor.replace("_nbits", ".nbits")] == level for factor, level in levels.items()):

@@ -1,4 +1,4 @@
-"""``python -m colbertv2 report`` from artifacts to files, and the sweep it is about, by the command line."""
+"""``python -m colbertv2 report``, from artifacts to files, and its sweep, on the command line."""
 
 import csv
 import os
@@ -35,13 +35,13 @@ def test_from_a_sweep_to_its_report(small, tmp_path):
     before = run("colbertv2 report", *arguments, directory=tmp_path)
     assert (
         before.returncode == 2
-        and "What builds all of them:\n  python -m colbertv2 -m codec.nbits=1,2,3,4" in before.stderr
+        and "Build all of them with:\n  python -m colbertv2 -m codec.nbits=1,2,3,4" in before.stderr
     )
     planned = run("colbertv2 plan", *arguments, directory=tmp_path)
-    assert planned.returncode == 2 and "'nbits' is 3" in planned.stderr  # and the plan of the others
-    assert "8 points: 22 different steps, 22 missing" in planned.stdout  # k-means twice, whatever the bits
+    assert planned.returncode == 2 and "'nbits' is 3" in planned.stderr  # the others are planned
+    assert "8 points: 22 different steps, 22 missing" in planned.stdout  # k-means is run twice, for any number of bits
     sweep = run("colbertv2", *arguments, "runtime.wandb=offline", directory=tmp_path)
-    assert sweep.returncode == 2 and "'nbits' is 3" in sweep.stderr  # the other points go on
+    assert sweep.returncode == 2 and "'nbits' is 3" in sweep.stderr  # the other points are run
     assert (
         sweep.stdout.count("pipeline.index.centroids: ") == 6
         and sweep.stdout.count("\npipeline.index.centroids: centroids") == 6

@@ -1,4 +1,4 @@
-"""From the artifacts of a sweep to its cells."""
+"""The cells of a sweep, from its artifacts."""
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,7 @@ def test_cells_hold_the_values_of_every_seed_by_query(small):
         np.testing.assert_array_equal(cell.values["nDCG@10"][place], table.loc[cells.queries, "nDCG@10"])
     assert cells.cells[1].costs["bytes_per_token"] == 32.0 and cells.cells[0].costs["bytes_per_token"] == 8.0
     assert set(cells.cells[0].costs) == {"bytes_per_token", "bytes_per_document", "ms_per_query", "build_seconds"}
-    # What depends on neither seed of k-means is told: fp16 has no centroids.
+    # Points that do not depend on the seed of k-means are reported: fp16 has no centroids.
     assert any("Identical rankings" in one and "codec=fp16, seed=1, kmeans_seed=5" in one for one in cells.warnings)
     assert cells.baseline is cells.cells[0]
     assert cells.commands[0].startswith("python -m colbertv2 -m codec=residual,fp16")
@@ -55,7 +55,7 @@ def test_measure_and_baseline_are_chosen_or_refused(small):
     ).cells()
     assert cells.measures[:2] == ["R@10", "RR@10"] and cells.baseline.factors == {"codec.nbits": "4"}
     assert cells.title == "Bits"
-    with pytest.raises(InputError, match=r"no cell of this sweep: codec\.nbits=1,2,4"):
+    with pytest.raises(InputError, match=r"expected a cell of this sweep: codec\.nbits=1,2,4"):
         Sweep.collect([*arguments, "+report.baseline={codec.nbits: 8}"]).cells()
     with pytest.raises(InputError, match=r"report\.measure is 'MAP'"):
         Sweep.collect([*arguments, "report.measure=MAP"]).cells()

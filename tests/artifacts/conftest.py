@@ -17,7 +17,7 @@ DIRECTORIES = (HERE / "toy" / "conf", HERE / "toy" / "experiments")
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Where artifacts go; files named ``fail-<stage>`` or ``slow-<stage>`` in it steer the toy stages."""
+    """The artifact root; files in it named ``fail-<stage>`` or ``slow-<stage>`` control the toy stages."""
     (tmp_path / "artifacts").mkdir()
     return tmp_path / "artifacts"
 

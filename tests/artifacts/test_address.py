@@ -1,4 +1,4 @@
-"""What moves an address and what does not."""
+"""What changes an address and what does not."""
 
 import math
 from collections.abc import Callable
@@ -91,7 +91,7 @@ def test_deep_pipelines_take_linear_time() -> None:
 
     corpus = {"_target_": "toy.components.Pair", "first": 1}
     pipeline: dict = {"n0": {"_target_": "toy.encode.run", "checkpoint": None, "corpus": corpus, "dim": 1}}
-    for depth in range(1, 60):  # inlined: 2**60 mappings
+    for depth in range(1, 60):  # if references were inlined: 2**60 mappings
         before = f"${{pipeline.n{depth - 1}}}"
         pipeline[f"n{depth}"] = {"_target_": "toy.encode.run", "checkpoint": before, "corpus": before, "dim": depth}
     node = parse(OmegaConf.create({"pipeline": pipeline}).pipeline.n59)

@@ -1,4 +1,4 @@
-"""Artifacts are whole or absent, built once, and say what made them."""
+"""Artifacts are complete or absent, are built once, and record how they were made."""
 
 import hashlib
 import json
@@ -117,7 +117,7 @@ def test_a_resumable_stage_finds_its_files(toy, root: Path) -> None:
     checkpoint = build(config)
     assert (checkpoint.path / "epochs.txt").read_text() == "012"
     assert checkpoint.address == target_node(config).address
-    with pytest.raises(BuildError):  # another configuration begins anew
+    with pytest.raises(BuildError):  # another configuration starts from the beginning
         build(toy("target=round1", "training.epochs=4"))
     other = target_node(toy("target=round1", "training.epochs=4"))
     assert (root / "train" / f".{other.address}.partial" / "epochs.txt").read_text() == "01"
@@ -138,7 +138,7 @@ def test_a_directory_without_a_record_is_not_touched(toy, root: Path) -> None:
     index = build(toy("target=index"))
     (index.path / "artifact.json").unlink()
     assert "index" not in cached(toy("target=index"))
-    with pytest.raises(InputError, match="not whole"):
+    with pytest.raises(InputError, match="not complete"):
         build(toy("target=index"))
     assert (index.path / "epochs.txt").exists()
 
@@ -216,7 +216,7 @@ def test_waiting_is_announced(toy, root: Path, runs, capfd) -> None:
 
 @pytest.mark.parametrize("number", [2, 4, 8])
 def test_processes_on_one_store_share_the_work_of_one_that_is_killed(toy, root: Path, runs, number) -> None:
-    """A point each, two points twice or more: what they share is built once, but for what the killed one was at."""
+    """Several processes build points that share artifacts: each is built once, except for what a killed one was at."""
     (root / "slow-encode").write_text("1")
     points = [toy(f"codec.bits={(1, 2, 4)[place % 3]}") for place in range(number)]
     context = multiprocessing.get_context("fork")
@@ -238,17 +238,17 @@ def test_processes_on_one_store_share_the_work_of_one_that_is_killed(toy, root: 
     assert {process.exitcode for process in processes.values()} == {0}
     tables = {target_node(point).address for point in points}
     present = {stage: {path.name for path in (root / stage).glob(f"{stage}-*")} for stage in ("index", "table")}
-    assert present["table"] <= tables and len(tables - present["table"]) <= 1  # the killed one's, if nobody else had it
+    assert present["table"] <= tables and len(tables - present["table"]) <= 1  # only the killed one's may be missing
     counts = Counter(runs())
     assert counts == {"train": 1, "encode": 2, **{stage: len(found) for stage, found in present.items()}}
     for point in points:
-        build(point)  # by whoever asks: what was finished is found
+        build(point)  # finds what the others have built
     assert Counter(runs())["table"] == len(tables) and Counter(runs())["encode"] == 2
     assert not [path for path in root.rglob(".*") if not path.name.endswith(".lock")]
 
 
 def test_a_killed_run_s_files_go_with_the_next_one(toy, root: Path) -> None:
-    """In a resumable stage, where the directory itself stays, they would become part of the artifact."""
+    """In a resumable stage, which keeps the directory, they would become part of the artifact."""
     config = toy("target=round1")
     partial = root / "train" / f".{target_node(config).address}.partial"
     partial.mkdir(parents=True)

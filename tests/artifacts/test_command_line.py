@@ -61,7 +61,7 @@ def test_plan_builds_nothing(root: Path, runs) -> None:
     done = run(root, "target=index", module="colbertv2 plan")
     assert done.returncode == 0, done.stderr
     *lines, total = [line.split() for line in done.stdout.splitlines()]
-    assert total[:4] == ["to", "build:", "3", "steps;"]  # toy stages tell no cost
+    assert total[:4] == ["to", "build:", "3", "steps;"]  # the cost of toy stages is not known
     assert [line[0] for line in lines] == ["pipeline.round1", "pipeline.embeddings", "pipeline.index"]
     assert [line[1].partition("-")[0] for line in lines] == ["train", "encode", "index"]
     assert {line[2] for line in lines} == {"missing"}
@@ -99,7 +99,7 @@ def test_wrong_points_are_named_before_the_work_and_do_not_stop_the_others(root:
     done = run(root, "--multirun", "target=index", "codec.bits=1,3,4,5")
     assert done.returncode == 2
     first, _, after = done.stderr.partition("2 of 4 points failed:")
-    assert first.startswith("2 of 4 points can't be built; the others are:\ncodec.bits=3: One problem")
+    assert first.startswith("2 of 4 points can't be built (the others will be):\ncodec.bits=3: One problem")
     for told in (first, after):
         assert "bits is 3; expected 1, 2 or 4." in told and "bits is 5; expected 1, 2 or 4." in told
     assert "Traceback" not in done.stderr

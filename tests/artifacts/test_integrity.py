@@ -1,4 +1,4 @@
-"""No damaged file of an artifact is read without a word, and what is whole is not read twice."""
+"""A damaged file of an artifact is never read silently, and an intact one is not checked twice."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def index(toy) -> Artifact:
 
 @pytest.fixture
 def large(index, monkeypatch) -> Artifact:
-    """The same, its files counted as large ones that have lain there for long."""
+    """The same artifact, with its files treated as large and as unchanged for a long time."""
     monkeypatch.setattr(integrity, "EACH_TIME", 0)
     monkeypatch.setattr(integrity, "AT_OPENING", 0)
     monkeypatch.setattr(integrity, "SETTLED", -1.0)
@@ -32,7 +32,7 @@ def large(index, monkeypatch) -> Artifact:
 
 @pytest.fixture
 def reads(monkeypatch) -> list[str]:
-    """Names of the files whose contents are read from now on."""
+    """The names of the files whose contents are read from now on."""
     found: list[str] = []
     real = integrity.blocks
     monkeypatch.setattr(integrity, "blocks", lambda file: found.append(file.name) or real(file))
@@ -40,7 +40,7 @@ def reads(monkeypatch) -> list[str]:
 
 
 def flip(file: Path, place: int = 0) -> None:
-    """Change a byte; size and time of writing stay."""
+    """Change one byte, but not the size or the time of modification."""
     before, content = file.stat(), bytearray(file.read_bytes())
     content[place] ^= 1
     file.write_bytes(bytes(content))
@@ -98,7 +98,7 @@ def test_what_is_no_record_is_refused(index, content):
 def test_the_record_of_another_artifact_is_refused(toy, index):
     other = build(toy("target=index", "codec.bits=1"))
     (index.path / "artifact.json").write_bytes((other.path / "artifact.json").read_bytes())
-    with pytest.raises(InputError, match=f"is that of {other.address}"):
+    with pytest.raises(InputError, match=f"belongs to {other.address}"):
         Artifact.open(index.path)
 
 
@@ -111,7 +111,7 @@ def test_a_record_of_an_earlier_version_is_read(index):
     flip(index.path / "epochs.txt")
     with pytest.raises(InputError, match=r"epochs\.txt is not what was written"):
         opened.file("epochs.txt")
-    (index.path / "artifact.json").write_text(json.dumps({**record, "sizes": {}}))  # which came with the digest
+    (index.path / "artifact.json").write_text(json.dumps({**record, "sizes": {}}))  # records with sizes have a digest
     with pytest.raises(InputError, match="is damaged"):
         Artifact.open(index.path)
 
@@ -123,7 +123,7 @@ def test_a_large_mapped_file_is_read_once_and_again_after_any_change(large, read
     reads.clear()
     check_directory(large.path, mapped=True)
     assert reads == []
-    flip(large.path / "epochs.txt")  # as long and as old as before
+    flip(large.path / "epochs.txt")  # same size and time of modification as before
     for _ in range(2):
         with pytest.raises(InputError, match=r"epochs\.txt is not what was written"):
             check_files(large.path, large.record, names, mapped=True)
@@ -182,7 +182,7 @@ def test_a_directory_without_a_record_is_left_alone(tmp_path):
 
 @pytest.fixture
 def verified(root, tmp_path, capsys):
-    """Runs ``colbertv2 verify`` over the toy's store and returns what it printed."""
+    """A function that runs ``colbertv2 verify`` on the toy's artifact root and returns its output."""
     here = Path(__file__).parent / "toy"
     flags = ["--config-path", str(here / "conf"), f"runtime.root={root}", f"corpus.path={tmp_path / 'corpus.txt'}"]
 
@@ -196,17 +196,17 @@ def verified(root, tmp_path, capsys):
 
 def test_verify_reads_everything_and_says_what_else_is_there(toy, verified, root):
     build(toy())
-    assert "All of 5 artifacts is as it was written" in verified("--all")
-    assert "All of 3 artifacts" in verified("target=index"), "with what is upstream"
+    assert "5 of 5 artifacts are intact" in verified("--all")
+    assert "3 of 3 artifacts" in verified("target=index"), "with everything upstream"
     index = build(toy("target=index"))
-    assert "All of 1 artifacts" in verified(index.address) and "All of 1 artifacts" in verified(str(index.path))
+    assert "1 of 1 artifacts" in verified(index.address) and "1 of 1 artifacts" in verified(str(index.path))
     (index.path / "mine.txt").write_text("x")
     (root / "index" / ".index-0123456789.partial").mkdir()
     (root / "index" / ".index-0123456789.failed.json").write_text("{}")
     (root / "index" / ".index-0123456789.verified.json").write_text("{}")
     notes = [line for line in verified("--all").splitlines() if line.startswith("note: ")]
     assert [word in note for word, note in zip(
-        ("mine.txt is no file", "partial is unfinished", "says why a build failed", "belongs to no artifact"), notes,
+        ("mine.txt is not part", "partial is unfinished", "says why a build failed", "belongs to no artifact"), notes,
         strict=True,
     )] == [True] * 4  # fmt: skip
 

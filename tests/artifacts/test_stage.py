@@ -1,4 +1,4 @@
-"""What the decorator demands of a signature."""
+"""What the decorator requires of a signature."""
 
 from pathlib import Path
 

@@ -110,7 +110,7 @@ def test_components_receive_plain_containers() -> None:
 
 
 def test_infinity_has_no_address() -> None:
-    with pytest.raises(InputError, match="no finite number"):
+    with pytest.raises(InputError, match="not a finite number"):
         validate(parse({"_target_": "toy.train.run", "corpus": None, "rate": float("inf"), "epochs": 1}))
 
 

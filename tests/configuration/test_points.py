@@ -1,4 +1,4 @@
-"""What Hydra would run for a command line, known beforehand."""
+"""The jobs that Hydra would run for a command line, known before it runs."""
 
 import pytest
 from omegaconf import OmegaConf

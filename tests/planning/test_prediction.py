@@ -1,4 +1,4 @@
-"""Plans: states and sums that a user sees, and predictions that follow size and finished runs."""
+"""Plans: the states and totals that a user sees, and predictions that depend on size and finished runs."""
 
 from pathlib import Path
 
@@ -101,7 +101,7 @@ def test_a_stage_without_a_closed_form_is_known_from_its_runs_alone(small, monke
 
 
 def clustered(documents: int, vectors: float, **settings: object) -> Cost:
-    """The cost of clustering so many vectors of 16 dimensions."""
+    """The cost of clustering this number of vectors of 16 dimensions."""
     initial = Step("initialise", {"backbone": {"name": "any"}, "dim": 16}, {}, {})
     inputs = {"documents": {"texts": documents, "characters": 100.0, "lengths": [100] * 9}}
     embeddings = Step("encode", {}, inputs, {"checkpoint": initial}, bytes=vectors * 16 * 2)
@@ -177,11 +177,11 @@ def test_shared_steps_count_once_and_unknown_ones_are_said(small, monkeypatch):
 
 def test_too_little_room_is_said(small, monkeypatch):
     steps, runtime = list(estimates(small).values()), runtime_of(compose(small))
-    assert "too little" not in to_text(steps, runtime)
+    assert "only" not in to_text(steps, runtime)
     monkeypatch.setattr("colbertv2.planning.text.free_disk", lambda path: 2000)
     monkeypatch.setattr("colbertv2.planning.text.free_memory", lambda: 500_000_000)
     last = to_text(steps, runtime).splitlines()[-1]
-    assert "(2.0 kB of disk free is too little; 500.0 MB of memory free is too little)" in last
+    assert "(only 2.0 kB of disk are free; only 500.0 MB of memory are free)" in last
 
 
 def test_a_record_keeps_what_plans_need(small):

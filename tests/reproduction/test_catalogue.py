@@ -1,4 +1,4 @@
-"""experiments/README.md says what the experiments' files say."""
+"""experiments/README.md agrees with the files of the experiments."""
 
 from colbertv2.reproduction.catalogue import README, comments, generated, headed
 from colbertv2.reproduction.experiment import names, path_of

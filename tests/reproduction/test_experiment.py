@@ -1,4 +1,4 @@
-"""The files of the papers' tables, read strictly."""
+"""The files of the papers' tables are read strictly."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def test_every_file_of_a_table_reads_and_says_what_it_is():
         assert table.title and table.claim and table.data and table.rows
         for row in table.rows:
             for measure, published in row.published.items():
-                if published is not None and not row.not_run:  # then there is something to hold it against
+                if published is not None and not row.not_run:  # then there is a value to compare it with
                     assert row.allowed(measure) is not None or measure == "ms_per_query", (name, row.row, measure)
                 fraction = measure.partition("@")[0] in ("RR", "R", "nDCG", "AP", "Success", "RBO")
                 assert published is None or not fraction or 0 < published < 1, (name, row.row)

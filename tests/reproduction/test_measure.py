@@ -1,4 +1,4 @@
-"""Rows run as far as data, weights and hardware allow, and the reason where they don't."""
+"""Rows are run as far as data, weights and hardware allow; otherwise the reason is given."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def row_of(table: str, name: str) -> tuple[Experiment, Row]:
 
 
 def kinds(table: Experiment) -> list[Row]:
-    """A row for each node that is asked for, each choice of a component, and each change of the model."""
+    """A row for each node that is evaluated, each choice of a component, and each change of the model."""
     found: dict[tuple, Row] = {}
     for row in table.rows:
         groups = ("pipeline", "search", "codec", "denoising")
@@ -69,7 +69,7 @@ def test_what_lacks_data_or_weights_is_not_run_and_says_what_to_do(here, monkeyp
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     found = measure(*row_of("collections", "SciFact, GTE-ModernColBERT-v1"), here, "full", 100.0)
     assert "lightonai/GTE-ModernColBERT-v1" in found.reason and not found.failed and "GPU hours" in found.reason
-    # A set that no other test writes into the home that they share.
+    # A data set that no other test writes to the shared home.
     found = measure(*row_of("beir", "Climate-FEVER, BM25"), here, "full", 100.0)
     assert "beir/climate-fever" in found.reason and "place them by hand" in found.reason and not found.failed
     assert str(ir_datasets.util.home_path()) not in found.reason

@@ -1,4 +1,4 @@
-"""Published beside measured, and what is said of the two."""
+"""Comparisons of published with measured values, and their verdicts."""
 
 import pytest
 

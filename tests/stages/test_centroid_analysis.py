@@ -1,4 +1,4 @@
-"""The report on what the centroids of an index hold."""
+"""The report on the tokens in the clusters of an index."""
 
 import json
 import string
@@ -72,8 +72,8 @@ def test_every_vector_is_counted_at_its_centroid(small, sample_vectors, maxlen):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["codec=fp16"], "no residual codec"),
-        (["codec=product", "codec.queries=null"], "no residual codec"),
+        (["codec=fp16"], "not a residual codec"),
+        (["codec=product", "codec.queries=null"], "not a residual codec"),
         (["pipeline.centroid_analysis.sample_vectors=0"], "'sample_vectors' is 0"),
     ],
 )
@@ -89,5 +89,5 @@ def test_documents_of_another_collection_are_refused(small):
         "_target_": "colbertv2.data.collection.Collection",
         "id": "stdlib-small",
     }
-    with pytest.raises(InputError, match="not those that the index holds"):
+    with pytest.raises(InputError, match="not those of the index"):
         plan(config)

@@ -1,4 +1,4 @@
-"""The centroids of a codec as a stage of their own."""
+"""The stage that finds the centroids of a codec."""
 
 import pytest
 from omegaconf import OmegaConf
@@ -78,7 +78,7 @@ def test_a_codec_without_centroids_neither_clusters_nor_depends_on_it(small):
 @pytest.mark.parametrize("codec", ["residual", "product"])
 @pytest.mark.parametrize("clustering", ["kmeans", "grouped"])
 def test_a_shared_setting_reaches_every_codec_and_clustering(small, codec, clustering):
-    """``kmeans_iterations`` used to stop at the product codec, whose file fixed another value."""
+    """``kmeans_iterations`` once did not reach the product codec, whose file set another value."""
     chosen = [*small, f"codec={codec}", f"clustering={clustering}", "kmeans_iterations=3"]
     centroids = target_node(compose(chosen)).parents["centroids"]
     assert centroids.arguments["clustering"]["kmeans_iterations"] == 3

@@ -1,4 +1,4 @@
-"""The decomposition as a stage: its last step is the engine's own ranking, its first the backbone's vectors."""
+"""The stage ``decomposition``: its first step uses the backbone's vectors, its last is the engine's own ranking."""
 
 import numpy as np
 import pandas as pd
@@ -60,7 +60,7 @@ def test_a_trained_checkpoint_is_taken_apart_as_well(small):
 
 def test_unprojected_vectors_of_texts_cut_elsewhere_are_refused(small):
     override = "pipeline.unprojected_embeddings.document_maxlen=5"
-    with pytest.raises(InputError, match="cuts them elsewhere"):
+    with pytest.raises(InputError, match="another document_maxlen"):
         plan(compose([*small, "search=plaid", "target=decomposition", override]))
 
 

@@ -1,4 +1,4 @@
-"""Two processes encode, index and mine exactly what one does."""
+"""Two processes encode, index and mine with exactly the same results as one."""
 
 import pytest
 from support import shrunk, tiny_folder

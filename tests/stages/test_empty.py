@@ -1,4 +1,4 @@
-"""Documents without text: refused in a folder unless they are to be kept, and then without vectors and never found."""
+"""Documents without text: refused in a folder, or kept without vectors and never found."""
 
 import json
 
@@ -32,13 +32,13 @@ def world(tmp_path):
 def test_a_folder_with_them_is_refused_before_any_work(world):
     folder, overrides = world
     message = r"corpus\.jsonl: 2 documents have no text: 'e0', 'e1'\. .*collection\.empty=keep"
-    for _ in range(2):  # when the store is built, and when it is there
+    for _ in range(2):  # first when the store is built, then when it exists
         with pytest.raises(InputError, match=message):
             len(Collection(f"folder:{folder}"))
     assert len(Collection(f"folder:{folder}", empty="keep")) == 32
     with pytest.raises(InputError, match=message):
         plan(compose([*overrides, "pipeline=untrained", "target=metrics", "collection.empty=refuse"]))
-    assert len(Queries(f"folder:{folder}/test").qrels) == 10  # what is asked and judged is read all the same
+    assert len(Queries(f"folder:{folder}/test").qrels) == 10  # queries and judgements are read nevertheless
     with pytest.raises(InputError, match="empty is 'drop'; expected refuse or keep"):
         Collection(f"folder:{folder}", empty="drop")
 
@@ -67,7 +67,7 @@ def test_no_system_finds_them(world):
 
 
 def test_what_others_found_is_left_out_when_it_is_ranked_anew(world, tmp_path):
-    """Candidates may name them: exact MaxSim knows no vectors of theirs."""
+    """Candidates may include them, although exact MaxSim has no vectors for them."""
     _, overrides = world
     run = tmp_path / "run.trec"
     run.write_text("".join(f"q{number} Q0 e0 1 2 t\nq{number} Q0 d1 2 1 t\n" for number in range(2, 30, 3)))

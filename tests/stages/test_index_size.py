@@ -1,4 +1,4 @@
-"""The size of an index by arithmetic: what a codec says of a vector is what it writes, and what the paper prints."""
+"""The computed size of an index: a codec's size of a vector is what it writes, and what the paper prints."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The whole loop on a tiny collection with a tiny model: every stage, every artifact, the table."""
+"""The complete pipeline on a tiny collection with a tiny model: every stage, every artifact, the table."""
 
 import json
 
@@ -131,7 +131,7 @@ def test_the_recipe_runs(tmp_path):
 
 @pytest.mark.parametrize("target", ["contrastive_metrics", "mined_metrics", "vaswani_trained"])
 def test_ingredients_run(tmp_path_factory, target):
-    directory = tmp_path_factory.getbasetemp() / "ingredients"  # shared: the second finds what the first made
+    directory = tmp_path_factory.getbasetemp() / "ingredients"  # shared: a second run reuses artifacts of the first
     folder = directory / "folder" if directory.exists() else tiny_folder(directory / "folder")
     overrides = ["+quality=scifact", *shrunk(folder, directory / "artifacts"), "denoising=none"]
     for name in ("cranfield", "vaswani"):

@@ -1,4 +1,4 @@
-"""Search within pools: the naive MaxSim of each, nothing from elsewhere, however small the pool."""
+"""Search within pools: equal to naive MaxSim in each pool, with no documents of other pools, even in tiny pools."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ def ranking_of(metrics: Artifact) -> Ranking:
 
 
 def naive(ranking: Artifact, queries: Queries) -> dict[str, dict[str, float]]:
-    """Query id → document id → MaxSim, of all documents of all pools."""
+    """Query id → document id → MaxSim, for all documents of all pools."""
     vectors = Embeddings.open(ranking.parents["embeddings"].path)
     model = ColBERT.load(ranking.ancestor("checkpoint").path)
     asked = dict(queries)
@@ -98,7 +98,7 @@ def test_plaid_returns_what_it_decodes_with_the_scores_of_the_pools_index(direct
 def test_what_is_written_beside_the_ranking(directory):
     ranking = build(compose(overrides(directory, *PLAID, "target=ranking")))
     files = {path.name for path in ranking.path.iterdir()}
-    files.discard("run.ties.json")  # there only where scores are equal
+    files.discard("run.ties.json")  # exists only if scores are tied
     assert files == {"artifact.json", "run.trec", "statistics.json", "timing.json"}, "no pool's index is left"
     timing = json.loads((ranking.path / "timing.json").read_text())
     assert timing["ms_per_query"] > 0 and timing["searched_by"] == "Plaid on the CPU"

@@ -1,4 +1,4 @@
-"""The pipeline of references: what a ranking is held against, and BM25 re-ranked, all over one index."""
+"""The pipeline of references: a ranking compared with exact search, and BM25 re-ranked, on the same index."""
 
 import json
 from pathlib import Path
@@ -64,13 +64,13 @@ def test_a_row_of_agreement_reads_like_one_of_evaluate(small):
 
 
 def ranking_artifact(directory: Path) -> Artifact:
-    """The ranking that lies in ``directory``, as if a stage had written it."""
+    """Open the ranking in ``directory`` as an artifact, as if a stage had written it."""
     seal(directory, {"stage": "search", "address": directory.name, "arguments": {}, "parents": {}})
     return Artifact.open(directory)
 
 
 def test_all_documents_re_ranked_are_exact_search(small, tmp_path):
-    """BM25 finds no document for a query that shares no word with it, so the candidates are a ranking of all."""
+    """BM25 does not find documents that share no word with a query, so the candidates here rank all documents."""
     exact = built(small, "exact_ranking")
     index, expected = exact.parents["index"], ranking(exact)
     everything = {query: [(document, -float(n)) for n, document in enumerate(Index.open(index.path).doc_ids)]
@@ -87,7 +87,7 @@ def test_all_documents_re_ranked_are_exact_search(small, tmp_path):
         assert [document for document, _ in found[query]] == [document for document, _ in results]
         np.testing.assert_allclose([score for _, score in found[query]], [score for _, score in results], atol=1e-5)
     timing = json.loads((out / "timing.json").read_text())
-    assert timing["ms_per_query"] is None and timing["rerank_ms_per_query"] > 0  # nobody timed the candidates
+    assert timing["ms_per_query"] is None and timing["rerank_ms_per_query"] > 0  # the candidates were not timed
 
 
 def test_few_candidates_none_and_documents_cut(small, tmp_path):

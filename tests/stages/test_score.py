@@ -1,4 +1,4 @@
-"""What the teacher's scores are made of."""
+"""How the teacher's scores are computed."""
 
 import pytest
 from support import shrunk, tiny_folder

@@ -1,4 +1,4 @@
-"""The search stage hands the device on and records what searched."""
+"""The search stage passes on the device, and records what searched."""
 
 import json
 

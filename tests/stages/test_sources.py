@@ -1,4 +1,4 @@
-"""Where negatives come from: other systems' files, chance, and queries that nobody labelled."""
+"""Sources of negatives: files of other systems, random documents, and queries without labels."""
 
 import json
 
@@ -93,10 +93,14 @@ def test_examples_from_outside_are_cleaned(world, tmp_path, caplog):
         "examples of unknown queries": 1, "examples with unknown positives": 1, "examples without negatives": 1,
     }  # fmt: skip
     assert json.loads((built.path / "cleaning.json").read_text()) == {"examples": 5, **counts, "kept": 2}
-    line = next(message for message in caplog.messages if message.startswith(f"{path}: of 5 examples, left out were "))
+    line = next(
+        message for message in caplog.messages if message.startswith(f"{path}: of 5 examples, these were left out: ")
+    )
     assert all(f"{number} {what}" in line for what, number in counts.items())
     write_examples(path, whole[1:4])
-    with pytest.raises((InputError, BuildError), match=r"no example for folder:.*: of 3 examples, left out were 1 exa"):
+    with pytest.raises(
+        (InputError, BuildError), match=r"no example for folder:.*: of 3 examples, these were left out: 1 "
+    ):
         build(compose([*overrides, *chosen]))
     write_examples(path, [])
     with pytest.raises((InputError, BuildError), match=r"no example for folder:\S+ and folder:\S+\.$"):
@@ -113,9 +117,9 @@ def test_a_query_without_a_label_has_the_teachers_best_as_its_positive(world):
     scored = {one.query_id: one for one in Examples(built.parents["candidates"].path / "scored.jsonl")}
     found = {one.query_id: one for one in Examples(built.path / "examples.jsonl")}
     unlabelled = set(found) - {f"q{number}" for number in range(3, 30, 3)}
-    assert unlabelled  # also q1, q2, …: the other splits' queries have no label in this one
+    assert unlabelled  # also q1, q2, …: queries of other splits have no labels in this one
     for query_id in unlabelled:
         best = max(zip(scored[query_id].scores, scored[query_id].documents, strict=True))[1]
         assert found[query_id].documents[0] == best and found[query_id].documents.count(best) == 1
-    before = build(compose([*kept, "target=round1_examples"]))  # no teacher has spoken yet
+    before = build(compose([*kept, "target=round1_examples"]))  # there are no teacher scores yet
     assert {one.query_id for one in Examples(before.path / "examples.jsonl")} == set(found) - unlabelled

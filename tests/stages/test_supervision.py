@@ -11,7 +11,7 @@ from colbertv2.training.examples import Examples
 
 def test_a_round_reports_what_it_was_taught(tmp_path):
     overrides = [*shrunk(tiny_folder(tmp_path / "folder"), tmp_path / "artifacts"), "target=round2.supervision"]
-    overrides += ["pipeline=no_dev", "collection.dev=null"]  # the last weights are kept, even if they are no better
+    overrides += ["pipeline=no_dev", "collection.dev=null"]  # so the last weights are kept, even if they are not better
     report = build(compose([*overrides, "pipeline.round2.supervision.num_queries=4"]))
     figures = json.loads((report.path / "supervision.json").read_text())
     scored = list(Examples(report.parents["scored"].path / "scored.jsonl"))
@@ -24,7 +24,7 @@ def test_a_round_reports_what_it_was_taught(tmp_path):
     ]
     assert figures["unlabelled_candidates"] == len(margins)
     assert figures["share_above_positive"] == sum(margin <= 0 for margin in margins) / len(margins)
-    assert figures["share_above_positive_among_kept"] == 0  # the default drops what lies above
+    assert figures["share_above_positive_among_kept"] == 0  # the default removes candidates that score above it
     assert figures["filters"]["suspected"] > 0
     agreement = pd.read_csv(report.path / "agreement.csv")
     assert agreement.groupby("student").size().to_dict() == {"before": 4, "after": 4}

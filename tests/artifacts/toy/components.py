@@ -1,4 +1,4 @@
-"""Toy components: one with checked arguments, one that stands for outside data."""
+"""Toy components: one with checked arguments, one that reads outside data."""
 
 import hashlib
 from pathlib import Path

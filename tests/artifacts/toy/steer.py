@@ -1,4 +1,4 @@
-"""What all toy stages do besides their work: leave a trace, fail or take long where the test asks for it."""
+"""What all toy stages do in addition to their work: leave a trace, and fail or take long if a test asks for it."""
 
 import time
 from pathlib import Path

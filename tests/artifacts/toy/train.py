@@ -1,4 +1,4 @@
-"""Toy stage: counts epochs, and goes on where it was interrupted."""
+"""Toy stage: counts epochs, and continues where it was interrupted."""
 
 from pathlib import Path
 
