@@ -22,8 +22,9 @@ config: Any = numba_config
 def cache_directory() -> Path | None:
     """The cache directory for loops compiled from the current sources: in the checkout, else in the user's cache.
 
-    If neither is writable, the directory is temporary and removed when the process ends: a permanent directory shared
-    by all users could contain another user's code. ``None`` if even that fails.
+    ``NUMBA_CACHE_DIR`` replaces both if it is set. If none of them is writable, the directory is temporary and removed
+    when the process ends: a permanent directory shared by all users could contain another user's code. ``None`` if even
+    that fails.
 
     The directory depends on all sources of this package, because numba recompiles a function when its own file has
     changed, but not when a function that it calls has changed.
