@@ -1,8 +1,9 @@
-"""Exact MaxSim over packed documents, and choosing the best of them.
+"""Exact MaxSim over packed documents, and selecting the best documents.
 
-The maximum over a document's tokens is ``np.maximum.reduceat`` along contiguous rows. Measured at 300,000 tokens of
-5,000 documents and 32 query vectors on one thread: 6 ms so, 88 ms along columns, 15 ms with torch's scatter_reduce,
-23 ms with segment_reduce, 30 ms with a loop over documents, beside 84 ms for the dot products.
+The maximum over a document's tokens uses ``np.maximum.reduceat`` along contiguous rows. For 300,000 tokens of 5,000
+documents and 32 query vectors, measured on one thread, this takes 6 ms; along columns it takes 88 ms, with torch's
+scatter_reduce 15 ms, with its segment_reduce 23 ms, and with a loop over documents 30 ms. The dot products take 84 ms
+in addition.
 """
 
 from collections.abc import Sequence
@@ -17,17 +18,18 @@ from colbertv2.search.engine import Found
 if TYPE_CHECKING:
     from colbertv2.indexing.index import Index
 
-DECODED_VECTORS = 2**15  # vectors decoded at once by a thread, 16 MiB at 128 dimensions
-PRODUCT_VECTORS = 2**9  # that BLAS is given at once
+DECODED_VECTORS = 2**15  # vectors decoded at once by a thread: 16 MiB at 128 dimensions
+PRODUCT_VECTORS = 2**9  # vectors in one BLAS call
 TILE_VECTORS, TILE_QUERY_VECTORS = 2**11, 2**9  # similarities computed at once: 4 MiB, which stay in the cache
 
 
 def similarities(query: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Dot products ``[L, T]`` of ``query [L, dim]`` with ``vectors [T, dim]``, equal to the last bit for equal vectors.
 
-    BLAS adds up in another order for another number of columns, and for those that are left over by its own tiles:
-    ``query @ vectors.T`` gave one vector three or four different last bits, by where it stood, so that identical
-    documents were not tied. In products of one shape it did not, so all are of ``PRODUCT_VECTORS``, with zeros behind.
+    The order of summation in BLAS depends on the number of columns, and on whether a column is in one of its complete
+    tiles. With ``query @ vectors.T``, the last bits of a vector's products had three or four different values depending
+    on its position, so identical documents were not tied. With products of one shape this did not happen, so all
+    products here have ``PRODUCT_VECTORS`` columns, padded with zeros.
     """
     found = np.empty((len(query), -(-len(vectors) // PRODUCT_VECTORS) * PRODUCT_VECTORS), np.float32)
     for start in range(0, len(vectors), PRODUCT_VECTORS):
@@ -39,7 +41,11 @@ def similarities(query: NDArray[np.float32], vectors: NDArray[np.float32]) -> ND
 
 
 def segment_max(similar: NDArray[np.float32], lengths: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-    """Maximum over the vectors of each document: ``[Lq, T]`` and ``[D]`` to ``[Lq, D]``; -inf for one without any.
+    """Maximum over the vectors of each document, float32 ``[Lq, D]``; -inf for a document without vectors.
+
+    Args:
+        similar: ``[Lq, T]``, similarities to the vectors of D documents, end to end.
+        lengths: ``[D]``, the number of vectors of each document.
 
     >>> segment_max(np.array([[1, 3, 2]], np.float32), np.array([2, 0, 1]))
     array([[  3., -inf,   2.]], dtype=float32)
@@ -54,10 +60,12 @@ def segment_max(similar: NDArray[np.float32], lengths: NDArray[np.integer[Any]])
 
 
 def maxsim(queries: Sequence[NDArray[np.float32]], documents: Packed) -> NDArray[np.float32]:
-    """Σᵢ maxⱼ qᵢ·dⱼ of every query with every document: ``[num_queries, D]``; -inf for a document without vectors.
+    """MaxSim Σᵢ maxⱼ qᵢ·dⱼ of every query with every document (ColBERTv2 §3.1): float32 ``[num_queries, D]``.
+
+    A document without vectors scores -inf.
 
     Args:
-        queries: arrays ``[Lq, dim]`` with Lq of at least 1, which may differ.
+        queries: arrays ``[Lq, dim]``; Lq is at least 1 and may differ between queries.
 
     >>> documents = Packed(np.eye(2, dtype=np.float32), np.array([2]))
     >>> maxsim([np.array([[1, 0], [0, 0.5]], np.float32)], documents)
@@ -78,7 +86,10 @@ def maxsim(queries: Sequence[NDArray[np.float32]], documents: Packed) -> NDArray
 
 
 def score_documents(index: "Index", query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Exact MaxSim ``[D]`` of one query with the decoded documents at ``positions [D]``, in bounded memory."""
+    """Exact MaxSim ``[D]`` of one query ``[Lq, dim]`` with the decoded documents at ``positions [D]``.
+
+    Documents are decoded in blocks, so memory is bounded.
+    """
     scores = np.empty(len(positions), dtype=np.float32)
     for first, last in blocks(offsets_of(index.lengths[positions]), DECODED_VECTORS):
         scores[first:last] = maxsim([query], index.decode(positions[first:last]))[0]
@@ -88,10 +99,11 @@ def score_documents(index: "Index", query: NDArray[np.float32], positions: NDArr
 def top_k(
     positions: NDArray[np.int64], scores: NDArray[np.float32], k: int, ranks: NDArray[np.int32]
 ) -> NDArray[np.int64]:
-    """Places of the ``k`` greatest of ``scores [n]``, best first; among equal scores that of the lower rank.
+    """Places of the ``k`` greatest of ``scores [n]``, best first; equal scores are in ascending order of ranks.
 
     Args:
-        positions: ``[n]`` whose scores they are. ranks: of all positions, as ``Index.ranks``.
+        positions: ``[n]``, the documents that have these scores.
+        ranks: ranks of all documents by position, as ``Index.ranks``.
 
     >>> top_k(np.array([7, 2, 0, 5]), np.array([1, 3, 2, 3], np.float32), 3, ranks=np.arange(8)[::-1]).tolist()
     [3, 1, 2]
@@ -110,10 +122,10 @@ def top_k(
 def best_documents(
     positions: NDArray[np.int64], scores: NDArray[np.float32], k: int, ranks: NDArray[np.int32]
 ) -> Found:
-    """The at most ``k`` best of ``positions`` with their scores; documents without vectors are left out.
+    """The ``k`` best of ``positions [n]`` with their scores; fewer if there are fewer with vectors (scores above -inf).
 
     Args:
-        ranks: of all positions, as ``Index.ranks``: the lower is the better among equal scores.
+        ranks: ranks of all documents by position, as ``Index.ranks``; of equal scores, the lower rank is better.
     """
     best = top_k(positions, scores, k + 1, ranks)
     best = best[scores[best] > -np.inf]
@@ -124,5 +136,5 @@ def best_documents(
 def kept_positions(
     positions: NDArray[np.int64], scores: NDArray[np.float32], number: int, ranks: NDArray[np.int32]
 ) -> NDArray[np.int64]:
-    """The ``number`` best of ``positions``, ascending: what one stage of an engine leaves to the next."""
+    """The ``number`` best of ``positions [n]``, in ascending order: what one stage of an engine passes to the next."""
     return np.sort(positions[top_k(positions, scores, number, ranks)])

@@ -268,7 +268,7 @@ def test_padding_with_zeros_adds_nothing():
 def test_what_does_not_fit_is_refused_before_anything_is_copied(index, monkeypatch):
     monkeypatch.setattr(device_index, "free_bytes", lambda device: 1000)
     monkeypatch.setattr(DeviceIndex, "put", None)
-    with pytest.raises(InputError, match=r"on cpu takes [\d,]+ bytes there, of which 1,000 are free; use runtime"):
+    with pytest.raises(InputError, match=r"on cpu needs [\d,]+ bytes there, but only 1,000 are free; use runtime"):
         DeviceExhaustive(index, "cpu")
 
 
