@@ -80,10 +80,10 @@ def test_the_table_agrees_with_a_loop(index, monkeypatch, block):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tokens: tokens[:-1], "There are 7 documents, but 8"),
-        (lambda tokens: [*tokens, np.arange(3)], "There are more documents, but 8"),
+        (lambda tokens: tokens[:-1], "Expected 8 documents as in .*, found 7"),
+        (lambda tokens: [*tokens, np.arange(3)], "Expected 8 documents as in .*, found more"),
         (lambda tokens: [*tokens[:3], tokens[3][:-1], *tokens[4:]], "Document 'd3' has 11 tokens, but 12 vectors"),
-        (lambda tokens: [], "There are 0 documents"),
+        (lambda tokens: [], "Expected 8 documents as in .*, found 0"),
     ],
 )
 def test_other_documents_are_refused(index, change, message):
