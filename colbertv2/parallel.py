@@ -1,8 +1,8 @@
 """Several threads in one process, and several processes with one device each.
 
-Threads process separate items in parallel, and each does its matrix products on one core. OpenBLAS's own threads wait
-for each other in each of many small products instead: measured on two busy cores, one exhaustive query then took twenty
-times as long.
+Threads process separate items in parallel, and each does its matrix products on one core. With the threads of OpenBLAS
+instead, which wait for each other in each of many small products, one exhaustive query took twenty times as long
+(measured on two busy cores).
 
 Processes communicate by NCCL between GPUs and by gloo between CPU processes. They share one batch or divide the shards
 among them, so the result does not depend on the number of processes.

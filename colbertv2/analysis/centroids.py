@@ -129,9 +129,9 @@ def centroid_table(counts: TokenCounts, num_centroids: int, names: Names) -> pd.
 def token_table(counts: TokenCounts, names: Names) -> pd.DataFrame:
     """A table with one row per token that occurs, indexed by ``token_id`` (ColBERTv2 Fig. 2b).
 
-    Columns: ``token``, ``vectors`` (number of its vectors), ``clusters`` (number of clusters with any of these),
-    ``majority_share`` (the share of these in the largest such cluster), and ``centroids`` (the centroids with most of
-    them, separated by spaces).
+    Columns: ``token``, ``vectors`` (number of its vectors), ``clusters`` (number of clusters that contain any of these
+    vectors), ``majority_share`` (the share of these vectors at the centroid with most of them), and ``centroids`` (the
+    centroids with most of them, separated by spaces).
 
     Args:
         names: converts token ids to tokens.
@@ -247,7 +247,7 @@ class Residuals(NamedTuple):
     def bits_used(self) -> NDArray[np.float64]:
         """``[dim]``: the entropy of the bucket shares of each dimension, in bits; ``nbits`` if all are equally full."""
         shares = self.dimensions.filter(regex="^bucket_").to_numpy()
-        return (shares * -np.log2(shares, out=np.zeros_like(shares), where=shares > 0)).sum(axis=1) + 0.0  # no −0
+        return (shares * -np.log2(shares, out=np.zeros_like(shares), where=shares > 0)).sum(axis=1) + 0.0  # −0 → 0
 
 
 def residuals_of(vectors: NDArray[np.float32], codes: NDArray[Any], codec: ResidualCodec) -> Residuals:

@@ -78,7 +78,10 @@ def search_steps(
         InputError: the codec has no centroids, or index and embeddings hold different documents.
     """
     if not np.array_equal(index.offsets, embeddings.offsets):
-        raise InputError(f"{index.path} was not built from {embeddings.path}: their documents differ in length.")
+        raise InputError(
+            f"{index.path} was not built from {embeddings.path}: their documents differ in length. Use the embeddings "
+            "that the index was built from."
+        )
 
     residual = Exhaustive().search(index, queries, k)
     return {

@@ -174,8 +174,8 @@ class ProductCodec(Codec):
         expected = (dim * self.nbits // 8, 256, 8 // self.nbits)
         if self.codebook.shape != expected or self.transform.shape != (dim, dim) or self.inverse.shape != (dim, dim):
             raise InputError(
-                f"The codec's tables are {self.codebook.shape}, {self.transform.shape} and {self.inverse.shape}; "
-                f"expected {expected} and twice {(dim, dim)}."
+                f"Codebook, transform and inverse have the shapes {self.codebook.shape}, {self.transform.shape} and "
+                f"{self.inverse.shape}; expected {expected}, {(dim, dim)} and {(dim, dim)}."
             )
 
 

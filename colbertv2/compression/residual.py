@@ -116,7 +116,7 @@ class ResidualCodec(Codec):
         """Raise InputError if the number of cutoffs or weights does not match ``nbits``."""
         if self.cutoffs.shape != (2**self.nbits - 1,) or self.weights.shape != (2**self.nbits,):
             raise InputError(
-                f"{len(self.cutoffs)} cutoffs and {len(self.weights)} weights do not make {self.nbits} bits; "
+                f"Found {len(self.cutoffs)} cutoffs and {len(self.weights)} weights for {self.nbits} bits; "
                 f"expected {2**self.nbits - 1} and {2**self.nbits}."
             )
 

@@ -120,7 +120,9 @@ class Index:
         try:
             return cls(path, metadata)
         except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path / 'index.json'} is not of this version ({error!r}); build it again.") from None
+            raise InputError(
+                f"{path / 'index.json'} does not have the expected content ({error!r}); build the index again."
+            ) from None
 
     @classmethod
     def build(

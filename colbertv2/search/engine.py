@@ -55,7 +55,7 @@ class BoundEngine(Protocol):
         ...
 
     def rerank(self, query: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Found:
-        """The best ``k`` documents at ascending ``positions [D]`` for one query ``[Lq, dim]``, by exact MaxSim."""
+        """The best ``k`` of the documents at ascending ``positions [D]``, by exact MaxSim with ``query [Lq, dim]``."""
         ...
 
 
@@ -85,7 +85,7 @@ class Engine(ABC):
         return None
 
     def check(self, codec: Codec, depth: int) -> Iterator[str]:
-        """Yield the reasons why this engine cannot search vectors of ``codec`` for ``depth`` documents."""
+        """Yield the reasons why this engine cannot search an index of ``codec`` for the best ``depth`` documents."""
         if self.needs_centroids and not codec.has_centroids:
             own, name = type(self).__name__, type(codec).__name__
             yield f"{own} probes centroids, but {name} has none; use search=exhaustive or codec=residual."

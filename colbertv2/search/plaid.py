@@ -41,7 +41,7 @@ class Plaid(Engine):
     If a setting is None, each search uses the preset for its ``k`` (PLAID Table 2). A search returns at most
     ``ndocs // 4`` documents, and only documents with a vector at a probed centroid.
 
-    There are some differences to colbert-ai 0.2.22. Its searcher keeps the presets for the ``k`` of its first search;
+    There are some differences from colbert-ai 0.2.22. Its searcher keeps the presets for the ``k`` of its first search;
     this engine chooses them for every search. To a document with no vectors left, its GPU code gives 0 or −9999 per
     query vector, depending on its batches of 2^20; its CPU code and this engine rank such a document last. On a GPU it
     computes the centroid scores in fp16. Of documents with equal scores, its CPU code keeps the later passage; this

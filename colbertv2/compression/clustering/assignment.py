@@ -25,7 +25,7 @@ from colbertv2.parallel import parallel_map
 
 BLOCK_PRODUCTS = 2**22  # dot products computed at once: 16 MiB
 BLOCK_VECTORS = 2**14  # vectors assigned at once in the search by groups
-FIRST_GROUPS = 4  # groups that every vector is compared with
+FIRST_GROUPS = 4  # groups that are searched for every vector
 GROUP_ITERATIONS, GROUP_SEED = 10, 0
 
 

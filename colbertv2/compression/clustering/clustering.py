@@ -128,7 +128,7 @@ class Clustering:
     ) -> Clusters:
         """Cluster ``sample [n, dim]`` into L2-normalised centroids, and hold out vectors to learn residuals from.
 
-        5 % of ``sample`` are held out, or all vectors that k-means would not use if these are more, but at most 50,000.
+        5 % of ``sample`` is held out, or all vectors that k-means would not use if these are more, but at most 50,000.
         In a sample of fewer than 20 vectors 5 % is less than one; then the same vectors are used for both, and a note
         says so.
 
@@ -152,7 +152,7 @@ class Clustering:
         if self.num_centroids is not None and self.num_centroids > len(points):
             raise InputError(
                 f"num_centroids is {self.num_centroids}, more than the {len(points)} sampled vectors; lower it, "
-                "or set it to null for the official rule, which is clamped."
+                "or set it to null for the official rule, which is clamped to the sample."
             )
         if num_held_out == 0:
             held_out = sample
