@@ -32,7 +32,8 @@ class VanillaColBERTv2(Engine):
 
     1. Find the vectors at the ``nprobe`` nearest centroids of every query vector, and their documents.
     2. If there are more than ``ncandidates`` documents, compute a lower bound of each score: MaxSim over the vectors
-       found in stage 1, where a missing or negative maximum counts as 0. Keep the best ``ncandidates``.
+       found in stage 1, where a missing or negative maximum counts as 0. (It is a bound unless a true maximum is
+       negative.) Keep the best ``ncandidates``.
     3. Decode all vectors of these documents and score them exactly.
 
     Documents without a vector at a probed centroid are never returned.

@@ -131,7 +131,7 @@ def test_an_index_of_another_version_is_refused(new_world):
         Index.open(path)
     del metadata["version"]
     (path / "index.json").write_text(json.dumps(metadata))
-    with pytest.raises(InputError, match="not of this version"):
+    with pytest.raises(InputError, match="does not have the expected content"):
         Index.open(path)
 
 
