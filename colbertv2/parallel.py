@@ -1,11 +1,11 @@
 """Several threads in one process, and several processes with one device each.
 
-Threads work on whole pieces side by side, and each does its matrix products on one core. Measured on two busy cores:
-with the threads of OpenBLAS instead, which wait for each other in every one of many small products, one exhaustive
-query took twenty times as long.
+Threads process separate items in parallel, and each does its matrix products on one core. With the threads of OpenBLAS
+instead, which wait for each other in each of many small products, one exhaustive query took twenty times as long
+(measured on two busy cores).
 
-Processes communicate by NCCL between GPUs and by gloo between CPU processes. They share one batch or divide shards
-among them, so the result does not depend on how many there are.
+Processes communicate by NCCL between GPUs and by gloo between CPU processes. They share one batch or divide the shards
+among them, so the result does not depend on the number of processes.
 """
 
 import multiprocessing
@@ -19,7 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from typing import Any, TypeVar
 
-import numpy as np  # noqa: F401  (loads the library that BLAS limits)
+import numpy as np  # noqa: F401  (loads the BLAS library, whose threads ``BLAS`` limits)
 import torch
 import torch.distributed
 import torch.distributed.nn.functional
@@ -36,7 +36,7 @@ BLAS = ThreadpoolController()
 
 @cache
 def threads(number: int) -> ThreadPoolExecutor:
-    """A pool of ``number`` threads that stays, so that buffers which its threads hold are reused."""
+    """A permanent pool of ``number`` threads, so that buffers held by its threads are reused."""
     return ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,))
 
 
@@ -47,8 +47,8 @@ if hasattr(os, "register_at_fork"):
 def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Yield ``function(item)`` for every item, in order, computed on ``torch.get_num_threads()`` threads.
 
-    At most about twice as many results as threads are held at once. ``function`` should be mostly numpy or torch, which
-    let other threads run.
+    At most about two results per thread are held at once. ``function`` should spend its time in numpy, torch or
+    compiled kernels, which release the GIL.
 
     >>> list(parallel_map(len, ["a", "bc"]))
     [1, 2]
@@ -68,7 +68,7 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> I
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            torch.set_num_threads(num_threads)  # else threads that start later would take over the pool's 1
+            torch.set_num_threads(num_threads)  # else threads that start later would inherit the pool's setting of 1
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -79,11 +79,14 @@ def rank_and_world() -> tuple[int, int]:
 
 
 def gathered(vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The vectors ``[world · N, L, dim]`` and masks ``[world · N, L]`` of all processes, by rank; gradients flow back.
+    """Gather the vectors ``[world · N, L, dim]`` and masks ``[world · N, L]`` of all processes, ordered by rank.
+
+    Gradients flow back to the process that each vector came from.
 
     Args:
-        vectors: ``[N, L, dim]`` of this process; N is the same in all, L may differ and is padded to the longest.
-        mask: ``[N, L]``, true where a vector takes part; false in the padding.
+        vectors: ``[N, L, dim]`` of this process. N must be the same in all processes; L may differ and is padded to the
+            longest.
+        mask: ``[N, L]``, true where a vector takes part; it becomes false in the padding.
     """
     longest = torch.tensor(vectors.shape[1], device=vectors.device)
     torch.distributed.all_reduce(longest, torch.distributed.ReduceOp.MAX)
@@ -97,16 +100,20 @@ def gathered(vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def run_on(processes: int, function: Callable[..., None], *arguments: Any) -> None:
-    """Run ``function(rank, processes, *arguments)`` in as many new processes, or in this one if ``processes`` is 1.
+    """Run ``function(rank, processes, *arguments)`` in ``processes`` new processes; with 1, run it in this process.
 
-    The function and its arguments are pickled. CPU threads are divided among the processes. The first error ends all
-    of them and is raised here; they end, too, with this process, from their first moment on.
+    The function and its arguments are pickled. CPU threads are divided among the processes. After the first error all
+    processes are killed, and the error is raised here. The processes also end whenever this process ends.
+
+    Raises:
+        RuntimeError: a process was killed from outside.
     """
     if processes == 1:
         function(0, 1, *arguments)
         return
     threads = max(1, torch.get_num_threads() // processes)
-    task = pickle.dumps((function, arguments))  # opened once the process watches its parent, since imports take seconds
+    # Unpickled only once a process watches its parent: the imports that this causes take seconds.
+    task = pickle.dumps((function, arguments))
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         started = [pool.submit(_start, rank, processes, threads, task) for rank in range(processes)]
@@ -115,21 +122,24 @@ def run_on(processes: int, function: Callable[..., None], *arguments: Any) -> No
                 finished.result()
         except BaseException as error:
             for process in set(multiprocessing.active_children()) - others:
-                process.kill()  # it may wait for the one that failed
+                process.kill()  # it may be waiting for the process that failed
             if isinstance(error, BrokenProcessPool):
-                raise RuntimeError(f"One of {processes} processes was killed, perhaps for want of memory.") from error
+                raise RuntimeError(
+                    f"One of {processes} processes was killed, perhaps because memory ran out; free memory, or lower "
+                    "runtime.devices."
+                ) from error
             raise
 
 
 def free_port() -> int:
-    """A port of this machine on which processes can meet."""
+    """A free TCP port of this machine, for processes to communicate."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
 
 
 def _start(rank: int, processes: int, threads: int, task: bytes) -> None:
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # for what asks for it instead of torch
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # for libraries that read this instead of torch's setting
     torch.set_num_threads(threads)
     function, arguments = pickle.loads(task)
     function(rank, processes, *arguments)

@@ -1,9 +1,9 @@
-"""Why scores and rankings are what they are.
+"""Analyses that explain scores, rankings, centroids and training data.
 
-- ``decomposition``: what each step from exact MaxSim to an engine's answer costs, per query.
-- ``explain``: a score, and the difference of two rankings, down to tokens.
+- ``decomposition``: the loss caused by each step from exact MaxSim to an engine's result, per query.
+- ``explain``: a score, or the difference of two rankings, down to tokens.
 - ``centroids``: the tokens at each centroid, the centroids of each token, and the residuals.
-- ``supervision``: what a training round learned from.
+- ``supervision``: the teacher's scores and the hard negatives that a training round learned from.
 
-They return data; their figures are in ``colbertv2.reporting``.
+All functions return data; the figures are in ``colbertv2.reporting``.
 """

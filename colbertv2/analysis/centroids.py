@@ -1,8 +1,8 @@
-"""What centroids stand for (App. A): the tokens at each, the centroids of each token, and what they leave over.
+"""What centroids represent (ColBERTv2 App. A): the tokens at each centroid, the centroids of each token, the residuals.
 
-A cluster holds few distinct tokens; that is why a centroid and a few bits are enough (ColBERTv2 §3.3). Random vectors
-serve as a comparison. ``residuals_of`` compares what is left beside the centroids with the buckets that store it. All
-dimensions share one set of buckets, so the buckets are equally full over all dimensions together, not in each one.
+A cluster contains few distinct tokens, and therefore a centroid and a few bits are enough (ColBERTv2 §3.3). Random
+vectors serve as a comparison. ``residuals_of`` compares the residuals with the buckets that encode them. All dimensions
+share one set of buckets, so the buckets are equally full over all dimensions together, but not in each dimension.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,18 +19,18 @@ from colbertv2.compression.residual import ResidualCodec
 from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
 
-BLOCK_VECTORS = 2**20  # counted at once
-EXAMPLES = 5  # tokens that the row of a centroid shows, and centroids that of a token
+BLOCK_VECTORS = 2**20  # vectors counted at once
+EXAMPLES = 5  # tokens shown per centroid, and centroids shown per token
 
 Names = Callable[[NDArray[np.int64]], list[str]]
 PERCENTILES = (5, 25, 50, 75, 95)
-EDGES = np.linspace(-1, 1, 401)  # of histograms; unit vectors have hardly a value outside
+EDGES = np.linspace(-1, 1, 401)  # of histograms; residuals of unit vectors have hardly any value outside
 
 
 class TokenCounts(NamedTuple):
-    """How many vectors of a token lie at a centroid, for the P pairs that occur, sorted by centroid, then by token.
+    """The number of vectors for each of the P pairs of a centroid and a token that occur.
 
-    All three arrays are ``[P]``.
+    All three arrays are int64 ``[P]``, sorted by centroid, then by token.
     """
 
     centroids: NDArray[np.int64]
@@ -39,7 +39,7 @@ class TokenCounts(NamedTuple):
 
 
 def index_counts(index: Index, tokens: Iterable[NDArray[Any]]) -> TokenCounts:
-    """Count all vectors of ``index``, as ``centroid_table`` and ``token_table`` need it.
+    """Count the vectors of ``index`` by centroid and token, for ``centroid_table`` and ``token_table``.
 
     Memory holds the pairs of a centroid and a token that occur, and one block of vectors; ``tokens`` is streamed.
 
@@ -48,7 +48,7 @@ def index_counts(index: Index, tokens: Iterable[NDArray[Any]]) -> TokenCounts:
             ``analysis.explain.document_token_ids``).
 
     Raises:
-        InputError: the codec has no centroids, or documents or their lengths are not those of the index.
+        InputError: the codec has no centroids, or the documents or their lengths do not match the index.
     """
     if index.stored_codes is None:
         raise index.no_centroids()
@@ -59,15 +59,15 @@ def index_counts(index: Index, tokens: Iterable[NDArray[Any]]) -> TokenCounts:
 
 
 def blocks_of_documents(index: Index, tokens: Iterable[NDArray[Any]]) -> Iterator[tuple[int, list[NDArray[Any]]]]:
-    """Per block: the position of its first document, and the token ids of its documents, checked against the index.
+    """Yield blocks of documents: the position of the first, and the token ids of all, checked against the index.
 
     Raises:
-        InputError: documents or their lengths are not those of the index.
+        InputError: the documents or their lengths do not match the index.
     """
     held: list[NDArray[Any]] = []
     number = size = 0
     where = index.path
-    advice = "Take the documents, tokenizer and document length that the index was encoded with."
+    advice = "Use the documents, tokenizer and document length that the index was encoded with."
     for number, ids in enumerate(tokens, start=1):
         if number > index.num_documents:
             break
@@ -83,13 +83,13 @@ def blocks_of_documents(index: Index, tokens: Iterable[NDArray[Any]]) -> Iterato
             held, size = [], 0
     if number != index.num_documents:
         found = "more" if number > index.num_documents else number
-        raise InputError(f"There are {found} documents, but {index.num_documents} in {where}. {advice}")
+        raise InputError(f"Expected {index.num_documents} documents as in {where}, found {found}. {advice}")
     if held:
         yield number - len(held), held
 
 
 def count_tokens(blocks: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> TokenCounts:
-    """Count vectors that come in blocks of centroids ``[n]`` and token ids ``[n]``.
+    """Count vectors by centroid and token, from blocks of centroids ``[n]`` and token ids ``[n]``.
 
     >>> count_tokens([(np.array([1, 0, 1]), np.array([7, 7, 7])), (np.array([1]), np.array([5]))])
     TokenCounts(centroids=array([0, 1, 1]), tokens=array([7, 5, 7]), counts=array([1, 1, 2]))
@@ -105,14 +105,14 @@ def count_tokens(blocks: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> TokenCo
 
 
 def centroid_table(counts: TokenCounts, num_centroids: int, names: Names) -> pd.DataFrame:
-    """One row per centroid.
+    """A table with one row per centroid.
 
-    Columns: ``size`` (vectors at it), ``distinct_tokens``, ``majority_token`` (the most frequent; of equal ones the
-    lowest id), ``majority_share`` of the vectors, and ``examples``: the most frequent tokens, separated by spaces.
-    A centroid without vectors has ``""`` for tokens and NaN for the share.
+    Columns: ``size`` (number of vectors), ``distinct_tokens``, ``majority_token`` (the most frequent token; of equally
+    frequent ones the lowest id), ``majority_share`` (its share of the vectors), and ``examples`` (the most frequent
+    tokens, separated by spaces). A centroid without vectors has ``""`` for tokens and NaN for the share.
 
     Args:
-        names: ids → tokens.
+        names: converts token ids to tokens.
     """
     size, distinct, examples, most = ranked(counts.centroids, counts.tokens, counts.counts, num_centroids)
     spelled = [names(ids) if len(ids) else [] for ids in examples]
@@ -127,10 +127,14 @@ def centroid_table(counts: TokenCounts, num_centroids: int, names: Names) -> pd.
 
 
 def token_table(counts: TokenCounts, names: Names) -> pd.DataFrame:
-    """One row per token that occurs, index ``token_id``: over how many clusters it spreads (Fig. 2b).
+    """A table with one row per token that occurs, indexed by ``token_id`` (ColBERTv2 Fig. 2b).
 
-    Columns: ``token``, ``vectors`` of it, ``clusters`` that hold any of them, ``majority_share`` of them at the
-    centroid that holds most, and ``centroids``: those that hold most, separated by spaces.
+    Columns: ``token``, ``vectors`` (number of its vectors), ``clusters`` (number of clusters that contain any of these
+    vectors), ``majority_share`` (the share of these vectors at the centroid with most of them), and ``centroids`` (the
+    centroids with most of them, separated by spaces).
+
+    Args:
+        names: converts token ids to tokens.
     """
     ids, places = np.unique(counts.tokens, return_inverse=True)
     vectors, clusters, examples, most = ranked(places, counts.centroids, counts.counts, len(ids))
@@ -145,7 +149,7 @@ def token_table(counts: TokenCounts, names: Names) -> pd.DataFrame:
 
 
 class Ranked(NamedTuple):
-    """Per group: its size, its number of distinct members, the most frequent members, and the count of the first."""
+    """For each group: its size, its number of distinct members, the most frequent members, the count of the first."""
 
     sizes: NDArray[np.int64]
     distinct: NDArray[np.int64]
@@ -154,7 +158,9 @@ class Ranked(NamedTuple):
 
 
 def ranked(groups: NDArray[np.int64], members: NDArray[np.int64], counts: NDArray[np.int64], number: int) -> Ranked:
-    """Summarize P pairs of a group (below ``number``) and a member with their counts; of equal members the lower first.
+    """Summarise P pairs of a group (below ``number``) and a member, with a count per pair.
+
+    Of equally frequent members, the lower comes first.
 
     >>> ranked(np.array([2, 0, 2]), np.array([7, 8, 9]), np.array([1, 1, 3]), 3).examples
     [array([8]), array([], dtype=int64), array([9, 7])]
@@ -170,9 +176,9 @@ def ranked(groups: NDArray[np.int64], members: NDArray[np.int64], counts: NDArra
 
 
 def cumulative(numbers: NDArray[Any], at_most: Sequence[int] = (1, 2, 4, 8, 16, 32)) -> pd.Series:
-    """Bound → the share of ``numbers`` that are at most the bound; zeros do not count.
+    """For each bound, the share of the positive ``numbers`` that are at most the bound.
 
-    Of the column ``distinct_tokens`` it is the paper's Fig. 2a, of ``clusters`` Fig. 2b.
+    For the column ``distinct_tokens`` this is Fig. 2a of the ColBERTv2 paper, for ``clusters`` Fig. 2b.
 
     >>> cumulative(np.array([0, 1, 3, 20, 2]), at_most=(1, 2, 4)).tolist()
     [0.25, 0.5, 0.75]
@@ -183,9 +189,9 @@ def cumulative(numbers: NDArray[Any], at_most: Sequence[int] = (1, 2, 4, 8, 16, 
 
 
 def sampled_documents(lengths: NDArray[Any], max_vectors: int, seed: int) -> NDArray[np.int64]:
-    """Ascending positions of documents drawn without replacement, as many as have at most ``max_vectors`` together.
+    """Ascending positions of documents drawn without replacement, with at most ``max_vectors`` vectors in all.
 
-    At least one is drawn.
+    At least one document is drawn.
 
     >>> sampled_documents(np.array([5, 5, 5]), max_vectors=15, seed=0).tolist()
     [0, 1, 2]
@@ -196,7 +202,7 @@ def sampled_documents(lengths: NDArray[Any], max_vectors: int, seed: int) -> NDA
 
 
 def random_vectors(number: int, dim: int, seed: int) -> NDArray[np.float32]:
-    """``[number, dim]``, uniform on the unit sphere."""
+    """float32 ``[number, dim]``: vectors drawn uniformly from the unit sphere."""
     return normalised(np.random.default_rng(seed).standard_normal((number, dim), dtype=np.float32))
 
 
@@ -208,7 +214,10 @@ def clustered(
     seed: int,
     device: torch.device | str,
 ) -> tuple[NDArray[np.int32], ResidualCodec]:
-    """Cluster ``vectors [n, dim]``: the centroid of each ``[n]``, and a codec like ``codec`` that learned from them.
+    """Cluster ``vectors [n, dim]``, and fit a new codec with the settings of ``codec`` on them.
+
+    Returns:
+        the centroid of each vector, int32 ``[n]``, and the new codec.
 
     Raises:
         InputError: there are fewer vectors than centroids.
@@ -222,11 +231,11 @@ class Residuals(NamedTuple):
     """Summaries of the residuals of n vectors.
 
     Args:
-        norms: ``[n]``, the distance of each vector from its centroid; between unit vectors at most 2.
-        dimensions: one row per dimension: ``mean`` and standard ``deviation`` of its values, percentiles ``p5`` to
-            ``p95``, and ``bucket_0`` to ``bucket_{2^bits - 1}``, the share of its values in each bucket.
-        histogram: ``[400]``, the share of all values between each two neighbours of ``EDGES``.
-        cutoffs: ``[2^bits - 1]``, between the buckets.
+        norms: ``[n]``, the distance of each vector from its centroid; at most 2 if both are unit vectors.
+        dimensions: one row per dimension. Columns: ``mean`` and standard ``deviation`` of its values, percentiles
+            ``p5`` to ``p95``, and ``bucket_0`` to ``bucket_{2^bits - 1}``, the share of its values in each bucket.
+        histogram: ``[400]``, the share of all values between neighbouring ``EDGES``.
+        cutoffs: ``[2^bits - 1]``, the bounds between buckets.
     """
 
     norms: NDArray[np.float32]
@@ -236,13 +245,15 @@ class Residuals(NamedTuple):
 
     @property
     def bits_used(self) -> NDArray[np.float64]:
-        """``[dim]``: the entropy of each dimension's buckets, in bits; ``nbits`` if all are equally full."""
+        """``[dim]``: the entropy of the bucket shares of each dimension, in bits; ``nbits`` if all are equally full."""
         shares = self.dimensions.filter(regex="^bucket_").to_numpy()
-        return (shares * -np.log2(shares, out=np.zeros_like(shares), where=shares > 0)).sum(axis=1) + 0.0  # no −0
+        return (shares * -np.log2(shares, out=np.zeros_like(shares), where=shares > 0)).sum(axis=1) + 0.0  # −0 → 0
 
 
 def residuals_of(vectors: NDArray[np.float32], codes: NDArray[Any], codec: ResidualCodec) -> Residuals:
-    """Summarize what the centroids ``codes [n]`` of ``codec`` leave of ``vectors [n, dim]``, one dimension at a time.
+    """Summarise the residuals of ``vectors [n, dim]`` from their centroids ``codes [n]`` of ``codec``.
+
+    One dimension at a time is in memory.
 
     >>> codec = ResidualCodec.from_tables(1, np.zeros((1, 8)), cutoffs=np.zeros(1), weights=np.array([-0.5, 0.5]))
     >>> vectors = np.zeros((2, 8), np.float32)

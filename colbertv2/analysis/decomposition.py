@@ -1,8 +1,13 @@
-"""What each step between exact MaxSim and a search engine's answer costs, query by query.
+"""The loss caused by each step between exact MaxSim and a search engine's result, query by query.
 
-unprojected → projected → centroids → residual → probed → engine: the token vectors at the backbone's own size; after
-the projection; each replaced by its centroid alone; with its residual at so many bits; only documents that the engine's
-first stage finds; and what is left after it has pruned these.
+The steps are unprojected → projected → centroids → residual → probed → engine:
+
+- ``unprojected``: token vectors of the backbone's size;
+- ``projected``: vectors after the projection, uncompressed;
+- ``centroids``: each vector replaced by its centroid;
+- ``residual``: each vector decoded from its centroid and residual;
+- ``probed``: the same, but only documents that the engine's first stage finds;
+- ``engine``: the engine's result, after it has pruned these documents.
 """
 
 from collections.abc import Sequence
@@ -35,7 +40,7 @@ STEPS = {
 
 
 class Uncompressed:
-    """Encoded vectors in the place of an index."""
+    """Uncompressed embeddings, for use in place of an index."""
 
     def __init__(self, embeddings: Embeddings) -> None:
         self.embeddings = embeddings
@@ -43,16 +48,16 @@ class Uncompressed:
         self.ranks = inverse(greatest_first(embeddings.doc_ids))
 
     def decode(self, positions: NDArray[np.int64]) -> Packed:
-        """The vectors of documents at positions that follow one another, as float32."""
+        """The vectors of the documents at ``positions``, which must be consecutive, as float32."""
         start, end = int(self.offsets[positions[0]]), int(self.offsets[positions[-1] + 1])
         return Packed(self.embeddings.vectors(start, end).astype(np.float32), self.embeddings.lengths[positions])
 
 
 class CentroidsOnly:
-    """An index whose vectors are those of their centroids.
+    """An index in which every vector is replaced by its centroid.
 
     Raises:
-        InputError: its codec has none.
+        InputError: the index's codec has no centroids.
     """
 
     def __init__(self, index: Index) -> None:
@@ -60,20 +65,23 @@ class CentroidsOnly:
         self.offsets, self.ranks = index.offsets, index.ranks
 
     def decode(self, positions: NDArray[np.int64]) -> Packed:
-        """The centroids of the vectors of these documents."""
+        """The centroids of the vectors of the documents at ``positions``."""
         return Packed(self.centroids[self.index.codes(positions)], self.index.lengths[positions])
 
 
 def search_steps(
     index: Index, embeddings: Embeddings, engine: Engine, queries: Sequence[NDArray[np.float32]], k: int
 ) -> dict[str, list[Found]]:
-    """The top ``k`` of each query ``[Lq, dim]`` at every step from ``projected`` on.
+    """The top ``k`` of each query ``[Lq, dim]`` at every step, beginning with ``projected``.
 
     Raises:
         InputError: the codec has no centroids, or index and embeddings hold different documents.
     """
     if not np.array_equal(index.offsets, embeddings.offsets):
-        raise InputError(f"{index.path} was not built from {embeddings.path}: their documents differ in length.")
+        raise InputError(
+            f"{index.path} was not built from {embeddings.path}: their documents differ in length. Use the embeddings "
+            "that the index was built from."
+        )
 
     residual = Exhaustive().search(index, queries, k)
     return {
@@ -89,9 +97,10 @@ def search_steps(
 
 
 def among(index: Index, query: NDArray[np.float32], found: Found, positions: NDArray[np.int64], k: int) -> Found:
-    """The top ``k`` of documents at ``positions``, taken from ``found``, the top ``k`` of all, as far as these go.
+    """The top ``k`` of the documents at ``positions``.
 
-    So no rounding comes between the two: where all of ``found`` are among ``positions`` nothing changes.
+    Scores are taken from ``found``, the top ``k`` of all documents, as far as possible. So rounding cannot make a
+    difference: if all of ``found`` are among ``positions``, the result is ``found``.
     """
     kept = np.isin(found.positions, positions)
     best = Found(found.positions[kept], found.scores[kept])
@@ -104,14 +113,16 @@ def among(index: Index, query: NDArray[np.float32], found: Found, positions: NDA
 
 
 def changes(values: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The mean of each step and its change to the step before.
+    """The mean of a measure at each step, and its change from the step before.
 
     Args:
-        values: ``[queries, steps]`` of a measure. seed: of the resampling.
+        values: ``[queries, steps]``, the values of the measure.
+        seed: seed of the resampling.
 
     Returns:
-        a row a step: ``mean``, ``change``, its 95 % interval over queries ``low`` and ``high``, ``p`` (paired
-        randomisation test, Holm-adjusted over the steps), ``worse`` and ``better`` (queries); NaN for the first.
+        one row per step: ``mean``, ``change``, the bounds ``low`` and ``high`` of its 95 % interval over queries, ``p``
+        (paired randomisation test, Holm-adjusted over the steps), and the numbers of queries that are ``worse`` and
+        ``better``. For the first step all except ``mean`` are NaN.
 
     >>> changes(pd.DataFrame({"projected": [1.0, 0.5], "centroids": [0.5, 0.5]}), seed=0)["change"].tolist()
     [nan, -0.25]
@@ -137,14 +148,17 @@ def changes(values: pd.DataFrame, seed: int) -> pd.DataFrame:
 
 
 class Moved(NamedTuple):
-    """Query id → change, of the queries that lose most and of those that gain most, greatest changes first."""
+    """The queries that lose most and those that gain most: query id → change, greatest changes first."""
 
     lose: dict[str, float]
     gain: dict[str, float]
 
 
 def most_moved(values: pd.DataFrame, number: int) -> dict[str, Moved]:
-    """Step → at most ``number`` queries that lose, and as many that gain, at this step.
+    """For each step, at most ``number`` queries that lose most and at most ``number`` that gain most.
+
+    Args:
+        values: ``[queries, steps]``, the values of a measure.
 
     >>> most_moved(pd.DataFrame({"projected": [1.0, 0.5], "centroids": [0.5, 0.5]}, index=["q", "r"]), 5)
     {'centroids': Moved(lose={'q': -0.5}, gain={})}

@@ -1,7 +1,7 @@
-"""Why a document has its score: which document token each query token takes (MaxSim, ColBERTv2 §3.1).
+"""Explaining scores: which document token each query token matches (MaxSim, ColBERTv2 §3.1).
 
-``explain`` gives the map of one query and one document; ``difference`` compares two configurations, from ranks down to
-tokens. The functions on token ids say which token each scored vector belongs to.
+``explain`` returns all similarities of one query and one document. ``difference`` compares two configurations, from
+ranks down to tokens. ``scored_ids`` and ``document_token_ids`` return the token that each scored vector belongs to.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,16 +22,16 @@ from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.tokenizer import Encoding, Tokenizer
 from colbertv2.search.searcher import Searcher
 
-BATCH_DOCUMENTS = 256  # tokenized at once
+BATCH_DOCUMENTS = 256  # documents tokenized at once
 
 
 def scored_ids(encoding: Encoding) -> list[NDArray[np.int64]]:
-    """The ids of each text's scored tokens ``[L]``: one for every vector that ``ColBERT`` gives for it, in order."""
+    """For each text, the ids ``[L]`` of its scored tokens: one for every vector that ``ColBERT`` returns, in order."""
     return [ids[kept].numpy() for ids, kept in zip(encoding.input_ids, encoding.scored, strict=True)]
 
 
 def document_token_ids(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[NDArray[np.int64]]:
-    """The ids of each document's tokens that have vectors ``[L]``; ``BATCH_DOCUMENTS`` texts are tokenized at once."""
+    """Yield for each document the ids ``[L]`` of its tokens that have vectors, tokenizing texts in batches."""
     stream = iter(texts)
     while batch := list(islice(stream, BATCH_DOCUMENTS)):
         for text, ids in zip(batch, scored_ids(tokenizer.documents(batch)), strict=True):
@@ -39,19 +39,21 @@ def document_token_ids(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[N
 
 
 def token_names(tokenizer: Tokenizer, ids: NDArray[np.integer]) -> list[str]:
-    """The tokens of ``ids``, as the vocabulary spells them."""
+    """The tokens of ``ids``, spelled as in the vocabulary."""
     return list(tokenizer.tokenizer.convert_ids_to_tokens(ids.tolist()))
 
 
 @dataclass(frozen=True, eq=False)
 class MaxSimMap:
-    """The similarities of all query tokens to all document tokens; MaxSim is the sum of each row's maximum.
+    """The similarities of all query tokens to all document tokens; MaxSim is the sum of the rows' maxima.
 
     Args:
-        query_tokens: ``[Lq]``. document_tokens: ``[Ld]``. similarities: ``[Lq, Ld]``.
+        query_tokens: Lq tokens.
+        document_tokens: Ld tokens.
+        similarities: ``[Lq, Ld]``.
 
     Raises:
-        InputError: the shapes do not agree, or there is no token on one side.
+        InputError: the shapes do not match, or query or document has no token.
 
     >>> similarities = np.array([[0.25, 0.5], [1.0, 0.0]])
     >>> found = MaxSimMap(["join", "strings"], ["string", "joined"], similarities)
@@ -67,18 +69,18 @@ class MaxSimMap:
         expected = (len(self.query_tokens), len(self.document_tokens))
         if self.similarities.shape != expected or 0 in expected:
             raise InputError(
-                f"{expected[0]} query tokens and {expected[1]} document tokens have similarities "
+                f"The similarities of {expected[0]} query tokens and {expected[1]} document tokens have the shape "
                 f"{list(self.similarities.shape)}; expected {list(expected)}, with at least one token on each side."
             )
 
     @cached_property
     def best(self) -> NDArray[np.int64]:
-        """``[Lq]``: the position of the document token that each query token takes; of equal ones the first."""
+        """``[Lq]``: the position of the document token that each query token matches; of equal ones the first."""
         return self.similarities.argmax(axis=1)
 
     @cached_property
     def contributions(self) -> NDArray[np.float32]:
-        """``[Lq]``: what each query token adds to the score."""
+        """``[Lq]``: the contribution of each query token to the score."""
         return self.similarities.max(axis=1)
 
     @property
@@ -88,28 +90,28 @@ class MaxSimMap:
 
     @property
     def taken(self) -> list[str]:
-        """``[Lq]``: the document token that each query token takes."""
+        """The document token that each of the Lq query tokens matches."""
         return [self.document_tokens[place] for place in self.best]
 
     def table(self) -> pd.DataFrame:
-        """One row per query token, highest contribution first; the index ``place`` is its position in the query."""
+        """A table with one row per query token, highest contribution first, indexed by ``place`` in the query."""
         columns = {"query_token": self.query_tokens, "document_token": self.taken, "similarity": self.contributions}
         return pd.DataFrame(columns).rename_axis("place").sort_values("similarity", ascending=False, kind="stable")
 
 
 class Configuration(NamedTuple):
-    """A way to answer queries: a model, and a searcher over the documents that it encoded."""
+    """A retrieval configuration: a model, and a searcher over the documents that it encoded."""
 
     model: ColBERT
     searcher: Searcher
 
 
 class Difference(NamedTuple):
-    """How two configurations answer a query.
+    """How two configurations rank and score documents differently for a query.
 
     Args:
         documents: the table of ``ranking_difference``.
-        tokens: the table of ``explain_difference`` for each of these documents; index ``document`` and ``place``.
+        tokens: the tables of ``explain_difference`` for these documents, indexed by ``document`` and ``place``.
     """
 
     documents: pd.DataFrame
@@ -117,13 +119,13 @@ class Difference(NamedTuple):
 
 
 def explain(model: ColBERT, query: str, document: str, codec: Codec | None = None) -> MaxSimMap:
-    """The MaxSim of ``query`` and ``document``, token by token, as searching an index scores it.
+    """The MaxSim of ``query`` and ``document``, token by token, as in a search of an index.
 
-    Punctuation that is not scored does not appear; ``[MASK]`` of an augmented query does.
+    Punctuation that is not scored does not appear; the ``[MASK]`` tokens of an augmented query do.
 
     Args:
-        model: with the document length that the index was encoded with.
-        codec: of the index; it encodes and decodes the document's vectors. None leaves them as they are.
+        model: a model with the document length that the index was encoded with.
+        codec: the codec of the index, which encodes and decodes the document's vectors. None leaves them unchanged.
 
     Raises:
         InputError: no token of the document is scored.
@@ -132,26 +134,27 @@ def explain(model: ColBERT, query: str, document: str, codec: Codec | None = Non
     query_tokens, document_tokens = (token_names(model.tokenizer, scored_ids(encoding)[0]) for encoding in encodings)
     (query_vectors,), (document_vectors,) = model.encode_queries([query]), model.encode_documents([document])
     if codec is not None:
-        stored = document_vectors.astype(np.float16).astype(np.float32)  # as codecs get them: embeddings are 16-bit
+        stored = document_vectors.astype(np.float16).astype(np.float32)  # codecs read embeddings stored in 16 bits
         document_vectors = codec.decode(codec.encode(stored))
     return MaxSimMap(query_tokens, document_tokens, query_vectors @ document_vectors.T)
 
 
 def explain_difference(first: MaxSimMap, second: MaxSimMap) -> pd.DataFrame:
-    """What each query token takes under two configurations and how its contribution changes, largest change first.
+    """A table of what each query token matches in two configurations, and how its contribution changes.
 
-    ``change`` is the second contribution minus the first; the changes sum to the difference of the scores.
+    ``change`` is the second contribution minus the first; the changes sum to the difference of the scores. The largest
+    changes come first.
 
     Args:
         first, second: maps of the same query and document. The document may be truncated to different lengths.
 
     Raises:
-        InputError: the query tokens differ, because the queries or the tokenizations do.
+        InputError: the query tokens differ, because the queries or the tokenizers differ.
     """
     if first.query_tokens != second.query_tokens:
         raise InputError(
             f"The tokens of the queries differ: {' '.join(first.query_tokens)!r} and "
-            f"{' '.join(second.query_tokens)!r}; explain the same query by models of the same tokenization."
+            f"{' '.join(second.query_tokens)!r}; explain the same query with models that tokenize it the same way."
         )
     table = pd.DataFrame(
         {
@@ -167,9 +170,10 @@ def explain_difference(first: MaxSimMap, second: MaxSimMap) -> pd.DataFrame:
 
 
 def ranking_difference(first: Ranking, second: Ranking, query_id: str, k: int) -> pd.DataFrame:
-    """The documents in either top ``k`` of a query: ranks and scores in both rankings, and how many ranks each rises.
+    """A table of the documents in either top ``k`` of a query: ranks and scores in both rankings, and ``move``.
 
-    Where a ranking lacks a document at any rank, its rank, score and move are missing (``<NA>``).
+    ``move`` is the number of ranks that a document rises from the first to the second ranking. If a ranking does not
+    contain a document at any rank, its rank and score there and its move are missing (``<NA>``).
 
     Raises:
         InputError: a ranking lacks the query, or ``k`` is below 1.
@@ -197,14 +201,15 @@ def ranking_difference(first: Ranking, second: Ranking, query_id: str, k: int) -
 def difference(
     first: Configuration, second: Configuration, query: str, documents: Collection, *, k: int, depth: int
 ) -> Difference:
-    """What two configurations rank differently for ``query``, and which of its tokens are the reason.
+    """Which documents two configurations rank differently for ``query``, and which of its tokens are the reason.
 
-    The changes of a document's tokens sum to the difference of its scores. If a ranking lacks a document whose score
-    is high enough, the engine did not find it or pruned it, and no token explains that.
+    The changes of the query tokens for a document sum to the difference of its scores. If a ranking lacks a document
+    with a sufficient score, the engine did not find it or pruned it, and no token explains that.
 
     Args:
-        first, second: with indexes of ``documents``, encoded at the document lengths of their models.
-        k: documents in the top k of either ranking are compared. depth: how many ranks are searched for them.
+        first, second: configurations with indexes of ``documents``, encoded with the document lengths of their models.
+        k: documents in the top ``k`` of either ranking are compared.
+        depth: how many ranks of each ranking are searched for these documents.
 
     Raises:
         InputError: ``k`` is below 1, ``documents`` lacks a document that was found, or the models tokenize the query

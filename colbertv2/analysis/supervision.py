@@ -1,7 +1,8 @@
-"""What a round was taught: mined negatives by rank and by the teacher's margin, false negatives, agreement.
+"""The supervision of a training round: hard negatives by rank and margin, false negatives, student–teacher agreement.
 
-A *margin* is how far the teacher puts a candidate below the query's best labelled document. Where it is not above 0,
-the teacher takes the "negative" for a positive: the false negatives that denoising is about (ColBERTv2 §3.2).
+The *margin* of a candidate is the teacher's score of the query's best labelled document minus that of the candidate. If
+the margin is 0 or less, the teacher considers the "negative" a positive. Denoised supervision is meant for such false
+negatives (ColBERTv2 §3.2).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,18 +15,20 @@ from scipy.stats import kendalltau
 
 from colbertv2.training.examples import Example
 
-FEWEST_POSITIVES = 20  # that a threshold of `false_negative_bound` must leave above it, lest it measure noise
+FEWEST_POSITIVES = 20  # above every threshold of `false_negative_bound`; with fewer it would measure noise
 
 
 def candidate_table(scored: Iterable[Example], relevant: Callable[[str], list[str]]) -> tuple[pd.DataFrame, NDArray]:
-    """A row per unlabelled candidate, and the teacher's scores of the labelled ones.
+    """A table with one row per unlabelled candidate, and the teacher's scores of the labelled candidates.
 
     Args:
-        scored: a query's candidates in retrieval order, every one with the teacher's score.
-        relevant: the labelled documents of a query; of one without, the teacher's best stands for them.
+        scored: for each query, its candidates in retrieval order with the teacher's scores.
+        relevant: returns the labelled documents of a query. If none of them is a candidate, the teacher's best
+            candidate counts as labelled.
 
     Returns:
-        columns ``query_id``, ``document``, ``rank`` (from 1), ``score``, ``margin``; and scores ``[positives]``.
+        a table with the columns ``query_id``, ``document``, ``rank`` (from 1), ``score`` and ``margin``; and the scores
+        ``[P]`` of the labelled candidates.
     """
     rows: list[tuple[str, str, int, float, float]] = []
     of_positives: list[float] = []
@@ -44,7 +47,14 @@ def candidate_table(scored: Iterable[Example], relevant: Callable[[str], list[st
 
 
 def by_rank(candidates: pd.DataFrame) -> pd.DataFrame:
-    """A row per rank: how many ``unlabelled`` candidates, their ``median_margin``, the ``share_above_positive``."""
+    """A table with one row per rank of the unlabelled candidates.
+
+    Columns: ``unlabelled`` (number of candidates), ``median_margin``, and ``share_above_positive`` (the share of
+    candidates with a margin of 0 or less).
+
+    Args:
+        candidates: the table of ``candidate_table``.
+    """
     groups = candidates.groupby("rank")["margin"]
     return pd.DataFrame(
         {
@@ -56,17 +66,19 @@ def by_rank(candidates: pd.DataFrame) -> pd.DataFrame:
 
 
 def false_negative_bound(candidates: NDArray, positives: NDArray) -> float:
-    """An upper bound of the share of positives among unlabelled candidates, from the teacher's scores of both.
+    """An upper bound of the share of positives among unlabelled candidates, from the teacher's scores.
 
-    If the unlabelled positives are scored like the labelled ones, then above any threshold t the candidates hold at
-    least π·P(positive > t), so π ≤ P(candidate > t) / P(positive > t); the smallest such ratio is taken (Blanchard et
-    al. 2010, *Semi-supervised novelty detection*). Thresholds need scores that compare across queries.
+    Let π be that share. If unlabelled and labelled positives have the same score distribution, then for any threshold t
+    the share of candidates with scores of at least t is at least π·P(positive ≥ t). Hence
+    π ≤ P(candidate ≥ t) / P(positive ≥ t), and the bound is the smallest such ratio (Blanchard et al. 2010,
+    *Semi-supervised novelty detection*). The scores must be comparable across queries.
 
     Args:
-        candidates: ``[N]`` scores of unlabelled documents. positives: ``[P]`` of labelled ones.
+        candidates: ``[N]``, scores of unlabelled documents.
+        positives: ``[P]``, scores of labelled documents.
 
     Returns:
-        the bound, at most 1; NaN with fewer than 20 positives.
+        the bound, at most 1; NaN if there are fewer than 20 positives or no candidates.
 
     >>> false_negative_bound(np.array([0.0] * 90 + [2.0] * 10), np.full(50, 2.0))
     0.1
@@ -79,14 +91,14 @@ def false_negative_bound(candidates: NDArray, positives: NDArray) -> float:
 
 
 def agreement(teacher: Sequence[NDArray], student: Sequence[NDArray]) -> pd.DataFrame:
-    """How a student ranks each query's candidates compared with the teacher.
+    """How well a student's scores of each query's candidates agree with the teacher's.
 
     Args:
-        teacher, student: a query's scores ``[n]``, n ≥ 2, of the same documents.
+        teacher, student: for each query, scores ``[n]`` of the same documents, n ≥ 2.
 
     Returns:
-        a row per query: Kendall's ``tau`` (b), ``kl`` of the student's softmax from the teacher's in nats, ``top1``
-        whether both put the same document first.
+        one row per query: ``tau`` (Kendall's tau-b), ``kl`` (the divergence KL(teacher ‖ student) of the softmax
+        distributions, in nats), and ``top1`` (whether both rank the same document first).
 
     >>> agreement([np.array([2.0, 1.0, 0.0])], [np.array([2.0, 1.0, 0.0])]).round(3).to_dict("records")
     [{'tau': 1.0, 'kl': 0.0, 'top1': True}]

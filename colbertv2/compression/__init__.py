@@ -1,5 +1,5 @@
-"""How a token vector is stored: residual compression, and the two ends it is compared with (ColBERTv2 §3.3).
+"""How token vectors are stored: residual compression (ColBERTv2 §3.3) and the codecs it is compared with.
 
-``ResidualCodec`` is the paper's; ``ProductCodec`` keeps more in the same bytes; ``Float16Codec`` keeps everything,
-``BinaryCodec`` only the signs.
+``ResidualCodec`` is the paper's method. ``ProductCodec`` loses less in almost the same number of bytes.
+``Float16Codec`` stores every value as a 16-bit float, and ``BinaryCodec`` stores only the signs.
 """

@@ -1,7 +1,8 @@
 """Packing small integers into bytes, in the byte layout of the official indexes.
 
-The bits of one value come lowest first, values in order of dimension, and the first bit of eight is the highest of
-its byte (``np.packbits``). Two bits, values 1 2 3 0: bits 10 01 11 00, byte 0b10011100.
+Values are in order of dimension. The bits of a value are written lowest first, and the first of eight bits becomes the
+highest bit of its byte (as in ``np.packbits``). For example, the 2-bit values 1 2 3 0 give the bits 10 01 11 00, so the
+byte 0b10011100.
 """
 
 from functools import cache
@@ -15,7 +16,7 @@ from colbertv2.errors import InputError
 
 @cache
 def reversed_bits(nbits: int) -> NDArray[np.uint8]:
-    """``[2^nbits]``: every value with its bits in reverse order."""
+    """uint8 ``[2^nbits]``: every ``nbits``-bit value with its bits in reverse order."""
     values = np.arange(2**nbits)
     reverse = sum(((values >> i) & 1) << (nbits - 1 - i) for i in range(nbits))
     return np.asarray(reverse, dtype=np.uint8)
@@ -23,14 +24,14 @@ def reversed_bits(nbits: int) -> NDArray[np.uint8]:
 
 @cache
 def byte_values(nbits: int) -> NDArray[np.uint8]:
-    """``[256, 8/nbits]``: the values that every byte holds, in order; the lookup table of decoding."""
+    """uint8 ``[256, 8/nbits]``: the values packed into each byte, in order. This is the lookup table for decoding."""
     shifts = np.arange(8 - nbits, -1, -nbits)
     groups = (np.arange(256)[:, None] >> shifts) & (2**nbits - 1)
     return reversed_bits(nbits)[groups]
 
 
 def pack(values: NDArray[np.uint8], nbits: int) -> NDArray[np.uint8]:
-    """Pack ``[n, dim]`` values below 2^nbits into ``[n, dim · nbits / 8]`` bytes.
+    """Pack values ``[n, dim]``, each below 2^nbits, into bytes ``[n, dim · nbits / 8]``.
 
     Raises:
         InputError: ``nbits`` is not 1, 2, 4 or 8, or a row does not fill whole bytes.
@@ -52,7 +53,7 @@ def pack(values: NDArray[np.uint8], nbits: int) -> NDArray[np.uint8]:
 
 
 def unpack(packed: NDArray[np.uint8], nbits: int) -> NDArray[np.uint8]:
-    """The inverse of ``pack``: ``[n, dim · nbits / 8]`` bytes to ``[n, dim]`` values.
+    """Unpack bytes ``[n, dim · nbits / 8]`` into values ``[n, dim]``: the inverse of ``pack``.
 
     Raises:
         InputError: ``nbits`` is not 1, 2, 4 or 8.
@@ -65,6 +66,6 @@ def unpack(packed: NDArray[np.uint8], nbits: int) -> NDArray[np.uint8]:
 
 
 def check_nbits(nbits: int) -> None:
-    """Raise InputError unless ``nbits`` values fill a byte without a rest."""
+    """Raise InputError unless a byte holds a whole number of ``nbits``-bit values."""
     if nbits not in NBITS:
         raise InputError(f"nbits is {nbits!r}; expected 1, 2, 4 or 8, so that whole values fill a byte.")

@@ -1,4 +1,4 @@
-"""What every codec offers, and how it is saved and opened (ColBERTv2 §3.3)."""
+"""The interface of all codecs, and saving and loading them (ColBERTv2 §3.3)."""
 
 from __future__ import annotations
 
@@ -27,41 +27,41 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class LookupTables:
-    """How a decoded vector adds up, so that its similarity to a query can be added up from tables.
+    """A decoded vector as a sum of table entries, so that similarities to a query can be summed from tables too.
 
-    It is ``centroids[code] + gains[gain] * concatenate(codebook[m, byte] for m, byte in stored)``, L2-normalised if
-    ``normalise`` says so, in a space that ``queries`` takes queries to.
+    The decoded vector is ``centroids[code] + gains[gain] * concatenate(codebook[m, byte] for m, byte in stored)``. It
+    is L2-normalised if ``normalise`` is true. Queries must be multiplied by ``queries`` first if that is not None.
     """
 
-    centroids: NDArray[np.float32] | None  # [K, dim]; None adds none
-    codebook: NDArray[np.float32]  # [M, 256, dim / M], or [1, 256, dim / M] for all bytes
+    centroids: NDArray[np.float32] | None  # [K, dim], or None to add no centroid
+    codebook: NDArray[np.float32]  # [M, 256, dim / M], or [1, 256, dim / M] if all bytes share it
     normalise: bool
     queries: NDArray[np.float32] | None = None  # [dim, dim] to multiply queries by, or None
-    gains: NDArray[np.float32] | None = None  # [256], or None for 1
-    stored: str = "residuals"  # the array whose bytes these are
+    gains: NDArray[np.float32] | None = None  # [256], or None for a gain of 1
+    stored: str = "residuals"  # the encoded array that holds the bytes
 
     @property
     def gain_values(self) -> NDArray[np.float32]:
-        """``gains``, or ``[1]`` without."""
+        """``gains``, or ``[1]`` if there are none."""
         return np.ones(1, np.float32) if self.gains is None else self.gains
 
     @cached_property
     def covariance(self) -> NDArray[np.float32]:
-        """``[M or 1, d, d]`` of each byte's pieces, all values counted alike."""
+        """``[M or 1, d, d]``: 256 times the covariance of each byte's codebook entries, all equally weighted."""
         deviation = self.codebook - self.codebook.mean(axis=1, keepdims=True)
         return deviation.transpose(0, 2, 1) @ deviation
 
 
 class Codec(ABC):
-    """Turns token vectors into small arrays and back. A new codec is a subclass and a YAML file that names it.
+    """Compresses token vectors into small arrays, and decodes them. A new codec is a subclass and a YAML file.
 
     The constructor takes hyper-parameters and validates them. ``learn`` learns from a sample what encoding needs;
-    ``encode`` and ``decode`` work after ``learn`` or ``load_codec``. A subclass has to define ``label``,
-    ``bytes_per_vector``, ``encode`` and ``decode``; what else it defines depends on what it does:
+    ``encode`` and ``decode`` work after ``learn`` or ``load_codec``. A subclass must define ``label``,
+    ``bytes_per_vector``, ``encode`` and ``decode``. Some subclasses must define more:
 
-    - hyper-parameters: ``settings``;
-    - something learned: ``learn``, ``learned`` and ``restore``; without centroids also ``sample_vectors``;
-    - centroids: ``has_centroids``; ``self.centroids`` is there after ``learn``.
+    - with hyper-parameters: ``settings``;
+    - with something learned: ``learn``, ``learned`` and ``restore``; without centroids also ``sample_vectors``;
+    - with centroids: ``has_centroids``; ``self.centroids`` is set after ``learn``.
 
     >>> class Halves(Codec):
     ...     label = "signed bytes"
@@ -72,14 +72,14 @@ class Codec(ABC):
     [[0.5, -1.0]]
     """
 
-    known: ClassVar[dict[str, type[Codec]]] = {}  # dotted name → class, of every subclass that is imported
+    known: ClassVar[dict[str, type[Codec]]] = {}  # dotted name → class, for every imported subclass
 
-    has_centroids: ClassVar[bool] = False  # whether it is given centroids, so that engines can probe them
+    has_centroids: ClassVar[bool] = False  # whether the codec uses centroids, so that engines can probe them
     sample_vectors: ClassVar[int] = 0  # how many vectors a codec without centroids learns from
-    vectors_array: ClassVar[str | None] = None  # the array that holds the vectors as they are, if one does
+    vectors_array: ClassVar[str | None] = None  # the encoded array that holds the vectors unchanged, if there is one
 
-    centroids: Centroids | None = None  # after ``learn``, where ``has_centroids``
-    notes: Sequence[str] = ()  # what learning had to do differently from what was asked
+    centroids: Centroids | None = None  # set by ``learn`` if ``has_centroids``
+    notes: Sequence[str] = ()  # where learning had to deviate from the settings
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -91,50 +91,50 @@ class Codec(ABC):
     @property
     @abstractmethod
     def label(self) -> str:
-        """Its name in tables, such as ``2 bits``."""
+        """The codec's name in tables, such as ``2 bits``."""
 
     @abstractmethod
     def bytes_per_vector(self, dim: int) -> int:
-        """Bytes that one encoded vector takes, the id of its centroid as four; shared tables are not counted."""
+        """Bytes per encoded vector. The centroid id counts as four bytes; shared tables are not counted."""
 
     @abstractmethod
     def encode(self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None) -> Arrays:
-        """``[n, dim]`` to named arrays whose first axis is n; dtypes and other axes do not depend on n.
+        """Encode ``vectors [n, dim]`` as named arrays whose first axis is n. Dtypes and other axes do not depend on n.
 
         Args:
-            codes: the nearest centroids ``[n]``, where they are known; they are returned under this name.
+            codes: int32 ``[n]``, the nearest centroids if they are known already; they are returned as ``codes``.
         """
 
     @abstractmethod
     def decode(self, arrays: Arrays) -> NDArray[np.float32]:
-        """What ``encode`` returned, or the same rows of all its arrays, to ``[n, dim]``."""
+        """Decode the arrays that ``encode`` returned, or the same rows of each, to float32 ``[n, dim]``."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The constructor's arguments, as far as encoding and decoding depend on them."""
+        """The constructor's arguments that encoding and decoding depend on."""
         return {}
 
     def size(self) -> dict[str, int]:
-        """What plans make of it: bytes that a vector of 128 dimensions takes."""
+        """The size that plans show: bytes per vector at 128 dimensions."""
         return {"bytes_at_128_dimensions": self.bytes_per_vector(128)}
 
     def check(self, dim: int) -> list[str]:
-        """Why vectors of ``dim`` dimensions can't be encoded; empty if they can."""
+        """Why vectors of ``dim`` dimensions cannot be encoded; empty if they can."""
         return []
 
     def sample_queries(self) -> list[str]:
-        """Texts of queries whose vectors ``learn`` wants to see, never those of an evaluation."""
+        """Texts of the queries whose vectors ``learn`` needs. These must never be queries of an evaluation."""
         return []
 
     def learn(self, clusters: Clusters, queries: NDArray[np.float32] | None = None) -> None:
-        """Learn everything that encoding needs; this one takes over the centroids, for a subclass to learn the rest.
+        """Learn everything that encoding needs. The base class only sets the centroids; subclasses learn the rest.
 
         Args:
-            clusters: finished centroids, if ``has_centroids``, and vectors to learn residuals from.
-            queries: ``[n, dim]`` of all ``sample_queries``.
+            clusters: centroids, if ``has_centroids``, and held-out vectors to learn residuals from.
+            queries: vectors ``[n, dim]`` of all ``sample_queries``.
 
         Raises:
-            InputError: the dimensions can't be encoded.
+            InputError: vectors of these dimensions cannot be encoded.
         """
         for problem in self.check(clusters.held_out.shape[1]):
             raise InputError(problem)
@@ -143,19 +143,19 @@ class Codec(ABC):
             self.centroids = clusters.centroids
 
     def lookup_tables(self, dim: int) -> LookupTables | None:
-        """How decoded vectors of ``dim`` dimensions add up; None where they do not."""
+        """Tables whose entries sum to decoded vectors of ``dim`` dimensions; None if the codec has none."""
         return None
 
     @property
     def learned(self) -> Arrays:
-        """Everything that was learned but centroids and notes, as arrays by name."""
+        """Everything that was learned, except centroids and notes, as arrays by name."""
         return {}
 
     def restore(self, learned: Arrays) -> None:  # noqa: B027
-        """Take back what ``learned`` gave; centroids are there already.
+        """Restore what ``learned`` returned; the centroids are already set.
 
         Raises:
-            InputError: an array is of another shape than the settings ask for.
+            InputError: the shape of an array does not match the settings.
         """
 
     def save(self, path: Path) -> None:
@@ -172,25 +172,26 @@ class Codec(ABC):
 
     @property
     def num_centroids(self) -> int:
-        """How many centroids it has, once it has learned; 0 for a codec that works without."""
+        """The number of centroids after ``learn``; 0 for a codec without centroids."""
         return 0 if self.centroids is None else len(self.centroids)
 
     @property
     def has_tables(self) -> bool:
-        """Whether decoded vectors add up from tables, once it has learned."""
+        """Whether ``lookup_tables`` returns tables after ``learn``."""
         return type(self).lookup_tables is not Codec.lookup_tables
 
     def fitted(self) -> Centroids:
-        """The centroids; InputError before ``learn``."""
+        """The centroids; raises InputError before ``learn``."""
         if self.centroids is None:
             raise InputError(f"This {type(self).__name__} has not been fitted; call learn or load_codec first.")
         return self.centroids
 
 
 def load_codec(path: Path) -> Codec:
-    """The codec that ``save`` wrote into the directory ``path``.
+    """Load the codec that ``save`` wrote into the directory ``path``.
 
-    A codec from outside this package has to be imported before: an index names its codec, but runs no code.
+    If the codec's class is not part of this package, import its module first: an index names its codec, but opening an
+    index never imports foreign code.
 
     Raises:
         InputError: there is no codec, its class is unknown, or one of its files is damaged.
@@ -219,15 +220,18 @@ def load_codec(path: Path) -> Codec:
 
 
 def class_named(name: object, file: Path) -> type[Codec]:
-    """The subclass of ``Codec`` with this dotted name: one of this package, or one that is imported already.
+    """The subclass of ``Codec`` with this dotted name, from this package or from a module that is imported already.
+
+    Args:
+        file: the file that contains the name, for the error message.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such subclass.
     """
     name = str(name)
     module = name.rpartition(".")[0]
     if module == "__main__" and name not in Codec.known:
-        name = f"__mp_main__{name.removeprefix('__main__')}"  # what a new process calls the script that started it
+        name = f"__mp_main__{name.removeprefix('__main__')}"  # a spawned process imports its parent's script as this
     if module in {f"{compression.__name__}.{one.name}" for one in iter_modules(compression.__path__)}:
         import_module(module)
     if name not in Codec.known:
@@ -237,7 +241,7 @@ def class_named(name: object, file: Path) -> type[Codec]:
     return Codec.known[name]
 
 
-Nbits = Literal[1, 2, 4, 8]  # so that whole values fill a byte
+Nbits = Literal[1, 2, 4, 8]  # the divisors of 8, so that no value crosses a byte
 NBITS = get_args(Nbits)
 
 

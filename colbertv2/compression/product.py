@@ -1,4 +1,4 @@
-"""Residuals by product quantisation, in the space where queries look (beyond the paper)."""
+"""Residuals by product quantisation, weighted by the directions of queries (beyond the paper)."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ GAIN_BITS = 8
 
 @checked
 class ProductCodec(Codec):
-    """A vector is its centroid plus, for every 8 / ``nbits`` dimensions, one of 256 learned pieces, times a gain.
+    """Encode a vector as a centroid plus a gain times codewords: one of 256 for every 8 / ``nbits`` dimensions.
 
-    What counts is not the error of a vector but that of its similarity to queries, and these are far from evenly
-    spread: so residuals are first mapped by the square root of the queries' second moment, where Euclidean distance is
-    the expected squared error of the similarity. A rotation to the residuals' principal axes, dealt out so that every
-    byte has axes of about the same product of variances, does what optimised product quantisation does (Ge et al.,
-    CVPR 2013). Decoded vectors are not normalised: that would undo what the weighting bought.
+    Search depends on the error of the similarities to queries, not on the error of the vectors, and query vectors are
+    far from evenly distributed. Residuals are therefore multiplied by the square root of the second moment of query
+    vectors: in that space the squared Euclidean distance is the expected squared error of the similarity. Then they are
+    rotated to their principal axes, and the axes are assigned to bytes so that the product of the variances is about
+    the same for every byte, as in optimised product quantisation (Ge et al., CVPR 2013). Decoded vectors are not
+    normalised, because that would undo the benefit of the weighting.
 
     Args:
-        nbits: 1, 2, 4 or 8 per dimension.
-        queries: to learn from which directions queries look, such as training queries, never those of an evaluation;
-            None counts all directions alike.
-        num_queries: at most so many of them are encoded, drawn by the seed.
-        shrinkage: of the queries' second moment towards its mean, as a share of that.
-        seed: of the draw, and of the pieces.
+        nbits: bits per dimension: 1, 2, 4 or 8.
+        queries: queries whose vectors give the second moment, such as training queries, never those of an evaluation;
+            None weights all directions equally.
+        num_queries: the largest number of queries to encode, drawn with the seed.
+        shrinkage: how much of the mean eigenvalue is added to each eigenvalue of the second moment, as a share.
+        seed: seed for drawing queries and for learning codewords.
 
     Raises:
         InputError: a value is out of range.
@@ -73,31 +74,31 @@ class ProductCodec(Codec):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The constructor's arguments, without the queries, which have left their mark."""
+        """The constructor's arguments, without the queries: encoding needs only what was learned from them."""
         names = ("nbits", "num_queries", "shrinkage", "seed")
         return {name: getattr(self, name) for name in names}
 
     @property
     def label(self) -> str:
-        """Its name in tables."""
+        """The codec's name in tables."""
         return f"{self.nbits} bit{'s' if self.nbits > 1 else ''}, product"
 
     def bytes_per_vector(self, dim: int) -> int:
-        """Four for the code, one for the gain and ``nbits`` for eight dimensions."""
+        """Four bytes for the code, one for the gain, and ``nbits`` bytes for every eight dimensions."""
         return 5 + dim * self.nbits // 8
 
     def check(self, dim: int) -> list[str]:
-        """The residual has to fill whole bytes."""
+        """Why the residual does not fill whole bytes; empty if it does."""
         return whole_bytes(dim, self.nbits)
 
     def sample_queries(self) -> list[str]:
-        """At most ``num_queries`` of ``queries``, drawn by the seed."""
+        """At most ``num_queries`` of ``queries``, drawn with the seed."""
         texts = [] if self.queries is None else [text for _, text in self.queries]
         chosen = np.random.default_rng(self.seed).permutation(len(texts))[: self.num_queries]
         return [texts[place] for place in chosen]
 
     def learn(self, clusters: Clusters, queries: NDArray[np.float32] | None = None) -> None:
-        """Take over the centroids, and learn pieces from the residuals of held-out vectors."""
+        """Set the centroids, and learn the transform, codewords and gains from the residuals of held-out vectors."""
         from colbertv2.compression.quantisers import learn_codewords
 
         super().learn(clusters)
@@ -110,22 +111,25 @@ class ProductCodec(Codec):
         num_parts = centroids.dim * self.nbits // 8
         rotation = balanced_axes((held_out - centroids.vectors[codes]) @ weigh, num_parts)
         self.transform, self.inverse = weigh @ rotation, rotation.T @ unweigh
-        vars(self).pop("transformed_centroids", None)  # of centroids that were there before
+        vars(self).pop("transformed_centroids", None)  # cached for earlier centroids
         transformed = np.ascontiguousarray(held_out @ self.transform, dtype=np.float32)
         residuals = transformed - self.transformed_centroids[codes]
         norms = np.maximum(np.sqrt(np.einsum("nd,nd->n", residuals, residuals)), 1e-12, dtype=np.float32)
         codebook = learn_codewords(residuals / norms[:, None], num_parts, CODEWORD_ITERATIONS, self.seed)
-        # Rounded at once, so that a codec encodes the same before it is saved and after it is loaded.
+        # Rounded here, so that the codec encodes the same before saving and after loading.
         self.codebook = codebook.astype(np.float16).astype(np.float32)
         self.cutoffs, self.gains = lloyd_buckets(self.shapes(transformed, codes)[1], GAIN_BITS)
 
     @cached_property
     def transformed_centroids(self) -> NDArray[np.float32]:
-        """``[K, dim]``, in the space of the codebook."""
+        """The centroids ``[K, dim]`` in the space of the codebook."""
         return np.ascontiguousarray(self.fitted().vectors @ self.transform)
 
     def encode(self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None) -> Arrays:
-        """``[n, dim]`` to ``codes`` int32 ``[n]``, ``residuals`` uint8 ``[n, dim · nbits / 8]`` and ``gains`` uint8."""
+        """Encode ``[n, dim]`` as ``codes`` int32 ``[n]``, ``residuals`` uint8 ``[n, dim · nbits / 8]`` and ``gains``.
+
+        ``gains`` is uint8 ``[n]``.
+        """
         from colbertv2.kernels.products import product
 
         vectors = np.asarray(vectors, dtype=np.float32)
@@ -136,7 +140,7 @@ class ProductCodec(Codec):
     def shapes(
         self, transformed: NDArray[np.float32], codes: NDArray[np.int32]
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """The codewords ``[n, M]`` of residuals at norm 1, and the gains ``[n]`` that go with them."""
+        """The codewords ``[n, M]`` of the L2-normalised residuals, and the gains ``[n]`` to multiply them by."""
         from colbertv2.compression.quantisers import columns
         from colbertv2.kernels.codecs import shapes_and_gains
 
@@ -145,14 +149,14 @@ class ProductCodec(Codec):
         return packed, gains
 
     def decode(self, arrays: Arrays) -> NDArray[np.float32]:
-        """Centroid plus gain times pieces, float32 ``[n, dim]``, of any norm."""
+        """Decode to float32 ``[n, dim]``: centroid plus gain times codewords, not normalised."""
         from colbertv2.compression.quantisers import added_up
         from colbertv2.kernels.products import product
 
         return product(added_up(self.lookup_tables(len(self.inverse)), arrays), self.inverse)
 
     def lookup_tables(self, dim: int) -> LookupTables:
-        """In the transformed space, where the similarity to a query is that to ``query @ inverse.T``."""
+        """Tables in the transformed space. There the query is ``query @ inverse.T``."""
         queries = np.ascontiguousarray(self.inverse.T)
         return LookupTables(
             self.transformed_centroids, self.codebook, normalise=False, queries=queries, gains=self.gains
@@ -160,12 +164,12 @@ class ProductCodec(Codec):
 
     @property
     def learned(self) -> Arrays:
-        """Transform, codebook and gains."""
+        """The codebook, the gains with their cutoffs, and the transform with its inverse."""
         names = ("cutoffs", "gains", "transform", "inverse")
         return {"codebook": self.codebook.astype(np.float16), **{name: getattr(self, name) for name in names}}
 
     def restore(self, learned: Arrays) -> None:
-        """From what ``learned`` gave."""
+        """Restore what ``learned`` returned; raises InputError if a shape does not match the settings."""
         self.codebook = learned["codebook"].astype(np.float32)
         self.transform, self.inverse = learned["transform"], learned["inverse"]
         self.cutoffs, self.gains = learned["cutoffs"], learned["gains"]
@@ -173,13 +177,15 @@ class ProductCodec(Codec):
         expected = (dim * self.nbits // 8, 256, 8 // self.nbits)
         if self.codebook.shape != expected or self.transform.shape != (dim, dim) or self.inverse.shape != (dim, dim):
             raise InputError(
-                f"The codec's tables are {self.codebook.shape}, {self.transform.shape} and {self.inverse.shape}; "
-                f"expected {expected} and twice {(dim, dim)}."
+                f"Codebook, transform and inverse have the shapes {self.codebook.shape}, {self.transform.shape} and "
+                f"{self.inverse.shape}; expected {expected}, {(dim, dim)} and {(dim, dim)}."
             )
 
 
 def square_root(second_moment: NDArray[Any], shrinkage: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The symmetric root of ``second_moment [dim, dim]`` shrunk towards its mean eigenvalue, and that root's inverse.
+    """The symmetric square root of ``second_moment [dim, dim]``, and the inverse of that root.
+
+    Before that, ``shrinkage`` times the mean eigenvalue is added to every eigenvalue.
 
     >>> [root.diagonal().tolist() for root in square_root(np.diag([3.5, 0.5]), shrinkage=0.25)]
     [[2.0, 1.0], [0.5, 1.0]]
@@ -190,13 +196,13 @@ def square_root(second_moment: NDArray[Any], shrinkage: float) -> tuple[NDArray[
 
 
 def balanced_axes(residuals: NDArray[Any], num_groups: int) -> NDArray[np.float32]:
-    """``[dim, dim]``: principal axes as columns, such that equal groups of them have about equal products of variances.
+    """``[dim, dim]``: principal axes as columns, in groups of equal size with about equal products of variances.
 
-    The axes are dealt out by falling variance, each to the group of the smallest product that has room (Ge et al.,
-    CVPR 2013, §4.3).
+    Axes are assigned by descending variance, each to the group that has the smallest product and is not full (Ge et
+    al., CVPR 2013, §4.3).
     """
     values, axes = np.linalg.eigh(np.cov(residuals.T, bias=True))
-    # In units of the least one that counts, so that every further axis makes a group's product grow.
+    # In units of the smallest variance that counts, so that no axis makes a group's product smaller.
     logs = np.log(np.maximum(values / max(values.max() * 1e-6, 1e-30), 1.0))
     room = len(values) // num_groups
     groups: list[list[int]] = [[] for _ in range(num_groups)]

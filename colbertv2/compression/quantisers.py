@@ -1,6 +1,6 @@
-"""What the bytes of a residual stand for: buckets of single values, or codewords for several at once.
+"""Learning how residuals are quantised: buckets for single values, or codewords for several values at once.
 
-Buckets pool all dimensions and lie at quantiles (the paper) or where the squared error is least.
+All dimensions share one set of buckets. Buckets are at quantiles (official code) or minimise the squared error.
 """
 
 from collections.abc import Callable
@@ -17,21 +17,21 @@ LLOYD_SAMPLE, LLOYD_ITERATIONS = 2**22, 100
 
 
 def quantile_buckets(residuals: NDArray[np.float32], nbits: int) -> Buckets:
-    """Cutoffs at the quantiles i/2^nbits and weights at (i + ½)/2^nbits (ColBERTv2's code).
+    """Cutoffs at the quantiles i/2^nbits and weights at the quantiles (i + ½)/2^nbits, as in the official code.
 
     >>> quantile_buckets(np.arange(5, dtype=np.float32), nbits=1)
     (array([2.], dtype=float32), array([1., 3.], dtype=float32))
     """
     steps = np.arange(2**nbits) / 2**nbits
-    # Not torch.quantile, which fails over 2^24 values.
+    # Not torch.quantile, which fails for more than 2^24 values.
     values = np.quantile(residuals, np.concatenate([steps[1:], steps + 0.5 / 2**nbits]))
     return values[: len(steps) - 1].astype(np.float32), values[len(steps) - 1 :].astype(np.float32)
 
 
 def lloyd_buckets(residuals: NDArray[np.float32], nbits: int) -> Buckets:
-    """Cutoffs midway between weights and weights at the mean of their bucket: Lloyd's iterations from the quantiles.
+    """Weights at the mean of their bucket and cutoffs midway between weights, by Lloyd's algorithm from the quantiles.
 
-    Each iteration lowers the squared error or leaves it; of more than 2^22 values only evenly spaced ones are taken.
+    No iteration increases the squared error. Of more than 2^22 values, only evenly spaced ones are used.
 
     >>> lloyd_buckets(np.array([0, 1, 9, 10], np.float32), nbits=1)
     (array([5.], dtype=float32), array([0.5, 9.5], dtype=float32))
@@ -45,7 +45,7 @@ def lloyd_buckets(residuals: NDArray[np.float32], nbits: int) -> Buckets:
         counts = np.diff(ends)
         full = counts > 0  # an empty bucket stays where it is
         means = np.diff(sums[ends])[full] / counts[full]
-        # Differences of sums lose digits: a mean that left its bucket would put the buckets out of order.
+        # Differences of sums lose digits, and a mean outside its bucket would break the order of the buckets.
         weights[full] = np.clip(means, values[ends[:-1][full]], values[ends[1:][full] - 1])
     return ((weights[1:] + weights[:-1]) / 2).astype(np.float32), weights.astype(np.float32)
 
@@ -58,15 +58,18 @@ BUCKETS: dict[str, Callable[[NDArray[np.float32], int], Buckets]] = {
 
 
 def columns(codebook: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """``codebook [M, 256, dim / M]`` as ``[M, dim / M, 256]``, and half the squared norms ``[M, 256]``."""
+    """``codebook [M, 256, dim / M]`` transposed to ``[M, dim / M, 256]``, and half its squared norms ``[M, 256]``."""
     return np.ascontiguousarray(codebook.transpose(0, 2, 1)), np.square(codebook).sum(2) / np.float32(2)
 
 
 def learn_codewords(vectors: NDArray[np.float32], num_parts: int, iterations: int, seed: int) -> NDArray[np.float32]:
-    """``[M, 256, dim / M]``: k-means of each of ``num_parts`` equal parts of ``vectors [n, dim]`` by itself.
+    """Learn a codebook ``[M, 256, dim / M]``: separate k-means for each of M = ``num_parts`` parts of ``vectors``.
 
-    A codeword that no vector is nearest to moves to the vector furthest from its own. Fewer than 256 vectors leave
-    codewords equal to each other.
+    An unused codeword moves to the vector that is furthest from its own codeword. With fewer than 256 vectors some
+    codewords are equal.
+
+    Args:
+        vectors: float32 ``[n, dim]``.
 
     >>> learn_codewords(np.eye(4, dtype=np.float32), num_parts=2, iterations=1, seed=0).shape
     (2, 256, 2)
@@ -94,15 +97,15 @@ def learn_codewords(vectors: NDArray[np.float32], num_parts: int, iterations: in
 
 
 def added_up(tables: LookupTables, arrays: Arrays) -> NDArray[np.float32]:
-    """The decoded vectors ``[n, dim]``, in the space of ``tables``.
+    """Decode vectors ``[n, dim]`` by summing entries of ``tables``.
 
     Args:
-        arrays: ``codes [n]``, the array that ``tables.stored`` names ``[n, M]``, and ``gains [n]`` if there are any.
+        arrays: ``codes [n]``, the array ``[n, M]`` named by ``tables.stored``, and ``gains [n]`` if there are gains.
     """
     from colbertv2.kernels.codecs import decode_vectors
 
     codes, residuals = arrays["codes"], np.ascontiguousarray(arrays[tables.stored])
-    assert tables.centroids is not None  # or there were no codes
+    assert tables.centroids is not None  # codes exist only with centroids
     vectors = np.empty((len(codes), tables.centroids.shape[1]), np.float32)
     gains = np.zeros(0, np.uint8) if tables.gains is None else np.ascontiguousarray(arrays["gains"])
     decode_vectors(

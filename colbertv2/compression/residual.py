@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @checked
 class ResidualCodec(Codec):
-    """A vector is its centroid plus a residual, each dimension of which falls into one of 2^nbits buckets.
+    """Encode a vector as a centroid plus a residual, with one of 2^nbits buckets per dimension.
 
     At 128 dimensions a vector takes 20, 36 or 68 bytes for 1, 2 or 4 bits: an int32 code and the packed residual.
 
     Args:
-        nbits: 1, 2, 4 or 8 per dimension.
-        buckets: ``quantile`` as in the paper, equally full; ``lloyd`` of least squared error (Lloyd and Max), in the
-            same format.
+        nbits: bits per dimension: 1, 2, 4 or 8.
+        buckets: ``quantile`` for equally full buckets as in the official code; ``lloyd`` for the least squared error
+            (Lloyd and Max). The format is the same.
 
     Raises:
         InputError: a value is out of range.
@@ -55,24 +55,24 @@ class ResidualCodec(Codec):
 
     @property
     def label(self) -> str:
-        """Its name in tables."""
+        """The codec's name in tables."""
         return f"{self.nbits} bit{'s' if self.nbits > 1 else ''}" + (", lloyd" if self.buckets == "lloyd" else "")
 
     def bytes_per_vector(self, dim: int) -> int:
-        """Four for the code and ``nbits`` for eight dimensions."""
+        """Four bytes for the code, and ``nbits`` bytes for every eight dimensions."""
         return 4 + dim * self.nbits // 8
 
     def check(self, dim: int) -> list[str]:
-        """The residual has to fill whole bytes."""
+        """Why the residual does not fill whole bytes; empty if it does."""
         return whole_bytes(dim, self.nbits)
 
     def learn(self, clusters: Clusters, queries: NDArray[np.float32] | None = None) -> None:
-        """Take over the centroids, and learn buckets from the residuals of held-out vectors."""
+        """Set the centroids, and learn buckets from the residuals of held-out vectors."""
         super().learn(clusters)
         self.fit_buckets(clusters.held_out)
 
     def fit_buckets(self, held_out: NDArray[np.float32]) -> None:
-        """Cutoffs and weights from the residuals of ``held_out [n, dim]``, for the centroids that are there."""
+        """Learn cutoffs and weights from the residuals of ``held_out [n, dim]``; the centroids must be set."""
         centroids = self.fitted()
         residuals = held_out - centroids.vectors[centroids.nearest(held_out)]
         self.cutoffs, self.weights = BUCKETS[self.buckets](residuals, self.nbits)
@@ -87,17 +87,20 @@ class ResidualCodec(Codec):
         weights: NDArray[Any] | None = None,
         average_residual: float = 0.0,
     ) -> ResidualCodec:
-        """A codec from tables that were learned elsewhere; without buckets, ``fit_buckets`` is still to be called.
+        """Make a codec from tables that were learned elsewhere. Without cutoffs and weights, call ``fit_buckets`` next.
 
         Args:
-            centroids: ``[K, dim]``. cutoffs: ``[2^nbits − 1]``, ascending. weights: ``[2^nbits]``.
+            centroids: ``[K, dim]``.
+            cutoffs: ``[2^nbits − 1]``, ascending.
+            weights: ``[2^nbits]``.
+            average_residual: mean absolute value of the residuals.
 
         Raises:
-            InputError: a table is of another shape than ``nbits`` asks for, or holds NaN or infinity.
+            InputError: the shape of a table does not match ``nbits``, or a table holds NaN or infinity.
         """
         from colbertv2.compression.clustering.centroids import Centroids
 
-        codec = cls(cast(Nbits, nbits))  # which the constructor judges
+        codec = cls(cast(Nbits, nbits))  # the constructor validates it
         codec.centroids = Centroids.rounded(np.asarray(centroids))
         codec.average_residual = average_residual
         if cutoffs is not None and weights is not None:
@@ -110,15 +113,15 @@ class ResidualCodec(Codec):
         return codec
 
     def check_buckets(self) -> None:
-        """InputError if there are not as many cutoffs and weights as ``nbits`` asks for."""
+        """Raise InputError if the number of cutoffs or weights does not match ``nbits``."""
         if self.cutoffs.shape != (2**self.nbits - 1,) or self.weights.shape != (2**self.nbits,):
             raise InputError(
-                f"{len(self.cutoffs)} cutoffs and {len(self.weights)} weights do not make {self.nbits} bits; "
+                f"Found {len(self.cutoffs)} cutoffs and {len(self.weights)} weights for {self.nbits} bits; "
                 f"expected {2**self.nbits - 1} and {2**self.nbits}."
             )
 
     def encode(self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None) -> Arrays:
-        """``[n, dim]`` to ``codes`` int32 ``[n]`` and ``residuals`` uint8 ``[n, dim · nbits / 8]``."""
+        """Encode ``[n, dim]`` as ``codes`` int32 ``[n]`` and ``residuals`` uint8 ``[n, dim · nbits / 8]``."""
         from colbertv2.compression.bitpack import reversed_bits
         from colbertv2.kernels.codecs import pack_buckets
 
@@ -129,13 +132,13 @@ class ResidualCodec(Codec):
         return {"codes": codes, "residuals": packed}
 
     def decode(self, arrays: Arrays) -> NDArray[np.float32]:
-        """Centroid plus the weight of each dimension's bucket, L2-normalised: float32 ``[n, dim]``."""
+        """Decode to float32 ``[n, dim]``: centroid plus the weight of each dimension's bucket, L2-normalised."""
         from colbertv2.compression.quantisers import added_up
 
         return added_up(self.lookup_tables(self.fitted().dim), arrays)
 
     def lookup_tables(self, dim: int) -> LookupTables:
-        """Every byte stands for the weights of its dimensions."""
+        """Tables with one codebook for all bytes: the bucket weights of the dimensions packed into a byte."""
         from colbertv2.compression.bitpack import byte_values
 
         codebook = self.weights[byte_values(self.nbits)].astype(np.float32)
@@ -148,7 +151,7 @@ class ResidualCodec(Codec):
         return {"cutoffs": self.cutoffs, "weights": self.weights, "average_residual": average}
 
     def restore(self, learned: Arrays) -> None:
-        """From what ``learned`` gave."""
+        """Restore what ``learned`` returned; raises InputError if a shape does not match ``nbits``."""
         self.cutoffs, self.weights = learned["cutoffs"], learned["weights"]
         self.average_residual = float(learned["average_residual"])
         self.check_buckets()

@@ -1,4 +1,4 @@
-"""No compression: 16-bit floats, the reference that every other codec is measured against (ColBERTv2 App. B)."""
+"""No compression: 16-bit floats, the reference for all other codecs (ColBERTv2 App. B)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from colbertv2.compression.codec import Arrays, Codec
 
 
 class Float16Codec(Codec):
-    """Every dimension as a 16-bit float: 256 bytes per vector at 128 dimensions.
+    """Store every dimension as a 16-bit float: 256 bytes per vector at 128 dimensions.
 
     >>> codec = Float16Codec()
     >>> codec.decode(codec.encode(np.array([[0.5, 0.25]], np.float32)))
@@ -20,17 +20,17 @@ class Float16Codec(Codec):
 
     @property
     def label(self) -> str:
-        """Its name in tables."""
+        """The codec's name in tables."""
         return "fp16"
 
     def bytes_per_vector(self, dim: int) -> int:
-        """Two per dimension."""
+        """Two bytes per dimension."""
         return 2 * dim
 
     def encode(self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None) -> Arrays:
-        """``[n, dim]`` to ``vectors`` float16 ``[n, dim]``."""
+        """Encode ``[n, dim]`` as ``vectors`` float16 ``[n, dim]``."""
         return {"vectors": vectors.astype(np.float16)}
 
     def decode(self, arrays: Arrays) -> NDArray[np.float32]:
-        """Back to float32 ``[n, dim]``."""
+        """Decode to float32 ``[n, dim]``."""
         return arrays["vectors"].astype(np.float32)

@@ -1,1 +1,1 @@
-"""Embeddings on disk, and the index that is built from them."""
+"""Embeddings on disk, and the index built from them."""

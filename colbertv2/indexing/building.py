@@ -1,7 +1,7 @@
-"""What fills an index: centroids from a sample, then every vector assigned and encoded, by one process or several.
+"""Building an index: learn centroids from a sample, then assign and encode every vector, in one or several processes.
 
-Memory is bounded by the sample and by blocks, whatever the collection: vectors are read and results written by plain
-reads and writes, since pages of a mapping count as memory once they are touched.
+Memory is bounded by the sample and by blocks, whatever the size of the collection. Files are read and written without
+memory mapping, because mapped pages count as memory once they are touched.
 """
 
 import shutil
@@ -27,21 +27,22 @@ from colbertv2.indexing.inverted import build_inverted
 from colbertv2.indexing.storage import save_unsigned, shape_array, write_rows
 from colbertv2.parallel import run_on
 
-BLOCK_VECTORS = 2**16  # read and encoded at once
-CHECKED_VECTORS = 2**12  # read and checked at once, so few that they stay in the cache: five times as fast
-SAMPLE_SEED = 0  # of vectors that a codec without centroids learns from
-TOLERANCE = 0.01  # of a vector's norm; 16-bit floats come within 0.001, bfloat16 within 0.004
-VERSION = 3  # of the files
+BLOCK_VECTORS = 2**16  # vectors read and encoded at once
+CHECKED_VECTORS = 2**12  # vectors read and checked at once; so few stay in the cache, which is five times as fast
+SAMPLE_SEED = 0  # for the sample that a codec without centroids learns from
+TOLERANCE = 0.01  # of a vector's norm; rounding to 16-bit floats changes it by at most 0.001, to bfloat16 by 0.004
+VERSION = 3  # of the index files
 LOCK = ".building.lock"
 
 Bar = Callable[[Iterable[Any], str, str, int | None], Iterable[Any]]
 
 
 def check(embeddings: Embeddings, codec: Codec | None, bar: Bar) -> None:
-    """InputError for what can't be indexed: no vectors, a dimension that the codec can't take, vectors of any norm.
+    """Raise InputError if ``embeddings`` cannot be indexed.
 
-    All that is learned here, and MaxSim itself, suppose vectors of norm 1; a codec with centroids could not even give
-    back a vector of zeros.
+    That is, if there are no vectors, if the codec cannot encode their dimension, or if a vector is not L2-normalised.
+    Everything learned here, and MaxSim itself, assumes vectors of norm 1. A codec with centroids could not even decode
+    a vector of zeros.
     """
     if embeddings.num_vectors == 0:
         raise InputError(f"{embeddings.path} holds no vectors; expected at least one document with tokens.")
@@ -51,19 +52,19 @@ def check(embeddings: Embeddings, codec: Codec | None, bar: Bar) -> None:
     for start in bar(starts, "check vectors", f"× {CHECKED_VECTORS} vectors", len(starts)):
         vectors = torch.from_numpy(embeddings.vectors(start, start + CHECKED_VECTORS)).float()
         norms = torch.linalg.vector_norm(vectors, dim=1).numpy()
-        wrong = np.flatnonzero(~(np.abs(norms - 1) <= TOLERANCE))  # so that NaN is wrong
+        wrong = np.flatnonzero(~(np.abs(norms - 1) <= TOLERANCE))  # negated, so that NaN is wrong
         if len(wrong):
             row = start + int(wrong[0])
             document = int(np.searchsorted(embeddings.offsets, row, side="right")) - 1
             raise InputError(
                 f"Vector {row - int(embeddings.offsets[document])} of document {embeddings.doc_ids[document]} in "
                 f"{embeddings.path} has norm {norms[wrong[0]]:.4g}; expected L2-normalised vectors, of norm 1. "
-                "Normalise them before they are written."
+                "Normalise them before writing them."
             )
 
 
 def cluster(clustering: Clustering, embeddings: Embeddings, *, seed: int, device: torch.device | str) -> Clusters:
-    """Centroids from sampled documents, at most so many that k-means can use all their vectors."""
+    """Cluster vectors of sampled documents, no more of them than k-means and the held-out set can use."""
     num_documents, num_vectors = embeddings.num_documents, embeddings.num_vectors
     wanted = clustering.sampled_documents(num_documents)
     sample = embeddings.sample(wanted, seed, max_vectors=clustering.max_sampled_vectors(num_vectors))
@@ -78,7 +79,7 @@ def cluster(clustering: Clustering, embeddings: Embeddings, *, seed: int, device
 
 
 def sample_for(codec: Codec, embeddings: Embeddings) -> Clusters:
-    """What a codec without centroids learns from: as many vectors as it asks for."""
+    """The vectors that a codec without centroids learns from: at most ``codec.sample_vectors``."""
     if codec.sample_vectors == 0:
         return Clusters(None, np.zeros((0, embeddings.dim), np.float32))
     sample = embeddings.sample(embeddings.num_documents, SAMPLE_SEED, max_vectors=codec.sample_vectors)
@@ -86,7 +87,11 @@ def sample_for(codec: Codec, embeddings: Embeddings) -> Clusters:
 
 
 def assign_all(embeddings: Embeddings, centroids: Centroids, file: Path, bar: Bar, devices: Sequence[Any]) -> None:
-    """Write the nearest centroid of every vector to ``file``, as ``Codes`` reads it."""
+    """Write the nearest centroid of every vector to ``file``, in the format of ``Codes``.
+
+    Args:
+        devices: one device per process; with a single one, everything runs in this process.
+    """
     create_codes(file, embeddings.num_vectors, len(centroids))
     run_on(len(devices), assign_blocks, embeddings, centroids, file, bar, devices)
 
@@ -94,7 +99,7 @@ def assign_all(embeddings: Embeddings, centroids: Centroids, file: Path, bar: Ba
 def assign_blocks(
     rank: int, world: int, embeddings: Embeddings, centroids: Centroids, file: Path, bar: Bar, devices: Sequence[Any]
 ) -> None:
-    """The blocks of one process, every ``world``-th."""
+    """Assign the blocks of one process: every ``world``-th block."""
     for start, vectors in blocks_of(rank, world, embeddings, bar, "assign vectors"):
         write_codes(file, start, centroids.nearest(vectors, devices[rank]), len(centroids))
 
@@ -108,11 +113,11 @@ def encode_all(
     devices: Sequence[Any],
     codes: Path | None = None,
 ) -> None:
-    """Fill ``out`` with an index of all vectors by a codec that has learned.
+    """Fill ``out`` with an index of all vectors, encoded by a codec that has learned.
 
     Args:
-        devices: one for each process; a single one is used in this process.
-        codes: the file of ``assign_all``, if there is one.
+        devices: one device per process; with a single one, everything runs in this process.
+        codes: the file that ``assign_all`` wrote, if there is one.
     """
     create_arrays(out, codec, embeddings.dim, embeddings.doc_ids, embeddings.lengths)
     run_on(len(devices), encode_blocks, embeddings, type(codec), out, bar, devices, codes)
@@ -120,7 +125,7 @@ def encode_all(
 
 
 def create_arrays(out: Path, codec: Codec, dim: int, doc_ids: Iterable[str], lengths: NDArray[Any]) -> None:
-    """Write codec, document ids and lengths, make room for encoded vectors; an index that was there is gone first."""
+    """Write codec, document ids and lengths, and create the arrays for encoded vectors; first delete any old index."""
     (out / "index.json").unlink(missing_ok=True)
     for stale in out.glob("*.npy"):
         stale.unlink()
@@ -136,7 +141,7 @@ def create_arrays(out: Path, codec: Codec, dim: int, doc_ids: Iterable[str], len
 
 
 def write_block(out: Path, codec: Codec, start: int, encoded: Arrays) -> None:
-    """Write encoded vectors to their place among all, from ``start`` on."""
+    """Write encoded vectors to the index arrays, beginning at row ``start``."""
     number = codec.num_centroids
     for name, array in encoded.items():
         if name == "codes" and number:
@@ -149,13 +154,13 @@ def encode_blocks(
     rank: int,
     world: int,
     embeddings: Embeddings,
-    kind: type[Codec],  # which a new process has to import before it can load such a codec
+    kind: type[Codec],  # passed so that unpickling imports its module, which load_codec needs
     out: Path,
     bar: Bar,
     devices: Sequence[torch.device | str],
     codes: Path | None,
 ) -> None:
-    """The blocks of one process, every ``world``-th, each written to its place."""
+    """Encode and write the blocks of one process: every ``world``-th block."""
     codec = load_codec(out / "codec")
     assigned = None if codes is None else Codes.open(codes, embeddings.num_vectors, codec.num_centroids)
     for start, vectors in blocks_of(rank, world, embeddings, bar, "encode vectors"):
@@ -170,23 +175,23 @@ def encode_blocks(
 def blocks_of(
     rank: int, world: int, embeddings: Embeddings, bar: Bar, description: str
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Every ``world``-th block of vectors, float32, with the place of its first."""
+    """Yield every ``world``-th block: the place of its first vector, and the vectors as float32 ``[n, dim]``."""
     starts = range(rank * BLOCK_VECTORS, embeddings.num_vectors, world * BLOCK_VECTORS)
     for start in bar(starts, description, f"× {BLOCK_VECTORS} vectors", len(starts)):
         vectors = torch.from_numpy(embeddings.vectors(start, start + BLOCK_VECTORS))
-        yield start, vectors.float().numpy()  # which numpy does more slowly
+        yield start, vectors.float().numpy()  # torch converts faster than numpy
 
 
 def kinds_of(codec: Codec, dim: int) -> dict[str, NDArray[Any]]:
-    """The arrays that ``codec`` encodes to, without rows; not its codes, which are stored in a way of their own."""
+    """The arrays that ``codec`` encodes to, with 0 rows; without codes, which have their own storage format."""
     kinds = codec.encode(np.zeros((0, dim), np.float32))
     return {name: kind for name, kind in kinds.items() if not codec.has_centroids or name != "codes"}
 
 
 def finish(out: Path, codec: Codec, dim: int, lengths: NDArray[Any], num_sampled_documents: int) -> None:
-    """Build the inverted list, and write ``index.json``, which makes the directory an index.
+    """Build the inverted list, and write ``index.json``, which makes the index complete.
 
-    Its other files must stand.
+    All other files of the index must exist already.
     """
     if number := codec.num_centroids:
         build_inverted(out, lengths, number)
@@ -206,17 +211,19 @@ def finish(out: Path, codec: Codec, dim: int, lengths: NDArray[Any], num_sampled
 
 @contextmanager
 def building(out: Path) -> Iterator[None]:
-    """Around what fills ``out``, so that others can tell that it is being built.
+    """Context manager that locks ``out`` while it is being built, so that other processes can see this.
 
     Raises:
-        InputError: another process is building there.
+        InputError: another process is building an index in ``out``.
     """
     out.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(f"Another process is building an index in {out}; wait for it, or name another.") from None
+        raise InputError(
+            f"Another process is building an index in {out}; wait for it, or choose another directory."
+        ) from None
     try:
         yield
     finally:
@@ -225,7 +232,7 @@ def building(out: Path) -> Iterator[None]:
 
 
 def is_being_built(path: Path) -> bool:
-    """Whether another process is filling ``path`` now."""
+    """Whether another process is building an index in ``path`` now."""
     if not (path / LOCK).exists():
         return False
     lock = FileLock(path / LOCK)

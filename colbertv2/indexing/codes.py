@@ -1,4 +1,4 @@
-"""Centroid ids in the fewest whole bytes that hold them, in a file that compiled kernels read as it is."""
+"""Centroid ids stored in as few whole bytes as possible, in a file that the compiled kernels read directly."""
 
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from colbertv2.errors import InputError
 from colbertv2.indexing.storage import open_array, shape_array, write_rows
 
-CHECKED = 2**20  # ids looked at once
-CODES = "codes.npy"  # the file in which the centroid of every vector is kept
-PADDING = 3  # bytes behind the last id, so that each can be read by a load of 32 bits
+CHECKED = 2**20  # ids checked at once
+CODES = "codes.npy"  # the file that holds the centroid of every vector
+PADDING = 3  # bytes behind the last id, so that every id can be read with a 32-bit load
 
 
 def code_width(num_centroids: int) -> int:
-    """The fewest bytes that hold every id below ``num_centroids``.
+    """The number of bytes needed for every id below ``num_centroids``.
 
     >>> [code_width(number) for number in (1, 256, 257, 65536, 2**18)]
     [1, 1, 2, 2, 3]
@@ -24,12 +24,12 @@ def code_width(num_centroids: int) -> int:
 
 
 class Codes:
-    """Ids of centroids, one after the other.
+    """Centroid ids, packed end to end.
 
     Args:
-        bytes: uint8 ``[n · width + 3]``, little-endian. Id t is the lowest ``width`` bytes of the 32 bits that begin
-            at ``bytes[t · width]``.
-        width: 1 to 4.
+        bytes: uint8 ``[n · width + 3]``, little-endian. Id t is in the ``width`` bytes that begin at
+            ``bytes[t · width]``; the last 3 bytes are padding.
+        width: bytes per id, 1 to 4.
 
     >>> codes = Codes.packed(np.array([1, 258, 7]), width=2)
     >>> codes[1:], codes[np.array([2, 0])], len(codes), codes.bytes.tolist()
@@ -46,7 +46,7 @@ class Codes:
         return len(self.rows)
 
     def __getitem__(self, rows: Any) -> NDArray[np.int32]:
-        """The ids at a slice or at places ``[n]``."""
+        """The ids at a slice or at an array of places ``[n]``."""
         found = self.rows[rows]
         if self.width == 3:
             found = np.pad(found, ((0, 0), (0, 1))).view("<u4")[:, 0]
@@ -54,29 +54,36 @@ class Codes:
 
     @classmethod
     def packed(cls, codes: NDArray[Any], width: int) -> "Codes":
-        """From ids ``[n]``, in memory."""
+        """Pack ids ``[n]`` in memory."""
         return cls(np.concatenate([to_bytes(codes, width), np.zeros(PADDING, np.uint8)]), width)
 
     @classmethod
     def open(cls, file: Path, number: int, num_centroids: int) -> "Codes":
-        """Memory-map ``number`` ids; InputError if one is none, or the file of another size."""
+        """Memory-map a file of ``number`` ids.
+
+        Raises:
+            InputError: the file has the wrong size, or an id is not below ``num_centroids``.
+        """
         width = code_width(num_centroids)
         codes = cls(open_array(file, "uint8", (number * width + PADDING,)), width)
-        # Compiled loops would read beyond the centroids; where every id fits there is nothing to check.
+        # Compiled loops would read beyond the centroids. If every value of an id is valid, no check is needed.
         if num_centroids < 256**width:
             for start in range(0, number, CHECKED):
                 if (largest := int(codes[start : start + CHECKED].max())) >= num_centroids:
-                    raise InputError(f"{file} holds the centroid {largest} of {num_centroids}; build the index again.")
+                    raise InputError(
+                        f"{file} holds the centroid id {largest}; expected ids below {num_centroids}. Build the index "
+                        "again."
+                    )
         return codes
 
 
 def create_codes(file: Path, number: int, num_centroids: int) -> None:
-    """Make the file of ``number`` ids, all 0 until ``write_codes`` has written them."""
+    """Create a file of ``number`` ids, all 0 until ``write_codes`` writes them."""
     shape_array(file, np.dtype(np.uint8), (number * code_width(num_centroids) + PADDING,))
 
 
 def write_codes(file: Path, start: int, codes: NDArray[Any], num_centroids: int) -> None:
-    """Write ids ``[n]`` from place ``start`` on; several processes may do so at once."""
+    """Write ids ``[n]``, beginning at place ``start``; several processes may do so at the same time."""
     width = code_width(num_centroids)
     write_rows(file, start * width, to_bytes(codes, width))
 

@@ -1,4 +1,4 @@
-"""Token vectors of a collection on disk, 16-bit and uncompressed: what encoding writes and indexing reads."""
+"""A collection's token vectors on disk, as uncompressed 16-bit floats: the encoder writes them, indexing reads them."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -15,11 +15,11 @@ from colbertv2.files import read_json, write_json
 from colbertv2.indexing.packed import Packed, offsets_of
 from colbertv2.indexing.storage import open_array, read_ids, read_rows
 
-READ_VECTORS = 2**16  # read at once into a sample
+READ_VECTORS = 2**16  # vectors read at once into a sample
 
 
 class EmbeddingsWriter:
-    """Writes one shard at a time into the directory ``path``; without ``close`` it can't be opened.
+    """Writes embeddings into the directory ``path``, one shard at a time. They can be opened only after ``close``.
 
     >>> import tempfile
     >>> writer = EmbeddingsWriter(Path(tempfile.mkdtemp()), dim=2)
@@ -38,14 +38,17 @@ class EmbeddingsWriter:
     def add(
         self, doc_ids: Sequence[str], vectors: NDArray[Any], lengths: NDArray[Any], number: int | None = None
     ) -> None:
-        """Write a shard: D ids, ``vectors [T, dim]`` (kept as float16) and ``lengths [D]`` summing to T.
+        """Write a shard of D documents with T vectors in all.
 
         Args:
-            number: of the shard, where several processes write; else the next one.
+            doc_ids: D ids.
+            vectors: ``[T, dim]``, stored as float16.
+            lengths: ``[D]``, vectors per document; they sum to T.
+            number: the shard's number, if several processes write; None for the next number.
 
         Raises:
-            InputError: the three do not belong together, an id is empty or holds whitespace, or a value is no 16-bit
-                float.
+            InputError: ids, vectors and lengths do not match, an id is empty or contains whitespace, or a value is NaN
+                or too large for a 16-bit float.
         """
         lengths = np.asarray(lengths, dtype=np.int32)
         if len(doc_ids) != len(lengths) or vectors.shape != (int(lengths.sum()), self.dim):
@@ -70,7 +73,7 @@ class EmbeddingsWriter:
         """Write ``doc_ids.txt`` and ``embeddings.json``, which makes the directory complete.
 
         Args:
-            num_shards: that all processes have written; else as many as this writer did.
+            num_shards: the number of shards that all processes wrote together; None if only this writer wrote.
         """
         numbers = range(self.num_shards if num_shards is None else num_shards)
         with open(self.path / "doc_ids.txt", "wb") as ids:
@@ -91,13 +94,16 @@ class EmbeddingsWriter:
 
 
 class Embeddings:
-    """Opened by ``Embeddings.open``; the vectors stay on disk until they are read.
+    """A collection's token vectors. Open them with ``Embeddings.open``; vectors stay on disk until they are read.
 
     Args:
-        shards: ``num_documents`` and ``num_vectors`` of each in the directory.
+        shards: ``num_documents`` and ``num_vectors`` of each shard in the directory.
 
     Attributes:
-        path, dim, num_documents, num_vectors.
+        path: the directory.
+        dim: dimensions of a vector.
+        num_documents: number of documents.
+        num_vectors: number of vectors.
     """
 
     def __init__(self, path: Path, dim: int, shards: list[dict[str, int]]):
@@ -113,7 +119,7 @@ class Embeddings:
         """Open the directory that ``EmbeddingsWriter`` wrote.
 
         Raises:
-            InputError: a file is missing, cut short, or of another shape than ``embeddings.json`` says.
+            InputError: a file is missing or cut short, or its shape is not as ``embeddings.json`` says.
         """
         path = Path(path)
         check_directory(path, mapped=True)
@@ -133,7 +139,7 @@ class Embeddings:
 
     @cached_property
     def lengths(self) -> NDArray[np.int32]:
-        """``[num_documents]`` vectors in each document."""
+        """``[num_documents]``: the number of vectors of each document."""
         lengths = [shard.lengths for shard in self.shards()]
         return np.concatenate([np.zeros(0, np.int32), *lengths], dtype=np.int32)
 
@@ -143,16 +149,23 @@ class Embeddings:
         return offsets_of(self.lengths)
 
     def shards(self) -> Iterator[Packed]:
-        """The shards in corpus order, with memory-mapped float16 vectors."""
+        """Yield the shards in corpus order, with memory-mapped float16 vectors.
+
+        Raises:
+            InputError: a file is missing, cut short or inconsistent.
+        """
         for number, size in enumerate(self.sizes):
             vectors = open_array(self.path / f"{number}.vectors.npy", "float16", (size["num_vectors"], self.dim))
             lengths = open_array(self.path / f"{number}.lengths.npy", "int32", (size["num_documents"],))
             if int(lengths.sum()) != len(vectors):
-                raise InputError(f"{self.path}, shard {number}: lengths sum to {lengths.sum()}, not {len(vectors)}.")
+                raise InputError(
+                    f"{self.path}, shard {number}: lengths sum to {lengths.sum()}, not to the {len(vectors)} vectors; "
+                    "encode again."
+                )
             yield Packed(vectors, lengths)
 
     def vectors(self, start: int, end: int) -> NDArray[np.float16]:
-        """The vectors from ``start`` to ``end``, or to the last, across shards: float16 ``[n, dim]``, read into memory.
+        """Read the vectors from ``start`` to ``end`` (at most to the last one) into memory: float16 ``[n, dim]``.
 
         Raises:
             InputError: a shard has been cut short since it was opened.
@@ -170,10 +183,11 @@ class Embeddings:
         return found
 
     def sample(self, num_documents: int, seed: int, max_vectors: int | None = None) -> Packed:
-        """``num_documents`` documents drawn without replacement, in corpus order, as float32.
+        """Draw ``num_documents`` documents without replacement; return their float32 vectors in corpus order.
 
         Args:
-            max_vectors: drawing ends before there are more, but not before the first document with any.
+            max_vectors: draw fewer documents if they would have more vectors in all, but at least one document with
+                vectors.
         """
         chosen = np.random.default_rng(seed).choice(self.num_documents, num_documents, replace=False)
         if max_vectors is not None:
@@ -184,7 +198,7 @@ class Embeddings:
         lengths = self.lengths[chosen]
         vectors = np.empty((int(lengths.sum()), self.dim), np.float32)
         done = 0
-        # One read for all documents that follow one another.
+        # One read for each run of adjacent documents.
         for run in np.split(chosen, np.flatnonzero(np.diff(chosen) > 1) + 1):
             start, end = (int(self.offsets[place]) for place in (run[0], run[-1] + 1))
             for first in range(start, end, READ_VECTORS):
@@ -195,7 +209,7 @@ class Embeddings:
 
 
 def notes_on_empty(lengths: NDArray[Any]) -> list[str]:
-    """How many of the documents with ``lengths [D]`` have no vectors, in one sentence; nothing where all have.
+    """A note on how many of the documents with ``lengths [D]`` have no vectors; no note if all have some.
 
     >>> notes_on_empty(np.array([3, 0, 2]))
     ['1 of 3 documents have no text, so no vectors, and are never found.']

@@ -1,4 +1,4 @@
-"""The index: encoded token vectors in corpus order, memory-mapped, and the inverted list (ColBERTv2 §3.4)."""
+"""The index: encoded token vectors in corpus order, memory-mapped, and inverted lists (ColBERTv2 §3.4)."""
 
 from __future__ import annotations
 
@@ -29,15 +29,22 @@ if TYPE_CHECKING:
 
 
 class Index:
-    """Opened by ``Index.open``, made by ``Index.build``. Documents are known by position, from 0 in corpus order.
+    """An index on disk. Build it with ``Index.build``, or open it with ``Index.open``.
+
+    Documents are identified by their position in the corpus, from 0.
 
     Attributes:
-        path: the directory; codec: the fitted codec; dim, num_documents, num_vectors: its size.
-        num_sampled_documents: documents that the codec was fitted on.
-        lengths: ``[num_documents]`` vectors in each document; offsets: ``[num_documents + 1]``, where each begins.
-        stored_codes: the centroid of every vector, and inverted_list: the documents of every centroid; None for a
-            codec without centroids.
-        arrays: whatever else the codec keeps of every vector, by name.
+        path: the directory.
+        codec: the fitted codec.
+        dim: dimensions of a vector.
+        num_documents: number of documents.
+        num_vectors: number of vectors.
+        num_sampled_documents: number of documents that the codec was fitted on.
+        lengths: int32 ``[num_documents]``, the number of vectors of each document.
+        offsets: int64 ``[num_documents + 1]``, where each document's vectors begin.
+        stored_codes: the centroid of every vector; None for a codec without centroids.
+        inverted_list: the documents of every centroid; None for a codec without centroids.
+        arrays: all other arrays that the codec stores per vector, by name.
     """
 
     def __init__(self, path: Path, metadata: dict[str, Any]) -> None:
@@ -74,7 +81,7 @@ class Index:
             self.inverted_list = Inverted.open(path, self.num_centroids, self.num_documents)
 
     def check_codec(self, arrays: dict[str, Any]) -> None:
-        """InputError unless the codec takes vectors of these dimensions and reads the arrays of ``index.json``."""
+        """Raise InputError unless the codec matches the index's dimension and the ``arrays`` of ``index.json``."""
         from colbertv2.indexing.building import kinds_of
 
         if self.codec.centroids is not None and self.codec.centroids.dim != self.dim:
@@ -92,11 +99,11 @@ class Index:
 
     @classmethod
     def open(cls, path: Path) -> Index:
-        """Open a built index, reading little but the codec and the lengths.
+        """Open a built index. Little is read except the codec and the lengths; the rest is memory-mapped.
 
         Raises:
-            InputError: the index is still being built, or a file is missing, cut short, or of another size or shape
-                than ``index.json`` says.
+            InputError: the index is still being built, a file is missing or cut short, or its size or shape is not as
+                ``index.json`` says.
         """
         from colbertv2.indexing.building import is_being_built
 
@@ -113,7 +120,9 @@ class Index:
         try:
             return cls(path, metadata)
         except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path / 'index.json'} is not of this version ({error!r}); build it again.") from None
+            raise InputError(
+                f"{path / 'index.json'} does not have the expected content ({error!r}); build the index again."
+            ) from None
 
     @classmethod
     def build(
@@ -129,21 +138,22 @@ class Index:
         device: torch.device | str = "cpu",
         devices: Sequence[torch.device | str] | None = None,
     ) -> Index:
-        """Fit ``codec`` on sampled documents, encode all of them into the directory ``out``, and open that.
+        """Fit ``codec`` on sampled documents, encode all documents into the directory ``out``, and open the index.
 
-        Memory is bounded by the sample, and that by what k-means can use, ``max_points_per_centroid`` vectors per
-        centroid. What is written depends neither on how the embeddings were cut into shards nor on ``devices``.
+        Memory is bounded by the sample, and the sample by what k-means can use: ``max_points_per_centroid`` vectors per
+        centroid. The index depends neither on how the embeddings are divided into shards nor on ``devices``.
 
         Args:
-            seed: of the sample and of k-means.
+            seed: seed of the sample and of k-means.
             bar: wraps an iterable in a progress bar, as ``Runtime.bar`` does.
-            clustering: for a codec with centroids; None for the paper's.
-            queries: vectors ``[n, dim]`` of ``codec.sample_queries()``, if it wants any.
-            devices: encode in one new process on each of these; None for this process, on ``device``.
+            clustering: for a codec with centroids; None for the paper's settings.
+            queries: vectors ``[n, dim]`` of ``codec.sample_queries()``, if there are any.
+            device: device for clustering, and for encoding without ``devices``.
+            devices: encode in one process per device; None to encode in this process, on ``device``.
 
         Raises:
-            InputError: there are no vectors or one is not L2-normalised, the codec can't take their dimension, or
-                another process is building in ``out``.
+            InputError: there are no vectors, a vector is not L2-normalised, the codec cannot encode their dimension, or
+                another process is building an index in ``out``.
         """
         from colbertv2.indexing.building import building, check, cluster, encode_all, sample_for
 
@@ -170,10 +180,11 @@ class Index:
         devices: Sequence[torch.device | str],
         codes: Path | None = None,
     ) -> Index:
-        """As ``build``, with a codec that has learned from so many documents of checked embeddings.
+        """As ``build``, but with a codec that has learned already, and with embeddings that have been checked.
 
         Args:
-            codes: the file that ``building.assign_all`` wrote, where vectors have been assigned already.
+            num_sampled_documents: number of documents that the codec learned from.
+            codes: the file that ``building.assign_all`` wrote, if the vectors have been assigned already.
         """
         from colbertv2.indexing.building import building, encode_all
 
@@ -189,39 +200,39 @@ class Index:
 
     @cached_property
     def tables(self) -> LookupTables | None:
-        """How decoded vectors add up; None where they do not."""
+        """The codec's lookup tables; None if it has none."""
         return self.codec.lookup_tables(self.dim)
 
     @cached_property
     def centroids(self) -> NDArray[np.float32]:
-        """``[K, dim]``; InputError if the codec has none."""
+        """The centroids, float32 ``[K, dim]``; raises InputError if the codec has none."""
         if self.codec.centroids is None:
             raise self.no_centroids()
         return self.codec.centroids.vectors
 
     @property
     def num_centroids(self) -> int:
-        """How many centroids there are; 0 where the codec has none."""
+        """The number of centroids; 0 if the codec has none."""
         return self.codec.num_centroids
 
     @property
     def bytes_per_vector(self) -> int:
-        """What one encoded vector takes by the codec's own account; ``bytes_per_token`` counts what is on disk."""
+        """Bytes per encoded vector by the codec's formula; ``bytes_per_token`` is measured on disk."""
         return self.codec.bytes_per_vector(self.dim)
 
     @cached_property
     def factors(self) -> NDArray[np.int16]:
-        """``[num_vectors]`` for the cascade, which fills in what it comes by; untouched pages take no memory."""
+        """int16 ``[num_vectors]``: the cascade's cache of 1 / norm, 0 if not yet known; unused pages take no memory."""
         return np.zeros(self.num_vectors, np.int16)
 
     @cached_property
     def full(self) -> NDArray[np.int64]:
-        """Ascending positions of the documents that have vectors: no other is ever found."""
+        """Ascending positions of the documents that have vectors. Search never finds any other document."""
         return np.flatnonzero(self.lengths)
 
     @cached_property
     def by_rank(self) -> NDArray[np.int64]:
-        """``[num_documents]``: positions by document id, the greatest first; sorted at first use."""
+        """``[num_documents]``: positions in descending order of document ids; sorted at first use."""
         return greatest_first(self.doc_ids)
 
     @cached_property
@@ -230,38 +241,38 @@ class Index:
 
     @property
     def ranks(self) -> NDArray[np.int32]:
-        """``[num_documents]``: the place of each in ``by_rank``. Of two equal scores the lower rank's is better."""
+        """``[num_documents]``: each document's place in ``by_rank``. Among equal scores, the lower rank comes first."""
         return self._ranks
 
     @property
     def bytes_per_token(self) -> float:
-        """Everything on disk (vectors, codec, inverted list, lengths, document ids), divided by the vectors."""
+        """Bytes on disk (vectors, codec, inverted lists, lengths, document ids), divided by the number of vectors."""
         return (sum(self.bytes.values()) + (self.path / "index.json").stat().st_size) / self.num_vectors
 
     def rows(self, positions: NDArray[np.int64]) -> Any:
-        """What picks the vectors of the documents at ``positions``: a slice if they follow one another."""
+        """The rows of the vectors of the documents at ``positions``: a slice if these are adjacent, else an array."""
         if len(positions) and np.all(np.diff(positions) == 1):
             return slice(int(self.offsets[positions[0]]), int(self.offsets[positions[-1] + 1]))
         return ranges(self.offsets[positions], self.lengths[positions])
 
     def decode(self, positions: NDArray[np.int64]) -> Packed:
-        """The decoded float32 vectors of the documents at ``positions [D]``, in that order."""
+        """Decode the vectors of the documents at ``positions [D]``, in that order, as float32."""
         positions = np.asarray(positions, dtype=np.int64)
         return Packed(self.decode_rows(self.rows(positions)), self.lengths[positions])
 
     def decode_rows(self, rows: Any) -> NDArray[np.float32]:
-        """Decoded vectors ``[n, dim]`` by their place among all vectors (a slice or ``[n]``)."""
+        """Decode the vectors at ``rows`` (a slice or ``[n]``) of all vectors: float32 ``[n, dim]``."""
         return self.codec.decode(self.encoded(rows))
 
     def encoded(self, rows: Any) -> Arrays:
-        """What ``Codec.encode`` gave for the vectors at ``rows`` (a slice or ``[n]``)."""
+        """The arrays that ``Codec.encode`` returned for the vectors at ``rows`` (a slice or ``[n]``)."""
         arrays = {name: np.asarray(array[rows]) for name, array in self.arrays.items()}
         if self.stored_codes is not None:
             arrays["codes"] = self.stored_codes[rows]
         return arrays
 
     def codes(self, positions: NDArray[np.int64]) -> NDArray[np.int32]:
-        """``[T]``: the centroid of every vector of the documents at ``positions``, end to end.
+        """int32 ``[T]``: the centroids of all vectors of the documents at ``positions``, end to end.
 
         Raises:
             InputError: the codec has no centroids.
@@ -271,7 +282,7 @@ class Index:
         return self.stored_codes[self.rows(np.asarray(positions, dtype=np.int64))]
 
     def inverted(self, centroids: NDArray[Any]) -> NDArray[np.int64]:
-        """Ascending positions of the documents that have a vector at any of these centroids.
+        """Ascending positions of the documents that have a vector at any of ``centroids``.
 
         Raises:
             InputError: the codec has no centroids.
@@ -281,14 +292,14 @@ class Index:
         return self.inverted_list.documents_of(centroids)
 
     def no_centroids(self) -> InputError:
-        """The error for what works through centroids, where the codec has none."""
+        """The error to raise if something needs centroids and the codec has none."""
         return InputError(
             f"{self.codec!r} has no centroids; use the exhaustive engine, or index with a residual codec."
         )
 
 
 def layout_of(path: Path) -> str | None:
-    """``colbertv2``, ``official`` or ``fast-plaid`` by the files in a directory; ``None`` if it is no index."""
+    """The layout of an index by its files: ``colbertv2``, ``official`` or ``fast-plaid``; None if it is no index."""
     for layout, file in {"colbertv2": "index.json", "official": "centroids.pt", "fast-plaid": "centroids.npy"}.items():
         if (path / file).is_file():
             return layout

@@ -1,4 +1,7 @@
-"""Inverted list: for each centroid the documents that have a vector there (PLAID §4.1; ColBERTv2 listed vectors)."""
+"""Inverted lists: for each centroid, the documents that have a vector there (PLAID §4.1).
+
+The lists of ColBERTv2 §3.4 contain vectors instead of documents.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,18 +16,20 @@ from colbertv2.indexing.packed import blocks, offsets_of
 from colbertv2.indexing.storage import open_array, save_unsigned, shape_array, write_rows
 from colbertv2.kernels.lists import PADDING, collect, concatenation, encode_lists, union
 
-BLOCK_VECTORS = 2**24  # whose documents are held at once: 64 MiB
+BLOCK_VECTORS = 2**24  # vectors whose documents are held at once: 64 MiB
 READ_VECTORS = 2**20  # codes read at once
 
 
 class Inverted:
-    """The lists of all centroids end to end, each in Rice codes (:mod:`~colbertv2.kernels.lists`).
+    """The lists of all centroids, end to end, each stored as Rice codes (:mod:`~colbertv2.kernels.lists`).
 
     Args:
-        data: uint8, the lists and ``PADDING`` bytes more. sizes: ``[num_centroids]`` bytes of each list.
-        lengths: ``[num_centroids]`` documents in each list. low_bits: ``[num_centroids]``, uint8.
-        num_documents: that there are; all numbers are below.
-        path: named where a list turns out damaged.
+        data: uint8, the encoded lists and ``PADDING`` more bytes.
+        sizes: ``[num_centroids]``, bytes of each list.
+        lengths: ``[num_centroids]``, number of documents in each list.
+        low_bits: uint8 ``[num_centroids]``, the parameter of each list's Rice code.
+        num_documents: number of documents in the index; all positions in the lists are below it.
+        path: the directory, for error messages.
     """
 
     def __init__(
@@ -44,7 +49,7 @@ class Inverted:
         self.path = path
 
     def documents_of(self, centroids: NDArray[Any]) -> NDArray[np.int64]:
-        """Ascending positions of the documents that have a vector at any of these centroids.
+        """Ascending positions of the documents that have a vector at any of ``centroids``.
 
         Raises:
             InputError: a list is damaged.
@@ -60,7 +65,7 @@ class Inverted:
 
     @property
     def documents(self) -> NDArray[np.int32]:
-        """``[P]``: all lists decoded, end to end; ascending and unique within one centroid.
+        """int32 ``[P]``: all lists decoded, end to end. Positions are ascending and unique within each list.
 
         Raises:
             InputError: a list is damaged.
@@ -71,12 +76,12 @@ class Inverted:
         return found
 
     def damaged(self) -> InputError:
-        """The error for lists that hold something else than documents."""
+        """The error to raise if a list does not decode to valid positions."""
         return InputError(f"The inverted list in {self.path} is damaged; build this directory again.")
 
     @classmethod
     def open(cls, path: Path, num_centroids: int, num_documents: int) -> "Inverted":
-        """Memory-map what ``build_inverted`` wrote; InputError if a file is missing or of another size."""
+        """Memory-map the files that ``build_inverted`` wrote; InputError if a file is missing or has a wrong size."""
         sizes, lengths = (open_array(path / f"inverted.{name}.npy", None, (num_centroids,)) for name in SIZES)
         low_bits = open_array(path / "inverted.low_bits.npy", "uint8", (num_centroids,))
         data = open_array(path / "inverted.lists.npy", "uint8", (int(sizes.sum()) + PADDING,))
@@ -87,13 +92,14 @@ SIZES = ("sizes", "lengths")
 
 
 def build_inverted(path: Path, lengths: NDArray[np.integer[Any]], num_centroids: int) -> None:
-    """Write the lists of the ids in ``codes.npy`` beside it, centroids of ``BLOCK_VECTORS`` vectors at a time.
+    """Build the inverted lists from ``codes.npy`` and write them into the same directory.
 
-    Every block of centroids takes one reading of the ids. Beyond that block, memory holds a few numbers for each
-    document and each centroid.
+    Centroids are processed in blocks of about ``BLOCK_VECTORS`` vectors, and each block reads all ids once. In addition
+    to one block, memory holds only a few numbers per document and per centroid.
 
     Args:
-        path: a directory with ``codes.npy``. lengths: ``[num_documents]`` vectors in each document.
+        path: a directory with ``codes.npy``.
+        lengths: ``[num_documents]``, the number of vectors of each document.
     """
     counts = np.zeros(num_centroids, dtype=np.int64)
     for _, _, codes in read_codes(path, lengths, num_centroids):
@@ -103,7 +109,7 @@ def build_inverted(path: Path, lengths: NDArray[np.integer[Any]], num_centroids:
     shape_array(file, np.dtype(np.uint8), (0,))
     for first, last in blocks(offsets_of(counts), BLOCK_VECTORS):
         starts = offsets_of(counts[first:last])
-        ends = starts[:-1].copy()  # where the next document of each centroid goes
+        ends = starts[:-1].copy()  # where the next document of each centroid is written
         documents = np.empty(starts[-1], np.int32)
         for document, own, codes in read_codes(path, lengths, num_centroids):
             collect(codes, own, document, first, starts, ends, documents)
@@ -120,9 +126,9 @@ def build_inverted(path: Path, lengths: NDArray[np.integer[Any]], num_centroids:
 def read_codes(
     path: Path, lengths: NDArray[np.integer[Any]], num_centroids: int
 ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int32]]]:
-    """Block by block the first document, the lengths from there on, and the ids of all their vectors."""
+    """Yield blocks of documents: the position of the first, the lengths, and the centroid ids of all vectors."""
     offsets = offsets_of(lengths)
     for first, last in blocks(offsets, READ_VECTORS):
-        # Mapped anew each time, since what has been read of a mapping counts as memory.
+        # Mapped again for each block, because the pages that were read from a mapping count as memory.
         codes = Codes.open(path / CODES, int(offsets[-1]), num_centroids)
         yield first, lengths[first:last].astype(np.int64), codes[offsets[first] : offsets[last]]

@@ -1,4 +1,4 @@
-"""Arrays on disk: written with plain writes, opened memory-mapped and checked against what the metadata says."""
+"""Arrays on disk: written with plain writes, opened with memory mapping, and checked against the metadata."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +12,17 @@ from colbertv2.files import ARRAY_ERRORS, load_npy
 
 
 def open_array(file: Path, dtype: str | None, shape: Sequence[int]) -> NDArray[Any]:
-    """Memory-map ``file`` read-only.
+    """Memory-map the array in ``file`` read-only.
 
     Args:
-        dtype: None for unsigned integers of any size.
+        dtype: the expected type; None for unsigned integers of any size.
+        shape: the expected shape.
 
     Raises:
-        InputError: it is missing, cut short, or not an array of that type and shape.
+        InputError: the file is missing, cut short, or not an array of that type and shape.
     """
     try:
-        # An empty array can't be mapped.
+        # An empty array cannot be mapped.
         array = load_npy(file, mapped=0 not in shape)
     except FileNotFoundError:
         raise InputError(f"{file} is missing; build this directory again.") from None
@@ -36,17 +37,17 @@ def open_array(file: Path, dtype: str | None, shape: Sequence[int]) -> NDArray[A
 
 
 def shape_array(file: Path, dtype: np.dtype[Any], shape: Sequence[int]) -> None:
-    """Make ``file`` an array of that type and shape: what has been written stays, all else is 0."""
+    """Create an array file of this type and shape, or resize an existing one. Old values stay; new ones are 0."""
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
     with open(file, "r+b" if file.exists() else "wb") as opened:
-        np.lib.format.write_array_header_1_0(opened, header)  # which leaves room for more rows
+        np.lib.format.write_array_header_1_0(opened, header)  # padded, so that more rows do not make it longer
         opened.truncate(opened.tell() + dtype.itemsize * int(np.prod(shape)))
 
 
 def write_rows(file: Path, start: int, rows: NDArray[Any]) -> None:
-    """Write ``rows [n, …]`` into the array in ``file`` from row ``start`` on, or behind its end.
+    """Write ``rows [n, …]`` into the array in ``file``, beginning at row ``start``, which may be at its end.
 
-    By a plain write: pages of a mapping that are written count as memory. Several processes may write at once.
+    Uses a plain write, because written pages of a mapping count as memory. Several processes may write simultaneously.
     """
     with open(file, "r+b") as opened:
         opened.seek(skip_header(opened) + start * rows.itemsize * int(np.prod(rows.shape[1:])))
@@ -54,10 +55,10 @@ def write_rows(file: Path, start: int, rows: NDArray[Any]) -> None:
 
 
 def read_rows(file: Path, start: int, end: int) -> NDArray[Any]:
-    """The rows from ``start`` to ``end`` of the array in ``file``, by a plain read.
+    """Read the rows from ``start`` to ``end`` of the array in ``file``, without memory mapping.
 
     Raises:
-        InputError: the file is missing, damaged or ends before that.
+        InputError: the file is missing or damaged, or has fewer than ``end`` rows.
     """
     try:
         with open(file, "rb") as opened:
@@ -75,22 +76,22 @@ def read_rows(file: Path, start: int, end: int) -> NDArray[Any]:
 
 
 def skip_header(opened: BinaryIO) -> int:
-    """Where the rows of an opened array file begin."""
+    """Move to the first row of an opened array file, and return its offset in bytes."""
     np.lib.format.read_magic(opened)
     np.lib.format.read_array_header_1_0(opened)
     return opened.tell()
 
 
 def save_unsigned(file: Path, values: NDArray[Any]) -> None:
-    """Save counts ``[n]`` as the smallest unsigned integers that hold them."""
+    """Save counts ``[n]`` with the smallest unsigned integer type that can hold them."""
     np.save(file, values.astype(np.min_scalar_type(int(values.max(initial=0)))))
 
 
 def read_ids(file: Path, number: int) -> list[str]:
-    """The ids in ``file``, one a line.
+    """Read the ids in ``file``, one per line.
 
     Raises:
-        InputError: it is missing, no UTF-8, or does not hold ``number`` lines.
+        InputError: the file is missing, is not UTF-8, or does not have ``number`` lines.
     """
     try:
         ids = file.read_text(encoding="utf-8").split("\n")[:-1]

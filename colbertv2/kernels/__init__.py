@@ -1,4 +1,4 @@
-"""Everything that numba compiles: loops of search, codecs and index building.
+"""All code compiled by numba: the loops of search, codecs and index building.
 
-``reference`` says in plain numpy what the compiled functions compute, each under its own name with the same arguments.
+``reference`` specifies the compiled functions in plain numpy, with the same names and arguments.
 """

@@ -1,4 +1,4 @@
-"""The compiled loops of the codecs: buckets, codewords and gains of residuals, and vectors from them."""
+"""The compiled loops of the codecs: encoding residuals as buckets, or as codewords and gains; and decoding vectors."""
 
 import numpy as np
 
@@ -8,13 +8,15 @@ from colbertv2.kernels.intrinsics import nearest_codeword
 
 @compiled()
 def pack_buckets(vectors, codes, centroids, cutoffs, reversed_bits, packed):
-    """Fill ``packed [n, dim · nbits / 8]``: the bucket of each value that ``vectors`` have beside centroids.
+    """Fill ``packed [n, dim · nbits / 8]`` with the bucket of each value of the residuals, vector minus centroid.
 
-    A value's bucket is the number of cutoffs below it: one equal to a cutoff belongs to the bucket that ends there.
+    The bucket of a value is the number of cutoffs below it. A value equal to a cutoff belongs to the lower bucket.
 
     Args:
-        vectors: float32 ``[n, dim]``. codes: int32 ``[n]``, rows of ``centroids [K, dim]``.
-        cutoffs: ``[2^nbits - 1]``. reversed_bits: ``[2^nbits]``, the table of that name.
+        vectors: float32 ``[n, dim]``.
+        codes: int32 ``[n]``, rows of ``centroids [K, dim]``.
+        cutoffs: ``[2^nbits - 1]``.
+        reversed_bits: uint8 ``[2^nbits]``, the table of ``compression.bitpack.reversed_bits``.
     """
     dim, size = vectors.shape[1], packed.shape[1]
     per_byte = dim // size
@@ -26,7 +28,7 @@ def pack_buckets(vectors, codes, centroids, cutoffs, reversed_bits, packed):
             residual[j] = vectors[i, j] - centroids[code, j]
             buckets[j] = 0
         for cutoff in cutoffs:
-            for j in range(dim):  # in this order, so that one instruction takes many dimensions
+            for j in range(dim):  # the inner loop, so that one vector instruction handles many dimensions
                 buckets[j] += np.uint8(residual[j] > cutoff)
         for byte in range(size):
             value = 0
@@ -37,10 +39,11 @@ def pack_buckets(vectors, codes, centroids, cutoffs, reversed_bits, packed):
 
 @compiled()
 def nearest_codewords(vectors, codebook, penalties, packed):
-    """Fill ``packed [n, M]``: the nearest codeword for each part of ``vectors [n, dim]``.
+    """Fill ``packed [n, M]`` with the nearest codeword for each part of ``vectors [n, dim]``.
 
     Args:
-        codebook: float32 ``[M, dim / M, 256]``. penalties: ``[M, 256]``, half the codewords' squared norms.
+        codebook: float32 ``[M, dim / M, 256]``.
+        penalties: ``[M, 256]``, half of the codewords' squared norms.
     """
     for i in range(len(vectors)):
         for part in range(len(codebook)):
@@ -49,13 +52,14 @@ def nearest_codewords(vectors, codebook, penalties, packed):
 
 @compiled()
 def shapes_and_gains(vectors, codes, centroids, codebook, penalties, packed, gains):
-    """What ``vectors [n, dim]`` have beside centroids, as codewords and a gain.
+    """Encode the residuals of ``vectors [n, dim]`` as codewords and gains.
 
-    Fill ``packed [n, M]``, the nearest codeword for each part of the residual at norm 1, and ``gains [n]``, what these
-    codewords have to be multiplied by to come nearest to the residual.
+    Fill ``packed [n, M]`` with the nearest codeword for each part of the L2-normalised residual, and ``gains [n]`` with
+    the non-negative factor that brings these codewords closest to the residual.
 
     Args:
-        codes: int32 ``[n]``, rows of ``centroids [K, dim]``. codebook, penalties: as for ``nearest_codewords``.
+        codes: int32 ``[n]``, rows of ``centroids [K, dim]``.
+        codebook, penalties: as for ``nearest_codewords``.
     """
     parts, width, _ = codebook.shape
     shape = np.empty(vectors.shape[1], np.float32)
@@ -81,7 +85,13 @@ def shapes_and_gains(vectors, codes, centroids, codebook, penalties, packed, gai
 
 @compiled()
 def sum_by_codeword(vectors, packed, sums, counts):
-    """Add each part of ``vectors [n, dim]`` to that of its codeword in ``sums [M, 256, dim / M]`` and count them."""
+    """Add each part of ``vectors [n, dim]`` to the sum of its codeword, and count the parts per codeword.
+
+    Args:
+        packed: ``[n, M]``, the codeword of each part.
+        sums: ``[M, 256, dim / M]``, updated in place.
+        counts: ``[M, 256]``, updated in place.
+    """
     parts, _, width = sums.shape
     for i in range(len(vectors)):
         for part in range(parts):
@@ -93,13 +103,17 @@ def sum_by_codeword(vectors, packed, sums, counts):
 
 @compiled(fastmath=True)
 def decode_vector(centroids, code, residuals, token, gains, gain_values, codebook, out):
-    """Write to ``out [dim]`` a centroid plus the gain of a token times what its bytes stand for.
+    """Decode one token into ``out [dim]``, without normalisation: its centroid plus its gain times its codewords.
 
     Args:
-        residuals: the bytes of all tokens, end to end. gains: a byte for each token, or empty for a gain of 1.
+        code: the centroid's row.
+        residuals: the bytes of all tokens, end to end.
+        gains: one byte per token, or empty for a gain of 1.
+        gain_values: ``[256]``, the gain that each byte encodes.
+        codebook: ``[M or 1, 256, dim / M]``.
 
     Returns:
-        The norm of ``out``, or 1e-12 if that is less.
+        the norm of ``out``, but at least 1e-12.
     """
     width = codebook.shape[2]
     steps = len(out) // width
@@ -117,7 +131,7 @@ def decode_vector(centroids, code, residuals, token, gains, gain_values, codeboo
 
 @compiled(fastmath=True)
 def decode_vectors(centroids, codes, residuals, gains, gain_values, codebook, normalise, out):
-    """Fill ``out [n, dim]``; the arguments are those of ``LookupTables`` and of what is kept of n vectors."""
+    """Decode n vectors into ``out [n, dim]``; the tables are those of ``LookupTables``, the rest the encoded arrays."""
     flat = residuals.ravel()
     for i in range(len(codes)):
         norm = decode_vector(centroids, codes[i], flat, i, gains, gain_values, codebook, out[i])

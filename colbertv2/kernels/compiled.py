@@ -1,4 +1,4 @@
-"""The decorator of loops that numba compiles at first use on a machine and keeps on disk."""
+"""The decorator for loops that numba compiles at first use, with a cache on disk."""
 
 import atexit
 import os
@@ -20,16 +20,18 @@ config: Any = numba_config
 
 
 def cache_directory() -> Path | None:
-    """Where compiled loops are kept, for these very sources: inside a checkout, else in the user's cache.
+    """The cache directory for loops compiled from the current sources: in the checkout, else in the user's cache.
 
-    Where neither can be written to, in a directory of this process that is removed at its end: a lasting one that all
-    users share could hold code of another user. ``None`` where not even that can be had.
+    ``NUMBA_CACHE_DIR`` replaces both if it is set. If none of them is writable, the directory is temporary and removed
+    when the process ends: a permanent directory shared by all users could contain another user's code. ``None`` if even
+    that fails.
 
-    numba compiles anew when the file of a function has changed, but not when what the function calls has.
+    The directory depends on all sources of this package, because numba recompiles a function when its own file has
+    changed, but not when a function that it calls has changed.
     """
     digest = sha256_of_files(*sorted((PACKAGE / "kernels").glob("*.py")))[:10]
     candidates = [PACKAGE / "__pycache__"] if in_checkout() else []
-    with suppress(RuntimeError):  # this user has no home
+    with suppress(RuntimeError):  # raised if the user has no home directory
         candidates.append(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "colbertv2")
     if config.CACHE_DIR:
         candidates = [Path(config.CACHE_DIR)]
@@ -57,10 +59,14 @@ CACHE = cache_directory()
 
 
 def compiled(**options: Any) -> Any:
-    """A decorator: compile at first use, keep on disk; Python's lock is free while the loop runs."""
+    """Decorate a function so that numba compiles it at first use, caches it on disk, and runs it without the GIL.
+
+    Args:
+        options: further options of ``numba.njit``.
+    """
 
     def decorate(function: Callable[..., Any]) -> Any:
-        before, config.CACHE_DIR = config.CACHE_DIR, str(CACHE or "")  # of these functions alone
+        before, config.CACHE_DIR = config.CACHE_DIR, str(CACHE or "")  # only for these functions
         try:
             return njit(nogil=True, cache=CACHE is not None, **options)(function)
         finally:
@@ -70,19 +76,19 @@ def compiled(**options: Any) -> Any:
 
 
 class Announcement(event.Listener):
-    """Says once that loops of this project are being compiled: it takes seconds, at their first use on a machine."""
+    """Prints once that this project's loops are being compiled, because that takes several seconds."""
 
     def __init__(self) -> None:
         self.said = False
 
     def on_start(self, event: Any) -> None:
-        """A function was not in the cache."""
+        """Called when numba compiles a function that is not in the cache."""
         if not self.said and event.data["dispatcher"].py_func.__module__.startswith("colbertv2."):
             self.said = True
-            print("Compiling loops; this happens once on a machine.", file=sys.stderr, flush=True)
+            print("Compiling loops; this happens once per machine.", file=sys.stderr, flush=True)
 
     def on_end(self, event: Any) -> None:
-        """Nothing to say."""
+        """Required by numba; prints nothing."""
 
 
 event.register("numba:compile", Announcement())

@@ -1,9 +1,11 @@
-"""Routines written in LLVM, which numba compiles to vector instructions wherever it runs.
+"""Routines written in LLVM, which numba compiles to the vector instructions of any processor.
 
-A plain numba loop over the 32 bytes of a row is not vectorised across rows; with LLVM's own vector types the maximum
-over all tokens of a collection runs at a few instructions per token, whatever the processor. A *row* is one entry of a
-table for 32 query vectors side by side; all arrays are C-ordered and addressed flat. What each routine computes is
-written in plain numpy in :mod:`~colbertv2.kernels.reference`, under the same name.
+A plain numba loop over the 32 bytes of a row is not vectorised across rows. With LLVM's own vector types, the maximum
+over all tokens of a collection takes a few instructions per token on any processor.
+
+A *row* is one entry of a table for 32 query vectors, side by side. A *piece* is one entry of a codebook: the values
+that one byte of a residual encodes. All arrays are C-ordered and addressed flat.
+:mod:`~colbertv2.kernels.reference` specifies each routine in plain numpy, under the same name.
 """
 
 import math
@@ -13,34 +15,34 @@ from llvmlite import ir
 from numba import extending, types
 from numba.core import cgutils
 
-intrinsic: Any = extending.intrinsic  # which gives functions that lack the first parameter
+intrinsic: Any = extending.intrinsic  # untyped, since the functions it returns lack the first parameter
 
-LANES = 32  # values side by side in a vector, which numba makes vector instructions of wherever it runs
+LANES = 32  # values side by side in an LLVM vector
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 BYTES, SHORTS, WORDS = (ir.VectorType(lane, LANES) for lane in (I8, I16, I32))
 FLOATS = ir.VectorType(ir.FloatType(), LANES)
 
 SHIFT = 13
-ONE = 1 << SHIFT  # a factor of 1
+ONE = 1 << SHIFT  # a factor of 1 as a fixed-point number
 CODEWORDS = 256  # one for each value of a byte
 
 
 def pointer(context: Any, builder: Any, array_type: Any, array: Any, place: Any = None) -> Any:
-    """Address of an array's first element, or of the one at ``place``."""
+    """The address of an array's first element, or of the element at ``place``."""
     data = context.make_array(array_type)(context, builder, array).data
     return data if place is None else builder.gep(data, [place])
 
 
 def load(builder: Any, address: Any, kind: Any) -> Any:
-    """The vector at an address that need not be aligned."""
+    """Load a vector from an address that need not be aligned."""
     value = builder.load(builder.bitcast(address, kind.as_pointer()))
     value.align = 1
     return value
 
 
 def store(builder: Any, value: Any, address: Any) -> None:
-    """Write a vector to an address that need not be aligned."""
+    """Store a vector at an address that need not be aligned."""
     builder.store(value, builder.bitcast(address, value.type.as_pointer())).align = 1
 
 
@@ -52,12 +54,12 @@ def spread(builder: Any, value: Any) -> Any:
 
 
 def of_floats(builder: Any, name: str) -> Any:
-    """LLVM's function ``name`` of 32 floats."""
+    """LLVM's function ``name`` for 32 floats."""
     return cgutils.get_or_insert_function(builder.module, ir.FunctionType(FLOATS, [FLOATS]), f"llvm.{name}.v32f32")
 
 
 def keep_largest(builder: Any, values: Any, address: Any) -> None:
-    """Raise the 32 floats at an address to the absolute ``values``."""
+    """Replace the 32 floats at an address by the absolute ``values`` where these are greater."""
     absolute = builder.call(of_floats(builder, "fabs"), [values])
     old = load(builder, address, FLOATS)
     store(builder, builder.select(builder.fcmp_ordered(">", absolute, old), absolute, old), address)
@@ -65,7 +67,7 @@ def keep_largest(builder: Any, values: Any, address: Any) -> None:
 
 @intrinsic
 def raise_to_row(typing_context, table, place, largest, column):
-    """Raise ``largest[column:][:32]`` to the absolute values of the floats ``table[place:][:32]``."""
+    """Update the maxima ``largest[column:][:32]`` with the absolute values of the floats ``table[place:][:32]``."""
 
     def generate(context, builder, signature, arguments):
         row = load(builder, pointer(context, builder, signature.args[0], arguments[0], arguments[1]), FLOATS)
@@ -78,7 +80,7 @@ def raise_to_row(typing_context, table, place, largest, column):
 def piece_similarities(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     """Similarities of 32 query vectors to one piece: Σᵢ codebook[piece + i] · parts[place + i · stride:][:32].
 
-    The first six arguments are codebook, piece, size, parts, place and stride.
+    The first six of ``arguments`` are codebook, piece, size, parts, place and stride.
     """
     size, stride = arguments[2], arguments[5]
     piece, parts = (pointer(context, builder, signature.args[i], arguments[i], arguments[i + 1]) for i in (0, 3))
@@ -93,7 +95,10 @@ def piece_similarities(context: Any, builder: Any, signature: Any, arguments: An
 
 @intrinsic
 def raise_to_piece(typing_context, codebook, piece, size, parts, place, stride, largest, column):
-    """Raise ``largest[column:][:32]`` to the absolute similarities of ``codebook[piece:][:size]`` to ``parts``."""
+    """Update the maxima ``largest[column:][:32]`` with the absolute similarities of one piece to ``parts``.
+
+    The piece is ``codebook[piece:][:size]``.
+    """
     integer = types.int64
 
     def generate(context, builder, signature, arguments):
@@ -106,7 +111,10 @@ def raise_to_piece(typing_context, codebook, piece, size, parts, place, stride, 
 
 @intrinsic
 def write_piece(typing_context, codebook, piece, size, parts, place, stride, table, row):
-    """Write to ``table[row:][:32]`` the similarities of ``codebook[piece:][:size]`` to ``parts[place:]``, rounded."""
+    """Write the rounded similarities of the piece ``codebook[piece:][:size]`` to ``parts[place:]`` to a table's row.
+
+    The row is ``table[row:][:32]``, int16.
+    """
     integer = types.int64
 
     def generate(context, builder, signature, arguments):
@@ -121,7 +129,10 @@ def write_piece(typing_context, codebook, piece, size, parts, place, stride, tab
 
 @intrinsic
 def load_id(typing_context, ids, width, token):
-    """The ``width`` bytes (1 to 4) at ``ids[width · token]`` as an integer. Four are read: the last needs padding."""
+    """The ``width`` bytes (1 to 4) at ``ids[width · token]`` as an integer.
+
+    Four bytes are always read, so ``ids`` needs padding behind the last id.
+    """
     size = types.int64
 
     def generate(context, builder, signature, arguments):
@@ -132,13 +143,13 @@ def load_id(typing_context, ids, width, token):
 
 
 def id_mask(builder: Any, width: Any) -> Any:
-    """32 bits of which the lowest ``width`` bytes are set."""
+    """A 32-bit mask with the lowest ``width`` bytes set."""
     missing = builder.sub(ir.Constant(I64, 32), builder.shl(width, ir.Constant(I64, 3)))
     return builder.lshr(ir.Constant(I32, 2**32 - 1), builder.trunc(missing, I32))
 
 
 def read_id(builder: Any, data: Any, width: Any, mask: Any, token: Any) -> Any:
-    """The 64-bit id of ``token``."""
+    """The id of ``token``, extended to 64 bits."""
     address = builder.gep(data, [builder.mul(token, width)])
     value = builder.load(builder.bitcast(address, I32.as_pointer()))
     value.align = 1
@@ -147,10 +158,12 @@ def read_id(builder: Any, data: Any, width: Any, mask: Any, token: Any) -> Any:
 
 @intrinsic
 def largest_rows(typing_context, table, stride, column, ids, width, first, last, out):
-    """Write to ``out[:32]`` the maximum of ``table[id · stride + column:][:32]`` over the ids of tokens first to last.
+    """Write to ``out[:32]`` the maximum of ``table[id · stride + column:][:32]`` over the ids of some tokens.
+
+    The tokens are those from ``first`` up to, but not including, ``last``.
 
     Returns:
-        The sum of the 32 maxima.
+        the sum of the 32 maxima.
     """
     size = types.int64
     signature = size(table, size, size, ids, size, size, size, out)
@@ -178,7 +191,7 @@ def largest_rows(typing_context, table, stride, column, ids, width, first, last,
 
 @intrinsic
 def any_at_least(typing_context, table, place, bounds, column):
-    """Whether any of ``table[place:][:32]``, bytes or int16, is at least its bound in ``bounds[column:][:32]``."""
+    """Whether any of ``table[place:][:32]`` (uint8 or int16) is at least its bound in ``bounds[column:][:32]``."""
     signature = types.boolean(table, types.int64, bounds, types.int64)
     kind, compare = (BYTES, "icmp_unsigned") if table.dtype == types.uint8 else (SHORTS, "icmp_signed")
 
@@ -194,11 +207,12 @@ def any_at_least(typing_context, table, place, bounds, column):
 @intrinsic
 def add_up(typing_context, start, tables, stride, column, code, residuals, place, order, num_bytes, gain, factor,
            best, out, row):  # fmt: skip
-    """Write one token's similarity to 32 query vectors to ``out[row:]`` and raise ``best[column:]`` to it.
+    """Write one token's similarities to 32 query vectors to ``out[row:]``, and update the maxima ``best[column:]``.
 
-    It is, for each of the first ``num_bytes`` bytes in ``order``, the row of ``tables`` that this byte of
-    ``residuals[place:]`` stands for, times ``gain``; plus ``start[code]``; times ``factor``, both in units of 1 /
-    ``ONE``. Sums wrap around at 16 bits, so only what is multiplied and the result have to fit.
+    The similarities are (``gain`` · Σᵢ rowᵢ + ``start[code]``) · ``factor``. The sum is over the first ``num_bytes``
+    entries of ``order``: rowᵢ is the row of ``tables`` selected by byte ``order[i]`` of ``residuals[place:]``. ``gain``
+    and ``factor`` are in units of 1 / ``ONE``. Sums wrap around at 16 bits, so only the numbers that are multiplied and
+    the result must fit into 16 bits.
     """
     size = types.int64
     signature = types.void(start, tables, size, size, size, residuals, size, order, size, size, size, best, out, size)
@@ -228,7 +242,7 @@ def add_up(typing_context, start, tables, stride, column, code, residuals, place
 
 
 def multiply(builder: Any, shorts: Any, factor: Any) -> None:
-    """Multiply the vector at the address ``shorts`` by a number in units of 1 / ``ONE``."""
+    """Multiply the int16 vector at the address ``shorts`` by ``factor``, which is in units of 1 / ``ONE``."""
     with builder.if_then(builder.icmp_signed("!=", factor, ir.Constant(I64, ONE))):
         product = builder.mul(builder.sext(builder.load(shorts), WORDS), spread(builder, builder.trunc(factor, I32)))
         shifted = builder.ashr(product, ir.Constant(WORDS, [SHIFT] * LANES))
@@ -237,7 +251,7 @@ def multiply(builder: Any, shorts: Any, factor: Any) -> None:
 
 @intrinsic
 def prefetch(typing_context, array, place):
-    """Ask for the cache line at ``array[place]`` ahead of its use."""
+    """Prefetch the cache line of ``array[place]``."""
 
     def generate(context, builder, signature, arguments):
         address = pointer(context, builder, signature.args[0], arguments[0], arguments[1])
@@ -254,11 +268,12 @@ def prefetch(typing_context, array, place):
 
 @intrinsic
 def nearest_codeword(typing_context, codebook, penalties, part, width, values):
-    """The ``k`` of greatest ``own · codebook[part, :, k] - penalties[part, k]``, the first of equal ones.
+    """The ``k`` with the greatest ``own · codebook[part, :, k] - penalties[part, k]``; of equal ones the first.
 
     Args:
-        values: float32, of which ``own`` is ``values[part · width:][:width]``.
-        codebook: float32 ``[M, width, 256]``. penalties: ``[M, 256]``, half the codewords' squared norms.
+        values: float32; ``own`` is ``values[part · width:][:width]``.
+        codebook: float32 ``[M, width, 256]``.
+        penalties: ``[M, 256]``, half of the codewords' squared norms.
     """
     size = types.int64
     signature = types.uint8(codebook, penalties, size, size, values)
@@ -297,7 +312,7 @@ def nearest_codeword(typing_context, codebook, penalties, part, width, values):
 
 
 def reduced(builder: Any, operation: str, vector: Any) -> Any:
-    """One value from all lanes, by ``fmax`` or ``umin``."""
+    """Reduce all lanes of a vector to one value with ``fmax`` or ``umin``."""
     name = f"llvm.vector.reduce.{operation}.v{LANES}{'f' if operation == 'fmax' else 'i'}32"
     kind = ir.FunctionType(vector.type.element, [vector.type])
     function = cgutils.get_or_insert_function(builder.module, kind, name)
@@ -306,7 +321,7 @@ def reduced(builder: Any, operation: str, vector: Any) -> Any:
 
 @intrinsic
 def word_at(typing_context, array, place):
-    """The 64 bits from byte ``place`` on."""
+    """The 64 bits that begin at byte ``place``, as a little-endian integer."""
 
     def generate(context, builder, signature, arguments):
         address = pointer(context, builder, signature.args[0], arguments[0], arguments[1])
@@ -319,7 +334,7 @@ def word_at(typing_context, array, place):
 
 @intrinsic
 def trailing_zeros(typing_context, word):
-    """How many of the lowest bits of a word other than 0 are 0."""
+    """The number of trailing zero bits of a word, which must not be 0."""
 
     def generate(context, builder, signature, arguments):
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))

@@ -1,9 +1,10 @@
-"""The compiled loops of inverted lists: ascending numbers in few bits, as Rice codes of the gaps between them.
+"""The compiled loops of inverted lists: ascending numbers stored in few bits, as Rice codes of the gaps between them.
 
-A gap is how many numbers are left out, so consecutive ones have gap 0. Its lowest ``low_bits`` bits are stored as they
-are, for all numbers of a list first; behind them the rest, in unary: as many zeros as it says, then a one. For numbers
-spread at random this is within a twentieth of the entropy. Unary codes are read 64 bits at a time, which is what makes
-decoding fast: about a nanosecond per number. Bits fill bytes from the lowest up, every list begins at a byte.
+A gap is the number of values skipped between two numbers, so consecutive numbers have a gap of 0. A list stores first
+the lowest ``low_bits`` bits of all its gaps, unchanged. After these it stores the remaining bits of each gap in unary:
+that many zeros, then a one. For randomly distributed numbers this is within 5 % of the entropy. Unary codes are read 64
+bits at a time, so decoding is fast: about one nanosecond per number. Bits fill each byte from the lowest bit up, and
+every list begins at a byte.
 """
 
 import numpy as np
@@ -11,12 +12,12 @@ import numpy as np
 from colbertv2.kernels.compiled import compiled
 from colbertv2.kernels.intrinsics import trailing_zeros, word_at
 
-PADDING = 8  # bytes behind the last list, so that a word can be read at each of its bytes
+PADDING = 8  # bytes behind the last list, so that a 64-bit word can be read at any of its bytes
 
 
 @compiled()
 def best_low_bits(numbers):
-    """The ``low_bits`` that take the least room, and the bytes that ``numbers [n]``, ascending, then take."""
+    """The ``low_bits`` that give the shortest code for ascending ``numbers [n]``, and its size in bytes."""
     best, least = 0, np.int64(-1)
     for low_bits in range(32):
         size = len(numbers) * (low_bits + 1)
@@ -33,7 +34,7 @@ def best_low_bits(numbers):
 
 @compiled()
 def encode_list(numbers, low_bits, out, start):
-    """Write ``numbers [n]``, ascending, into the zeros of ``out`` from byte ``start`` on."""
+    """Encode ascending ``numbers [n]`` into ``out``, beginning at byte ``start``; ``out`` must be zero there."""
     low = np.int64(start) * 8
     high = low + len(numbers) * low_bits
     before = np.int64(-1)
@@ -50,9 +51,9 @@ def encode_list(numbers, low_bits, out, start):
 
 @compiled()
 def decode_list(data, start, end, low_bits, out):
-    """Read ``out [n]`` from the bytes from ``start`` to ``end``; False if they do not hold so many numbers.
+    """Decode n numbers from the bytes ``start`` to ``end`` into ``out [n]``; False if they hold fewer numbers.
 
-    ``data`` goes on for ``PADDING`` bytes behind ``end``.
+    ``data`` must have ``PADDING`` more bytes behind ``end``.
     """
     low = np.int64(start) * 8
     mask = (np.uint64(1) << np.uint64(low_bits)) - np.uint64(1)
@@ -80,11 +81,15 @@ def decode_list(data, start, end, low_bits, out):
 
 @compiled()
 def collect(codes, lengths, document, first, starts, ends, documents):
-    """Append every document of a block to the lists of its centroids, of the C from ``first`` on.
+    """Append every document of a block to the lists of its centroids, for C centroids from ``first`` on.
 
     Args:
-        codes: ``[T]``. lengths: ``[D]`` of the block's documents. document: number of the first.
-        starts: ``[C + 1]``, ends: ``[C]``: where each list begins and ends so far in ``documents``.
+        codes: ``[T]``, the centroids of the block's vectors.
+        lengths: ``[D]``, the number of vectors of each document in the block.
+        document: position of the block's first document.
+        starts: ``[C + 1]``, where each list begins in ``documents``.
+        ends: ``[C]``, where each list ends so far; updated in place.
+        documents: the lists, updated in place.
     """
     token = 0
     for length in lengths:
@@ -101,7 +106,7 @@ def collect(codes, lengths, document, first, starts, ends, documents):
 
 @compiled()
 def encode_lists(documents, starts, ends, low_bits, sizes):
-    """The bytes of the lists from ``starts`` to ``ends``; fills in ``low_bits`` and ``sizes`` of each."""
+    """Encode the lists ``documents[starts[i] : ends[i]]`` as bytes; also fill ``low_bits`` and ``sizes`` per list."""
     total = 0
     for i in range(len(ends)):
         low_bits[i], sizes[i] = best_low_bits(documents[starts[i] : ends[i]])
@@ -116,7 +121,7 @@ def encode_lists(documents, starts, ends, low_bits, sizes):
 
 @compiled()
 def union(data, starts, ends, lengths, low_bits, num_documents):
-    """Ascending documents of some lists, by one bit for each document; and whether all lists are whole."""
+    """The ascending union of some lists, computed with one bit per document; and whether all lists are intact."""
     seen = np.zeros((num_documents + 63) >> 6, np.uint64)
     longest = 0
     for length in lengths:
@@ -146,7 +151,7 @@ def union(data, starts, ends, lengths, low_bits, num_documents):
 
 @compiled()
 def concatenation(data, offsets, lengths, low_bits, num_documents):
-    """All lists end to end; and whether all are whole."""
+    """All lists decoded, end to end; and whether all lists are intact."""
     found = np.empty(lengths.sum(), np.int32)
     place = 0
     for i in range(len(lengths)):

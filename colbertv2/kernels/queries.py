@@ -1,6 +1,6 @@
-"""The compiled loops that make a query's tables and find its nearest centroids; see ``scoring`` for those that score.
+"""The compiled loops that compute a query's tables and find its nearest centroids; ``scoring`` has the scoring loops.
 
-``W`` is the number of query vectors rounded up to ``LANES``; tables have a column for each.
+``W`` is the number of query vectors, rounded up to a multiple of ``LANES``. Tables have one column per query vector.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ BLOCK_ROWS = 256
 
 @compiled()
 def extents(similarities, largest):
-    """Raise ``largest [W]`` to the greatest absolute value of each column of ``similarities [K, W]``."""
+    """Update the maxima ``largest [W]`` with the greatest absolute value of each column of ``similarities [K, W]``."""
     width = similarities.shape[1]
     for place in range(0, similarities.size, LANES):
         raise_to_row(similarities, place, largest, place % width)
@@ -21,7 +21,14 @@ def extents(similarities, largest):
 
 @compiled(fastmath=True)
 def quantise(similarities, byte_scale, scale, as_bytes, as_shorts):
-    """``[K, W]`` similarities: 0 and below to byte 0, the others times ``byte_scale``; 16 bits by ``scale [W]``."""
+    """Quantise ``similarities [K, W]`` to bytes and to 16 bits.
+
+    Args:
+        byte_scale: factor for bytes; similarities of 0 or less become byte 0.
+        scale: ``[W]``, factors for 16 bits.
+        as_bytes: uint8 ``[K, W]``, filled.
+        as_shorts: int16 ``[K, W]``, filled.
+    """
     half = np.float32(0.5)
     for row in range(similarities.shape[0]):
         for column in range(similarities.shape[1]):
@@ -32,10 +39,11 @@ def quantise(similarities, byte_scale, scale, as_bytes, as_shorts):
 
 @compiled()
 def piece_extents(codebook, parts, largest):
-    """Add to ``largest [W]`` for each byte of a residual the greatest absolute similarity to what it may stand for.
+    """For each byte of a residual, add to ``largest [W]`` the greatest absolute similarity to any of its 256 pieces.
 
     Args:
-        codebook: ``[M or 1, 256, d]``. parts: ``[M, d, W]``, each byte's part of the query vectors.
+        codebook: ``[M or 1, 256, d]``.
+        parts: ``[M, d, W]``, the part of the query vectors that belongs to each byte.
     """
     num_values, size, width = codebook.shape[1], codebook.shape[2], parts.shape[2]
     own = np.empty(width, np.float32)
@@ -51,7 +59,7 @@ def piece_extents(codebook, parts, largest):
 
 @compiled()
 def piece_tables(codebook, parts, order, tables):
-    """``tables [M, 256, W]`` int16: the similarities of ``parts`` to all pieces, of the bytes in ``order``."""
+    """Fill ``tables [M, 256, W]`` int16 with the similarities of ``parts`` to all pieces of the bytes in ``order``."""
     num_values, size, width = codebook.shape[1], codebook.shape[2], parts.shape[2]
     for i in range(len(order)):
         first = order[i] * num_values if len(codebook) > 1 else 0
@@ -64,9 +72,9 @@ def piece_tables(codebook, parts, order, tables):
 
 @compiled()
 def nearest_rows(similarities, found):
-    """``found [L, n]``: for each of the first L columns of ``[K, W]`` the rows of its n greatest values; n at most K.
+    """Fill ``found [L, n]`` with the rows of the n greatest values in each of the first L columns of ``[K, W]``; n ≤ K.
 
-    The n greatest values lie in the n blocks of rows with the greatest maxima: only these are looked at one by one.
+    The n greatest values are in the n blocks of rows with the greatest maxima, so only these blocks are searched.
     """
     num_rows = len(similarities)
     num_columns, number = found.shape
@@ -89,7 +97,7 @@ def nearest_rows(similarities, found):
 
 @compiled(inline="always")
 def insert(values, names, value, name):
-    """Put ``value`` and its name into falling ``values`` in place of the least, if that is less."""
+    """Insert ``value`` and its name into the descending ``values``, replacing the smallest one, if it is greater."""
     place = len(values) - 1
     if value > values[place]:
         while place > 0 and values[place - 1] < value:

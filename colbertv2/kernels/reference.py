@@ -1,7 +1,7 @@
-"""What compiled functions compute, in plain numpy: their specification, and what the tests compare them with.
+"""The compiled functions in plain numpy: their specification, which the tests compare them with.
 
-Each has the name and the arguments of the compiled function. All routines written in LLVM are here, and the loops
-around them as far as they say more than a line of numpy.
+Each function has the name and arguments of the compiled one. All routines written in LLVM are here, and those loops
+around them that take more than one line of numpy.
 """
 
 from itertools import pairwise
@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 
 def lanes(array: Array, place: int) -> Array:
-    """The 32 values from ``place`` on, of an array addressed flat: a view."""
+    """A view of the 32 values that begin at ``place`` of the flattened array."""
     return array.reshape(-1)[place : place + LANES]
 
 
@@ -24,13 +24,13 @@ def lanes(array: Array, place: int) -> Array:
 
 
 def raise_to_row(table: Array, place: int, largest: Array, column: int) -> None:
-    """Raise ``largest[column:][:32]`` to the absolute values of the floats ``table[place:][:32]``."""
+    """Update the maxima ``largest[column:][:32]`` with the absolute values of the floats ``table[place:][:32]``."""
     kept = lanes(largest, column)
     np.maximum(kept, np.abs(lanes(table, place)), out=kept)
 
 
 def piece_similarities(codebook: Array, piece: int, size: int, parts: Array, place: int, stride: int) -> Array:
-    """Similarities of 32 query vectors to one piece."""
+    """Similarities of 32 query vectors to one piece, ``codebook[piece:][:size]``."""
     rows = np.stack([lanes(parts, place + i * stride) for i in range(size)])
     return codebook.reshape(-1)[piece : piece + size] @ rows
 
@@ -38,14 +38,14 @@ def piece_similarities(codebook: Array, piece: int, size: int, parts: Array, pla
 def raise_to_piece(
     codebook: Array, piece: int, size: int, parts: Array, place: int, stride: int, largest: Array, column: int
 ) -> None:
-    """Raise ``largest[column:][:32]`` to the absolute similarities of ``codebook[piece:][:size]`` to ``parts``."""
+    """Update the maxima ``largest[column:][:32]`` with the absolute similarities of one piece to ``parts``."""
     raise_to_row(piece_similarities(codebook, piece, size, parts, place, stride), 0, largest, column)
 
 
 def write_piece(
     codebook: Array, piece: int, size: int, parts: Array, place: int, stride: int, table: Array, row: int
 ) -> None:
-    """Write to ``table[row:][:32]`` the similarities, rounded, halves to even; beyond 16 bits they wrap around."""
+    """Write the similarities of one piece to ``table[row:][:32]``, rounded half to even; 16-bit overflow wraps."""
     similarities = piece_similarities(codebook, piece, size, parts, place, stride)
     lanes(table, row)[:] = np.rint(similarities).astype(np.int32).astype(np.int16)
 
@@ -58,7 +58,7 @@ def load_id(ids: Array, width: int, token: int) -> int:
 def largest_rows(
     table: Array, stride: int, column: int, ids: Array, width: int, first: int, last: int, out: Array
 ) -> int:
-    """Write to ``out[:32]`` the maximum of ``table``'s rows over the ids of tokens first to last; returns its sum."""
+    """Write to ``out[:32]`` the maximum of the table's rows for tokens ``first`` to ``last - 1``; return its sum."""
     maxima = lanes(out, 0)
     maxima[:] = 0
     for token in range(first, last):
@@ -67,7 +67,7 @@ def largest_rows(
 
 
 def any_at_least(table: Array, place: int, bounds: Array, column: int) -> bool:
-    """Whether any of ``table[place:][:32]``, bytes or int16, is at least its bound in ``bounds[column:][:32]``."""
+    """Whether any of ``table[place:][:32]`` (uint8 or int16) is at least its bound in ``bounds[column:][:32]``."""
     return bool((lanes(table, place) >= lanes(bounds, column)).any())
 
 
@@ -75,7 +75,7 @@ def add_up(
     start: Array, tables: Array, stride: int, column: int, code: int, residuals: Array, place: int, order: Array,
     num_bytes: int, gain: int, factor: int, best: Array, out: Array, row: int,
 ) -> None:  # fmt: skip
-    """Write one token's similarity to 32 query vectors to ``out[row:]`` and raise ``best[column:]`` to it."""
+    """Write one token's similarities to 32 query vectors to ``out[row:]``, and update the maxima ``best[column:]``."""
     total = np.zeros(LANES, np.int16)
     for i in range(num_bytes):
         total += lanes(tables, (256 * i + int(residuals[place + order[i]])) * stride + column)
@@ -86,56 +86,56 @@ def add_up(
 
 
 def multiplied(shorts: Array, factor: int) -> Array:
-    """int16 numbers times one in units of 1 / ``ONE``, rounded down; beyond 16 bits they wrap around."""
+    """int16 numbers times ``factor`` in units of 1 / ``ONE``, rounded down; 16-bit overflow wraps around."""
     return ((shorts.astype(np.int32) * np.int32(factor)) >> SHIFT).astype(np.int16)
 
 
 def prefetch(array: Array, place: int) -> None:
-    """Nothing that a result shows."""
+    """Do nothing: prefetching does not change any result."""
 
 
 def nearest_codeword(codebook: Array, penalties: Array, part: int, width: int, values: Array) -> int:
-    """The ``k`` of greatest ``own · codebook[part, :, k] - penalties[part, k]``, the first of equal ones."""
+    """The ``k`` with the greatest ``own · codebook[part, :, k] - penalties[part, k]``; of equal ones the first."""
     own = values[part * width : (part + 1) * width]
     return int(np.argmax(own @ codebook[part] - penalties[part]))
 
 
 def word_at(array: Array, place: int) -> int:
-    """The 64 bits from byte ``place`` on."""
+    """The 64 bits that begin at byte ``place``, as a little-endian integer."""
     return int.from_bytes(array[place : place + 8].tobytes(), "little")
 
 
 def trailing_zeros(word: int) -> int:
-    """How many of the lowest bits of a word other than 0 are 0."""
+    """The number of trailing zero bits of a word, which must not be 0."""
     return (int(word) & -int(word)).bit_length() - 1
 
 
-# Loops that make a query's tables; see queries.
+# Loops that compute a query's tables; see queries.
 
 
 def extents(similarities: Array, largest: Array) -> None:
-    """Raise ``largest [W]`` to the greatest absolute value of each column of ``similarities [K, W]``."""
+    """Update the maxima ``largest [W]`` with the greatest absolute value of each column of ``similarities [K, W]``."""
     np.maximum(largest, np.abs(similarities).max(0, initial=0), out=largest)
 
 
 def quantise(similarities: Array, byte_scale: Any, scale: Array, as_bytes: Array, as_shorts: Array) -> None:
-    """``[K, W]`` similarities as bytes, 0 and below to 0, and as 16 bits; halves are rounded up."""
+    """Quantise ``similarities [K, W]`` to bytes (0 or less becomes 0) and to 16 bits; halves are rounded up."""
     as_bytes[:] = np.clip(similarities * byte_scale, 0, np.float32(254.5)) + np.float32(0.5)
     as_shorts[:] = np.floor(similarities * scale + np.float32(0.5))
 
 
 def piece_extents(codebook: Array, parts: Array, largest: Array) -> None:
-    """Add to ``largest [W]`` for each byte of a residual the greatest absolute similarity to a piece."""
+    """For each byte of a residual, add to ``largest [W]`` the greatest absolute similarity to any of its pieces."""
     largest += np.abs(codebook @ parts).max(1).sum(0)
 
 
 def piece_tables(codebook: Array, parts: Array, order: Array, tables: Array) -> None:
-    """``tables [M, 256, W]`` int16: the similarities of ``parts`` to all pieces, of the bytes in ``order``."""
+    """Fill ``tables [M, 256, W]`` int16 with the similarities of ``parts`` to all pieces of the bytes in ``order``."""
     tables[: len(order)] = np.rint((codebook @ parts)[order])
 
 
 def nearest_rows(similarities: Array, found: Array) -> None:
-    """``found [L, n]``: for each of the first L columns the rows of its n greatest values; equal ones in any order."""
+    """Fill ``found [L, n]``: the rows of the n greatest values in each of the first L columns, ties in any order."""
     num_columns, number = found.shape
     found[:] = np.argsort(-similarities[:, :num_columns], axis=0)[:number].T
 
@@ -150,7 +150,7 @@ def codes_of(document: int, ids: Array, id_width: int, offsets: Array) -> Array:
 
 
 def scan(table: Array, ids: Array, id_width: int, offsets: Array, documents: Array, scores: Array) -> None:
-    """``scores [D]``: MaxSim of ``documents`` with each vector at its centroid."""
+    """Fill ``scores [D]``: MaxSim of ``documents`` with each vector replaced by its centroid."""
     for i, document in enumerate(documents):
         scores[i] = table[codes_of(document, ids, id_width, offsets)].max(0, initial=0).sum(dtype=np.int64)
 
@@ -158,7 +158,7 @@ def scan(table: Array, ids: Array, id_width: int, offsets: Array, documents: Arr
 def scan_kept(
     similarities: Array, kept: Array, ids: Array, id_width: int, offsets: Array, documents: Array, scores: Array
 ) -> None:
-    """As ``scan``, by floats and over the tokens alone whose centroid is ``kept [K]``; -inf without any."""
+    """As ``scan``, but with floats, and only over tokens whose centroid is ``kept [K]``; -inf if there are none."""
     for i, document in enumerate(documents):
         codes = codes_of(document, ids, id_width, offsets)
         scores[i] = similarities[codes[kept[codes]]].max(0, initial=-np.inf).sum()
@@ -169,9 +169,9 @@ def refine(
     gains: Array, gain_units: Array, gain_values: Array, offsets: Array, factors: Array, centroids: Array,
     codebook: Array, normalise: bool, margin: int, unit: Array, documents: Array, scores: Array,
 ) -> None:  # fmt: skip
-    """``scores [D]``: MaxSim of ``documents`` over their wanted tokens, by the first bytes in ``order``.
+    """Fill ``scores [D]``: MaxSim of ``documents`` over their wanted tokens and the residual bytes in ``order``.
 
-    A token is wanted if its centroid is within ``margin`` of the document's best for some query vector.
+    A token is wanted if its centroid is within ``margin`` of the document's best centroid for some query vector.
     """
     width, length, row = table.shape[1], len(unit), residuals.shape[1]
     vector, similarity = np.empty(centroids.shape[1], np.float32), np.empty(width, np.int16)
@@ -199,9 +199,9 @@ def score(
     gains: Array, gain_units: Array, gain_values: Array, offsets: Array, factors: Array, centroids: Array,
     codebook: Array, normalise: bool, slack: int, documents: Array, scores: Array,
 ) -> None:  # fmt: skip
-    """``scores [D]``: MaxSim of ``documents`` over their decoded vectors; -inf for one without any.
+    """Fill ``scores [D]``: MaxSim of ``documents`` over their decoded vectors; -inf for a document without vectors.
 
-    The 16-bit tables only save work, so nothing here depends on them.
+    The 16-bit tables only save work, so they are not used here.
     """
     for i, document in enumerate(documents):
         own = slice(offsets[document], offsets[document + 1])
@@ -248,10 +248,10 @@ def maxsim(columns: Array, bounds: Array, vectors: Array, offsets: Array, floor:
 def pack_buckets(
     vectors: Array, codes: Array, centroids: Array, cutoffs: Array, reversed_bits: Array, packed: Array
 ) -> None:
-    """Fill ``packed [n, dim · nbits / 8]``: the bucket of each value that ``vectors`` have beside centroids.
+    """Fill ``packed [n, dim · nbits / 8]`` with the bucket of each value of the residuals, vector minus centroid.
 
-    A value's bucket is the number of cutoffs below it; its bits come lowest first, the first of eight the highest of
-    a byte.
+    The bucket of a value is the number of cutoffs below it. Its bits are written lowest first, and the first of eight
+    bits becomes the highest bit of its byte.
     """
     nbits = len(reversed_bits).bit_length() - 1
     buckets = np.searchsorted(cutoffs, vectors - centroids[codes])
@@ -260,7 +260,7 @@ def pack_buckets(
 
 
 def nearest_codewords(vectors: Array, codebook: Array, penalties: Array, packed: Array) -> None:
-    """Fill ``packed [n, M]``: the nearest codeword for each part of ``vectors [n, dim]``."""
+    """Fill ``packed [n, M]`` with the nearest codeword for each part of ``vectors [n, dim]``."""
     for i, part in np.ndindex(packed.shape):
         packed[i, part] = nearest_codeword(codebook, penalties, part, codebook.shape[1], vectors[i])
 
@@ -268,7 +268,7 @@ def nearest_codewords(vectors: Array, codebook: Array, penalties: Array, packed:
 def shapes_and_gains(
     vectors: Array, codes: Array, centroids: Array, codebook: Array, penalties: Array, packed: Array, gains: Array
 ) -> None:
-    """Fill ``packed [n, M]``, the codewords of residuals at norm 1, and ``gains [n]``, their best factor."""
+    """Fill ``packed [n, M]`` with the codewords of L2-normalised residuals, and ``gains [n]`` with their factors."""
     residuals = vectors - centroids[codes]
     norms = np.maximum(np.linalg.norm(residuals, axis=1, keepdims=True), np.float32(1e-12))
     nearest_codewords(residuals / norms, codebook, penalties, packed)
@@ -277,7 +277,7 @@ def shapes_and_gains(
 
 
 def sum_by_codeword(vectors: Array, packed: Array, sums: Array, counts: Array) -> None:
-    """Add each part of ``vectors [n, dim]`` to that of its codeword in ``sums [M, 256, dim / M]`` and count them."""
+    """Add each part of ``vectors [n, dim]`` to its codeword's row of ``sums [M, 256, dim / M]``; count the parts."""
     parts = np.broadcast_to(np.arange(packed.shape[1]), packed.shape)
     np.add.at(sums, (parts, packed), vectors.reshape(*packed.shape, -1))
     np.add.at(counts, (parts, packed), 1)
@@ -287,7 +287,7 @@ def decode_vector(
     centroids: Array, code: int, residuals: Array, token: int, gains: Array, gain_values: Array, codebook: Array,
     out: Array,
 ) -> float:  # fmt: skip
-    """Write to ``out [dim]`` a centroid plus the gain of a token times what its bytes stand for; returns its norm."""
+    """Decode one token into ``out [dim]``: its centroid plus its gain times its codewords; return the norm."""
     num_bytes = len(out) // codebook.shape[2]
     own = residuals[token * num_bytes : (token + 1) * num_bytes]
     pieces = codebook[np.arange(num_bytes) % len(codebook), own].reshape(len(out))
@@ -299,7 +299,7 @@ def decode_vectors(
     centroids: Array, codes: Array, residuals: Array, gains: Array, gain_values: Array, codebook: Array,
     normalise: bool, out: Array,
 ) -> None:  # fmt: skip
-    """Fill ``out [n, dim]`` with the decoded vectors, at norm 1 if ``normalise`` says so."""
+    """Fill ``out [n, dim]`` with the decoded vectors, L2-normalised if ``normalise`` is true."""
     for i in range(len(codes)):
         norm = decode_vector(centroids, codes[i], residuals.ravel(), i, gains, gain_values, codebook, out[i])
         if normalise:
@@ -310,18 +310,18 @@ def decode_vectors(
 
 
 def gaps_of(numbers: Array) -> Array:
-    """How many numbers are left out before each of ascending ``numbers [n]``."""
+    """The number of values skipped before each of ascending ``numbers [n]``."""
     return np.diff(numbers.astype(np.int64), prepend=-1) - 1
 
 
 def best_low_bits(numbers: Array) -> tuple[int, int]:
-    """The ``low_bits`` that take the least room, and the bytes that ``numbers [n]``, ascending, then take."""
+    """The ``low_bits`` that give the shortest code for ascending ``numbers [n]``, and its size in bytes."""
     sizes = [len(numbers) * (low_bits + 1) + (gaps_of(numbers) >> low_bits).sum() for low_bits in range(32)]
     return int(np.argmin(sizes)), int(min(sizes) + 7) >> 3
 
 
 def coded_list(numbers: Array, low_bits: int) -> Array:
-    """The bytes of ``numbers [n]``, ascending: the format by its definition, a bit at a time."""
+    """Encode ascending ``numbers [n]`` bit by bit, as the format is defined."""
     gaps = gaps_of(numbers).tolist()
     bits = [gap >> bit & 1 for gap in gaps for bit in range(low_bits)]
     for gap in gaps:
@@ -330,13 +330,13 @@ def coded_list(numbers: Array, low_bits: int) -> Array:
 
 
 def encode_list(numbers: Array, low_bits: int, out: Array, start: int) -> None:
-    """Write ``numbers [n]``, ascending, from byte ``start`` of ``out`` on."""
+    """Encode ascending ``numbers [n]`` into ``out``, beginning at byte ``start``."""
     coded = coded_list(numbers, low_bits)
     out[start : start + len(coded)] = coded
 
 
 def decode_list(data: Array, start: int, end: int, low_bits: int, out: Array) -> bool:
-    """Read ``out [n]`` from the bytes from ``start`` to ``end``; False if they do not hold so many numbers."""
+    """Decode n numbers from the bytes ``start`` to ``end`` into ``out [n]``; False if they hold fewer numbers."""
     bits = np.unpackbits(data[start:end], bitorder="little").astype(np.int64)
     low, high = bits[: len(out) * low_bits], bits[len(out) * low_bits :]
     ones = np.flatnonzero(high)[: len(out)]
@@ -350,7 +350,7 @@ def decode_list(data: Array, start: int, end: int, low_bits: int, out: Array) ->
 def collect(
     codes: Array, lengths: Array, document: int, first: int, starts: Array, ends: Array, documents: Array
 ) -> None:
-    """Append every document of a block to the lists of its centroids, of the C from ``first`` on."""
+    """Append every document of a block to the lists of its centroids, for C centroids from ``first`` on."""
     for place, own in enumerate(np.split(codes, np.cumsum(lengths)[:-1])):
         for centroid in np.unique(own) - first:
             if 0 <= centroid < len(ends):

@@ -1,6 +1,7 @@
-"""The compiled loops of the cascade: scan, refine, score. Compiled by numba at first use and cached on disk.
+"""The compiled loops of the cascade: scan, refine, score. numba compiles them at first use and caches them on disk.
 
-All release Python's lock. ``W`` is the number of query vectors rounded up to ``LANES``; tables have a column for each.
+All loops release the GIL. ``W`` is the number of query vectors, rounded up to a multiple of ``LANES``. Tables have one
+column per query vector.
 """
 
 import numpy as np
@@ -17,15 +18,17 @@ from colbertv2.kernels.intrinsics import (
     prefetch,
 )
 
-GROUP = 16  # documents whose wanted tokens are found before any is scored, so that their bytes are on the way
+GROUP = 16  # documents whose wanted tokens are found before any is scored, so that their bytes can be prefetched
 
 
 @compiled()
 def scan(table, ids, id_width, offsets, documents, scores):
-    """``scores [D]``: MaxSim of ``documents`` with each vector at its centroid, in units of ``table [K, W]`` bytes.
+    """Fill ``scores [D]``: MaxSim of ``documents`` with each vector replaced by its centroid, in units of ``table``.
 
     Args:
+        table: uint8 ``[K, W]``, similarities to the centroids.
         ids: the centroid of every token, ``id_width`` bytes each.
+        offsets: ``[num_documents + 1]``, where each document's tokens begin.
     """
     width = table.shape[1]
     maxima = np.empty(LANES, np.uint8)
@@ -39,7 +42,10 @@ def scan(table, ids, id_width, offsets, documents, scores):
 
 @compiled()
 def scan_kept(similarities, kept, ids, id_width, offsets, documents, scores):
-    """As ``scan``, by ``[K, L]`` floats and over the tokens alone whose centroid is ``kept [K]``; -inf without any."""
+    """As ``scan``, but with floats ``similarities [K, L]``, and only over tokens whose centroid is ``kept [K]``.
+
+    A document without such tokens scores -inf.
+    """
     best = np.empty(similarities.shape[1], np.float32)
     for i in range(len(documents)):
         best[:] = -np.inf
@@ -56,7 +62,10 @@ def scan_kept(similarities, kept, ids, id_width, offsets, documents, scores):
 
 @compiled()
 def wanted_tokens(table, num_query_vectors, ids, id_width, first, last, margin, bounds, tokens, count):
-    """Append the tokens whose centroid is within ``margin`` of the document's best for some query vector."""
+    """Append a document's wanted tokens to ``tokens``, which holds ``count`` tokens; return the new count.
+
+    A token is wanted if its centroid is within ``margin`` of the document's best centroid for some query vector.
+    """
     width = table.shape[1]
     maxima = np.empty(LANES, np.uint8)
     for column in range(0, width, LANES):
@@ -64,7 +73,7 @@ def wanted_tokens(table, num_query_vectors, ids, id_width, first, last, margin, 
         for lane in range(LANES):
             bounds[column + lane] = maxima[lane] - margin if maxima[lane] > margin else 0
     for column in range(num_query_vectors, width):
-        bounds[column] = 255  # padding wants nothing
+        bounds[column] = 255  # padding columns are 0, so no token is wanted for them
     for token in range(first, last):
         wanted = False
         for column in range(0, width, LANES):
@@ -76,7 +85,7 @@ def wanted_tokens(table, num_query_vectors, ids, id_width, first, last, margin, 
 
 @compiled(inline="always")
 def factor_of(token, code, flat, gains, gain_values, factors, centroids, codebook, vector):
-    """One over a decoded vector's norm in units of 1 / ``ONE``, at most 32767; kept in ``factors [T]`` once found."""
+    """One over a decoded vector's norm, in units of 1 / ``ONE``, at most 32767; cached in ``factors [T]``."""
     factor = np.int64(factors[token])
     if factor == 0:
         norm = decode_vector(centroids, code, flat, token, gains, gain_values, codebook, vector)
@@ -88,9 +97,9 @@ def factor_of(token, code, flat, gains, gain_values, factors, centroids, codeboo
 @compiled(inline="always")
 def sum_up(token, start, tables, order, flat, ids, id_width, gains, gain_units, gain_values, factors, centroids,
            codebook, normalise, vector, best, out, place):  # fmt: skip
-    """Write a token's similarities to all query vectors to ``out[place:]`` and raise ``best [W]`` to them.
+    """Write a token's similarities to all query vectors to ``out[place:]``, and update the maxima ``best [W]``.
 
-    Arguments are those of ``refine``; ``flat`` its residuals end to end, ``vector [dim]`` memory to decode into.
+    Arguments are those of ``refine``. ``flat`` are its residuals end to end; ``vector [dim]`` is memory to decode into.
     """
     width = start.shape[1]
     num_bytes = len(vector) // codebook.shape[2]
@@ -108,17 +117,21 @@ def sum_up(token, start, tables, order, flat, ids, id_width, gains, gain_units, 
 @compiled()
 def refine(table, start, tables, order, residuals, ids, id_width, gains, gain_units, gain_values, offsets, factors,
            centroids, codebook, normalise, margin, unit, documents, scores):  # fmt: skip
-    """``scores [D]``: MaxSim of ``documents`` over their wanted tokens, by the first bytes in ``order``.
+    """Fill ``scores [D]``: MaxSim of ``documents`` over their wanted tokens and the residual bytes in ``order``.
 
     Args:
-        table: ``[K, W]`` bytes. start: ``[K, W]`` int16. tables: ``[M, 256, W]`` int16.
-        order: ``[at most M]`` the bytes of a residual to add, of M in each row of ``residuals [T, M]``.
+        table: uint8 ``[K, W]``, similarities to the centroids.
+        start: int16 ``[K, W]``, the same at higher precision.
+        tables: int16 ``[M, 256, W]``, similarities to the pieces of each residual byte.
+        order: ``[at most M]``, which bytes of a row of ``residuals [T, M]`` to use.
         ids: the centroid of every token, ``id_width`` bytes each.
-        gains: ``[T]`` bytes, or empty: no residual is multiplied. gain_units, gain_values: ``[256]`` what a byte
-            multiplies a residual by, in units of 1 / ``ONE`` for ``tables`` and as it is.
-        factors: ``[T]`` one over a decoded vector's norm in units of 1 / ``ONE``; 0 is not yet known and is filled in.
-        margin: in units of ``table``; 255 wants all tokens.
-        unit: ``[L]`` what 1 in ``start`` and ``tables`` is for each query vector.
+        gains: uint8 ``[T]``, or empty if residuals have no gain.
+        gain_units: ``[256]``, the gain that each byte encodes, in units of 1 / ``ONE`` for ``tables``.
+        gain_values: float32 ``[256]``, the same gains as floats.
+        offsets: ``[num_documents + 1]``, where each document's tokens begin.
+        factors: ``[T]``, one over a decoded vector's norm in units of 1 / ``ONE``; 0 if not yet known, then filled in.
+        margin: in units of ``table``; with 255 all tokens are wanted.
+        unit: ``[L]``, the similarity that a 1 in ``start`` and ``tables`` represents for each query vector.
     """
     width, row, num_query_vectors = table.shape[1], residuals.shape[1], len(unit)
     flat = residuals.ravel()
@@ -161,11 +174,11 @@ def refine(table, start, tables, order, residuals, ids, id_width, gains, gain_un
 @compiled(fastmath=True)
 def score(query, start, tables, order, residuals, ids, id_width, gains, gain_units, gain_values, offsets, factors,
           centroids, codebook, normalise, slack, documents, scores):  # fmt: skip
-    """``scores [D]``: MaxSim of ``documents`` over their decoded vectors; -inf for one without any.
+    """Fill ``scores [D]``: MaxSim of ``documents`` over their decoded vectors; -inf for a document without vectors.
 
-    The 16-bit sums tell which tokens can be the nearest: those within ``slack`` of the greatest, and those that are
-    shorter than 1/2 before they are normalised. Only their
-    similarities to ``query [L, dim]`` are computed, in 32 bits. Other arguments are those of ``refine``.
+    The 16-bit sums only select the tokens that can have the greatest similarity: those within ``slack`` of the greatest
+    sum, and those with a norm below 1/2 before normalisation. For these tokens the similarities to ``query [L, dim]``
+    are computed in 32-bit floats. Other arguments are those of ``refine``.
     """
     num_query_vectors, dim = query.shape
     width = start.shape[1]
@@ -185,7 +198,7 @@ def score(query, start, tables, order, residuals, ids, id_width, gains, gain_uni
             if normalise and (
                 factor_of(token, code, flat, gains, gain_values, factors, centroids, codebook, vector) > 2 * ONE
             ):
-                values[token - first] = 32767  # so short that 16 bits say too little: compared in any case
+                values[token - first] = 32767  # too short for 16-bit arithmetic: always compared exactly
             else:
                 sum_up(token, start, tables, order, flat, ids, id_width, gains, gain_units, gain_values, factors,
                        centroids, codebook, normalise, vector, best, values, (token - first) * width)  # fmt: skip

@@ -1,1 +1,1 @@
-"""Search: the engines, and the searcher that asks them."""
+"""Search: the engines, and the searcher that runs them."""

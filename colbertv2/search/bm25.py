@@ -1,4 +1,4 @@
-"""BM25 by the ``bm25s`` library (Lucene's variant), as a baseline."""
+"""BM25 with the ``bm25s`` library (Lucene's variant), as a baseline."""
 
 import re
 from collections.abc import Iterable
@@ -21,12 +21,14 @@ PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 @checked
 @dataclass(frozen=True)
 class BM25:
-    """BM25 with English stemming (Snowball) and stopwords, both as ``bm25s`` has them.
+    """BM25 with English stemming (Snowball) and the English stopwords of ``bm25s``.
 
     Args:
-        k1: saturation of term frequency; b: strength of length normalisation. Lucene's defaults: 1.2 and 0.75.
-        tokenizer: ``words`` takes runs of two or more letters, digits and underscores; ``code`` adds the parts of
-            identifiers to them, so that ``getFileName`` and ``get_file_name`` are found by "file name".
+        k1: saturation of the term frequency; Lucene's default is 1.2.
+        b: strength of the length normalisation; Lucene's default is 0.75.
+        tokenizer: with ``words``, a term is a run of two or more letters, digits and underscores. With ``code``, the
+            parts of identifiers are terms too, so that the query "file name" finds ``getFileName`` and
+            ``get_file_name``.
 
     Raises:
         InputError: a value is out of range.
@@ -41,7 +43,7 @@ class BM25:
     tokenizer: Literal["words", "code"]
 
     def tokens(self, texts: list[str]) -> list[list[str]]:
-        """The stems of each text, stopwords left out."""
+        """The stems of each text, without stopwords."""
         import bm25s
         import Stemmer
 
@@ -62,7 +64,7 @@ class BM25:
 
 
 class BM25Index:
-    """An index over documents, made by ``BM25.index``."""
+    """A BM25 index in memory. Make it with ``BM25.index``."""
 
     def __init__(self, bm25: BM25, doc_ids: list[str], tokens: list[list[str]]) -> None:
         import bm25s
@@ -70,13 +72,13 @@ class BM25Index:
         self.bm25 = bm25
         self.doc_ids = doc_ids
         self.scorer: Any = None
-        if any(tokens):  # bm25s can't index texts without a single term
+        if any(tokens):  # bm25s cannot index a corpus without any term
             self.scorer = bm25s.BM25(k1=bm25.k1, b=bm25.b, method="lucene")
             self.scorer.index(tokens, show_progress=False)
 
     @property
     def num_bytes(self) -> int:
-        """Size of the scored postings in memory."""
+        """The size of the scored postings in memory, in bytes."""
         if self.scorer is None:
             return 0
         return sum(part.nbytes for part in self.scorer.scores.values() if hasattr(part, "nbytes"))
@@ -87,7 +89,7 @@ class BM25Index:
         return inverse(greatest_first(self.doc_ids))
 
     def find(self, query: str, depth: int) -> Found:
-        """At most ``depth`` documents that share a term with ``query``, by position."""
+        """At most ``depth`` documents that share a term with ``query``, as positions and scores, best first."""
         tokens = self.bm25.tokens([query])[0]
         if self.scorer is None or not self.scorer.get_tokens_ids(tokens):
             return Found(np.zeros(0, np.int64), np.zeros(0, np.float32))
@@ -96,16 +98,16 @@ class BM25Index:
         return best_documents(sharing, scores[sharing], depth, self.ranks)
 
     def search_one(self, query: str, depth: int) -> list[tuple[str, float]]:
-        """At most ``depth`` documents that share a term with ``query``, with scores, best first."""
+        """At most ``depth`` documents that share a term with ``query``, as ``(doc_id, score)``, best first."""
         return named(self.find(query, depth), self.doc_ids)
 
     def search(self, queries: Iterable[tuple[str, str]], depth: int) -> Ranking:
-        """Search for ``(query_id, text)`` pairs."""
+        """Search for each of the ``(query_id, text)`` pairs; at most ``depth`` documents per query."""
         return ranking_of({query_id: self.find(text, depth) for query_id, text in queries}, self.doc_ids)
 
 
 def with_parts(match: re.Match[str]) -> str:
-    """An identifier followed by its parts.
+    """The matched identifier, followed by its parts.
 
     >>> with_parts(re.match(".*", "getHTTPFile_name2"))
     'getHTTPFile_name2 get HTTP File name 2'

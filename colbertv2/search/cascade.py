@@ -1,4 +1,4 @@
-"""A cascade over all documents: by centroids, then by residuals where they can matter, then exactly."""
+"""A cascade over all documents: scored by centroids, then by the most important residuals, then exactly."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ class Refined(NamedTuple):
 @checked
 @dataclass(frozen=True)
 class Cascade(Engine):
-    """Three stages, each over fewer documents and closer to MaxSim over the decoded vectors.
+    """Search in three stages. Each stage scores fewer documents and is closer to MaxSim over the decoded vectors.
 
-    1. Every document (or, with ``nprobe``, each that has a vector at a probed centroid): each vector stands for its
-       centroid, similarities are bytes. The best ``ndocs`` stay.
-    2. Residuals: only of tokens whose centroid is within ``centroid_margin`` of the document's best for some query
-       vector, and of these only the bytes that carry ``residual_variance_fraction`` of the variance that this query
-       sees. The best ``nexact`` stay.
-    3. All bytes of all tokens in 16-bit arithmetic find the tokens that can be the best for some query vector; their
-       similarities are then computed from the decoded vectors. So the scores are exact whatever the knobs: these
-       decide which documents get that far.
+    1. Score every document (with ``nprobe``: every document that has a vector at a probed centroid) with each vector
+       replaced by its centroid, and with similarities rounded to bytes. Keep the best ``ndocs``.
+    2. Add residuals, but only of tokens whose centroid is within ``centroid_margin`` of the document's best centroid
+       for some query vector. Of these residuals, use only the bytes that carry ``residual_variance_fraction`` of the
+       variance of the similarity to this query. Keep the best ``nexact``.
+    3. Find the tokens that can be the best for some query vector, with 16-bit arithmetic over all tokens and all bytes.
+       Compute their similarities from the decoded vectors. The returned scores are therefore always exact; the settings
+       only decide which documents reach this stage.
 
-    With ``ndocs`` and ``nexact`` null this is exhaustive search. Without the second stage (``nexact=null``) a GPU can
-    do all of it; with it, the CPU does, since that stage is work which differs from token to token.
+    With ``ndocs`` and ``nexact`` null this is exhaustive search (if ``nprobe`` is null too). Without the second stage
+    (``nexact=null``) it can run on a GPU. With that stage it runs on the CPU, because the work differs between tokens.
 
     Args:
-        nprobe: centroids per query vector, all if there are fewer; null scans every document.
-        ndocs: documents that reach the second stage; null for all.
-        centroid_margin: in cosine similarity, 0 to 2.
+        nprobe: centroids per query vector, or all centroids if there are fewer; null scans every document.
+        ndocs: number of documents that reach the second stage, at least ``k``; null for all.
+        centroid_margin: a difference in cosine similarity, 0 to 2.
         residual_variance_fraction: between 0 and 1.
-        nexact: documents that reach the third stage, never less than ``k``; null for all.
+        nexact: number of documents that reach the third stage, at least ``k``; null for all.
 
     Raises:
         InputError: a value is out of range.
@@ -66,17 +66,17 @@ class Cascade(Engine):
     needs_centroids = True
 
     def probes(self, k: int) -> int | None:
-        """Centroids that each query vector probes in a search for ``k`` documents; None where all are scanned."""
+        """Centroids that each query vector probes in a search for ``k`` documents; None to scan all documents."""
         return self.nprobe
 
     def check(self, codec: Codec, depth: int) -> Iterator[str]:
-        """As of every engine; it also needs tables that decoded vectors add up from."""
+        """As ``Engine.check``; the codec must also have lookup tables."""
         yield from super().check(codec, depth)
         if codec.has_centroids and not codec.has_tables:
-            yield f"Cascade adds up similarities from tables, but {type(codec).__name__} has none; use search=plaid."
+            yield f"Cascade needs a codec with lookup tables, but {type(codec).__name__} has none; use search=plaid."
 
     def on_device(self, index: Index, device: torch.device | str) -> BoundEngine | None:
-        """Without the second stage alone."""
+        """This cascade on a GPU; None if it has the second stage, which runs only on the CPU."""
         if self.nexact is not None:
             return None
         from colbertv2.search.device_search import DeviceCascade
@@ -90,7 +90,7 @@ class Cascade(Engine):
         return list(parallel_map(lambda query: self.search_one(index, query, k), queries))
 
     def search_one(self, index: Index, query: NDArray[np.float32], k: int) -> Found:
-        """As ``search``, for one query."""
+        """As ``search``, but for one query."""
         from colbertv2.search.query_tables import QueryTables
 
         tables = QueryTables(index, query)
@@ -98,7 +98,7 @@ class Cascade(Engine):
         return best_documents(positions, tables.exact_scores(positions), k, index.ranks)
 
     def candidates(self, tables: QueryTables, k: int) -> Refined:
-        """The documents that are left after each of the first two stages."""
+        """The documents that are kept by each of the first two stages."""
         from colbertv2.search.probing import nearest_centroids
 
         index = tables.index

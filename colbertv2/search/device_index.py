@@ -1,4 +1,4 @@
-"""An index in the memory of a torch device: its blocks of documents, decoding, and MaxSim over them."""
+"""An index in the memory of a torch device: blocks of documents, decoding, and MaxSim."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -15,33 +15,35 @@ from colbertv2.indexing.index import Index
 from colbertv2.indexing.packed import blocks, offsets_of
 
 COPIED = 2**16  # documents or vectors copied at once from the files to the device
-WORK_BYTES = {"cpu": 2**22, "cuda": 2**28}  # of one working array; 4 MiB stay in the cache
-PRODUCT_VECTORS = {"cpu": 2**9, "cuda": 2**14}  # multiplied at once
-WORKING = 6  # such arrays at a time, at most
+WORK_BYTES = {"cpu": 2**22, "cuda": 2**28}  # size of one working array; 4 MiB stay in the CPU's cache
+PRODUCT_VECTORS = {"cpu": 2**9, "cuda": 2**14}  # vectors multiplied at once
+WORKING = 6  # the largest number of working arrays at a time
 
 
 class Block(NamedTuple):
-    """Documents that are scored together, each of at least one vector."""
+    """Documents that are scored together; each has at least one vector."""
 
-    ranks: Tensor  # [D] int64, as Index.ranks; positions ascend
-    rows: slice | Tensor  # the places of their T vectors among all
-    offsets: Tensor  # [D + 1] int32: which of the T are whose
+    ranks: Tensor  # [D] int64: Index.ranks of the documents, which are in ascending order of positions
+    rows: slice | Tensor  # the rows of their T vectors in the index
+    offsets: Tensor  # [D + 1] int32: where each document's vectors begin among the T
 
 
 class DeviceIndex:
-    """Codes, packed residuals and the codec's tables, copied to a device once; the inverted list stays in its file.
+    """An index on a device: codes, packed residuals and the codec's tables are copied there once.
 
-    They take the bytes there that they take in the index (codes 4 per vector), and 16 per document. A codec that keeps
-    neither its vectors as they are nor tables is decoded on the CPU and copied, block by block, at every search.
+    The inverted lists stay on disk. Arrays take as many bytes as in the index, except codes, which take 4 bytes per
+    vector; in addition there are 16 bytes per document. If a codec has no lookup tables and does not store the vectors
+    unchanged, its vectors are decoded on the CPU and copied block by block in every search.
 
     Args:
-        device: any of torch's.
+        device: any torch device.
 
     Attributes:
-        full: positions of the documents that have vectors; no other is ever found. num_centroids: 0 without any.
+        full: ascending positions of the documents that have vectors; search never finds any other document.
+        num_centroids: 0 if there are none.
 
     Raises:
-        InputError: it does not fit into the free memory of a CUDA device.
+        InputError: the index does not fit into the free memory of a CUDA device.
     """
 
     def __init__(self, index: Index, device: torch.device | str) -> None:
@@ -54,7 +56,7 @@ class DeviceIndex:
         codes = 4 * index.num_vectors if index.num_centroids else 0
         held = sum(array.nbytes for array in arrays if array is not None)
         self.check_memory(held + codes + 16 * index.num_documents)
-        # Without the others no maximum is over nothing, and a bound on vectors bounds documents.
+        # Documents without vectors are left out, so that no maximum is empty and a bound on vectors bounds documents.
         self.full: NDArray[np.int64] = index.full
         self.starts: NDArray[np.int64] = np.append(index.offsets[self.full], index.num_vectors)
         self.ranks, self.starts_there = self.put(index.ranks[self.full]).long(), self.put(self.starts)
@@ -77,20 +79,20 @@ class DeviceIndex:
             self.codes = self.copied(map(index.codes, documents), (index.num_vectors,), np.int32)
 
     def check_memory(self, held: int) -> None:
-        """InputError if ``held`` bytes and what working takes are not free."""
+        """Raise InputError if there is no room for ``held`` bytes and the working arrays."""
         wanted, free = held + WORKING * self.work_bytes, free_bytes(self.device)
         if free is not None and wanted > free:
             raise InputError(
-                f"Searching {self.index.path} on {self.device} takes {wanted:,} bytes there, of which {free:,} are "
-                "free; use runtime.device=cpu, a codec of fewer bits, or a device with more memory."
+                f"Searching {self.index.path} on {self.device} needs {wanted:,} bytes there, but only {free:,} are "
+                "free; use runtime.device=cpu, a codec with fewer bits, or a device with more memory."
             )
 
     def put(self, array: NDArray[Any]) -> Tensor:
-        """A copy of ``array`` on the device."""
+        """Copy ``array`` to the device."""
         return torch.from_numpy(np.array(array)).to(self.device)
 
     def copied(self, pieces: Iterable[NDArray[Any]], shape: tuple[int, ...], dtype: Any) -> Tensor:
-        """``pieces`` end to end on the device, one of them at a time in memory here."""
+        """Concatenate ``pieces`` on the device; only one of them at a time is in CPU memory."""
         whole = torch.empty(shape, dtype=torch.from_numpy(np.empty(0, dtype)).dtype, device=self.device)
         done = 0
         for piece in pieces:
@@ -99,9 +101,9 @@ class DeviceIndex:
         return whole
 
     def queries(self, queries: list[NDArray[np.float32]]) -> Tensor:
-        """``[Q, L, dim]`` on the device, in the space of the decoded vectors; L is the longest, the rest are zeros.
+        """Copy queries to the device, in the space of the decoded vectors: ``[Q, L, dim]``.
 
-        A vector of zeros adds 0 to every score.
+        L is the length of the longest query. Shorter queries are padded with zero vectors, which add 0 to every score.
         """
         padded = np.zeros((len(queries), max(map(len, queries)), self.index.dim), np.float32)
         for row, query in zip(padded, queries, strict=True):
@@ -110,10 +112,10 @@ class DeviceIndex:
         return there if self.to_queries is None else there @ self.to_queries
 
     def blocks(self, num_vectors: int, positions: NDArray[np.int64] | None = None) -> Iterator[Block]:
-        """Blocks of at most ``num_vectors`` vectors, or of one longer document.
+        """Yield blocks of at most ``num_vectors`` vectors each; a longer document gets a block of its own.
 
         Args:
-            positions: ascending, of documents that have vectors; None for all such.
+            positions: ascending positions of documents that have vectors; None for all documents that have vectors.
         """
         if positions is None:
             for first, last in blocks(self.starts, num_vectors):
@@ -125,7 +127,7 @@ class DeviceIndex:
         for first, last in blocks(ends, num_vectors):
             own = positions[first:last]
             offsets = self.put(ends[first : last + 1] - ends[first])
-            # Each vector's place is its place in the block plus how far its document lies from there.
+            # A vector's row is its place in the block plus the distance of its document from there.
             moved = torch.repeat_interleave(
                 self.put(self.index.offsets[own]) - offsets[:-1],
                 offsets.diff(),
@@ -138,7 +140,7 @@ class DeviceIndex:
             )
 
     def decode(self, rows: slice | Tensor) -> Tensor:
-        """Decoded float32 vectors ``[T, dim]``, in the space that ``queries`` takes queries to."""
+        """Decode the vectors at ``rows``: float32 ``[T, dim]``, in the space of the tensor that ``queries`` returns."""
         if self.stored is None:
             return self.put(self.index.decode_rows(rows if isinstance(rows, slice) else rows.cpu().numpy()))
         stored = self.stored[rows]
@@ -154,23 +156,23 @@ class DeviceIndex:
         return vectors
 
     def centroid_similarities(self, queries: Tensor) -> Tensor:
-        """``[K, Q, L]``: dot products of queries ``[Q, L, dim]`` with the centroids; InputError if there are none."""
+        """``[K, Q, L]``: dot products of the centroids with queries ``[Q, L, dim]``; InputError without centroids."""
         if self.centroids is None:
             raise self.index.no_centroids()
         return (self.centroids @ queries.flatten(0, 1).T).view(-1, *queries.shape[:2])
 
     def centroid_scores(self, similarities: Tensor, block: Block) -> Tensor:
-        """``[Q, D]``: MaxSim with every vector at its centroid, by ``centroid_similarities``."""
+        """``[Q, D]``: MaxSim with every vector replaced by its centroid, from ``centroid_similarities``."""
         if self.codes is None:
             raise self.index.no_centroids()
         return best_of_rows(similarities, self.codes[block.rows], block.offsets)
 
 
 def maxsim(queries: Tensor, vectors: Tensor, offsets: Tensor) -> Tensor:
-    """Σᵢ maxⱼ qᵢ·dⱼ: ``[Q, D]`` from queries ``[Q, L, dim]`` and the vectors ``[T, dim]`` of D documents.
+    """MaxSim Σᵢ maxⱼ qᵢ·dⱼ: ``[Q, D]`` from queries ``[Q, L, dim]`` and the vectors ``[T, dim]`` of D documents.
 
     Args:
-        offsets: ``[D + 1]`` int32, ascending without equals: where each document begins, and T.
+        offsets: int32 ``[D + 1]``, strictly ascending: where each document begins, and T.
 
     >>> maxsim(torch.eye(2)[None], torch.eye(2), torch.tensor([0, 1, 2], dtype=torch.int32))
     tensor([[1., 1.]])
@@ -180,9 +182,10 @@ def maxsim(queries: Tensor, vectors: Tensor, offsets: Tensor) -> Tensor:
 
 
 def products(vectors: Tensor, queries: Tensor) -> Tensor:
-    """``vectors [T, dim] @ queries [dim, n]``, by products of one shape, with zeros behind.
+    """``vectors [T, dim] @ queries [dim, n]``, computed in products of a fixed shape, the last one padded with zeros.
 
-    So that equal vectors have equal products to the last bit, as far as the library's order depends on the shape alone.
+    Equal vectors then have products that are equal to the last bit, if the library's order of summation depends only on
+    the shape.
     """
     size = PRODUCT_VECTORS.get(vectors.device.type, PRODUCT_VECTORS["cuda"])
     found = vectors.new_empty(-(-len(vectors) // size) * size, queries.shape[1])
@@ -195,19 +198,26 @@ def products(vectors: Tensor, queries: Tensor) -> Tensor:
 
 
 def best_of_rows(similarities: Tensor, rows: Tensor, offsets: Tensor) -> Tensor:
-    """Σᵢ max over a document's rows of ``similarities [n, Q, L]``: ``[Q, D]``.
+    """For each document, the sum over i of the maximum over its rows of ``similarities [n, Q, L]``: ``[Q, D]``.
 
-    The maximum is that of ``embedding_bag``, which gathers no rows first and needs no atomic operations: a maximum
-    for each of ``[D, Q, L]`` by a thread of its own. Measured on one CPU thread, 400,000 rows of 32, K=8192: 17 ms;
-    ``index_select`` and then ``segment_reduce`` 33, ``scatter_reduce`` 8, a padded gather and ``amax`` 6 to 8, these in
-    blocks of 100 documents that stay in the cache. On a GPU these two would write and read all that they gather.
+    Uses ``embedding_bag``, which does not gather rows first and needs no atomic operations: one thread computes each of
+    the ``[D, Q, L]`` maxima. Measured on one CPU thread with 400,000 rows of 32 and K=8192, it takes 17 ms;
+    ``index_select`` with ``segment_reduce`` takes 33 ms. In blocks of 100 documents, which stay in the cache,
+    ``scatter_reduce`` takes 8 ms, and a padded gather with ``amax`` 6 to 8 ms. But on a GPU these two would write and
+    read all gathered rows.
+
+    Args:
+        rows: ``[T]``, the row of each vector. offsets: ``[D + 1]``, where each document's vectors begin, and T.
     """
     best = embedding_bag(rows, similarities.flatten(1), offsets, mode="max", include_last_offset=True)
     return best.view(-1, *similarities.shape[1:]).sum(2).T
 
 
 def stored_and_tables(index: Index) -> tuple[NDArray[Any] | None, LookupTables | None]:
-    """The array that is decoded, and how; no tables if it holds the vectors, and neither if only the codec can."""
+    """The array to decode and the tables to decode it with.
+
+    The tables are None if the array holds the vectors unchanged. Both are None if only the codec itself can decode.
+    """
     if (tables := index.tables) is not None:
         return index.arrays[tables.stored], tables
     name = index.codec.vectors_array
@@ -215,13 +225,13 @@ def stored_and_tables(index: Index) -> tuple[NDArray[Any] | None, LookupTables |
 
 
 def parts(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """``array`` in pieces of ``COPIED``."""
+    """Yield ``array`` in pieces of ``COPIED`` rows."""
     return (array[start : start + COPIED] for start in range(0, len(array), COPIED))
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """What a CUDA device has left for this process, None for others, whose memory torch does not tell."""
+    """The free memory of a CUDA device for this process, in bytes; None for other devices, where it is unknown."""
     if device.type != "cuda":
         return None
     reserved, used = torch.cuda.memory_reserved(device), torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + reserved - used  # torch holds on to what it has freed
+    return torch.cuda.mem_get_info(device)[0] + reserved - used  # torch keeps freed memory reserved

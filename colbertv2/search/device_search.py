@@ -1,4 +1,4 @@
-"""Exhaustive search, and the cascade without its second stage, in plain torch operations on any device."""
+"""Exhaustive search, and the cascade without its second stage, with torch operations on any device."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -12,21 +12,21 @@ from colbertv2.search.device_index import Block, DeviceIndex, maxsim
 from colbertv2.search.engine import Found
 from colbertv2.search.exhaustive import BATCH_QUERIES
 
-LOW = 2**32 - 1  # the low half of a key
+LOW = 2**32 - 1  # masks the low half of a key
 
 
 class DeviceExhaustive:
-    """An index on a device, of which every document is scored exactly: ``Exhaustive``, and for a GPU.
+    """``Exhaustive`` on a torch device: scores every document of an index exactly.
 
     It decodes block by block and scores a block for many queries at once. Memory is bounded by the index and a few
-    arrays of ``WORK_BYTES``, or by one document where that is longer. Products are float32, as exact as
-    ``torch.set_float32_matmul_precision`` asks for: "highest", unless the process lowered it.
+    arrays of ``WORK_BYTES``, or of one document if that is longer. Products are float32 with the precision set by
+    ``torch.set_float32_matmul_precision``, which is "highest" by default.
 
     Args:
-        device: any of torch's.
+        device: any torch device.
 
     Raises:
-        InputError: the index does not fit there.
+        InputError: the index does not fit into the device's memory.
     """
 
     def __init__(self, index: Index, device: torch.device | str) -> None:
@@ -37,8 +37,8 @@ class DeviceExhaustive:
 
     @torch.inference_mode()
     def search(self, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
-        """For each query ``[Lq, dim]`` at most ``k`` positions and scores; of equal ones by ``Index.ranks``."""
-        order = sorted(range(len(queries)), key=lambda number: len(queries[number]))  # so that little is padding
+        """As ``BoundEngine.search``."""
+        order = sorted(range(len(queries)), key=lambda number: len(queries[number]))  # so that there is little padding
         found: dict[int, Found] = {}
         for start in range(0, len(order), BATCH_QUERIES):
             batch = order[start : start + BATCH_QUERIES]
@@ -48,27 +48,27 @@ class DeviceExhaustive:
 
     @torch.inference_mode()
     def rerank(self, query: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Found:
-        """The best ``k`` of the documents at ascending ``positions [D]`` for one query, by exact MaxSim."""
+        """As ``BoundEngine.rerank``."""
         full = positions[self.there.index.lengths[positions] > 0]
         return self.found(self.exact([self.there.queries([query])], full, k)[0], k)
 
     def found(self, keys: Tensor, k: int) -> Found:
-        """The ``k`` best documents in keys, of which one more says whether the last of them is tied."""
+        """The ``k`` best documents of ``keys``. A further key shows whether the last document is tied."""
         ranks, scores = from_keys(keys)
         tied = bool(0 < k < len(scores) and scores[k - 1] == scores[k])
         return Found(self.there.index.by_rank[ranks[:k]], scores[:k], tied)
 
     def search_batch(self, queries: list[NDArray[np.float32]], k: int) -> Iterable[Tensor]:
-        """The keys of each query's best, for queries by ascending length."""
-        # So many similarities to a vector take as much memory as decoding it.
+        """The keys of each query's best documents; queries must be in ascending order of length."""
+        # With so many query vectors, the similarities to a vector take as much memory as decoding it.
         groups = [self.there.queries(group) for group in grouped(queries, 3 * self.there.index.dim)]
         return self.exact(groups, None, k)
 
     def exact(self, groups: list[Tensor], positions: NDArray[np.int64] | None, k: int) -> Tensor:
-        """Keys ``[Q, at most k + 1]`` of the best by exact MaxSim; a block of documents is decoded once for all groups.
+        """Keys ``[Q, at most k + 1]`` of the best documents by exact MaxSim; decodes every block once for all groups.
 
         Args:
-            groups: ``[q, L, dim]``, of Q queries in all.
+            groups: tensors ``[q, L, dim]``, with Q queries in all.
             positions: as for ``DeviceIndex.blocks``.
         """
 
@@ -82,14 +82,17 @@ class DeviceExhaustive:
 
 
 class DeviceCascade(DeviceExhaustive):
-    """``Cascade`` without its second stage: the ``ndocs`` best by centroids, in the same bytes, scored exactly.
+    """``Cascade`` without its second stage, on a torch device.
+
+    It keeps the ``ndocs`` best documents by centroids, with similarities rounded to the same bytes, and scores these
+    exactly.
 
     Args:
-        device: any of torch's.
-        nprobe, ndocs: as of ``Cascade``.
+        device: any torch device.
+        nprobe, ndocs: as for ``Cascade``.
 
     Raises:
-        InputError: the index does not fit there, or its codec has no centroids.
+        InputError: the index does not fit into the device's memory, or its codec has no centroids.
     """
 
     def __init__(self, index: Index, device: torch.device | str, nprobe: int | None, ndocs: int | None) -> None:
@@ -99,7 +102,7 @@ class DeviceCascade(DeviceExhaustive):
         self.nprobe, self.ndocs = nprobe, ndocs
 
     def search_batch(self, queries: list[NDArray[np.float32]], k: int) -> Iterable[Tensor]:
-        """As of ``DeviceExhaustive``."""
+        """As ``DeviceExhaustive.search_batch``."""
         if self.nprobe is None and not self.leaves_out(len(self.there.full), k):
             return super().search_batch(queries, k)
         columns = self.there.work_bytes // (4 * self.there.num_centroids)
@@ -107,7 +110,7 @@ class DeviceCascade(DeviceExhaustive):
         return (keys for group in groups for keys in self.cascade(group, k))
 
     def cascade(self, queries: Tensor, k: int) -> Iterator[Tensor]:
-        """The keys of each query's best, for queries ``[Q, L, dim]``."""
+        """Yield the keys of each query's best documents, for queries ``[Q, L, dim]``."""
         similarities = self.there.centroid_similarities(queries)
         if self.nprobe is None:
             candidates = iter(self.scan(similarities, None, max(self.ndocs or k, k)))
@@ -117,7 +120,7 @@ class DeviceCascade(DeviceExhaustive):
             yield self.exact([query[None]], positions, k)[0]
 
     def probe(self, similarities: Tensor, k: int) -> NDArray[np.int64]:
-        """Ascending positions for one query's similarities ``[K, L]`` to the centroids."""
+        """Ascending positions of the candidates of one query with ``similarities [K, L]`` to the centroids."""
         cells = similarities.topk(min(self.nprobe or 1, len(similarities)), dim=0).indices.unique()
         positions = self.there.index.inverted(cells.cpu().numpy())
         if self.leaves_out(len(positions), k):
@@ -125,24 +128,25 @@ class DeviceCascade(DeviceExhaustive):
         return positions
 
     def scan(self, similarities: Tensor, positions: NDArray[np.int64] | None, number: int) -> list[NDArray[np.int64]]:
-        """For each query the ``number`` best by similarities ``[K, Q, L]`` to the centroids, ascending."""
+        """Ascending positions of each query's ``number`` best documents by ``similarities [K, Q, L]`` to centroids."""
         there, width = self.there, similarities[0].numel()
         table = as_bytes(similarities)
-        # A maximum and its place take 8 bytes, and a document may be of one vector.
+        # A maximum and its place take 8 bytes, and a document may have only one vector.
         blocks = there.blocks(max(there.work_bytes // (8 * width), 1), positions)
         queries = similarities.shape[1]
         keys = best_keys(lambda block: [there.centroid_scores(table, block)], blocks, number, [queries], there.device)
         return list(np.sort(there.index.by_rank[from_keys(keys[0])[0]]))
 
     def leaves_out(self, num_documents: int, k: int) -> bool:
-        """Whether centroids have to choose among so many documents."""
+        """Whether there are more documents than are scored exactly, so that the centroids must choose."""
         return self.ndocs is not None and num_documents > max(self.ndocs, k)
 
 
 def as_bytes(similarities: Tensor) -> Tensor:
-    """Similarities ``[K, Q, L]`` rounded as ``kernels.queries.quantise`` rounds them to bytes, as floats.
+    """Round similarities ``[K, Q, L]`` to bytes as ``kernels.queries.quantise`` does, but return them as floats.
 
-    So a device keeps the documents that the CPU keeps, unless two products differ in their last digit at a rounding.
+    A device then keeps the same documents as the CPU, except if products differ in the last digit where they are
+    rounded.
 
     >>> as_bytes(torch.tensor([[[1.0, 0.5]], [[-1.0, 0.0]]])).tolist()
     [[[255.0, 128.0]], [[0.0, 0.0]]]
@@ -152,7 +156,9 @@ def as_bytes(similarities: Tensor) -> Tensor:
 
 
 def grouped(queries: list[NDArray[np.float32]], columns: int) -> Iterator[list[NDArray[np.float32]]]:
-    """Neighbours that, padded to the longest, have at most ``columns`` vectors, or one longer query.
+    """Group neighbouring queries so that, padded to the longest, each group has at most ``columns`` vectors.
+
+    A longer query gets a group of its own. Queries must be in ascending order of length.
 
     >>> [len(group) for group in grouped([np.zeros((length, 2), np.float32) for length in (1, 2, 2, 9)], columns=6)]
     [3, 1]
@@ -174,10 +180,11 @@ def best_keys(
     num_queries: Sequence[int],
     device: torch.device,
 ) -> list[Tensor]:
-    """For each group of queries the keys ``[num_queries, at most k]`` over all blocks, best first.
+    """For each group of queries, the keys ``[num_queries, at most k]`` of the best documents in all blocks, best first.
 
     Args:
-        score: gives the scores ``[num_queries, D]`` of one block for each group.
+        score: returns the scores ``[num_queries, D]`` of one block for each group.
+        num_queries: the number of queries in each group.
     """
     best = [torch.empty(number, 0, dtype=torch.int64, device=device) for number in num_queries]
     for block in blocks:
@@ -188,23 +195,23 @@ def best_keys(
 
 
 def to_keys(scores: Tensor, ranks: Tensor) -> Tensor:
-    """Scores ``[Q, D]`` of documents of ``ranks [D]`` as int64 ``[Q, D]``: the greater score is greater, then the
-    lower rank.
+    """Combine scores ``[Q, D]`` and the documents' ``ranks [D]`` into int64 keys ``[Q, D]``.
 
-    So ``topk``, which promises no order among equals, has none, and breaks ties alike on every device.
+    A greater score gives a greater key; of equal scores, the lower rank does. No two keys of a query are equal. This is
+    needed because ``topk`` guarantees no order among equal values: with keys it breaks ties the same on every device.
 
     >>> keys = to_keys(torch.tensor([[1.0, -2.0, 1.0]]), torch.tensor([4, 5, 6]))
     >>> [array.tolist() for array in from_keys(keys[0].sort(descending=True).values)]
     [[4, 6, 5], [1.0, 1.0, -2.0]]
     """
-    # Read as integers, floats of one sign are in order; +0 is added as -0 would be less than 0.
+    # Read as integers, floats of one sign are in order. Adding +0 turns -0 into +0; else -0 would be less than +0.
     bits = (scores + 0.0).contiguous().view(torch.int32)
     ascending = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
     return (ascending << 32) | (LOW - ranks)
 
 
 def from_keys(keys: Tensor) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The ranks and scores that ``to_keys`` took."""
+    """The ranks and scores that ``to_keys`` combined into ``keys``."""
     found = keys.cpu().numpy()
     bits = (found >> 32).astype(np.int32)
     scores = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits).astype(np.int32).view(np.float32)

@@ -1,4 +1,4 @@
-"""What every search engine offers, and what a search returns."""
+"""The interface of search engines, and the result of a search."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
 
 class Found(NamedTuple):
-    """What a search for ``k`` documents found.
+    """The documents found by a search for ``k`` documents.
 
     Args:
-        positions, scores: best first; of equal scores the document of the lower rank (``Index.ranks``) first.
-        tied: whether a document that was left out for want of room has the last one's score.
+        positions: positions of the documents, best first. Among equal scores, the document with the lower rank
+            (``Index.ranks``) comes first.
+        scores: their scores, in the same order.
+        tied: whether a document beyond the first ``k`` has the same score as the last one.
     """
 
     positions: NDArray[np.int64]
@@ -34,36 +36,36 @@ class Found(NamedTuple):
 
 
 def named(found: Found, doc_ids: Sequence[str]) -> list[tuple[str, float]]:
-    """What was found as (document id, score)."""
+    """The found documents as pairs (document id, score)."""
     rows: Iterable[tuple[int, float]] = zip(found.positions.tolist(), found.scores.tolist(), strict=True)
     return [(doc_ids[place], score) for place, score in rows]
 
 
 def ranking_of(found: Mapping[str, Found], doc_ids: Sequence[str]) -> Ranking:
-    """Query id → what was found, as a ranking."""
+    """Convert query id → found documents to a ranking."""
     results = {query_id: named(one, doc_ids) for query_id, one in found.items()}
     return Ranking(results, [query_id for query_id, one in found.items() if one.tied])
 
 
 class BoundEngine(Protocol):
-    """An engine with an index, on a device; ``str`` says which, for records."""
+    """An engine bound to an index, on a device. ``str`` describes both, for records."""
 
     def search(self, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
-        """For each query ``[Lq, dim]`` at most ``k`` positions and scores; of equal ones by ``Index.ranks``."""
+        """For each query ``[Lq, dim]``, at most ``k`` documents; equal scores are ordered by ``Index.ranks``."""
         ...
 
     def rerank(self, query: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Found:
-        """The best ``k`` of the documents at ascending ``positions [D]`` for one query, by exact MaxSim."""
+        """The best ``k`` of the documents at ascending ``positions [D]``, by exact MaxSim with ``query [Lq, dim]``."""
         ...
 
 
 class Engine(ABC):
-    """A way to search; holds its knobs, and nothing of a search. A new engine is a subclass and a YAML file.
+    """A search method. It holds settings, but no state of a search. A new engine is a subclass and a YAML file.
 
-    What an engine finds must not depend on the device, since the device is no part of an address. Nor may it depend on
-    the order in which documents were indexed: wherever an engine keeps the best of some documents, the first of equal
-    ones is that of the lower rank in ``Index.ranks``, which is trec_eval's rule. ``search.scoring`` keeps to it
-    (``best_documents``, ``kept_positions``).
+    The documents that an engine finds must not depend on the device, because the device is not part of an artifact's
+    address. They must not depend on the order of the documents in the index either. Therefore, whenever an engine keeps
+    the best of some documents, it orders equal scores by ``Index.ranks``, lower ranks first, as trec_eval does.
+    ``best_documents`` and ``kept_positions`` in ``search.scoring`` follow this rule.
 
     >>> class First(Engine):
     ...     def search(self, index, queries, k):
@@ -76,39 +78,39 @@ class Engine(ABC):
 
     @abstractmethod
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
-        """For each query ``[Lq, dim]`` at most ``k`` positions and scores; of equal ones by ``Index.ranks``."""
+        """For each query ``[Lq, dim]``, at most ``k`` documents; equal scores are ordered by ``Index.ranks``."""
 
     def probes(self, k: int) -> int | None:
-        """Centroids that each query vector probes in a search for ``k`` documents; None where all are scanned."""
+        """Centroids that each query vector probes in a search for ``k`` documents; None to scan all documents."""
         return None
 
     def check(self, codec: Codec, depth: int) -> Iterator[str]:
-        """Why it can't search vectors of a codec to a depth."""
+        """Yield the reasons why this engine cannot search an index of ``codec`` for the best ``depth`` documents."""
         if self.needs_centroids and not codec.has_centroids:
             own, name = type(self).__name__, type(codec).__name__
             yield f"{own} probes centroids, but {name} has none; use search=exhaustive or codec=residual."
 
     def on_device(self, index: Index, device: torch.device | str) -> BoundEngine | None:
-        """This engine with an index in the memory of a GPU; None if it searches on the CPU alone."""
+        """This engine bound to an index in the memory of a GPU; None if the engine runs only on the CPU."""
         return None
 
     def bound(self, index: Index, device: torch.device | str = "cpu") -> BoundEngine:
-        """This engine with an index, on ``device`` if it can search there, else on the CPU.
+        """Bind this engine to an index, on ``device`` if the engine can run there, else on the CPU.
 
         Raises:
-            InputError: the index does not fit into the device's memory, or the engine does not go with the codec.
+            InputError: the index does not fit into the device's memory, or the engine cannot search with its codec.
         """
         if str(device).startswith("cuda"):
             if (there := self.on_device(index, device)) is not None:
                 return there
             say_once(
-                f"{self} searches on the CPU; on a GPU search=exhaustive can, and search=cascade with nexact=null."
+                f"{self} searches on the CPU; only search=exhaustive, and search=cascade with nexact=null, use a GPU."
             )
         return OnCPU(self, index)
 
 
 class OnCPU:
-    """An engine with an index, by compiled kernels and numpy."""
+    """An engine bound to an index on the CPU."""
 
     def __init__(self, engine: Engine, index: Index) -> None:
         if engine.needs_centroids and not index.codec.has_centroids:
@@ -131,5 +133,5 @@ class OnCPU:
 
 @cache
 def say_once(message: str) -> None:
-    """Print ``message`` to stderr, unless this process has done so."""
+    """Print ``message`` to stderr, unless this process has printed it already."""
     print(message, file=sys.stderr, flush=True)

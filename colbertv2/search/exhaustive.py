@@ -1,4 +1,4 @@
-"""Exact search: MaxSim of every document, the reference for the approximate engines."""
+"""Exact search: MaxSim of every document. It is the reference for the approximate engines."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from colbertv2.indexing.index import Index
 
-BATCH_QUERIES = 1024  # bounds the scores held at once; a block is decoded once for so many queries
+BATCH_QUERIES = 1024  # queries for which a block is decoded once; bounds the scores in memory
 
 
 class Decodable(Protocol):
-    """Vectors of documents that follow one another: an index, or anything that can stand for one."""
+    """An index, or anything else that can decode the vectors of adjacent documents."""
 
     offsets: NDArray[np.int64]  # [num_documents + 1]
 
@@ -32,16 +32,16 @@ class Decodable(Protocol):
         ...
 
     def decode(self, positions: NDArray[np.int64]) -> Packed:
-        """The vectors of documents at positions that follow one another."""
+        """The vectors of the documents at ``positions``, which are consecutive."""
         ...
 
 
 @dataclass(frozen=True)
 class Exhaustive(Engine):
-    """Scores all decoded vectors; works with every codec and has no knobs.
+    """Score all decoded vectors. This works with every codec and has no settings.
 
-    Where vectors add up from a centroid and pieces, compiled kernels score them from tables, several times as fast;
-    ``search_decoded`` finds the same for any codec. Documents without vectors are never returned.
+    If the codec has centroids and lookup tables, compiled kernels score vectors with these, which is several times as
+    fast. ``search_decoded`` finds the same with any codec. Documents without vectors are never returned.
     """
 
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
@@ -57,7 +57,7 @@ class Exhaustive(Engine):
         return list(parallel_map(search_one, queries))
 
     def on_device(self, index: Index, device: torch.device | str) -> BoundEngine:
-        """It decodes block by block there, and scores a block for many queries at once."""
+        """Exhaustive search on a device; it decodes block by block and scores a block for many queries at once."""
         from colbertv2.search.device_search import DeviceExhaustive
 
         return DeviceExhaustive(index, device)
@@ -73,7 +73,7 @@ def search_decoded(index: Decodable, queries: Sequence[NDArray[np.float32]], k: 
 
 
 def search_batch(index: Decodable, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
-    """As ``search_decoded``, holding the scores of all ``queries`` against one block of documents per thread."""
+    """As ``search_decoded``, with the scores of all ``queries`` for one block of documents per thread in memory."""
     from colbertv2.parallel import parallel_map
 
     def search_block(block: tuple[int, int]) -> list[Found]:
@@ -87,7 +87,7 @@ def search_batch(index: Decodable, queries: Sequence[NDArray[np.float32]], k: in
             best_documents(
                 np.concatenate([old.positions, new.positions]),
                 np.concatenate([old.scores, new.scores]),
-                k + 1,  # so that it is known whether the last is tied
+                k + 1,  # one more, to see whether the last document is tied
                 index.ranks,
             )
             for old, new in zip(best, found, strict=True)

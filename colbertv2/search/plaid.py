@@ -1,4 +1,4 @@
-"""PLAID: candidates by centroids, pruned and ranked by centroids alone, and only a few decoded (PLAID §4)."""
+"""PLAID: find, prune and rank candidates using only centroids, and decode only a few of them (PLAID §4)."""
 
 from __future__ import annotations
 
@@ -29,27 +29,31 @@ class Candidates(NamedTuple):
 @checked
 @dataclass(frozen=True)
 class Plaid(Engine):
-    """Four stages, of which only the last decodes residuals.
+    """Search in four stages, of which only the last decodes residuals (PLAID §4).
 
-    1. Documents with a vector at one of the ``nprobe`` nearest centroids of a query vector.
-    2. Vectors whose centroid is less similar than ``centroid_score_threshold`` to all query vectors are left out, the
-       others stand for their centroids; the best ``ndocs`` stay. A document without any left ranks last.
-    3. The same without leaving vectors out; the best ``ndocs // 4`` stay.
-    4. Exact MaxSim of these.
+    1. Find the documents with a vector at one of the ``nprobe`` nearest centroids of a query vector.
+    2. Replace vectors by their centroids, and leave out vectors whose centroid has a similarity below
+       ``centroid_score_threshold`` to every query vector. Keep the best ``ndocs``. A document with no vectors left
+       ranks last.
+    3. Replace vectors by their centroids without leaving any out. Keep the best ``ndocs // 4``.
+    4. Score these by exact MaxSim.
 
-    Where this differs from colbert-ai 0.2.22: its parameters stick to the first ``k`` that a Searcher was asked for,
-    these are taken anew; its GPU code scores a document without any vector left 0 or −9999 a query vector, depending
-    on its batch of 2^20, its CPU code and this one rank it last; on a GPU it scores centroids in fp16. Of equal
-    scores its CPU code keeps the later passage, this one the document of the greater id, as everywhere: it matters
-    where documents have lost all their vectors to pruning and are equal at the bottom.
+    If a setting is None, each search uses the preset for its ``k`` (PLAID Table 2). A search returns at most
+    ``ndocs // 4`` documents, and only documents with a vector at a probed centroid.
 
-    None takes the preset for the ``k`` of each search (PLAID Table 2), anew for every search. At most ``ndocs // 4``
-    documents are returned, and none without a vector in a probed cell.
+    There are some differences from colbert-ai 0.2.22. Its searcher keeps the presets for the ``k`` of its first search;
+    this engine chooses them for every search. To a document with no vectors left, its GPU code gives 0 or −9999 per
+    query vector, depending on its batches of 2^20; its CPU code and this engine rank such a document last. On a GPU it
+    computes the centroid scores in fp16. Of documents with equal scores, its CPU code keeps the later passage; this
+    engine keeps the document with the greater id, as all engines here do. This matters if pruning has left many
+    documents without vectors, so that they are tied at the bottom.
 
     Args:
-        nprobe: preset 1 for k up to 10, 2 up to 100, else 4; all centroids if there are fewer.
-        centroid_score_threshold: preset 0.5, 0.45, 0.4; -2 leaves nothing out.
-        ndocs: preset 256, 1024, max(4k, 4096); at least 4, as a fourth of them is decoded.
+        nprobe: centroids per query vector, or all centroids if there are fewer. The preset is 1 for k ≤ 10, 2 for
+            k ≤ 100, and 4 for greater k.
+        centroid_score_threshold: the presets for the same k are 0.5, 0.45 and 0.4; -2 leaves no vector out.
+        ndocs: the presets for the same k are 256, 1024 and max(4k, 4096). At least 4, because a quarter of them is
+            decoded.
 
     Raises:
         InputError: nprobe is below 1, ndocs below 4, or the threshold is NaN.
@@ -62,7 +66,7 @@ class Plaid(Engine):
     needs_centroids = True
 
     def settings(self, k: int) -> tuple[int, float, int]:
-        """``nprobe``, ``centroid_score_threshold`` and ``ndocs`` of a search for ``k`` documents.
+        """The ``nprobe``, ``centroid_score_threshold`` and ``ndocs`` used in a search for ``k`` documents.
 
         >>> Plaid().settings(10), Plaid(ndocs=64).settings(1000)
         ((1, 0.5, 256), (4, 0.4, 64))
@@ -87,12 +91,12 @@ class Plaid(Engine):
         return list(parallel_map(lambda query: self.search_one(index, query, k), queries))
 
     def search_one(self, index: Index, query: NDArray[np.float32], k: int) -> Found:
-        """As ``search``, for one query."""
+        """As ``search``, but for one query."""
         positions = self.candidates(index, query, k).ranked
         return best_documents(positions, score_documents(index, query, positions), k, index.ranks)
 
     def candidates(self, index: Index, query: NDArray[np.float32], k: int) -> Candidates:
-        """The documents that are left after each of the first three stages, for one query ``[Lq, dim]``."""
+        """The documents that are kept by each of the first three stages, for one query ``[Lq, dim]``."""
         from colbertv2.search.probing import centroid_similarities, nearest_centroids
 
         nprobe, threshold, ndocs = self.settings(k)
@@ -113,16 +117,19 @@ class Plaid(Engine):
 def centroid_scores(
     index: Index, similarities: NDArray[np.float32], positions: NDArray[np.int64], kept: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """``[D]``: MaxSim with every vector replaced by its centroid, over vectors at ``kept [num_centroids]`` alone.
+    """``[D]``: MaxSim with every vector replaced by its centroid, over vectors at kept centroids only.
+
+    A document without vectors at kept centroids scores -inf.
 
     Args:
-        similarities: ``[num_centroids, Lq]``.
-        positions: ``[D]`` documents. One of which nothing is kept scores -inf.
+        similarities: ``[num_centroids, Lq]``, of the centroids to the query vectors.
+        positions: ``[D]``, the documents.
+        kept: bool ``[num_centroids]``.
     """
     from colbertv2.kernels import scoring as kernels
 
     scores = np.empty(len(positions), dtype=np.float32)
-    assert index.stored_codes is not None  # or there were no similarities
+    assert index.stored_codes is not None  # similarities exist only with centroids
     ids = index.stored_codes.bytes, index.stored_codes.width
     kernels.scan_kept(similarities, kept, *ids, index.offsets, positions, scores)
     return scores

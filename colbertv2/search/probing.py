@@ -1,4 +1,4 @@
-"""Finding candidates through the centroids nearest to a query's vectors, as both compressed engines begin."""
+"""Probing: finding candidates through the centroids that are nearest to a query's vectors."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from colbertv2.kernels import queries as query_kernels
 
 
 def centroid_similarities(index: Index, query: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``[num_centroids, Lq]``: dot products of a query's vectors with all centroids.
+    """``[num_centroids, Lq]``: dot products of all centroids with a query's vectors ``[Lq, dim]``.
 
     Raises:
         InputError: the codec has no centroids.
@@ -17,9 +17,9 @@ def centroid_similarities(index: Index, query: NDArray[np.float32]) -> NDArray[n
 
 
 def probed_documents(index: Index, query: NDArray[np.float32], nprobe: int | None) -> NDArray[np.int64]:
-    """Ascending positions of the documents with a vector at one of the ``nprobe`` best centroids of a query vector.
+    """Ascending positions of the documents with a vector at one of the ``nprobe`` nearest centroids of a query vector.
 
-    None probes nothing and gives all documents.
+    If ``nprobe`` is None, these are all documents.
     """
     if nprobe is None:
         return np.arange(index.num_documents)
@@ -27,7 +27,10 @@ def probed_documents(index: Index, query: NDArray[np.float32], nprobe: int | Non
 
 
 def nearest_centroids(similarities: NDArray[np.float32], nprobe: int) -> NDArray[np.int64]:
-    """Ascending, unique ids of the ``nprobe`` best centroids of each query vector; all of them if there are fewer.
+    """Ascending, unique ids of the ``nprobe`` nearest centroids of each query vector; all of them if there are fewer.
+
+    Args:
+        similarities: ``[num_centroids, Lq]``.
 
     >>> nearest_centroids(np.array([[0.1, 0.2], [0.9, 0.8], [0.5, 0.1]], np.float32), nprobe=1).tolist()
     [1]

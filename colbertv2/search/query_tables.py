@@ -1,4 +1,4 @@
-"""One query's similarities to an index's centroids and to what its residual bytes stand for, and scoring by them."""
+"""Tables of one query's similarities to an index's centroids and codebook entries, and scoring with these tables."""
 
 import math
 import threading
@@ -17,13 +17,13 @@ CACHE_LINE = 64  # bytes
 
 
 class Buffers(threading.local):
-    """A thread's memory for one query after the other: fresh pages would cost as much as filling them."""
+    """Memory that a thread reuses for every query, because new pages would cost as much time as filling them."""
 
     shape: tuple[int, int, int] | None = None
     arrays: tuple[NDArray[Any], ...] = ()
 
     def of(self, num_centroids: int, num_bytes: int, width: int) -> tuple[NDArray[Any], ...]:
-        """Similarities float32 ``[K, W]``, the same as bytes and as int16, and tables int16 ``[M, 256, W]``."""
+        """Arrays for similarities as float32, uint8 and int16 ``[K, W]``, and for tables int16 ``[M, 256, W]``."""
         if self.shape != (shape := (num_centroids, num_bytes, width)):
             rows = num_centroids, width
             self.arrays = (
@@ -40,7 +40,7 @@ BUFFERS = Buffers()
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """An empty array that begins with a cache line, so that no row of 32 values lies in more than it fills."""
+    """An uninitialised array that begins at a cache line, so that a row of 32 values uses as few lines as possible."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + CACHE_LINE, np.uint8)
     start = -memory.ctypes.data % CACHE_LINE
@@ -48,18 +48,18 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
 
 
 class QueryTables:
-    """What one query needs to know of an index: its similarity to every centroid and to what every byte stands for.
+    """One query's similarities to every centroid and every codebook entry of an index.
 
-    Only a thread's latest one is valid: they share memory.
+    All tables of a thread share memory, so only the latest one is valid.
 
     Args:
-        query: ``[L, dim]``.
+        query: float32 ``[L, dim]``.
 
     Attributes:
-        similarities: ``[K, W]`` to the centroids, 0 in the columns beyond L.
+        similarities: float32 ``[K, W]`` to the centroids, 0 in the columns beyond L.
 
     Raises:
-        InputError: the codec has no centroids, or its vectors do not add up from tables.
+        InputError: the codec has no centroids or no lookup tables.
     """
 
     def __init__(self, index: Index, query: NDArray[np.float32]) -> None:
@@ -67,7 +67,7 @@ class QueryTables:
         if index.stored_codes is None:
             raise index.no_centroids()
         if index.tables is None or index.tables.centroids is None:
-            raise InputError(f"Vectors of {index.codec!r} do not add up from tables; use search=exhaustive or plaid.")
+            raise InputError(f"{index.codec!r} has no lookup tables; use search=exhaustive or search=plaid.")
         self.codec_tables, self.centroids = index.tables, index.tables.centroids
         tables = index.tables
         self.ids = index.stored_codes.bytes, index.stored_codes.width
@@ -91,9 +91,9 @@ class QueryTables:
         largest += self.gain_values.max() * of_pieces
         if tables.normalise:
             largest = np.maximum(largest, np.sqrt((self.query**2).sum(axis=1)))
-        # No sum that a token can come to is beyond 16 bits; sums on the way may be, as they wrap around.
+        # Every token's final sum fits into 16 bits. Intermediate sums need not, because they wrap around.
         self.scale = (32000 / np.maximum(largest, 1e-6)).astype(np.float32)
-        # What is multiplied by a gain has to fit as well.
+        # Numbers that are multiplied by a gain must fit too.
         gain_unit = np.float32(1 if tables.gains is None else 32000 / max((of_pieces * self.scale).max(), 1e-6))
         self.gain_units = np.rint(self.gain_values * (ONE / gain_unit)).astype(np.int16)
         query_kernels.quantise(self.similarities, self.byte_scale, self.scale, self.bytes, self.start)
@@ -101,7 +101,7 @@ class QueryTables:
         query_kernels.piece_tables(codebook, parts, self.order, self.tables)
 
     def centroid_scores(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """``[D]``: MaxSim with every vector at its centroid."""
+        """float32 ``[D]``: MaxSim with every vector replaced by its centroid."""
         scores = np.empty(len(positions), np.float32)
         kernels.scan(self.bytes, *self.ids, self.index.offsets, positions, scores)
         return (scores / self.byte_scale).astype(np.float32)
@@ -109,7 +109,7 @@ class QueryTables:
     def residual_scores(
         self, positions: NDArray[np.int64], centroid_margin: float, residual_variance_fraction: float
     ) -> NDArray[np.float32]:
-        """``[D]``: MaxSim over tokens and residual bytes that :class:`~colbertv2.search.cascade.Cascade` takes."""
+        """float32 ``[D]``: MaxSim over the tokens and residual bytes selected as in the second stage of ``Cascade``."""
         energy = np.cumsum(self.energy[self.order])
         num_bytes = min(int(np.searchsorted(energy, residual_variance_fraction * energy[-1])) + 1, len(self.order))
         scores = np.empty(len(positions), np.float32)
@@ -120,16 +120,16 @@ class QueryTables:
         return scores
 
     def exact_scores(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """``[D]``: MaxSim over the decoded vectors; -inf for a document without vectors."""
+        """float32 ``[D]``: MaxSim over the decoded vectors; -inf for a document without vectors."""
         scores = np.empty(len(positions), np.float32)
-        # Two sums whose order is wrong: half a unit for each number that was rounded, at most 3 for each product; a
-        # vector of norm 1/2 doubles all that, and shorter ones are compared exactly in any case.
+        # How far two sums can be apart if rounding changed their order: half a unit per rounded number, and at most 3
+        # per product. A vector of norm 1/2 doubles this; shorter vectors are always compared exactly.
         slack = (len(self.order) + 12) * (2 if self.codec_tables.normalise else 1)
         kernels.score(self.query[: self.num_query_vectors], *self.sums(len(self.order)), slack, positions, scores)
         return scores
 
     def sums(self, num_bytes: int) -> tuple[Any, ...]:
-        """What ``kernels.refine`` and ``kernels.score`` have in common, for the bytes that matter most."""
+        """The common arguments of ``kernels.refine`` and ``kernels.score``, for the most important ``num_bytes``."""
         index, tables = self.index, self.codec_tables
         return (
             self.start, self.tables, self.order[:num_bytes], index.arrays[tables.stored], *self.ids,

@@ -1,4 +1,4 @@
-"""Exact MaxSim over packed documents, and choosing the best of them."""
+"""Exact MaxSim over packed documents, and selecting the best documents."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from colbertv2.search.engine import Found
 if TYPE_CHECKING:
     from colbertv2.indexing.index import Index
 
-DECODED_VECTORS = 2**15  # vectors decoded at once by a thread, 16 MiB at 128 dimensions
+DECODED_VECTORS = 2**15  # vectors decoded at once by a thread: 16 MiB at 128 dimensions
 QUERY_VECTORS = 2**9  # multiplied with one document after another: 256 KiB at 128 dimensions, which stay in the cache
 
 
@@ -47,7 +47,10 @@ def maxsim(queries: Sequence[NDArray[np.float32]], documents: Packed, floor: flo
 
 
 def score_documents(index: "Index", query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Exact MaxSim ``[D]`` of one query with the decoded documents at ``positions [D]``, in bounded memory."""
+    """Exact MaxSim ``[D]`` of one query ``[Lq, dim]`` with the decoded documents at ``positions [D]``.
+
+    Documents are decoded in blocks, so memory is bounded.
+    """
     scores = np.empty(len(positions), dtype=np.float32)
     for first, last in blocks(offsets_of(index.lengths[positions]), DECODED_VECTORS):
         scores[first:last] = maxsim([query], index.decode(positions[first:last]))[0]
@@ -57,10 +60,11 @@ def score_documents(index: "Index", query: NDArray[np.float32], positions: NDArr
 def top_k(
     positions: NDArray[np.int64], scores: NDArray[np.float32], k: int, ranks: NDArray[np.int32]
 ) -> NDArray[np.int64]:
-    """Places of the ``k`` greatest of ``scores [n]``, best first; among equal scores that of the lower rank.
+    """Places of the ``k`` greatest of ``scores [n]``, best first; equal scores are in ascending order of ranks.
 
     Args:
-        positions: ``[n]`` whose scores they are. ranks: of all positions, as ``Index.ranks``.
+        positions: ``[n]``, the documents that have these scores.
+        ranks: ranks of all documents by position, as ``Index.ranks``.
 
     >>> top_k(np.array([7, 2, 0, 5]), np.array([1, 3, 2, 3], np.float32), 3, ranks=np.arange(8)[::-1]).tolist()
     [3, 1, 2]
@@ -79,10 +83,10 @@ def top_k(
 def best_documents(
     positions: NDArray[np.int64], scores: NDArray[np.float32], k: int, ranks: NDArray[np.int32]
 ) -> Found:
-    """The at most ``k`` best of ``positions`` with their scores; documents without vectors are left out.
+    """The ``k`` best of ``positions [n]`` with their scores; fewer if there are fewer with vectors (scores above -inf).
 
     Args:
-        ranks: of all positions, as ``Index.ranks``: the lower is the better among equal scores.
+        ranks: ranks of all documents by position, as ``Index.ranks``; of equal scores, the lower rank is better.
     """
     best = top_k(positions, scores, k + 1, ranks)
     best = best[scores[best] > -np.inf]
@@ -93,5 +97,5 @@ def best_documents(
 def kept_positions(
     positions: NDArray[np.int64], scores: NDArray[np.float32], number: int, ranks: NDArray[np.int32]
 ) -> NDArray[np.int64]:
-    """The ``number`` best of ``positions``, ascending: what one stage of an engine leaves to the next."""
+    """The ``number`` best of ``positions [n]``, in ascending order: what one stage of an engine passes to the next."""
     return np.sort(positions[top_k(positions, scores, number, ranks)])

@@ -1,4 +1,4 @@
-"""Queries in, ranked document ids out."""
+"""The searcher: it takes encoded queries and returns ranked document ids."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,19 +11,19 @@ from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
 from colbertv2.search.engine import Engine, Found, named
 
-NORM_TOLERANCE = 1e-2  # a model that computes in 16 bits is well within
+NORM_TOLERANCE = 1e-2  # models that compute in 16 bits stay well within this
 
 
 class Searcher:
-    """An index, searched by an engine.
+    """Searches an index with an engine.
 
     Args:
-        index: as ``Index.open`` gives it.
+        index: as ``Index.open`` returns it.
         engine: such as ``Exhaustive``, ``Cascade``, ``Plaid`` or ``VanillaColBERTv2``.
-        device: such as ``cuda:0``; moves no score by more than rounding.
+        device: such as ``cuda:0``. It changes scores by no more than rounding.
 
     Raises:
-        InputError: the index does not fit into the device's memory, or the engine does not go with the codec.
+        InputError: the index does not fit into the device's memory, or the engine cannot search with its codec.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -46,25 +46,26 @@ class Searcher:
 
     @property
     def path(self) -> str:
-        """How queries are searched, for records."""
+        """The engine and its device, for records."""
         return str(self.engine)
 
     def search(self, queries: Sequence[NDArray[np.float32]], k: int) -> list[list[tuple[str, float]]]:
-        """At most ``k`` (document id, score) for each query, best first, of equal scores the greater id first.
+        """The ``k`` best documents for each query as (document id, score), best first.
 
-        There are fewer only where the engine reaches fewer documents.
+        Documents with equal scores are in descending order of ids. There are fewer than ``k`` only if the engine
+        reaches fewer documents.
 
         Args:
-            queries: float32 arrays ``[Lq, dim]`` with L2-normalised rows.
+            queries: float arrays ``[Lq, dim]`` with L2-normalised rows.
 
         Raises:
-            InputError: k is below 1, a query is empty, not finite, not normalised or of another dimension than the
-                index, or the engine does not go with the codec.
+            InputError: ``k`` is below 1; or a query is empty, not finite, not L2-normalised, or its dimension is not
+                that of the index.
         """
         return [named(one, self.index.doc_ids) for one in self.find(queries, k)]
 
     def find(self, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
-        """As ``search``, by positions, and with what is known of ties (``search.engine.ranking_of``)."""
+        """As ``search``, but returns positions instead of ids, and whether the last document is tied."""
         if k < 1:
             raise InputError(f"k is {k}; expected at least 1.")
         return [Found(*one) for one in self.engine.search(self.checked(queries), k)]
@@ -72,25 +73,32 @@ class Searcher:
     def rerank(
         self, queries: Sequence[NDArray[np.float32]], candidates: Sequence[Sequence[str]], k: int
     ) -> list[list[tuple[str, float]]]:
-        """The best ``k`` of each query's own candidates (document ids) by exact MaxSim, whatever the engine.
+        """The best ``k`` of each query's own candidates by exact MaxSim, independent of the engine.
 
         Candidates without vectors are left out.
 
+        Args:
+            queries: as for ``search``.
+            candidates: a list of document ids for each query.
+
         Raises:
-            InputError: as in ``search``; not one list of candidates per query, or an id that the index has not.
+            InputError: as in ``search``; or there is not one list of candidates per query; or an id is not in the
+                index.
         """
         return [named(one, self.index.doc_ids) for one in self.find_among(queries, candidates, k)]
 
     def find_among(
         self, queries: Sequence[NDArray[np.float32]], candidates: Sequence[Sequence[str]], k: int
     ) -> list[Found]:
-        """As ``rerank``, by positions, and with what is known of ties (``search.engine.ranking_of``)."""
+        """As ``rerank``, but returns positions instead of ids, and whether the last document is tied."""
         from colbertv2.parallel import parallel_map
 
         if k < 1:
             raise InputError(f"k is {k}; expected at least 1.")
         if len(queries) != len(candidates):
-            raise InputError(f"{len(queries)} queries and {len(candidates)} lists of candidates; expected as many.")
+            raise InputError(
+                f"Found {len(queries)} queries and {len(candidates)} lists of candidates; expected one list per query."
+            )
         try:
             positions = [np.unique(np.array([self.positions[i] for i in ids], dtype=np.int64)) for ids in candidates]
         except KeyError as error:
@@ -103,11 +111,15 @@ class Searcher:
 
     @cached_property
     def positions(self) -> dict[str, int]:
-        """Document id → position."""
+        """A dictionary from document id to position."""
         return {doc_id: position for position, doc_id in enumerate(self.index.doc_ids)}
 
     def checked(self, queries: Sequence[NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        """The queries as float32, or InputError."""
+        """Check the queries and return them as contiguous float32 arrays.
+
+        Raises:
+            InputError: as in ``search``.
+        """
         for number, query in enumerate(queries):
             if query.ndim != 2 or query.shape[0] == 0 or query.shape[1] != self.index.dim:
                 raise InputError(
@@ -121,6 +133,6 @@ class Searcher:
                 row = int(wrong.argmax())
                 raise InputError(
                     f"Query {number}, row {row} has norm {norms[row]:.4g}; expected L2-normalised rows. "
-                    "Divide each by its norm, and leave out rows of zeros, such as padding."
+                    "Divide each row by its norm, and leave out rows of zeros, such as padding."
                 )
         return [np.ascontiguousarray(query, dtype=np.float32) for query in queries]

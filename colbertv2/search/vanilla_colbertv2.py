@@ -1,4 +1,4 @@
-"""The ColBERTv2 paper's own engine, which PLAID calls vanilla ColBERTv2 (ColBERTv2 §3.5)."""
+"""The engine of the ColBERTv2 paper, which PLAID calls vanilla ColBERTv2 (ColBERTv2 §3.5)."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ if TYPE_CHECKING:
 @checked
 @dataclass(frozen=True)
 class VanillaColBERTv2(Engine):
-    """Probe, bound from below, then score exactly.
+    """Search in three stages: probe centroids, compute lower bounds of the scores, score the best exactly.
 
-    1. The ``nprobe`` nearest centroids of every query vector give the probed vectors and their documents.
-    2. More than ``ncandidates`` documents: MaxSim over their probed vectors alone bounds each score from below (a
-       maximum below 0 counts as 0, like a missing one), and the best ``ncandidates`` stay.
-    3. These are decoded whole and scored exactly.
+    1. Find the vectors at the ``nprobe`` nearest centroids of every query vector, and their documents.
+    2. If there are more than ``ncandidates`` documents, compute a lower bound of each score: MaxSim over the vectors
+       found in stage 1, where a missing or negative maximum counts as 0. (It is a bound unless a true maximum is
+       negative.) Keep the best ``ncandidates``.
+    3. Decode all vectors of these documents and score them exactly.
 
-    Documents without a probed vector are never returned.
+    Documents without a vector at a probed centroid are never returned.
 
     Args:
-        nprobe: the paper takes 2; 4 for MS MARCO and Wikipedia; all centroids if there are fewer.
-        ncandidates: None for the paper's default, nprobe · 2^12; it takes nprobe · 2^14 for MS MARCO.
+        nprobe: centroids per query vector, or all centroids if there are fewer. The paper uses 2 by default, and 4 for
+            MS MARCO and Wikipedia.
+        ncandidates: None for the paper's default, nprobe · 2^12. The paper uses nprobe · 2^14 for MS MARCO.
 
     Raises:
         InputError: a value is below 1.
@@ -54,7 +56,7 @@ class VanillaColBERTv2(Engine):
         return list(parallel_map(lambda query: self.search_one(index, query, k), queries))
 
     def search_one(self, index: Index, query: NDArray[np.float32], k: int) -> Found:
-        """As ``search``, for one query."""
+        """As ``search``, but for one query."""
         from colbertv2.search.probing import centroid_similarities, nearest_centroids
 
         to_centroids = centroid_similarities(index, query)
@@ -72,7 +74,14 @@ class VanillaColBERTv2(Engine):
 def lower_bounds(
     index: Index, query: NDArray[np.float32], positions: NDArray[np.int64], probed: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """``[D]``: MaxSim over those vectors of each document whose centroid is ``probed [num_centroids]``."""
+    """float32 ``[D]``: MaxSim of ``query [Lq, dim]`` over the vectors of each document whose centroid was probed.
+
+    A missing or negative maximum counts as 0.
+
+    Args:
+        positions: ``[D]``, the documents.
+        probed: bool ``[num_centroids]``.
+    """
     scores = np.empty(len(positions), dtype=np.float32)
     for first, last in blocks(offsets_of(index.lengths[positions]), DECODED_VECTORS):
         block = positions[first:last]

@@ -1,4 +1,4 @@
-"""What centroids hold, against loops and what is known of vectors that were made to cluster."""
+"""Tests of centroid analysis against plain loops, and against known properties of artificially clustered vectors."""
 
 from collections import Counter
 
@@ -80,10 +80,10 @@ def test_the_table_agrees_with_a_loop(index, monkeypatch, block):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda tokens: tokens[:-1], "There are 7 documents, but 8"),
-        (lambda tokens: [*tokens, np.arange(3)], "There are more documents, but 8"),
+        (lambda tokens: tokens[:-1], "Expected 8 documents as in .*, found 7"),
+        (lambda tokens: [*tokens, np.arange(3)], "Expected 8 documents as in .*, found more"),
         (lambda tokens: [*tokens[:3], tokens[3][:-1], *tokens[4:]], "Document 'd3' has 11 tokens, but 12 vectors"),
-        (lambda tokens: [], "There are 0 documents"),
+        (lambda tokens: [], "Expected 8 documents as in .*, found 0"),
     ],
 )
 def test_other_documents_are_refused(index, change, message):
@@ -128,7 +128,7 @@ def test_documents_are_drawn_up_to_so_many_vectors():
 
 
 def test_clusters_of_tokens_are_purer_and_tighter_than_random_ones():
-    """Vectors around one direction a token: the clusters find the tokens again, those of random vectors do not."""
+    """With vectors around one direction per token, clusters recover the tokens; clusters of random vectors do not."""
     random = np.random.default_rng(5)
     directions, ids = random.normal(size=(40, 32)), random.integers(0, 40, 4000)
     noise = 0.4
@@ -146,8 +146,8 @@ def test_clusters_of_tokens_are_purer_and_tighter_than_random_ones():
     (real, near), (scattered, far) = found["real"], found["random"]
     shares, scattered_shares = (cumulative(table["distinct_tokens"]) for table in (real, scattered))
     assert shares[4] > 0.9 > 0.1 > scattered_shares[16]
-    # For unit vectors of noise of σ a dimension around a unit direction in d dimensions the distance is known: with
-    # r = σ / |direction|, their cosine is 1 / √(1 + r²d), and the distance √(2 − 2 · cosine).
+    # The distance of a unit vector from its unit direction in d dimensions is known. With noise σ per dimension and
+    # r = σ / |direction|, their cosine is 1 / √(1 + r²d), and their distance is √(2 − 2 · cosine).
     cosine = 1 / np.sqrt(1 + noise**2)  # |direction|² is d on average
     assert near.mean() == pytest.approx(np.sqrt(2 - 2 * cosine), rel=0.1)
     assert far.mean() > 1.5 * near.mean()
@@ -163,7 +163,7 @@ def test_random_vectors_are_of_norm_one_and_seeded():
 
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_residuals_fill_the_buckets_that_the_codec_writes(index, bits):
-    """Against the codec's own bytes, and against a loop."""
+    """Compare with the codec's own bytes, and with a loop."""
     embeddings = Embeddings.open(index.path.parent / "embeddings")
     vectors = embeddings.vectors(0, embeddings.num_vectors).astype(np.float32)
     codec = ResidualCodec.from_tables(bits, index.centroids)
@@ -185,7 +185,7 @@ def test_residuals_fill_the_buckets_that_the_codec_writes(index, bits):
 
 
 def test_dimensions_that_differ_in_width_use_fewer_bits_of_common_buckets():
-    """Of a dimension without any spread nothing is learnt; of all alike, all bits are used."""
+    """A dimension with hardly any spread uses few bits; dimensions with equal spread use all bits."""
     values = np.random.default_rng(0).normal(size=(4000, 16)).astype(np.float32) / 10
     for scale, expected in ((np.ones(16), 2.0), (np.array([1e-3, 1] * 8), None)):
         codec = ResidualCodec.from_tables(2, np.zeros((1, 16)))

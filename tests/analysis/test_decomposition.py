@@ -1,4 +1,4 @@
-"""Steps agree with rankings made naively, and cost nothing where nothing can be lost."""
+"""Tests that the steps agree with naive rankings, and that they lose nothing where nothing can be lost."""
 
 import numpy as np
 import pandas as pd
@@ -77,7 +77,7 @@ def test_where_all_is_probed_and_nothing_pruned_nothing_is_lost(world, engine):
     for found, probed, (wanted, exact_scores, _) in zip(
         steps["engine"], steps["probed"], steps["residual"], strict=True
     ):
-        assert np.array_equal(probed[0], wanted) and np.array_equal(probed[1], exact_scores)  # without any rounding
+        assert np.array_equal(probed[0], wanted) and np.array_equal(probed[1], exact_scores)  # bit by bit
         np.testing.assert_allclose(found[1], exact_scores, atol=1e-3)
         assert found[0].tolist() == wanted.tolist()
 

@@ -1,4 +1,4 @@
-"""What a score is made of, against search and against loops."""
+"""Tests of explanations of scores, against search and against plain loops."""
 
 import json
 from dataclasses import replace
@@ -68,7 +68,7 @@ def made(similarities, query="qr", document="abcdefgh") -> MaxSimMap:
 
 
 def index_by(model: ColBERT, codec: Codec, path: Path) -> Index:
-    """Of ``DOCUMENTS``, named d0 and so on."""
+    """An index of ``DOCUMENTS``, with the ids d0, d1 and so on."""
     writer = EmbeddingsWriter(path / "embeddings", model.dim)
     ids = [f"d{number}" for number in range(len(DOCUMENTS))]
     writer.add(ids, *stacked(model.encode_documents(DOCUMENTS), model.dim))
@@ -99,7 +99,7 @@ def test_tokens_line_up_with_vectors(model):
     special, masks = ["[CLS]", "[unused0]", "sort", "(", "a", ")", "list", "[SEP]"], ["[MASK]"] * 2
     assert found.query_tokens == special + masks
     assert found.document_tokens == ["[CLS]", "[unused1]", "join", "the", "key", "##s", "parse", "[SEP]"]
-    # A word's own vector is that of the whole text at its place: compare with the untouched forward pass.
+    # A token's vector is the one at its place in the encoded text: compare with a plain forward pass.
     encoding = model.tokenizer.documents(["join, the keys: parse!"])
     vectors = model(encoding)[0].detach().numpy()
     ids = encoding.input_ids[0].tolist()
@@ -145,7 +145,7 @@ def test_changes_sum_to_the_difference_of_scores(model):
 
 
 def test_a_difference_of_rankings_goes_down_to_tokens(model, tmp_path):
-    """The same model at two codecs: every document of either top, and changes that sum to its scores' difference."""
+    """One model, two codecs: all documents of both top k appear, and the changes sum to the difference of scores."""
     (tmp_path / "folder").mkdir()
     rows = [json.dumps({"_id": f"d{number}", "text": text}) for number, text in enumerate(DOCUMENTS)]
     (tmp_path / "folder" / "corpus.jsonl").write_text("\n".join(rows) + "\n")
@@ -162,7 +162,7 @@ def test_a_difference_of_rankings_goes_down_to_tokens(model, tmp_path):
     scores = (found.documents["second_score"] - found.documents["first_score"]).astype(float)
     np.testing.assert_allclose(changes.loc[scores.index], scores, atol=1e-3)
     assert (difference(exact, exact, QUERY, documents, k=5, depth=40).tokens["change"] == 0).all()
-    # What an engine prunes is missing from its ranking, and its tokens say that it would have scored the same.
+    # A pruned document is missing from the ranking, and its tokens show that its score would have been the same.
     pruning = Configuration(model, Searcher(coarse.searcher.index, Plaid(nprobe=1, ndocs=8)))
     pruned = difference(coarse, pruning, QUERY, documents, k=5, depth=40)
     assert len(pruned.documents) > 2 == pruned.documents["second_rank"].notna().sum()
@@ -216,6 +216,6 @@ def test_a_long_document_is_drawn_where_it_is_taken(tmp_path):
         ).read_bytes()
     heat, bars = figure.axes[:2]
     corners = [patch.get_xy() for patch in heat.patches]
-    assert corners == [(-0.5, -0.5), (3.5, 0.5), (4.5, 1.5)]  # the free place 2 is the gap
+    assert corners == [(-0.5, -0.5), (3.5, 0.5), (4.5, 1.5)]  # query position 2 has no token, so it is a gap
     assert [bar.get_width() for bar in bars.patches] == pytest.approx(found.contributions)
     assert shown_columns(made(np.zeros((2, 8)))) == list(range(8))

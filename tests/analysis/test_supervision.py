@@ -1,4 +1,4 @@
-"""What the report on a round's supervision is computed from."""
+"""Tests of the numbers in the report on a round's supervision."""
 
 import numpy as np
 import pytest
@@ -41,5 +41,5 @@ def test_agreement_knows_order_and_distribution(scores, shift):
     teacher = np.array(scores, dtype=float)
     same, moved, reverse = (agreement([teacher], [one]).iloc[0] for one in (teacher, teacher + shift, -teacher))
     assert same["tau"] == pytest.approx(1) and same["kl"] == pytest.approx(0, abs=1e-9) and same["top1"]
-    assert moved["kl"] == pytest.approx(0, abs=1e-6)  # softmax does not see a shift
+    assert moved["kl"] == pytest.approx(0, abs=1e-6)  # softmax is invariant to a shift
     assert reverse["tau"] == pytest.approx(-1) and reverse["kl"] > 0 and not reverse["top1"]

@@ -19,7 +19,7 @@ def values_and_bits(draw):
 
 
 def packed_naively(row, nbits):
-    """The layout in words: low bit of a value first, values in order, first bit highest in its byte."""
+    """The layout by its definition: a value's lowest bit first, values in order, the first bit highest in its byte."""
     stream = [(int(value) >> place) & 1 for value in row for place in range(nbits)]
     return [int("".join(map(str, stream[i : i + 8])), 2) for i in range(0, len(stream), 8)]
 
@@ -60,7 +60,7 @@ def test_rows_that_do_not_fill_bytes_are_refused():
 def test_packed_buckets_are_those_of_bucketize_and_pack(nbits, number, num_bytes, seed):
     random = np.random.default_rng(seed)
     dim = 8 // nbits * num_bytes
-    # Few distinct values, so that many are equal to a cutoff and some cutoffs to each other.
+    # Few distinct values, so that many values equal a cutoff and some cutoffs equal each other.
     vectors, centroids = (random.integers(-9, 10, (rows, dim)).astype(np.float32) / 8 for rows in (number, 3))
     cutoffs = np.sort(random.integers(-16, 17, 2**nbits - 1)).astype(np.float32) / 8
     codes = random.integers(3, size=number).astype(np.int32)

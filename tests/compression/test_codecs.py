@@ -1,4 +1,4 @@
-"""What every codec keeps to, and the two without centroids."""
+"""Tests of properties of all codecs, and of the two codecs without centroids."""
 
 import json
 import sys

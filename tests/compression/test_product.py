@@ -23,7 +23,7 @@ def token_vectors(number, seed=0):
 
 
 def query_vectors(number, seed=1):
-    """Looking almost only along a few dimensions."""
+    """Query vectors whose variance is concentrated in a few dimensions."""
     vectors = np.random.default_rng(seed).normal(size=(number, DIM)) * np.linspace(1, 0.02, DIM) ** 2
     return normalised(vectors.astype("f4"))
 
@@ -57,7 +57,7 @@ def test_seeing_queries_beats_not_seeing_them_beats_buckets():
     blind, seeing = (fitted(ProductCodec(2), seen) for seen in (None, query_vectors(500)))
     errors = [similarity_error(codec, vectors, queries) for codec in (buckets, blind, seeing)]
     assert errors[0] > 1.1 * errors[1] > 1.1 * 1.1 * errors[2]
-    assert blind.bytes_per_vector(32) == buckets.bytes_per_vector(32) + 1  # the gain
+    assert blind.bytes_per_vector(32) == buckets.bytes_per_vector(32) + 1  # the byte of the gain
 
 
 def test_saved_and_loaded_it_encodes_and_decodes_the_same(tmp_path):

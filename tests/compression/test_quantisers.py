@@ -20,7 +20,7 @@ def found(vectors, codebook):
 
 
 def distances(residuals, codebook):
-    """``[n, M, 256]``: the plain reference."""
+    """The reference in plain numpy: distances ``[n, M, 256]``."""
     parts = residuals.reshape(len(residuals), len(codebook), 1, codebook.shape[2]).astype(np.float64)
     return np.square(parts - codebook[None]).sum(3)
 
@@ -76,7 +76,7 @@ def test_codes_are_those_of_faiss(num_parts):
     quantiser.train(residuals)
     codebook = faiss.vector_to_array(quantiser.centroids).reshape(num_parts, CODEWORDS, -1)
     same = found(residuals, codebook) == quantiser.compute_codes(residuals)
-    assert same.mean() > 0.9999  # but for near ties
+    assert same.mean() > 0.9999  # except for near ties
 
 
 @pytest.mark.parametrize("num_parts", [2, 8])

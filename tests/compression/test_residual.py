@@ -14,7 +14,7 @@ DIM = 32
 
 
 def token_vectors(num_vectors, seed=0):
-    """Unit vectors around 50 directions, as token embeddings cluster by token."""
+    """Unit vectors around 50 directions, because token embeddings cluster by token."""
     random = np.random.default_rng(seed)
     directions = np.random.default_rng(99).normal(size=(50, DIM))
     return normalised(

@@ -152,7 +152,7 @@ def test_what_a_codec_refuses_is_told_before_any_work(composed):
 def test_every_engine_takes_a_codec_with_centroids_or_says_why_not(composed):
     assert build(composed("codec=offset", "search=plaid", "target=metrics")).stage == "evaluate"
     assert build(composed("codec=offset", "search=vanilla_colbertv2", "target=metrics")).stage == "evaluate"
-    with pytest.raises(InputError, match="from tables, but CentroidAndHalf has none; use search=plaid"):
+    with pytest.raises(InputError, match="lookup tables, but CentroidAndHalf has none; use search=plaid"):
         plan_steps(composed("codec=offset", "search=cascade", "target=metrics"))
 
 

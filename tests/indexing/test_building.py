@@ -40,7 +40,7 @@ def test_an_error_in_one_process_is_raised_and_leaves_no_index(new_world):
     codec = ResidualCodec(2)
     built = world.index(codec)
     embeddings = world.embeddings(10)
-    assert len(embeddings.lengths) == 30  # read, so that the processes are the first to notice
+    assert len(embeddings.lengths) == 30  # cached here, so that the damage is found only in the new processes
     cut = embeddings.path / "2.vectors.npy"
     cut.write_bytes(cut.read_bytes()[:-100])
     with pytest.raises(InputError, match="cut short"):
@@ -63,7 +63,7 @@ def test_vectors_of_another_norm_are_refused_by_document(tmp_path, monkeypatch, 
     shard = np.load(tmp_path / "embeddings" / "1.vectors.npy")
     shard[7] *= norm
     np.save(tmp_path / "embeddings" / "1.vectors.npy", shard)
-    monkeypatch.setattr(type(codec), "learn", None)  # refused before
+    monkeypatch.setattr(type(codec), "learn", None)  # must be refused before learning
     with pytest.raises(InputError, match=rf"Vector 2 of document d in .* has norm {norm:.4g}"):
         Index.build(
             Embeddings.open(tmp_path / "embeddings"), codec, tmp_path / "index",
@@ -131,7 +131,7 @@ def test_an_index_of_another_version_is_refused(new_world):
         Index.open(path)
     del metadata["version"]
     (path / "index.json").write_text(json.dumps(metadata))
-    with pytest.raises(InputError, match="not of this version"):
+    with pytest.raises(InputError, match="does not have the expected content"):
         Index.open(path)
 
 

@@ -194,7 +194,7 @@ def damage_index(path, **changed):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_what_is_damaged_is_not_opened(world, residual_index, tmp_path, damage):
-    """Whatever the damage, also where sizes are right: no wrong result, no crash, one line."""
+    """Every kind of damage, even with correct file sizes, gives a one-line error, not a wrong result or a crash."""
     path = Path(shutil.copytree(residual_index.path, tmp_path / "index"))
     DAMAGES[damage](path)
     metadata = json.loads((path / "index.json").read_text())

@@ -1,4 +1,4 @@
-"""That compilation is announced, once."""
+"""Test that compilation is announced once."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Every compiled routine against its plain numpy twin, on random and on extreme inputs."""
+"""Tests of every compiled routine against its reference in plain numpy, on random and extreme inputs."""
 
 import inspect
 from functools import cache
@@ -19,7 +19,7 @@ from colbertv2.kernels.intrinsics import CODEWORDS, LANES, ONE
 from colbertv2.search.query_tables import QueryTables
 
 SEEDS = st.integers(0, 2**32 - 1)
-WITHOUT_TWIN = {  # parts of loops that have one, and loops over lists that tests/indexing/test_inverted.py defines
+WITHOUT_TWIN = {  # parts of loops that have a twin, and loops over lists, which tests/indexing/test_inverted.py tests
     *("insert", "sum_up", "factor_of", "wanted_tokens", "encode_lists", "union", "concatenation"),
 }
 FEW = settings(max_examples=40, deadline=None)  # the first call compiles
@@ -64,7 +64,7 @@ def agree(name, *arguments, atol=0.0):
 
 
 def integers(random, kind, shape):
-    """Any values of a dtype, half of them near its ends or near 0."""
+    """Random integers of a dtype, half of them near its limits or near 0."""
     info = np.iinfo(kind)
     ends = np.array([info.min, info.min + 1, max(info.min, -1), 0, 1, info.max - 1, info.max]).astype(kind)
     anything = random.integers(info.min, info.max, shape, dtype=kind, endpoint=True)
@@ -72,7 +72,7 @@ def integers(random, kind, shape):
 
 
 def eighths(random, shape):
-    """Floats whose sums of products are exact, some of them equal, with halves."""
+    """Random multiples of 1/8: sums of their products are exact, some values are equal, and some are halves."""
     return (random.integers(-40, 41, shape) / 8).astype(np.float32)
 
 
@@ -274,9 +274,9 @@ def test_scan_refine_and_score(world, index, length):
     for kept in (similarities.max(1) > 0.3, np.zeros(len(similarities), bool)):
         agree("scan_kept", similarities, kept, *tables.ids, index.offsets, documents, scores, atol=1e-4)
     unit, everything = 1 / tables.scale[:length], tables.sums(len(tables.order))
-    # A norm may differ in its last digit, and so a factor by one.
+    # Norms may differ in the last digit, so factors may differ by one.
     agree("refine", tables.bytes, *everything, 255, unit, documents, scores, atol=1)
-    scoring.refine(tables.bytes, *everything, 255, unit, documents, scores)  # all factors are there from now on
+    scoring.refine(tables.bytes, *everything, 255, unit, documents, scores)  # from here on all factors are known
     for num_bytes, margin in ((1, 0), (len(tables.order), 20), (2, 254), (len(tables.order), 255)):
         agree("refine", tables.bytes, *tables.sums(num_bytes), margin, unit, documents, scores, atol=1e-4)
     agree("score", tables.query[:length], *everything, (len(tables.order) + 12) * 2, documents, scores, atol=1e-4)

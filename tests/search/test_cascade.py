@@ -1,4 +1,4 @@
-"""The cascade against exhaustive search over the decoded vectors, whatever the shapes; its stages and its knobs."""
+"""Tests of the cascade against exhaustive search with decoded vectors, for many shapes; of its stages and settings."""
 
 import numpy as np
 import pytest

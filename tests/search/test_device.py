@@ -1,4 +1,4 @@
-"""Search in torch against the same references as the kernels, whatever the shapes; keys, memory and devices."""
+"""Tests of torch search against the same references as the kernels, for many shapes; of keys, memory and devices."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def on_kernels(index, engine, queries, k, work_bytes=None):
 
 
 def on_device(index, engine, device="cpu"):
-    """What a GPU would search by; the cascade without its second stage."""
+    """The engine as it would run on a GPU; a cascade runs without its second stage."""
     if isinstance(engine, Cascade):
         return DeviceCascade(index, device, engine.nprobe, engine.ndocs)
     return DeviceExhaustive(index, device)
@@ -48,7 +48,7 @@ PATHS = pytest.mark.parametrize("find", [on_kernels, on_torch])
 
 
 def exact_results(index, queries):
-    """All documents of each query by the plain reference."""
+    """All documents, ranked for each query by the reference in plain numpy."""
     positions = np.arange(index.num_documents)
     return [
         best_documents(positions, score_documents(index, query, positions), len(positions), index.ranks)
@@ -90,7 +90,7 @@ def test_with_nothing_left_out_search_is_exact(
     for engine in (Exhaustive(), *([EVERYTHING] if codec.has_centroids else [])):
         found = find(index, engine, queries, k, work_bytes)
         assert all(len(positions) == min(k, sum(length > 0 for length in lengths)) for positions, _, _ in found)
-        agree(found, exact, 1e-3 * max(1, max(query_lengths) / 32))  # the sum of as many similarities
+        agree(found, exact, 1e-3 * max(1, max(query_lengths) / 32))  # scores are sums of that many similarities
 
 
 @pytest.fixture(scope="module", params=["quantile", "product"])
@@ -118,7 +118,7 @@ def test_scores_are_exact_whatever_was_left_out(find, index, queries, engine):
 
 
 def by_centroids(index, query, nprobe, ndocs):
-    """Ascending positions that the cascade scores exactly, by its definition."""
+    """Ascending positions of the documents that the cascade scores exactly, by its definition."""
     similarities = query @ index.centroids.T
     rounded = np.floor(np.clip(similarities * (255 / np.abs(similarities).max()), 0, 254.5) + 0.5)
     positions = np.flatnonzero(index.lengths)
@@ -145,7 +145,7 @@ def test_nprobe_and_ndocs_say_which_documents_are_scored(find, index, queries, n
 
 
 def test_the_cascade_keeps_the_same_documents_on_a_device(index, queries):
-    """A device is no part of an address, so what it leaves out must not depend on it."""
+    """The device is not part of an address, so the candidates must not depend on it."""
     for engine in (Cascade(None, 9, 0.0, 0.5, None), Cascade(2, 6, 0.0, 0.5, None)):
         for here, there in zip(*(find(index, engine, queries, 6) for find in (on_kernels, on_torch)), strict=True):
             assert set(here[0].tolist()) == set(there[0].tolist())
@@ -197,7 +197,7 @@ def test_a_probed_centroid_may_be_nobodys(find, index, queries, monkeypatch):
 
 def test_a_codec_made_elsewhere_is_decoded_on_the_cpu(world, queries):
     class Elsewhere(Codec):
-        """Keeps 16-bit floats and says nothing of how they are laid out."""
+        """Stores 16-bit floats, without declaring an array of unchanged vectors."""
 
         label = "elsewhere"
 
@@ -270,7 +270,7 @@ def test_padding_with_zeros_adds_nothing():
 def test_what_does_not_fit_is_refused_before_anything_is_copied(index, monkeypatch):
     monkeypatch.setattr(device_index, "free_bytes", lambda device: 1000)
     monkeypatch.setattr(DeviceIndex, "put", None)
-    with pytest.raises(InputError, match=r"on cpu takes [\d,]+ bytes there, of which 1,000 are free; use runtime"):
+    with pytest.raises(InputError, match=r"on cpu needs [\d,]+ bytes there, but only 1,000 are free; use runtime"):
         DeviceExhaustive(index, "cpu")
 
 
@@ -284,7 +284,7 @@ def test_what_is_held_is_what_was_asked_for(world, kind, monkeypatch):
 
 
 class OneDevice(TorchDispatchMode):
-    """Fails where an operation takes tensors of two devices, other than to copy, or single numbers."""
+    """Fails if an operation uses tensors of two devices, except for copies and single numbers."""
 
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
         tensors = [leaf for leaf in tree_leaves((arguments, options or {})) if isinstance(leaf, torch.Tensor)]
@@ -297,7 +297,7 @@ class OneDevice(TorchDispatchMode):
 def test_nothing_is_left_behind_on_the_cpu(world, kind, queries):
     index = world.index(CODECS[kind](2), name=f"meta-{kind}")
     with OneDevice():
-        search = DeviceExhaustive(index, "meta")  # a device without data, as another than the CPU
+        search = DeviceExhaustive(index, "meta")  # a device without data, in place of a GPU
         there, groups = search.there, [search.there.queries(queries)]
         for positions in (None, np.flatnonzero(index.lengths)[::2]):
             keys = search.exact(groups, positions, 5)

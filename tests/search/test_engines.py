@@ -1,4 +1,4 @@
-"""The engines against a loop over documents, against each other, and each knob against itself."""
+"""Tests of the engines against a loop over documents and against each other, and of each setting's effect."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_exhaustive_decodes_every_block_once_for_all_queries(residual_index, que
 @pytest.mark.parametrize("k", [1, 10, 500])
 def test_exhaustive_from_tables_is_exhaustive_by_decoding(residual_index, queries, same_results, monkeypatch, k):
     expected = search_decoded(residual_index, queries, k)
-    monkeypatch.setattr(type(residual_index), "decode_rows", None)  # not by the other way
+    monkeypatch.setattr(type(residual_index), "decode_rows", None)  # so that decoding cannot be used
     same_results(Exhaustive().search(residual_index, queries, k), expected)
 
 
@@ -227,7 +227,7 @@ def test_nearest_centroids_are_the_best_of_each_query_vector():
 
 @pytest.mark.parametrize(("dim", "nbits"), [(16, 4), (8, 2), (32, 4)])
 def test_exhaustive_is_exact_for_vectors_that_are_short_before_they_are_normalised(tmp_path, same_results, dim, nbits):
-    """One centroid and long tails: some norms are below 1/4, where 16-bit sums used to lose the nearest token."""
+    """With one centroid and long tails some norms are below 1/4, where 16-bit sums used to miss the nearest token."""
     random = np.random.default_rng(0)
     vectors = unit(random.normal(size=(6000, dim)) ** 3)
     writer = EmbeddingsWriter(tmp_path / "embeddings", dim)

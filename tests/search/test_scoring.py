@@ -42,7 +42,7 @@ def test_maxsim_refuses_other_dimensions():
 
 def test_score_documents_in_blocks_and_in_any_order(monkeypatch, world, residual_index):
     query = world.queries(1)[0]
-    positions = np.array([30, 2, 7, 99, 3])  # 7 is empty
+    positions = np.array([30, 2, 7, 99, 3])  # document 7 is empty
     whole = score_documents(residual_index, query, positions)
     monkeypatch.setattr(scoring, "DECODED_VECTORS", 1)
     np.testing.assert_allclose(score_documents(residual_index, query, positions), whole, rtol=1e-5)

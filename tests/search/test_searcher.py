@@ -17,7 +17,7 @@ ENGINES = [Exhaustive(), Plaid(), VanillaColBERTv2()]
 
 @pytest.fixture
 def graphics(monkeypatch):
-    """Lets the CPU stand for a CUDA device, so that a Searcher takes the way through torch."""
+    """Use the CPU in place of a CUDA device, so that a Searcher uses the torch engines."""
 
     real = device_search.DeviceIndex
     monkeypatch.setattr(device_search, "DeviceIndex", lambda index, device: real(index, "cpu"))

@@ -1,4 +1,4 @@
-"""Of equal scores the greater document id comes first, at every depth, for every engine, wherever documents lie."""
+"""Tests that documents with equal scores are in descending order of ids: for every engine, depth and index order."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ ENGINES = {
 
 
 def index_of(path, documents, doc_ids, codec):
-    """An index of documents, three to a shard."""
+    """An index of documents, with three documents per shard."""
     writer = EmbeddingsWriter(path / "embeddings", documents[0].shape[1])
     for start in range(0, len(documents), 3):
         part = documents[start : start + 3]
@@ -51,7 +51,7 @@ def index_of(path, documents, doc_ids, codec):
 
 @pytest.fixture(scope="module", params=["residual", "product", "fp16"])
 def world(request, tmp_path_factory):
-    """Thirty copies of one document, strewn among others, their ids in no order; a query that is nearest to them."""
+    """Thirty copies of one document among others, with shuffled ids; and a query that is nearest to them."""
     random = np.random.default_rng(3)
     copy = unit(random.normal(size=(7, DIM)))
     documents = [copy] * COPIES + [unit(random.normal(size=(length, DIM))) for length in random.integers(3, 12, OTHERS)]
@@ -64,7 +64,7 @@ def world(request, tmp_path_factory):
 
 
 def found_by(index, engine, query, k, monkeypatch, device="cpu"):
-    if device == "cuda":  # the CPU stands for it
+    if device == "cuda":  # the CPU in place of a GPU
         real = device_search.DeviceIndex
         monkeypatch.setattr(device_search, "DeviceIndex", lambda index, device: real(index, "cpu"))
     return Searcher(index, engine, device).find([query], k)[0]
@@ -84,7 +84,7 @@ def test_copies_come_by_falling_id_at_every_depth(world, name, device, monkeypat
         kept = [one for one in ids if one in copies]
         assert ids[: len(kept)] == kept == copies[: len(kept)] and len(kept) >= min(depth, 10)
         assert len(set(found.scores[: len(kept)].tolist())) == 1
-        if len(kept) == min(depth, 30):  # what an earlier stage has left out was never scored: its ties are not known
+        if len(kept) == min(depth, 30):  # ties beyond an earlier stage are unknown
             assert found.tied == (depth < 30) or "cuts" in name or "prunes" in name
         for relevant in (copies[0], copies[7], copies[29]):
             ranking = ranking_of({"q": found}, index.doc_ids)

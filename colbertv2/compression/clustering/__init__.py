@@ -1,1 +1,1 @@
-"""Clustering of token vectors: k-means, and the assignment of vectors to centroids (ColBERTv2 §3.3)."""
+"""Clustering token vectors with k-means, and assigning vectors to centroids (ColBERTv2 §3.3)."""

@@ -1,11 +1,14 @@
-"""The nearest centroid of each vector: among all, or among those of the groups of centroids that may well hold it.
+"""Finding the nearest centroid of each vector, among all centroids or only in promising groups of centroids.
 
-Groups are clusters of centroids. What a group may hold for a vector is guessed from its mean and spread (the root of
-the mean squared distance of its members from their mean): a member that lies ``group_search_radius`` spreads from the
-mean towards the vector. Compared are the members of the most hopeful groups, then those of all groups whose guess beats
-the best found; in 128 dimensions hardly a member lies 0.7 spreads in any one direction. So a vector near its centroid
-takes few comparisons, and one far from all takes many. All are matrix products, one for each group and block of
-vectors; blocks run side by side, since half of the time goes into choosing.
+A group is a cluster of centroids. For each vector, the best score in a group is estimated from the group's mean and
+spread (the root of the mean squared distance of its members from the mean). The estimate is the score of a hypothetical
+member that is ``group_search_radius`` spreads away from the mean in the direction of the vector. In 128 dimensions
+hardly any member is as far as 0.7 spreads from the mean in any one direction.
+
+The search first compares a vector with the members of the groups with the highest estimates, then with the members of
+all groups whose estimate is above the best score found so far. A vector near its centroid therefore needs few
+comparisons, and a vector far from all centroids needs many. Each group and block of vectors takes one matrix product.
+Blocks run in parallel, because half of the time is spent on selecting groups.
 """
 
 import math
@@ -20,37 +23,37 @@ from numpy.typing import NDArray
 from colbertv2.compression.clustering.kmeans import kmeans
 from colbertv2.parallel import parallel_map
 
-BLOCK_PRODUCTS = 2**22  # dot products computed at once, 16 MiB
-BLOCK_VECTORS = 2**14  # assigned at once by groups
-FIRST_GROUPS = 4  # compared in any case
+BLOCK_PRODUCTS = 2**22  # dot products computed at once: 16 MiB
+BLOCK_VECTORS = 2**14  # vectors assigned at once in the search by groups
+FIRST_GROUPS = 4  # groups that are searched for every vector
 GROUP_ITERATIONS, GROUP_SEED = 10, 0
 
 
 @dataclass(frozen=True)
 class Table:
-    """Vectors ``[n, dim]`` to find the best of, and what is added to products with them ``[n]``, if anything is."""
+    """Vectors ``[n, dim]`` to search, and a bias ``[n]`` that is added to dot products with them (None for none)."""
 
     vectors: torch.Tensor
     bias: torch.Tensor | None
 
     @classmethod
     def of(cls, vectors: torch.Tensor, euclidean: bool) -> "Table":
-        """One where the best is of greatest dot product, or of least distance."""
+        """Table whose best row has the smallest Euclidean distance if ``euclidean``, else the greatest dot product."""
         return cls(vectors, -0.5 * (vectors * vectors).sum(1) if euclidean else None)
 
     def __getitem__(self, rows: Any) -> "Table":
-        """Some rows of it."""
+        """The table of the selected rows."""
         return Table(self.vectors[rows], None if self.bias is None else self.bias[rows])
 
     def scores(self, block: torch.Tensor) -> torch.Tensor:
-        """``[m, n]`` for ``block [m, dim]``."""
+        """Scores ``[m, n]`` of all rows for ``block [m, dim]``."""
         columns = self.vectors.T
         return block @ columns if self.bias is None else torch.addmm(self.bias, block, columns)
 
     def best(self, block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The row of greatest score for each of ``block [m, dim]``, and that score."""
+        """For each vector of ``block [m, dim]``, the row ``[m]`` with the greatest score, and that score ``[m]``."""
         scores = self.scores(block)
-        if scores.device.type == "cpu":  # where numpy's argmax takes a fourth of the time of torch's
+        if scores.device.type == "cpu":  # there numpy's argmax takes a quarter of the time of torch's
             rows = torch.from_numpy(scores.numpy().argmax(1))
             return rows, scores.gather(1, rows[:, None])[:, 0]
         values, rows = scores.max(1)
@@ -61,8 +64,10 @@ class Assignment:
     """Assigns vectors to ``centroids [K, dim]``, on ``device``.
 
     Args:
-        euclidean: whether the nearest is that of least distance, or that of greatest dot product.
-        group_search_radius: see above; None for the nearest of all centroids, always.
+        euclidean: if true, the nearest centroid has the smallest Euclidean distance; else the greatest dot product.
+        group_search_radius: how far to search in groups of centroids, in spreads of a group: members that are further
+            from their group's mean, in the direction of the vector, may be missed. None compares every vector with all
+            centroids.
 
     >>> centroids = np.eye(3, dtype=np.float32)
     >>> Assignment(centroids, euclidean=True, group_search_radius=None, device="cpu").nearest(centroids[[2, 0]])
@@ -88,8 +93,8 @@ class Assignment:
             device=device, spherical=False,
         )  # fmt: skip
         groups = Table.of(torch.from_numpy(means).to(self.device), euclidean=True).best(self.table.vectors)[0]
-        groups = groups.unique(return_inverse=True)[1]  # without those that ended empty
-        self.order = groups.argsort(stable=True)  # [K] centroids, those of a group together
+        groups = groups.unique(return_inverse=True)[1]  # renumbered without empty groups
+        self.order = groups.argsort(stable=True)  # [K] centroids, sorted by group
         self.table = self.table[self.order]
         sizes = groups.bincount()
         self.ends = sizes.cumsum(0).tolist()
@@ -104,11 +109,14 @@ class Assignment:
         self.reaches = group_search_radius * mean(squares).sqrt()  # [groups]
 
     def nearest(self, vectors: NDArray[np.float32]) -> NDArray[np.int32]:
-        """``[n]``: the centroid of each of ``[n, dim]``."""
+        """The nearest centroid ``[n]`` of each of ``vectors [n, dim]``."""
         return self.search(vectors)[0]
 
     def search(self, vectors: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """``nearest``, and the dot products with them (less half the squared norm if ``euclidean``), block by block."""
+        """The nearest centroids ``[n]`` and their scores ``[n]``, computed block by block.
+
+        The score is the dot product, minus half the centroid's squared norm if ``euclidean``.
+        """
         codes, scores = np.empty(len(vectors), np.int32), np.empty(len(vectors), np.float32)
         step = BLOCK_VECTORS if self.grouped else max(1, BLOCK_PRODUCTS // len(self.table.vectors))
 
@@ -123,7 +131,7 @@ class Assignment:
         return codes, scores
 
     def among_groups(self, block: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Codes and scores of ``block [n, dim]``."""
+        """The nearest centroids and their scores for ``block [n, dim]``, searched in promising groups only."""
         hopes = self.means.scores(block).addr_(block.norm(dim=1), self.reaches)  # [n, groups]
         places = torch.zeros(len(block), dtype=torch.int64, device=self.device)
         scores = block.new_full((len(block),), -math.inf)
@@ -134,9 +142,9 @@ class Assignment:
         return self.order[places], scores
 
     def compare(self, block: torch.Tensor, wanted: torch.Tensor, places: torch.Tensor, scores: torch.Tensor) -> None:
-        """Note in ``places`` and ``scores [n]`` what is better among the groups ``wanted [n, groups]``."""
-        groups, rows = wanted.T.nonzero().unbind(1)  # those of a group together
-        counts = groups.bincount(minlength=len(self.ends))  # which `wanted.sum(0)` takes ten times as long for
+        """Update ``places`` and ``scores [n]`` where a group selected in ``wanted [n, groups]`` has a better member."""
+        groups, rows = wanted.T.nonzero().unbind(1)  # sorted by group
+        counts = groups.bincount(minlength=len(self.ends))  # ten times as fast as `wanted.sum(0)`
         first = begin = 0
         for end, last in zip(self.ends, counts.cumsum(0).tolist(), strict=True):
             own = rows[first:last]

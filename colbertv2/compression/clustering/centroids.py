@@ -1,4 +1,4 @@
-"""Centroids as an index stores them, and the nearest one of a vector (ColBERTv2 §3.3)."""
+"""Centroids as an index stores them, and finding the nearest centroid of a vector (ColBERTv2 §3.3)."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
     from colbertv2.compression.clustering.assignment import Assignment
 
-LARGEST, SMALLEST = 127, 2.0**-24  # signed byte, positive 16-bit float
+LARGEST, SMALLEST = 127, 2.0**-24  # the largest signed byte, the smallest positive 16-bit float
 
 
 @dataclass(frozen=True, eq=False)
 class Centroids:
-    """Centroids rounded to what is stored, so that saving and loading them changes nothing.
+    """Centroids already rounded to their stored precision, so that saving and loading does not change them.
 
     Args:
-        vectors: float32 ``[K, dim]``, as ``rounded`` gives them.
+        vectors: float32 ``[K, dim]``, as ``rounded`` returns them.
         bits: 16 for 16-bit floats, 8 for signed bytes in units of a power of two.
-        group_search_radius: how hopeful a group of centroids must be to be searched, as ``Assignment`` measures it;
-            None compares a vector with all centroids.
+        group_search_radius: how far ``Assignment`` searches in groups of centroids; None compares every vector with
+            all centroids.
 
     >>> centroids = Centroids.rounded(np.eye(3, dtype=np.float32))
     >>> centroids.nearest(np.eye(3, dtype=np.float32)[[2, 0]]).tolist()
@@ -46,7 +46,7 @@ class Centroids:
     def rounded(
         cls, vectors: NDArray[np.float32], bits: int = 16, group_search_radius: float | None = None
     ) -> Centroids:
-        """From centroids ``[K, dim]`` of any precision."""
+        """Round ``vectors [K, dim]`` of any precision to ``bits`` bits."""
         stored, unit = to_stored(vectors, bits)
         return cls(stored.astype(np.float32) * np.float32(unit), bits, group_search_radius)
 
@@ -55,11 +55,14 @@ class Centroids:
 
     @property
     def dim(self) -> int:
-        """Dimensions of a centroid."""
+        """The number of dimensions of a centroid."""
         return self.vectors.shape[1]
 
     def nearest(self, vectors: NDArray[np.float32], device: torch.device | str = "cpu") -> NDArray[np.int32]:
-        """``[n]``: the centroid of greatest dot product with each of ``vectors [n, dim]``, computed on ``device``."""
+        """``[n]``: the centroid with the greatest dot product with each of ``vectors [n, dim]``.
+
+        Computed on ``device``. With a ``group_search_radius`` a few vectors miss their nearest centroid.
+        """
         if str(device) not in self.assignments:
             from colbertv2.compression.clustering.assignment import Assignment
 
@@ -69,7 +72,7 @@ class Centroids:
         return self.assignments[str(device)].nearest(vectors)
 
     def save(self, path: Path) -> None:
-        """Write ``centroids.npy`` and ``centroids.json``."""
+        """Write ``centroids.npy`` and ``centroids.json`` into the directory ``path``."""
         stored, unit = to_stored(self.vectors, self.bits)
         np.save(path / "centroids.npy", stored)
         settings = {"bits": self.bits, "unit": unit, "group_search_radius": self.group_search_radius}
@@ -77,7 +80,7 @@ class Centroids:
 
     @classmethod
     def load(cls, path: Path) -> Centroids:
-        """What ``save`` wrote.
+        """Load the centroids that ``save`` wrote into the directory ``path``.
 
         Raises:
             InputError: a file is missing or damaged.
@@ -94,20 +97,20 @@ class Centroids:
             and (radius is None or (isinstance(radius, int | float) and 0 < radius <= sys.float_info.max))
         ):
             raise InputError(
-                f"The centroids in {path} are {stored.dtype} {list(stored.shape)} with the settings {settings}; they "
-                "are damaged. Make them again."
+                f"The centroids in {path} are damaged: found {stored.dtype} {list(stored.shape)} with the settings "
+                f"{settings}; build them again."
             )
         vectors = stored.astype(np.float32)
-        vectors *= np.float32(unit)  # in place: half of the time that a large index takes to open goes into this
+        vectors *= np.float32(unit)  # in place: this takes half of the time of opening a large index
         if not np.isfinite(vectors).all():
-            raise InputError(f"The centroids in {path} hold NaN or infinity; they are damaged. Make them again.")
+            raise InputError(f"The centroids in {path} are damaged: they hold NaN or infinity; build them again.")
         return cls(vectors, bits, None if radius is None else float(radius))
 
 
 def to_stored(centroids: NDArray[np.float32], bits: int) -> tuple[NDArray[np.float16 | np.int8], float]:
-    """Centroids ``[K, dim]`` as 16-bit floats, or as signed bytes; and what a stored 1 stands for.
+    """Convert ``centroids [K, dim]`` to 16-bit floats or signed bytes; also return the unit, the value of a stored 1.
 
-    That is a power of two, so that 16-bit floats hold the values of bytes exactly.
+    The unit is a power of two, so that 16-bit floats can represent the values of bytes exactly.
     """
     if bits == 16:
         return centroids.astype(np.float16), 1.0

@@ -1,4 +1,4 @@
-"""How many centroids, from which vectors, in how many bits: what every codec with centroids starts from (§3.3)."""
+"""The clustering that every codec with centroids starts from: settings, k-means, and its result (ColBERTv2 §3.3)."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ HELD_OUT_SHARE, MAX_HELD_OUT = 0.05, 50_000
 
 @dataclass(frozen=True, eq=False)
 class Clusters:
-    """What a codec learns from.
+    """The centroids and held-out vectors that a codec learns from.
 
     Args:
-        centroids: None for a codec that works without.
-        held_out: float32 ``[n, dim]``, vectors that took no part in k-means.
-        num_sampled_documents: documents that all these vectors were drawn from.
-        notes: what k-means had to do differently from what was asked, such as clamping the number of centroids.
+        centroids: None for a codec without centroids.
+        held_out: float32 ``[n, dim]``, vectors that were not used for k-means.
+        num_sampled_documents: the number of documents that all these vectors were drawn from.
+        notes: where k-means had to deviate from its settings, such as a clamped number of centroids.
     """
 
     centroids: Centroids | None
@@ -41,7 +41,7 @@ class Clusters:
 
     def save(self, path: Path) -> None:
         """Write the centroids, ``held_out.npy`` and ``clusters.json`` into the directory ``path``."""
-        assert self.centroids is not None  # without them there is nothing that is worth keeping
+        assert self.centroids is not None  # clusters without centroids are never saved
         self.centroids.save(path)
         np.save(path / "held_out.npy", self.held_out)
         settings = {"num_sampled_documents": self.num_sampled_documents, "notes": self.notes}
@@ -49,7 +49,7 @@ class Clusters:
 
     @classmethod
     def load(cls, path: Path) -> Clusters:
-        """What ``save`` wrote.
+        """Load the clusters that ``save`` wrote into the directory ``path``.
 
         Raises:
             InputError: a file is missing or damaged.
@@ -59,29 +59,31 @@ class Clusters:
         try:
             return cls(Centroids.load(path), held_out, settings["num_sampled_documents"], settings["notes"])
         except KeyError as error:
-            raise InputError(f"{path / 'clusters.json'} lacks {error}; make {path} again.") from None
+            raise InputError(f"{path / 'clusters.json'} lacks {error}; build {path} again.") from None
 
 
 @checked
 @dataclass(frozen=True)
 class Clustering:
-    """k-means over a sample of a collection's token vectors, with or without a search by groups.
+    """k-means on a sample of a collection's token vectors, with or without a search by groups of centroids.
 
     Args:
-        num_centroids: None for the official rule, 2^⌊log2(16·√vectors)⌋. Never more than there are sampled vectors;
-            ``Clusters.notes`` says when that had to be clamped.
-        centroid_factor: multiplies what the rule gives, for ablations.
-        kmeans_iterations: 20 in the code of the paper's time and in the released checkpoint; colbert-ai now takes 4.
-        max_points_per_centroid: k-means draws at most this many vectors per centroid.
-        group_search_radius: None compares every vector with all centroids, and k-means is faiss's. A number compares
-            it only with groups of centroids that may hold its nearest one (``Assignment``), in k-means too: several
-            times as fast. At 0.7 one vector in some hundreds misses its nearest centroid, at 1 almost none.
-        centroid_bits: 16 for 16-bit floats, as officially, or 8 for signed bytes in units of a power of two.
+        num_centroids: None for the official rule, 2^⌊log2(16·√vectors)⌋. The result of the rule is clamped to the
+            number of sampled vectors; ``Clusters.notes`` then says so.
+        centroid_factor: multiplies the number of centroids that the rule gives, for ablations.
+        kmeans_iterations: 20 in the official code at the time of the paper and in the released checkpoint; colbert-ai
+            now uses 4.
+        max_points_per_centroid: k-means uses at most this many vectors per centroid.
+        group_search_radius: None compares every vector with all centroids, and runs k-means with faiss. With a number,
+            vectors are compared only with groups of centroids that may contain the nearest one (see ``Assignment``),
+            in k-means too. This is several times as fast. At 0.7 one in several hundred vectors misses its nearest
+            centroid, at 1 almost none.
+        centroid_bits: 16 for 16-bit floats, as in the official code, or 8 for signed bytes in units of a power of two.
         sample_documents: how many documents to draw vectors from; None for the official rule
             (``num_sampled_documents_rule``).
 
     Raises:
-        InputError: a value is out of range, or ``centroid_factor`` is given beside ``num_centroids``.
+        InputError: a value is out of range, or both ``centroid_factor`` and ``num_centroids`` are set.
 
     >>> vectors = np.random.default_rng(0).normal(size=(1000, 8)).astype(np.float32)
     >>> clusters = Clustering(num_centroids=16).fit(vectors, num_documents=10, average_length=100, seed=0, device="cpu")
@@ -102,17 +104,17 @@ class Clustering:
             raise InputError("centroid_factor multiplies the rule for num_centroids; set only one of the two.")
 
     def wanted(self, num_vectors: float) -> int:
-        """How many centroids a collection of so many vectors should get."""
+        """The number of centroids that a collection of ``num_vectors`` vectors should get."""
         if self.num_centroids is not None:
             return self.num_centroids
         return max(1, int(self.centroid_factor * num_centroids_rule(num_vectors)))
 
     def max_sampled_vectors(self, num_vectors: float) -> int:
-        """How many vectors of a collection of ``num_vectors`` ``fit`` can make use of."""
+        """The largest sample that ``fit`` can use, in vectors, for a collection of ``num_vectors`` vectors."""
         return self.wanted(num_vectors) * self.max_points_per_centroid + MAX_HELD_OUT
 
     def sampled_documents(self, num_documents: int) -> int:
-        """How many of ``num_documents`` documents to draw."""
+        """The number of documents to draw from a collection of ``num_documents`` documents."""
         return min(self.sample_documents or num_sampled_documents_rule(num_documents), num_documents)
 
     def fit(
@@ -124,18 +126,19 @@ class Clustering:
         seed: int,
         device: torch.device | str,
     ) -> Clusters:
-        """L2-normalised centroids of ``sample [n, dim]``, and held-out vectors to learn residuals from.
+        """Cluster ``sample [n, dim]`` into L2-normalised centroids, and hold out vectors to learn residuals from.
 
-        Held out are 5 % of ``sample``, or all that k-means would not draw if these are more, but at most 50,000.
-
-        A sample of fewer than 20 vectors has no 5 %; then the same vectors serve for both, and a note says so.
+        5 % of ``sample`` is held out, or all vectors that k-means would not use if these are more, but at most 50,000.
+        In a sample of fewer than 20 vectors 5 % is less than one; then the same vectors are used for both, and a note
+        says so.
 
         Args:
-            num_documents: documents in the whole collection, not only in the sample.
-            average_length: mean number of vectors in a document.
+            num_documents: the number of documents in the complete collection, not only in the sample.
+            average_length: the mean number of vectors per document.
+            seed: seed of the split and of k-means.
 
         Raises:
-            InputError: the sample is empty, or has fewer vectors than ``num_centroids`` asks for.
+            InputError: the sample is empty, or has fewer vectors than ``num_centroids``.
         """
         from colbertv2.compression.clustering.grouped_kmeans import grouped_kmeans
         from colbertv2.compression.clustering.kmeans import kmeans
@@ -149,7 +152,7 @@ class Clustering:
         if self.num_centroids is not None and self.num_centroids > len(points):
             raise InputError(
                 f"num_centroids is {self.num_centroids}, more than the {len(points)} sampled vectors; lower it, "
-                "or set it to null for the official rule, which is clamped."
+                "or set it to null for the official rule, which is clamped to the sample."
             )
         if num_held_out == 0:
             held_out = sample

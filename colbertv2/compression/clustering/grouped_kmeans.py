@@ -1,4 +1,4 @@
-"""k-means of many vectors: Lloyd's iterations, each vector compared with hopeful groups of centroids alone."""
+"""k-means of many vectors: Lloyd's algorithm, where vectors are compared only with promising groups of centroids."""
 
 import numpy as np
 import torch
@@ -8,9 +8,9 @@ from colbertv2.compression.clustering.assignment import Assignment
 from colbertv2.compression.clustering.kmeans import normalised
 from colbertv2.errors import InputError
 
-BLOCK_VECTORS = 2**16  # summed up at once
-# Shares of the points in the passes that stand for the first iteration: centroids that are points drawn at random group
-# badly, so that comparing all points with them takes twice as long as later, and moves them no better than a part does.
+BLOCK_VECTORS = 2**16  # vectors summed at once
+# The first iteration is replaced by two passes over these shares of the points. The first centroids are random points,
+# which form bad groups: a pass over all points would take twice as long as later and move the centroids no better.
 FIRST_ITERATION = (1 / 4, 1 / 2)
 
 
@@ -25,13 +25,14 @@ def grouped_kmeans(
     spherical: bool,
     group_search_radius: float,
 ) -> NDArray[np.float32]:
-    """Euclidean k-means as ``kmeans`` does it, but for ``group_search_radius``, for which see ``Assignment``.
+    """Euclidean k-means with the arguments of ``kmeans``, and ``group_search_radius`` as for ``Assignment``.
 
-    It begins with points drawn by the seed. The first iteration is two, on a fourth and on half of the points, in half
-    of the time. A centroid that no point is nearest to moves to the point that is furthest from its own.
+    The first centroids are points drawn with the seed. The first iteration is split into two passes, over a quarter and
+    over half of the points, which takes half of the time. An empty centroid moves to the point that is furthest from
+    its own centroid.
 
     Returns:
-        ``[min(num_centroids, n), dim]``.
+        centroids float32 ``[min(num_centroids, n), dim]``.
 
     Raises:
         InputError: there are no points.
@@ -59,7 +60,7 @@ def grouped_kmeans(
 def moved(
     centroids: NDArray[np.float32], points: NDArray[np.float32], group_search_radius: float, device: torch.device | str
 ) -> NDArray[np.float32]:
-    """Each of ``centroids [K, dim]`` at the mean of those of ``points [n, dim]`` that are nearest to it; n ≥ K."""
+    """Move each of ``centroids [K, dim]`` to the mean of the ``points [n, dim]`` nearest to it; needs n ≥ K."""
     assignment = Assignment(centroids, euclidean=True, group_search_radius=group_search_radius, device=device)
     codes, scores = assignment.search(points)
     counts = np.bincount(codes, minlength=len(centroids))
@@ -76,7 +77,7 @@ def moved(
 def sums_of(
     points: NDArray[np.float32], codes: NDArray[np.int32], number: int, device: torch.device
 ) -> NDArray[np.float32]:
-    """``[number, dim]``: the sum of the points with each code."""
+    """``[number, dim]``: for each code, the sum of its points."""
     sums = torch.zeros(number, points.shape[1], device=device)
     for start in range(0, len(points), BLOCK_VECTORS):
         block = slice(start, start + BLOCK_VECTORS)

@@ -1,4 +1,4 @@
-"""k-means of token vectors by faiss (ColBERTv2 §3.3)."""
+"""k-means of token vectors with faiss (ColBERTv2 §3.3)."""
 
 import faiss
 import numpy as np
@@ -9,7 +9,7 @@ from colbertv2.errors import InputError
 
 
 def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of ``[n, dim]`` at L2 norm 1; a row of zeros stays as it is."""
+    """L2-normalise the rows of ``[n, dim]``; a row of zeros stays as it is."""
     norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
     return vectors / np.maximum(norms, 1e-12, dtype=np.float32)[:, None]
 
@@ -24,15 +24,15 @@ def kmeans(
     device: torch.device | str,
     spherical: bool = True,
 ) -> NDArray[np.float32]:
-    """Euclidean k-means.
+    """Euclidean k-means with faiss.
 
     Args:
-        points: ``[n, dim]``; of these at most ``max_points_per_centroid · num_centroids`` are drawn.
-        device: on a CUDA device faiss works on the GPU if this faiss has been built for it, else on the CPU.
-        spherical: L2-normalise the centroids afterwards, as the official code does.
+        points: ``[n, dim]``; at most ``max_points_per_centroid · num_centroids`` of them are used.
+        device: with a CUDA device faiss uses the GPU if it was built with GPU support, else the CPU.
+        spherical: L2-normalise the final centroids, as the official code does.
 
     Returns:
-        ``[min(num_centroids, n), dim]``: there can't be more centroids than points.
+        centroids float32 ``[min(num_centroids, n), dim]``: there cannot be more centroids than points.
 
     Raises:
         InputError: there are no points.
@@ -51,7 +51,7 @@ def kmeans(
         gpu=gpus > 0,
         seed=seed,
         max_points_per_centroid=max_points_per_centroid,
-        min_points_per_centroid=1,  # below this faiss prints a warning, and small collections are meant to work
+        min_points_per_centroid=1,  # so that faiss prints no warning for small collections
     )
     clustering.train(np.ascontiguousarray(points, dtype=np.float32))
     centroids = np.asarray(clustering.centroids, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""How many centroids and passages to take (ColBERTv2 §3.3 and the official code)."""
+"""How many centroids and how many sampled documents to use (ColBERTv2 §3.3 and the official code)."""
 
 import math
 
@@ -6,7 +6,8 @@ import math
 def num_centroids_rule(num_vectors: float) -> int:
     """The official number of centroids, 2^⌊log2(16·√vectors)⌋.
 
-    ``num_vectors`` is the number of vectors in the collection, officially estimated as documents times mean length.
+    ``num_vectors`` is the number of vectors in the collection. The official code estimates it as the number of
+    documents times their mean length.
 
     >>> num_centroids_rule(600_000_000)  # MS MARCO passages: 2^18
     262144
@@ -15,7 +16,7 @@ def num_centroids_rule(num_vectors: float) -> int:
 
 
 def num_sampled_documents_rule(num_documents: int) -> int:
-    """The official number of passages to learn centroids from, min(1 + ⌊16·√(120·documents)⌋, documents).
+    """The official number of documents to learn centroids from, min(1 + ⌊16·√(120·documents)⌋, documents).
 
     >>> num_sampled_documents_rule(8_841_823), num_sampled_documents_rule(5_000)
     (521173, 5000)

@@ -13,7 +13,7 @@ def random_vectors(number, dim, seed):
 
 
 def scores_of(vectors, centroids, euclidean):
-    """The plain reference, ``[n, K]``."""
+    """The reference in plain numpy: scores ``[n, K]``."""
     scores = vectors.astype(np.float64) @ centroids.T.astype(np.float64)
     return scores - np.square(centroids.astype(np.float64)).sum(1) / 2 if euclidean else scores
 
@@ -63,7 +63,7 @@ def test_with_a_radius_it_is_the_nearest_of_the_hopeful_groups(
     else:
         np.testing.assert_allclose(scores, expected.max(1), atol=1e-5)
     np.testing.assert_allclose(expected[np.arange(number), codes], scores, atol=1e-5)
-    if group_search_radius == 9.0 and number:  # every member lies within 9 spreads, in groups of at most 81
+    if group_search_radius == 9.0 and number:  # in groups of at most 81, all members are within 9 spreads
         np.testing.assert_allclose(scores, expected.max(1), atol=1e-5)
 
 
@@ -97,7 +97,7 @@ def test_equal_centroids():
 
 
 def test_it_runs_where_it_is_told_to():
-    with pytest.raises(Exception, match="meta"):  # a device without data: nothing was computed elsewhere
+    with pytest.raises(Exception, match="meta"):  # a device without data, whose results cannot be copied
         Assignment(random_vectors(5, 4, 0), euclidean=True, group_search_radius=None, device="meta").nearest(
             random_vectors(3, 4, 1)
         )

@@ -1,4 +1,4 @@
-"""The knobs that the codecs with centroids share."""
+"""Tests of the settings shared by all codecs with centroids."""
 
 import numpy as np
 import pytest

@@ -48,7 +48,7 @@ def test_compared_with_all_groups_it_is_plain_k_means(monkeypatch):
     points = token_vectors(500)
     drawn = points[np.random.default_rng(0).permutation(500)]
     centroids = drawn[:20]
-    for part in (drawn[:125], drawn[:250], *[drawn] * 4):  # the first of five iterations is two, on parts
+    for part in (drawn[:125], drawn[:250], *[drawn] * 4):  # two passes over parts replace the first iteration
         codes = (part @ centroids.T - np.square(centroids).sum(1) / 2).argmax(1)
         centroids = np.stack([part[codes == code].mean(0) for code in range(20)])
     np.testing.assert_allclose(clusters(points, 20, group_search_radius=9.0), centroids, atol=1e-5)

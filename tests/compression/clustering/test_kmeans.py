@@ -25,7 +25,7 @@ def test_num_centroids_rule(num_vectors, expected):
 
 @pytest.mark.parametrize(
     ("num_documents", "expected"),
-    # Up to 16²·120 = 30720 documents all are taken; 16·√(120·120000) = 60715.7; MS MARCO: 16·√(120·8841823) = 521172.3.
+    # Up to 16²·120 = 30720, all are sampled; 16·√(120·120000) = 60715.7; MS MARCO: 16·√(120·8841823) = 521172.3.
     [(1, 1), (100, 100), (30_720, 30_720), (120_000, 60_716), (8_841_823, 521_173)],
 )
 def test_num_sampled_documents_rule(num_documents, expected):
@@ -45,7 +45,7 @@ def test_as_many_centroids_as_points_at_most(num_points):
         assert found.shape == (min(num_centroids, num_points), 8)
         assert np.isfinite(found).all()
     nearest = (points @ clusters(points, num_points).T).max(axis=1)
-    np.testing.assert_allclose(nearest, 1, atol=1e-5)  # with one each, every point is its own centroid
+    np.testing.assert_allclose(nearest, 1, atol=1e-5)  # with one point per centroid, every point is a centroid
 
 
 def test_identical_points():
