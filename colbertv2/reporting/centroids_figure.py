@@ -1,4 +1,7 @@
-"""Figures of centroids: tokens in clusters and clusters of tokens, and residuals, against random vectors (App. A)."""
+"""Figures of centroids, compared with random vectors: the tokens of clusters, the clusters of tokens, and residuals.
+
+After ColBERTv2, appendix A.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +20,18 @@ from colbertv2.reporting.quality_figure import COLOURS, GREY, save
 
 BINS = 80
 BELOW: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, -0.16), "frameon": False, "fontsize": 8}
-PAPER_TOKENS = 16  # the paper gives its shares at so many distinct tokens
-RUG = 0.05  # height of a row of marks for cutoffs, of the axes'
+PAPER_TOKENS = 16  # the number of distinct tokens at which the paper gives its shares
+RUG = 0.05  # the height of a row of marks for cut-offs, as a share of the axes' height
 
 
 class ClusterTables(NamedTuple):
-    """What one curve is drawn of: the tables of ``centroid_table`` and ``token_table``, and residuals or None."""
+    """The data of one curve.
+
+    Args:
+        centroids: the result of ``centroid_table``.
+        tokens: the result of ``token_table``.
+        residuals: the residuals of the vectors, or None.
+    """
 
     centroids: pd.DataFrame
     tokens: pd.DataFrame
@@ -30,11 +39,12 @@ class ClusterTables(NamedTuple):
 
 
 def draw_centroids(clusters: Mapping[str, ClusterTables], title: str, path: Path | None = None) -> Figure:
-    """Cumulative shares of clusters over distinct tokens and of tokens over clusters: the paper's Fig. 2a and 2b.
+    """Draw the shares of clusters by distinct tokens, and of tokens by clusters, cumulatively (ColBERTv2, Fig. 2).
 
     Args:
-        clusters: name → what is known of them.
-        path: without a suffix; ``.png`` and ``.svg`` are written, replaced if they are there. None writes nothing.
+        clusters: name → the data of its curve.
+        title: the title of the figure.
+        path: without suffix; ``.png`` and ``.svg`` are written and replace existing files. If None, nothing is written.
     """
     figure, (held, spread) = panels(title, 2, 9.5)
     colours = dict(zip(clusters, COLOURS, strict=False))
@@ -51,10 +61,12 @@ def draw_centroids(clusters: Mapping[str, ClusterTables], title: str, path: Path
 
 
 def draw_residuals(clusters: Mapping[str, ClusterTables], title: str, path: Path | None = None) -> Figure:
-    """Residuals' norms, their values with the cutoffs of the buckets, and how these spread in each dimension.
+    """Draw the norms of residuals, their values with the cut-offs of the buckets, and their spread per dimension.
 
     Args:
-        clusters, path: as of ``draw_centroids``; those without residuals are left out.
+        clusters: name → the data of its curve; those without residuals are left out.
+        title: the title of the figure.
+        path: as for ``draw_centroids``.
     """
     figure, (norms, values, dimensions) = panels(title, 3, 13.5)
     colours = dict(zip(clusters, COLOURS, strict=False))
@@ -68,7 +80,7 @@ def draw_residuals(clusters: Mapping[str, ClusterTables], title: str, path: Path
 
 
 def panels(title: str, number: int, width: float) -> tuple[Figure, NDArray[Any]]:
-    """A figure of so many axes beside each other."""
+    """Make a figure, ``width`` inches wide, with ``number`` axes side by side."""
     figure = Figure(figsize=(width, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
@@ -79,7 +91,7 @@ def panels(title: str, number: int, width: float) -> tuple[Figure, NDArray[Any]]
 
 
 def draw_shares(axes: Axes, numbers: Mapping[str, NDArray[Any]], colours: Mapping[str, str], what: str) -> None:
-    """A step for every number that occurs, and the shares at 16 in the legend."""
+    """Draw cumulative shares with a step at every number that occurs; the legend has the shares at 16."""
     most = max(int(values.max(initial=1)) for values in numbers.values())
     for name, values in numbers.items():
         held = np.sort(values[values > 0])
@@ -98,7 +110,7 @@ def draw_shares(axes: Axes, numbers: Mapping[str, NDArray[Any]], colours: Mappin
 
 
 def draw_norms(axes: Axes, norms: Mapping[str, NDArray[np.float32]], colours: Mapping[str, str]) -> None:
-    """Histograms on common bins."""
+    """Draw histograms of the norms of residuals, all with the same bins."""
     most = max((float(values.max(initial=0)) for values in norms.values()), default=1)
     edges = np.linspace(0, 1.02 * most, BINS + 1)
     for name, values in norms.items():
@@ -115,7 +127,7 @@ def draw_norms(axes: Axes, norms: Mapping[str, NDArray[np.float32]], colours: Ma
 
 
 def draw_values(axes: Axes, residuals: Mapping[str, Residuals], colours: Mapping[str, str]) -> None:
-    """Histograms over all dimensions; above them a row of marks for the cutoffs of each codec."""
+    """Draw histograms of the values of all dimensions; above them, a row of marks for the cut-offs of each codec."""
     reach = 0.0
     for row, (name, one) in enumerate(residuals.items()):
         axes.stairs(100 * one.histogram, EDGES, color=colours[name], linewidth=1.4,
@@ -133,7 +145,7 @@ def draw_values(axes: Axes, residuals: Mapping[str, Residuals], colours: Mapping
 
 
 def draw_dimensions(axes: Axes, residuals: Mapping[str, Residuals], colours: Mapping[str, str]) -> None:
-    """The middle 90 % of values of each dimension, by width; and the bits that its buckets are used for."""
+    """Draw the middle 90 % of the values of each dimension, sorted by width; the legend has the bits used."""
     for name, one in residuals.items():
         by_width = one.dimensions.assign(width=one.dimensions["p95"] - one.dimensions["p5"]).sort_values("width")
         places = np.arange(len(by_width))

@@ -1,4 +1,4 @@
-"""The pictures of a sweep: what is worth its cost, what each factor does, and which queries say so."""
+"""The figures of a sweep: quality against cost, the effect of every factor, differences per query, and training."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,23 +27,24 @@ from colbertv2.reporting.labels import (
 from colbertv2.reporting.quality_figure import COLOURS, GREY, LABEL_SIZE, save
 
 BASELINE, FRONT, BETTER, WORSE = COLOURS[1], COLOURS[0], COLOURS[2], COLOURS[3]
-LINES = COLOURS[2:]  # of what is neither the baseline nor a mean
-LABELLED = 12  # points of a front at most that get a label
-PANELS = 6  # cells at most whose queries are drawn
-COLUMNS = 3  # panels side by side
-SAME_COST = 1.01  # costs within this ratio are no trade
-POINT = "point-{}"  # the id of a cell's point in the SVG, by its place in the sweep
+LINES = COLOURS[2:]  # for lines that are neither the baseline nor a mean
+LABELLED = 12  # the most points of a Pareto front that get a label
+PANELS = 6  # the most cells whose queries are drawn
+COLUMNS = 3  # the most panels side by side
+SAME_COST = 1.01  # if all costs are within this ratio, there is no trade-off to draw
+POINT = "point-{}"  # the id of a cell's point in the SVG, with the cell's position in the sweep
 
 
 def draw_pareto(findings: Findings, cost: str, path: Path) -> bool:
-    """The first measure against a cost on a logarithmic axis; what no other cell dominates is joined and labelled.
+    """Draw the first measure against a cost on a logarithmic axis; the Pareto front is joined and labelled.
 
     Args:
+        findings: the results of a sweep.
         cost: a key of ``Cell.costs``.
         path: without suffix; ``.png`` and ``.svg`` are written.
 
     Returns:
-        False where fewer than two cells have this cost, or all the same within 1 %; then nothing is written.
+        False, and nothing is written, if fewer than two cells have this cost, or if all costs are within 1 %.
     """
     cells, measure = findings.cells, findings.cells.measures[0]
     known = [cell for cell in cells.complete if cell.costs.get(cost, 0) > 0]
@@ -92,13 +93,17 @@ def draw_pareto(findings: Findings, cost: str, path: Path) -> bool:
 
 
 def draw_effects(findings: Findings, path: Path) -> bool:
-    """A panel for each factor: the mean of each level, averaged over all other factors, with its interval.
+    """Draw a panel for every factor: the mean of each level over all other factors, with its interval.
 
-    With two factors each panel has a line for every level of the other one besides: where these are not parallel, the
-    factors interact.
+    With two factors, each panel also has a line for every level of the other factor; if these lines are not parallel,
+    the factors interact.
+
+    Args:
+        findings: the results of a sweep.
+        path: without suffix; ``.png`` and ``.svg`` are written.
 
     Returns:
-        False where the design is not complete; then nothing is written.
+        False, and nothing is written, if the factorial design is incomplete.
     """
     cells, measure = findings.cells, findings.cells.measures[0]
     means = marginal_means(findings)
@@ -128,7 +133,7 @@ def draw_effects(findings: Findings, path: Path) -> bool:
 
 
 def marginal_means(findings: Findings) -> dict[str, dict[str, Estimate]]:
-    """Factor → level → the mean of all its cells; empty where the design is not complete."""
+    """Factor → level → the mean of all its cells; empty if the factorial design is incomplete."""
     means: dict[str, dict[str, Estimate]] = {}
     for effect in findings.effects[findings.cells.measures[0]].main:
         means.setdefault(effect.factor, {})[effect.level] = effect.mean
@@ -136,7 +141,7 @@ def marginal_means(findings: Findings) -> dict[str, dict[str, Estimate]]:
 
 
 def draw_lines(axes: Axes, cells: Cells, measure: str, factor: str, other: str) -> None:
-    """The cells' means along ``factor``, one line a level of ``other``, named where it ends."""
+    """Draw the cells' means along ``factor``, one line per level of ``other``, with its name at the end."""
     found = {(cell.factors[factor], cell.factors[other]): cell.mean(measure) for cell in cells.complete}
     ends, levels = {}, cells.factors[other]
     colours = [shade(number, len(levels), LINES) for number in range(len(levels))]
@@ -149,12 +154,17 @@ def draw_lines(axes: Axes, cells: Cells, measure: str, factor: str, other: str) 
 
 
 def draw_differences(findings: Findings, path: Path) -> bool:
-    """Every query's difference from the baseline, sorted; and how many queries win, tie and lose.
+    """Draw every query's difference from the baseline, sorted, and count the queries that are better, equal and worse.
 
-    Of more than six cells the six whose means differ most are drawn, in the order of the sweep; the picture says so.
+    If there are more than six cells, the six whose means differ most are drawn, in the order of the sweep; the title
+    says so.
+
+    Args:
+        findings: the results of a sweep.
+        path: without suffix; ``.png`` and ``.svg`` are written.
 
     Returns:
-        False where there is no other cell; then nothing is written.
+        False, and nothing is written, if there is no cell besides the baseline.
     """
     cells, measure = findings.cells, findings.cells.measures[0]
     if not cells.others or not cells.baseline.values:
@@ -178,9 +188,9 @@ def draw_differences(findings: Findings, path: Path) -> bool:
 
 
 def draw_sorted(axes: Axes, differences: NDArray[np.float64]) -> None:
-    """Bars of differences ``[queries]`` from the largest down, equal ones drawn as one, and their counts."""
+    """Draw differences ``[queries]`` as bars in descending order, equal ones as one bar, with their counts below."""
     differences = np.sort(np.round(differences, 12))[::-1]
-    drawn = np.round(differences, 3)  # less can't be seen, and would make a large file of many queries
+    drawn = np.round(differences, 3)  # more digits can't be seen, and would make the file large
     edges = np.concatenate([[0], np.flatnonzero(np.diff(drawn)) + 1, [len(drawn)]])
     for sign, colour in ((1, BETTER), (-1, WORSE)):
         axes.stairs(sign * np.maximum(sign * drawn[edges[:-1]], 0), edges, fill=True, color=colour, linewidth=0)
@@ -192,13 +202,14 @@ def draw_sorted(axes: Axes, differences: NDArray[np.float64]) -> None:
 
 
 def draw_training(logs: Mapping[str, Path], path: Path) -> bool:
-    """Loss, each objective where there are several, and dev RR@10 by step; a colour for each training.
+    """Draw the loss, every objective if there are several, and dev RR@10 by step, with a colour for each training.
 
     Args:
-        logs: name → Lightning's ``metrics.csv``.
+        logs: name of a training → Lightning's ``metrics.csv``.
+        path: without suffix; ``.png`` and ``.svg`` are written.
 
     Returns:
-        False where there are no logs; then nothing is written.
+        False, and nothing is written, if there are no logs.
     """
     if not logs:
         return False
@@ -233,7 +244,15 @@ def draw_training(logs: Mapping[str, Path], path: Path) -> bool:
 def panels(
     number: int, *, width: float, height: float, share: bool = True, all_ticks: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with panels in rows of three, each so wide and high in inches, in the style of all pictures."""
+    """Make a figure with panels in rows of three.
+
+    Args:
+        number: the number of panels.
+        width: of a panel, in inches.
+        height: of a panel, in inches.
+        share: whether all panels have the same vertical axis.
+        all_ticks: whether every panel labels its vertical axis, not only the first of each row.
+    """
     columns = min(number, COLUMNS)
     rows = -(-number // columns)
     figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
@@ -250,16 +269,16 @@ def panels(
 
 
 def label_left(all_axes: Sequence[Axes], text: str) -> None:
-    """Name the vertical axis of the first panel of each row."""
+    """Name the vertical axis of the first panel in each row."""
     for axes in all_axes[::COLUMNS]:
         axes.set_ylabel(text)
 
 
 def head(figure: Figure, text: str, width: float) -> None:
-    """The title of a figure so many inches wide."""
+    """Write the title of a figure that is ``width`` inches wide."""
     figure.suptitle(wrap(text, int(72 * width / 7)), x=0.01, ha="left", fontsize=11, fontweight="bold")
 
 
 def short(cell: Cell, cells: Cells) -> str:
-    """A cell in a few words, its values: the names of the factors stand above the picture."""
+    """The values of a cell's factors; the names of the factors are in the title of the figure."""
     return ", ".join(cell.factors[factor] for factor in cells.factors)
