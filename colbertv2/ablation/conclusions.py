@@ -71,6 +71,8 @@ def evidence(contrast: Contrast) -> str:
 
 def detectability(contrast: Contrast) -> str:
     """Which true difference would have been found."""
+    if contrast.few_seeds:
+        return "two seeds are too few to tell which true difference would have been found"
     if contrast.detectable is None:
         return (
             "with so few queries for so many tests, or none that differs, it is not known which would have been found"

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 LEVEL = 0.05
 POWER = 0.8
+FEWEST_SEEDS = 3  # with two, the variance between seeds rests on one degree of freedom
 RESAMPLES = 9_999
 BATCH_VALUES = 2_000_000
 QUERIES = 2  # the axis of the queries
@@ -85,11 +86,14 @@ class Contrast:
         p: p-value of the two-sided paired randomisation test of the means over seeds, Holm-adjusted over the family.
         detectable: the smallest true difference that is detected with these queries and seeds with power .8 at the
             level of Holm's first step (``detectable_difference``); None if it can't be given.
+        few_seeds: whether there are two training seeds or two k-means seeds, too few to say what is detectable. With
+            one seed of a kind, ``detectable`` is about this seed only.
     """
 
     difference: Estimate
     p: float
     detectable: float | None
+    few_seeds: bool = False
 
     @property
     def significant(self) -> bool:
@@ -320,7 +324,8 @@ def contrasts(family: Sequence[Values], seed: int) -> list[Contrast]:
         seed: of the resamples.
 
     Returns:
-        one contrast per array, with p-values adjusted over the family.
+        one contrast per array, with p-values adjusted over the family. With two seeds of a kind there is no detectable
+        difference: its error would rest on one degree of freedom.
 
     >>> [contrast] = contrasts([np.full((1, 1, 8), 0.25)], seed=0)
     >>> contrast.difference.mean, contrast.p  # eight of eight queries are better
@@ -333,7 +338,9 @@ def contrasts(family: Sequence[Values], seed: int) -> list[Contrast]:
     found = []
     for values, p in zip(family, p_values.tolist(), strict=True):
         difference = estimate(values, seed)
-        found.append(Contrast(difference, p, detectable_difference(difference, values.shape[QUERIES], len(family))))
+        few = any(1 < seeds < FEWEST_SEEDS for seeds in values.shape[:QUERIES])
+        detectable = None if few else detectable_difference(difference, values.shape[QUERIES], len(family))
+        found.append(Contrast(difference, p, detectable, few))
     return found
 
 

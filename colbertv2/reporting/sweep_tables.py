@@ -5,13 +5,14 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from colbertv2.ablation.cells import Cell
+from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.findings import Findings
 from colbertv2.evaluation.measures import NOTHING, fraction, plain, signed
-from colbertv2.evaluation.statistics import RESAMPLES, Contrast, Estimate, Interval
+from colbertv2.evaluation.statistics import FEWEST_SEEDS, RESAMPLES, Contrast, Estimate, Interval
 from colbertv2.reporting.rendering import ReportTable
 
 FAILED = "—"
+FEW_SEEDS = "few seeds"
 COSTS = {"bytes_per_token": "B/token", "bytes_per_document": "B/document", "ms_per_query": "ms/query"}
 TEST = f"two-sided paired randomisation test over queries ({RESAMPLES:,} resamples, means over seeds)"
 INTERVAL = f"95 % percentile bootstrap intervals over queries ({RESAMPLES:,} resamples, means over seeds)"
@@ -60,8 +61,7 @@ def cells_table(findings: Findings) -> ReportTable:
         f"Means over {len(cells.queries):,} queries, {counted(len(cells.training_seeds), 'training seed')} and "
         f"{counted(len(cells.kmeans_seeds), 'k-means seed')}. In brackets {INTERVAL}. "
         f"Δ: difference from {cells.baseline.name}; † p < .05, {TEST}, Holm-adjusted over the "
-        f"{counted(len(cells.others), 'comparison')} of each measure. Detectable: the smallest true difference that "
-        "would be found with probability .8 if queries and seeds were drawn again."
+        f"{counted(len(cells.others), 'comparison')} of each measure. {detectable_note(cells)}"
     )
     lacking = [cell for cell in cells.cells if not cell.values]
     notes = [f"{FAILED} {cell.name}: {one_line(cell.problem)}. Run: `{cell.command}`" for cell in lacking]
@@ -111,7 +111,8 @@ def main_effects_table(findings: Findings) -> ReportTable:
             )
     caption = (
         "The mean of every level over all levels of the other factors, and its difference Δ from the baseline level. "
-        f"In brackets {INTERVAL}. † p < .05: {TEST}, Holm-adjusted over all levels of all factors."
+        f"In brackets {INTERVAL}. † p < .05: {TEST}, Holm-adjusted over all levels of all factors. "
+        f"{detectable_note(cells)}"
     )
     header = ["Measure", "Factor", "Level", "Mean", "Δ", "detectable"]
     return ReportTable("Main effects", pd.DataFrame(numbers), header, body, 3, [caption])
@@ -129,7 +130,8 @@ def interactions_table(findings: Findings) -> ReportTable:
             )
     caption = (
         "The effect of two levels together beyond the sum of their separate effects, averaged over all other factors. "
-        f"In brackets {INTERVAL}. † p < .05: {TEST}, Holm-adjusted over all pairs of levels."
+        f"In brackets {INTERVAL}. † p < .05: {TEST}, Holm-adjusted over all pairs of levels. "
+        f"{detectable_note(findings.cells)}"
     )
     header = ["Measure", "One", "With", "Beyond the sum", "detectable"]
     return ReportTable("Interactions", pd.DataFrame(numbers), header, body, 3, [caption])
@@ -186,8 +188,20 @@ def difference_and_detectable(contrast: Contrast | None) -> list[str]:
     """The cells of the two columns; dashes for the baseline, which has no difference."""
     if contrast is None:
         return [plain(float("nan"), 1)] * 2
-    detectable = plain(float("nan"), 1) if contrast.detectable is None else fraction(contrast.detectable)
+    if contrast.few_seeds and not math.isnan(contrast.difference.mean):
+        detectable = FEW_SEEDS
+    else:
+        detectable = plain(float("nan"), 1) if contrast.detectable is None else fraction(contrast.detectable)
     return [with_interval(contrast.difference) + mark(contrast), detectable]
+
+
+def detectable_note(cells: Cells) -> str:
+    """What the column ``detectable`` says for these seeds."""
+    numbers = len(cells.training_seeds), len(cells.kmeans_seeds)
+    if any(1 < number < FEWEST_SEEDS for number in numbers):
+        return f"{FEW_SEEDS.capitalize()}: two seeds are too few to tell which true difference would be found."
+    drawn = "queries and seeds" if max(numbers) > 1 else "queries"
+    return f"Detectable: the smallest true difference that is found with probability .8 if {drawn} are drawn again."
 
 
 def bracket(found: Interval | None) -> str:
