@@ -16,9 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from colbertv2.analysis.decomposition import STEPS
-from colbertv2.reporting.quality_figure import COLOURS, GREY, LABEL_SIZE, save
+from colbertv2.reporting.quality_figure import COLOURS, DASHES, GREY, LABEL_SIZE, save
 
 if TYPE_CHECKING:
     from colbertv2.analysis.explain import MaxSimMap
@@ -63,9 +64,10 @@ def draw_decomposition(values: pd.DataFrame, table: pd.DataFrame, measure: str, 
     above.plot([-0.3, 0.3], means[:1] * 2, color=COLOURS[0], linewidth=3, zorder=2)
     above.use_sticky_edges = False  # the sticky edges of bars would leave no room for labels
     above.margins(y=0.15)
-    above.set_ylabel(f"{measure} (changes with 95 % intervals)")
+    above.set_title(f"{measure} after each step of the search", loc="left", fontsize=11, fontweight="bold")
+    above.set_ylabel(f"mean {measure} (95 % intervals of the changes)")
     below.axhline(0, color=GREY, linewidth=0.8)
-    below.set_ylabel("change, by query")
+    below.set_ylabel(f"change in {measure}, per query")
     names = ["\n".join(wrap(STEPS[str(step)], NAME_WIDTH)) for step in table.index]
     below.set_xticks(range(len(names)), names, fontsize=LABEL_SIZE)
     for axes in (above, below):
@@ -98,7 +100,6 @@ def draw_supervision(
     (first, second), (third, fourth) = figure.subplots(2, 2)
     for axes in (first, second, third, fourth):
         axes.spines[["top", "right"]].set_visible(False)
-        axes.title.set_fontsize(10)
     draw_ranks(first, ranks)
     draw_margins(second, candidates)
     draw_filters(third, filters)
@@ -109,9 +110,9 @@ def draw_supervision(
 def draw_ranks(axes: Axes, ranks: pd.DataFrame) -> None:
     """Draw the share of candidates that the teacher scores above the positive, by retrieval rank."""
     axes.plot(ranks.index, 100 * ranks["share_above_positive"], "o-", color=COLOURS[1], markersize=3, linewidth=1.2)
-    axes.set_title("Suspected false negatives by rank", loc="left")
-    axes.set_xlabel("rank in the candidates")
-    axes.set_ylabel("% above the positive")
+    axes.set_title("Suspected false negatives by retrieval rank", loc="left", fontsize=10)
+    axes.set_xlabel("retrieval rank of the candidate")
+    axes.set_ylabel("% of candidates that the teacher\nscores above the positive")
     axes.set_ylim(bottom=0)
 
 
@@ -126,9 +127,9 @@ def draw_margins(axes: Axes, candidates: pd.DataFrame) -> None:
         label=["kept as negatives", "left out"],
     )  # fmt: skip
     axes.axvline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
-    axes.set_title("Teacher's margin, positive minus candidate", loc="left")
-    axes.set_xlabel("margin; left of 0 the candidate is above the positive")
-    axes.set_ylabel("unlabelled candidates")
+    axes.set_title("Teacher's margin: positive's score minus candidate's", loc="left", fontsize=10)
+    axes.set_xlabel("margin (below 0: the candidate scores higher)")
+    axes.set_ylabel("number of unlabelled candidates")
     axes.legend(frameon=False, fontsize=8)
 
 
@@ -137,19 +138,25 @@ def draw_filters(axes: Axes, filters: Mapping[str, int]) -> None:
     names = list(filters)
     bars = axes.barh(names[::-1], [filters[name] for name in names[::-1]], color=COLOURS[0], height=0.6)
     axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
-    axes.set_title("What became of the candidates", loc="left")
+    axes.set_title("Outcome for the candidates", loc="left", fontsize=10)
+    axes.set_xlabel("number of candidates")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.margins(x=0.18)
 
 
 def draw_agreement(axes: Axes, agreement: Mapping[str, pd.DataFrame]) -> None:
     """Draw the cumulative distribution of Kendall's τ between the teacher and each student."""
-    for colour, (name, rows) in zip(COLOURS, agreement.items(), strict=False):
+    for place, (name, rows) in enumerate(agreement.items()):
         tau = np.sort(rows["tau"].dropna())
         share = 100 * np.arange(1, len(tau) + 1) / max(1, len(tau))
-        axes.step(tau, share, where="post", color=colour, linewidth=1.4, label=f"{name}: mean τ {tau.mean():.2f}")
-    axes.set_title("Student's order against the teacher's", loc="left")
-    axes.set_xlabel("Kendall's τ of a query's candidates")
-    axes.set_ylabel("% of queries at or below")
+        axes.step(
+            tau, share, DASHES[place % len(DASHES)], where="post", color=COLOURS[place % len(COLOURS)], linewidth=1.4,
+            label=f"{name}: mean τ {tau.mean():.2f}",
+        )  # fmt: skip
+    axes.set_title("Agreement of the student's order with the teacher's", loc="left", fontsize=10)
+    axes.set_xlabel("Kendall's τ over the candidates of a query")
+    axes.set_ylabel("% of queries with at most this τ")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 
@@ -226,15 +233,15 @@ def label_tokens(axes: Axes, map: MaxSimMap, columns: list[int], places: list[in
     axes.spines[:].set_visible(False)
     number = len(map.document_tokens)
     shown = f"{number} tokens" if len(columns) == number else f"{len(columns)} of {number} tokens"
-    axes.set_xlabel(f"document, {shown}", fontsize=FONT_SIZE)
-    axes.set_ylabel("query", fontsize=FONT_SIZE)
+    axes.set_xlabel(f"document ({shown})", fontsize=FONT_SIZE)
+    axes.set_ylabel("query tokens", fontsize=FONT_SIZE)
 
 
 def draw_contributions(axes: Axes, map: MaxSimMap) -> None:
     """Draw the contribution of each query token as a bar."""
     bars = axes.barh(range(len(map.contributions)), map.contributions, color=COLOURS[0], height=0.62)
     axes.bar_label(bars, fmt="{:.2f}", padding=2, fontsize=FONT_SIZE)
-    axes.set_title(f"contributions, sum {map.score:.2f}", fontsize=FONT_SIZE, loc="left")
+    axes.set_title(f"contribution to the score (sum {map.score:.2f})", fontsize=FONT_SIZE, loc="left")
     axes.set_xticks([])
     axes.margins(x=0.3)
     axes.tick_params(length=0, labelleft=False)

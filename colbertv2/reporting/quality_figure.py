@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
+MARKERS = ("o", "s", "^", "v", "P", "X", "D")  # with the colours, so that points differ without colour too
+DASHES = ("-", "--", "-.", ":")  # likewise for lines
 GREY = "#8a8a8a"
 LABEL_SIZE = 8.5  # points
 LINE_HEIGHT = 1.35 * LABEL_SIZE
@@ -29,6 +31,7 @@ class PlottedSystem(NamedTuple):
     label: str
     series: tuple[str, str]  # a line joins the points of one series
     colour: str
+    marker: str
 
 
 def draw(table: pd.DataFrame, measure: str, title: str, path: Path) -> None:
@@ -49,7 +52,7 @@ def draw(table: pd.DataFrame, measure: str, title: str, path: Path) -> None:
     figure = Figure(figsize=(9, 5.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    axes.set_ylabel(f"{measure} (95 % interval)")
+    axes.set_ylabel(f"mean {measure} (95 % interval over queries)")
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.8, zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
@@ -79,7 +82,7 @@ def save(figure: Figure, path: Path) -> None:
 def arrange(rows: Sequence[dict], measure: str) -> list[PlottedSystem]:
     """Make a point of every row; all rows must have ``bytes_per_token``."""
     series = [(row["system"].partition(",")[0], row["engine"]) for row in rows]
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(series))}
+    places = {name: i for i, name in enumerate(dict.fromkeys(series))}
     by_size = sorted(rows, key=lambda row: row["bytes_per_token"])
     largest = {row["system"].partition(",")[0]: row["system"] for row in by_size}.values()
     return [
@@ -91,7 +94,8 @@ def arrange(rows: Sequence[dict], measure: str) -> list[PlottedSystem]:
             high=row[f"{measure}_high"],
             label=row["system"] if row["system"] in largest else row["system"].partition(",")[2].strip(),
             series=name,
-            colour=colours[name],
+            colour=COLOURS[places[name] % len(COLOURS)],
+            marker=MARKERS[places[name] % len(MARKERS)],
         )
         for row, place, name in zip(rows, side_by_side([row["bytes_per_token"] for row in rows]), series, strict=True)
     ]
@@ -123,7 +127,7 @@ def draw_points(axes: Axes, points: Sequence[PlottedSystem]) -> None:
         axes.plot(places, values, color=joined[0].colour, linewidth=1.2, alpha=0.45, zorder=2)
     for point in points:
         axes.plot([point.place] * 2, [point.low, point.high], "_-", color=point.colour, linewidth=1.2, zorder=3)
-        axes.plot(point.place, point.value, "o", color=point.colour, markersize=6, zorder=3)
+        axes.plot(point.place, point.value, point.marker, color=point.colour, markersize=6, zorder=3)
     axes.minorticks_off()
     sizes = sorted({round(point.size, 1) for point in points})
     axes.set_xticks([size for i, size in enumerate(sizes) if i == 0 or size / sizes[i - 1] > SAME_COLUMN])

@@ -7,7 +7,11 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axis import Axis
+from matplotlib.ticker import FixedLocator, NullLocator
+from numpy.typing import NDArray
 
+from colbertv2.reporting.quality_figure import COLOURS, GREY
 from colbertv2.reporting.rendering import markdown_rows
 from experiments.speed.machine import described
 
@@ -22,6 +26,15 @@ COSTS = {
     "open_ms": "open ms",
     "ms": "ms/query",
     "search_mib": "search MiB",
+}
+TITLES = {
+    "build_wall_seconds": "Building: wall-clock time (s)",
+    "build_cpu_seconds": "Building: CPU time (s)",
+    "build_mib": "Building: peak memory (MiB)",
+    "index_mib": "Index on disk (MiB)",
+    "open_ms": "Opening the index (ms)",
+    "ms": "Search: time per query (ms)",
+    "search_mib": "Search: peak memory (MiB)",
 }
 
 
@@ -118,22 +131,35 @@ def write(results: Sequence[Mapping[str, Any]], recall: float, out: Path) -> Non
 
 
 def draw(frame: pd.DataFrame, fitted: Mapping[str, float], file: Path) -> None:
-    """A panel for each cost, both axes logarithmic, with the exponent; a dashed line grows as the square root."""
+    """Draw a panel for every cost, both axes logarithmic, with the fitted exponent; dashed: growth as √N."""
     figure, grid = plt.subplots(2, 4, figsize=(13, 6), layout="constrained")
     sizes = frame["documents"].to_numpy(float)
-    for axes, (name, label) in zip(grid.flat, COSTS.items(), strict=False):
+    for axes, (name, title) in zip(grid.flat, TITLES.items(), strict=False):
         values = frame[name].to_numpy(float)
         known = np.flatnonzero(values > 0)
         if not len(known):
             axes.set_axis_off()  # no setting reached the recall
             continue
-        axes.plot(sizes, values, "o-")
+        axes.plot(sizes, values, "o-", color=COLOURS[0], label=f"measured: grows as N^{fitted[name]:.2f}")
         if name == "ms":
-            axes.plot(sizes, values[known[0]] * np.sqrt(sizes / sizes[known[0]]), "--", color="grey", label="∝ √N")
-            axes.legend(frameon=False)
-        axes.set(xscale="log", yscale="log", xlabel="documents", title=f"{label}, exponent {fitted[name]:.2f}")
-        axes.grid(alpha=0.3, which="both")
-    for axes in grid.flat[len(COSTS) :]:
+            root = values[known[0]] * np.sqrt(sizes / sizes[known[0]])
+            axes.plot(sizes, root, "--", color=GREY, label="for comparison: N^0.50")
+        axes.set(xscale="log", yscale="log", xlabel="N, number of documents (log scale)")
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.legend(frameon=False, fontsize=8, loc="upper left")
+        axes.margins(y=0.15)
+        plain_ticks(axes.xaxis, sizes)
+        plain_ticks(axes.yaxis, values[known])
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid.flat[len(TITLES) :]:
         axes.set_axis_off()
     figure.savefig(file, dpi=150)
     plt.close(figure)
+
+
+def plain_ticks(axis: Axis, values: NDArray[np.float64]) -> None:
+    """Ticks at the measured values, without powers of ten."""
+    axis.set_major_locator(FixedLocator(sorted({float(value) for value in values})))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:.2g}")
