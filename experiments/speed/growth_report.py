@@ -1,4 +1,4 @@
-"""The table and the picture of how cost grows with the collection, with exponents fitted to it."""
+"""The table and the figure of how costs grow with the collection, with fitted exponents."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,12 +39,12 @@ TITLES = {
 
 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
-    """The b of cost ≈ a·sizeᵇ, by least squares of the logarithms; NaN from less than two points.
+    """Fit cost ≈ a·sizeᵇ by least squares of the logarithms. Returns b; NaN with fewer than two points.
 
     >>> round(exponent([1, 10, 100], [3, 30, 300]), 6)
     1.0
     """
-    known = [(size, cost) for size, cost in zip(sizes, costs, strict=True) if cost > 0]  # NaN is not
+    known = [(size, cost) for size, cost in zip(sizes, costs, strict=True) if cost > 0]  # drops NaN too
     if len(known) < 2:
         return float("nan")
     x, y = np.log(np.array(known)).T
@@ -52,7 +52,7 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
 
 
 def table(results: Sequence[Mapping[str, Any]], recall: float) -> pd.DataFrame:
-    """One row a size: costs, with the fastest setting that has ``recall``; NaN and no setting if none has."""
+    """One row per size: its costs, and the fastest setting that reaches ``recall`` (if none does, NaN and "none")."""
     rows = []
     for result in results:
         enough = [point for point in result["points"] if point["recall"] >= recall]
@@ -75,7 +75,7 @@ def table(results: Sequence[Mapping[str, Any]], recall: float) -> pd.DataFrame:
 
 
 def write(results: Sequence[Mapping[str, Any]], recall: float, out: Path) -> None:
-    """``growth.md``, ``.csv`` and ``.png`` under ``out``."""
+    """Write ``growth.md``, ``.csv`` and ``.png`` to ``out``."""
     frame = table(results, recall)
     frame.to_csv(out / "growth.csv", index=False)
     fitted = {name: exponent(frame["documents"].tolist(), frame[name].tolist()) for name in COSTS}
@@ -85,11 +85,11 @@ def write(results: Sequence[Mapping[str, Any]], recall: float, out: Path) -> Non
     lines = [
         "# Growth with the collection",
         "",
-        f"`python -m experiments.speed.growth`: documents of about {what['average_length']:g} vectors, spliced from "
-        f"spans of SciFact's with noise of length {what['noise']:g}; {what['queries']} test claims; codec "
-        f"{what['codec']}, {threads}. Search is the fastest setting that has {recall:g} of the exact top 10 in its top "
-        "100, one query at a time; opening is in a fresh process, imports not counted; memory is the largest resident "
-        "size of the process, with the pages of memory-mapped files that it touched.",
+        f"`python -m experiments.speed.growth`: documents of about {what['average_length']:g} vectors, made of spans "
+        f"of SciFact's documents with noise of length {what['noise']:g}; {what['queries']} test claims; codec "
+        f"{what['codec']}, {threads}. Search is the fastest setting that has a share of {recall:g} of the exact top 10 "
+        "in its top 100, one query at a time. The index is opened in a new process, imports not counted. Memory is the "
+        "largest resident size of the process, including the pages of memory-mapped files that it used.",
         "",
         described(),
         f"Measured {dates}, at commit {commits}.",
@@ -108,7 +108,7 @@ def write(results: Sequence[Mapping[str, Any]], recall: float, out: Path) -> Non
             padded=False,
         ),
         "",
-        "Fitted to these, cost ∝ documents^b: "
+        "Exponents b of cost ∝ documents^b, fitted to these sizes: "
         + ", ".join(f"{label} {fitted[name]:.2f}" for name, label in COSTS.items())
         + ".",
         "",
