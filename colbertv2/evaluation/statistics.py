@@ -2,7 +2,7 @@
 
 Values are per query, ``[queries]``, or ``[training seeds, k-means seeds, queries]``, paired by seed and query. The test
 is Fisher's randomisation test of the mean difference. It assumes nothing about the distribution of per-query values
-(RR@10 takes only eleven values), is exact and valid for the few queries of a small collection, and agrees with the
+(RR@10 takes only eleven values), stays valid and is exact for the few queries of a small folder, and agrees with the
 t-test on large sets (Smucker et al., CIKM 2007; Urbano et al., SIGIR 2019).
 
 An unknown value is NaN (such as a measure beyond the depth of a ranking), and so is everything computed from it.
@@ -236,7 +236,7 @@ def estimate(values: Values, seed: int) -> Estimate:
 def combined_error(values: Values) -> tuple[float, float] | None:
     """The standard error of the mean when queries and seeds are all samples, and its degrees of freedom.
 
-    The model is completely crossed random effects: a value is the mean plus an effect of the training seed t, the
+    The model has completely crossed random effects: a value is the mean plus an effect of the training seed t, the
     k-means seed k and the query q, of each pair of them and of all three, with variances σ². The mean of T·K·Q values
     then has the variance
 
