@@ -71,6 +71,8 @@ def evidence(contrast: Contrast) -> str:
 
 def detectability(contrast: Contrast) -> str:
     """How large a true difference would have been found, as text."""
+    if contrast.few_seeds:
+        return "two seeds are too few to tell which true difference would have been found"
     if contrast.detectable is None:
         return (
             "it is not known which true difference would have been found, since there are too few queries for so many "

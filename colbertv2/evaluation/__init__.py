@@ -1,1 +1,1 @@
-"""Rankings, the protocols that judge them, their measures and statistics."""
+"""Rankings, the protocols that evaluate them, effectiveness measures, and statistics."""

@@ -1,4 +1,4 @@
-"""How far one ranking agrees with another, such as an engine's with exact search over the same vectors."""
+"""How closely one ranking agrees with another, such as an engine's ranking with exact search over the same vectors."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ if TYPE_CHECKING:
 def agreement(
     ranking: Mapping[str, Results], reference: Mapping[str, Results], depths: Sequence[int], persistence: float
 ) -> pd.DataFrame:
-    """``RBO``, and for each depth ``overlap@k`` and ``found@k``, for each query of ``reference``.
+    """Compute ``RBO``, and ``overlap@k`` and ``found@k`` at each depth, for every query of ``reference``.
 
-    A query that the ranking lacks counts as zero; one that the reference lacks does not count.
+    ``RBO`` is rank-biased overlap. ``overlap@k`` is the share of the reference's first k documents that are among the
+    ranking's first k; ``found@k`` is the share of them that are anywhere in the ranking. A query that is missing from
+    the ranking counts as zero; a query that is missing from the reference is ignored.
 
     Args:
-        ranking: query id → (document, score), best first. reference: likewise; what the ranking is held against.
-        depths: of ``overlap@k`` and ``found@k``.
-        persistence: of ``RBO``.
+        ranking: query id → (document, score), best first.
+        reference: the ranking to compare with, in the same form.
+        depths: the values of k for ``overlap@k`` and ``found@k``.
+        persistence: the parameter p of ``RBO``.
 
     Returns:
-        one row a query (index ``query_id``, in the order of ``reference``), one column a measure.
+        one row per query (index ``query_id``, in the order of ``reference``), one column per measure.
 
     Raises:
         InputError: the reference has no queries, or a depth or the persistence is out of range.
@@ -41,7 +44,7 @@ def agreement(
     for problem in problems(depths, persistence):
         raise InputError(problem)
     if not reference:
-        raise InputError("The reference ranks no queries; there is nothing to agree with.")
+        raise InputError("The reference ranking has no queries, so there is nothing to compare with.")
     rows = []
     for query_id, wanted in reference.items():
         own, ideal = ([document for document, _ in results] for results in (ranking.get(query_id, ()), wanted))
@@ -56,7 +59,7 @@ def agreement(
 
 
 def measures_at(depths: Sequence[int]) -> list[str]:
-    """The columns of ``agreement``.
+    """The column names of ``agreement`` for these depths.
 
     >>> measures_at([10])
     ['RBO', 'overlap@10', 'found@10']
@@ -65,7 +68,7 @@ def measures_at(depths: Sequence[int]) -> list[str]:
 
 
 def problems(depths: Sequence[int], persistence: float) -> list[str]:
-    """What is wrong with these arguments of ``agreement``; empty if nothing is."""
+    """What is wrong with these arguments of ``agreement``, one sentence per problem; empty if they are valid."""
     found = []
     if not depths or min(depths) < 1 or len(set(depths)) < len(depths):
         found.append(f"depths are {list(depths)}; expected at least one, each once, and all at least 1.")
@@ -75,15 +78,18 @@ def problems(depths: Sequence[int], persistence: float) -> list[str]:
 
 
 def rank_biased_overlap(first: Sequence[str], second: Sequence[str], persistence: float) -> float:
-    """Rank-biased overlap of two lists, each without repetitions, as far as the longer one goes: 0 to 1.
+    """Rank-biased overlap of two lists, from 0 to 1 (Webber et al. 2010).
 
-    The weighted mean over all depths d of the share of documents that both have in their first d, d weighing p^(d−1)
-    (Webber et al. 2010). Their sum runs over infinite lists; this one ends with the longer list and is
-    divided by what it would be for two equal lists, as the reproducibility study of PLAID does it at p = .99 and 1,000
-    documents. Nothing is extrapolated: a list that ends early shares nothing more. Two empty lists agree.
+    At each depth d, take the share of documents that the first d entries of both lists have in common. The result is
+    the weighted mean of these shares with weights p^(d−1). Webber et al. sum over infinite lists. This sum ends with
+    the longer list and is divided by its value for two equal lists, as in the reproducibility study of PLAID (with
+    p = .99 and 1,000 documents). Nothing is extrapolated: a list that ends early has nothing more in common with the
+    other. Two empty lists agree fully.
 
     Args:
-        persistence: p, above 0 and below 1; the first 1 / (1 − p) ranks weigh most.
+        first: document ids, best first, without repetitions.
+        second: document ids, best first, without repetitions.
+        persistence: p, between 0 and 1; roughly the first 1 / (1 − p) ranks carry most of the weight.
 
     >>> round(rank_biased_overlap("abc", "bac", 0.5), 4)  # (0 · 4 + 1 · 2 + 1 · 1) / 7
     0.4286
@@ -98,7 +104,7 @@ def rank_biased_overlap(first: Sequence[str], second: Sequence[str], persistence
 
 
 def share_found(found: Sequence[str], wanted: Sequence[str]) -> float:
-    """The share of ``wanted`` that is in ``found``, in any order; 1 where nothing is wanted.
+    """The share of ``wanted`` that is in ``found``, in any order; 1 if ``wanted`` is empty.
 
     >>> share_found(["a", "c"], ["a", "b"])
     0.5

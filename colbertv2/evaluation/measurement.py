@@ -1,8 +1,8 @@
-"""What an evaluation measures: values per query, and what its ranking costs.
+"""Reading and writing the results of an evaluation: values per query, and the costs of its ranking.
 
-An evaluation stage has the parent ``ranking``, declares its measures by a function ``measures`` beside its ``run``
-(:class:`~colbertv2.artifacts.stage.Stage`), and writes their values with ``write_values``. Sweeps, reports and tables
-then read it, wherever it is defined. Latency is measured as PLAID does it (its section 4.1).
+An evaluation stage has a parent named ``ranking``, declares its measures with a function ``measures`` next to its
+``run`` (:class:`~colbertv2.artifacts.stage.Stage`), and writes their values with ``write_values``. Sweeps, reports and
+tables can then read it, no matter where the stage is defined. Latency is measured as in PLAID §4.1.
 """
 
 from __future__ import annotations
@@ -23,14 +23,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Query = TypeVar("Query")
-REMARKS = ("unknown", "notes")  # of ``metrics.json``, beside its numbers
+REMARKS = ("unknown", "notes")  # the keys of ``metrics.json`` that are not numbers
 COSTS = ("bytes_per_token", "bytes_per_document", "ms_per_query", "build_seconds")
 
 
 def milliseconds_per_query(search_one: Callable[[Query], object], queries: Sequence[Query], trials: int = 3) -> float:
-    """Milliseconds per query, one query at a time: the mean over ``queries``, the best of ``trials`` passes.
+    """Measure the milliseconds per query, one query at a time: the mean over ``queries`` in the fastest pass.
 
-    ``search_one`` must have its results on the CPU when it returns; otherwise a GPU's work is not counted.
+    Args:
+        search_one: searches for one query. Its results must be on the CPU when it returns; otherwise the GPU's work is
+            not timed.
+        queries: the queries to search for.
+        trials: the number of passes over all queries.
 
     Raises:
         InputError: there are no queries.
@@ -50,7 +54,7 @@ def milliseconds_per_query(search_one: Callable[[Query], object], queries: Seque
 
 
 def measures_of(node: Node) -> list[str]:
-    """The measures that a node computes per query; an empty list if its stage is no evaluation.
+    """The measures that a node computes per query; empty if its stage is not an evaluation.
 
     >>> from colbertv2.artifacts.reader import parse
     >>> evaluation = {"_target_": "colbertv2.stages.evaluate.run", "measures": ["RR@10"]}
@@ -62,10 +66,11 @@ def measures_of(node: Node) -> list[str]:
 
 
 def depth_of(ranking: Node | Artifact) -> int | None:
-    """How many documents per query a ranking keeps at most, by the arguments of its stage; None if none says.
+    """The most documents that a ranking keeps per query, read from its stage's arguments; None if they do not say.
 
-    A stage names this ``depth``. One that re-ranks ``candidates`` may look at fewer of them (``candidate_depth``); else
-    it keeps all, as the stage ``score`` does, whose ``depth`` says how many get a new score.
+    The argument is called ``depth``. A stage that re-ranks ``candidates`` may consider fewer of them
+    (``candidate_depth``). Without that argument it keeps all candidates, as the stage ``score`` does: there, ``depth``
+    is the number of documents that get a new score.
     """
     given = ranking.arguments
     if "candidates" in ranking.parents and "candidate_depth" not in given:
@@ -74,7 +79,7 @@ def depth_of(ranking: Node | Artifact) -> int | None:
 
 
 def unknown_measures(node: Node) -> dict[str, str]:
-    """The measures of an evaluation that its ranking is not deep enough for, with the reason; known before any work."""
+    """Measures that the ranking is not deep enough for: name → reason. Known before anything is built."""
     ranking = node.parents.get("ranking")
     return {} if ranking is None else unknown(measures_of(node), depth_of(ranking))
 
@@ -85,9 +90,10 @@ def write_values(
     """Write ``per_query.csv``, and ``metrics.json`` with the means and the number of queries.
 
     Args:
-        values: ``[queries, measures]``, index ``query_id``. A measure that is not known is NaN for all queries; its
-            cells are empty in the one file, and it is null in the other.
-        unknown: why, by measure. notes: sentences on how values came about; both stand in ``metrics.json``.
+        values: ``[queries, measures]``, index ``query_id``. An unknown measure is NaN for all queries; its cells are
+            empty in ``per_query.csv``, and its mean is null in ``metrics.json``.
+        unknown: measure → why it is unknown; written to ``metrics.json``.
+        notes: sentences about how the values were computed; written to ``metrics.json``.
 
     >>> import pandas as pd
     >>> import tempfile
@@ -104,27 +110,28 @@ def write_values(
 
 
 def per_query(evaluation: Artifact) -> pd.DataFrame:
-    """The table that ``write_values`` wrote: index ``query_id``, one column per measure."""
+    """Read the table that ``write_values`` wrote: index ``query_id``, one column per measure."""
     import pandas as pd
 
     file = evaluation.file("per_query.csv")
-    empty = {name: [""] for name in pd.read_csv(file, nrows=0).columns[1:]}  # an id may be what pandas takes for NaN
+    empty = {name: [""] for name in pd.read_csv(file, nrows=0).columns[1:]}  # pandas would read an id "NA" as NaN
     table = pd.read_csv(file, dtype={"query_id": str}, keep_default_na=False, na_values=empty)
     return table.set_index("query_id")
 
 
 def timing(ranking: Artifact) -> dict[str, Any]:
-    """The ``timing.json`` of a ranking; empty if it was not timed, as one from outside or a random one."""
+    """Read a ranking's ``timing.json``; empty if it was not timed, such as an imported or a random ranking."""
     return read_json(ranking.file("timing.json")) if ranking.has("timing.json") else {}
 
 
 def index_statistics(ranking: Artifact) -> dict[str, Any]:
-    """The ``statistics.json`` (sizes) of the index behind a ranking.
+    """Read the ``statistics.json`` (sizes) of the index that a ranking was searched in.
 
-    A ranking without an index may have its own; otherwise, as for a ranking from outside, the result is empty.
+    A ranking without an index may have statistics of its own; otherwise, as for an imported ranking, the result is
+    empty.
 
     Raises:
-        InputError: there is an index, and its statistics are missing or damaged.
+        InputError: there is an index, but its statistics are missing or damaged.
     """
     if "index" in ranking.parents:
         return read_json(ranking.parents["index"].file("statistics.json"))
@@ -132,9 +139,9 @@ def index_statistics(ranking: Artifact) -> dict[str, Any]:
 
 
 def costs(evaluation: Artifact) -> dict[str, float]:
-    """The known ones of ``COSTS``: of an evaluation's search and the index behind it.
+    """Those costs (``COSTS``) that are known of an evaluation's search and its index: name → value.
 
-    ``build_seconds`` is the time of the index and its centroids.
+    ``build_seconds`` is the time it took to build the index and its centroids.
     """
     ranking = evaluation.parents["ranking"]
     found = {**timing(ranking), **index_statistics(ranking)}
@@ -145,18 +152,18 @@ def costs(evaluation: Artifact) -> dict[str, float]:
 
 
 def summary(evaluation: Artifact) -> dict[str, float | None]:
-    """Means of the measures, number of queries, and costs of an evaluation; None for a measure that is not known."""
+    """Means of the measures, number of queries, and costs of an evaluation; None for an unknown measure."""
     held = read_json(evaluation.file("metrics.json"))
     return {**{name: value for name, value in held.items() if name not in REMARKS}, **costs(evaluation)}
 
 
 def unknown_of(evaluation: Artifact) -> dict[str, str]:
-    """The measures of an evaluation that are not known, with the reason."""
+    """The unknown measures of an evaluation: name → reason."""
     return read_json(evaluation.file("metrics.json")).get("unknown", {})
 
 
 def remarks(evaluation: Artifact) -> list[str]:
-    """What a reader of an evaluation's values must know, in sentences: what is not known and why, and ties at cuts."""
+    """Sentences that a reader of an evaluation needs: which measures are unknown and why, and ties at cut-offs."""
     held = read_json(evaluation.file("metrics.json"))
     reasons: dict[str, list[str]] = {}
     for measure, reason in held.get("unknown", {}).items():
@@ -165,7 +172,7 @@ def remarks(evaluation: Artifact) -> list[str]:
 
 
 def not_known(measures: Sequence[str], reason: str) -> str:
-    """A sentence on measures that are not known for one reason.
+    """A sentence that says why these measures are unknown.
 
     >>> not_known(["R@50", "R@100"], "the ranking keeps 20 documents per query")
     'R@50, R@100 –: the ranking keeps 20 documents per query.'

@@ -1,7 +1,6 @@
-"""Effectiveness per query, by ``ir_measures`` and in its notation (``RR@10``, ``nDCG@10``), and how it is written.
+"""Effectiveness measures per query, computed by ``ir_measures`` and named as there (``RR@10``, ``nDCG@10``).
 
-For readers, values of measures are written as fractions (``.712``), differences with a minus sign (``−.028``), and
-missing numbers as a dash.
+Also formats values for readers: a measure as ``.712``, a negative difference as ``−.028``, a missing number as a dash.
 """
 
 from __future__ import annotations
@@ -24,14 +23,19 @@ TIES = "ties='expected'"
 
 
 class Measure(NamedTuple):
-    """A measure of ``ir_measures``, or its expected value over the orders of tied documents."""
+    """A measure of ``ir_measures``, or its expected value over all orders of tied documents.
+
+    Args:
+        measure: the measure.
+        expected: whether the expected value is meant.
+    """
 
     measure: ir_measures.Measure
     expected: bool
 
     @property
     def cutoff(self) -> int | None:
-        """How many documents of a ranking it looks at; None for all."""
+        """How many documents of a ranking the measure looks at; None if it looks at all."""
         return self.measure.params.get("cutoff")
 
 
@@ -41,27 +45,27 @@ def evaluate(
     measures: Sequence[str],
     depth: int | None = None,
 ) -> pd.DataFrame:
-    """The value of each measure for each judged query.
+    """Compute every measure for every judged query.
 
-    The ranking's own order counts (``Ranking`` breaks ties as trec_eval does), whatever tool computes a measure.
-    A judged query that the ranking lacks counts as zero; a ranked query without judgements does not count.
+    Every measure uses the ranking's own order (``Ranking`` breaks ties as trec_eval does), no matter which tool
+    computes it. A judged query that is missing from the ranking counts as zero; a query without judgements is ignored.
 
-    ``ties='expected'`` among a measure's parameters, as in ``RR(ties='expected')@10``, asks for its mean over all
-    orders of documents of equal score instead (:mod:`colbertv2.evaluation.ties`): of RR, R, P, Success and nDCG.
+    With the parameter ``ties='expected'``, as in ``RR(ties='expected')@10``, a measure is its mean over all orders of
+    the documents with equal scores (:mod:`colbertv2.evaluation.ties`). RR, R, P, Success and nDCG take this parameter.
 
     Args:
         ranking: the results of one system.
         qrels: query id → {document id: grade}.
         measures: names in the notation of ``ir_measures``.
-        depth: documents that the ranking keeps of a query, at most. A measure with a cut-off beyond it is not known
-            (``unknown``), and NaN for all queries. One without a cut-off (``RR``, ``AP``) counts as cut off there, as
-            is the custom: trec_eval's AP is that of the run it is given. None: nothing was cut off.
+        depth: the most documents that the ranking keeps per query; None if it was not cut off. A measure with a larger
+            cut-off is unknown (``unknown``): NaN for all queries. A measure without a cut-off (``RR``, ``AP``) is
+            computed over the documents that were kept, as is usual (trec_eval's AP is that of the run it is given).
 
     Returns:
         one row per judged query (index ``query_id``, in the order of ``qrels``), one column per measure (as named).
 
     Raises:
-        InputError: an unknown measure (all of them are named), or no judgements.
+        InputError: a measure is invalid (all invalid ones are named), or there are no judgements.
 
     >>> evaluate(Ranking({"q": [("a", 2.0), ("b", 1.0)]}), {"q": {"b": 1}}, ["RR@10"])["RR@10"].to_dict()
     {'q': 0.5}
@@ -75,7 +79,7 @@ def evaluate(
     parsed = parse(measures)
     if not qrels:
         raise InputError("There are no judgements to evaluate against.")
-    # Scores that fall by rank: the tools behind ir_measures break ties differently.
+    # Use −rank as the score: the tools that ir_measures calls break ties in different ways.
     run = {
         query_id: {doc_id: -float(rank) for rank, (doc_id, _) in enumerate(found)}
         for query_id, found in ranking.items()
@@ -103,13 +107,14 @@ def unknown(
     ranking: Ranking | None = None,
     query_ids: Collection[str] = (),
 ) -> dict[str, str]:
-    """Those of the measures that a ranking can't tell, with the reason.
+    """Find the measures that can't be computed from a ranking of this depth: name → reason.
 
     Args:
-        measures: names; one that is not of ``ir_measures`` counts as known.
-        depth: documents that it keeps of a query, at most; None if nothing was cut off.
-        ranking, query_ids: itself and what is judged, if they are there: an expected value over tied documents is not
-            known where some of them lie beyond the ranking's end.
+        measures: names of measures; a name that ``ir_measures`` does not have counts as known.
+        depth: the most documents that the ranking keeps per query; None if it was not cut off.
+        ranking: the ranking, if it exists already. The expected value over tied documents is unknown if some of the
+            tied documents were cut off.
+        query_ids: the judged queries; needed with ``ranking``.
 
     >>> unknown(["R@10", "R@1000", "AP"], depth=20)
     {'R@1000': 'the ranking keeps 20 documents per query'}
@@ -126,7 +131,7 @@ def unknown(
 
 
 def tie_note(ranking: Ranking, query_ids: Collection[str], measures: Sequence[str]) -> str | None:
-    """A sentence on the queries of which documents of equal score lie on both sides of a cut-off; None without any.
+    """A sentence on the queries that have documents with equal scores on both sides of a cut-off; None if none has.
 
     >>> tie_note(Ranking({"q": [("b", 1.0), ("a", 1.0)]}), ["q"], ["RR@1", "AP"])
     'Equal scores on both sides of a cut: of 1 in 1 of 1 queries; the greater document id counts as first (trec_eval).'
@@ -147,7 +152,7 @@ def tie_note(ranking: Ranking, query_ids: Collection[str], measures: Sequence[st
 
 
 def length_note(ranking: Ranking, measures: Sequence[str]) -> str | None:
-    """A sentence on the cut-offs beyond all that a ranking holds of any query; None without any.
+    """A sentence on the measures whose cut-off is larger than the ranking's longest list; None if there are none.
 
     >>> length_note(Ranking({"q": [("a", 1.0)]}), ["RR@1", "R@10"])
     'R@10: the ranking holds at most 1 documents per query; it may have been cut there.'
@@ -162,10 +167,10 @@ def length_note(ranking: Ranking, measures: Sequence[str]) -> str | None:
 
 
 def parse(measures: Sequence[str]) -> dict[str, Measure]:
-    """Name → measure.
+    """Parse names of measures: name → measure.
 
     Raises:
-        InputError: naming the measures that are unknown, unsupported or named twice.
+        InputError: a measure is unknown, unsupported or repeated (all such measures are named), or none is given.
     """
     parsed: dict[str, Measure] = {}
     wrong: list[str] = []
@@ -176,7 +181,7 @@ def parse(measures: Sequence[str]) -> dict[str, Measure]:
             parsed[name] = measure
     if wrong or not parsed:
         raise InputError(
-            f"Unknown, unsupported or repeated measures: {', '.join(wrong) or 'none is named'}; "
+            f"Unknown, unsupported or repeated measures: {', '.join(wrong) or 'the list is empty'}; "
             "expected names such as RR@10, nDCG@10, R@100, Success@5 (see https://ir-measur.es), or "
             f"RR(ties='expected')@10 (of {', '.join(EXPECTED)})."
         )
@@ -184,9 +189,9 @@ def parse(measures: Sequence[str]) -> dict[str, Measure]:
 
 
 def parsed_measure(name: str) -> Measure | None:
-    """A measure by its name; None if there is none, or it is not written as ``ir_measures`` writes it.
+    """Parse the name of one measure; None if it is unknown or not written exactly as ``ir_measures`` writes it.
 
-    ``ties='expected'`` comes first of the parameters.
+    ``ties='expected'`` must be the first parameter.
     """
     import ir_measures
 
@@ -194,16 +199,16 @@ def parsed_measure(name: str) -> Measure | None:
     usual = name.replace(f"({TIES})", "").replace(f"({TIES}, ", "(") if expected else name
     try:
         measure = ir_measures.parse_measure(usual)
-        # At 0, pytrec_eval ends the interpreter or raises; beyond what an array can have it overflows.
+        # With 0, pytrec_eval raises or kills the interpreter; with more than the largest array size it overflows.
         sensible = all(1 <= measure.params.get(key, 1) <= LARGEST for key in ("cutoff", "rel"))
         supported = sensible and ir_measures.DefaultPipeline.supports(measure) and str(measure) == usual
-    except (AssertionError, NameError, TypeError, ValueError):  # what ir_measures raises for the ways to be wrong
+    except (AssertionError, NameError, TypeError, ValueError):  # ir_measures raises these for malformed names
         return None
     return Measure(measure, expected) if supported and (not expected or has_expected(measure)) else None
 
 
 def fraction(value: float) -> str:
-    """A value between 0 and 1 with three decimals and without the leading zero; a dash for one that is not known.
+    """Format a value between 0 and 1 with three decimals and no leading zero; NaN becomes a dash.
 
     >>> fraction(0.7116), fraction(1.0), fraction(math.nan)
     ('.712', '1.000', '–')
@@ -214,7 +219,7 @@ def fraction(value: float) -> str:
 
 
 def signed(value: float) -> str:
-    """A difference, written like ``fraction``, with a minus sign if it is negative.
+    """Format a difference like ``fraction``, with a minus sign if it is negative.
 
     >>> signed(-0.0281), signed(0.015), signed(-0.0001)
     ('−.028', '.015', '.000')
@@ -223,5 +228,5 @@ def signed(value: float) -> str:
 
 
 def plain(value: float, decimals: int) -> str:
-    """A number with separators of thousands and so many decimals; a dash if it is None or NaN."""
+    """Format a number with thousands separators and ``decimals`` decimals; None and NaN become a dash."""
     return NOTHING if value is None or math.isnan(value) else f"{value:,.{decimals}f}"

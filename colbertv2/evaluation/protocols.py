@@ -1,20 +1,21 @@
-"""How the benchmarks judge: which part of a ranking counts, and against which judgements.
+"""The evaluation protocols of the benchmarks: which part of a ranking counts, and what makes a document relevant.
 
-- ``trec``: all of it, against the labels; a judged query without results counts zero. MS MARCO and LoTTE judge so.
-- ``beir``: likewise, but without the document that has the query's own id (BEIR's ``ignore_identical_ids``, which it
-  sets for all its data sets; in ArguAna and Quora a query is itself in the corpus and would come first).
-- ``peerqa``: likewise, but a query that the ranking lacks is left out of the mean (PeerQA, NAACL 2025).
-- ``dpr``: a document is relevant if its text holds an answer, and every query counts, found or not. The first 1,000
-  documents of a ranking are examined. The measure is Success@k: nobody knows which documents beyond them hold answers,
-  so recall means nothing.
-- ``dpr_regex``: the answers are regular expressions (CuratedTREC).
-- ``dpr_title``: as ``dpr``, in title and text, as the official ColBERT code judges.
+- ``trec``: the complete ranking counts, against the relevance labels. A judged query without results counts as zero.
+  MS MARCO and LoTTE use this protocol.
+- ``beir``: as ``trec``, but the document with the query's own id is removed (BEIR's ``ignore_identical_ids``, which
+  BEIR sets for all its data sets; in ArguAna and Quora the queries are in the corpus and would come first).
+- ``peerqa``: as ``trec``, but a query that is missing from the ranking is left out of the mean (PeerQA, NAACL 2025).
+- ``dpr``: a document is relevant if its text contains an answer. Every query counts, with or without a match. Only the
+  first 1,000 documents of a ranking are examined. The measure is Success@k; recall is undefined, because nobody knows
+  which other documents contain answers.
+- ``dpr_regex``: as ``dpr``, but the answers are regular expressions (CuratedTREC).
+- ``dpr_title``: as ``dpr``, but title and text are searched, as in the official ColBERT code.
 
-Whether a text holds an answer is decided as DPR does it (Karpukhin et al., EMNLP 2020; its ``qa_validation``). Passage
-and answer are normalized to Unicode's NFD and cut into tokens: a run of letters, digits and marks, or any single other
-character that is neither space nor control. The lower-cased tokens of the answer must follow each other in the passage.
-DPR looks at the passage's text alone; the official ColBERT code (``annotate_EM``) at ``title | text``, so there an
-answer in the title counts. To both of them an answer without tokens is in every text; here it is in none.
+The test for an answer is that of DPR (Karpukhin et al., EMNLP 2020; ``qa_validation`` in its code). Passage and answer
+are normalised to Unicode NFD and cut into tokens: a run of letters, digits and marks, or any other single character
+that is neither space nor control. The answer's lower-cased tokens must occur in the passage one after the other. DPR
+searches the passage's text only. The official ColBERT code (``annotate_EM``) searches ``title | text``, so an answer
+in the title counts. Both find an answer without tokens in every text; here it is found in none.
 """
 
 import re
@@ -29,13 +30,13 @@ from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 
 Matcher = Callable[[str], bool]
-BETWEEN = "\0"  # a control character, so it is in no token
-LOOKED_AT = 1000  # documents of a ranking
+BETWEEN = "\0"  # a control character, so no token contains it
+LOOKED_AT = 1000  # documents per query that are searched for answers
 Judged = tuple[Ranking, Mapping[str, Mapping[str, int]]]
 
 
 def tokens(text: str) -> list[str]:
-    """The lower-cased tokens of a text.
+    """The lower-cased tokens of a text, cut as DPR cuts them.
 
     >>> tokens("Brahms's 4th,  in E-minor")
     ['brahms', "'", 's', '4th', ',', 'in', 'e', '-', 'minor']
@@ -53,9 +54,9 @@ def cut(text: str) -> Iterator[str]:
 
 
 def token_matcher(answers: Sequence[str]) -> Matcher:
-    """A function that tells whether a text holds the tokens of one of ``answers`` in a row.
+    """Make a function that says whether a text contains the tokens of one of ``answers``, one after the other.
 
-    An answer without tokens is in no text.
+    An answer without tokens matches no text.
 
     >>> has_answer = token_matcher(["New York"])
     >>> has_answer("He left NEW\\nYORK."), has_answer("a new Yorker")
@@ -67,7 +68,7 @@ def token_matcher(answers: Sequence[str]) -> Matcher:
 
     def matches(text: str) -> bool:
         folded = normalize("NFD", text).casefold()
-        # Cutting takes a thousand times as long as looking for the parts anywhere, which most passages lack.
+        # Most passages do not contain the tokens anywhere; that check is a thousand times as fast as tokenising.
         likely = [row for row, needed in zip(rows, parts, strict=True) if all(part in folded for part in needed)]
         if not likely:
             return False
@@ -78,14 +79,14 @@ def token_matcher(answers: Sequence[str]) -> Matcher:
 
 
 def joined(found: Sequence[str]) -> str:
-    """The tokens as one string in which only whole tokens can be found."""
+    """Join tokens into one string in which a substring search matches complete tokens only."""
     return BETWEEN + BETWEEN.join(found) + BETWEEN
 
 
 def regex_matcher(answers: Sequence[str]) -> Matcher:
-    """A function that tells whether a text matches one of ``answers`` as a regular expression, ignoring case.
+    """Make a function that says whether a text matches one of ``answers`` as a regular expression, ignoring case.
 
-    As in DPR, an answer that is no valid regular expression matches no text.
+    As in DPR, an answer that is not a valid regular expression matches no text.
 
     >>> regex_matcher([r"19[67]9", "("])("In July 1969, …")
     True
@@ -100,10 +101,10 @@ def regex_matcher(answers: Sequence[str]) -> Matcher:
 
 
 def judged(ranking: Ranking, queries: Queries) -> Judged:
-    """The ranking to judge and the judgements to judge it by, as ``queries.protocol`` says.
+    """Apply the protocol ``queries.protocol``: the ranking to evaluate, and the judgements to evaluate it against.
 
     Raises:
-        InputError: there are no judgements, or no answers or no documents where the protocol looks for them.
+        InputError: there are no judgements; or the protocol needs answers or documents, and there are none.
 
     >>> ranking = Ranking({"q-bisect:insort_right": [("bisect:insort_right", 1.0)]})
     >>> ranked, qrels = judged(ranking, Queries("stdlib/test"))
@@ -114,7 +115,7 @@ def judged(ranking: Ranking, queries: Queries) -> Judged:
 
 
 def unjudgeable(queries: Queries) -> Iterator[str]:
-    """Why the protocol can't judge these queries, one sentence per reason; needs no ranking.
+    """Why the protocol can't evaluate these queries, one sentence per reason; needs no ranking.
 
     Raises:
         InputError: judgements or answers can't be read.
@@ -141,10 +142,10 @@ def peerqa(ranking: Ranking, queries: Queries) -> Judged:
 
 
 def by_answers(matcher: Callable[..., Matcher], text: Callable[[Any], str]) -> Callable[[Ranking, Queries], Judged]:
-    """The rule of a protocol that judges by answers.
+    """Make the rule of a protocol in which a document is relevant if it contains an answer.
 
     Args:
-        matcher: answers of a query → a function that tells whether a text holds one of them.
+        matcher: answers of a query → a function that says whether a text contains one of them.
         text: record of a document → the text to search.
     """
 
@@ -157,8 +158,8 @@ def by_answers(matcher: Callable[..., Matcher], text: Callable[[Any], str]) -> C
             records = store.get_many(set(found))
             if unknown := [doc_id for doc_id in found if doc_id not in records]:
                 raise InputError(
-                    f"The ranking has documents that {queries.id!r} has not, such as {unknown[0]!r}: there is no text "
-                    "of them to look for answers in. Give the queries the id of the documents that were searched."
+                    f"The ranking has documents that {queries.id!r} does not have, such as {unknown[0]!r}, so their "
+                    "text can't be searched for answers. Give the queries the id of the documents that were searched."
                 )
             relevant[query_id] = {doc_id: 1 for doc_id in found if holds(text(records[doc_id]))}
         return ranking, Qrels(relevant)

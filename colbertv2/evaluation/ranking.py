@@ -1,4 +1,4 @@
-"""``Ranking``: what a system returns, in memory and as a TREC run file."""
+"""``Ranking``: the results of a system, in memory and as a TREC run file."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,23 +13,23 @@ from colbertv2.data.readers import Faults, is_id, lines
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
 
-RUN = "run.trec"  # of every stage that ranks
+RUN = "run.trec"  # the run file of every stage that ranks
 
 Results = Sequence[tuple[str, float]]
 
 
 class Ranking(Mapping[str, Results]):
-    """Query id → [(document id, score)], best first.
+    """The results of a system: query id → [(document id, score)], best first.
 
-    Scores are float32 and ties go to the greater document id, as in trec_eval, so that every tool that reads the run
-    file sees the same order.
+    Scores are float32. Of two documents with equal scores the one with the greater id comes first, as in trec_eval, so
+    that every tool that reads the run file sees the same order.
 
     Args:
-        results: query id → documents with scores, in any order.
-        tied_beyond: ids of queries whose last document has the score of one that was left out for want of room.
+        results: query id → [(document id, score)], in any order.
+        tied_beyond: ids of the queries whose last document has the same score as a document that was cut off.
 
     Raises:
-        InputError: a document stands twice under one query, a score is NaN, or an id is empty or holds whitespace.
+        InputError: a query has a document twice, a score is NaN, or an id is empty or contains whitespace.
 
     >>> Ranking({"q": [("a", 1.0), ("b", 2.0), ("c", 1.0)]})["q"]
     [('b', 2.0), ('c', 1.0), ('a', 1.0)]
@@ -52,7 +52,7 @@ class Ranking(Mapping[str, Results]):
         return f"Ranking({len(self)} queries, {sum(map(len, self.results.values()))} documents)"
 
     def top(self, k: int) -> "Ranking":
-        """The first ``k`` documents of each query.
+        """Keep the first ``k`` documents of every query.
 
         >>> Ranking({"q": [("a", 1.0), ("b", 2.0)]}).top(1)["q"]
         [('b', 2.0)]
@@ -64,21 +64,20 @@ class Ranking(Mapping[str, Results]):
         )
 
     def of(self, query_ids: Iterable[str]) -> "Ranking":
-        """The results of those of the queries that it has, in their order."""
+        """Keep the results of these queries, in the order given; queries that the ranking lacks are skipped."""
         kept = {one: self.results[one] for one in query_ids if one in self.results}
         return Ranking(kept, self.tied_beyond & kept.keys())
 
     def write(self, path: Path | str, tag: str) -> None:
-        """Write a TREC run file: ``query Q0 document rank score tag``, ranks from 1; a query without results leaves
-        no line.
+        """Write a TREC run file: lines ``query Q0 document rank score tag``, ranks from 1.
 
-        Tools break ties differently (ir_measures computes RR@10 with one that prefers the smaller id, trec_eval the
-        greater). So of equal scores the later ones are written smaller by the least that float32 can tell; which were
-        equal is written beside it (``run.ties.json`` beside ``run.trec``; nothing if there are no ties), and ``read``
-        makes them equal again.
+        A query without results gets no line. Tools break ties differently (ir_measures computes RR@10 with a tool that
+        puts the smaller id first, trec_eval puts the greater one first). Therefore, each score that is equal to the one
+        before is written as the next smaller float32. A second file next to the first (``run.ties.json`` for
+        ``run.trec``) records which scores were equal, and ``read`` restores them; without ties there is no such file.
 
         Raises:
-            InputError: ``tag`` is empty or holds whitespace.
+            InputError: ``tag`` is empty or contains whitespace.
         """
         checked(tag, "tag of a run")
         with open(path, "w", encoding="utf-8", newline="\n") as file:
@@ -95,11 +94,11 @@ class Ranking(Mapping[str, Results]):
 
     @classmethod
     def read(cls, path: Path | str) -> "Ranking":
-        """Read a TREC run file; as in trec_eval the order follows from the scores, not from the ranks.
+        """Read a TREC run file. As in trec_eval, the scores give the order, not the ranks.
 
         Raises:
-            InputError: naming the lines that have not six columns, no number as score, or repeat a document; or the
-                file can't be read.
+            InputError: some lines do not have six columns, have a score that is not a number, or repeat a document (the
+                lines are named); or the file can't be read.
         """
         faults = Faults(Path(path))
         results: dict[str, dict[str, float]] = {}
@@ -124,10 +123,10 @@ class Ranking(Mapping[str, Results]):
 
 
 def stored_ranking(artifact: Artifact) -> Ranking:
-    """The ranking that a stage wrote, every byte of it checked.
+    """Read the ranking that a stage wrote, after checking its files against their checksums.
 
     Raises:
-        InputError: its run file, or what tells its ties, is damaged.
+        InputError: its run file or its file of ties is damaged.
     """
     run = artifact.file(RUN)
     if artifact.has(ties_beside(RUN).name):
@@ -136,18 +135,18 @@ def stored_ranking(artifact: Artifact) -> Ranking:
 
 
 def ties_beside(path: Path | str) -> Path:
-    """The file beside a run file that tells its ties."""
+    """The path of the file that records the ties of a run file."""
     return Path(path).with_suffix(".ties.json")
 
 
 def remove(path: Path) -> None:
-    """Delete a run file and what stands beside it."""
+    """Delete a run file and its file of ties."""
     path.unlink()
     ties_beside(path).unlink(missing_ok=True)
 
 
 def tied_groups(found: Results) -> list[tuple[int, int]]:
-    """Where documents of equal scores begin and end among the results of a query, as slices.
+    """The groups of documents with equal scores in the results of a query: (start, end) of each, end exclusive.
 
     >>> tied_groups([("d", 2.0), ("c", 1.0), ("b", 1.0), ("a", 0.0)])
     [(1, 3)]
@@ -158,7 +157,7 @@ def tied_groups(found: Results) -> list[tuple[int, int]]:
 
 
 def with_ties(ranking: Ranking, file: Path) -> Ranking:
-    """A ranking as it was before ``Ranking.write`` told its ties apart; itself where ``file`` is not there.
+    """Restore the equal scores that ``Ranking.write`` made different; without ``file`` the ranking stays as it is.
 
     Raises:
         InputError: the file is damaged, or belongs to another ranking.
@@ -173,14 +172,14 @@ def with_ties(ranking: Ranking, file: Path) -> Ranking:
                 found[start:end] = [(found[place][0], found[start][1]) for place in range(start, end)]
         return Ranking(results, written["beyond"])
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-        raise InputError(f"{file} does not belong to the run file beside it; build the ranking again.") from None
+        raise InputError(f"{file} does not belong to the run file next to it; build the ranking again.") from None
 
 
 def greatest_first(doc_ids: Sequence[str]) -> NDArray[np.int64]:
-    """``[n]``: the places of document ids from the greatest to the least: the order of documents of equal scores.
+    """The positions of document ids from the greatest id to the least, ``[n]``: the order of equally scored documents.
 
-    It is trec_eval's, which compares the bytes of ids; in UTF-8 they are in the order of code points, as here. A
-    million ids in no order take one to four seconds.
+    This is trec_eval's order, which compares the bytes of ids; in UTF-8 that is the order of code points, which is used
+    here. Sorting a million ids takes one to four seconds.
 
     >>> greatest_first(["d10", "d9", "e"]).tolist()
     [2, 1, 0]
@@ -189,7 +188,7 @@ def greatest_first(doc_ids: Sequence[str]) -> NDArray[np.int64]:
 
 
 def inverse(order: NDArray[np.int64]) -> NDArray[np.int32]:
-    """``[n]``: the place of each number in ``order``, which holds 0 to n − 1.
+    """Invert a permutation: the position of every number from 0 to n − 1 in ``order``, ``[n]``.
 
     >>> inverse(np.array([2, 0, 1])).tolist()
     [1, 2, 0]
@@ -200,7 +199,7 @@ def inverse(order: NDArray[np.int64]) -> NDArray[np.int32]:
 
 
 def falling(scores: Sequence[float]) -> list[float]:
-    """``scores``, which do not rise, made to fall: each at most the next smaller float32 than the one before.
+    """Make non-increasing scores strictly decreasing: each is at most the next smaller float32 than the one before.
 
     >>> falling([2.0, 1.0, 1.0])
     [2.0, 1.0, 0.9999999403953552]
@@ -213,7 +212,11 @@ def falling(scores: Sequence[float]) -> list[float]:
 
 
 def ordered(query_id: str, found: Results) -> list[tuple[str, float]]:
-    """``found`` with float32 scores, best first, ties by document id descending; checked as ``Ranking`` says."""
+    """Check the results of one query and sort them: float32 scores, best first, ties by document id descending.
+
+    Raises:
+        InputError: as for ``Ranking``.
+    """
     checked(query_id, "query id")
     with np.errstate(over="ignore"):
         scores = np.array([score for _, score in found], dtype=np.float32)
@@ -227,13 +230,17 @@ def ordered(query_id: str, found: Results) -> list[tuple[str, float]]:
         seen: set[str] = set()
         twice = next(doc_id for doc_id, _ in results if doc_id in seen or seen.add(doc_id))
         raise InputError(f"Query {query_id!r} has document {twice!r} twice.")
-    if not np.all(scores[1:] < scores[:-1]):  # most come sorted
+    if not np.all(scores[1:] < scores[:-1]):  # most are sorted already
         results.sort(key=lambda result: (result[1], result[0]), reverse=True)
     return results
 
 
 def checked(value: str, name: str) -> str:
-    """``value``, if it can be a column of a run file."""
+    """Return ``value`` if it can be a column of a run file.
+
+    Raises:
+        InputError: it is empty or contains whitespace.
+    """
     if not is_id(value):
-        raise InputError(f"The {name} {value!r} is empty or holds whitespace, which a TREC run file can't hold.")
+        raise InputError(f"The {name} {value!r} is empty or contains whitespace, which a TREC run file does not allow.")
     return value

@@ -1,14 +1,14 @@
-"""All statistics of evaluations: tests, intervals, contrasts and what could have been shown at all.
+"""The statistics of evaluations: tests, confidence intervals, contrasts and detectable differences.
 
 Values are per query, ``[queries]``, or ``[training seeds, k-means seeds, queries]``, paired by seed and query. The test
-is Fisher's randomisation test of the mean difference: it assumes nothing of how per-query values are distributed (RR@10
-takes eleven values), stays valid for the handful of queries of a small folder, where it is exact, and agrees with the
+is Fisher's randomisation test of the mean difference. It assumes nothing about the distribution of per-query values
+(RR@10 takes only eleven values), stays valid and is exact for the few queries of a small folder, and agrees with the
 t-test on large sets (Smucker et al., CIKM 2007; Urbano et al., SIGIR 2019).
 
-What is not known is NaN (a measure beyond the depth of a ranking): so is all that would follow from it.
+An unknown value is NaN (such as a measure beyond the depth of a ranking), and so is everything computed from it.
 
-A difference may be meant for other queries, for other seeds, or for both; each has an interval of its own, since what
-varies between seeds is not seen by a test over queries (Reimers and Gurevych, EMNLP 2017).
+A difference may be generalised to other queries, to other seeds, or to both. Each case has its own interval, because a
+test over queries does not see the variation between seeds (Reimers and Gurevych, EMNLP 2017).
 """
 
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 LEVEL = 0.05
 POWER = 0.8
+FEWEST_SEEDS = 3  # with two, the variance between seeds rests on one degree of freedom
 RESAMPLES = 9_999
 BATCH_VALUES = 2_000_000
 QUERIES = 2  # the axis of the queries
@@ -30,7 +31,12 @@ Values = NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """A 95 % confidence interval."""
+    """A 95 % confidence interval.
+
+    Args:
+        low: its lower end.
+        high: its upper end.
+    """
 
     low: float
     high: float
@@ -41,16 +47,16 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean of values ``[training seeds, k-means seeds, queries]`` and how sure it is.
+    """The mean of values ``[training seeds, k-means seeds, queries]`` and its uncertainty.
 
     Args:
-        mean: over all.
-        queries: of these seeds, were there other queries: bootstrap of the means over seeds.
-        training: of these queries, were there other training seeds: t-interval of the means over k-means seeds and
-            queries; None with one seed.
-        kmeans: likewise for other k-means seeds, with the means over training seeds and queries.
-        error: the standard error were there other queries *and* other seeds (``combined_error``); None with one query.
-        degrees: of freedom, of ``error``.
+        mean: the mean of all values.
+        queries: the interval over other queries with these seeds: a bootstrap of the means over seeds.
+        training: the interval over other training seeds with these queries: a t-interval of the means over k-means
+            seeds and queries; None with one training seed.
+        kmeans: the interval over other k-means seeds, likewise from the means over training seeds and queries.
+        error: the standard error over other queries *and* other seeds (``combined_error``); None with one query.
+        degrees: the degrees of freedom of ``error``.
     """
 
     mean: float
@@ -62,7 +68,7 @@ class Estimate:
 
     @property
     def combined(self) -> Interval | None:
-        """Over queries and seeds together: the t-interval of ``error``."""
+        """The interval over queries and seeds together: the t-interval from ``error``; None with one query."""
         from scipy import stats
 
         if self.error is None:
@@ -73,18 +79,21 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A difference that is zero if a knob does nothing, tested as one of a family.
+    """A difference that is zero if a setting has no effect, tested as one of a family of tests.
 
     Args:
-        difference: of the measure.
-        p: two-sided paired randomisation test of the means over seeds, Holm-adjusted over the family.
-        detectable: the smallest true difference that these queries and seeds show with power .8 at the level of Holm's
-            first step; None if that is unknown (no query differs) or there is none (too few queries for so many tests).
+        difference: the difference of the measure.
+        p: p-value of the two-sided paired randomisation test of the means over seeds, Holm-adjusted over the family.
+        detectable: the smallest true difference that is detected with these queries and seeds with power .8 at the
+            level of Holm's first step (``detectable_difference``); None if it can't be given.
+        few_seeds: whether there are two training seeds or two k-means seeds, too few to say what is detectable. With
+            one seed of a kind, ``detectable`` is about this seed only.
     """
 
     difference: Estimate
     p: float
     detectable: float | None
+    few_seeds: bool = False
 
     @property
     def significant(self) -> bool:
@@ -93,12 +102,14 @@ class Contrast:
 
 
 def paired_test(first: ArrayLike, second: ArrayLike, seed: int) -> float:
-    """The two-sided p-value of a paired randomisation test of equal means.
+    """Compute the two-sided p-value of a paired randomisation test of equal means.
 
-    Exact where 2^queries is at most 9,999, else from 9,999 seeded resamples.
+    The test is exact if 2^queries is at most 9,999; otherwise it uses 9,999 seeded resamples.
 
     Args:
-        first, second: per-query values [num_queries] of two systems, in one order.
+        first: per-query values of a system, [num_queries].
+        second: per-query values of another system, [num_queries], for the queries in the same order.
+        seed: of the resamples.
 
     >>> paired_test([1.0, 0.5, 0.0], [1.0, 0.5, 0.0], seed=0)
     1.0
@@ -109,7 +120,7 @@ def paired_test(first: ArrayLike, second: ArrayLike, seed: int) -> float:
     if np.isnan(differences).any():
         return float("nan")
     differences = differences[differences != 0]  # flipping the sign of zero changes nothing
-    if len(differences) < 2:  # one sign to flip: both outcomes are as extreme
+    if len(differences) < 2:  # with one sign to flip both outcomes are equally extreme
         return 1.0
     result = stats.permutation_test(
         (differences,),
@@ -124,10 +135,13 @@ def paired_test(first: ArrayLike, second: ArrayLike, seed: int) -> float:
 
 
 def holm(p_values: ArrayLike) -> Values:
-    """Holm's step-down adjustment: compared with .05, they keep the family-wise error below 5 %.
+    """Adjust p-values by Holm's step-down method: testing them at .05 keeps the family-wise error rate below 5 %.
 
     Args:
-        p_values: [num_tests]; NaN is no test, and stays.
+        p_values: [num_tests]; NaN means that there was no test, and stays NaN.
+
+    Returns:
+        the adjusted p-values [num_tests].
 
     >>> [round(value, 2) for value in holm([0.01, 0.04, 0.03]).tolist()]
     [0.03, 0.06, 0.06]
@@ -141,25 +155,29 @@ def holm(p_values: ArrayLike) -> Values:
 
 
 def compare(systems: Sequence[Values], baseline: Values, seed: int) -> Values:
-    """Holm-adjusted p-values of each system against the baseline, all on one measure.
+    """Test every system against the baseline on one measure.
 
     Args:
-        systems: per-query values [num_queries] each; ``baseline``: likewise, in one order of queries.
+        systems: per-query values [num_queries] of each system.
+        baseline: per-query values [num_queries] of the baseline, for the queries in the same order.
+        seed: of the resamples.
 
     Returns:
-        [num_systems]
+        the Holm-adjusted p-values [num_systems].
     """
     return holm([paired_test(values, baseline, seed) for values in systems])
 
 
 def bootstrap_intervals(values: ArrayLike, seed: int, confidence: float = 0.95) -> Values:
-    """Percentile bootstrap intervals of means over queries.
+    """Compute percentile bootstrap intervals of the means over queries.
 
     Args:
-        values: per-query values [num_queries, num_measures]; all measures share their resamples.
+        values: per-query values [num_queries, num_measures]; all measures share the same resamples.
+        seed: of the resamples.
+        confidence: the confidence level.
 
     Returns:
-        low and high [num_measures, 2]; the value itself twice where there is one query.
+        low and high ends [num_measures, 2]; with one query both are its value.
     """
     from scipy import stats
 
@@ -186,7 +204,7 @@ def bootstrap_intervals(values: ArrayLike, seed: int, confidence: float = 0.95) 
 
 
 def t_interval(means: Values) -> Interval | None:
-    """Student's interval of the mean of ``[seeds]``; None with one seed."""
+    """Student's t-interval of the mean of values per seed, ``[seeds]``; None with one seed."""
     from scipy import stats
 
     if len(means) < 2:
@@ -196,7 +214,7 @@ def t_interval(means: Values) -> Interval | None:
 
 
 def estimate(values: Values, seed: int) -> Estimate:
-    """The mean of ``[training seeds, k-means seeds, queries]`` with its intervals.
+    """Compute the mean of ``[training seeds, k-means seeds, queries]`` and its intervals.
 
     >>> estimate(np.arange(12.0).reshape(3, 1, 4), seed=0).training  # 1.5, 5.5 and 9.5
     Interval(low=-4.436..., high=15.436...)
@@ -216,30 +234,31 @@ def estimate(values: Values, seed: int) -> Estimate:
 
 
 def combined_error(values: Values) -> tuple[float, float] | None:
-    """The standard error of the mean over queries and seeds, all taken as samples, and its degrees of freedom.
+    """The standard error of the mean when queries and seeds are all samples, and its degrees of freedom.
 
-    Random effects, completely crossed: a value is the mean plus an effect of the training seed t, the k-means seed k
-    and the query q, of each two of them and of all three, with variances σ². The mean of T·K·Q values then has variance
+    The model has completely crossed random effects: a value is the mean plus an effect of the training seed t, the
+    k-means seed k and the query q, of each pair of them and of all three, with variances σ². The mean of T·K·Q values
+    then has the variance
 
         σ²_t/T + σ²_k/K + σ²_q/Q + σ²_tk/TK + σ²_tq/TQ + σ²_kq/KQ + σ²_tkq/TKQ.
 
-    (K-means seeds that mean something else under every training seed are the case σ²_k = σ²_kq = 0.) The mean square of
-    a set of factors has as its expectation the sum of the variances of all effects that hold these factors, each times
-    the number of values it is shared by. Therefore the signed sum
+    (If k-means seeds mean something different under every training seed, then σ²_k = σ²_kq = 0.) The expected mean
+    square M of a set of factors is the sum of the variances of all effects that contain these factors, each times the
+    number of values that share the effect. Therefore, the signed sum
 
         (M_t + M_k + M_q − M_tk − M_tq − M_kq + M_tkq) / TKQ
 
-    estimates the variance without bias (Cornfield and Tukey, 1956), and a factor with one level drops out: with one
-    seed of both kinds M_q/Q, the usual standard error squared, is left. The sum's degrees of freedom are
-    Satterthwaite's (1946), (Σ ±M)² / Σ (M² / its degrees). The sum can come out below one of M_t, M_k and M_q, although
-    its expectation is at least each of theirs: then the largest is taken, so that the error is never below that of one
+    is an unbiased estimate of the variance (Cornfield and Tukey, 1956). A factor with one level drops out: with one
+    seed of each kind, M_q/Q remains, the square of the usual standard error. The sum's degrees of freedom are
+    Satterthwaite's (1946), (Σ ±M)² / Σ (M² / degrees of M). The sum can be smaller than M_t, M_k or M_q, although its
+    expectation is not. In that case the largest of these three is used, so that the error is never below that of one
     factor alone.
 
     Args:
         values: ``[training seeds, k-means seeds, queries]``.
 
     Returns:
-        error, degrees; None with one query, which says nothing of others.
+        (error, degrees); None with one query, which says nothing about other queries.
     """
     if values.shape[QUERIES] < 2:
         return None
@@ -257,13 +276,13 @@ def combined_error(values: Values) -> tuple[float, float] | None:
 
 
 def effects_of(values: Values) -> dict[tuple[int, ...], Values]:
-    """What every set of axes adds to the mean beyond its subsets: orthogonal parts that sum to ``values``.
+    """Split values into the mean, main effects and interactions: orthogonal parts that sum to ``values``.
 
     Args:
         values: one value for each combination of the axes' levels.
 
     Returns:
-        axes → effects, of size one along all other axes; ``()`` holds the mean.
+        axes → their effects beyond those of every subset, of size one along all other axes; ``()`` is the mean.
 
     >>> {axes: part.ravel().tolist() for axes, part in effects_of(np.array([[1.0, 2.0], [3.0, 6.0]])).items()}
     {(): [3.0], (0,): [-1.5, 1.5], (1,): [-1.0, 1.0], (0, 1): [0.5, -0.5, -0.5, 0.5]}
@@ -279,13 +298,13 @@ def effects_of(values: Values) -> dict[tuple[int, ...], Values]:
 
 
 def variation_shares(means: Values) -> dict[tuple[int, ...], float]:
-    """Of the sum of squares between ``means``: the share of every set of axes, beyond its subsets'.
+    """The share of the sum of squares between ``means`` that each set of axes accounts for, beyond its subsets.
 
     Args:
-        means: one for each combination of the axes' levels.
+        means: one mean for each combination of the axes' levels.
 
     Returns:
-        axes → share; they sum to 1. Empty where no two means differ.
+        axes → share; the shares sum to 1. Empty if all means are equal.
 
     >>> variation_shares(np.array([[0.0, 1.0], [0.0, 1.0]]))
     {(0,): 0.0, (1,): 1.0, (0, 1): 0.0}
@@ -298,39 +317,49 @@ def variation_shares(means: Values) -> dict[tuple[int, ...], float]:
 
 
 def contrasts(family: Sequence[Values], seed: int) -> list[Contrast]:
-    """Differences ``[training seeds, k-means seeds, queries]`` each, tested together.
+    """Test differences together as one family.
+
+    Args:
+        family: differences ``[training seeds, k-means seeds, queries]``, one array per test.
+        seed: of the resamples.
+
+    Returns:
+        one contrast per array, with p-values adjusted over the family. With two seeds of a kind there is no detectable
+        difference: its error would rest on one degree of freedom.
 
     >>> [contrast] = contrasts([np.full((1, 1, 8), 0.25)], seed=0)
     >>> contrast.difference.mean, contrast.p  # eight of eight queries are better
     (0.25, 0.0078125)
     """
-    # Rounded: .3 - .1 - .2 is no difference, but the test of many such would find their common sign.
+    # In floating point .3 − .1 − .2 is not 0, and a test of many such values would find their common sign.
     family = [np.round(values, 12) for values in family]
     per_query = [np.round(values.mean(axis=(0, 1)), 12) for values in family]
     p_values = holm([paired_test(values, np.zeros_like(values), seed) for values in per_query])
     found = []
     for values, p in zip(family, p_values.tolist(), strict=True):
         difference = estimate(values, seed)
-        found.append(Contrast(difference, p, detectable_difference(difference, values.shape[QUERIES], len(family))))
+        few = any(1 < seeds < FEWEST_SEEDS for seeds in values.shape[:QUERIES])
+        detectable = None if few else detectable_difference(difference, values.shape[QUERIES], len(family))
+        found.append(Contrast(difference, p, detectable, few))
     return found
 
 
 def detectable_difference(difference: Estimate, queries: int, comparisons: int) -> float | None:
-    """The smallest true difference that a test like this one finds with probability .8.
+    """The smallest true difference that a test like this one detects with probability .8.
 
-    The test is the two-sided t-test with the error and degrees ν of ``combined_error`` at level .05 / comparisons, the
-    hardest step of Holm's procedure, with critical value c. It finds a difference of d standard errors with probability
-    E[Φ(d − c·S) + Φ(−d − c·S)], where S² = χ²_ν / ν stands for the error of the estimated error. The randomisation
-    test, which is over queries alone, finds it no less often; but from n queries it has no p below 2 / 2^n, nor,
-    resampled, below 2 / 10,000.
+    The test is the two-sided t-test with the error and the degrees of freedom ν of ``combined_error``, at level
+    .05 / comparisons (the strictest step of Holm's procedure), with critical value c. It detects a difference of d
+    standard errors with probability E[Φ(d − c·S) + Φ(−d − c·S)], where S² = χ²_ν / ν accounts for the uncertainty of
+    the estimated error. The randomisation test, which is over queries only, detects it at least as often; but its p is
+    at least 2 / 2^n with n queries, and at least 2 / 10,000 with resamples.
 
     Args:
-        difference: what the error is known of.
-        queries: how many.
-        comparisons: that the p-values are adjusted for.
+        difference: the difference whose error is known.
+        queries: the number of queries.
+        comparisons: the number of tests that the p-values are adjusted for.
 
     Returns:
-        as large as the measure; None where no query differs, or where no p can be as low as the level.
+        the difference, in units of the measure; None if no query differs, or if p can't fall below the level.
     """
     from scipy import optimize, stats
 
@@ -338,7 +367,7 @@ def detectable_difference(difference: Estimate, queries: int, comparisons: int) 
     if not difference.error or difference.degrees is None or max(2.0**-queries, 1 / (RESAMPLES + 1)) * 2 >= level:
         return None
     critical = float(stats.t.isf(level / 2, difference.degrees))
-    middles = (np.arange(2000) + 0.5) / 2000  # quantiles of S: its expectation as a mean
+    middles = (np.arange(2000) + 0.5) / 2000  # the expectation over S as a mean over its quantiles
     thresholds = critical * np.sqrt(stats.chi2.ppf(middles, difference.degrees) / difference.degrees)
 
     def lacking(distance: float) -> float:

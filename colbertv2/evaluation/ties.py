@@ -1,7 +1,7 @@
-"""Ties in a ranking: where they cross a cut, and what a measure is worth on average over all orders of tied documents.
+"""Ties in a ranking: where they cross a cut-off, and the expected value of a measure over all orders of tied documents.
 
-A ranking has one order, trec_eval's (:mod:`colbertv2.evaluation.ranking`); which of two documents of equal score comes
-first is then decided by their ids, that is by chance. The expected value leaves chance out: the mean over all orders of
+A ranking uses trec_eval's order (:mod:`colbertv2.evaluation.ranking`): of two documents with equal scores their ids
+decide which comes first, in effect chance. The expected value removes this chance: it is the mean over all orders of
 every group of equal scores, in closed form (McSherry and Najork, ECIR 2008).
 """
 
@@ -19,21 +19,22 @@ if TYPE_CHECKING:
 
 
 class Group(NamedTuple):
-    """Documents of equal score, which follow one another.
+    """Consecutive documents with equal scores.
 
     Args:
-        start: how many documents stand before them. grades: theirs, 0 for one without judgement.
+        start: the number of documents before the group.
+        grades: the grade of every document in the group; 0 for a document without a judgement.
     """
 
     start: int
     grades: list[int]
 
     def within(self, cutoff: float) -> int:
-        """How many of its places are among the first ``cutoff``."""
+        """The number of the group's ranks that are among the first ``cutoff``."""
         return int(max(0, min(len(self.grades), cutoff - self.start)))
 
     def relevant(self, least: int) -> int:
-        """How many have at least this grade."""
+        """The number of documents in the group with at least this grade."""
         return sum(grade >= least for grade in self.grades)
 
 
@@ -41,7 +42,7 @@ Expected = Callable[[Sequence[Group], Sequence[int], Mapping[str, object]], floa
 
 
 def groups_of(found: Results, grades: Mapping[str, int]) -> list[Group]:
-    """The groups of equal scores, most of them of one document.
+    """Split results into groups of equal scores; most groups have one document.
 
     >>> groups_of([("b", 2.0), ("c", 1.0), ("a", 1.0)], {"a": 1})
     [Group(start=0, grades=[0]), Group(start=1, grades=[0, 1])]
@@ -59,7 +60,11 @@ def hits(groups: Sequence[Group], cutoff: float, least: int) -> float:
 
 
 def reciprocal_rank(groups: Sequence[Group], judged: Sequence[int], given: Mapping[str, object]) -> float:
-    """Of n documents, r of them relevant, the first of these is the j-th with probability C(n − j, r − 1) / C(n, r)."""
+    """Expected reciprocal rank.
+
+    In a group of n documents, r of them relevant, the first relevant one is at position j with probability
+    C(n − j, r − 1) / C(n, r).
+    """
     cutoff, least = limits(given)
     for start, grades in groups:
         number, relevant = len(grades), sum(grade >= least for grade in grades)
@@ -71,20 +76,24 @@ def reciprocal_rank(groups: Sequence[Group], judged: Sequence[int], given: Mappi
 
 
 def recall(groups: Sequence[Group], judged: Sequence[int], given: Mapping[str, object]) -> float:
-    """Relevant documents found, by all of them."""
+    """Expected recall: relevant documents found, divided by all relevant documents."""
     cutoff, least = limits(given)
     relevant = sum(grade >= least for grade in judged)
     return hits(groups, cutoff, least) / relevant if relevant else 0.0
 
 
 def precision(groups: Sequence[Group], judged: Sequence[int], given: Mapping[str, object]) -> float:
-    """Relevant documents found, by the cut-off."""
+    """Expected precision: relevant documents found, divided by the cut-off."""
     cutoff, least = limits(given)
     return hits(groups, cutoff, least) / cutoff
 
 
 def success(groups: Sequence[Group], judged: Sequence[int], given: Mapping[str, object]) -> float:
-    """Of n documents, r of them relevant, m hold none with probability C(n − r, m) / C(n, m)."""
+    """Expected success: the probability that a relevant document is within the cut-off.
+
+    Of n documents, r of them relevant, m drawn at random contain no relevant one with probability
+    C(n − r, m) / C(n, m).
+    """
     cutoff, least = limits(given)
     none = 1.0
     for group in groups:
@@ -94,7 +103,7 @@ def success(groups: Sequence[Group], judged: Sequence[int], given: Mapping[str, 
 
 
 def discounted_gain(groups: Sequence[Group], judged: Sequence[int], given: Mapping[str, object]) -> float:
-    """Every place of a group gains the mean of its documents; divided by the gain of the ideal order."""
+    """Expected nDCG: every rank of a group gets the group's mean gain; divided by the gain of the ideal order."""
     cutoff, _ = limits(given)
     exponential = given.get("dcg") == "exp-log2"
 
@@ -119,28 +128,34 @@ EXPECTED: dict[str, Expected] = {
     "Success": success,
     "nDCG": discounted_gain,
 }
-PARAMETERS = {"cutoff", "rel", "dcg"}  # that they heed
+PARAMETERS = {"cutoff", "rel", "dcg"}  # the parameters of measures that these functions support
 
 
 def limits(given: Mapping[str, object]) -> tuple[float, int]:
-    """The cut-off, infinite if there is none, and the least relevant grade."""
+    """The cut-off (infinite if there is none), and the lowest grade that counts as relevant."""
     cutoff, least = given.get("cutoff", math.inf), given.get("rel", 1)
     assert isinstance(cutoff, int | float) and isinstance(least, int)
     return cutoff, least
 
 
 def has_expected(measure: ir_measures.Measure) -> bool:
-    """Whether there is a closed form of a measure's expected value."""
+    """Whether the expected value of a measure can be computed in closed form."""
     return measure.NAME in EXPECTED and set(measure.params) <= PARAMETERS
 
 
 def expected_value(measure: ir_measures.Measure, found: Results, grades: Mapping[str, int]) -> float:
-    """The mean of a measure of one query over all orders of documents of equal scores."""
+    """The mean of a measure over all orders of documents with equal scores, for one query.
+
+    Args:
+        measure: a measure for which ``has_expected`` is true.
+        found: the query's results, best first.
+        grades: document id → grade, of the query's judgements.
+    """
     return EXPECTED[str(measure.NAME)](groups_of(found, grades), list(grades.values()), measure.params)
 
 
 def crossing(ranking: Ranking, query_ids: Collection[str], cutoff: int | None) -> list[str]:
-    """The queries of which documents of equal scores lie on both sides of a cut-off, or of the ranking's own end.
+    """The queries with documents of equal scores on both sides of a cut-off, or of the ranking's end.
 
     >>> crossing(Ranking({"q": [("b", 1.0), ("a", 1.0)]}), ["q"], 1)
     ['q']
@@ -158,9 +173,9 @@ def crossing(ranking: Ranking, query_ids: Collection[str], cutoff: int | None) -
 
 
 def open_ended(ranking: Ranking, query_ids: Collection[str], cutoff: int | None) -> list[str]:
-    """The queries of which a group of equal scores that begins before the cut-off goes on beyond the ranking's end.
+    """The queries with a group of equal scores that begins before the cut-off and continues beyond the ranking's end.
 
-    Their expected value is not known, since not all documents of that group are.
+    Their expected value is unknown, because not all documents of that group are known.
     """
     found = []
     for query_id in query_ids:

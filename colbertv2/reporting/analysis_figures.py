@@ -1,6 +1,6 @@
-"""Figures of analyses: the decomposition of a search, the supervision of a round, and the map of one MaxSim.
+"""Figures of analyses: the decomposition of a search, the supervision of a round, and the map of one MaxSim score.
 
-Those of centroids are in ``centroids_figure``.
+The figures of centroids are in ``centroids_figure``.
 """
 
 from __future__ import annotations
@@ -16,27 +16,30 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from colbertv2.analysis.decomposition import STEPS
-from colbertv2.reporting.quality_figure import COLOURS, GREY, LABEL_SIZE, save
+from colbertv2.reporting.quality_figure import COLOURS, DASHES, GREY, LABEL_SIZE, save
 
 if TYPE_CHECKING:
     from colbertv2.analysis.explain import MaxSimMap
 
-NAME_WIDTH = 16  # characters of a step's name in a line
-BINS = 40  # of the histogram of margins
-MOST_COLUMNS = 60  # of the map; of a longer document only the taken tokens and their neighbours are shown
-CELL = 0.21  # inches, of a cell of the map
-FONT_SIZE = 8  # of the map
+NAME_WIDTH = 16  # characters per line in the name of a step
+BINS = 40  # in the histogram of margins
+MOST_COLUMNS = 60  # in the map; of a longer document only the matched tokens and their neighbours are shown
+CELL = 0.21  # inches, the size of a cell of the map
+FONT_SIZE = 8  # points, in the map
 
 
 def draw_decomposition(values: pd.DataFrame, table: pd.DataFrame, measure: str, path: Path) -> None:
-    """Draw the mean that each step loses or gains as a bar, and below it every query's change, sorted.
+    """Draw the mean change at each step as a bar, and below it the change of every query, sorted.
 
-    The mean of the first step is a line and no bar, as the axis does not start at zero.
+    The mean of the first step is drawn as a line, not as a bar, because the axis does not start at zero.
 
     Args:
-        values: ``[queries, steps]``. table: as ``analysis.decomposition.changes`` returns it.
+        values: the measure per query after each step, ``[queries, steps]``.
+        table: the result of ``analysis.decomposition.changes``.
+        measure: the name of the measure, for the axis.
         path: without suffix; ``.png`` and ``.svg`` are written.
     """
     figure = Figure(figsize=(8.4, 6.4), layout="constrained")
@@ -59,11 +62,12 @@ def draw_decomposition(values: pd.DataFrame, table: pd.DataFrame, measure: str, 
             label, top = f"{label}\n{change:+.3f}".replace("-", "−"), max(means[place], before, before + row["high"])
         above.annotate(label, (place, top), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=LABEL_SIZE)
     above.plot([-0.3, 0.3], means[:1] * 2, color=COLOURS[0], linewidth=3, zorder=2)
-    above.use_sticky_edges = False  # of bars, which would leave no room for labels
+    above.use_sticky_edges = False  # the sticky edges of bars would leave no room for labels
     above.margins(y=0.15)
-    above.set_ylabel(f"{measure} (changes with 95 % intervals)")
+    above.set_title(f"{measure} after each step of the search", loc="left", fontsize=11, fontweight="bold")
+    above.set_ylabel(f"mean {measure} (95 % intervals of the changes)")
     below.axhline(0, color=GREY, linewidth=0.8)
-    below.set_ylabel("change, by query")
+    below.set_ylabel(f"change in {measure}, per query")
     names = ["\n".join(wrap(STEPS[str(step)], NAME_WIDTH)) for step in table.index]
     below.set_xticks(range(len(names)), names, fontsize=LABEL_SIZE)
     for axes in (above, below):
@@ -80,13 +84,15 @@ def draw_supervision(
     title: str,
     path: Path,
 ) -> None:
-    """Write a PNG of four panels: ranks, margins, filters, and agreement of the students with the teacher.
+    """Write a PNG with four panels: ranks, margins, filters, and the agreement of the students with the teacher.
 
     Args:
-        ranks: as ``analysis.supervision.by_rank`` returns it. candidates: as ``candidate_table`` returns it, with a
-            column ``kept``.
-        filters: outcome → number of candidates. agreement: student → ``analysis.supervision.agreement``.
-        path: the file, replaced if it is there.
+        ranks: the result of ``analysis.supervision.by_rank``.
+        candidates: the result of ``candidate_table``, with a column ``kept``.
+        filters: outcome → number of candidates.
+        agreement: student → the result of ``analysis.supervision.agreement``.
+        title: the title of the figure.
+        path: the file to write; an existing file is replaced.
     """
     figure = Figure(figsize=(10, 7), layout="constrained")
     FigureCanvasAgg(figure)
@@ -94,7 +100,6 @@ def draw_supervision(
     (first, second), (third, fourth) = figure.subplots(2, 2)
     for axes in (first, second, third, fourth):
         axes.spines[["top", "right"]].set_visible(False)
-        axes.title.set_fontsize(10)
     draw_ranks(first, ranks)
     draw_margins(second, candidates)
     draw_filters(third, filters)
@@ -103,16 +108,16 @@ def draw_supervision(
 
 
 def draw_ranks(axes: Axes, ranks: pd.DataFrame) -> None:
-    """The share of candidates that the teacher puts above the positive, by rank of retrieval."""
+    """Draw the share of candidates that the teacher scores above the positive, by retrieval rank."""
     axes.plot(ranks.index, 100 * ranks["share_above_positive"], "o-", color=COLOURS[1], markersize=3, linewidth=1.2)
-    axes.set_title("Suspected false negatives by rank", loc="left")
-    axes.set_xlabel("rank in the candidates")
-    axes.set_ylabel("% above the positive")
+    axes.set_title("Suspected false negatives by retrieval rank", loc="left", fontsize=10)
+    axes.set_xlabel("retrieval rank of the candidate")
+    axes.set_ylabel("% of candidates that the teacher\nscores above the positive")
     axes.set_ylim(bottom=0)
 
 
 def draw_margins(axes: Axes, candidates: pd.DataFrame) -> None:
-    """A histogram of margins: candidates that became negatives, and those that were left out."""
+    """Draw a histogram of margins: of the candidates that became negatives, and of those that were left out."""
     margins = candidates["margin"].to_numpy()
     low, high = np.percentile(margins, [0.5, 99.5]) if len(margins) else (0.0, 1.0)
     edges = np.linspace(low, high, BINS + 1)
@@ -122,41 +127,49 @@ def draw_margins(axes: Axes, candidates: pd.DataFrame) -> None:
         label=["kept as negatives", "left out"],
     )  # fmt: skip
     axes.axvline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
-    axes.set_title("Teacher's margin, positive minus candidate", loc="left")
-    axes.set_xlabel("margin; left of 0 the candidate is above the positive")
-    axes.set_ylabel("unlabelled candidates")
+    axes.set_title("Teacher's margin: positive's score minus candidate's", loc="left", fontsize=10)
+    axes.set_xlabel("margin (below 0: the candidate scores higher)")
+    axes.set_ylabel("number of unlabelled candidates")
     axes.legend(frameon=False, fontsize=8)
 
 
 def draw_filters(axes: Axes, filters: Mapping[str, int]) -> None:
-    """Bars: how many candidates had each outcome."""
+    """Draw the number of candidates with each outcome as bars."""
     names = list(filters)
     bars = axes.barh(names[::-1], [filters[name] for name in names[::-1]], color=COLOURS[0], height=0.6)
     axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
-    axes.set_title("What became of the candidates", loc="left")
+    axes.set_title("Outcome for the candidates", loc="left", fontsize=10)
+    axes.set_xlabel("number of candidates")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.margins(x=0.18)
 
 
 def draw_agreement(axes: Axes, agreement: Mapping[str, pd.DataFrame]) -> None:
-    """Cumulative distributions of Kendall's tau between the teacher and each student."""
-    for colour, (name, rows) in zip(COLOURS, agreement.items(), strict=False):
+    """Draw the cumulative distribution of Kendall's τ between the teacher and each student."""
+    for place, (name, rows) in enumerate(agreement.items()):
         tau = np.sort(rows["tau"].dropna())
         share = 100 * np.arange(1, len(tau) + 1) / max(1, len(tau))
-        axes.step(tau, share, where="post", color=colour, linewidth=1.4, label=f"{name}: mean τ {tau.mean():.2f}")
-    axes.set_title("Student's order against the teacher's", loc="left")
-    axes.set_xlabel("Kendall's τ of a query's candidates")
-    axes.set_ylabel("% of queries at or below")
+        axes.step(
+            tau, share, DASHES[place % len(DASHES)], where="post", color=COLOURS[place % len(COLOURS)], linewidth=1.4,
+            label=f"{name}: mean τ {tau.mean():.2f}",
+        )  # fmt: skip
+    axes.set_title("Agreement of the student's order with the teacher's", loc="left", fontsize=10)
+    axes.set_xlabel("Kendall's τ over the candidates of a query")
+    axes.set_ylabel("% of queries with at most this τ")
     axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 
 def draw_map(map: MaxSimMap, path: Path | None = None) -> Figure:
-    """The map of a MaxSim: one row per query token, one column per document token.
+    """Draw the similarities behind a MaxSim score: one row per query token, one column per document token.
 
-    The cell that a query token takes is outlined; its contribution is at the right. Of a document of more than 60
-    tokens only those that a query token takes and their neighbours are shown, with gaps between them.
+    The most similar document token of each query token is outlined; its contribution to the score is a bar at the
+    right. Of a document with more than 60 tokens, only the outlined tokens and their neighbours are shown, with gaps
+    between them.
 
     Args:
-        path: without a suffix; ``.png`` and ``.svg`` are written, replaced if they are there. None writes nothing.
+        map: the similarities of a query and a document.
+        path: without suffix; ``.png`` and ``.svg`` are written and replace existing files. If None, nothing is written.
     """
     columns = shown_columns(map)
     places = gapped(columns)
@@ -184,7 +197,7 @@ def draw_map(map: MaxSimMap, path: Path | None = None) -> Figure:
 
 
 def shown_columns(map: MaxSimMap) -> list[int]:
-    """The positions of the document tokens to show, ascending."""
+    """The positions of the document tokens that are shown, in ascending order."""
     number = len(map.document_tokens)
     if number <= MOST_COLUMNS:
         return list(range(number))
@@ -193,7 +206,7 @@ def shown_columns(map: MaxSimMap) -> list[int]:
 
 
 def gapped(columns: list[int]) -> list[int]:
-    """The place of each of the ascending ``columns`` in the figure; a gap of one place marks missing columns.
+    """Where each of the ascending ``columns`` is drawn; missing columns leave a gap of one place.
 
     >>> gapped([0, 1, 5, 6])
     [0, 1, 3, 4]
@@ -203,7 +216,7 @@ def gapped(columns: list[int]) -> list[int]:
 
 
 def label_tokens(axes: Axes, map: MaxSimMap, columns: list[int], places: list[int]) -> None:
-    """Write the tokens along the axes, the taken ones in bold and colour, and dots in the gaps."""
+    """Write the tokens along the axes, the matched ones bold and in colour, and dots in the gaps."""
     taken = set(map.best.tolist())
     axes.set_yticks(
         range(len(map.query_tokens)), [escape_formula(token) for token in map.query_tokens], fontsize=FONT_SIZE
@@ -220,15 +233,15 @@ def label_tokens(axes: Axes, map: MaxSimMap, columns: list[int], places: list[in
     axes.spines[:].set_visible(False)
     number = len(map.document_tokens)
     shown = f"{number} tokens" if len(columns) == number else f"{len(columns)} of {number} tokens"
-    axes.set_xlabel(f"document, {shown}", fontsize=FONT_SIZE)
-    axes.set_ylabel("query", fontsize=FONT_SIZE)
+    axes.set_xlabel(f"document ({shown})", fontsize=FONT_SIZE)
+    axes.set_ylabel("query tokens", fontsize=FONT_SIZE)
 
 
 def draw_contributions(axes: Axes, map: MaxSimMap) -> None:
-    """Bars: the contribution of each query token."""
+    """Draw the contribution of each query token as a bar."""
     bars = axes.barh(range(len(map.contributions)), map.contributions, color=COLOURS[0], height=0.62)
     axes.bar_label(bars, fmt="{:.2f}", padding=2, fontsize=FONT_SIZE)
-    axes.set_title(f"contributions, sum {map.score:.2f}", fontsize=FONT_SIZE, loc="left")
+    axes.set_title(f"contribution to the score (sum {map.score:.2f})", fontsize=FONT_SIZE, loc="left")
     axes.set_xticks([])
     axes.margins(x=0.3)
     axes.tick_params(length=0, labelleft=False)
@@ -236,5 +249,5 @@ def draw_contributions(axes: Axes, map: MaxSimMap) -> None:
 
 
 def escape_formula(token: str) -> str:
-    """A token with its dollar signs escaped, so that matplotlib does not read it as a formula."""
+    """Escape the dollar signs of a token, so that matplotlib does not read it as a formula."""
     return token.replace("$", r"\$")

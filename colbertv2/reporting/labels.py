@@ -1,6 +1,6 @@
-"""Words and numbers in a picture where they cover nothing: labels of points, ends of lines, ticks, long names.
+"""Labels in a figure that do not overlap: of points, ends of lines, ticks, and long names.
 
-Labels are placed in pixels: the figure must have been drawn once (``canvas.draw()``), which lays its axes out.
+Labels are placed in pixels, so the figure must have been drawn once (``canvas.draw()``), which lays out its axes.
 """
 
 import textwrap
@@ -15,13 +15,13 @@ from matplotlib.transforms import Bbox
 
 from colbertv2.reporting.quality_figure import GREY, LABEL_SIZE, LINE_HEIGHT, heights, spread, style, thread
 
-CHARACTER = 0.55 * LABEL_SIZE  # points, the mean width
-STEPS = 8  # lines at most that a label moves up
-MARK = 4.0  # points around a point that stay free
+CHARACTER = 0.55 * LABEL_SIZE  # points, the mean width of a character
+STEPS = 8  # the most lines that a label moves up
+MARK = 4.0  # points (the unit) around a point of the figure that stay free
 
 
 class Labelled(NamedTuple):
-    """A point with its name, in data coordinates."""
+    """A named point in data coordinates, and the colour of its label."""
 
     name: str
     x: float
@@ -30,12 +30,14 @@ class Labelled(NamedTuple):
 
 
 def label_points(axes: Axes, labelled: Iterable[Labelled], points: Sequence[tuple[float, float]]) -> None:
-    """A label left above each point, moved up with a thread where something is in the way.
+    """Put a label above and to the left of each point; if something is in the way, move it up and draw a thin line.
 
-    A label for which there is no room is left out, so the most important ones come first.
+    A label is left out if there is no room for it, so the most important points must come first.
 
     Args:
-        points: ``(x, y)`` of all points, which no label covers.
+        axes: the axes to draw in.
+        labelled: the points with labels.
+        points: ``(x, y)`` of all points; no label covers one of them.
     """
     scale = axes.figure.dpi / 72
     frame = axes.get_window_extent()
@@ -57,16 +59,19 @@ def label_points(axes: Axes, labelled: Iterable[Labelled], points: Sequence[tupl
 
 
 def extent(label: Annotation) -> Bbox:
-    """The box of its text alone, in pixels."""
-    label.get_window_extent()  # with the thread; moves the text to its place
+    """The box of an annotation's text without its line, in pixels."""
+    label.get_window_extent()  # the box with the line; moves the text to its place
     return Text.get_window_extent(label)
 
 
 def label_ends(axes: Axes, ends: Mapping[str, float], colours: Sequence[str], x: float) -> None:
-    """Names of lines right of where they end, moved apart where they would overlap.
+    """Write the names of lines to the right of their last points, moved apart if they would overlap.
 
     Args:
-        ends: name → height of the line's last point. x: where that is. colours: of the lines.
+        axes: the axes to draw in.
+        ends: name → y of the line's last point.
+        colours: the colours of the lines.
+        x: the x of all last points.
     """
     anchors = heights(axes, list(ends.values()))
     lines = max(name.count("\n") + 1 for name in ends)
@@ -79,7 +84,7 @@ def label_ends(axes: Axes, ends: Mapping[str, float], colours: Sequence[str], x:
 
 
 def wrap(text: str, width: int) -> str:
-    """Lines of at most so many characters.
+    """Break a text into lines of at most ``width`` characters.
 
     >>> wrap("hard negatives, 64-way, no teacher", 18)
     'hard negatives,\\n64-way, no teacher'
@@ -88,10 +93,12 @@ def wrap(text: str, width: int) -> str:
 
 
 def name_levels(axes: Axes, levels: Sequence[str], width: float) -> None:
-    """The levels of a factor below the axis, at 0, 1, …: aslant where they would meet.
+    """Write the levels of a factor below the axis, at 0, 1, …; slanted if they would overlap.
 
     Args:
-        width: of the axes, in points.
+        axes: the axes to draw in.
+        levels: the names of the levels.
+        width: the width of the axes, in points.
     """
     names = [wrap(level, 18) for level in levels]
     longest = max(len(line) for name in names for line in name.split("\n"))
@@ -103,7 +110,7 @@ def name_levels(axes: Axes, levels: Sequence[str], width: float) -> None:
 
 
 def plain_ticks(axes: Axes) -> None:
-    """Round numbers rather than powers of ten along a logarithmic axis, as many as have room."""
+    """Label a logarithmic axis with round numbers instead of powers of ten."""
     low, high = axes.get_xlim()
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))))
     steps = (1, 2, 5) if high / low < 300 else (1,)
@@ -116,5 +123,5 @@ def plain_ticks(axes: Axes) -> None:
 
 
 def shade(number: int, count: int, colours: Sequence[str]) -> str:
-    """The colour of one of so many lines; grey where there are more lines than colours."""
+    """The colour of line ``number`` of ``count``; grey if there are more lines than colours."""
     return colours[number] if count <= len(colours) else GREY

@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: tables that sort, pictures whose points tell what they are."""
+"""A report as one self-contained HTML page, with sortable tables and figures whose points have tooltips."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,17 +9,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from colbertv2.reporting.rendering import ReportTable
 
-NAMESPACES = {"": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/1999/xlink"}  # those of matplotlib's SVG
-LARGEST = 1.2  # times the size that a picture was drawn at
+NAMESPACES = {"": "http://www.w3.org/2000/svg", "xlink": "http://www.w3.org/1999/xlink"}  # that matplotlib's SVG uses
+LARGEST = 1.2  # the largest scale at which a figure is shown
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what is below it.
+    """A section of the page.
 
     Args:
-        title: the heading. text: a sentence or two.
-        figure: an SVG file, drawn into the page.
+        title: the heading.
+        text: a sentence or two below it.
+        figure: an SVG file, copied into the page.
         table: a table.
     """
 
@@ -39,10 +40,16 @@ def write_page(
     commands: Sequence[str] = (),
     hovers: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the page; it loads nothing, and opens from disk.
+    """Write the page. It loads no other files, so it can be opened from disk.
 
     Args:
-        hovers: id of a point in the figures (``set_gid`` in matplotlib) → what is shown over it.
+        path: the file to write; missing folders are made.
+        title: the title of the page.
+        sentences: the conclusions, at the top.
+        sections: the tables and figures, in order.
+        warnings: sentences to read first.
+        commands: the commands that made the results, at the end.
+        hovers: id of a point in the figures (``set_gid`` in matplotlib) → the text of its tooltip.
 
     >>> import tempfile
     >>> page = Path(tempfile.mkdtemp()) / "page.html"
@@ -75,18 +82,19 @@ def write_page(
 
 
 def inline(figure: Path, number: int, title: str) -> str:
-    """An SVG as part of a page: without its preamble, its ids told apart from those of other pictures.
+    """Read an SVG file as part of a page: without its preamble, and with ids that no other figure has.
 
     Args:
-        number: of the picture; ``s<number>-`` is put before every id.
-        title: what a screen reader calls it.
+        figure: the file.
+        number: the number of the figure; ``s<number>-`` is put before every id.
+        title: the name that a screen reader gives it.
     """
     for prefix, namespace in NAMESPACES.items():
         ElementTree.register_namespace(prefix, namespace)
     svg = ElementTree.parse(figure).getroot()
     for metadata in svg.findall(f"{{{NAMESPACES['']}}}metadata"):
         svg.remove(metadata)
-    width = svg.attrib.pop("width")  # in points; the viewBox stays, so that it shrinks with the page
+    width = svg.attrib.pop("width")  # in points; the viewBox stays, so the figure shrinks with the page
     svg.attrib.pop("height")
     svg.set("style", f"max-width: {LARGEST * float(width.removesuffix('pt')):.0f}pt")
     for element in svg.iter():

@@ -1,4 +1,4 @@
-"""The figure of an experiment: quality against bytes per token."""
+"""The figure of an experiment: quality against bytes per token. Also colours and labels that all figures share."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
+MARKERS = ("o", "s", "^", "v", "P", "X", "D")  # with the colours, so that points differ without colour too
+DASHES = ("-", "--", "-.", ":")  # likewise for lines
 GREY = "#8a8a8a"
 LABEL_SIZE = 8.5  # points
 LINE_HEIGHT = 1.35 * LABEL_SIZE
@@ -19,28 +21,30 @@ SAME_COLUMN = 1.25  # sizes within this ratio share one column of labels
 
 
 class PlottedSystem(NamedTuple):
-    """A system with an index."""
+    """A system with an index, as a point of the figure."""
 
     size: float
-    place: float  # the size, moved aside a little where several coincide
+    place: float  # the size, moved a little to the side if several are the same
     value: float
     low: float
     high: float
     label: str
-    series: tuple[str, str]  # points of one series are joined
+    series: tuple[str, str]  # a line joins the points of one series
     colour: str
+    marker: str
 
 
 def draw(table: pd.DataFrame, measure: str, title: str, path: Path) -> None:
-    """Write a PNG: each system with an index a point with its 95 % interval, every other system a dashed line.
+    """Write a PNG: a point with its 95 % interval for every system with an index, a dashed line for every other system.
 
-    Systems whose names begin alike, up to a first comma (``ColBERT, 2 bits``, ``ColBERT, 1 bit, PLAID``), are told
-    apart by what follows it, and the largest is labelled by its whole name; a line joins those of one engine.
+    Systems whose names are the same up to the first comma (``ColBERT, 2 bits``, ``ColBERT, 1 bit, PLAID``) are labelled
+    by what follows it; only the largest has its full name. A line joins those that use the same engine.
 
     Args:
-        table: as ``colbertv2.reporting.system_table.make_table`` returns it.
+        table: the result of ``colbertv2.reporting.system_table.make_table``.
         measure: the column for the vertical axis.
-        path: the file, replaced if it is there.
+        title: the title of the figure.
+        path: the file to write; an existing file is replaced.
     """
     rows = table.to_dict("records")
     points = arrange([row for row in rows if not np.isnan(row["bytes_per_token"])], measure)
@@ -48,7 +52,7 @@ def draw(table: pd.DataFrame, measure: str, title: str, path: Path) -> None:
     figure = Figure(figsize=(9, 5.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    axes.set_ylabel(f"{measure} (95 % interval)")
+    axes.set_ylabel(f"mean {measure} (95 % interval over queries)")
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.8, zorder=0)
     axes.spines[["top", "right"]].set_visible(False)
@@ -57,7 +61,7 @@ def draw(table: pd.DataFrame, measure: str, title: str, path: Path) -> None:
     draw_points(axes, points)
     low, high = axes.get_ylim()
     axes.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))  # room for labels
-    figure.canvas.draw()  # lays the axes out, so that labels can be placed in points
+    figure.canvas.draw()  # lays out the axes, so that labels can be placed in points
     label_lines(axes, lines)
     figure.canvas.draw()
     label_points(axes, points)
@@ -65,9 +69,9 @@ def draw(table: pd.DataFrame, measure: str, title: str, path: Path) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write ``path`` with ``.png`` and with ``.svg`` behind it, replaced if there; the same bytes each time.
+    """Write ``path.png`` and ``path.svg``; existing files are replaced. The same figure gives the same bytes.
 
-    Text of the SVG stays text, so that it can be searched, and read aloud.
+    The text of the SVG stays text, so that it can be searched and read aloud.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path.with_name(f"{path.name}.png"), dpi=160)
@@ -76,9 +80,9 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def arrange(rows: Sequence[dict], measure: str) -> list[PlottedSystem]:
-    """The points of the rows that have ``bytes_per_token``."""
+    """Make a point of every row; all rows must have ``bytes_per_token``."""
     series = [(row["system"].partition(",")[0], row["engine"]) for row in rows]
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(dict.fromkeys(series))}
+    places = {name: i for i, name in enumerate(dict.fromkeys(series))}
     by_size = sorted(rows, key=lambda row: row["bytes_per_token"])
     largest = {row["system"].partition(",")[0]: row["system"] for row in by_size}.values()
     return [
@@ -90,14 +94,15 @@ def arrange(rows: Sequence[dict], measure: str) -> list[PlottedSystem]:
             high=row[f"{measure}_high"],
             label=row["system"] if row["system"] in largest else row["system"].partition(",")[2].strip(),
             series=name,
-            colour=colours[name],
+            colour=COLOURS[places[name] % len(COLOURS)],
+            marker=MARKERS[places[name] % len(MARKERS)],
         )
         for row, place, name in zip(rows, side_by_side([row["bytes_per_token"] for row in rows]), series, strict=True)
     ]
 
 
 def side_by_side(sizes: Sequence[float]) -> list[float]:
-    """Sizes spread a little where they coincide, so that error bars do not cover each other.
+    """Move equal sizes a little apart, so that their error bars do not cover each other.
 
     >>> [round(place) for place in side_by_side([20.0, 256.0, 256.0])]
     [20, 247, 265]
@@ -110,7 +115,7 @@ def side_by_side(sizes: Sequence[float]) -> list[float]:
 
 
 def draw_points(axes: Axes, points: Sequence[PlottedSystem]) -> None:
-    """The points with error bars, on a logarithmic axis whose ticks are the sizes that occur."""
+    """Draw the points with error bars, on a logarithmic axis whose ticks are the sizes that occur."""
     if not points:
         axes.set_xticks([])
         return
@@ -122,7 +127,7 @@ def draw_points(axes: Axes, points: Sequence[PlottedSystem]) -> None:
         axes.plot(places, values, color=joined[0].colour, linewidth=1.2, alpha=0.45, zorder=2)
     for point in points:
         axes.plot([point.place] * 2, [point.low, point.high], "_-", color=point.colour, linewidth=1.2, zorder=3)
-        axes.plot(point.place, point.value, "o", color=point.colour, markersize=6, zorder=3)
+        axes.plot(point.place, point.value, point.marker, color=point.colour, markersize=6, zorder=3)
     axes.minorticks_off()
     sizes = sorted({round(point.size, 1) for point in points})
     axes.set_xticks([size for i, size in enumerate(sizes) if i == 0 or size / sizes[i - 1] > SAME_COLUMN])
@@ -130,7 +135,7 @@ def draw_points(axes: Axes, points: Sequence[PlottedSystem]) -> None:
 
 
 def label_points(axes: Axes, points: Sequence[PlottedSystem]) -> None:
-    """A label at each point: beside the last column, above and below the others in turn, so that none meet."""
+    """Label every point: to the right of the last column, and in turn above and below the others, without overlaps."""
     if not points:
         return
     columns: list[list[PlottedSystem]] = []
@@ -146,7 +151,7 @@ def label_points(axes: Axes, points: Sequence[PlottedSystem]) -> None:
 
 
 def widen(axes: Axes, columns: Sequence[Sequence[PlottedSystem]]) -> None:
-    """Leave room in the axes for the labels left and right of the outer columns."""
+    """Leave room in the axes for the labels to the left and right of the outer columns."""
     width = in_points(axes, axes.bbox.width)
     longest = max(len(point.label) for point in columns[-1])
     right = min(0.6, 0.58 * LABEL_SIZE * longest / width + 0.05)
@@ -157,7 +162,7 @@ def widen(axes: Axes, columns: Sequence[Sequence[PlottedSystem]]) -> None:
 
 
 def label_column(axes: Axes, column: Sequence[PlottedSystem], above: bool) -> None:
-    """The labels centred above (or below) the intervals of a column, one a line, in the order of the values."""
+    """Write the labels of a column above (or below) its intervals, one per line, in the order of the values."""
     place = float(np.exp(np.mean(np.log([point.place for point in column]))))
     edge = max(point.high for point in column) if above else min(point.low for point in column)
     ordered = sorted(column, key=lambda point: point.value, reverse=not above)
@@ -168,7 +173,7 @@ def label_column(axes: Axes, column: Sequence[PlottedSystem], above: bool) -> No
 
 
 def label_beside(axes: Axes, column: Sequence[PlottedSystem]) -> None:
-    """The labels right of a column of points, with thin lines back to those they had to leave."""
+    """Write the labels to the right of a column, with thin lines to the points of those that had to move."""
     anchors = heights(axes, [point.value for point in column])
     right = max(column_x(axes, point) for point in column)
     for place, anchor, point in zip(spread(anchors, LINE_HEIGHT), anchors, column, strict=True):
@@ -187,7 +192,7 @@ def label_beside(axes: Axes, column: Sequence[PlottedSystem]) -> None:
 
 
 def label_lines(axes: Axes, lines: dict[str, float]) -> None:
-    """Names of the dashed lines, outside the axes at their right end, moved apart where they would overlap."""
+    """Write the names of the dashed lines to the right of the axes, moved apart if they would overlap."""
     anchors = heights(axes, list(lines.values()))
     for place, anchor, (name, value) in zip(spread(anchors, LINE_HEIGHT), anchors, lines.items(), strict=True):
         axes.annotate(
@@ -205,13 +210,13 @@ def label_lines(axes: Axes, lines: dict[str, float]) -> None:
 
 
 def style() -> dict:
-    """How labels of points are set: small, on white, above everything."""
+    """The style of labels of points: small, on white, above everything else."""
     box = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
     return {"textcoords": "offset points", "fontsize": LABEL_SIZE, "bbox": box, "zorder": 4}
 
 
 def thread() -> dict:
-    """A thin line from a name to what it names."""
+    """The style of a thin line from a label to its point."""
     return {"arrowstyle": "-", "color": GREY, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
 
 
@@ -220,18 +225,18 @@ def in_points(axes: Axes, pixels: float) -> float:
 
 
 def column_x(axes: Axes, point: PlottedSystem) -> float:
-    """Where a point stands on the page, in points from the left."""
+    """The horizontal position of a point, in points (the unit) from the left of the figure."""
     return in_points(axes, axes.transData.transform((point.place, point.value))[0])
 
 
 def heights(axes: Axes, values: Sequence[float]) -> list[float]:
-    """Where values stand on the page, in points from the bottom."""
+    """The vertical positions of values, in points from the bottom of the figure."""
     left = axes.get_xlim()[0]
     return [in_points(axes, axes.transData.transform((left, value))[1]) for value in values]
 
 
 def spread(places: Sequence[float], distance: float) -> list[float]:
-    """Places moved as little as needed for neighbours to be ``distance`` apart, in the order they had.
+    """Move places as little as possible so that neighbours are at least ``distance`` apart; their order stays.
 
     >>> spread([0.0, 1.0, 50.0], 10.0)
     [-4.5, 5.5, 50.0]

@@ -1,4 +1,4 @@
-"""Tables: rows as Markdown or plain text, and the tables of reports, as CSV and LaTeX too."""
+"""Tables as Markdown and plain text, and the tables of reports, which are also written as CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LATEX = str.maketrans(
         "^": r"\textasciicircum{}",
         "<": r"\textless{}",
         ">": r"\textgreater{}",
-        "[": "{[}",  # after a line's end, LaTeX would take it for the length of a gap
+        "[": "{[}",  # at the start of a row, LaTeX would read it as the optional argument of \\
         "]": "{]}",
         "−": "$-$",
         "–": "--",
@@ -33,12 +33,13 @@ LATEX = str.maketrans(
 def markdown_rows(
     header: Sequence[str], body: Sequence[Sequence[str]], left: int | Collection[int] = 2, *, padded: bool = True
 ) -> list[str]:
-    """The lines of a Markdown table.
+    """Make the lines of a Markdown table.
 
     Args:
-        header, body: of as many cells in each row.
-        left: how many columns stand left, from the first on, or which; the others, which are numbers, stand right.
-        padded: whether columns line up as text too.
+        header: the cells of the header.
+        body: the cells of every row; as many as in the header.
+        left: the number of left-aligned columns from the first on, or their indices; the others are right-aligned.
+        padded: whether to pad the cells so that columns line up in plain text too.
 
     >>> markdown_rows(["system", "RR@10"], [["BM25", ".184"]], left=1)
     ['| system | RR@10 |', '| ------ | ----: |', '| BM25   |  .184 |']
@@ -59,7 +60,7 @@ def markdown_rows(
 
 
 def text_rows(rows: Sequence[Mapping[str, str]]) -> str:
-    """Rows as columns of plain text under their names, for a terminal.
+    """Make a plain-text table for a terminal; the keys of the rows are its header.
 
     >>> print(text_rows([{"nbits": "1", "RR@10": "0.5"}, {"nbits": "2", "RR@10": "0.6"}]))
     nbits  RR@10
@@ -76,14 +77,15 @@ def text_rows(rows: Sequence[Mapping[str, str]]) -> str:
 
 @dataclass(frozen=True)
 class ReportTable:
-    """One table.
+    """A table of a report.
 
     Args:
-        title: of the table.
-        numbers: one row a line, unrounded.
-        header, body: the same for reading, as strings.
-        left: how many columns stand left; the others, which are numbers, right.
-        notes: sentences for below it; the first is its caption.
+        title: the title of the table.
+        numbers: the unrounded numbers, one row per line.
+        header: the names of the columns, for readers.
+        body: the cells of every row, formatted for readers.
+        left: the number of left-aligned columns; the others are right-aligned.
+        notes: sentences below the table; the first is its caption.
     """
 
     title: str
@@ -98,7 +100,7 @@ class ReportTable:
         return self.numbers.to_csv(index=False)
 
     def markdown(self, level: int = 2) -> str:
-        """Title of that level, table, caption, and the further notes as a list."""
+        """The title as a heading of ``level``, the table, the caption, and the further notes as a list."""
         lines = [f"{'#' * level} {self.title}", "", *markdown_rows(self.header, self.body, self.left)]
         if self.notes:
             lines += ["", self.notes[0]]
@@ -107,9 +109,9 @@ class ReportTable:
         return "\n".join(lines) + "\n"
 
     def latex(self) -> str:
-        """A ``table`` environment with rules of the package booktabs; all text is escaped.
+        """A ``table`` environment with the rules of the package booktabs; all text is escaped.
 
-        The caption is the title and the first note; further notes stay out, since a paper has no place for commands.
+        The caption is the title and the first note. Further notes are left out: a paper has no room for commands.
         """
         import pandas as pd
 
@@ -120,7 +122,7 @@ class ReportTable:
 
 
 def escape(text: str) -> str:
-    r"""For LaTeX's text mode.
+    r"""Escape a text for LaTeX's text mode.
 
     >>> escape("codec.nbits=1 & 50 %, n_way [−.02]")
     'codec.nbits=1 \\& 50 \\%, n\\_way {[}$-$.02{]}'

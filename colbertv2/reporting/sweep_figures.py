@@ -1,4 +1,4 @@
-"""The pictures of a sweep: what is worth its cost, what each factor does, and which queries say so."""
+"""The figures of a sweep: quality against cost, the effect of every factor, differences per query, and training."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,26 +24,31 @@ from colbertv2.reporting.labels import (
     shade,
     wrap,
 )
-from colbertv2.reporting.quality_figure import COLOURS, GREY, LABEL_SIZE, save
+from colbertv2.reporting.quality_figure import COLOURS, DASHES, GREY, LABEL_SIZE, save
 
 BASELINE, FRONT, BETTER, WORSE = COLOURS[1], COLOURS[0], COLOURS[2], COLOURS[3]
-LINES = COLOURS[2:]  # of what is neither the baseline nor a mean
-LABELLED = 12  # points of a front at most that get a label
-PANELS = 6  # cells at most whose queries are drawn
-COLUMNS = 3  # panels side by side
-SAME_COST = 1.01  # costs within this ratio are no trade
-POINT = "point-{}"  # the id of a cell's point in the SVG, by its place in the sweep
+MARKS = {BASELINE: "D", FRONT: "o", GREY: "X"}  # so that points differ without colour too
+KINDS = {BASELINE: "baseline", FRONT: "Pareto front: no other is both better and cheaper", GREY: "other settings"}
+LINES = COLOURS[2:]  # for lines that are neither the baseline nor a mean
+THIN = DASHES[1:]  # for the same lines
+LONG_LEVEL = 14  # characters; the names of longer levels are slanted and take room below the axes
+LABELLED = 12  # the most points of a Pareto front that get a label
+PANELS = 6  # the most cells whose queries are drawn
+COLUMNS = 3  # the most panels in a row
+SAME_COST = 1.01  # if all costs are within this ratio, there is no trade-off to draw
+POINT = "point-{}"  # the id of a cell's point in the SVG, with the cell's position in the sweep
 
 
 def draw_pareto(findings: Findings, cost: str, path: Path) -> bool:
-    """The first measure against a cost on a logarithmic axis; what no other cell dominates is joined and labelled.
+    """Draw the first measure against a cost on a logarithmic axis; the Pareto front is joined and labelled.
 
     Args:
+        findings: the results of a sweep.
         cost: a key of ``Cell.costs``.
         path: without suffix; ``.png`` and ``.svg`` are written.
 
     Returns:
-        False where fewer than two cells have this cost, or all the same within 1 %; then nothing is written.
+        False, and nothing is written, if fewer than two cells have this cost, or if all costs are within 1 %.
     """
     cells, measure = findings.cells, findings.cells.measures[0]
     known = [cell for cell in cells.complete if cell.costs.get(cost, 0) > 0]
@@ -52,14 +57,17 @@ def draw_pareto(findings: Findings, cost: str, path: Path) -> bool:
         return False
     front = pareto(known, measure, cost)
     figure, (axes,) = panels(1, width=8.4, height=5.4)
+    kinds: set[str] = set()
     for cell in known:
         found = findings.estimates[measure][cell.name]
         best = cell in front
         colour = BASELINE if cell is cells.baseline else FRONT if best else GREY
         axes.plot([cell.costs[cost]] * 2, found.queries, "_-", color=colour, linewidth=1, alpha=1 if best else 0.35,
                   zorder=2)  # fmt: skip
-        (point,) = axes.plot(cell.costs[cost], found.mean, "o", color=colour, markersize=7 if best else 5, zorder=3)
+        (point,) = axes.plot(cell.costs[cost], found.mean, MARKS[colour], color=colour, markersize=7 if best else 5,
+                             zorder=3)  # fmt: skip
         point.set_gid(POINT.format(list(cells.cells).index(cell)))
+        kinds.add(colour)
     means = [cell.mean(measure) for cell in front]
     axes.step([*(cell.costs[cost] for cell in front), max(costs)], [*means, means[-1]], where="post", color=FRONT,
               linewidth=1, alpha=0.5, zorder=1)  # fmt: skip
@@ -67,11 +75,10 @@ def draw_pareto(findings: Findings, cost: str, path: Path) -> bool:
     axes.margins(x=0.16, y=0.12)
     plain_ticks(axes)
     axes.set_xlabel(f"{COSTS.get(cost, cost)} (log scale)")
-    axes.set_ylabel(f"{measure} (95 % interval over queries)")
-    drawn = {line.get_color() for line in axes.lines}
-    for label, colour in (("baseline", BASELINE), ("not dominated", FRONT), ("dominated", GREY)):
-        if colour in drawn:
-            axes.plot([], [], "o", color=colour, label=label)
+    axes.set_ylabel(f"mean {measure} (95 % interval over queries)")
+    for colour, label in KINDS.items():
+        if colour in kinds:
+            axes.plot([], [], MARKS[colour], color=colour, label=label)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=LABEL_SIZE)
     head(figure, f"{cells.title}: {', '.join(cells.factors)}", 8.4)
     chosen = [front[i] for i in np.unique(np.linspace(0, len(front) - 1, LABELLED).round().astype(int))]
@@ -92,13 +99,17 @@ def draw_pareto(findings: Findings, cost: str, path: Path) -> bool:
 
 
 def draw_effects(findings: Findings, path: Path) -> bool:
-    """A panel for each factor: the mean of each level, averaged over all other factors, with its interval.
+    """Draw a panel for every factor: the mean of each level over all other factors, with its interval.
 
-    With two factors each panel has a line for every level of the other one besides: where these are not parallel, the
-    factors interact.
+    With two factors, each panel also has a line for every level of the other factor; if these lines are not parallel,
+    the factors interact.
+
+    Args:
+        findings: the results of a sweep.
+        path: without suffix; ``.png`` and ``.svg`` are written.
 
     Returns:
-        False where the design is not complete; then nothing is written.
+        False, and nothing is written, if the factorial design is incomplete.
     """
     cells, measure = findings.cells, findings.cells.measures[0]
     means = marginal_means(findings)
@@ -106,29 +117,30 @@ def draw_effects(findings: Findings, path: Path) -> bool:
         return False
     two = len(cells.factors) == 2
     each = 4.2 if two or len(means) == 1 else 2.9
-    figure, all_axes = panels(len(means), width=each, height=3.7, all_ticks=two)
+    longest = max(len(level) for levels in means.values() for level in levels)
+    figure, all_axes = panels(len(means), width=each, height=4.6 if longest > LONG_LEVEL else 3.7, all_ticks=two)
     for axes, (factor, levels) in zip(all_axes, means.items(), strict=True):
         places = np.arange(len(levels))
         axes.plot(places, [found.mean for found in levels.values()], "-", color=FRONT, linewidth=1.6, zorder=2)
         for place, (level, found) in enumerate(levels.items()):
             colour = BASELINE if level == cells.baseline.factors[factor] else FRONT
             axes.plot([place] * 2, found.queries, "_-", color=colour, linewidth=1.2, zorder=3)
-            axes.plot(place, found.mean, "o", color=colour, markersize=6, zorder=3)
+            axes.plot(place, found.mean, MARKS[colour], color=colour, markersize=6, zorder=3)
         name_levels(axes, list(levels), 72 * 0.75 * each)
         axes.set_xlabel(factor)
         axes.margins(x=0.12)
-    head(figure, f"{cells.title} (orange: the baseline's level)", each * min(COLUMNS, len(means)))
+    head(figure, f"{cells.title} (orange diamond: the baseline)", each * columns_of(len(means)))
     if two:
         figure.canvas.draw()
         for axes, factor, other in zip(all_axes, means, reversed(list(means)), strict=True):
             draw_lines(axes, cells, measure, factor, other)
-    label_left(all_axes, f"{measure} (95 % interval over queries)")
+    label_left(all_axes, f"mean {measure}\n(95 % interval over queries)")
     save(figure, path)
     return True
 
 
 def marginal_means(findings: Findings) -> dict[str, dict[str, Estimate]]:
-    """Factor → level → the mean of all its cells; empty where the design is not complete."""
+    """Factor → level → the mean of all its cells; empty if the factorial design is incomplete."""
     means: dict[str, dict[str, Estimate]] = {}
     for effect in findings.effects[findings.cells.measures[0]].main:
         means.setdefault(effect.factor, {})[effect.level] = effect.mean
@@ -136,25 +148,30 @@ def marginal_means(findings: Findings) -> dict[str, dict[str, Estimate]]:
 
 
 def draw_lines(axes: Axes, cells: Cells, measure: str, factor: str, other: str) -> None:
-    """The cells' means along ``factor``, one line a level of ``other``, named where it ends."""
+    """Draw the cells' means along ``factor``, one line per level of ``other``, with its name at the end."""
     found = {(cell.factors[factor], cell.factors[other]): cell.mean(measure) for cell in cells.complete}
     ends, levels = {}, cells.factors[other]
     colours = [shade(number, len(levels), LINES) for number in range(len(levels))]
-    for level, colour in zip(levels, colours, strict=True):
+    for number, (level, colour) in enumerate(zip(levels, colours, strict=True)):
         line = [found[value, level] for value in cells.factors[factor]]
-        axes.plot(line, "--", color=colour, linewidth=1, zorder=1)
+        axes.plot(line, THIN[number % len(THIN)], color=colour, linewidth=1, zorder=1)
         ends[wrap(level, 24)] = line[-1]
-    axes.set_title(f"dashed: each {other}", loc="left", fontsize=LABEL_SIZE)
+    axes.set_title(f"thin lines: one per {other}", loc="left", fontsize=LABEL_SIZE)
     label_ends(axes, ends, colours, len(cells.factors[factor]) - 1)
 
 
 def draw_differences(findings: Findings, path: Path) -> bool:
-    """Every query's difference from the baseline, sorted; and how many queries win, tie and lose.
+    """Draw every query's difference from the baseline, sorted, and count the queries that are better, equal and worse.
 
-    Of more than six cells the six whose means differ most are drawn, in the order of the sweep; the picture says so.
+    If there are more than six cells, the six whose means differ most are drawn, in the order of the sweep; the title
+    says so.
+
+    Args:
+        findings: the results of a sweep.
+        path: without suffix; ``.png`` and ``.svg`` are written.
 
     Returns:
-        False where there is no other cell; then nothing is written.
+        False, and nothing is written, if there is no cell besides the baseline.
     """
     cells, measure = findings.cells, findings.cells.measures[0]
     if not cells.others or not cells.baseline.values:
@@ -168,19 +185,19 @@ def draw_differences(findings: Findings, path: Path) -> bool:
         axes.set_title(wrap(short(cell, cells), 32), fontsize=LABEL_SIZE + 1)
     reach = 1.05 * max(abs(limit) for axes in all_axes for limit in axes.dataLim.intervaly)
     all_axes[0].set_ylim(-reach or -1, reach or 1)
-    label_left(all_axes, f"Δ {measure}, by query")
+    label_left(all_axes, f"difference in {measure},\none bar per query")
     most = f" (the {len(chosen)} of {len(cells.others)} that differ most)" if len(chosen) < len(cells.others) else ""
-    width = 2.9 * min(COLUMNS, len(chosen))
-    against = f"against the baseline {short(cells.baseline, cells)}"
+    width = 2.9 * columns_of(len(chosen))
+    against = f"compared with the baseline {short(cells.baseline, cells)}"
     head(figure, f"{cells.title}: {', '.join(cells.factors)}, {against}{most}", width)
     save(figure, path)
     return True
 
 
 def draw_sorted(axes: Axes, differences: NDArray[np.float64]) -> None:
-    """Bars of differences ``[queries]`` from the largest down, equal ones drawn as one, and their counts."""
+    """Draw differences ``[queries]`` as bars in descending order, equal ones as one bar, with their counts below."""
     differences = np.sort(np.round(differences, 12))[::-1]
-    drawn = np.round(differences, 3)  # less can't be seen, and would make a large file of many queries
+    drawn = np.round(differences, 3)  # more digits can't be seen, and would make the file large
     edges = np.concatenate([[0], np.flatnonzero(np.diff(drawn)) + 1, [len(drawn)]])
     for sign, colour in ((1, BETTER), (-1, WORSE)):
         axes.stairs(sign * np.maximum(sign * drawn[edges[:-1]], 0), edges, fill=True, color=colour, linewidth=0)
@@ -192,13 +209,14 @@ def draw_sorted(axes: Axes, differences: NDArray[np.float64]) -> None:
 
 
 def draw_training(logs: Mapping[str, Path], path: Path) -> bool:
-    """Loss, each objective where there are several, and dev RR@10 by step; a colour for each training.
+    """Draw the loss, every objective if there are several, and dev RR@10 by step, with a colour for each training.
 
     Args:
-        logs: name → Lightning's ``metrics.csv``.
+        logs: name of a training → Lightning's ``metrics.csv``.
+        path: without suffix; ``.png`` and ``.svg`` are written.
 
     Returns:
-        False where there are no logs; then nothing is written.
+        False, and nothing is written, if there are no logs.
     """
     if not logs:
         return False
@@ -208,12 +226,16 @@ def draw_training(logs: Mapping[str, Path], path: Path) -> bool:
         for table in tables.values()
     ]
     several = dict.fromkeys(column for columns in objectives if len(columns) > 1 for column in columns)
-    drawn = {"train/loss": "training loss", **{name: str(name)[6:] for name in several}, "dev/RR@10": "dev RR@10"}
+    drawn = {
+        "train/loss": "training loss",
+        **{name: f"objective: {str(name)[6:]}" for name in several},
+        "dev/RR@10": "RR@10 on the dev queries",
+    }
     each = 4.4 if len(drawn) == 2 else 2.9
     figure, all_axes = panels(len(drawn), width=each, height=3.5, share=False)
     for number, (name, table) in enumerate(tables.items()):
         colour = COLOURS[number % len(COLOURS)]
-        line = ("-", "--", ":", "-.")[number // len(COLOURS) % 4]
+        line = DASHES[number % len(DASHES)]
         for axes, column in zip(all_axes, drawn, strict=True):
             known = table[["step", column]].dropna() if column in table else table[:0]
             axes.plot(known["step"] + 1, known[column] if len(known) else [], line, color=colour, linewidth=1.2,
@@ -223,7 +245,7 @@ def draw_training(logs: Mapping[str, Path], path: Path) -> bool:
         axes.set_title(title, loc="left", fontsize=LABEL_SIZE + 1)
         axes.set_xlabel("optimizer step")
         axes.set_xlim(0, 1.04 * last)
-    room = 72 * each * min(COLUMNS, len(drawn)) / (CHARACTER * max(map(len, logs)) + 50)
+    room = 72 * each * columns_of(len(drawn)) / (CHARACTER * max(map(len, logs)) + 50)
     figure.legend(*all_axes[0].get_legend_handles_labels(), loc="outside lower center", frameon=False,
                   fontsize=LABEL_SIZE, ncols=max(1, min(3, len(logs), int(room))))  # fmt: skip
     save(figure, path)
@@ -233,8 +255,16 @@ def draw_training(logs: Mapping[str, Path], path: Path) -> bool:
 def panels(
     number: int, *, width: float, height: float, share: bool = True, all_ticks: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with panels in rows of three, each so wide and high in inches, in the style of all pictures."""
-    columns = min(number, COLUMNS)
+    """Make a figure with panels in rows of ``columns_of``.
+
+    Args:
+        number: the number of panels.
+        width: of a panel, in inches.
+        height: of a panel, in inches.
+        share: whether all panels have the same vertical axis.
+        all_ticks: whether every panel labels its vertical axis, not only the first of each row.
+    """
+    columns = columns_of(number)
     rows = -(-number // columns)
     figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -249,17 +279,26 @@ def panels(
     return figure, all_axes
 
 
+def columns_of(number: int) -> int:
+    """How many panels are in a row; four panels are two rows of two.
+
+    >>> [columns_of(number) for number in (1, 3, 4, 5)]
+    [1, 3, 2, 3]
+    """
+    return 2 if number == 4 else min(number, COLUMNS)
+
+
 def label_left(all_axes: Sequence[Axes], text: str) -> None:
-    """Name the vertical axis of the first panel of each row."""
-    for axes in all_axes[::COLUMNS]:
+    """Name the vertical axis of the first panel in each row."""
+    for axes in all_axes[:: columns_of(len(all_axes))]:
         axes.set_ylabel(text)
 
 
 def head(figure: Figure, text: str, width: float) -> None:
-    """The title of a figure so many inches wide."""
+    """Write the title of a figure that is ``width`` inches wide."""
     figure.suptitle(wrap(text, int(72 * width / 7)), x=0.01, ha="left", fontsize=11, fontweight="bold")
 
 
 def short(cell: Cell, cells: Cells) -> str:
-    """A cell in a few words, its values: the names of the factors stand above the picture."""
+    """The values of a cell's factors; the names of the factors are in the title of the figure."""
     return ", ".join(cell.factors[factor] for factor in cells.factors)

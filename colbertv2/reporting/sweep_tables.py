@@ -1,28 +1,29 @@
-"""The tables of an ablation's report: cells, main effects, interactions, shares and seeds."""
+"""The tables of an ablation's report: cells, main effects, interactions, shares, and intervals over seeds."""
 
 import math
 from collections.abc import Mapping
 
 import pandas as pd
 
-from colbertv2.ablation.cells import Cell
+from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.findings import Findings
 from colbertv2.evaluation.measures import NOTHING, fraction, plain, signed
-from colbertv2.evaluation.statistics import RESAMPLES, Contrast, Estimate, Interval
+from colbertv2.evaluation.statistics import FEWEST_SEEDS, RESAMPLES, Contrast, Estimate, Interval
 from colbertv2.reporting.rendering import ReportTable
 
 FAILED = "—"
+FEW_SEEDS = "few seeds"
 COSTS = {"bytes_per_token": "B/token", "bytes_per_document": "B/document", "ms_per_query": "ms/query"}
 TEST = f"two-sided paired randomisation test over queries ({RESAMPLES:,} resamples, means over seeds)"
 INTERVAL = f"95 % percentile bootstrap intervals over queries ({RESAMPLES:,} resamples, means over seeds)"
 
 
 def make_tables(findings: Findings) -> dict[str, ReportTable]:
-    """Name (of a file) → table, in the order of the report; those that do not apply are not there.
+    """Make the tables of a report: file name → table, in the order of the report.
 
     Returns:
-        ``cells``; ``main_effects``, ``interactions`` and ``shares`` for complete factorial designs; ``seeds`` where
-        there are several of a kind.
+        ``cells``; ``main_effects``, ``interactions`` and ``shares`` if the factorial design is complete and has several
+        factors; ``seeds`` if there are several training seeds or k-means seeds.
     """
     tables = {"cells": cells_table(findings)}
     if len(findings.cells.factors) > 1 and findings.effects[findings.cells.measures[0]].main:
@@ -35,9 +36,9 @@ def make_tables(findings: Findings) -> dict[str, ReportTable]:
 
 
 def cells_table(findings: Findings) -> ReportTable:
-    """One row a cell: measures, difference from the baseline, what could have been shown, costs.
+    """Make the table of cells: measures, difference from the baseline, detectable difference, and costs.
 
-    Below it: for each cell without values, why, and the command that runs it.
+    Its notes name the cells without values, with the reason and the command that runs them.
     """
     cells = findings.cells
     first = cells.measures[0]
@@ -60,8 +61,7 @@ def cells_table(findings: Findings) -> ReportTable:
         f"Means over {len(cells.queries):,} queries, {counted(len(cells.training_seeds), 'training seed')} and "
         f"{counted(len(cells.kmeans_seeds), 'k-means seed')}. In brackets {INTERVAL}. "
         f"Δ: difference from {cells.baseline.name}; † p < .05, {TEST}, Holm-adjusted over the "
-        f"{counted(len(cells.others), 'comparison')} of each measure. Detectable: the smallest true difference that "
-        "would have been found with probability .8, were queries and seeds drawn anew."
+        f"{counted(len(cells.others), 'comparison')} of each measure. {detectable_note(cells)}"
     )
     lacking = [cell for cell in cells.cells if not cell.values]
     notes = [f"{FAILED} {cell.name}: {one_line(cell.problem)}. Run: `{cell.command}`" for cell in lacking]
@@ -70,7 +70,7 @@ def cells_table(findings: Findings) -> ReportTable:
 
 
 def cell_numbers(findings: Findings, cell: Cell) -> dict[str, object]:
-    """A row of the CSV: empty where something does not apply."""
+    """A row of the CSV file; None if something does not apply."""
     row: dict[str, object] = dict(cell.factors)
     for measure in findings.cells.measures:
         row |= estimate_numbers(measure, findings.estimates[measure].get(cell.name))
@@ -80,7 +80,7 @@ def cell_numbers(findings: Findings, cell: Cell) -> dict[str, object]:
 
 
 def estimate_numbers(name: str, found: Estimate | None) -> dict[str, object]:
-    """``name``, ``name_low``, ``name_high``, likewise for the intervals over seeds, ``name_error``."""
+    """The columns ``name``, ``name_low``, ``name_high``, the same for the intervals over seeds, and ``name_error``."""
     row: dict[str, object] = {name: found and found.mean}
     for kind in ("queries", "training", "kmeans", "combined"):
         prefix = name if kind == "queries" else f"{name}_{kind}"
@@ -90,13 +90,13 @@ def estimate_numbers(name: str, found: Estimate | None) -> dict[str, object]:
 
 
 def contrast_numbers(name: str, found: Contrast | None) -> dict[str, object]:
-    """Those of its estimate, ``name_p`` and ``name_detectable``."""
+    """The columns of its estimate, ``name_p`` and ``name_detectable``."""
     row = estimate_numbers(name, found and found.difference)
     return row | {f"{name}_p": found and found.p, f"{name}_detectable": found and found.detectable}
 
 
 def main_effects_table(findings: Findings) -> ReportTable:
-    """One row a level and measure."""
+    """Make the table of main effects: one row per measure and level."""
     cells = findings.cells
     body, numbers = [], []
     for measure in cells.measures:
@@ -110,15 +110,16 @@ def main_effects_table(findings: Findings) -> ReportTable:
                 | contrast_numbers("difference", effect.contrast)
             )
     caption = (
-        "Every level averaged over the levels of all other factors, and its difference Δ from the baseline's level. "
-        f"In brackets {INTERVAL}. † p < .05: {TEST}, Holm-adjusted over all levels of all factors."
+        "The mean of every level over all levels of the other factors, and its difference Δ from the baseline level. "
+        f"In brackets {INTERVAL}. † p < .05: {TEST}, Holm-adjusted over all levels of all factors. "
+        f"{detectable_note(cells)}"
     )
     header = ["Measure", "Factor", "Level", "Mean", "Δ", "detectable"]
     return ReportTable("Main effects", pd.DataFrame(numbers), header, body, 3, [caption])
 
 
 def interactions_table(findings: Findings) -> ReportTable:
-    """One row for every two levels and measure."""
+    """Make the table of interactions: one row per measure and pair of levels."""
     body, numbers = [], []
     for measure in findings.cells.measures:
         for one in findings.effects[measure].interactions:
@@ -128,15 +129,16 @@ def interactions_table(findings: Findings) -> ReportTable:
                 {"measure": measure, "first": pair[0], "second": pair[1]} | contrast_numbers("beyond", one.contrast)
             )
     caption = (
-        "What two levels do together beyond the sum of what each does alone, averaged over all further factors. "
-        f"In brackets {INTERVAL}. † p < .05: {TEST}, Holm-adjusted over all pairs of levels."
+        "The effect of two levels together beyond the sum of their separate effects, averaged over all other factors. "
+        f"In brackets {INTERVAL}. † p < .05: {TEST}, Holm-adjusted over all pairs of levels. "
+        f"{detectable_note(findings.cells)}"
     )
     header = ["Measure", "One", "With", "Beyond the sum", "detectable"]
     return ReportTable("Interactions", pd.DataFrame(numbers), header, body, 3, [caption])
 
 
 def shares_table(findings: Findings) -> ReportTable:
-    """One row for every set of factors, one column a measure."""
+    """Make the table of shares: one row per set of factors, one column per measure."""
     shares: Mapping[str, Mapping[tuple[str, ...], float]] = {
         measure: findings.effects[measure].shares for measure in findings.cells.measures
     }
@@ -146,14 +148,17 @@ def shares_table(findings: Findings) -> ReportTable:
         numbers[measure] = [found.get(factors, float("nan")) for factors in names]
     body = [[row[0], *(plain(100 * float(value), 1) for value in row[1:])] for row in numbers.itertuples(index=False)]
     caption = (
-        "Shares, in %, of the sum of squares between the cells' means that are an effect's own, beyond those of its "
-        "parts. They hold the noise of the means, so a small share need not be an effect."
+        "The share, in %, of the sum of squares between the cells' means that each effect accounts for, beyond its "
+        "parts. Shares include the noise of the means, so a small share need not be an effect."
     )
     return ReportTable("Shares of the variation between cells", numbers, ["Effect", *shares], body, 1, [caption])
 
 
 def seeds_table(findings: Findings) -> ReportTable:
-    """One row a cell and measure: intervals of its difference from the baseline; the baseline's are of its mean."""
+    """Make the table of intervals over seeds: one row per measure and cell.
+
+    The intervals are those of the difference from the baseline; for the baseline itself, those of its mean.
+    """
     cells = findings.cells
     kinds = {"training": "training seeds", "kmeans": "k-means seeds", "combined": "queries and seeds"}
     body, numbers = [], []
@@ -166,8 +171,8 @@ def seeds_table(findings: Findings) -> ReportTable:
             body[-1] += [bracket(getattr(found, kind)) for kind in kinds]
             numbers.append({"measure": measure, "cell": cell.name, "of": what} | estimate_numbers("value", found))
     caption = (
-        f"95 % intervals were there other queries, training seeds ({len(cells.training_seeds)} here), k-means seeds "
-        f"({len(cells.kmeans_seeds)} here), or other queries and seeds at once; of the difference from "
+        f"95 % intervals over other queries, other training seeds ({len(cells.training_seeds)} here), other k-means "
+        f"seeds ({len(cells.kmeans_seeds)} here), and other queries and seeds together, of the difference from "
         f"{cells.baseline.name}. A single seed gives no interval."
     )
     header = ["Measure", "Cell", "Of", "Value", "queries", *kinds.values()]
@@ -175,33 +180,45 @@ def seeds_table(findings: Findings) -> ReportTable:
 
 
 def with_interval(found: Estimate) -> str:
-    """``.712 [.690, .734]``; a dash for what is not known."""
+    """Format a mean with its interval over queries, ``.712 [.690, .734]``; a dash if it is unknown."""
     return NOTHING if math.isnan(found.mean) else f"{signed(found.mean)} {bracket(found.queries)}"
 
 
 def difference_and_detectable(contrast: Contrast | None) -> list[str]:
-    """Two columns; dashes for the baseline, which has no difference."""
+    """The cells of the two columns; dashes for the baseline, which has no difference."""
     if contrast is None:
         return [plain(float("nan"), 1)] * 2
-    detectable = plain(float("nan"), 1) if contrast.detectable is None else fraction(contrast.detectable)
+    if contrast.few_seeds and not math.isnan(contrast.difference.mean):
+        detectable = FEW_SEEDS
+    else:
+        detectable = plain(float("nan"), 1) if contrast.detectable is None else fraction(contrast.detectable)
     return [with_interval(contrast.difference) + mark(contrast), detectable]
 
 
+def detectable_note(cells: Cells) -> str:
+    """What the column ``detectable`` says for these seeds."""
+    numbers = len(cells.training_seeds), len(cells.kmeans_seeds)
+    if any(1 < number < FEWEST_SEEDS for number in numbers):
+        return f"{FEW_SEEDS.capitalize()}: two seeds are too few to tell which true difference would be found."
+    drawn = "queries and seeds" if max(numbers) > 1 else "queries"
+    return f"Detectable: the smallest true difference that is found with probability .8 if {drawn} are drawn again."
+
+
 def bracket(found: Interval | None) -> str:
-    """``[−.041, −.015]``; a dash where there is none."""
+    """Format an interval, ``[−.041, −.015]``; a dash if there is none."""
     return NOTHING if found is None or math.isnan(found.low) else f"[{signed(found.low)}, {signed(found.high)}]"
 
 
 def mark(contrast: Contrast | None) -> str:
-    """The dagger of an adjusted p below .05."""
+    """A dagger if the adjusted p is below .05, otherwise nothing."""
     return " †" if contrast and contrast.significant else ""
 
 
 def counted(number: int, what: str) -> str:
-    """``1 training seed``, ``3 training seeds``."""
+    """A number with its noun: ``1 training seed``, ``3 training seeds``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def one_line(text: str | None) -> str:
-    """An error as part of a sentence."""
+    """Make an error message part of a sentence: one line without a full stop."""
     return " ".join((text or "no values").split()).rstrip(".")

@@ -1,4 +1,4 @@
-"""The table of an experiment: one row a system, with intervals, significance and costs."""
+"""The table of an experiment: one row per system, with intervals, significance and costs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,16 +15,16 @@ from colbertv2.reporting.rendering import ReportTable
 
 @dataclass(frozen=True)
 class System:
-    """What is known of one row.
+    """The data of one row.
 
     Args:
-        name: as printed.
-        values: per-query values, index query id, one column a measure (``colbertv2.evaluation.measures.evaluate``).
-        engine: what searched, as printed.
-        ms_per_query: search latency in milliseconds; ``None`` where it was not measured.
-        statistics: of the index where there is one: ``codec``, ``bytes_per_token``, ``bytes_per_document``,
-            ``num_documents``, ``num_vectors``; any may lack.
-        unknown: the measures that are not known (NaN in ``values``), with the reason.
+        name: the name that is printed.
+        values: per-query values, index query id, one column per measure (``colbertv2.evaluation.measures.evaluate``).
+        engine: the name of the search engine that is printed.
+        ms_per_query: search latency in milliseconds; None if it was not measured.
+        statistics: of the index, if there is one: ``codec``, ``bytes_per_token``, ``bytes_per_document``,
+            ``num_documents``, ``num_vectors``; any of them may be missing.
+        unknown: the unknown measures (NaN in ``values``): name → reason.
     """
 
     name: str
@@ -36,7 +36,7 @@ class System:
 
 
 def read_system(name: str, evaluation: Artifact) -> System:
-    """One row from an evaluation: its values, and what its ranking and the index behind it cost."""
+    """Read the data of one row from an evaluation, its ranking and the index behind the ranking."""
     ranking = evaluation.parents["ranking"]
     return System(
         name=name,
@@ -49,27 +49,27 @@ def read_system(name: str, evaluation: Artifact) -> System:
 
 
 def engine(ranking: Artifact) -> str:
-    """What searched: the class of the search engine where the ranking has one, else the stage."""
+    """The name of the class of a ranking's search engine; without an engine, the name of its stage."""
     target = ranking.arguments.get("engine", {}).get("_target_", ranking.stage)
     return target.rpartition(".")[2]
 
 
 def make_table(systems: Sequence[System], baseline: str, measures: Sequence[str], seed: int) -> pd.DataFrame:
-    """One row a system: means, costs, intervals and adjusted p-values.
+    """Make the table: one row per system, with means, costs, intervals and adjusted p-values.
 
     Args:
-        systems: in the order of the rows.
-        baseline: the name of the row that the others are tested against.
-        measures: the columns of values to show.
-        seed: of the resampling.
+        systems: the systems, in the order of the rows.
+        baseline: the name of the system that the others are tested against.
+        measures: the measures to show.
+        seed: of the resamples.
 
     Returns:
         columns ``system``, ``codec``, the measures, ``bytes_per_token``, ``ms_per_query``, ``bytes_per_document``,
         ``<measure>_low`` and ``<measure>_high`` (95 % bootstrap), ``p_<measure>`` (against the baseline,
-        Holm-adjusted over the systems), ``engine``, ``queries``. What does not apply is missing.
+        Holm-adjusted over the systems), ``engine``, ``queries``. A value that does not apply is missing (NaN).
 
     Raises:
-        InputError: the baseline or a measure is not there, or the systems were evaluated on different queries.
+        InputError: the baseline or a measure is missing, or the systems were evaluated on different queries.
     """
     check_systems(systems, baseline, measures)
     queries = systems[0].values.index
@@ -103,7 +103,7 @@ def make_table(systems: Sequence[System], baseline: str, measures: Sequence[str]
 
 
 def unknown_notes(systems: Sequence[System], measures: Sequence[str]) -> list[str]:
-    """One sentence for each reason why some of the measures are not known, and of which systems.
+    """One sentence for each reason why measures are unknown, with the systems it concerns.
 
     >>> unknown_notes([System("BM25", pd.DataFrame(), "bm25", unknown={"R@50": "the ranking is short"})], ["R@50"])
     ['R@50 –: the ranking is short (BM25).']
@@ -118,20 +118,24 @@ def unknown_notes(systems: Sequence[System], measures: Sequence[str]) -> list[st
 
 
 def check_systems(systems: Sequence[System], baseline: str, measures: Sequence[str]) -> None:
-    """See ``make_table`` for what is refused."""
+    """Check the arguments of ``make_table``.
+
+    Raises:
+        InputError: as for ``make_table``.
+    """
     names = [system.name for system in systems]
     if baseline not in names:
-        raise InputError(f"The baseline {baseline!r} is no row of the table; expected one of {', '.join(names)}.")
+        raise InputError(f"The baseline {baseline!r} is not a row of the table; expected one of {', '.join(names)}.")
     for system in systems:
         if lacking := [measure for measure in measures if measure not in system.values]:
             raise InputError(
-                f"{system.name!r} was not evaluated by {', '.join(lacking)}, only by {', '.join(system.values)}; "
-                "add it to measures."
+                f"{system.name!r} was not evaluated with {', '.join(lacking)}, only with {', '.join(system.values)}; "
+                "add the missing measures to `measures`."
             )
         if set(system.values.index) != set(systems[0].values.index):
             raise InputError(
                 f"{system.name!r} was evaluated on {len(system.values)} queries, {names[0]!r} on "
-                f"{len(systems[0].values)} or on others; all rows need the same."
+                f"{len(systems[0].values)}, or on different ones; all systems need the same queries."
             )
 
 
@@ -143,12 +147,15 @@ def to_markdown(
     sizes: Mapping[str, float],
     notes: Sequence[str],
 ) -> str:
-    """The table for reading: values with intervals and marks, and a caption that says how they came about.
+    """Format the table as Markdown: values with intervals and marks, and a caption that explains them.
 
     Args:
-        table: as ``make_table`` returns it.
-        sizes: what the collection holds, e.g. ``{"documents": 5301}``.
-        notes: sentences for below the table.
+        table: the result of ``make_table``.
+        title: the title of the table.
+        baseline: the name of the system that the others are tested against.
+        measures: the measures to show.
+        sizes: what the collection contains, for example ``{"documents": 5301}``.
+        notes: sentences below the table.
     """
     header = ["System", "Codec", *measures, "B/token", "B/document", "ms/query"]
     body = []
@@ -166,7 +173,7 @@ def to_markdown(
 
 
 def value_with_interval(row: Mapping[str, float], measure: str) -> str:
-    """``.712 [.690, .734] †``: the mark where the adjusted p is below .05. A dash for what is not known."""
+    """Format a value, ``.712 [.690, .734] †``, with the mark if the adjusted p is below .05; a dash if unknown."""
     if pd.isna(row[measure]):
         return NOTHING
     interval = f"[{fraction(row[f'{measure}_low'])}, {fraction(row[f'{measure}_high'])}]"

@@ -1,7 +1,7 @@
-"""``make agree``: run every comparison with colbert-ai, PyLate and fast-plaid; write results/agree.md.
+"""``make agree``: compare this project with colbert-ai, PyLate and fast-plaid, and write results/agree.md.
 
-``python -m experiments.agree [part …]`` runs some of the parts and prints their rows without writing the table.
-Exit code 1 if anything lies outside its tolerance. Working files are under outputs/agree/.
+``python -m experiments.agree [part …]`` runs only these parts and prints their rows, without writing the table. The
+exit code is 1 if a difference is larger than its tolerance. Working files are under outputs/agree/.
 """
 
 import importlib
@@ -15,9 +15,9 @@ PARTS = ["checkpoints", "encoding", "codec", "indexes", "plaid", "losses", "trai
 
 
 def main(parts: list[str]) -> int:
-    """Run ``parts``, or all of them and write the table; how many rows disagree."""
+    """Run ``parts``; without any, run all and write the table. Returns the number of rows that disagree."""
     for unknown in set(parts) - set(PARTS):
-        raise SystemExit(f"{unknown!r} is no part; expected some of: {' '.join(PARTS)}.")
+        raise SystemExit(f"Unknown part {unknown!r}; expected some of: {' '.join(PARTS)}.")
     colbert_ai, pylate = Peer("colbert-ai"), Peer("pylate")
     for peer in (colbert_ai, pylate):
         peer.install()
@@ -37,8 +37,8 @@ def main(parts: list[str]) -> int:
         minutes = (time.time() - begun) / 60
         heading = (
             "# Agreement with the other implementations\n\n"
-            f"Measured by `make agree` ({minutes:.0f} minutes, CPU). Largest difference over everything compared; a "
-            "tolerance of 0 means identical."
+            f"Measured by `make agree` ({minutes:.0f} minutes, CPU). Each difference is the largest of all that was "
+            "compared; a tolerance of 0 means that both must be identical."
         )
         write(rows, ROOT / "experiments" / "results", heading)
     return sum(not row.agrees for row in rows)

@@ -1,4 +1,4 @@
-"""Checkpoints: what colbert-ai and PyLate load, save and load again keeps every tensor and every setting."""
+"""Checkpoints: loading and saving with colbert-ai and PyLate keeps every tensor and every setting."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ COLBERT_AI, PYLATE = "colbert-ai 0.2.22", "PyLate 1.6.0"
 
 
 def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
-    """Write each layout, let its own system load and save it, and compare; then all conversions and back."""
+    """Load and save each layout with its own system, and compare; then convert between all layouts and back."""
     shutil.rmtree(work)
     (work / "colbertv2").mkdir(parents=True)
     model().save(work / "colbertv2")
@@ -34,7 +34,7 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
     for name, written, directory, note in (
         (COLBERT_AI, "official", "official-saved", "loaded and saved by colbert-ai; it adds a pooler of its own"),
         (PYLATE, "pylate", "pylate-saved", "loaded and saved by PyLate"),
-        (PYLATE, "pylate", "official-in-pylate", "PyLate's conversion of our official layout, beside ours"),
+        (PYLATE, "pylate", "official-in-pylate", "PyLate's conversion of our official layout, compared with ours"),
     ):
         expected, found = read_checkpoint(work / written), read_checkpoint(work / directory)
         yield Row("checkpoints", name, "tensors that differ", float(len(differing_tensors(ours, found))), 0, note)
@@ -59,7 +59,7 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
 
 
 def differing_tensors(first: Checkpoint, second: Checkpoint) -> list[str]:
-    """Names of tensors of ``first`` that ``second`` lacks or has otherwise, by a single bit or in type."""
+    """Names of the tensors of ``first`` that ``second`` lacks, or has with another type or other bits."""
     found = {**second.encoder, "projection": second.projection}
     return [
         name
@@ -69,7 +69,7 @@ def differing_tensors(first: Checkpoint, second: Checkpoint) -> list[str]:
 
 
 def settings_of(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The tokenization, and what the layout's settings file says but for where and by which version it was written."""
+    """The tokenization, and the layout's settings without those about where and by which version they were written."""
     own = checkpoint.settings[checkpoint.layout]
     return {
         **vars(checkpoint.tokenization),
@@ -82,7 +82,7 @@ def settings_of(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def differing_settings(first: Checkpoint, second: Checkpoint) -> list[str]:
-    """Settings of ``first`` that ``second`` has otherwise, the layout's own and the tokenization."""
+    """Settings that differ between the two: the layout's own settings and the tokenization."""
 
     def everything(checkpoint: Checkpoint) -> dict[str, Any]:
         own = checkpoint.settings.get(checkpoint.layout, {})

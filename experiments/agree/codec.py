@@ -1,4 +1,4 @@
-"""The residual codec: buckets, codes, packed residuals and decoded vectors from the same centroids and sample."""
+"""The residual codec: buckets, codes, packed residuals and decoded vectors, from the same centroids and sample."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +12,11 @@ from experiments.agree.report import Row
 from experiments.agree.texts import documents, model
 
 PEER = "colbert-ai 0.2.22"
-NEAR_TIE = 1e-6  # of two dot products, about the rounding of a matrix product
+NEAR_TIE = 1e-6  # largest difference of two dot products that count as tied: about the rounding of a matrix product
 
 
 def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
-    """Compare at 1, 2, 4 and 8 bits."""
+    """Compare with 1, 2, 4 and 8 bits."""
     if not (work / "given.npz").exists():
         encoded = np.concatenate(model().encode_documents(documents(300)))
         vectors = encoded[np.random.default_rng(0).permutation(len(encoded))].astype(np.float16).astype(np.float32)
@@ -32,7 +32,7 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
 
 
 def compared(bits: int, given: np.lib.npyio.NpzFile, found: np.lib.npyio.NpzFile) -> Iterator[Row]:
-    """The rows of one width."""
+    """The rows for one number of bits."""
     codec = ResidualCodec.from_tables(bits, given["centroids"])
     codec.fit_buckets(given["held_out"])
     tables = max(

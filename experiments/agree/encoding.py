@@ -1,4 +1,4 @@
-"""Tokenisation, vectors and MaxSim of 1,000 documents and 300 queries, awkward ones among them."""
+"""Tokenisation, vectors and MaxSim of 1,000 documents and 300 queries, including awkward ones."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from experiments.agree.report import Row
 from experiments.agree.texts import documents, model, queries
 
 SCORED = {"scored_queries": 100, "scored_documents": 200}
-# Special tokens spelled out in a text: the systems read them differently (Tokenization.literal_tokens).
+# Texts that contain special tokens as words: the systems read them differently (Tokenization.literal_tokens).
 LITERAL = [
     "[PAD] in a text [PAD]",
     "[MASK] [MASK] words",
@@ -28,7 +28,7 @@ MASKS = "token ids, attention masks and skiplist that differ"
 
 
 def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
-    """Encode the same texts with each system's tokenization, and compare."""
+    """Encode the same texts with the tokenization of each system, and compare."""
     shutil.rmtree(work)
     (work / "ours").mkdir(parents=True)
     model().save(work / "ours")
@@ -53,7 +53,7 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
 
 
 def without_pooling(encoder: Path, work: Path) -> Path:
-    """The encoder's own files only: PyLate refuses the pooling layer of a sentence encoder."""
+    """Copy the encoder without its pooling layer, which PyLate refuses."""
     plain = work / "plain"
     plain.mkdir()
     for file in encoder.iterdir():
@@ -99,7 +99,7 @@ def compared(peer: str, ours: ColBERT, texts: dict, found: np.lib.npyio.NpzFile,
     if "padded_scores" in found:
         padding = np.abs(found["padded_scores"] - found["scores"]).max()
         note = (
-            "each document alone; in a padded batch PyLate counts masked positions as 0, above a negative maximum: "
-            f"up to {padding:.2f} from its own unpadded score here"
+            "each document alone; in a padded batch PyLate counts masked positions as 0, also if the maximum is "
+            f"negative: up to {padding:.2f} from its own unpadded score here"
         )
     yield Row("encoding", peer, what, float(np.abs(scores.numpy() - found["scores"]).max()), 1e-4, note)

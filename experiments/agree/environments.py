@@ -1,6 +1,6 @@
-"""Virtual environments of the systems we compare with: their pins clash with ours and with each other's.
+"""Virtual environments of the systems that we compare with; their pinned versions conflict with ours and each other's.
 
-Each is made once from ``peers/<name>.txt`` under ``.peers/`` and made anew when that file changes.
+Each environment is made once under ``.peers/`` from ``peers/<name>.txt``, and again when that file changes.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ COLBERT_AI, PYLATE = "colbert-ai", "pylate"
 
 
 class Peer:
-    """Another system, with its own Python; ``run`` executes a script of ``peers/`` in it.
+    """Another system with its own Python; ``run`` executes a script of ``peers/`` in it.
 
     Args:
-        name: of a requirements file in ``peers/``, such as ``colbert-ai``. Blocks of it that are separated by an empty
-            line are installed one after the other; one that begins with ``# no-deps`` without dependencies, and one
-            that begins with ``# platform <tag>:`` likewise, from its wheels for that platform.
+        name: the name of a requirements file in ``peers/``, such as ``colbert-ai``. Empty lines separate its blocks,
+            which are installed one after the other. A block that begins with ``# no-deps`` is installed without
+            dependencies; a block that begins with ``# platform <tag>:`` too, from its wheels for that platform.
     """
 
-    environment: ClassVar[Mapping[str, str]] = {}  # beside that of this process
+    environment: ClassVar[Mapping[str, str]] = {}  # added to the environment of this process
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -36,7 +36,7 @@ class Peer:
         self.python = self.directory / "bin" / "python"
 
     def install(self) -> None:
-        """Make the environment, unless it stands and its requirements have not changed.
+        """Make the environment, unless it exists and its requirements have not changed.
 
         Raises:
             RuntimeError: pip failed; its last error is in the message.
@@ -57,20 +57,22 @@ class Peer:
         mark.write_text(digest)
 
     def options(self, block: str) -> list[str]:
-        """Of pip, for a block of the requirements."""
+        """The options of pip for a block of the requirements."""
         if platform := re.match(r"# platform (\w+):", block):
             target = next(self.directory.glob("lib/python*/site-packages"))
             return ["--no-deps", "--only-binary", ":all:", "--platform", platform[1], "--target", str(target)]
         return ["--no-deps"] if block.startswith("# no-deps") else []
 
     def run(self, script: str | Path, *arguments: Any, threads: int | None = None) -> None:
-        """Run ``peers/<script>.py``, or the file at a path, with these arguments, on the CPU and without a network.
+        """Run a script with these arguments, on the CPU and without a network.
 
         Args:
-            threads: of every library that asks its environment; None for what they choose.
+            script: the name of a script, ``peers/<script>.py``, or the path of a file.
+            arguments: of the script.
+            threads: for every library that reads it from the environment; None leaves the libraries' defaults.
 
         Raises:
-            RuntimeError: it failed; the end of its output is in the message.
+            RuntimeError: the script failed; the end of its output is in the message.
         """
         file = script if isinstance(script, Path) else HERE / "peers" / f"{script}.py"
         environment = {
@@ -78,7 +80,7 @@ class Peer:
             "CUDA_VISIBLE_DEVICES": "",
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
-            # For ninja, with which colbert-ai compiles at first use.
+            # colbert-ai compiles code with ninja when it is first used.
             "PATH": f"{self.directory / 'bin'}:{os.environ['PATH']}",
             **self.environment,
             **({} if threads is None else dict.fromkeys(THREAD_VARIABLES, str(threads))),
@@ -92,7 +94,7 @@ class Peer:
 
 
 class Ours(Peer):
-    """This project in the Python that runs now, so that it can be timed in a process of its own like the others."""
+    """This project in the current Python, so that it can be timed in a process of its own like the others."""
 
     environment: ClassVar[Mapping[str, str]] = {"PYTHONPATH": str(ROOT)}
 

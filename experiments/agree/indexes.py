@@ -1,4 +1,4 @@
-"""Index directories: theirs searched by us, ours searched by them, with the same rankings."""
+"""Indexes: we search theirs, they search ours, and the rankings must be the same."""
 
 import json
 import shutil
@@ -23,14 +23,14 @@ from experiments.agree.texts import documents, model, queries
 
 COLBERT_AI, FAST_PLAID = "colbert-ai 0.2.22", "fast-plaid 1.7.0"
 NUM_DOCUMENTS, NUM_QUERIES = 1000, 300
-# nprobe, threshold and ndocs of the presets for k up to 10, 100 and 1,000, of PeerQA, and of hard pruning.
+# nprobe, threshold and ndocs: the presets for k up to 10, 100 and 1,000, those of PeerQA, and hard pruning.
 SETTINGS = [(1, 0.5, 256), (2, 0.45, 1024), (4, 0.4, 4096), (4, 0.4, 40000), (2, 0.6, 64)]
 DEPTH, NEAR_TIE = 100, 1e-4
 FAST_PLAID_QUERIES = 40  # about a second each
 
 
 def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
-    """Both directions with colbert-ai, both with fast-plaid."""
+    """Compare in both directions with colbert-ai and with fast-plaid."""
     found = built(work, colbert_ai)
     theirs = Index.open(work / "imported")
     vectors = list(found["queries"])
@@ -52,7 +52,10 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
 
 
 def built(work: Path, colbert_ai: Peer) -> np.lib.npyio.NpzFile:
-    """What colbert-ai found in the index it built, which lies in ``work``/built; and that index in our layout."""
+    """Build an index with colbert-ai and convert it to our layout. Returns what colbert-ai found in it.
+
+    The index is in ``work/built``, the converted one in ``work/imported``.
+    """
     if not (work / "imported").exists():
         shutil.rmtree(work)
         (work / "ours").mkdir(parents=True)
@@ -67,7 +70,7 @@ def built(work: Path, colbert_ai: Peer) -> np.lib.npyio.NpzFile:
 
 
 def our_index(work: Path) -> Index:
-    """An index of the same documents with our own k-means."""
+    """Build our own index of the same documents, with our own k-means."""
     shutil.rmtree(work / "own", ignore_errors=True)
     shutil.rmtree(work / "embeddings", ignore_errors=True)
     vectors = model().encode_documents(documents(NUM_DOCUMENTS))
@@ -86,7 +89,7 @@ def our_index(work: Path) -> Index:
 
 
 def with_fast_plaid(work: Path, pylate: Peer, own: Index, vectors: Sequence[np.ndarray]) -> Iterator[Row]:
-    """Ours in its layout, and one it built in ours; with all cells probed, and with its default of 8."""
+    """Compare our index in its layout, and its index in ours; with all cells probed, and with its default of 8."""
     shard = next(iter(Embeddings.open(work / "embeddings").shards()))
     given = {"documents": shard.vectors.astype(np.float32), "lengths": shard.lengths, "queries": np.stack(vectors)}
     np.savez(work / "vectors.npz", **given)
@@ -111,13 +114,13 @@ def with_fast_plaid(work: Path, pylate: Peer, own: Index, vectors: Sequence[np.n
 
 
 def cpu_scores(index: Index, query: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """MaxSim as colbert-ai's CPU code sums it: a query vector whose best similarity is negative counts 0."""
+    """MaxSim as in colbert-ai's CPU code, where a query vector with a negative best similarity counts as 0."""
     documents = index.decode(positions)
     return np.maximum(largest(query @ documents.vectors.T, documents.lengths), 0).sum(axis=0)
 
 
 def half_scores(index: Index, query: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """MaxSim as fast-plaid computes it: vectors decoded, normalised and multiplied in half precision."""
+    """MaxSim as in fast-plaid, which decodes, normalises and multiplies vectors in half precision."""
     codec, lengths = index.codec, index.lengths[positions]
     assert isinstance(codec, ResidualCodec)
     rows = ranges(index.offsets[positions], lengths)
@@ -134,7 +137,7 @@ def largest(similarities: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def scored_by(scores: Callable, index: Index, engine: Plaid, query: np.ndarray, depth: int) -> tuple:
-    """What ``engine`` lets through to its last stage, scored like one of the peers."""
+    """Score the candidates of the engine's last stage as one of the peers does, and rank them."""
     positions = engine.candidates(index, query, depth).ranked
     return best_documents(positions, scores(index, query, positions), depth, index.ranks)[:2]
 
@@ -142,7 +145,7 @@ def scored_by(scores: Callable, index: Index, engine: Plaid, query: np.ndarray, 
 def same_ranking(
     ours: tuple[np.ndarray, np.ndarray], order: np.ndarray, theirs: np.ndarray
 ) -> tuple[bool, bool, float]:
-    """Whether a ranking is the same up to near ties, whether there were such, and the largest difference of a score."""
+    """Whether two rankings are the same up to near ties, whether there are near ties, and the largest difference."""
     positions, scores = ours
     if len(order) != len(positions):
         return False, False, float("inf")
@@ -152,7 +155,7 @@ def same_ranking(
 
 
 def compared(peer: str, what: str, ours: Sequence, found: np.lib.npyio.NpzFile, key: str, note: str) -> Iterator[Row]:
-    """Rankings to ``DEPTH`` and scores of all queries; documents nearer than ``NEAR_TIE`` may change places."""
+    """Compare the first ``DEPTH`` documents of all queries; documents within ``NEAR_TIE`` may be swapped."""
     results = [
         same_ranking(one, *(found[f"{key}.{place}.{name}"][:DEPTH] for name in ("order", "scores")))
         for place, one in enumerate(ours)
@@ -165,7 +168,7 @@ def compared(peer: str, what: str, ours: Sequence, found: np.lib.npyio.NpzFile, 
 
 
 def clamping(index: Index, engine: Plaid, queries: Sequence[np.ndarray]) -> str:
-    """How many queries rank otherwise because colbert-ai's CPU code counts a negative maximum as 0."""
+    """A note on how many rankings change because colbert-ai's CPU code counts a negative maximum as 0."""
     exact = engine.search(index, queries, DEPTH)
     changed = sum(
         list(positions) != list(scored_by(cpu_scores, index, engine, query, DEPTH)[0])

@@ -1,4 +1,4 @@
-"""Losses and gradients of one batch, through their model and losses and through ours."""
+"""Losses and gradients of one batch, computed with their model and losses, and with ours."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from experiments.agree.report import Row
 from experiments.agree.texts import AWKWARD, OFFICIAL, documents, model, queries
 
 QUERIES, N, ALPHA, TEMPERATURE = 4, 4, 0.7, 0.5
-PYLATE_LENGTH = 24  # of every document: PyLate counts masked positions as similarity 0, so here there are none
+PYLATE_LENGTH = 24  # tokens of every document, so that none is masked: PyLate counts masked ones as similarity 0
 OFFICIAL_LOSSES: dict[str, Objective] = {
     "distillation": KLDivergence(1.0, temperature=1.0, teacher_scale=ALPHA),
     "cross_entropy": CrossEntropy(1.0, temperature=1.0),
@@ -32,12 +32,12 @@ PYLATE_LOSSES: dict[str, Objective] = {
     "contrastive": CONTRASTIVE,
     "cached": CONTRASTIVE,
 }
-# PyLate's cached loss is the mean over the batch, but what it sends back are the gradients of the sum.
+# PyLate's cached loss is the mean over the batch, but its gradients are those of the sum.
 GRADIENT_FACTORS = {"cached": (QUERIES, f"PyLate's are of the sum over the batch: divided by its size, {QUERIES}")}
 
 
 def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
-    """Every loss of both systems."""
+    """Compare every loss of both systems."""
     shutil.rmtree(work)
     unmasked = dataclasses.replace(OFFICIAL, document_maxlen=PYLATE_LENGTH, skip_punctuation=False)
     for peer, name, layout, start, losses in (
@@ -57,7 +57,7 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
 
 
 def example_batch() -> dict:
-    """A batch of long documents, no two alike, with a teacher's scores."""
+    """A batch of long documents, all different, with scores of a teacher."""
     long = [text for text in documents(200)[len(AWKWARD) :] if len(text) > 300][: QUERIES * N]
     scores = np.random.default_rng(0).normal(size=(QUERIES, N)).round(3).tolist()
     asked = queries(len(AWKWARD) + QUERIES)[len(AWKWARD) :]
@@ -65,7 +65,7 @@ def example_batch() -> dict:
 
 
 def compared(name: str, ours: ColBERT, losses: dict[str, Objective], batch: dict, found: dict) -> Iterator[Row]:
-    """A row for each loss and its gradients."""
+    """The rows of every loss and its gradients."""
     ours.eval()
     ids = [str(place) for place in range(len(batch["documents"]))]
     inputs = ours.collate(Tuples(batch["queries"], batch["documents"]))
@@ -95,7 +95,7 @@ def compared(name: str, ours: ColBERT, losses: dict[str, Objective], batch: dict
 
 
 def encoder_name(name: str) -> str:
-    """A peer's parameter name as ours: ``transformer.…`` and ``linear.weight``."""
+    """Translate the name of a peer's parameter into ours: ``transformer.…`` or ``linear.weight``."""
     for prefix, ours in (
         ("model.bert.", "transformer."),
         ("model.linear.", "linear."),

@@ -1,4 +1,4 @@
-"""One run file with many ties, scored by us, by ir_measures, by pytrec_eval and by colbert-ai's MS MARCO script."""
+"""Measures of one run file with many ties: ours, and those of ir_measures, pytrec_eval and colbert-ai's script."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ BY_PYTREC_EVAL = {"nDCG@10": "ndcg_cut_10", "R@50": "recall_50", "R@200": "recal
 
 
 def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
-    """Means over the test queries of the embedded collection, BM25's scores cut to whole numbers."""
+    """Compare means over the test queries of the built-in collection, with BM25 scores cut to whole numbers."""
     shutil.rmtree(work)
     work.mkdir()
     ranking, qrels = tied_run()
@@ -43,7 +43,7 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
 
 
 def tied_run() -> tuple[Ranking, Mapping[str, Mapping[str, int]]]:
-    """BM25 with its scores cut to whole numbers, and the judgements; numbers as ids, as colbert-ai's script needs."""
+    """A BM25 ranking with scores cut to whole numbers, and the judgements. Ids are numbers, for colbert-ai's script."""
     queries, collection = Queries("stdlib/test", None, 0.0), Collection("stdlib")
     index = BM25(k1=1.2, b=0.75, tokenizer="words").index(collection)
     query_numbers = {query_id: str(number) for number, (query_id, _) in enumerate(queries)}
@@ -62,13 +62,13 @@ def tied_run() -> tuple[Ranking, Mapping[str, Mapping[str, int]]]:
 
 
 def compared(peer: str, ours: Mapping[str, float], theirs: Mapping[str, float], note: str) -> Iterator[Row]:
-    """A row for each measure that both have."""
+    """A row for every measure that both have."""
     for name in theirs:
         yield Row("metrics", peer, name, abs(ours[name] - theirs[name]), PLACES, note)
 
 
 def by_pytrec_eval(file: Path, qrels: Mapping[str, Mapping[str, int]]) -> dict[str, float]:
-    """Means by pytrec_eval of the run file; a judged query without results counts 0."""
+    """The means that pytrec_eval computes from the run file; a judged query without results counts as 0."""
     with file.open() as stream:
         run = pytrec_eval.parse_run(stream)
     judged = {query_id: dict(grades) for query_id, grades in qrels.items()}
@@ -80,7 +80,7 @@ def by_pytrec_eval(file: Path, qrels: Mapping[str, Mapping[str, int]]) -> dict[s
 
 
 def by_colbert_ai(work: Path, colbert_ai: Peer, ranking: Ranking, qrels: Mapping) -> dict[str, float]:
-    """Means by colbert-ai's script, which takes the order of the lines as the ranking."""
+    """The means that colbert-ai's script computes; it takes the order of the lines as the ranking."""
     relevant = [
         f"{query_id}\t0\t{doc_id}\t1\n"
         for query_id, grades in qrels.items()

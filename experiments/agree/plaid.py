@@ -1,4 +1,4 @@
-"""PLAID's candidates after each stage, and its ranking, on one index that colbert-ai built."""
+"""PLAID: the candidates after each stage and the final ranking, in an index that colbert-ai built."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ STAGES = {"probed": "1 (cells)", "pruned": "2 (pruned centroids)", "ranked": "3 
 
 
 def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
-    """A row for each setting and stage."""
+    """A row for every setting and stage."""
     found = built(work.parent / "indexes", colbert_ai)
     index = Index.open(work.parent / "indexes" / "imported")
     queries = list(found["queries"])
@@ -31,7 +31,7 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
             ]
             differing = sum(ours != theirs for ours, theirs in pairs)
             size = np.mean([len(theirs) for _, theirs in pairs])
-            note = f"{size:.0f} candidates a query"
+            note = f"{size:.0f} candidates per query"
             what = f"{title}: queries of {len(queries)} with other candidates after stage {described}"
             yield Row("plaid", COLBERT_AI, what, differing, 0, note)
         differing = 0

@@ -1,4 +1,4 @@
-"""What a comparison found, and the table of all of them."""
+"""The rows of the comparisons, and their table."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,13 +11,15 @@ from colbertv2.reporting.rendering import markdown_rows
 
 @dataclass(frozen=True)
 class Row:
-    """One measured agreement.
+    """One measured difference.
 
     Args:
-        part: what was compared (``codec``, …). peer: with whom, version included.
-        what: the quantity and its unit, and over how much of what.
-        difference: the largest found, measured in this run. tolerance: the largest that passes; 0 means identical.
-        note: what a reader has to know, such as a known deviation.
+        part: what was compared (``codec``, …).
+        peer: the other system, with its version.
+        what: the quantity, its unit, and the amount of data.
+        difference: the largest difference that was measured.
+        tolerance: the largest difference that passes; 0 means identical.
+        note: what a reader must know, such as a known deviation.
     """
 
     part: str
@@ -29,11 +31,11 @@ class Row:
 
     @property
     def agrees(self) -> bool:
-        return self.difference <= self.tolerance  # NaN does not
+        return self.difference <= self.tolerance  # false for NaN
 
 
 def write(rows: Sequence[Row], out: Path, heading: str) -> None:
-    """``agree.csv`` and ``agree.md`` under ``out``."""
+    """Write ``agree.csv`` and ``agree.md`` to ``out``."""
     frame = pandas.DataFrame([{**asdict(row), "agrees": row.agrees} for row in rows])
     frame.to_csv(out / "agree.csv", index=False)
     header = ["part", "with", "what", "largest difference", "tolerance", "agrees", "note"]

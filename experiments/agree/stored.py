@@ -1,4 +1,4 @@
-"""``python -m experiments.agree.stored``: what the peers make of little, kept in tests/interchange/data."""
+"""``python -m experiments.agree.stored``: write small results of the peers to tests/interchange/data, for the tests."""
 
 import dataclasses
 import json
@@ -15,12 +15,12 @@ from experiments.agree.losses import PYLATE_LENGTH, example_batch
 from experiments.agree.texts import OFFICIAL, documents, model, queries
 
 DATA = ROOT / "tests" / "interchange" / "data"
-SETTINGS = [(1, 0.5, 8), (2, 0.45, 16), (4, 0.6, 20)]  # nprobe, threshold, ndocs: small, so that all stages choose
-KEPT = ("embeddings.LayerNorm.bias", "layer.5.output.LayerNorm.weight")  # gradients of 384 values
+SETTINGS = [(1, 0.5, 8), (2, 0.45, 16), (4, 0.6, 20)]  # nprobe, threshold, ndocs: so small that every stage drops some
+KEPT = ("embeddings.LayerNorm.bias", "layer.5.output.LayerNorm.weight")  # gradients with 384 values each
 
 
 def main() -> None:
-    """Make all of it."""
+    """Write all files."""
     work = ROOT / "outputs" / "agree" / "stored"
     for directory in (work, DATA):
         shutil.rmtree(directory, ignore_errors=True)
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def codec(work: Path, colbert_ai: Peer) -> None:
-    """Its buckets, codes, residuals and decoded vectors at 1, 2, 4 and 8 bits."""
+    """Write the buckets, codes, residuals and decoded vectors of colbert-ai with 1, 2, 4 and 8 bits."""
     generator = np.random.default_rng(0)
     centroids = generator.normal(size=(8, 64))
     vectors = centroids[generator.integers(8, size=40)] + generator.normal(size=(40, 64)) / 2
@@ -48,7 +48,7 @@ def codec(work: Path, colbert_ai: Peer) -> None:
 
 
 def indexes(work: Path, colbert_ai: Peer, pylate: Peer) -> None:
-    """An index of each of the two, of 60 short documents with 32 dimensions, and what was found in it."""
+    """Write an index of each system, of 60 short documents with 32 dimensions, and its search results."""
     (work / "ours").mkdir()
     start = model(dataclasses.replace(OFFICIAL, document_maxlen=12), dim=32)
     start.save(work / "ours")
@@ -60,7 +60,7 @@ def indexes(work: Path, colbert_ai: Peer, pylate: Peer) -> None:
     found = dict(np.load(work / "plaid.npz"))
     np.savez_compressed(DATA / "plaid.npz", **found)
     shutil.copytree(work / "colbert-ai", DATA / "colbert-ai")
-    for name in ("plan.json", "metadata.json"):  # without the pages about the machine it ran on
+    for name in ("plan.json", "metadata.json"):  # without the many entries about the machine
         metadata = json.loads((DATA / "colbert-ai" / name).read_text())
         metadata["config"] = {key: metadata["config"][key] for key in ("dim", "nbits", "doc_maxlen", "query_maxlen")}
         (DATA / "colbert-ai" / name).write_text(json.dumps(metadata, indent=4))
@@ -78,7 +78,7 @@ def indexes(work: Path, colbert_ai: Peer, pylate: Peer) -> None:
 
 
 def losses(work: Path, colbert_ai: Peer, pylate: Peer) -> None:
-    """Losses of a batch and two of their gradients."""
+    """Write the losses of a batch, and their gradients for two parameters."""
     unmasked = dataclasses.replace(OFFICIAL, document_maxlen=PYLATE_LENGTH, skip_punctuation=False)
     batch = example_batch()
     (work / "batch.json").write_text(json.dumps(batch))

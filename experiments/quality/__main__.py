@@ -1,8 +1,8 @@
-"""What training gives on BEIR SciFact: each ingredient, document lengths, the final figure, and its cost elsewhere.
+"""What training gains on BEIR SciFact: by ingredient and document length, the final result, and the loss elsewhere.
 
-``python -m experiments.quality`` builds whatever is missing (``scifact.yaml``; three seeds, or one) and writes
-experiments/results/quality_scifact.{md,csv}. Choices were made on the dev claims, whose rows come first; of the 300
-test claims there are only the final rows.
+``python -m experiments.quality`` builds everything that is missing (``scifact.yaml``, with three seeds or one) and
+writes experiments/results/quality_scifact.{md,csv}. All choices were made on the dev claims, whose rows come first. The
+300 test claims were used for the final rows only.
 """
 
 import sys
@@ -24,13 +24,13 @@ TEST = ("collection=scifact",)
 
 
 class Row(NamedTuple):
-    """A row of the table: what it is called, which node it evaluates, and what it is compared with."""
+    """A row of the table: its block, its name, the node it evaluates, overrides, and the row it is compared with."""
 
     block: str
     name: str
     target: str
     overrides: tuple[str, ...] = ()
-    against: str = ""  # the row of the same block that p is against
+    against: str = ""  # the row of the same block that p compares with
 
 
 INGREDIENTS, LENGTHS = "Dev claims: ingredients, uncompressed", "Dev claims: documents cut at, uncompressed"
@@ -62,18 +62,18 @@ ROWS = (
 
 
 def metrics(row: Row, seed: int, overrides: Sequence[str]) -> Artifact:
-    """The evaluation of a row, built or cached."""
+    """The evaluation of a row; it is built if it is not in the cache."""
     return build(compose(["+quality=scifact", f"target={row.target}", f"seed={seed}", *row.overrides, *overrides]))
 
 
 def half_width(values: Sequence[float]) -> float:
-    """Of the 95 % t-interval of a mean over seeds; NaN for one."""
+    """Half the width of the 95 % t-interval of a mean over seeds; NaN with one seed."""
     interval = t_interval(np.array(values))
     return float("nan") if interval is None else (interval.high - interval.low) / 2
 
 
 def tabulate(found: dict[Row, list[pd.DataFrame]]) -> pd.DataFrame:
-    """A row per row: means over seeds and queries, the interval over seeds, and p on per-query means over the seeds."""
+    """Compute for every row means over seeds and queries, the interval over seeds, and p from per-query means."""
     mean = {row: sum(tables[1:], tables[0]) / len(tables) for row, tables in found.items()}
     named = {(row.block, row.name): table for row, table in mean.items()}
     lines = []
@@ -92,17 +92,17 @@ def tabulate(found: dict[Row, list[pd.DataFrame]]) -> pd.DataFrame:
 
 
 def to_markdown(table: pd.DataFrame, seconds: float) -> str:
-    """The table, block by block."""
+    """Format the table, one section per block."""
     lines = [
-        "# What training gives on BEIR SciFact",
+        "# What training gains on BEIR SciFact",
         "",
         "`python -m experiments.quality`: all-MiniLM-L6-v2 (22M parameters, 128 dims), 655 training claims, no other "
-        "data; `experiments/quality/scifact.yaml` has every setting. Means over seeds ± the half-width of the 95 % "
-        "t-interval over seeds; p is against the row named, paired randomisation test on per-query means over seeds, "
-        "unadjusted.",
+        "data; `experiments/quality/scifact.yaml` has every setting. Means over seeds ± half the width of the 95 % "
+        "t-interval over seeds. p compares with the row that is named: a paired randomisation test on per-query means "
+        "over seeds, unadjusted.",
         "",
-        f"One seed's final checkpoint took {seconds / 60:.0f} minutes of one core (training, mining, scoring and "
-        "everything between, as the artifacts recorded it).",
+        f"The final checkpoint of one seed took {seconds / 60:.0f} minutes on one core (training, mining, scoring and "
+        "everything in between, as recorded in the artifacts).",
     ]
     for block, rows in table.groupby("block", sort=False):
         body = []
@@ -117,13 +117,13 @@ def to_markdown(table: pd.DataFrame, seconds: float) -> str:
 
 
 def with_interval(value: float, half: float) -> str:
-    """``.812 ± .010``."""
+    """Format a mean with its half-width, ``.812 ± .010``."""
     shown = f"{value:.3f}".removeprefix("0")
     return shown if np.isnan(half) else f"{shown} ± {half:.3f}".replace("± 0.", "± .")
 
 
 def seconds_upstream(artifact: Artifact) -> float:
-    """Wall-clock seconds that an artifact and everything it was made from took."""
+    """The wall-clock seconds that it took to build an artifact and everything it was built from."""
     seen: dict[str, float] = {}
     waiting = [artifact]
     while waiting:

@@ -1,9 +1,9 @@
-"""What a codec costs in quality: overlap with exact MaxSim and nDCG against bytes, every document scored.
+"""How much quality a codec loses: overlap with exact MaxSim and nDCG against bytes, with every document scored.
 
-``python -m experiments.speed.codecs [untrained] [trained]``: BEIR SciFact's 300 test claims, all-MiniLM-L6-v2 at 128
-dimensions as it is, and after round 1 of the recipe (training claims, BM25's negatives). The product codec sees
-training claims alone. What was measured is kept in outputs/speed/codecs; ``--again`` measures anew. Writes
-experiments/results/codecs.md and .csv.
+``python -m experiments.speed.codecs [untrained] [trained]``: the 300 test claims of BEIR SciFact, and all-MiniLM-L6-v2
+with 128 dimensions, untrained and after round 1 of the recipe (training claims, negatives from BM25). The product codec
+learns from training claims only. Measured values are kept in outputs/speed/codecs; ``--again`` measures them again.
+Writes experiments/results/codecs.md and .csv.
 """
 
 import argparse
@@ -59,7 +59,7 @@ CODECS: dict[str, tuple[Clustering, Callable[[], Codec]]] = {
 
 
 def encoded(overrides: list[str]) -> tuple[Embeddings, dict[str, NDArray[np.float32]], NDArray[np.float32]]:
-    """Documents, test queries by id, and the vectors of training queries, all queries with [MASK] augmentation."""
+    """The documents, the vectors of test queries by id, and those of all training queries; with [MASK] augmentation."""
     artifact = build(compose(["collection=scifact", "target=embeddings", *overrides]))
     model = ColBERT.load(artifact.ancestor("checkpoint").path)
     tokenization = dataclasses.replace(model.tokenizer.tokenization, query_augmentation=True)
@@ -71,7 +71,7 @@ def encoded(overrides: list[str]) -> tuple[Embeddings, dict[str, NDArray[np.floa
 
 
 class Vectors:
-    """A collection's vectors, queries and what exact MaxSim finds, for one codec after the other."""
+    """The vectors, queries and exact results of a collection, to measure one codec after the other."""
 
     def __init__(self, overrides: list[str]) -> None:
         self.embeddings, self.queries, self.seen = encoded(overrides)
@@ -81,14 +81,14 @@ class Vectors:
 
     @cached_property
     def best(self) -> list[set[str]]:
-        """The exact ten best documents of each query."""
+        """The ten best documents of each query by exact MaxSim."""
         shards = (dataclasses.replace(one, vectors=one.vectors.astype(np.float32)) for one in self.embeddings.shards())
         exact = np.concatenate([maxsim(list(self.queries.values()), shard) for shard in shards], axis=1)
         ids = self.embeddings.doc_ids
         return [{ids[place] for place in row} for row in np.argsort(-exact, axis=1, kind="stable")[:, :10]]
 
     def row(self, clustering: Clustering, codec: Codec) -> dict[str, Any]:
-        """What ``codec`` costs and keeps."""
+        """Measure the size and the quality of ``codec``."""
         with tempfile.TemporaryDirectory() as directory:
             index = Index.build(
                 self.embeddings, codec, Path(directory) / "index",
@@ -112,7 +112,7 @@ class Vectors:
 
 
 def ends(embeddings: Embeddings) -> Iterator[tuple[int, int]]:
-    """Where the vectors of each shard begin and end."""
+    """The first and the last position (exclusive) of the vectors of each shard."""
     first = 0
     for size in embeddings.sizes:
         yield first, first + size["num_vectors"]
@@ -120,15 +120,15 @@ def ends(embeddings: Embeddings) -> Iterator[tuple[int, int]]:
 
 
 def shown(value: object) -> str:
-    """A cell of the table."""
+    """Format a cell of the table."""
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def main() -> None:
-    """Measure what has not been measured, and write the table after each codec."""
+    """Measure what has not been measured yet, and write the table after each codec."""
     parser = argparse.ArgumentParser(description="Codecs: quality against bytes.")
-    parser.add_argument("vectors", nargs="*", default=list(VECTORS), help=f"of {', '.join(VECTORS)}")
-    parser.add_argument("--again", action="store_true", help="measure anew what was measured before")
+    parser.add_argument("vectors", nargs="*", default=list(VECTORS), help=f"some of {', '.join(VECTORS)}")
+    parser.add_argument("--again", action="store_true", help="measure again what was measured before")
     arguments = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     kept = ROOT / "outputs" / "speed" / "codecs"
@@ -146,18 +146,19 @@ def main() -> None:
 
 
 def write(frame: pd.DataFrame) -> None:
-    """The table under experiments/results/."""
+    """Write the table to experiments/results/."""
     results = ROOT / "experiments" / "results"
     frame.to_csv(results / "codecs.csv", index=False)
     lines = [
         "# Codecs",
         "",
         "`python -m experiments.speed.codecs`: SciFact's 5,183 documents, 300 test claims with [MASK] augmentation, "
-        "128 dimensions, every document scored by its decoded vectors. Bytes a token are the papers' figure, with four "
-        "for the centroid's id, and then all files of the index; overlap is with exact MaxSim of the float16 vectors; "
-        "the squared error is that of a vector. Trained: round 1 of the recipe, one seed. Full k-means takes all "
-        "sampled vectors and compares them with all centroids, and keeps 16-bit centroids; the others take 50 vectors "
-        "a centroid, the hopeful groups and 8-bit centroids. 4 iterations each.",
+        "128 dimensions, every document scored with its decoded vectors. Bytes per token are given as in the papers, "
+        "with four bytes for the number of the centroid, and then for all files of the index. Overlap is with exact "
+        "MaxSim of the float16 vectors; the squared error is the mean of a vector's. Trained: round 1 of the recipe, "
+        "one seed. Full k-means uses all sampled vectors, compares them with all centroids, and keeps 16-bit "
+        "centroids. The others use 50 vectors per centroid, near groups only, and 8-bit centroids. All have 4 "
+        "iterations.",
         "",
         described(),
         "",

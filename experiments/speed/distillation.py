@@ -1,9 +1,9 @@
-"""Steps per second of n-way distillation: ours, PyLate and Lightning IR, each with its own trainer, in turn.
+"""The speed of n-way distillation: this project, PyLate and Lightning IR, each with its own trainer.
 
-``python -m experiments.speed.distillation``: the same weights (all-MiniLM-L6-v2, dropout 0), tuples, lengths,
-optimizer and schedule; no markers and no augmentation, which the three do differently. Every system runs in a
-process of its own, one after the other, round by round; a round's ratio pairs runs that were neighbours in time.
-Writes experiments/results/speed_distillation.md.
+``python -m experiments.speed.distillation``: all use the same weights (all-MiniLM-L6-v2, dropout 0), tuples, lengths,
+optimizer and schedule, without markers and augmentation, in which the three differ. In every round each system runs
+once, in a process of its own, one after the other; ratios are taken within a round, between runs close in time. Writes
+experiments/results/speed_distillation.md.
 """
 
 import json
@@ -23,12 +23,12 @@ from experiments.agree.texts import model
 from experiments.speed.limit import encoder_operations, matrix_product_rate
 
 ROUNDS, STEPS, BATCH, N, THREADS = 3, 12, 4, 8, 2
-WARM_UP = 2  # steps at the beginning of each run that are not counted
+WARM_UP = 2  # steps at the start of each run that are not counted
 LENGTHS = {"query_length": 32, "document_length": 176}
 
 
 def tuples() -> list[dict]:
-    """``STEPS`` batches of ``BATCH`` queries of the embedded collection, each with its positive and random others."""
+    """``STEPS`` batches of ``BATCH`` queries of the built-in collection, each with a positive and random documents."""
     generator = np.random.default_rng(0)
     source, documents = Queries("stdlib/train", None, 0.0), dict(Collection("stdlib"))
     ids, chosen = list(documents), list(islice(source, STEPS * BATCH))
@@ -49,7 +49,12 @@ def tuples() -> list[dict]:
 
 
 def prepare(work: Path) -> dict[str, float]:
-    """Write weights and tuples that every system reads; how long the documents are, and the least time of a step."""
+    """Write the weights and tuples that every system reads.
+
+    Returns:
+        ``mean`` and ``padded``: tokens per document, without and with padding; ``limit``: the least seconds per step;
+        ``operations``: per step.
+    """
     start = model(Tokenization(LENGTHS["query_length"], LENGTHS["document_length"], None, None, False, False, True))
     start.transformer.config.hidden_dropout_prob = start.transformer.config.attention_probs_dropout_prob = 0.0
     start.transformer.save_pretrained(work / "backbone")
@@ -88,15 +93,15 @@ def main() -> None:
             found = json.loads(out.read_text())
             losses[name] = found["losses"]
             seconds[name].append(statistics.median(np.diff(found["ends"])[WARM_UP:]))
-            print(f"round {number}: {name}: {seconds[name][-1]:.3f} s a step", flush=True)
+            print(f"round {number}: {name}: {seconds[name][-1]:.3f} s per step", flush=True)
     lines = [
         "# Steps per second of distillation",
         "",
-        f"`python -m experiments.speed.distillation`: {BATCH} queries × {N} documents a step, {STEPS} steps, "
-        f"{ROUNDS} rounds in turn, {THREADS} threads, fp32, AdamW, dropout 0. Documents have {lengths['mean']:.0f} "
-        f"tokens on average (at most {LENGTHS['document_length']}); padded to the longest of a batch "
-        f"{lengths['padded']:.0f}. A step without any padding is {lengths['operations'] / 1e9:.0f}e9 operations, "
-        f"{lengths['limit']:.2f} s at the rate of a plain fp32 matrix product here.",
+        f"`python -m experiments.speed.distillation`: {BATCH} queries × {N} documents per step, {STEPS} steps, "
+        f"{ROUNDS} rounds, {THREADS} threads, fp32, AdamW, dropout 0. Documents have {lengths['mean']:.0f} tokens on "
+        f"average (at most {LENGTHS['document_length']}), or {lengths['padded']:.0f} when padded to the longest of a "
+        f"batch. A step without padding has {lengths['operations'] / 1e9:.0f}e9 operations, which take at least "
+        f"{lengths['limit']:.2f} s at the rate of a plain fp32 matrix product on this machine.",
         "",
     ]
     body = []

@@ -1,8 +1,8 @@
-"""Documents per second of encoding: ours, PyLate and colbert-ai, on the same weights and text, in turn.
+"""The speed of encoding documents: this project, PyLate and colbert-ai, with the same weights and texts.
 
 ``python -m experiments.speed.encoding``: all-MiniLM-L6-v2 with a projection to 128 dimensions and the official
-tokenization, each system with its own batching, in a process of its own, one after the other, round by round.
-Writes experiments/results/speed_encoding.md.
+tokenization. Each system has its own batching. In every round each runs once, in a process of its own, one after the
+other. Writes experiments/results/speed_encoding.md.
 """
 
 import json
@@ -22,7 +22,11 @@ ROUNDS, THREADS, DOCUMENTS = 3, 2, 400
 
 
 def prepare(work: Path) -> tuple[list[int], float]:
-    """Write the checkpoint in each layout and the documents; how many tokens each has, and the most per second."""
+    """Write the checkpoint in each layout, and the documents.
+
+    Returns:
+        the number of tokens of every document, and the most tokens per second that this machine could encode.
+    """
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     start = model()
@@ -59,8 +63,8 @@ def main() -> None:
         "# Speed of encoding documents",
         "",
         f"`python -m experiments.speed.encoding`: {DOCUMENTS} functions of the standard library, {sum(tokens)} tokens "
-        f"(mean {np.mean(tokens):.0f}, at most 180), {ROUNDS} rounds in turn, {THREADS} threads, fp32. "
-        f"At the rate of a plain fp32 matrix product the cores could do {limit:.0f} tokens/s.",
+        f"(mean {np.mean(tokens):.0f}, at most 180), {ROUNDS} rounds, {THREADS} threads, fp32. "
+        f"At the rate of a plain fp32 matrix product, the limit on this machine is {limit:.0f} tokens/s.",
         "",
     ]
     body = []

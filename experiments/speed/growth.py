@@ -1,10 +1,10 @@
-"""How building, opening and searching grow with the collection: 50,000, 200,000 and a million generated documents.
+"""How the costs of building, opening and searching grow: with 50,000, 200,000 and a million generated documents.
 
-``python -m experiments.speed.growth [--sizes 50000,200000,1000000] [--codec …] [--threads 1] [--keep] [--again]``: see
-``growth_collection`` for the documents, SciFact's test claims are the queries. What counts as search is the cheapest of
-``settings.ENGINES["growth"]`` that has ``RECALL`` of the exact top 10 in its top 100. A million documents are 8 GB on
-disk, which are deleted after use unless ``--keep``. What was measured is kept in outputs/speed/growth; ``--again``
-measures anew. Writes experiments/results/growth.md, .csv and .png.
+``python -m experiments.speed.growth [--sizes 50000,200000,1000000] [--codec …] [--threads 1] [--keep] [--again]``:
+``growth_collection`` generates the documents; the queries are SciFact's test claims. The search that counts is the
+fastest of ``settings.ENGINES["growth"]`` that has a share ``RECALL`` of the exact top 10 in its top 100. A million
+documents take 8 GB on disk; they are deleted after use without ``--keep``. Measured values are kept in
+outputs/speed/growth; ``--again`` measures them again. Writes experiments/results/growth.md, .csv and .png.
 """
 
 import argparse
@@ -35,7 +35,7 @@ DOCUMENT = {"average_length": 32.0, "noise": 0.3, "seed": 0}
 
 
 def exact_best(queries: NDArray[np.float32], embeddings: Embeddings, k: int) -> NDArray[np.int64]:
-    """Positions ``[n, k]`` of the best documents by MaxSim of ``queries [n, Lq, dim]``, a shard at a time."""
+    """Positions ``[n, k]`` of the best documents by exact MaxSim for ``queries [n, Lq, dim]``; reads shard by shard."""
     scores = np.full((len(queries), 0), -np.inf, np.float32)
     positions = np.zeros((len(queries), 0), np.int64)
     first = 0
@@ -52,11 +52,17 @@ def exact_best(queries: NDArray[np.float32], embeddings: Embeddings, k: int) -> 
 def measured(
     source: Packed, queries: Path, size: int, work: Path, *, codec: str, num_queries: int, threads: int, keep: bool
 ) -> dict[str, Any]:
-    """Generate, find the exact best, build and search in processes of their own; the figures of one size.
+    """Measure one size: generate the documents, find the exact results, then build and search in separate processes.
 
     Args:
-        queries: directory with ``queries.npy`` and ``train_queries.npy``. work: for everything that is written.
-        keep: the collection, for another time.
+        source: the documents to generate from.
+        queries: the directory with ``queries.npy`` and ``train_queries.npy``.
+        size: the number of documents.
+        work: the directory for everything that is written.
+        codec: a key of ``GROWTH_CODECS``.
+        num_queries: the number of test claims.
+        threads: for building and searching.
+        keep: whether to keep the collection for later.
     """
     collection = {"size": size, **DOCUMENT}
     mark = work / "collection.json"
@@ -89,15 +95,15 @@ def measured(
 
 
 def main() -> None:
-    """Measure each size, smallest first, and write table and picture after each."""
+    """Measure every size, the smallest first, and write the table and the figure after each."""
     parser = argparse.ArgumentParser(description="Growth of building and searching with the collection.")
-    parser.add_argument("--sizes", default="50000,200000,1000000", help="documents, between commas")
+    parser.add_argument("--sizes", default="50000,200000,1000000", help="numbers of documents, separated by commas")
     parser.add_argument("--codec", default=next(iter(GROWTH_CODECS)), choices=list(GROWTH_CODECS))
-    parser.add_argument("--queries", type=int, default=20, help="test claims searched (at most 300)")
-    parser.add_argument("--threads", type=int, default=1, help="of building and of searching")
-    parser.add_argument("--keep", action="store_true", help="the generated collections")
-    parser.add_argument("--again", action="store_true", help="measure anew what was measured before")
-    parser.add_argument("--out", type=Path, default=ROOT / "experiments" / "results", help="where the results go")
+    parser.add_argument("--queries", type=int, default=20, help="number of test claims (at most 300)")
+    parser.add_argument("--threads", type=int, default=1, help="for building and searching")
+    parser.add_argument("--keep", action="store_true", help="keep the generated collections")
+    parser.add_argument("--again", action="store_true", help="measure again what was measured before")
+    parser.add_argument("--out", type=Path, default=ROOT / "experiments" / "results", help="directory of the results")
     arguments = parser.parse_args()
     address = prepare(SEARCH)
     source = Packed(np.load(SEARCH / "vectors.npy", mmap_mode="r"), np.load(SEARCH / "lengths.npy"))

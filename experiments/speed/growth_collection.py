@@ -1,4 +1,4 @@
-"""Collections of any size that look like a real one: spliced spans of real documents' vectors, with a little noise."""
+"""Collections of any size that resemble a real one: spans of real documents' vectors, joined, with a little noise."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,21 +12,25 @@ from colbertv2.indexing.embeddings import EmbeddingsWriter
 from colbertv2.indexing.packed import Packed, ranges
 
 SHARD_DOCUMENTS = 5000
-SPANS = 3  # of documents of the source in one
-SHORTEST = 8  # average of vectors
+SPANS = 3  # spans per generated document, each from a document of the source
+SHORTEST = 8  # the smallest average length, in vectors
 
 
 def generate(
     source: Packed, num_documents: int, *, average_length: float, noise: float, seed: int
 ) -> Iterator[tuple[list[str], NDArray[np.float16], NDArray[np.int32]]]:
-    """Ids, vectors and lengths of one shard after the other; a shard depends on its number and the seed alone.
+    """Generate ids, vectors and lengths shard by shard; a shard depends only on its number and the seed.
 
-    A document is ``SPANS`` spans of neighbouring vectors, each of a document of ``source`` drawn at random. Lengths are
-    spread evenly between 0.5 and 1.5 times the average, less where a span meets a shorter document. Every vector gets
-    Gaussian noise, of length ``noise`` on average, and is normalised.
+    A document has ``SPANS`` spans of consecutive vectors, each from a document of ``source`` that is drawn at random.
+    Lengths are uniform between 0.5 and 1.5 times the average, or less if a span is longer than its document. Gaussian
+    noise of average length ``noise`` is added to every vector, which is then normalised.
 
     Args:
-        source: float16 or float32, without empty documents. average_length: vectors a document.
+        source: float16 or float32 vectors, without empty documents.
+        num_documents: the number of documents to generate.
+        average_length: vectors per document.
+        noise: the average length of the noise; vectors have length 1.
+        seed: of everything that is drawn.
 
     Raises:
         InputError: a value is out of range.
@@ -51,7 +55,7 @@ def generate(
         edges = np.linspace(0, lengths, SPANS + 1).astype(np.int64)  # [SPANS + 1, size]
         wanted = np.diff(edges, axis=0).T.ravel()  # in the order of the documents
         documents = generator.integers(len(source), size=len(wanted))
-        spans = np.minimum(wanted, source.lengths[documents])  # a source document may be shorter
+        spans = np.minimum(wanted, source.lengths[documents])  # the source document may be shorter
         starts = source.offsets[documents] + generator.integers(source.lengths[documents] - spans + 1)
         vectors = source.vectors[ranges(starts, spans)].astype(np.float32)
         scale = noise / np.sqrt(vectors.shape[1])
@@ -62,10 +66,10 @@ def generate(
 
 
 def write(source: Packed, path: Path, num_documents: int, *, average_length: float, noise: float, seed: int) -> None:
-    """``generate`` into embeddings at ``path``, a shard at a time.
+    """Write the documents of ``generate`` as embeddings to ``path``, shard by shard.
 
     Raises:
-        InputError: a value is out of range, or the disk has no room for them and an index beside.
+        InputError: a value is out of range, or the disk does not have enough space for them and an index.
     """
     dim = source.vectors.shape[1]
     needed = int(1.6 * num_documents * average_length * dim * 2)
@@ -73,8 +77,8 @@ def write(source: Packed, path: Path, num_documents: int, *, average_length: flo
     free = shutil.disk_usage(path.parent).free
     if free < needed:
         raise InputError(
-            f"{path.parent} has {free / 1e9:.1f} GB free; {num_documents} documents of {average_length:g} vectors and "
-            f"their index take about {needed / 1e9:.1f} GB. Make room, or choose smaller sizes."
+            f"{path.parent} has {free / 1e9:.1f} GB free, but {num_documents} documents of {average_length:g} vectors "
+            f"and their index need about {needed / 1e9:.1f} GB. Free some space, or choose smaller sizes."
         )
     writer = EmbeddingsWriter(path, dim)
     for ids, vectors, lengths in generate(source, num_documents, average_length=average_length, noise=noise, seed=seed):

@@ -1,4 +1,4 @@
-"""The table and the picture of how cost grows with the collection, with exponents fitted to it."""
+"""The table and the figure of how costs grow with the collection, with fitted exponents."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,11 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axis import Axis
+from matplotlib.ticker import FixedLocator, NullLocator
+from numpy.typing import NDArray
 
+from colbertv2.reporting.quality_figure import COLOURS, GREY
 from colbertv2.reporting.rendering import markdown_rows
 from experiments.speed.machine import described
 
@@ -23,15 +27,24 @@ COSTS = {
     "ms": "ms/query",
     "search_mib": "search MiB",
 }
+TITLES = {
+    "build_wall_seconds": "Building: wall-clock time (s)",
+    "build_cpu_seconds": "Building: CPU time (s)",
+    "build_mib": "Building: peak memory (MiB)",
+    "index_mib": "Index on disk (MiB)",
+    "open_ms": "Opening the index (ms)",
+    "ms": "Search: time per query (ms)",
+    "search_mib": "Search: peak memory (MiB)",
+}
 
 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
-    """The b of cost ≈ a·sizeᵇ, by least squares of the logarithms; NaN from less than two points.
+    """Fit cost ≈ a·sizeᵇ by least squares of the logarithms. Returns b; NaN with fewer than two points.
 
     >>> round(exponent([1, 10, 100], [3, 30, 300]), 6)
     1.0
     """
-    known = [(size, cost) for size, cost in zip(sizes, costs, strict=True) if cost > 0]  # NaN is not
+    known = [(size, cost) for size, cost in zip(sizes, costs, strict=True) if cost > 0]  # drops NaN too
     if len(known) < 2:
         return float("nan")
     x, y = np.log(np.array(known)).T
@@ -39,7 +52,7 @@ def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
 
 
 def table(results: Sequence[Mapping[str, Any]], recall: float) -> pd.DataFrame:
-    """One row a size: costs, with the fastest setting that has ``recall``; NaN and no setting if none has."""
+    """One row per size: its costs, and the fastest setting that reaches ``recall`` (if none does, NaN and "none")."""
     rows = []
     for result in results:
         enough = [point for point in result["points"] if point["recall"] >= recall]
@@ -62,7 +75,7 @@ def table(results: Sequence[Mapping[str, Any]], recall: float) -> pd.DataFrame:
 
 
 def write(results: Sequence[Mapping[str, Any]], recall: float, out: Path) -> None:
-    """``growth.md``, ``.csv`` and ``.png`` under ``out``."""
+    """Write ``growth.md``, ``.csv`` and ``.png`` to ``out``."""
     frame = table(results, recall)
     frame.to_csv(out / "growth.csv", index=False)
     fitted = {name: exponent(frame["documents"].tolist(), frame[name].tolist()) for name in COSTS}
@@ -72,11 +85,11 @@ def write(results: Sequence[Mapping[str, Any]], recall: float, out: Path) -> Non
     lines = [
         "# Growth with the collection",
         "",
-        f"`python -m experiments.speed.growth`: documents of about {what['average_length']:g} vectors, spliced from "
-        f"spans of SciFact's with noise of length {what['noise']:g}; {what['queries']} test claims; codec "
-        f"{what['codec']}, {threads}. Search is the fastest setting that has {recall:g} of the exact top 10 in its top "
-        "100, one query at a time; opening is in a fresh process, imports not counted; memory is the largest resident "
-        "size of the process, with the pages of memory-mapped files that it touched.",
+        f"`python -m experiments.speed.growth`: documents of about {what['average_length']:g} vectors, made of spans "
+        f"of SciFact's documents with noise of length {what['noise']:g}; {what['queries']} test claims; codec "
+        f"{what['codec']}, {threads}. Search is the fastest setting that has a share of {recall:g} of the exact top 10 "
+        "in its top 100, one query at a time. The index is opened in a new process, imports not counted. Memory is the "
+        "largest resident size of the process, including the pages of memory-mapped files that it used.",
         "",
         described(),
         f"Measured {dates}, at commit {commits}.",
@@ -95,7 +108,7 @@ def write(results: Sequence[Mapping[str, Any]], recall: float, out: Path) -> Non
             padded=False,
         ),
         "",
-        "Fitted to these, cost ∝ documents^b: "
+        "Exponents b of cost ∝ documents^b, fitted to these sizes: "
         + ", ".join(f"{label} {fitted[name]:.2f}" for name, label in COSTS.items())
         + ".",
         "",
@@ -118,22 +131,35 @@ def write(results: Sequence[Mapping[str, Any]], recall: float, out: Path) -> Non
 
 
 def draw(frame: pd.DataFrame, fitted: Mapping[str, float], file: Path) -> None:
-    """A panel for each cost, both axes logarithmic, with the exponent; a dashed line grows as the square root."""
+    """Draw a panel for every cost, both axes logarithmic, with the fitted exponent; dashed: growth as √N."""
     figure, grid = plt.subplots(2, 4, figsize=(13, 6), layout="constrained")
     sizes = frame["documents"].to_numpy(float)
-    for axes, (name, label) in zip(grid.flat, COSTS.items(), strict=False):
+    for axes, (name, title) in zip(grid.flat, TITLES.items(), strict=False):
         values = frame[name].to_numpy(float)
         known = np.flatnonzero(values > 0)
         if not len(known):
             axes.set_axis_off()  # no setting reached the recall
             continue
-        axes.plot(sizes, values, "o-")
+        axes.plot(sizes, values, "o-", color=COLOURS[0], label=f"measured: grows as N^{fitted[name]:.2f}")
         if name == "ms":
-            axes.plot(sizes, values[known[0]] * np.sqrt(sizes / sizes[known[0]]), "--", color="grey", label="∝ √N")
-            axes.legend(frameon=False)
-        axes.set(xscale="log", yscale="log", xlabel="documents", title=f"{label}, exponent {fitted[name]:.2f}")
-        axes.grid(alpha=0.3, which="both")
-    for axes in grid.flat[len(COSTS) :]:
+            root = values[known[0]] * np.sqrt(sizes / sizes[known[0]])
+            axes.plot(sizes, root, "--", color=GREY, label="for comparison: N^0.50")
+        axes.set(xscale="log", yscale="log", xlabel="N, number of documents (log scale)")
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.legend(frameon=False, fontsize=8, loc="upper left")
+        axes.margins(y=0.15)
+        plain_ticks(axes.xaxis, sizes)
+        plain_ticks(axes.yaxis, values[known])
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in grid.flat[len(TITLES) :]:
         axes.set_axis_off()
     figure.savefig(file, dpi=150)
     plt.close(figure)
+
+
+def plain_ticks(axis: Axis, values: NDArray[np.float64]) -> None:
+    """Ticks at the measured values, without powers of ten."""
+    axis.set_major_locator(FixedLocator(sorted({float(value) for value in values})))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:.2g}")

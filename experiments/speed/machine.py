@@ -1,4 +1,4 @@
-"""What the figures of a benchmark were measured on, in a sentence."""
+"""A sentence that describes the machine of a benchmark."""
 
 import os
 import platform
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def described() -> str:
-    """Processor, cores, memory, system and Python."""
+    """A sentence with the processor, cores, memory, operating system and Python version."""
     information = Path("/proc/cpuinfo")
     names = [line.split(":")[1].strip() for line in lines_of(information) if line.startswith("model name")]
     memory = [int(line.split()[1]) / 2**20 for line in lines_of(Path("/proc/meminfo")) if line.startswith("MemTotal")]

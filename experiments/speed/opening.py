@@ -1,8 +1,8 @@
-"""``python -m experiments.speed.opening [--vectors 30000000]``: how long a large index with a record takes to open.
+"""``python -m experiments.speed.opening [--vectors 30000000]``: the time to open a large index with a record.
 
-Writes an index of random codes and residuals with its ``artifact.json`` to ``outputs/opening`` and times
-``Artifact.open`` and ``Index.open``: as it was just built, after the system forgot what it knew (all bytes read once),
-and again. Prints medians of the CPU's time, which others on the machine do not lengthen.
+Writes an index of random codes and residuals with its ``artifact.json`` to ``outputs/opening``, and times
+``Artifact.open`` and ``Index.open``: just after it was built, after all files changed (so that all bytes are checked),
+and again. Prints medians of CPU time, which other processes on the machine do not lengthen.
 """
 
 import argparse
@@ -26,7 +26,7 @@ DIM, CENTROIDS, LENGTH, BLOCK = 128, 2**16, 70, 2**20
 
 
 def milliseconds(task: Callable[[], object], times: int = 7) -> float:
-    """Median over several calls."""
+    """The median CPU time of several calls of ``task``, in milliseconds."""
     taken = []
     for _ in range(times):
         start = time.process_time()
@@ -36,7 +36,7 @@ def milliseconds(task: Callable[[], object], times: int = 7) -> float:
 
 
 def main() -> None:
-    """Make the index if it is not there, and time it."""
+    """Make the index and time it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vectors", type=int, default=30_000_000)
     number = parser.parse_args().vectors
@@ -55,9 +55,9 @@ def main() -> None:
         residuals = random.integers(0, 256, (block, DIM // 4), np.uint8)
         write_block(out, codec, start, {"codes": random.integers(0, CENTROIDS, block), "residuals": residuals})
     finish(out, codec, DIM, lengths, 0)
-    time.sleep(3)  # as in a real build, most files are older than that when it ends
+    time.sleep(3)  # in a real build most files are older than this when the build ends
     record = {"stage": "index", "address": out.name, "arguments": {}, "parents": {}}
-    print(f"hashing when it is built: {milliseconds(lambda: seal(out, record), 1):.0f} ms")
+    print(f"hashing after building: {milliseconds(lambda: seal(out, record), 1):.0f} ms")
     print(f"{Artifact.open(out).record['bytes'] / 1e9:.2f} GB")
     print(f"Artifact.open: {milliseconds(lambda: Artifact.open(out)):.1f} ms")
     print(f"Index.open of an artifact: {milliseconds(lambda: Index.open(out)):.1f} ms")
@@ -65,7 +65,7 @@ def main() -> None:
         file.touch()
     time.sleep(3)
     print(f"Index.open after every file changed: {milliseconds(lambda: Index.open(out), 1):.0f} ms")
-    print(f"Index.open once more: {milliseconds(lambda: Index.open(out)):.1f} ms")
+    print(f"Index.open again: {milliseconds(lambda: Index.open(out)):.1f} ms")
     (out / "artifact.json").unlink()
     print(f"Index.open without a record: {milliseconds(lambda: Index.open(out)):.1f} ms")
 

@@ -1,10 +1,11 @@
-"""Search side by side: ours and other engines on the same vectors, with equal threads, each in processes of its own.
+"""Compare our engines with other engines: the same vectors, equal threads, and separate processes.
 
 ``python -m experiments.speed.search [--peers a,b] [--codecs a,b] [--again build|search]``, or ``make speed``: BEIR
-SciFact by all-MiniLM-L6-v2 untrained, 128 dimensions, the 300 test claims as 32 vectors each, k=100. A system builds
-with one thread, then searches with one and with two, in a process for each. What was measured is kept in
-outputs/speed/search/results, so that a run goes on where another ended; ``--again`` measures anew. The product codec
-sees training claims, no codec those of the test. Writes experiments/results/speed_search.md, .csv and .png.
+SciFact, encoded by the untrained all-MiniLM-L6-v2 with 128 dimensions; the 300 test claims with 32 vectors each; k=100.
+Each system builds with one thread and searches with one and with two threads, each in a process of its own. Measured
+values are kept in outputs/speed/search/results, so that an interrupted run can be continued; ``--again`` measures them
+again. The product codec learns from training claims; no codec sees test claims. Writes
+experiments/results/speed_search.md, .csv and .png.
 """
 
 import argparse
@@ -25,9 +26,14 @@ WORK = ROOT / "outputs" / "speed" / "search"
 
 
 class System(NamedTuple):
-    """Something that builds and searches: its name, its Python, its script in ``systems/`` and what that needs.
+    """A system that builds an index and searches it.
 
-    ``threads`` are those that it searches with, one after the other.
+    Args:
+        name: its name in the tables.
+        python: its Python environment.
+        script: its script in ``systems/``.
+        arguments: further arguments of the script.
+        threads: the numbers of threads to search with, one after the other.
     """
 
     name: str
@@ -39,7 +45,7 @@ class System(NamedTuple):
 
 PEERS = {
     "colbert-ai": System("colbert-ai", Peer("colbert-ai"), "colbert_ai_search"),
-    "fast-plaid": System("fast-plaid", Peer("torch-2.11"), "fast_plaid_search", threads=(1,)),  # a second a query
+    "fast-plaid": System("fast-plaid", Peer("torch-2.11"), "fast_plaid_search", threads=(1,)),  # a second per query
     "tachiom": System("tachiom", Peer("tachiom"), "tachiom_search"),
     "xtr-warp-rs": System("xtr-warp-rs", Peer("torch-2.11"), "xtr_warp_search"),
 }
@@ -47,17 +53,19 @@ EXACT = System("exact MaxSim, fp32", Ours(), "exact_search")
 
 
 def measured(system: System, work: Path, address: str, again: str | None = None) -> dict[str, Any]:
-    """What a system measured of itself: kept from before, or by running it.
+    """Return what was measured of a system; run it if there are no values yet.
 
     Args:
-        work: as ``prepare`` left it. address: of the embeddings; what was measured on others does not count.
-        again: ``build`` to do everything anew, ``search`` to keep the index.
+        system: the system to measure.
+        work: the directory that ``prepare`` wrote.
+        address: of the embeddings; values that were measured on other embeddings are not used.
+        again: ``build`` to measure everything again, ``search`` to keep the index; None uses the values that are kept.
 
     Returns:
         what the build wrote, with ``points``: what the searches wrote.
 
     Raises:
-        RuntimeError: it can't be installed, or it failed.
+        RuntimeError: the system can't be installed, or it failed.
     """
     results = work / "results"
     results.mkdir(exist_ok=True)
@@ -91,7 +99,7 @@ def measured(system: System, work: Path, address: str, again: str | None = None)
 
 
 def commit() -> str:
-    """Of this project, with a + if files that belong to it have changed since."""
+    """The commit of this project, with a + if tracked files have changed since."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True).stdout.strip()
@@ -100,18 +108,18 @@ def commit() -> str:
 
 
 def all_measured(systems: Sequence[System], work: Path, address: str, again: str | None) -> Iterator[dict[str, Any]]:
-    """``measured`` of each; of one that fails its name and the reason."""
+    """Measure every system; if one fails, yield its name and the reason."""
     for system in systems:
         try:
             yield measured(system, work, address, again)
         except (RuntimeError, OSError) as error:
             reason = [line for line in str(error).splitlines() if line.strip()][-1].strip()
-            print(f"{system.name} is not measured: {error}", flush=True)
+            print(f"{system.name} was not measured: {error}", flush=True)
             yield {"system": system.name, "failed": reason}
 
 
 def chosen(text: str | None, names: Sequence[str]) -> list[str]:
-    """Names between commas; all where nothing is given, none for an empty string.
+    """Split names at commas; None gives all names, an empty string none.
 
     >>> chosen("b", ["a", "b"]), chosen(None, ["a", "b"]), chosen("", ["a", "b"])
     (['b'], ['a', 'b'], [])
@@ -125,11 +133,11 @@ def chosen(text: str | None, names: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    """Measure what is chosen, and write the tables and the picture."""
-    parser = argparse.ArgumentParser(description="Search side by side with other engines.")
-    parser.add_argument("--peers", help=f"of {', '.join(PEERS)}; all if not given, none if empty")
-    parser.add_argument("--codecs", help=f"of {', '.join(CODECS)}; all if not given")
-    parser.add_argument("--again", choices=["build", "search"], help="measure anew, all or the search alone")
+    """Measure the chosen systems, and write the tables and the figure."""
+    parser = argparse.ArgumentParser(description="Compare search with other engines.")
+    parser.add_argument("--peers", help=f"some of {', '.join(PEERS)}; all if not given, none if empty")
+    parser.add_argument("--codecs", help=f"some of {', '.join(CODECS)}; all if not given")
+    parser.add_argument("--again", choices=["build", "search"], help="measure everything again, or the search only")
     arguments = parser.parse_args()
     peers = [PEERS[name] for name in chosen(arguments.peers, list(PEERS))]
     ours = [

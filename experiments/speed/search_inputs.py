@@ -1,4 +1,4 @@
-"""What every engine of the benchmark of search is fed: SciFact's vectors, token ids, lengths and claims."""
+"""The inputs of every engine in the search benchmark: SciFact's vectors, token ids, lengths and claims."""
 
 import dataclasses
 import json
@@ -15,14 +15,14 @@ from colbertv2.search.scoring import maxsim
 
 
 def prepare(work: Path) -> str:
-    """Write all of it into ``work``, unless it is there; the address of the embeddings.
+    """Write all inputs to ``work``, unless they are there. Returns the address of the embeddings.
 
-    ``vectors.npy`` float16 ``[T, dim]``, ``tokens.npy`` int64 ``[T]``, ``lengths.npy`` int32 ``[D]``, ``queries.npy``
-    and ``train_queries.npy`` float32 ``[n, 32, dim]``, ``exact.npy`` float32 ``[n, D]``: MaxSim; ``embeddings.txt``:
-    where the embeddings are; ``ids.json``: of queries and documents.
+    The files are ``vectors.npy`` (float16 ``[T, dim]``), ``tokens.npy`` (int64 ``[T]``), ``lengths.npy`` (int32
+    ``[D]``), ``queries.npy`` and ``train_queries.npy`` (float32 ``[n, 32, dim]``), ``exact.npy`` (MaxSim, float32
+    ``[n, D]``), ``embeddings.txt`` (the path of the embeddings), and ``ids.json`` (of queries and documents).
 
     Raises:
-        RuntimeError: the token ids do not fit the vectors.
+        RuntimeError: the token ids do not match the vectors.
     """
     encoded = build(compose(["collection=scifact", "pipeline=untrained", "target=embeddings"]))
     address, mark = encoded.path.name, work / "prepared.txt"
@@ -45,7 +45,7 @@ def prepare(work: Path) -> str:
     shards = list(embeddings.shards())
     lengths = np.concatenate([shard.lengths for shard in shards])
     if [len(row) for row in kept] != lengths.tolist():
-        raise RuntimeError("The token ids do not fit the vectors; the text of a document is put together otherwise.")
+        raise RuntimeError("The token ids do not match the vectors: title and text were joined in another way.")
     np.save(work / "tokens.npy", np.concatenate(kept).astype(np.int64))
     np.save(work / "lengths.npy", lengths.astype(np.int32))
     np.save(work / "vectors.npy", np.concatenate([shard.vectors for shard in shards]))

@@ -1,4 +1,4 @@
-"""From what the systems measured to tables and a picture: quality by exact scores and judgements, then writing."""
+"""The tables and the figure of the search benchmark, with the quality of every system's results."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from colbertv2.data.queries import Queries
 from colbertv2.evaluation.measures import evaluate
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.reporting.quality_figure import COLOURS, MARKERS
 from colbertv2.reporting.rendering import markdown_rows
 from experiments.speed.machine import described
 
@@ -27,11 +28,14 @@ OURS = "ours"
 
 @dataclass(frozen=True)
 class Judge:
-    """What rankings are held against.
+    """What rankings are compared with.
 
     Args:
-        exact: MaxSim ``[n, D]`` of every query with every document. num_vectors: of all documents.
-        queries, documents: their ids. qrels: query id → {document id: grade}.
+        exact: MaxSim of every query with every document, ``[n, D]``.
+        num_vectors: the number of vectors of all documents.
+        queries: ids of the queries.
+        documents: ids of the documents.
+        qrels: query id → {document id: grade}.
     """
 
     exact: NDArray[np.float32]
@@ -42,16 +46,16 @@ class Judge:
 
     @classmethod
     def of(cls, work: Path) -> "Judge":
-        """From what ``prepare`` wrote, and the judgements of SciFact's test claims."""
+        """Read what ``prepare`` wrote, and the judgements of SciFact's test claims."""
         ids = json.loads((work / "ids.json").read_text())
         num_vectors = int(np.load(work / "lengths.npy").sum())
         exact = np.load(work / "exact.npy")
         return cls(exact, num_vectors, ids["queries"], ids["documents"], Queries("beir/scifact/test").qrels)
 
     def quality(self, found: Sequence[Sequence[int]]) -> dict[str, float]:
-        """Overlap@10 with the exact ranking, share of the exact top 10 in the first 100, and ``MEASURES``."""
+        """Compute overlap@10 with the exact ranking, the share of its top 10 in the first 100, and ``MEASURES``."""
         best = np.argsort(-self.exact, axis=1, kind="stable")[:, :10].tolist()
-        # Some systems fill up with a number beyond the documents.
+        # Some systems pad short results with a position that is no document's.
         kept = [[position for position in one if position < len(self.documents)] for one in found]
         shares = {
             name: float(np.mean([len({*one[:depth]} & {*own}) / len(own) for one, own in zip(kept, best, strict=True)]))
@@ -67,7 +71,7 @@ class Judge:
 
 
 def table(results: Sequence[Mapping[str, Any]], judge: Judge) -> pd.DataFrame:
-    """One row a system and setting, with all that was measured; one with ``failed`` alone for a system that did."""
+    """One row per system and setting, with all measured values; a system that failed has only the reason."""
     rows: list[dict[str, Any]] = []
     for result in results:
         if "failed" in result:
@@ -97,19 +101,19 @@ def table(results: Sequence[Mapping[str, Any]], judge: Judge) -> pd.DataFrame:
 
 
 def write(results: Sequence[Mapping[str, Any]], judge: Judge, out: Path) -> None:
-    """``speed_search.md``, ``.csv`` and ``.png`` under ``out``."""
+    """Write ``speed_search.md``, ``.csv`` and ``.png`` to ``out``."""
     frame = table(results, judge)
     frame.to_csv(out / "speed_search.csv", index=False)
     searched = frame[frame["setting"].notna()] if "setting" in frame else frame[:0]
     lines = [
-        "# Search, side by side",
+        "# Search, compared with other engines",
         "",
         f"`python -m experiments.speed.search`: {len(judge.documents)} documents of SciFact in {judge.num_vectors} "
         f"vectors of 128 dimensions (MiniLM, untrained), {len(judge.queries)} test claims of 32 vectors, k=100. All "
-        "systems have the same vectors. A system builds with one thread, and searches in another process; it is kept "
-        "to as many cores as it has threads. Milliseconds are the median of several passes over 100 queries (20 of a "
-        "slow system), one query at a time; queries a second are those of all queries in one call. Memory is the "
-        "largest resident size. Overlap is with exact MaxSim of the float16 vectors.",
+        "systems get the same vectors. Each builds with one thread and searches in another process, on as many cores "
+        "as it has threads. Milliseconds are the median of several passes over 100 queries (20 for a slow system), one "
+        "query at a time; queries per second are measured with all queries in one call. Memory is the largest resident "
+        "size. Overlap is with exact MaxSim of the float16 vectors.",
         "",
         described(),
         f"Measured {span(searched, 'dates')}, ours at commit {span(searched, 'commits')}.",
@@ -151,7 +155,7 @@ def write(results: Sequence[Mapping[str, Any]], judge: Judge, out: Path) -> None
 
 
 def span(frame: pd.DataFrame, column: str) -> str:
-    """The different words in a column, for a sentence."""
+    """The distinct words of a column, as part of a sentence."""
     return ", ".join(sorted({word for cell in frame.get(column, []) for word in cell.split()})) or "never"
 
 
@@ -165,7 +169,7 @@ def index_row(row: pd.Series) -> list[str]:
 
 
 def measured(value: float, digits: int) -> str:
-    """A number, or a dash for what was not measured."""
+    """Format a number; a dash if it was not measured."""
     return "–" if np.isnan(value) else f"{value:.{digits}f}"
 
 
@@ -179,7 +183,7 @@ def search_row(row: pd.Series) -> list[str]:
 
 
 def against_peers(searched: pd.DataFrame) -> list[str]:
-    """For each setting of the others the fastest of ours that is as close to exact, if there is one."""
+    """A table with our fastest setting that is at least as close to exact as each setting of the other systems."""
     if not len(searched):
         return []
     is_ours = searched["system"].str.startswith(OURS)
@@ -198,27 +202,36 @@ def against_peers(searched: pd.DataFrame) -> list[str]:
             cells += ["none reaches it", "", "", "", ""]
         body.append(cells)
     return [
-        "## Ours where each of the others is",
+        "## Our fastest setting at the same quality",
         "",
-        "The fastest of ours, one query at a time on one thread, with at least the other's overlap@10.",
+        "Our fastest setting with at least the other system's overlap@10, one query at a time on one thread.",
         "",
         *markdown_rows(header, body, left=(0, 3), padded=False),
     ]
 
 
 def draw(searched: pd.DataFrame, file: Path) -> None:
-    """Overlap against milliseconds, a line for each system: ours full, the others dashed."""
+    """Draw the overlap against the time per query, one line per system: ours solid, the others dashed."""
     figure, axes = plt.subplots(figsize=(10, 5.5), layout="constrained")
-    colours = iter(plt.get_cmap("tab20").colors)  # type: ignore[attr-defined]
+    drawn = {"-": 0, "--": 0}
     for system, points in searched.groupby("system", sort=False):
         points = points.sort_values("ms")
-        style = "o-" if str(system).startswith(OURS) else "*" if str(system).startswith("exact") else "s--"
-        size = 12 if style == "*" else 6
-        axes.plot(points["ms"], points["overlap@10"], style, label=system, color=next(colours), markersize=size)
-    axes.set(xscale="log", xlabel="milliseconds a query, one thread", ylabel="overlap@10 with exact MaxSim")
+        if str(system).startswith("exact"):
+            axes.plot(points["ms"], points["overlap@10"], "k*", label=system, markersize=12)
+            continue
+        line = "-" if str(system).startswith(OURS) else "--"
+        colour, marker = (row[drawn[line] % len(row)] for row in (COLOURS, MARKERS))
+        drawn[line] += 1
+        fill = colour if line == "-" else "white"
+        axes.plot(points["ms"], points["overlap@10"], marker + line, label=system, color=colour, markersize=6,
+                  markerfacecolor=fill)  # fmt: skip
+    axes.set_title("Search on SciFact: closeness to exact search, and time", loc="left", fontsize=11, fontweight="bold")
+    axes.set(xscale="log", xlabel="milliseconds per query, one thread (log scale)")
+    axes.set_ylabel("overlap@10 with exact MaxSim (share of its top 10)")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.grid(alpha=0.3, which="both")
+    axes.spines[["top", "right"]].set_visible(False)
     if len(searched):
-        figure.legend(loc="outside right upper", frameon=False, title="full: ours, dashed: others")
+        figure.legend(loc="outside right upper", frameon=False, title="solid, filled: ours; dashed, hollow: others")
     figure.savefig(file, dpi=150)
     plt.close(figure)

@@ -1,4 +1,4 @@
-"""Which codecs and engines of ours the benchmarks of search measure: the one place to change them."""
+"""The codecs and engines of this project that the search benchmarks measure."""
 
 from dataclasses import replace
 
@@ -19,8 +19,8 @@ CODECS = {
     "product 2 bits": (FAST, lambda: ProductCodec(2)),
     "product 4 bits": (FAST, lambda: ProductCodec(4)),
 }
-# With many centroids most of the time goes into assignment: half of it at a squared error that is 1 % greater.
-# Memory is what k-means draws: 65,536 centroids, 25 vectors each, are 0.8 GiB, and that a few times over.
+# With many centroids, assignment takes most of the time; this radius halves it and increases the squared error by 1 %.
+# Memory depends on the sample of k-means: 65,536 centroids with 25 vectors each take 0.8 GiB, several times over.
 GROWTH_CODECS = {
     "product 2 bits, of growing collections": (
         replace(FAST, group_search_radius=0.5, max_points_per_centroid=25),
@@ -33,7 +33,7 @@ ENGINES = {
         **{f"ndocs {ndocs}": Cascade(ndocs=ndocs) for ndocs in (100, 300, 1000)},
         "exact": Cascade(ndocs=None, nexact=None),
     },
-    # Of growing effort: the cheapest that reaches the recall asked for counts at each size.
+    # From fast to thorough: at each size, the fastest that reaches the required recall counts.
     "growth": {
         f"nprobe {nprobe}, ndocs {ndocs}": Cascade(nprobe=nprobe, ndocs=ndocs)
         for nprobe in (1, 2, 4, 8)

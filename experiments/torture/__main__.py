@@ -1,8 +1,8 @@
-"""``make torture``: kill, damage and misuse the whole pipeline, and count what comes of it.
+"""``make torture``: kill, damage and misuse the complete pipeline, and count the outcomes.
 
-``python -m experiments.torture [part …] [--seed 0] [--count N]`` runs some parts without writing the table. Cases that
-have an outcome under outputs/torture/ are not run again, so a run that was stopped goes on. Exit code 1 if any case
-ended badly.
+``python -m experiments.torture [part …] [--seed 0] [--count N]`` runs some parts, without writing the table. Cases with
+an outcome under outputs/torture/ are not run again, so an interrupted run can be continued. The exit code is 1 if any
+case ended badly.
 """
 
 import argparse
@@ -19,11 +19,11 @@ PARTS = ["damage", "disks", "inputs", "kills"]
 
 
 def main(arguments: list[str]) -> int:
-    """Run the parts; how many cases ended badly."""
+    """Run the parts and write the table. Returns the number of cases that ended badly."""
     parser = argparse.ArgumentParser(prog="python -m experiments.torture", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="all if not given")
-    parser.add_argument("--seed", type=int, default=0, help="of every case's random numbers")
-    parser.add_argument("--count", type=int, help="cases of each part; each part's own number if not given")
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="all if none is given")
+    parser.add_argument("--seed", type=int, default=0, help="of the random numbers of all cases")
+    parser.add_argument("--count", type=int, help="cases per part; the part's own number if not given")
     given = parser.parse_args(arguments)
     begun = time.time()
     outcomes = {
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
 
 
 def table_of(outcomes: dict[str, list[Outcome]]) -> list[str]:
-    """Lines of a Markdown table: a row for each part and kind, a column for each verdict, and the sums."""
+    """Make the lines of a Markdown table: a row per part and kind, a column per verdict, and the sums."""
     counts = Counter((part, one.kind, one.verdict) for part, found in outcomes.items() for one in found)
     kinds = sorted({(part, kind) for part, kind, _ in counts})
     header = ["part", "what was done", "cases", *GOOD, *BAD]

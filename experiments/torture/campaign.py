@@ -1,10 +1,10 @@
-"""A campaign: numbered cases of one kind of torture, each seeded by its number, and what came of every one.
+"""Campaigns: numbered cases of a part, each seeded by its number, and their outcomes.
 
 A part is a module with
 
-- ``COUNT``: how many cases ``make torture`` runs;
-- ``prepare(work) -> setting``: what all cases share, made once under ``work`` and reused when it is there;
-- ``run(setting, random, work) -> Outcome``: one case. It must not leave anything behind that the next one sees.
+- ``COUNT``: the number of cases that ``make torture`` runs;
+- ``prepare(work) -> setting``: makes what all cases share, once under ``work``, and reuses it later;
+- ``run(setting, random, work) -> Outcome``: runs one case. It must leave nothing behind that affects the next one.
 """
 
 import random
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from colbertv2.files import read_json, write_json
 
-Digests = dict[str, dict[str, str]]  # of every file, by address
-TIMES = "timing.json"  # the one file of an artifact that no two builds have alike
+Digests = dict[str, dict[str, str]]  # address → file → SHA-256
+TIMES = "timing.json"  # the only file of an artifact that differs between two builds
 
 GOOD = ("same", "refused", "unrecorded")
 BAD = ("silent", "traceback", "crash", "hang", "orphan", "differs")
@@ -25,15 +25,16 @@ BAD = ("silent", "traceback", "crash", "hang", "orphan", "differs")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one case ended in.
+    """The outcome of one case.
 
     Args:
         kind: what was done to what, without numbers, so that cases can be counted: ``flipped byte in codes.npy``.
-        verdict: of ``GOOD``: ``same`` (the right result) or ``refused`` (a clear error that names the fault). Of
-            ``BAD``: ``silent`` (another result without a word), ``traceback``, ``crash`` (the interpreter died),
-            ``hang`` (no end in time), ``orphan`` (a process or a temporary directory was left), ``differs`` (a
-            repeated build has another digest).
-        detail: what a reader needs to see the case again: place, message, last lines.
+        verdict: one of ``GOOD`` or ``BAD``. Good are ``same`` (the right result), ``refused`` (a clear error that names
+            the fault) and ``unrecorded`` (another result from files that have no checksums). Bad are ``silent``
+            (another result without an error), ``traceback``, ``crash`` (the interpreter died), ``hang`` (not finished
+            in time), ``orphan`` (a process or a temporary directory was left), and ``differs`` (a repeated build has
+            other digests).
+        detail: what a reader needs to reproduce the case: place, message, last lines.
     """
 
     kind: str
@@ -42,16 +43,17 @@ class Outcome:
 
     def __post_init__(self) -> None:
         if self.verdict not in GOOD + BAD:
-            raise ValueError(f"{self.verdict!r} is no verdict; expected one of {GOOD + BAD}.")
+            raise ValueError(f"{self.verdict!r} is not a verdict; expected one of {GOOD + BAD}.")
 
 
 def run_part(name: str, work: Path, seed: int, count: int | None = None) -> list[Outcome]:
-    """Run the cases of a part that ``work`` has no outcome of, and return the outcomes of all of them.
+    """Run the cases of a part that have no outcome yet. Returns the outcomes of all its cases.
 
     Args:
-        name: of a module of this package.
-        work: a directory that is the part's own; outcomes lie in ``outcomes-<seed>.json`` after every case.
-        count: number of cases; the part's ``COUNT`` if ``None``.
+        name: the name of a module of this package.
+        work: the part's own directory; outcomes are stored in ``outcomes-<seed>.json`` after every case.
+        seed: of all cases.
+        count: the number of cases; None uses the part's ``COUNT``.
     """
     part = import_module(f"experiments.torture.{name}")
     work.mkdir(parents=True, exist_ok=True)
@@ -77,6 +79,6 @@ def _recorded(record: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def digests(root: Path) -> Digests:
-    """The SHA-256 of every file of every artifact under ``root``, but for those that hold times."""
+    """The SHA-256 of every file of every artifact under ``root``, except the files with times."""
     records = {file.parent.name: read_json(file)["sha256"] for file in sorted(root.glob("*/*/artifact.json"))}
     return {name: {file: one for file, one in found.items() if file != TIMES} for name, found in records.items()}

@@ -1,14 +1,14 @@
-"""Part ``damage``: every kind of damage to every file of every artifact, and of what was exported.
+"""Part ``damage``: every kind of damage to every file of every artifact, and of exported directories.
 
-One case damages one file and does what reads it; what comes out is compared with what comes of the undamaged file. The
-shrunk pipeline is built once; the cases run in one worker process, which is started anew when it dies or hangs. A file
-counts as damaged in one of four ways:
+Each case damages one file, reads it, and compares the result with that of the undamaged file. The shrunk pipeline is
+built once. The cases run in one worker process, which is started again if it dies or hangs. A damaged file is read in
+one of four ways:
 
-- ``build``: the next stage is run again, as a user would, and its files are compared;
-- ``build, as large``: the same, as if the files were so large that only their sizes are compared at an opening;
-- ``read``: the directory is opened by the function of the library that does so (``Index.open``, ``ColBERT.load``);
-- ``exported``: the same for directories without a record: copies, and conversions to the layouts of others. They hold
-  nothing to compare contents with, so another result there is no ``silent`` one but ``unrecorded``.
+- ``build``: the next stage is run again, as a user would do it, and its files are compared;
+- ``build, as large``: the same, as if the files were so large that only their sizes are checked when they are opened;
+- ``read``: the library opens the directory (``Index.open``, ``ColBERT.load``);
+- ``exported``: the same for directories without a record, that is copies and conversions to other layouts. They have no
+  checksums to compare with, so another result counts as ``unrecorded``, not as ``silent``.
 """
 
 import json
@@ -26,17 +26,17 @@ from experiments.torture.campaign import Outcome
 from experiments.torture.reading import CONVERTED, Reply, work_off
 
 COUNT = 3000
-SECONDS = 120  # that a case may take before it counts as hanging
+SECONDS = 120  # after which a case counts as hanging
 PIPELINE = ("+demo=stdlib", "denoising.margin=-1")
-BLOCK = 64  # bytes that are zeroed at once
+BLOCK = 64  # bytes in a block of zeros
 
 
 @dataclass
 class Setting:
-    """What all cases share: the untouched store, the one that is damaged, and the worker."""
+    """What all cases share: the directory with the pristine and the damaged store, the files, and the worker."""
 
     work: Path
-    files: list[tuple[str, str]]  # how it is read, and which file, relative to the store
+    files: list[tuple[str, str]]  # how a file is read, and its path relative to the store
     worker: "Worker" = field(init=False)
 
     def __post_init__(self) -> None:
@@ -44,7 +44,7 @@ class Setting:
 
 
 class Worker:
-    """A process that reads what is damaged; started at first use, and again after it died or was killed."""
+    """A process that reads damaged files; it starts when it is first used, and again after it died or was killed."""
 
     def __init__(self, work: Path) -> None:
         self.work = work
@@ -52,7 +52,7 @@ class Worker:
         self.connection: Connection
 
     def ask(self, *question: Any, seconds: float = SECONDS) -> Reply:
-        """What came of it: verdict and detail, ``crash`` and ``hang`` among them."""
+        """Send a question and wait for the reply; the verdict is ``crash`` or ``hang`` if none comes."""
         if self.process is None:
             context = multiprocessing.get_context("spawn")
             self.connection, other = context.Pipe()
@@ -71,7 +71,7 @@ class Worker:
         return Reply("hang", f"no answer in {seconds} s")
 
     def stop(self) -> None:
-        """Kill the process, if there is one."""
+        """Kill the process if it runs."""
         if self.process is not None:
             self.process.kill()
             self.process.join()
@@ -79,7 +79,7 @@ class Worker:
 
 
 def prepare(work: Path, pipeline: tuple[str, ...] = PIPELINE) -> Setting:
-    """Build the shrunk pipeline in a new process, and whatever its results are compared with."""
+    """Build the shrunk pipeline in a new process, and the results that the cases are compared with."""
     if not (work / "setting.json").is_file():
         for name in ("store", "pristine"):
             shutil.rmtree(work / name, ignore_errors=True)
@@ -94,7 +94,7 @@ def prepare(work: Path, pipeline: tuple[str, ...] = PIPELINE) -> Setting:
 
 
 def damageable(pristine: Path, ways: dict[str, list[str]]) -> list[tuple[str, str]]:
-    """Every way of reading a directory, with each of its files."""
+    """All pairs of a way to read a directory and a file in it."""
     return [
         (how, file.relative_to(pristine).as_posix())
         for place, hows in sorted(ways.items())
@@ -105,7 +105,7 @@ def damageable(pristine: Path, ways: dict[str, list[str]]) -> list[tuple[str, st
 
 
 def run(setting: Setting, random: Random, work: Path) -> Outcome:
-    """Damage a file, read it, and put everything back."""
+    """Damage a file, read it, and restore everything."""
     how, name = random.choice(setting.files)
     pristine, store = work / "pristine", work / "store"
     directory = "/".join(name.split("/")[:2])
@@ -119,7 +119,7 @@ def run(setting: Setting, random: Random, work: Path) -> Outcome:
     else:
         (store / name).write_bytes(damaged)
     reply = setting.worker.ask(how, directory, name, random.random())
-    if reply.value is None:  # it died: nobody knows what it has written
+    if reply.value is None:  # it died, so it is unknown what it has written
         shutil.rmtree(store)
         shutil.copytree(pristine, store)
     else:
@@ -129,7 +129,7 @@ def run(setting: Setting, random: Random, work: Path) -> Outcome:
 
 
 def restore(pristine: Path, place: Path) -> None:
-    """Make ``place`` what it was, without what a build left beside it."""
+    """Restore ``place``, and delete what a build left next to it."""
     for left in place.parent.glob(f".{place.name}.*"):
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     shutil.rmtree(place, ignore_errors=True)
@@ -137,7 +137,7 @@ def restore(pristine: Path, place: Path) -> None:
 
 
 def applies(kind: str, name: str) -> bool:
-    """Whether a kind of damage is one of a file of that name."""
+    """Whether a kind of damage makes sense for a file with this name."""
     is_json = name.endswith(".json")
     return (not kind.startswith("JSON") or is_json) and (kind not in TEXTUAL or is_json or name.endswith(TEXTS))
 
@@ -146,7 +146,7 @@ TEXTUAL, TEXTS = ("byte order mark", "other line endings"), (".txt", ".trec", ".
 
 
 def flipped(mask: int | None):
-    """A byte of which one bit, or several, are changed."""
+    """Make a damage that changes the bits ``mask`` of a random byte; None changes random bits."""
 
     def damage(file: Path, random: Random) -> bytes:
         content = bytearray(file.read_bytes())
@@ -158,7 +158,7 @@ def flipped(mask: int | None):
 
 
 def zeroed(file: Path, random: Random) -> bytes:
-    """A block of zeros, as a file system leaves it after a crash."""
+    """Replace a block with zeros, as a file system may after a crash."""
     content = bytearray(file.read_bytes())
     start = random.randrange(max(1, len(content) - BLOCK))
     end = min(start + BLOCK, len(content))
@@ -167,7 +167,7 @@ def zeroed(file: Path, random: Random) -> bytes:
 
 
 def swapped(file: Path, random: Random) -> bytes:
-    """The file of that name of another artifact, of the same stage if there is one."""
+    """Take the file with this name from another artifact, of the same stage if there is one."""
     store = next(parent for parent in file.parents if parent.name == "pristine")
     others = [one for one in sorted(store.rglob(file.name)) if one != file and one.is_file()]
     same = [one for one in others if one.relative_to(store).parts[0] == file.relative_to(store).parts[0]]
@@ -175,7 +175,7 @@ def swapped(file: Path, random: Random) -> bytes:
 
 
 def changed(values: tuple[Any, ...]):
-    """JSON in which one value is another."""
+    """Make a damage that replaces one value of a JSON file with one of ``values``."""
 
     def damage(file: Path, random: Random) -> bytes:
         content = json.loads(file.read_bytes())
@@ -189,7 +189,7 @@ def changed(values: tuple[Any, ...]):
 
 
 def without_key(file: Path, random: Random) -> bytes:
-    """JSON that lacks one of its values."""
+    """Delete one value of a JSON file."""
     content = json.loads(file.read_bytes())
     holders = [one for one in _containers(content) if one]
     if holders:

@@ -1,8 +1,8 @@
-"""Full disks, read-only places, forbidden places and a limit on the size of files, for every place a run writes to.
+"""Part ``disks``: full disks, read-only and forbidden directories, and limited file sizes, wherever a run writes.
 
-Each case runs the shrunk pipeline with an obstacle and again after it was taken away. The first run ends with the right
-result or a message; the second ends with the right result. Mounts live in a namespace of the case's own, so nothing of
-them stays. Needs Linux and the right to mount; where that is missing, every case says so and counts as ``refused``.
+Each case runs the shrunk pipeline with an obstacle, and again after the obstacle was removed. The first run must end
+with the right result or a message; the second with the right result. Mounts are made in a namespace of each case, so
+none remains. This needs Linux and the permission to mount; without it, every case says so and counts as ``refused``.
 """
 
 import json
@@ -22,13 +22,13 @@ from tests.support import shrunk, tiny_bert, tiny_folder
 COUNT = 60
 PLACES = ("artifacts", "temporary", "collections", "compiled", "published", "working")
 PIPELINES = (["pipeline=untrained"], ["pipeline=untrained"], ["pipeline=round1"])
-LARGEST = 1_200  # KiB that the shrunk pipeline writes in all, about
+LARGEST = 1_200  # KiB, about as much as the shrunk pipeline writes
 TIMEOUT = 240
 PREVENTED = 90  # exit code of a script whose mount failed
 
 
 def prepare(work: Path) -> list[tuple[list[str], Digests]]:
-    """For each pipeline, its overrides and the digests of an undisturbed run."""
+    """The overrides of every pipeline, and the digests of a run without obstacles."""
     folder, backbone = work / "folder", work / "backbone"
     if not folder.is_dir():
         tiny_folder(folder)
@@ -48,13 +48,13 @@ def prepare(work: Path) -> list[tuple[list[str], Digests]]:
 
 
 def run(setting: list[tuple[list[str], Digests]], draw: random.Random, work: Path) -> Outcome:
-    """One obstacle at one place."""
+    """Run one case: one obstacle at one place."""
     overrides, expected = draw.choice(setting)
     place, obstacle = draw.choice(PLACES), draw.choice(["full", "read-only", "forbidden", "limited"])
     kind = f"{obstacle}: {place}" if obstacle != "limited" else "limited size of files"
     with TemporaryDirectory(dir=work) as directory:
         places = {name: Path(directory) / name for name in PLACES}
-        if place != "compiled":  # which takes most of a run's time, so it is done once
+        if place != "compiled":  # compiling takes most of the time, so it is done once
             places["compiled"] = work / "compiled"
         script = script_of(obstacle, place, places, overrides, draw)
         try:
@@ -82,7 +82,7 @@ def run(setting: list[tuple[list[str], Digests]], draw: random.Random, work: Pat
 
 
 def environment(places: dict[str, Path]) -> dict[str, str]:
-    """Of a run that writes to ``places`` alone."""
+    """The environment variables of a run that writes only to ``places``."""
     changed = {"TMPDIR": "temporary", "IR_DATASETS_HOME": "collections", "NUMBA_CACHE_DIR": "compiled"}
     variables = {variable: str(places[name]) for variable, name in changed.items()}
     return {**os.environ, **variables, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
@@ -100,7 +100,7 @@ def script_of(obstacle: str, place: str, places: dict[str, Path], overrides: lis
     elif obstacle == "read-only":
         made = f"mount --bind {where} {where} && mount -o remount,ro,bind {where} || exit {PREVENTED}"
         lifted = f"mount -o remount,rw,bind {where}"
-    elif obstacle == "forbidden":  # to this process, although it is root's
+    elif obstacle == "forbidden":  # also for root, whose capabilities are dropped
         made, lifted = f"chmod 000 {where}", f"chmod 755 {where}"
         prefix = "setpriv --bounding-set=-dac_override,-dac_read_search "
     else:

@@ -1,8 +1,8 @@
-"""The part ``inputs``: a hostile value at a random key of a random configuration.
+"""Part ``inputs``: a hostile value at a random key of a random configuration.
 
-Everything must be known before any work: a case is composed and checked in this process, as every command does it, and
-is refused by an ``InputError`` of one line for each problem, or accepted. A share of those that are accepted runs the
-shrunk pipeline to the end, where an ``InputError`` of a stage still counts as refused.
+Bad values must be found before any work. A case is composed and checked in this process, as every command does. It is
+accepted, or refused by an ``InputError`` with one line per problem. A share of the accepted cases runs the shrunk
+pipeline to its end; an ``InputError`` of a stage still counts as refused.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from experiments.agree.environments import ROOT
 from experiments.torture.campaign import Outcome
 
 COUNT = 2000
-BUILT_SHARE = 0.02  # of the accepted cases
-TIME_LIMIT = 900  # seconds of a build
+BUILT_SHARE = 0.02  # share of the accepted cases that are built
+TIME_LIMIT = 900  # seconds for a build
 
-HOSTILE = {  # kind → words for the right of "="
+HOSTILE = {  # kind → what is written to the right of "="
     "a negative number": ["-1", "-0.5"],
     "zero": ["0"],
     "no number": ["nan", "inf", "-inf"],
@@ -68,8 +68,8 @@ LONGEST_LINE = 2000
 
 
 def prepare(work: Path) -> list[str]:
-    """Overrides that run any configuration in seconds."""
-    os.environ["HF_HUB_OFFLINE"] = "1"  # or every hostile name of a model would be asked for
+    """The overrides with which any configuration runs in seconds."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # otherwise the hub would be asked for every hostile name of a model
     sys.path.append(str(ROOT / "tests"))
     from support import shrunk, tiny_folder
 
@@ -78,7 +78,7 @@ def prepare(work: Path) -> list[str]:
 
 
 def run(small: list[str], random: Random, work: Path) -> Outcome:
-    """Compose and check one configuration; build a share of those that are accepted."""
+    """Compose and check one configuration; build it if it belongs to the share that is built."""
     base = composed(*small, *choices(random))
     key = random.choice(sorted(keys(base.config)))
     kind, value = hostile(key, random)
@@ -91,13 +91,13 @@ def run(small: list[str], random: Random, work: Path) -> Outcome:
         told = str(error).splitlines()
         verdict = "refused" if all(line.strip() and len(line) < LONGEST_LINE for line in told) else "silent"
         return Outcome(what, verdict, f"{detail}: {told[-1].strip()[:200]}")
-    except BaseException as error:  # whatever it is, a user would see its traceback
+    except BaseException as error:  # a user would see the traceback of anything else
         return Outcome(what, "traceback", f"{detail}: {type(error).__name__}: {error}"[:500])
     return built(words, what, detail) if random.random() < BUILT_SHARE else Outcome(what, "same", detail)
 
 
 class Base(NamedTuple):
-    """A configuration as composed, with the words that it was composed from."""
+    """A composed configuration, and the words of the command line that it was composed from."""
 
     overrides: tuple[str, ...]
     config: DictConfig
@@ -105,16 +105,16 @@ class Base(NamedTuple):
 
 @cache
 def composed(*words: str) -> Base:
-    """The configuration of a command line; composing takes a second, so that cases share it."""
+    """Compose the configuration of a command line; this takes a second, so cases share the result."""
     (point,) = collect(list(words))
     return Base(words, point.config)
 
 
 def overridden(base: Base, word: str) -> Point:
-    """The point of one more override, read and applied as Hydra does it.
+    """Apply one more override, parsed and applied as Hydra does it.
 
     Raises:
-        InputError: Hydra can't read the word, or can't apply it.
+        InputError: Hydra can't parse or apply the override.
     """
     config = deepcopy(base.config)
     try:
@@ -126,7 +126,7 @@ def overridden(base: Base, word: str) -> Point:
 
 
 def choices(random: Random) -> list[str]:
-    """A pipeline with an engine or the like, or an experiment; each of some fifty."""
+    """Choose a pipeline with one choice of a group, or an ablation; there are about fifty in all."""
     if random.random() < 0.2:
         files = sorted(EXPERIMENTS.glob("ablation/*.yaml"))
         file = random.choice([one for one in files if "optuna" not in one.stem])
@@ -136,7 +136,7 @@ def choices(random: Random) -> list[str]:
 
 
 def keys(config: DictConfig) -> Iterator[str]:
-    """Every dotted key of a configuration, of values and of mappings, but for where artifacts and texts lie."""
+    """All dotted keys of a configuration, of values and of mappings, except the paths of artifacts and texts."""
     stack: list[tuple[str, Any]] = [(str(name), config._get_node(name)) for name in config]
     while stack:
         key, node = stack.pop()
@@ -147,7 +147,7 @@ def keys(config: DictConfig) -> Iterator[str]:
 
 
 def hostile(key: str, random: Random) -> tuple[str, str]:
-    """What is wrong with a value, and the value."""
+    """Draw a hostile value for a key: its kind, and the value."""
     if key.endswith("_target_"):
         return "a wrong class", random.choice(WRONG_CLASSES)
     kind = random.choice(sorted(HOSTILE))
@@ -155,7 +155,7 @@ def hostile(key: str, random: Random) -> tuple[str, str]:
 
 
 def built(words: list[str], what: str, detail: str) -> Outcome:
-    """Run the configuration to the end, as a user does."""
+    """Run the configuration to its end, as a user would."""
     try:
         done = subprocess.run(
             [sys.executable, "-m", "colbertv2", "run", *words],

@@ -1,7 +1,8 @@
-"""Kills at random moments of the shrunk pipeline: training and encoding in two processes each, index, search, metrics.
+"""Part ``kills``: kill the shrunk pipeline at random moments of training, encoding, indexing, searching or evaluating.
 
-A case is a chain: one run after the other is killed by the same signal, each going on where the one before was stopped,
-then one is left to end. Only the main process is signalled, so what survives it shows. Needs Linux (``/proc``).
+Training and encoding use two processes. A case is a chain of runs: each is killed by the same signal, and the next one
+continues where it was interrupted; the last one may finish. Only the main process gets the signal, so that child
+processes which survive it are found. Needs Linux (``/proc``).
 """
 
 import os
@@ -20,10 +21,10 @@ from experiments.torture.campaign import Digests, Outcome, digests
 from tests.support import shrunk, tiny_bert, tiny_folder
 
 COUNT = 42
-KILLS = 5  # of a chain, unless a run ends before its moment
-SIGNALS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}  # and the exit codes they leave
-PROMPT = 2  # seconds in which a signal ends the command
-GRACE = 5  # seconds in which its children end
+KILLS = 5  # kills per chain, unless a run finishes before
+SIGNALS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}  # signal → exit code
+PROMPT = 2  # seconds within which a signal must end the command
+GRACE = 5  # seconds within which its child processes must end
 TIMEOUT = 900
 MARK = "COLBERTV2_TORTURE"  # a variable that every process of a case inherits
 
@@ -33,7 +34,9 @@ class Setting:
     """What all chains share.
 
     Args:
-        overrides: of the pipeline, but for its root. expected: digests of an undisturbed run. seconds: that it took.
+        overrides: of the pipeline, without the root of its artifacts.
+        expected: the digests of a run without kills.
+        seconds: the duration of a run without kills.
     """
 
     overrides: list[str]
@@ -42,7 +45,7 @@ class Setting:
 
 
 def prepare(work: Path) -> Setting:
-    """Run the pipeline undisturbed; what it took and what came of it."""
+    """Run the pipeline without kills, and record its duration and digests."""
     folder, backbone, root = work / "folder", work / "backbone", work / "undisturbed"
     if not folder.is_dir():
         tiny_folder(folder)
@@ -67,7 +70,7 @@ def prepare(work: Path) -> Setting:
 
 
 def run(setting: Setting, draw: random.Random, work: Path) -> Outcome:
-    """One chain."""
+    """Run one chain."""
     number = draw.choice(list(SIGNALS))
     moments = [draw.uniform(0.02, 0.5) * setting.seconds for _ in range(KILLS)]
     with TemporaryDirectory(dir=work) as directory:
@@ -87,7 +90,7 @@ def run(setting: Setting, draw: random.Random, work: Path) -> Outcome:
 def chain(
     overrides: list[str], number: signal.Signals, moments: list[float], root: Path, temporary: Path
 ) -> tuple[int, str, str]:
-    """Kill a run at each moment (seconds after its start), then let one end: kills, verdict, detail."""
+    """Kill a run at each moment (seconds after its start), then let one finish. Returns kills, verdict, detail."""
     mark, done = f"{os.getpid()}-{temporary}", 0
     for moment in [*moments, None]:
         process = started(overrides, root, temporary, mark)
@@ -118,14 +121,14 @@ def chain(
         _, error = process.communicate()
         if "Traceback" in error:
             return done, "traceback", f"at {moment:.1f} s: {error[-1500:]}"
-        if process.returncode not in (SIGNALS[number], 0, -number):  # before Python's first line a signal kills it
+        if process.returncode not in (SIGNALS[number], 0, -number):  # before Python starts, the signal itself kills it
             return done, "crash", f"exit code {process.returncode} after {number.name} at {moment:.1f} s"
     return done, "same", ""
 
 
 def started(overrides: list[str], root: Path, temporary: Path, mark: str) -> subprocess.Popen[str]:
-    """The command in a new process, whose temporary files lie under ``temporary``."""
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # else a background job's child ignores it
+    """Start the command in a new process, with its temporary files under ``temporary``."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # the child of a background job would ignore it
     compiled = (
         next(word for word in overrides if word.startswith("collection.path=")).partition("=")[2] + "/../compiled"
     )
@@ -140,7 +143,7 @@ def started(overrides: list[str], root: Path, temporary: Path, mark: str) -> sub
 
 
 def living(mark: str) -> dict[int, str]:
-    """The processes that inherited ``mark`` and live: number → command."""
+    """The living processes that inherited ``mark``: process id → command."""
     found = {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
@@ -154,13 +157,13 @@ def living(mark: str) -> dict[int, str]:
 
 
 def end_all(mark: str) -> None:
-    """Kill what a case left, so that the next one does not meet it."""
+    """Kill the processes that a case left, so that they do not disturb the next one."""
     for number in living(mark):
         os.kill(number, signal.SIGKILL)
 
 
 def compared(root: Path) -> Digests:
-    """Digests of what must be equal: a training that was resumed has its log in several parts."""
+    """The digests that must be equal; logs are left out, because a resumed training has its log in several parts."""
     return {
         name: {file: one for file, one in found.items() if not file.startswith("log")}
         for name, found in digests(root).items()

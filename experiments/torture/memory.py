@@ -1,7 +1,7 @@
-"""Peak memory of building an index and of searching it, over 1, 4 and 16 times the documents.
+"""The peak memory of building and searching an index, with 1, 4 and 16 times as many documents.
 
-``python -m experiments.torture.memory`` prints the table that ``make torture`` adds to its results. Documents are 32
-random unit vectors each, written 1,000 documents a shard; each figure is of a Python process of its own.
+``python -m experiments.torture.memory`` prints the table that ``make torture`` adds to its results. Each document has
+32 random unit vectors; a shard has 1,000 documents. Each value is measured in a Python process of its own.
 """
 
 import subprocess
@@ -18,7 +18,7 @@ TASKS = ("import", "build", "search")
 
 
 def table() -> list[str]:
-    """Lines of a Markdown table: peak resident MiB above a process that has only imported what it needs."""
+    """Make the lines of a Markdown table: peak resident MiB above those of a process that only imports."""
     rows = []
     for size in SIZES:
         with TemporaryDirectory() as directory:
@@ -37,7 +37,7 @@ def _peak(task: str, size: int, directory: str) -> float:
 
 
 def main(words: Sequence[str]) -> None:
-    """One task in this process, and its peak in MiB."""
+    """Run one task in this process, and print the peak memory in MiB."""
     import numpy as np
 
     from colbertv2.artifacts.process import peak_memory

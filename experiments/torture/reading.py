@@ -1,4 +1,4 @@
-"""The worker of the part ``damage``: builds the shrunk pipeline, and reads what was damaged in each of its ways."""
+"""The worker of the part ``damage``: builds the shrunk pipeline, and reads damaged files in all ways."""
 
 import contextlib
 import hashlib
@@ -22,18 +22,18 @@ from colbertv2.configuration.composition import compose, runtime_of, target_node
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
 
-TRAINING = ("train", "teacher")  # stages that take too long to be run for each case
+TRAINING = ("train", "teacher")  # stages that take too long to run for every case
 EXPORTED = {  # stage → layouts that its artifacts are converted to
     "initialise": ("official", "pylate"),
     "index": ("official", "fast-plaid"),
 }
-CONVERTED = "exported"  # folder of the store for what has no record
+CONVERTED = "exported"  # the folder of the store for directories without a record
 LARGE = "build, as large"
 TEXTS = ["open a file", "sort the list by key", "join of strings"]
 
 
 class Reply(NamedTuple):
-    """What came of a question: a verdict of the campaign, its detail, and what else the asker needs."""
+    """The reply to a question: a verdict of the campaign, its detail, and a value for the asker."""
 
     verdict: str
     detail: str
@@ -41,7 +41,7 @@ class Reply(NamedTuple):
 
 
 def work_off(connection: Connection, work: Path) -> None:
-    """Answer questions until the asker is gone."""
+    """Answer questions until the connection is closed."""
     reader = Reader(work)
     while True:
         try:
@@ -54,7 +54,7 @@ def work_off(connection: Connection, work: Path) -> None:
 
 
 class Reader:
-    """Knows the graph of the shrunk pipeline, and what every reading gave before anything was damaged."""
+    """Reads artifacts of the shrunk pipeline, and knows what every reading gave before anything was damaged."""
 
     def __init__(self, work: Path) -> None:
         self.work = work
@@ -69,7 +69,7 @@ class Reader:
         return {node.address: node for node in target.lineage()}
 
     def answer(self, how: str, *question: Any) -> Reply:
-        """Do what is asked for and judge how it ends."""
+        """Do what is asked, and return how it ended."""
         if how == "prepare":
             return self.prepare(*question)
         directory, name, chosen = question
@@ -81,14 +81,14 @@ class Reader:
             return Reply("refused" if named else "traceback", str(error)[-300:], touched)
         except BuildError as error:
             return Reply("traceback", str(error.__cause__ and repr(error.__cause__))[:200] + last_line(error), touched)
-        except Exception as error:  # what the campaign is after
+        except Exception as error:  # this is what the campaign looks for
             return Reply("traceback", repr(error)[:200] + last_line(error), touched)
         if found == expected:
             return Reply("same", "", touched)
         return Reply("unrecorded" if how == CONVERTED else "silent", f"{found} instead of {expected}", touched)
 
     def read(self, how: str, directory: str, chosen: float, touched: list[str]) -> tuple[Any, Any]:
-        """What the reading should give, and what it gives now; ``touched`` gets the directories that it writes."""
+        """The expected result of a reading, and its result now; the directories it writes are added to ``touched``."""
         path = self.store / directory
         known = read_json(self.work / "expected.json")
         forget()
@@ -104,7 +104,7 @@ class Reader:
             return known["readings"][directory], digest_of_reading(path, self.work)
 
     def prepare(self, pipeline: list[str]) -> Reply:
-        """Build everything, each consumer twice, and read everything once."""
+        """Build everything, every consumer twice, and read everything once."""
         sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
         from support import shrunk, tiny_bert, tiny_folder  # pyright: ignore[reportMissingImports]
 
@@ -146,7 +146,7 @@ class Reader:
         return Reply("same", "", self.ways(readings, children))
 
     def children(self) -> dict[str, list[str]]:
-        """Directory of an artifact → addresses of the artifacts that are made from it and quickly made again."""
+        """Directory of an artifact → addresses of the artifacts that are made from it and can be rebuilt quickly."""
         found: dict[str, list[str]] = {}
         for node in self.nodes.values():
             for role in {*node.parents, "checkpoint", "embeddings"}:
@@ -158,7 +158,7 @@ class Reader:
         return {place: sorted(set(ones)) for place, ones in sorted(found.items())}
 
     def export(self) -> None:
-        """Copies without a record, and conversions."""
+        """Write copies without a record, and conversions."""
         from colbertv2.checkpoints.layouts import read_checkpoint, write_checkpoint
         from colbertv2.interchange.conversion import convert_index
 
@@ -171,7 +171,7 @@ class Reader:
                     if stage == "initialise":
                         write_checkpoint(sayable(read_checkpoint(path)), destination, layout)
                         continue
-                    with contextlib.suppress(InputError):  # only some codecs are others'
+                    with contextlib.suppress(InputError):  # other systems have only some of the codecs
                         convert_index(path, destination, layout, None, None)
 
     def ways(self, readings: dict[str, Any], children: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -185,19 +185,19 @@ class Reader:
 
 
 def sayable(checkpoint: Checkpoint) -> Checkpoint:
-    """The same with a tokenization that every layout can express."""
+    """The same checkpoint with a tokenization that every layout can express."""
     said = {"query_marker": "[unused0]", "document_marker": "[unused1]", "query_augmentation": True, "skiplist": ()}
     return replace(checkpoint, tokenization=replace(checkpoint.tokenization, **said))
 
 
 def stable(digests: dict[str, str], unstable: Any) -> dict[str, str]:
-    """Without the files that hold times."""
+    """The digests without the files that contain times."""
     return {name: digest for name, digest in digests.items() if Path(name).name not in unstable}
 
 
 @contextlib.contextmanager
 def all_large() -> Iterator[None]:
-    """Every file counts as too large to be read at an opening."""
+    """Treat every file as too large to be checked completely when it is opened."""
     before = integrity.AT_OPENING, integrity.EACH_TIME
     integrity.AT_OPENING = integrity.EACH_TIME = 0
     try:
@@ -207,21 +207,21 @@ def all_large() -> Iterator[None]:
 
 
 def forget() -> None:
-    """Empty what this process keeps between readings, so that each one reads."""
+    """Clear the caches of this process, so that every reading reads its files."""
     from colbertv2.modeling.colbert import encode_texts
 
     encode_texts.cache_clear()
 
 
 def last_line(error: BaseException) -> str:
-    """Where in the project the exception, or its cause, comes from."""
+    """The file and line of the project where the exception, or its cause, was raised."""
     frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
     own = [frame for frame in frames if "colbertv2" in frame.filename and "torture" not in frame.filename]
     return f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
 
 
 def digest_of_reading(place: Path, work: Path) -> str:
-    """SHA-256 of what the library makes of a directory; of any other artifact, of its files as a user copies them."""
+    """The SHA-256 of what the library reads from a directory; without a reader, that of all its files."""
     stage = place.name.split("-")[0]
     reader = READERS.get(stage)
     made = hashlib.sha256()
@@ -237,7 +237,7 @@ def every_file(place: Path) -> Iterator[Any]:
 
 
 def read_index(place: Path) -> Iterator[Any]:
-    """Searches of three engines; of another system's index, what conversion makes of it."""
+    """The results of three engines, the decoded vectors and the ids; another system's index is converted first."""
     import tempfile
 
     import numpy as np
@@ -299,7 +299,7 @@ def read_clusters(place: Path) -> Iterator[Any]:
 
 
 def path_of(place: Path, name: str) -> Path:
-    """A file of an artifact, or of a copy without a record."""
+    """The path of a file of an artifact, or of a copy without a record."""
     return Artifact.open(place).file(name) if place.parent.name != CONVERTED else place / name
 
 

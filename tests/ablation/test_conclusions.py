@@ -43,6 +43,8 @@ def test_without_significance_nothing_is_called_lower(p):
 def test_what_cannot_be_found_is_not_promised():
     told = difference_of(Contrast(LOWER, 0.06, None), "RR@10", made_cells(AXIS))
     assert "not known which true difference would have been found" in told and "probability" not in told
+    told = difference_of(Contrast(LOWER, 0.06, None, few_seeds=True), "RR@10", made_cells(AXIS))
+    assert told.endswith("; two seeds are too few to tell which true difference would have been found")
     same = Estimate(0.0, Interval(0, 0), None, None, 0.0, 299)
     assert difference_of(Contrast(same, 1.0, None), "RR@10", made_cells(AXIS)) == "no query differs in RR@10"
 

@@ -212,7 +212,7 @@ def test_the_figures_draw_the_shares_and_the_residuals(tmp_path):
     assert (tmp_path / "made.up.png").stat().st_size > 5_000 and (tmp_path / "made.up.svg").exists()
     held, spread = figure.axes
     assert held.lines[0].get_xydata().tolist() == [[1, 25], [2, 50], [2, 75], [40, 100], [41, 100]]
-    assert held.get_legend().get_texts()[0].get_text() == "real: 75.0% at most 16"
+    assert held.get_legend().get_texts()[0].get_text() == "real: 75.0% with at most 16"
     assert spread.lines[0].get_xydata().tolist() == [[1, 50], [3, 100], [3, 100]]
     norms, values, dimensions = draw_residuals(clusters, "Made up", tmp_path / "residuals").axes
     mean = f"random: mean {residuals.norms.mean():.2f}"

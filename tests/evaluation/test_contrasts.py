@@ -61,6 +61,32 @@ def test_rounding_errors_are_no_difference():
     assert contrast.p == 1 and contrast.difference.error == 0 and contrast.detectable is None
 
 
+SEEDS = [
+    ((1, 1), False),
+    ((3, 1), False),
+    ((1, 3), False),
+    ((4, 3), False),
+    ((2, 1), True),
+    ((1, 2), True),
+    ((3, 2), True),
+]
+
+
+@pytest.mark.parametrize(("seeds", "few"), SEEDS)
+def test_two_seeds_of_a_kind_give_no_detectable_difference(seeds, few):
+    rng = np.random.default_rng(5)
+    values = rng.normal(0, 0.02, (seeds[0], 1, 1)) + rng.normal(0, 0.02, (1, seeds[1], 1)) + rng.normal(size=(1, 1, 40))
+    values = values + rng.normal(0, 0.1, (*seeds, 40))
+    [contrast] = contrasts([values], seed=0)
+    assert contrast.few_seeds == few
+    if few:
+        assert contrast.detectable is None
+    else:
+        error, degrees = combined_error(values)
+        critical = stats.t.isf(0.025, degrees)
+        assert stats.nct.sf(critical, degrees, contrast.detectable / error) == pytest.approx(0.8, abs=2e-3)
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_the_combined_error_of_one_kind_of_seed_agrees_with_sums_of_squares(axis):
     rng = np.random.default_rng(1)

@@ -85,7 +85,7 @@ def test_answers_need_answers_and_the_documents_that_were_ranked(folder):
     with pytest.raises(InputError, match=r"have no answers, only query_id, text"):
         list(unjudgeable(Queries(folder, protocol="dpr")))
     queries = Queries(f"dpr-qas:{released.dpr()}", protocol="dpr")
-    with pytest.raises(InputError, match="has not, such as 'elsewhere'"):
+    with pytest.raises(InputError, match="does not have, such as 'elsewhere'"):
         judged(Ranking({"0": [("elsewhere", 1.0)]}), queries)
 
 

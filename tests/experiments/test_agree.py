@@ -37,5 +37,5 @@ def test_every_part_runs_scripts_that_are_there(part):
 
 
 def test_unknown_part_is_refused():
-    with pytest.raises(SystemExit, match="'nothing' is no part"):
+    with pytest.raises(SystemExit, match="Unknown part 'nothing'"):
         agree.main(["nothing"])

@@ -102,7 +102,7 @@ class TestCollection:
 
     def test_full_disk(self, source: Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-        with pytest.raises(InputError, match=r"free; 250 documents .* take about"):
+        with pytest.raises(InputError, match=r"free, but 250 documents .* need about"):
             growth_collection.write(source, tmp_path / "e", 250, average_length=30, noise=0.2, seed=0)
         assert not (tmp_path / "e").exists()
 

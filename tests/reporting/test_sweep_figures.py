@@ -77,7 +77,12 @@ def test_effects_have_a_panel_a_factor_and_lines_for_the_other(tmp_path):
     svg = (tmp_path / "effects.svg").read_text()
     assert all(
         f">{text}<" in svg
-        for text in ("codec.nbits", "search.nprobe", "dashed: each search.nprobe", "dashed: each codec.nbits")
+        for text in (
+            "codec.nbits",
+            "search.nprobe",
+            "thin lines: one per search.nprobe",
+            "thin lines: one per codec.nbits",
+        )
     )
     assert not figures.draw_effects(
         findings(fails=lambda s: s["codec.nbits"] == "4", factors={"codec.nbits": BITS, "x": ["1", "2"]}),
@@ -118,7 +123,7 @@ def test_training_curves_show_loss_and_dev_measure(tmp_path):
     assert figures.draw_training({"n=4": log, "n=8": log}, tmp_path / "training")
     svg = (tmp_path / "training.svg").read_text()
     assert ">n=4<" in svg and ">n=8<" in svg and ">training loss<" in svg
-    assert ">kl<" not in svg  # with one objective it is the loss
+    assert "kl<" not in svg  # with one objective it is the loss
     assert not figures.draw_training({}, tmp_path / "none")
 
 
@@ -127,7 +132,7 @@ def test_several_objectives_have_a_panel_each(tmp_path):
     log.write_text("step,train/loss,train/kl,train/in_batch\n4,0.9,0.5,0.4\n9,0.5,0.3,0.2\n")
     assert figures.draw_training({"both": log}, tmp_path / "training")
     svg = (tmp_path / "training.svg").read_text()
-    assert ">kl<" in svg and ">in_batch<" in svg
+    assert ">objective: kl<" in svg and ">objective: in_batch<" in svg
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])

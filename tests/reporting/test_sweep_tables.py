@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from support import made_cells
 
+from colbertv2.ablation.conclusions import conclude
 from colbertv2.ablation.findings import find
 from colbertv2.reporting.rendering import ReportTable, escape
 from colbertv2.reporting.sweep_tables import make_tables
@@ -18,7 +19,7 @@ def one_bit(setting):
 
 @pytest.fixture(scope="module")
 def findings():
-    cells = made_cells(AXES, one_bit, seeds=(3, 2), measures=("RR@10", "R@50"), noise=(0.001, 0.001, 0.02))
+    cells = made_cells(AXES, one_bit, seeds=(3, 3), measures=("RR@10", "R@50"), noise=(0.001, 0.001, 0.02))
     return find(cells, 0)
 
 
@@ -42,7 +43,31 @@ def test_a_row_a_cell_with_differences_marks_and_costs(findings, tables):
     contrasts = findings.comparisons["RR@10"]
     assert marked == [contrasts[c.name].significant if c.name in contrasts else False for c in findings.cells.cells]
     assert "Holm-adjusted over the 5 comparisons" in table.notes[0]
-    assert "50 queries, 3 training seeds and 2 k-means seeds" in table.notes[0]
+    assert "50 queries, 3 training seeds and 3 k-means seeds" in table.notes[0]
+    assert (
+        "Detectable: the smallest true difference that is found with probability .8 if queries and seeds are"
+        in (table.notes[0])
+    )
+    assert re.fullmatch(r"\.\d{3}", row[5])
+
+
+@pytest.mark.parametrize("seeds", [(2, 1), (1, 2), (2, 3)])
+def test_two_seeds_give_no_detectable_difference(seeds):
+    found = find(made_cells(AXES, one_bit, seeds=seeds), 0)
+    tables = make_tables(found)
+    for name, place in (("cells", 4), ("main_effects", 5), ("interactions", 4)):
+        told = [row[place] for row in tables[name].body if row[place - 1] != "–"]
+        assert told and set(told) == {"few seeds"}
+        assert "Few seeds: two seeds are too few to tell" in tables[name].notes[0]
+    assert pd.read_csv(io.StringIO(tables["cells"].csv()))["RR@10_difference_detectable"].isna().all()
+    assert not any("probability .8" in sentence for sentence in conclude(found))
+    assert any("two seeds are too few to tell" in sentence for sentence in conclude(found))
+
+
+def test_one_seed_gives_a_detectable_difference_over_queries_only():
+    tables = make_tables(find(made_cells(AXES, one_bit), 0))
+    assert "with probability .8 if queries are drawn again" in tables["cells"].notes[0]
+    assert all(re.fullmatch(r"\.\d{3}", row[4]) for row in tables["cells"].body[1:])
 
 
 def test_csv_holds_what_was_computed(findings, tables):
@@ -59,6 +84,7 @@ def test_csv_holds_what_was_computed(findings, tables):
             else:
                 assert row[f"{measure}_difference_p"] == pytest.approx(contrast.p)
                 assert row[f"{measure}_difference_detectable"] == pytest.approx(contrast.detectable)
+                assert contrast.detectable > 0
         assert row["command"] == cell.command
 
 

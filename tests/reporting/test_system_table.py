@@ -75,9 +75,9 @@ def test_markdown(table):
 
 def test_refused_tables():
     base = system("base", 0.2)
-    with pytest.raises(InputError, match="baseline 'bse' is no row"):
+    with pytest.raises(InputError, match="baseline 'bse' is not a row"):
         make_table([base], "bse", MEASURES, 0)
-    with pytest.raises(InputError, match="not evaluated by P@5"):
+    with pytest.raises(InputError, match="not evaluated with P@5"):
         make_table([base], "base", ["RR@10", "P@5"], 0)
     shorter = System("short", base.values.iloc[1:], "x")
     with pytest.raises(InputError, match=r"'short' was evaluated on 59 queries"):

@@ -1,4 +1,4 @@
-"""Load a checkpoint with colbert-ai and save it again. Arguments: its directory, where to save."""
+"""Load a checkpoint with colbert-ai and save it again. Arguments: its directory, the directory to save to."""
 
 import sys
 

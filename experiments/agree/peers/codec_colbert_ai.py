@@ -1,4 +1,4 @@
-"""Fit colbert-ai's buckets and compress with its codec. Arguments: vectors and centroids (.npz), where to write."""
+"""Fit colbert-ai's buckets and compress with its codec. Arguments: vectors and centroids (.npz), the output (.npz)."""
 
 import sys
 from types import SimpleNamespace

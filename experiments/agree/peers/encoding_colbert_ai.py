@@ -1,6 +1,6 @@
 """Tokenise and encode with colbert-ai.
 
-Arguments: a checkpoint in the official layout, the texts (JSON), where to write.
+Arguments: a checkpoint in the official layout, the texts (JSON), the output (.npz).
 """
 
 import json

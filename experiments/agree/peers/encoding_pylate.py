@@ -1,6 +1,6 @@
-"""Make a PyLate model with its own tokenization, tokenise and encode with it.
+"""Make a PyLate model with its own tokenization, and tokenise and encode with it.
 
-Arguments: a plain encoder, where to save the model, the texts (JSON), where to write.
+Arguments: a plain encoder, the directory to save the model to, the texts (JSON), the output (.npz).
 """
 
 import json

@@ -1,7 +1,8 @@
-"""Make tests/modeling/data/encoding.npz: what colbert-ai and PyLate make of a few texts with MiniLM.
+"""``python -m experiments.agree.peers.encoding_stored``: write tests/modeling/data/encoding.npz.
 
-``python -m experiments.agree.peers.encoding_stored``, in the project's own Python: it calls the peers' scripts. Short
-lengths and 32 dimensions keep the file small; tests/modeling/test_encoding_of_peers.py reads it.
+The file has the ids, masks, vectors and scores that colbert-ai and PyLate compute for a few texts with MiniLM. Run this
+in the project's own Python; it calls the peers' scripts. Short lengths and 32 dimensions keep the file small.
+tests/modeling/test_encoding_of_peers.py reads it.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
-"""Build an index with colbert-ai's Indexer, and search it, or one of ours, with its Searcher.
+"""Build an index with colbert-ai's Indexer and search it with its Searcher, or only search one of ours.
 
-Arguments: the checkpoint, the texts (JSON), a directory under which the index lies, the index's name, where to write,
-and ``build`` or ``search``. Writes query vectors, for each setting of the texts' file the candidates after each stage,
-and the final ranking.
+Arguments: the checkpoint, the texts (JSON), the directory that contains the index, the index's name, the output (.npz),
+and ``build`` or ``search``. Writes the query vectors and, for every setting in the file of texts, the candidates after
+each stage and the final ranking.
 """
 
 import json
@@ -16,7 +16,7 @@ from colbert.infra import ColBERTConfig, Run, RunConfig
 
 
 def main(checkpoint: str, texts_file: str, root: str, name: str, out: str, task: str) -> None:
-    """Do what the arguments say."""
+    """Build if asked to, search, and write what was found."""
     texts = json.loads(Path(texts_file).read_text())
     with Run().context(RunConfig(nranks=1, root=root, index_root=root, avoid_fork_if_possible=True)):
         if task == "build":
@@ -34,12 +34,12 @@ def main(checkpoint: str, texts_file: str, root: str, name: str, out: str, task:
 
 
 def stages(searcher: Searcher, query: torch.Tensor, key: str, found: dict) -> None:
-    """Candidates after stages 1, 2 and 3, and the ranking of a query."""
+    """Add the candidates after stages 1, 2 and 3 and the ranking of a query to ``found``."""
     ranker, config = searcher.ranker, searcher.config
     pids, similarities = ranker.retrieve(config, query)
     kept = similarities.max(-1).values >= config.centroid_score_threshold
     tables = ranker.embeddings.codes, ranker.doclens, ranker.offsets
-    # Its filter makes both stages at once. Where what is pruned can't win, the second stage repeats the first.
+    # Its filter runs two stages at once. Pruned centroids get a score that can't win, so that only the first one acts.
     alone = similarities.clone()
     alone[~kept] = -9999
     pruned = type(ranker).filter_pids(pids, alone, *tables, kept, 4 * config.ndocs)

@@ -1,6 +1,6 @@
-"""Build an index with fast-plaid from token vectors, or open one, and search it.
+"""Build an index from token vectors with fast-plaid, or open one, and search it.
 
-Arguments: vectors (.npz with documents, lengths, queries), the index, where to write, ``build`` or ``search``.
+Arguments: vectors (.npz with documents, lengths, queries), the index, the output (.npz), ``build`` or ``search``.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""One training batch through colbert-ai's model and losses. Arguments: checkpoint, batch (JSON), where to write.
+"""Losses and gradients of one batch with colbert-ai. Arguments: checkpoint, batch (JSON), the output (.safetensors).
 
-The model is in evaluation mode, so that dropout takes no part; the losses are those of its training loop.
+The model is in evaluation mode, so there is no dropout; the losses are those of its training loop.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""One training batch through PyLate's model and losses. Arguments: checkpoint, batch (JSON), where to write.
+"""Losses and gradients of one batch with PyLate. Arguments: checkpoint, batch (JSON), the output (.safetensors).
 
-The model is in evaluation mode, so that dropout takes no part.
+The model is in evaluation mode, so there is no dropout.
 """
 
 import json
@@ -18,7 +18,7 @@ model = models.ColBERT(source, device="cpu").eval()
 
 
 def features(places=None) -> list[dict]:
-    """Tokenised queries and documents: all documents in one, or those of each of the places."""
+    """Tokenised queries and documents: all documents in one group, or one group for every place in the lists."""
     groups = [batch["documents"]] if places is None else [batch["documents"][place::n] for place in places]
     return [model.tokenize(batch["queries"]), *(model.tokenize(group, is_query=False) for group in groups)]
 

@@ -1,4 +1,4 @@
-"""colbert-ai's MS MARCO script. Arguments: qrels.tsv, ranking.tsv, where what it prints is written."""
+"""Run colbert-ai's MS MARCO script. Arguments: qrels.tsv, ranking.tsv, the file for what it prints."""
 
 import contextlib
 import sys

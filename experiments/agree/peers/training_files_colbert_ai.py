@@ -1,4 +1,4 @@
-"""What colbert-ai reads in its training files, and the files it saves. Arguments: directory, where to write (JSON).
+"""Read training files with colbert-ai and save them again. Arguments: directory, checkpoint, the output (JSON).
 
 The directory has ``collection.tsv``, ``queries.tsv``, ``examples.json``, ``triples.jsonl`` and ``ranking.tsv``.
 """

@@ -1,4 +1,4 @@
-"""What PyLate trains on from its tables. Arguments: directory of Parquet tables, where to write (JSON)."""
+"""Read training tables with PyLate. Arguments: directory of Parquet tables, the output (JSON)."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ tables = {
 train = tables["train"]
 train.set_transform(utils.KDProcessing(queries=tables["queries"], documents=tables["documents"]).transform)
 Path(out).write_text(json.dumps([train[place] for place in range(len(train))]))
-# As its users write them: JSON lines, the lists as text.
+# The same as JSON lines with lists as text, as PyLate's users write them.
 tables["train"].reset_format()
 with (directory / "train.jsonl").open("w") as stream:
     for row in tables["train"]:

@@ -1,4 +1,4 @@
-"""Encode documents with colbert-ai, as its indexer does. Arguments: the working directory, where to write."""
+"""Encode documents with colbert-ai, as its indexer does. Arguments: the working directory, the output (.npz)."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from colbert.modeling.checkpoint import Checkpoint
 
 
 def main(work: Path, out: Path) -> None:
-    """Encode ``work/documents.json``; write the vectors end to end, the lengths and the seconds."""
+    """Encode ``work/documents.json``; write the concatenated vectors, the lengths and the seconds."""
     settings = json.loads((work / "documents.json").read_text())
     torch.set_num_threads(settings["threads"])
     config = ColBERTConfig.load_from_checkpoint(str(work / "official"))

@@ -1,7 +1,7 @@
-"""Build and search with colbert-ai at 2 bits, by its defaults for k up to 100 and beyond.
+"""Build and search with colbert-ai with 2 bits, with its defaults for k up to 100 and for larger k.
 
-Its indexer encodes text; the encoder is replaced by one that reads the vectors. Its searcher is a loop over its scorer
-with the defaults that stand in ``Searcher.dense_search``; it has no other call for batches.
+Its indexer encodes texts; here the encoder is replaced by one that reads the vectors. Its searcher is replaced by a
+loop over its scorer, with the defaults of ``Searcher.dense_search``; colbert-ai has no other call for batches.
 """
 
 import random
@@ -22,21 +22,21 @@ DEFAULTS = {"k ≤ 100": (2, 0.45, 1024), "k > 100": (4, 0.4, 4096)}  # cells, t
 
 
 class Stored:
-    """In place of its encoder: "passages" are the documents' positions."""
+    """Replaces the encoder of colbert-ai; the "passages" are positions of documents."""
 
     def __init__(self, *_):
         self.vectors, self.lengths = np.load(work / "vectors.npy"), np.load(work / "lengths.npy")
         self.offsets = np.concatenate([[0], np.cumsum(self.lengths)])
 
     def encode_passages(self, passages):
-        """Vectors end to end as float32, and the lengths."""
+        """The concatenated vectors as float32, and the lengths."""
         positions = [int(passage) for passage in passages]
         rows = [self.vectors[self.offsets[one] : self.offsets[one + 1]] for one in positions]
         return torch.from_numpy(np.concatenate(rows).astype(np.float32)), self.lengths[positions].tolist()
 
 
 def build():
-    """Its own indexer with its own settings at 2 bits."""
+    """Build with colbert-ai's own indexer and settings, 2 bits."""
     collection_indexer.CollectionEncoder = Stored
     collection_indexer.Checkpoint = lambda *arguments, **named: None
     random.seed(12345)
@@ -48,7 +48,7 @@ def build():
 
 
 def settings():
-    """Both groups of defaults."""
+    """A setting for each of the two groups of defaults."""
     ColBERT.try_load_torch_extensions(use_gpu=False)  # as its searcher does by loading a checkpoint
     scorer = IndexScorer(str(path), use_gpu=False)
 

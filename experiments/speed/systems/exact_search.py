@@ -1,4 +1,4 @@
-"""Exact MaxSim with all documents in float32, as a few lines of torch: no index, the baseline of everything."""
+"""Exact MaxSim over all documents in float32, in a few lines of torch and without an index: the baseline."""
 
 import sys
 from pathlib import Path
@@ -12,12 +12,12 @@ path = work / "vectors in float32.npy"
 
 
 def build():
-    """Nothing but the vectors in float32."""
+    """Write the vectors as float32."""
     np.save(path, np.load(work / "vectors.npy").astype(np.float32))
 
 
 def settings():
-    """All documents, one query at a time."""
+    """One setting: all documents, one query at a time."""
     vectors = torch.from_numpy(np.load(path))
     lengths = torch.from_numpy(np.load(work / "lengths.npy").astype(np.int64))
 

@@ -1,4 +1,4 @@
-"""Build and search with fast-plaid, by its defaults: 4 bits, 8 cells, 4,096 documents scored in full."""
+"""Build and search with fast-plaid with its defaults: 4 bits, 8 cells, 4,096 documents with exact scores."""
 
 import sys
 from pathlib import Path
@@ -13,14 +13,14 @@ path = work / "fast-plaid"
 
 
 def build():
-    """From a tensor for each document."""
+    """Build from one tensor per document."""
     vectors = torch.from_numpy(np.load(work / "vectors.npy").astype(np.float32))
     documents = list(vectors.split(np.load(work / "lengths.npy").tolist()))
     FastPlaid(index=str(path), device="cpu").create(documents_embeddings=documents)
 
 
 def settings():
-    """The default one."""
+    """One setting, the default."""
     index = FastPlaid(index=str(path), device="cpu")
 
     def many(queries):

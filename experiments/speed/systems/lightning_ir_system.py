@@ -1,4 +1,4 @@
-"""Distil with Lightning IR's module, loss and trainer. Arguments: the working directory, where to write."""
+"""Distil with Lightning IR's module, loss and trainer. Arguments: the working directory, the output (JSON)."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 
 class Clock(Callback):
-    """When each optimizer step ended, and its loss."""
+    """Records when each optimizer step ended, and its loss."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -27,7 +27,7 @@ class Clock(Callback):
 
 
 class Module(BiEncoderModule):
-    """With the optimizer and schedule that all systems of the comparison take."""
+    """The module with the optimizer and schedule that all compared systems use."""
 
     def __init__(self, *arguments, learning_rate: float, steps: int, **named) -> None:
         super().__init__(*arguments, **named)
@@ -40,7 +40,7 @@ class Module(BiEncoderModule):
 
 
 def main(work: Path, out: Path) -> None:
-    """Train over ``work/tuples.json`` and write losses and times of the steps' ends."""
+    """Train on ``work/tuples.json``; write the loss of every step and the time at its end."""
     settings = json.loads((work / "tuples.json").read_text())
     torch.set_num_threads(settings["threads"])
     steps = settings["batches"]

@@ -1,8 +1,9 @@
-"""What every system measures of itself, in a process of its own: time, memory, size, what it found.
+"""Measures a system in its own process: time, memory, size, and the search results.
 
-Needs numpy alone, as the systems' own environments have little else. A system's script calls ``run`` with how it builds
-and how it searches; its arguments are the working directory, where to write, what to do (``build`` or ``search``), and
-what it needs besides. Threads are those of ``OMP_NUM_THREADS``, and the process keeps to as many cores.
+It needs only numpy, because the environments of the systems have little else. The script of a system calls ``run`` with
+its functions for building and searching. The script's arguments are the working directory, the output file, the task
+(``build`` or ``search``), and those of its own. The number of threads is ``OMP_NUM_THREADS``; the process uses as many
+cores.
 """
 
 import contextlib
@@ -21,15 +22,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 K = 100
-TIMED, TIMED_OF_SLOW, SLOW = 100, 20, 0.2  # queries a pass; as many if one takes more seconds than SLOW
-PASSES, BATCH_PASSES, BUDGET = 5, 3, 15.0  # no further pass begins after BUDGET seconds, but one at a time has two
+TIMED, TIMED_OF_SLOW, SLOW = 100, 20, 0.2  # queries per pass; fewer if a query takes more than SLOW seconds
+PASSES, BATCH_PASSES, BUDGET = 5, 3, 15.0  # no pass begins after BUDGET seconds, except the second one by one
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "1"))
 
 
 class Setting(NamedTuple):
-    """A way to search. ``one`` takes a query ``[Lq, dim]``, ``many`` queries ``[n, Lq, dim]``.
+    """A way to search.
 
-    Both give positions of documents, best first; ``many`` by the system's own call for batches.
+    Args:
+        name: its name in the tables.
+        one: query ``[Lq, dim]`` → positions of documents, best first.
+        many: queries ``[n, Lq, dim]`` → the same for each, with the system's own call for batches.
     """
 
     name: str
@@ -40,10 +44,13 @@ class Setting(NamedTuple):
 def run(
     packages: Sequence[str], index: Path, build: Callable[[], Any], settings: Callable[[], Iterable[Setting]]
 ) -> None:
-    """Do what the command line says, and write it as JSON, a line for each setting of a search.
+    """Do the task of the command line and write what was measured as JSON, for a search one line per setting.
 
     Args:
-        packages: whose versions to note. index: the file or directory that ``build`` makes and ``settings`` opens.
+        packages: the packages whose versions are recorded.
+        index: the file or directory that ``build`` writes and ``settings`` opens.
+        build: builds the index.
+        settings: opens the index and returns the ways to search it.
     """
     work, out, task = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     if hasattr(os, "sched_setaffinity"):
@@ -71,7 +78,7 @@ def run(
 
 
 def measured(setting: Setting, queries: np.ndarray) -> dict[str, Any]:
-    """Time a setting, one query at a time and all at once, after a few that are not counted."""
+    """Time a setting, one query at a time and all in one call, after a few queries that are not counted."""
     forget_peak()
     begun = time.perf_counter()
     for query in queries[:3]:
@@ -98,7 +105,7 @@ def as_list(documents: Iterable[int]) -> list[int]:
 
 
 def timed_passes(work: Callable[[], list], least: int, most: int) -> tuple[list, list[float]]:
-    """What ``work`` gave at last, and the seconds of each time."""
+    """Call ``work`` between ``least`` and ``most`` times. Returns its last result, and the seconds of every call."""
     seconds: list[float] = []
     while len(seconds) < least or (len(seconds) < most and sum(seconds) < BUDGET):
         begun = time.perf_counter()
@@ -108,15 +115,15 @@ def timed_passes(work: Callable[[], list], least: int, most: int) -> tuple[list,
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files in a directory; 0 if there is none."""
+    """The bytes of a file, or of all files in a directory; 0 if it does not exist."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def peak_memory() -> float:
-    """MiB of this process at its largest, with the pages of memory-mapped files that it touched.
+    """The largest memory of this process in MiB, including the pages of memory-mapped files that it used.
 
-    Not ``ru_maxrss`` where there is another way: on Linux a child inherits it from its parent.
+    ``ru_maxrss`` is only used if there is no other way, because on Linux a child inherits it from its parent.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -126,6 +133,6 @@ def peak_memory() -> float:
 
 
 def forget_peak() -> None:
-    """Let ``peak_memory`` begin anew from what is in use, where the system can."""
+    """Reset ``peak_memory`` to the memory that is in use now, if the operating system can."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")

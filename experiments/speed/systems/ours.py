@@ -1,4 +1,4 @@
-"""Distil with this project: its own module and trainer. Arguments: the working directory, where to write."""
+"""Distil with this project's module and trainer. Arguments: the working directory, the output (JSON)."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ from colbertv2.training.recipe import Recipe
 
 
 class Clock(lightning.Callback):
-    """When each optimizer step ended, and its loss."""
+    """Records when each optimizer step ended, and its loss."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -37,7 +37,7 @@ class Clock(lightning.Callback):
 
 
 def main(work: Path, out: Path) -> None:
-    """Train over ``work/tuples.json`` and write losses and times of the steps' ends."""
+    """Train on ``work/tuples.json``; write the loss of every step and the time at its end."""
     settings = json.loads((work / "tuples.json").read_text())
     torch.set_num_threads(settings["threads"])
     tokenization = Tokenization(settings["query_length"], settings["document_length"], None, None, False, False, True)

@@ -1,4 +1,4 @@
-"""Encode documents with this project. Arguments: the working directory, where to write."""
+"""Encode documents with this project. Arguments: the working directory, the output (.npz)."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from colbertv2.modeling.colbert import ColBERT
 
 
 def main(work: Path, out: Path) -> None:
-    """Encode ``work/documents.json``; write the vectors end to end, the lengths and the seconds."""
+    """Encode ``work/documents.json``; write the concatenated vectors, the lengths and the seconds."""
     settings = json.loads((work / "documents.json").read_text())
     torch.set_num_threads(settings["threads"])
     model = ColBERT.load(work / "official")

@@ -1,4 +1,4 @@
-"""Build and search with this project. Further arguments: names of a codec and of a group of engines in ``settings``."""
+"""Build and search with this project. Further arguments: the names of a codec and of engines in ``settings``."""
 
 import shutil
 import sys
@@ -16,7 +16,7 @@ path = work / f"ours {name}"
 
 
 def build():
-    """The product codec sees training queries; no codec sees those that are searched."""
+    """Build the index. The product codec learns from training queries; no codec sees the queries of the search."""
     shutil.rmtree(path, ignore_errors=True)
     clustering, make = (CODECS | GROWTH_CODECS)[name]
     embeddings = Embeddings.open(Path((work / "embeddings.txt").read_text()))
@@ -32,7 +32,7 @@ def build():
 
 
 def settings():
-    """One for each engine, over one opened index."""
+    """One setting per engine; all use the same opened index."""
     index = Index.open(path)
 
     def setting(name, engine):

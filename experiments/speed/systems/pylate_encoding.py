@@ -1,4 +1,4 @@
-"""Encode documents with PyLate. Arguments: the working directory, where to write."""
+"""Encode documents with PyLate. Arguments: the working directory, the output (.npz)."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ from pylate import models
 
 
 def main(work: Path, out: Path) -> None:
-    """Encode ``work/documents.json``; write the vectors end to end, the lengths and the seconds."""
+    """Encode ``work/documents.json``; write the concatenated vectors, the lengths and the seconds."""
     settings = json.loads((work / "documents.json").read_text())
     torch.set_num_threads(settings["threads"])
     model = models.ColBERT(str(work / "pylate"), device="cpu")

@@ -1,4 +1,4 @@
-"""Distil with PyLate's model, loss, collator and trainer. Arguments: the working directory, where to write."""
+"""Distil with PyLate's model, loss, collator and trainer. Arguments: the working directory, the output (JSON)."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 
 
 class Clock(TrainerCallback):
-    """When each optimizer step ended."""
+    """Records when each optimizer step ended."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -25,7 +25,7 @@ class Clock(TrainerCallback):
 
 
 class Distillation(losses.Distillation):
-    """Keeps every step's loss."""
+    """The loss, which also records its value at every step."""
 
     def forward(self, *arguments, **named):
         loss = super().forward(*arguments, **named)
@@ -34,14 +34,14 @@ class Distillation(losses.Distillation):
 
 
 class Trainer(SentenceTransformerTrainer):
-    """Takes the tuples in the order they stand in."""
+    """The trainer, which takes the tuples in their order."""
 
     def get_batch_sampler(self, dataset, batch_size, drop_last, **named):
         return torch.utils.data.BatchSampler(SequentialSampler(dataset), batch_size, drop_last)
 
 
 def main(work: Path, out: Path) -> None:
-    """Train over ``work/tuples.json`` and write losses and times of the steps' ends."""
+    """Train on ``work/tuples.json``; write the loss of every step and the time at its end."""
     settings = json.loads((work / "tuples.json").read_text())
     torch.set_num_threads(settings["threads"])
     model = models.ColBERT(

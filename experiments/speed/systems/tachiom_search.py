@@ -1,4 +1,4 @@
-"""Build and search with tachiom: its defaults, and a faster and a more thorough search around them."""
+"""Build and search with tachiom: with its defaults, with a faster and with a more thorough setting."""
 
 import sys
 from pathlib import Path
@@ -16,13 +16,13 @@ PRESETS = {
 
 
 def build():
-    """From files, as it reads them itself."""
+    """Build from files, which tachiom reads itself."""
     files = [str(work / f"{name}.npy") for name in ("vectors", "tokens", "lengths")]
     tachiom.Tachiom.build(*files).save(str(path))
 
 
 def settings():
-    """One for each preset."""
+    """One setting per preset."""
     index = tachiom.Tachiom.load(str(path))
 
     def setting(name, knobs):

@@ -1,4 +1,4 @@
-"""Build and search with xtr-warp-rs, by its defaults (4 bits) and with more cells."""
+"""Build and search with xtr-warp-rs: with its defaults (4 bits), and with more cells."""
 
 import sys
 from pathlib import Path
@@ -13,14 +13,14 @@ path = work / "xtr-warp"
 
 
 def build():
-    """From a tensor for each document."""
+    """Build from one tensor per document."""
     vectors = torch.from_numpy(np.load(work / "vectors.npy").astype(np.float32))
     documents = list(vectors.split(np.load(work / "lengths.npy").tolist()))
     XTRWarp(str(path)).create(documents, device="cpu", show_progress=False)
 
 
 def settings():
-    """The default, and 64 cells a query vector."""
+    """The default setting, and one with 64 cells per query vector."""
     index = XTRWarp(str(path)).load(device="cpu")
 
     def setting(name, **knobs):
