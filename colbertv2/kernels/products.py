@@ -88,7 +88,9 @@ def raise_to_products(typing_context, columns, block, vectors, first, last, best
     """Raise ``best[16 · block:][:16]`` to the dot products of ``columns[block]`` with vectors first to last.
 
     Args:
-        columns: ``[blocks, dim, 16]``. vectors: ``[T, dim]``. best: ``[16 · blocks]``.
+        columns: ``[blocks, dim, 16]``.
+        vectors: ``[T, dim]``.
+        best: ``[16 · blocks]``.
     """
     integer = types.int64
 
@@ -113,7 +115,9 @@ def write_products(typing_context, columns, block, vectors, first, last, found):
     """Write the dot products of ``columns[block]`` with vectors first to last to ``found[first:last, 16 · block:]``.
 
     Args:
-        columns: ``[blocks, dim, 16]``. vectors: ``[T, dim]``. found: ``[T, 16 · blocks]``.
+        columns: ``[blocks, dim, 16]``.
+        vectors: ``[T, dim]``.
+        found: ``[T, 16 · blocks]``.
     """
     integer = types.int64
 
@@ -148,7 +152,8 @@ def maxsim(columns, bounds, vectors, offsets, floor, scores):
     Args:
         columns: ``[blocks, dim, 16]``: the query vectors, as :func:`in_columns` gives them.
         bounds: ``[Q + 1]``: where the vectors of each query begin, and the last ones end.
-        vectors: ``[T, dim]`` of all documents. offsets: ``[D + 1]``, likewise.
+        vectors: ``[T, dim]``, those of all documents.
+        offsets: ``[D + 1]``: where the vectors of each document begin, and the last ones end.
         floor: the least value of a maximum.
     """
     best = np.empty(len(columns) * COLUMNS, np.float32)

@@ -1,7 +1,7 @@
-"""The reference of the configuration: every group, every file, every key with its value, its meaning and what it moves.
+"""The configuration reference: every group, file and key, with its value, its meaning and what it affects.
 
-Everything is read: comments and values from the YAML files, meanings from the docstrings of the classes that the files
-name, and what a key moves from the references (``${…}``) of the composed pipeline.
+Everything is generated: comments and values from the YAML files, meanings from the docstrings of the classes that the
+files name, and what a key affects from the references (``${…}``) of the composed pipeline.
 """
 
 import copy
@@ -29,23 +29,23 @@ MOUNTS = {
 TRAININGS = {"contrastive": "training.round1", "cross_encoder": "training.teacher"}
 GROUPS = {
     "pipeline": "The method, as a graph of stages. `target` names the node to build.",
-    "round": "One round of training after the first; a pipeline mounts it as often as it likes.",
+    "round": "One round of training after the first. A pipeline can use it several times.",
     "collection": "What is searched, and with which queries: [Your data](../../guides/data.md).",
     "model": "The encoder to start from, and how texts become tokens.",
     "training": "One training: its losses, negatives, steps and batch. A run has three: `training.round1`, "
-    "`training.teacher` and `training.round2`. What is said of a file below is said of the one it is the default of.",
+    "`training.teacher` and `training.round2`. Each file below is described where it is the default.",
     "teacher": "The cross-encoder that scores what was retrieved.",
     "source": "Where the candidates of a round come from: `source@pipeline.round2.candidates=bm25`.",
     "mining": "How many candidates are retrieved and scored for training.",
-    "denoising": "Which candidates are no negatives.",
+    "denoising": "Which candidates must not be used as negatives.",
     "clustering": "How centroids are found. All codecs share them.",
     "codec": "How a token vector is stored: [Codecs and engines](../../guides/codecs.md).",
     "search": "The engine that searches the index: [Codecs and engines](../../guides/codecs.md).",
     "bm25": "The lexical baseline, which also supplies the first negatives.",
-    "analysis": "Nodes that explain a result; they are added to any pipeline.",
+    "analysis": "Nodes that explain a result. They can be added to any pipeline.",
     "runtime": "Where and how things run. No key here changes a result, so none is part of an address: "
     "[Devices and launchers](../../guides/devices.md).",
-    "debug": "Small runs that tell what is wrong: [When something is wrong](../../guides/trouble.md).",
+    "debug": "Small runs that help to find a mistake: [When something is wrong](../../guides/trouble.md).",
 }
 
 
@@ -271,13 +271,13 @@ def chosen(group: str, choice: str) -> References:
 
 
 def moves(found: References, key: str) -> str:
-    """A sentence about what a key moves."""
+    """A sentence about what a key affects."""
     first, everything = found.first(key), found.affected(key)
     if not first:
         return ""
     shown = ", ".join(f"`{one}`" for one in first[:4]) + (", …" if len(first) > 4 else "")
     rest = len(everything) - len(first)
-    return f"Moves {shown}" + (f" and {rest} that follow{'s' if rest == 1 else ''}." if rest else ".")
+    return f"Affects {shown}" + (f" and {rest} later step{'s' if rest > 1 else ''}." if rest else ".")
 
 
 def described(key: Key, place: str, found: References) -> str:
@@ -285,9 +285,9 @@ def described(key: Key, place: str, found: References) -> str:
     above, _, last = f"{place}.{key.name}".rpartition(".") if place else ("", "", key.name)
     target = at(found.values, f"{above}._target_") if above else None
     said = arguments(target).get(last, "") if target and last != "_target_" else ""
-    comment = "" if said.lower().startswith(key.comment.lower()) else escape(key.comment)
+    meaning = escape(key.comment) or said  # the file knows its case best
     kind = escape(takes(target, last)) if target and last != "_target_" else ""
-    sentences = [sentence(text) for text in dict.fromkeys([comment, said, kind]) if text]
+    sentences = [sentence(text) for text in (meaning, kind) if text]
     moved = moves(found, f"{place}.{key.name}" if place else key.name)
     body = " ".join([*sentences, f"*{moved}*" if moved else ""]).strip() or "As its name says."
     return f"`{key.name}` = `{key.value}`\n: {body}\n"
@@ -358,7 +358,7 @@ def experiment_page(folder: str, title: str, intro: str) -> str:
         asked = "\n".join(line for line in lines if not line.strip().startswith("Moves: "))
         parts += [f"## {file.stem}", "", paragraphs(asked), ""]
         if moved:
-            parts += [f"*Moves: {moved}*", ""]
+            parts += [f"*Affects: {moved}*", ""]
         axes = at(merged(file), "hydra.sweeper.params") or {}
         parts += [f"`{key}`\n: {escape(str(values))}\n" for key, values in axes.items()]
         parts += [f"```{{literalinclude}} /../experiments/{folder}/{file.name}", ":language: yaml", "```", ""]
@@ -368,12 +368,12 @@ def experiment_page(folder: str, title: str, intro: str) -> str:
 EXPERIMENT_PAGES = {
     "ablation": (
         "Ablations",
-        "One file an axis: `python -m colbertv2 +ablation=bits collection=scifact`. "
-        "[Sweeps and statistics](../../guides/sweeps.md) says how to read what comes out.",
+        "One file per question: `python -m colbertv2 +ablation=bits collection=scifact`. "
+        "[Sweeps and statistics](../../guides/sweeps.md) explains the report.",
     ),
     "demo": ("Demos", "What `make demo` and the notebooks run."),
-    "budget": ("Budgets", "Settings for a machine, added to anything: `+budget=two_cores`."),
-    "quality": ("Recipes", "Settings that were measured to train well: `+quality=recipe`."),
+    "budget": ("Budgets", "Settings for a small machine, to add to any command: `+budget=two_cores`."),
+    "quality": ("Recipes", "Training settings with good measured results: `+quality=recipe`."),
 }
 
 
@@ -384,11 +384,11 @@ def index_page() -> str:
         [
             "# Configuration",
             "",
-            "Every key, its value, what it means and what it moves, read from the files themselves.",
+            "Every key with its value, its meaning and what it affects, generated from the files.",
             "",
             "A *group* is a folder of `conf/`; a *choice* is a file in it: `codec=product`. A key inside a choice is",
-            'set with dots: `codec.nbits=1`. "Moves" names the first nodes of the default pipeline that are built',
-            "again when the key changes; everything before them is found in the cache.",
+            'set with dots: `codec.nbits=1`. "Affects" names the first nodes of the default pipeline that are built',
+            "again when the key changes; everything before them is reused.",
             "",
             "```{toctree}",
             ":maxdepth: 1",

@@ -136,7 +136,9 @@ def loop() -> Drawing:
 
 def codec() -> Drawing:
     """A vector as the number of a centroid and a few bits of what is left in each dimension."""
-    out = Drawing("The residual codec: the nearest centroid's number, and a few bits a dimension of the residual", 418)
+    out = Drawing(
+        "The residual codec: the nearest centroid's number, and a few bits per dimension of the residual", 418
+    )
     vector = [0.5, -0.3, 0.8, -0.6, 0.2, 0.7, -0.2, -0.8]
     centroid = [0.4, -0.5, 0.6, -0.5, 0.4, 0.5, 0.0, -0.7]
     residual = [a - b for a, b in zip(vector, centroid, strict=True)]
