@@ -1,4 +1,4 @@
-# `make help` lists the targets. Everything runs in .venv, made on first use; nothing else is needed than Python and make.
+# `make help` lists the targets. Everything runs in .venv, which is made on first use; only Python and make are needed.
 SHELL := /bin/bash
 PYTHON ?= python3
 EXTRA ?= cpu
@@ -22,14 +22,14 @@ install: $(INSTALLED) ## create .venv and install (EXTRA=cpu or gpu)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 12) else f"Python 3.10, 3.11 or 3.12 is needed, $(PYTHON) is {v[0]}.{v[1]}; name another with: make PYTHON=python3.11")'
-	$(PYTHON) -m venv --clear $(VENV) # faiss-cpu and faiss-gpu are never to stand side by side
+	$(PYTHON) -m venv --clear $(VENV) # faiss-cpu and faiss-gpu must not be installed together
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRA),sweep,dev]"
 	@touch $@
 
 demo: install ## the main job on the embedded collection (COLLECTION=stdlib or scifact): table and plots in outputs/
 	$(PY) -m colbertv2 +demo=$(COLLECTION)
 
-reproduce: install ## the papers' tables, published beside measured (T=all or a table, SCALE=small, ARGS="row=… hours=… and overrides")
+reproduce: install ## the papers' tables, published next to measured values (T=all or a table, SCALE=small, ARGS="row=… hours=… and overrides")
 	$(PY) -m colbertv2 reproduce $(T) scale=$(SCALE) $(ARGS)
 
 agree: install ## compare with colbert-ai, PyLate and fast-plaid: table in experiments/results/agree.md

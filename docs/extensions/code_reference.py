@@ -20,7 +20,7 @@ def modules_of(package: ModuleType) -> list[str]:
 
 
 def rooms() -> dict[str, list[str]]:
-    """Room → its modules: the packages below ``colbertv2``, and each module that stands alone there."""
+    """Room → its modules: the packages below ``colbertv2``, and each module that is directly in it."""
     names = [one for one in modules_of(colbertv2) if not one.endswith(".__main__")]
     found: dict[str, list[str]] = {}
     for name in names:

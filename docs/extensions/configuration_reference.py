@@ -25,7 +25,7 @@ WHOLE = ("pipeline", "round", "analysis", "debug")  # groups whose files are rea
 MOUNTS = {
     "training": "training.round2",
     "source": "pipeline.round2.candidates",
-}  # where a group stands, if not at its name
+}  # where a group is in the configuration, if not at its name
 TRAININGS = {"contrastive": "training.round1", "cross_encoder": "training.teacher"}
 GROUPS = {
     "pipeline": "The method, as a graph of stages. `target` names the node to build.",
@@ -221,7 +221,7 @@ class References:
         return [node.removeprefix("pipeline.") for node in self.needed if any(within(leaf, node) for leaf in reached)]
 
     def first(self, key: str) -> list[str]:
-        """Of the affected nodes, those that no other affected one stands before."""
+        """The affected nodes that no other affected node precedes."""
         found = [f"pipeline.{one}" for one in self.affected(key)]
         return [node.removeprefix("pipeline.") for node in found if not {*self.upstream(node)} & ({*found} - {node})]
 

@@ -34,7 +34,8 @@ class Drawing:
     """Shapes in order, and the SVG that they make.
 
     Args:
-        title: for those who do not see it. height: in units of which it is 480 wide.
+        title: a text for readers who cannot see the drawing.
+        height: in the unit in which the drawing is 480 wide.
     """
 
     def __init__(self, title: str, height: int) -> None:
@@ -87,7 +88,7 @@ def late_interaction() -> Drawing:
     ]
     out = Drawing("Late interaction: every token of the query takes its most similar token of the document", 344)
     left, top, size = 92, 104, 40
-    out.text(left + 3 * size, 18, "document: one vector a token", "strong", "middle")
+    out.text(left + 3 * size, 18, "document: one vector per token", "strong", "middle")
     out.text(16, top - 14, "query", "strong")
     for column, word in enumerate(document):
         out.text(left + column * size + size / 2 + 4, top - 10, word, "", "start", -45)
@@ -117,10 +118,10 @@ def loop() -> Drawing:
     steps = [
         (10, "Documents, queries, judgements", "group collection"),
         (84, "Round 1: contrastive training", "negatives from BM25"),
-        (176, "Encode and compress", "a vector a token, to some bits"),
+        (176, "Encode and compress", "one vector per token, a few bits each"),
         (250, "Mine", "retrieve for the training queries"),
         (324, "Score", "a cross-encoder reads query and passage"),
-        (398, "Denoise", "what it likes too well is no negative"),
+        (398, "Denoise", "candidates that it scores too high are dropped"),
         (472, "Distil", "learn the cross-encoder's scores"),
         (572, "Index, search, evaluate", "table, intervals, tests"),
     ]
