@@ -133,7 +133,9 @@ def _stop(number: int) -> None:
         sys.stdout.flush()
         begin = "\n" if sys.stderr.isatty() else ""  # a line of its own, below any progress bar
         name = signal.Signals(number).name
-        print(f"{begin}Stopped by {name}. Finished work is kept; the same command continues.", file=sys.stderr)
+        print(
+            f"{begin}Stopped by {name}. Finished work is kept; run the same command again to continue.", file=sys.stderr
+        )
         sys.stderr.flush()
     if (own := Path(tempfile.gettempdir())).name.startswith(PREFIX + owner()):
         shutil.rmtree(own, ignore_errors=True)

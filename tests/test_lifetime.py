@@ -17,7 +17,7 @@ from colbertv2.lifetime import is_gone, own_temporary_directory, owner
 
 PROJECT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
-STOPPED = "Finished work is kept; the same command continues.\n"
+STOPPED = "Finished work is kept; run the same command again to continue.\n"
 
 IN_KMEANS = """
 import faiss, numpy

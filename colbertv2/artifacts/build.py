@@ -125,7 +125,7 @@ def _failures_told(node: Node, path: Path) -> Iterator[None]:
     except Exception as error:
         what = f"{where} failed with {type(error).__name__}: {error}"
         _note_failure(path, what)
-        raise BuildError(f"{what}\nIts unfinished files are next to {path}.") from error
+        raise BuildError(f"{what}\nIts unfinished files are in .{path.name}.partial next to {path}.") from error
 
 
 def failure_of(path: Path) -> str | None:

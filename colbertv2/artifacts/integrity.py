@@ -175,7 +175,8 @@ def verify(directory: Path, bar: "tqdm[Any]") -> Verified:
         found.bytes += _size(directory / name) or 0
     unknown = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir()}
     found.notes += [
-        f"{directory / name} is not part of this artifact." for name in sorted(unknown - {RECORD, *record["sha256"]})
+        f"{directory / name} is not part of this artifact; it can be removed."
+        for name in sorted(unknown - {RECORD, *record["sha256"]})
     ]
     return found
 

@@ -83,4 +83,4 @@ def leftovers(root: Path) -> Iterator[str]:
     for path in sorted(root.glob("*/.*.verified.json")):
         address = path.name.removeprefix(".").removesuffix(".verified.json")
         if not path.with_name(address).exists():
-            yield f"{path} belongs to no artifact any more; it can be removed."
+            yield f"{path} belongs to no artifact that still exists; it can be removed."

@@ -68,7 +68,12 @@ class Qrels(Mapping[str, Mapping[str, int]]):
                 "documents and queries that belong together."
             ]
         if missing:
-            logger.warning("%r lacks %d of %d relevant documents.", collection.id, len(missing), len(looked_up))
+            logger.warning(
+                "%r lacks %d of %d relevant documents; no ranking can contain them.",
+                collection.id,
+                len(missing),
+                len(looked_up),
+            )
         return []
 
     def unknown(self, collection: Collection) -> list[str]:

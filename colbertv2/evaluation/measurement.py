@@ -43,7 +43,7 @@ def milliseconds_per_query(search_one: Callable[[Query], object], queries: Seque
     True
     """
     if not queries:
-        raise InputError("There are no queries to time.")
+        raise InputError("There are no queries to time; expected at least one.")
     passes: list[float] = []
     for _ in range(trials):
         start = time.perf_counter()

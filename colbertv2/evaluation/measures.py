@@ -78,7 +78,7 @@ def evaluate(
 
     parsed = parse(measures)
     if not qrels:
-        raise InputError("There are no judgements to evaluate against.")
+        raise InputError("There are no judgements to evaluate against; expected at least one judged query.")
     # Use −rank as the score: the tools that ir_measures calls break ties in different ways.
     run = {
         query_id: {doc_id: -float(rank) for rank, (doc_id, _) in enumerate(found)}

@@ -123,9 +123,9 @@ def unjudgeable(queries: Queries) -> Iterator[str]:
     if queries.by_answers:
         _ = queries.answers
         if not queries.dataset.has_docs():
-            yield f"{queries.id!r} has no documents to look for answers in."
+            yield f"{queries.id!r} has no documents to look for answers in; use an id that has documents."
     elif not queries.judgements:
-        yield f"{queries.id!r} has no relevance judgements to evaluate against."
+        yield f"{queries.id!r} has no relevance judgements to evaluate against; use a split that has them."
 
 
 def trec(ranking: Ranking, queries: Queries) -> Judged:

@@ -149,7 +149,7 @@ def nonempty_examples(source: Path) -> Iterator[Example]:
         count += 1
         yield example
     if not count:
-        raise InputError(f"{source} contains no examples.")
+        raise InputError(f"{source} contains no examples; expected at least one.")
 
 
 def examples_of(source: Path) -> Iterator[Example]:

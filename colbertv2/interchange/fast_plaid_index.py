@@ -38,7 +38,7 @@ def load_array(file: Path, dimensions: int, mapped: bool = False) -> NDArray[Any
     try:
         value = load_npy(file, mapped)
     except FileNotFoundError:
-        raise InputError(f"{file} is missing; the index is incomplete.") from None
+        raise InputError(f"{file} is missing; the index is incomplete: copy it again.") from None
     except ARRAY_ERRORS as error:
         raise InputError(f"{file} is damaged, cut short or not a plain array ({error}).") from None
     if value.ndim != dimensions or value.dtype.kind not in "iuf":

@@ -33,7 +33,7 @@ def load_tensor(file: Path) -> Any:
     try:
         return torch.load(file, weights_only=True, map_location="cpu")
     except FileNotFoundError:
-        raise InputError(f"{file} is missing; the index is incomplete.") from None
+        raise InputError(f"{file} is missing; the index is incomplete: copy it again.") from None
     except Exception as error:  # unpickling an arbitrary file can raise any error
         raise InputError(
             f"{file} is damaged, cut short, or contains more than tensors; nothing in it was run ({str(error)[:150]})."
@@ -73,7 +73,7 @@ def pair(file: Path, dimensions: int, whole: bool = False) -> tuple[NDArray[Any]
 def number(values: dict[str, Any], key: str, file: Path) -> int:
     """Return the count ``values[key]`` from a JSON file; raise InputError if it is not a whole number of at least 0."""
     if type(values.get(key)) is not int or values[key] < 0:
-        raise InputError(f"{file}: {key} is {values.get(key)!r}; expected a count.")
+        raise InputError(f"{file}: {key} is {values.get(key)!r}; expected a count, 0 or more.")
     return values[key]
 
 

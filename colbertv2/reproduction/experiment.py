@@ -149,7 +149,7 @@ def parsed(name: str, table: Mapping[str, Any]) -> Experiment:
     checked(Experiment, {"name": name, "rows": rows, **table}, "reproduce")
     if len({row.row for row in rows}) < len(rows):
         twice = next(row.row for row in rows if sum(row.row == other.row for other in rows) > 1)
-        raise InputError(f"two rows are called {twice!r}.")
+        raise InputError(f"two rows are called {twice!r}; give each row a name of its own.")
     return Experiment(name=name, rows=rows, **table)
 
 

@@ -33,7 +33,7 @@ def check(ranking: Node | None, queries: Queries, measures: list[str]) -> list[s
     if len(unknown(measures, depth)) == len(measures):
         reasons.append(
             f"the ranking keeps {depth} documents per query, fewer than the cut-offs of all measures "
-            f"({', '.join(measures)}); rank deeper or ask for smaller cut-offs."
+            f"({', '.join(measures)}); raise depth, or choose measures with smaller cut-offs."
         )
     documents = ranked_documents(ranking)
     return reasons if reasons or queries.by_answers or documents is None else queries.qrels.mismatch(documents)

@@ -35,7 +35,10 @@ def run(candidates: Artifact, queries: Queries, denoising: Denoising, *, out: Pa
     removed: Counter = Counter()
     count = write_examples(out / EXAMPLES_FILE, denoised(read_candidates(candidates), queries, denoising, removed))
     if not count:
-        raise InputError("There are no training examples: no query has a label or teacher scores.")
+        raise InputError(
+            "There are no training examples: no query has a label or teacher scores. Use labelled training queries, or "
+            "score the candidates with a teacher."
+        )
     total = max(1, removed["candidates"])
     shares = {
         f"share_{name}": round(value / total, 4) for name, value in sorted(removed.items()) if name != "candidates"

@@ -128,11 +128,16 @@ def pool_positions(doc_ids: list[str], queries: Queries) -> dict[str, NDArray[np
     pool_of, found = document_pools(queries), {}
     for position, doc_id in enumerate(doc_ids):
         if doc_id not in pool_of:
-            raise InputError(f"The encoded document {doc_id!r} is not in {queries.id!r}; use one id for both.")
+            raise InputError(
+                f"The encoded document {doc_id!r} is not in {queries.id!r}; use one id for documents and queries."
+            )
         found.setdefault(pool_of[doc_id], []).append(position)
     for query_id, pool in query_pools(queries).items():
         if pool not in found:
-            raise InputError(f"The pool {pool!r} of the query {query_id!r} of {queries.id!r} has no documents.")
+            raise InputError(
+                f"The pool {pool!r} of the query {query_id!r} of {queries.id!r} has no documents; add them, or remove "
+                "the query."
+            )
     return {pool: np.array(positions, dtype=np.int64) for pool, positions in found.items()}
 
 
@@ -181,7 +186,10 @@ def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, dept
 
     documents = Collection(queries.id)
     if embeddings.bound["documents"].identity() != documents.identity():
-        yield f"the embeddings are of {embeddings.bound['documents'].id!r}, the queries of {queries.id!r}; use one id."
+        yield (
+            f"the encoded documents are of {embeddings.bound['documents'].id!r}, but the queries of {queries.id!r}; "
+            "use one id for both."
+        )
     pool_positions(list(document_pools(queries)), queries)
     yield from codec.check(embeddings.furthest("checkpoint").bound["dim"])
     yield from engine.check(codec, depth)

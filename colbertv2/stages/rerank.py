@@ -75,4 +75,7 @@ def check(candidates: Node, index: Node, queries: Queries, candidate_depth: int,
     if "documents" in given and differ(given["documents"], index.parents["embeddings"].bound["documents"]):
         yield "the candidates are from other documents than those of the index; both must use the same."
     if "candidates" not in given and candidate_depth > (deepest := given.get("depth", candidate_depth)):
-        yield f"candidate_depth is {candidate_depth}, but there are at most {deepest} candidates per query; rank more."
+        yield (
+            f"candidate_depth is {candidate_depth}, but there are at most {deepest} candidates per query; lower it, or "
+            "raise the depth of the candidates."
+        )

@@ -59,7 +59,7 @@ def run(
             encoder.encode(texts, runtime.batch_tokens, lambda it: runtime.bar(it, "single vectors", "batches"))
         )
     if not vectors:
-        raise InputError(f"{documents.id!r} has no document with text.")
+        raise InputError(f"{documents.id!r} has no document with text; expected at least one.")
     matrix = np.concatenate(vectors)
     query_vectors = encoder.encode([text for _, text in queries], runtime.batch_tokens)
 

@@ -41,7 +41,7 @@ class Denoising:
 
     def __post_init__(self) -> None:
         if self.first_rank > self.last_rank:
-            raise InputError(f"denoising ranks {self.first_rank}–{self.last_rank}: expected first_rank ≤ last_rank.")
+            raise InputError(f"denoising.first_rank is {self.first_rank}; expected at most last_rank={self.last_rank}.")
 
     def suspects(self, positive: str, scores: Mapping[str, float | None]) -> list[str]:
         """Return the suspected candidates of a positive, best first; ``[]`` if the positive has no teacher score.

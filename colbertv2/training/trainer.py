@@ -192,7 +192,11 @@ def newest_checkpoint(directory: Path) -> Path | None:
         except (OSError, *DAMAGE) as error:
             aside = file.with_name(f"{file.name}.damaged")
             file.replace(aside)
-            print(f"{file} is damaged ({error}); renamed to {aside.name}. An earlier one is used, if any.", flush=True)
+            print(
+                f"{file} is damaged ({error}); renamed to {aside.name}. "
+                "The training resumes from an earlier one, or starts over.",
+                flush=True,
+            )
     usable = [file for file in steps if best[file] in steps]
     return max(usable, key=lambda file: (steps[file], file.name), default=None)  # last.ckpt wins over best.ckpt
 
