@@ -76,7 +76,7 @@ def find_effects(cells: Cells, measure: str, seed: int) -> Effects:
     Args:
         cells: the sweep.
         measure: one of ``cells.measures``.
-        seed: of the resampling.
+        seed: the seed of the resampling.
     """
     if not cells.baseline.values:
         return Effects([], [], {}, f"The baseline {cells.baseline.name} has no values, so nothing is compared with it.")
@@ -200,7 +200,7 @@ def find(cells: Cells, seed: int) -> Findings:
 
     Args:
         cells: the sweep.
-        seed: of the resampling.
+        seed: the seed of the resampling.
     """
     return Findings(
         cells=cells,
@@ -219,7 +219,7 @@ def compare_cells(cells: Cells, measure: str, seed: int) -> dict[str, Contrast]:
     Args:
         cells: the sweep.
         measure: one of ``cells.measures``.
-        seed: of the resampling.
+        seed: the seed of the resampling.
 
     Returns:
         Name of each cell → its difference from the baseline; empty if the baseline has no values.

@@ -251,9 +251,9 @@ class Residuals(NamedTuple):
 
 
 def residuals_of(vectors: NDArray[np.float32], codes: NDArray[Any], codec: ResidualCodec) -> Residuals:
-    """Summarise the residuals of ``vectors [n, dim]`` from their centroids ``codes [n]`` of ``codec``.
+    """Summarise the residuals of ``vectors [n, dim]``: each vector minus its centroid of ``codec``.
 
-    One dimension at a time is in memory.
+    ``codes [n]`` are the numbers of the centroids. Only one dimension of the residuals is in memory at a time.
 
     >>> codec = ResidualCodec.from_tables(1, np.zeros((1, 8)), cutoffs=np.zeros(1), weights=np.array([-0.5, 0.5]))
     >>> vectors = np.zeros((2, 8), np.float32)

@@ -142,11 +142,14 @@ def explain(model: ColBERT, query: str, document: str, codec: Codec | None = Non
 def explain_difference(first: MaxSimMap, second: MaxSimMap) -> pd.DataFrame:
     """A table of what each query token matches in two configurations, and how its contribution changes.
 
-    ``change`` is the second contribution minus the first; the changes sum to the difference of the scores. The largest
-    changes come first.
-
     Args:
         first, second: maps of the same query and document. The document may be truncated to different lengths.
+
+    Returns:
+        one row per query token, indexed by ``place`` in the query, largest absolute change first. Columns:
+        ``query_token``; ``first_document_token`` and ``second_document_token``, which it matches; ``first`` and
+        ``second``, its contributions; ``change``, the second contribution minus the first. The changes sum to the
+        difference of the scores.
 
     Raises:
         InputError: the query tokens differ, because the queries or the tokenizers differ.

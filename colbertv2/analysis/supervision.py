@@ -28,7 +28,7 @@ def candidate_table(scored: Iterable[Example], relevant: Callable[[str], list[st
 
     Returns:
         a table with the columns ``query_id``, ``document``, ``rank`` (from 1), ``score`` and ``margin``; and the scores
-        ``[P]`` of the labelled candidates.
+        ``[P]`` of the P labelled candidates.
     """
     rows: list[tuple[str, str, int, float, float]] = []
     of_positives: list[float] = []

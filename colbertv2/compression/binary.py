@@ -47,7 +47,7 @@ class BinaryCodec(Codec):
 
 
 def sign_values(dim: int) -> NDArray[np.float32]:
-    """``[256, 8]``: the eight values that each byte of signs encodes, at ``dim`` dimensions.
+    """float32 ``[256, 8]``: the eight values, each ±1/√dim, that each byte of signs encodes; highest bit first.
 
     >>> sign_values(4)[0b10000001].tolist()
     [0.5, -0.5, -0.5, -0.5, -0.5, -0.5, -0.5, 0.5]

@@ -28,7 +28,7 @@ class Float16Codec(Codec):
         return 2 * dim
 
     def encode(self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None) -> Arrays:
-        """Encode ``[n, dim]`` as ``vectors`` float16 ``[n, dim]``."""
+        """Encode ``[n, dim]`` as ``vectors`` float16 ``[n, dim]``; ``codes`` is ignored."""
         return {"vectors": vectors.astype(np.float16)}
 
     def decode(self, arrays: Arrays) -> NDArray[np.float32]:

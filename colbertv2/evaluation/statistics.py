@@ -109,7 +109,7 @@ def paired_test(first: ArrayLike, second: ArrayLike, seed: int) -> float:
     Args:
         first: per-query values of a system, [num_queries].
         second: per-query values of another system, [num_queries], for the queries in the same order.
-        seed: of the resamples.
+        seed: the seed of the resamples.
 
     >>> paired_test([1.0, 0.5, 0.0], [1.0, 0.5, 0.0], seed=0)
     1.0
@@ -160,7 +160,7 @@ def compare(systems: Sequence[Values], baseline: Values, seed: int) -> Values:
     Args:
         systems: per-query values [num_queries] of each system.
         baseline: per-query values [num_queries] of the baseline, for the queries in the same order.
-        seed: of the resamples.
+        seed: the seed of the resamples.
 
     Returns:
         the Holm-adjusted p-values [num_systems].
@@ -173,7 +173,7 @@ def bootstrap_intervals(values: ArrayLike, seed: int, confidence: float = 0.95) 
 
     Args:
         values: per-query values [num_queries, num_measures]; all measures share the same resamples.
-        seed: of the resamples.
+        seed: the seed of the resamples.
         confidence: the confidence level.
 
     Returns:
@@ -321,7 +321,7 @@ def contrasts(family: Sequence[Values], seed: int) -> list[Contrast]:
 
     Args:
         family: differences ``[training seeds, k-means seeds, queries]``, one array per test.
-        seed: of the resamples.
+        seed: the seed of the resamples.
 
     Returns:
         one contrast per array, with p-values adjusted over the family. With two seeds of a kind there is no detectable

@@ -56,10 +56,15 @@ def array(file: Path, value: Any, dimensions: int) -> NDArray[Any]:
 
 
 def pair(file: Path, dimensions: int, whole: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Load the two tensors in ``file`` as arrays.
+    """Load the two tensors in ``file`` as arrays, floating point numbers as float32.
+
+    Args:
+        file: a file that ``torch.save`` wrote.
+        dimensions: the number of dimensions that both tensors must have.
+        whole: whether both must contain whole numbers.
 
     Raises:
-        InputError: it contains anything else, or, if ``whole``, tensors that are not of whole numbers.
+        InputError: ``file`` is missing or damaged, or contains anything else.
     """
     value = load_tensor(file)
     if not isinstance(value, (tuple, list)) or len(value) != 2:

@@ -312,7 +312,7 @@ def nearest_codeword(typing_context, codebook, penalties, part, width, values):
 
 
 def reduced(builder: Any, operation: str, vector: Any) -> Any:
-    """Reduce all lanes of a vector to one value with ``fmax`` or ``umin``."""
+    """Reduce all lanes of an LLVM vector to one value with ``operation``: ``fmax`` (floats) or ``umin`` (integers)."""
     name = f"llvm.vector.reduce.{operation}.v{LANES}{'f' if operation == 'fmax' else 'i'}32"
     kind = ir.FunctionType(vector.type.element, [vector.type])
     function = cgutils.get_or_insert_function(builder.module, kind, name)
@@ -334,7 +334,7 @@ def word_at(typing_context, array, place):
 
 @intrinsic
 def trailing_zeros(typing_context, word):
-    """The number of trailing zero bits of a word, which must not be 0."""
+    """The number of trailing zero bits of a 64-bit word, which must not be 0."""
 
     def generate(context, builder, signature, arguments):
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))

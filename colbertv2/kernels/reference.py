@@ -75,7 +75,10 @@ def add_up(
     start: Array, tables: Array, stride: int, column: int, code: int, residuals: Array, place: int, order: Array,
     num_bytes: int, gain: int, factor: int, best: Array, out: Array, row: int,
 ) -> None:  # fmt: skip
-    """Write one token's similarities to 32 query vectors to ``out[row:]``, and update the maxima ``best[column:]``."""
+    """Write one token's similarities to 32 query vectors to ``out[row:]``, and update the maxima ``best[column:]``.
+
+    ``add_up`` in ``kernels.intrinsics`` describes the arguments.
+    """
     total = np.zeros(LANES, np.int16)
     for i in range(num_bytes):
         total += lanes(tables, (256 * i + int(residuals[place + order[i]])) * stride + column)

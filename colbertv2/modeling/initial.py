@@ -87,7 +87,7 @@ def colbert(
         projection: ``orthogonal`` (random orthonormal rows), ``pca`` (uncentred, of the sample's token vectors) or
             ``linear`` (torch's default for linear layers, for a backbone that will be trained for long).
         sample: documents for ``pca``; ignored otherwise.
-        seed: of the random projections.
+        seed: the seed of the random projections.
 
     Raises:
         InputError: the projection is unknown, ``dim`` exceeds the backbone's hidden size, or the tokenization or

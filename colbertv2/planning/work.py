@@ -100,7 +100,13 @@ class Step:
         return self.cost.disk if self.bytes is None else self.bytes
 
     def upstream(self, found: Callable[[Step], Any], *roles: str) -> Step:
-        """The first step for which ``found`` is true, going from this one to the parent in the first existing role."""
+        """The nearest step upstream for which ``found`` is true, this step included.
+
+        From each step the search goes on to one parent: the one in the first of ``roles`` that the step has.
+
+        Raises:
+            StopIteration: it ends at a step with a parent in none of ``roles``.
+        """
         return (
             self if found(self) else next(self.parents[r] for r in roles if r in self.parents).upstream(found, *roles)
         )

@@ -70,7 +70,11 @@ def cells_table(findings: Findings) -> ReportTable:
 
 
 def cell_numbers(findings: Findings, cell: Cell) -> dict[str, object]:
-    """A row of the CSV file; None if something does not apply."""
+    """The row of a cell in ``cells.csv``: column → value, which is None if the column does not apply to the cell.
+
+    The columns are the factors, the estimate of each measure and of its difference from the baseline, the costs,
+    ``problem`` and ``command``.
+    """
     row: dict[str, object] = dict(cell.factors)
     for measure in findings.cells.measures:
         row |= estimate_numbers(measure, findings.estimates[measure].get(cell.name))

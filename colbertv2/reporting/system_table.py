@@ -36,7 +36,7 @@ class System:
 
 
 def read_system(name: str, evaluation: Artifact) -> System:
-    """Read the data of one row from an evaluation, its ranking and the index behind the ranking."""
+    """Read the data of the row ``name`` from an evaluation, its ranking and the index that was searched, if any."""
     ranking = evaluation.parents["ranking"]
     return System(
         name=name,
@@ -61,7 +61,7 @@ def make_table(systems: Sequence[System], baseline: str, measures: Sequence[str]
         systems: the systems, in the order of the rows.
         baseline: the name of the system that the others are tested against.
         measures: the measures to show.
-        seed: of the resamples.
+        seed: the seed of the resamples.
 
     Returns:
         columns ``system``, ``codec``, the measures, ``bytes_per_token``, ``ms_per_query``, ``bytes_per_document``,

@@ -66,7 +66,7 @@ class Cascade(Engine):
     needs_centroids = True
 
     def probes(self, k: int) -> int | None:
-        """Centroids that each query vector probes in a search for ``k`` documents; None to scan all documents."""
+        """The number of centroids that each query vector probes in a search for ``k`` documents; None to scan all."""
         return self.nprobe
 
     def check(self, codec: Codec, depth: int) -> Iterator[str]:

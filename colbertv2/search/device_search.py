@@ -110,7 +110,10 @@ class DeviceCascade(DeviceExhaustive):
         return (keys for group in groups for keys in self.cascade(group, k))
 
     def cascade(self, queries: Tensor, k: int) -> Iterator[Tensor]:
-        """Yield the keys of each query's best documents, for queries ``[Q, L, dim]``."""
+        """Yield for each of the queries ``[Q, L, dim]`` the keys ``[at most k + 1]`` of its best documents, best first.
+
+        ``to_keys`` defines the keys. Shorter queries are padded with rows of zeros.
+        """
         similarities = self.there.centroid_similarities(queries)
         if self.nprobe is None:
             candidates = iter(self.scan(similarities, None, max(self.ndocs or k, k)))

@@ -81,7 +81,7 @@ class Engine(ABC):
         """For each query ``[Lq, dim]``, at most ``k`` documents; equal scores are ordered by ``Index.ranks``."""
 
     def probes(self, k: int) -> int | None:
-        """Centroids that each query vector probes in a search for ``k`` documents; None to scan all documents."""
+        """The number of centroids that each query vector probes in a search for ``k`` documents; None to scan all."""
         return None
 
     def check(self, codec: Codec, depth: int) -> Iterator[str]:

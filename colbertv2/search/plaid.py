@@ -81,7 +81,7 @@ class Plaid(Engine):
         )
 
     def probes(self, k: int) -> int:
-        """Centroids that each query vector probes in a search for ``k`` documents."""
+        """The number of centroids that each query vector probes in a search for ``k`` documents."""
         return self.settings(k)[0]
 
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:

@@ -46,7 +46,7 @@ class VanillaColBERTv2(Engine):
     needs_centroids = True
 
     def probes(self, k: int) -> int:
-        """Centroids that each query vector probes in a search for ``k`` documents."""
+        """The number of centroids that each query vector probes in a search for ``k`` documents."""
         return self.nprobe
 
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:

@@ -55,7 +55,7 @@ def run(
         index: an index with a residual codec.
         documents: the documents of the index.
         sample_vectors: bounds the memory, at ``12 · dim`` bytes per vector, and the time of k-means.
-        seed: of the sample, the random vectors and k-means.
+        seed: the seed of the sample, the random vectors and k-means.
     """
     import pandas as pd
 

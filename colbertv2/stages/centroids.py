@@ -21,7 +21,7 @@ def run(embeddings: Artifact, clustering: Clustering, *, seed: Seed, out: Path, 
     Args:
         embeddings: the vectors to cluster.
         clustering: how the sample is drawn and clustered.
-        seed: of the sample and of k-means.
+        seed: the seed of the sample and of k-means.
     """
     from colbertv2.indexing import building
     from colbertv2.indexing.codes import CODES

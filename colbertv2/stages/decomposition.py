@@ -51,7 +51,7 @@ def run(
         engine: the engine that is evaluated last.
         depth: number of documents per ranking.
         measure: in the notation of ir_measures.
-        seed: of the resampling.
+        seed: the seed of the resampling.
     """
     import pandas as pd
 

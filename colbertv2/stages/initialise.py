@@ -37,7 +37,7 @@ def run(
         dim: number of dimensions of a token vector.
         projection: ``orthogonal``, ``pca`` or ``linear``; see :mod:`colbertv2.modeling.initial`.
         sample_documents: number of documents that ``pca`` reads, spread evenly over the collection.
-        seed: of the projection.
+        seed: the seed of the projection.
     """
     from colbertv2.modeling import initial
 

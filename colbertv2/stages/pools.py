@@ -62,7 +62,7 @@ def run(
         engine: the search engine.
         depth: maximum number of documents per query. For a measure without cut-off, it must be at least the size of the
             largest pool.
-        seed: of the centroids of every pool.
+        seed: the seed of the centroids of every pool.
     """
     from colbertv2.modeling.colbert import encoded_queries
     from colbertv2.search.engine import ranking_of

@@ -48,7 +48,7 @@ def run(
             teacher. A weak teacher and its retriever together may be better than either. A document that was not
             retrieved gets the query's lowest retrieval score.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
-        seed: of the drawn queries.
+        seed: the seed of the drawn queries.
     """
     from colbertv2.modeling.cross_encoder import CrossEncoder
     from colbertv2.training.data import sampled

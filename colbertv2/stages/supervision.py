@@ -52,7 +52,7 @@ def run(
         queries: the training queries.
         num_queries: number of queries whose candidates both checkpoints score.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
-        seed: of the drawn queries.
+        seed: the seed of the drawn queries.
     """
     import pandas as pd
 

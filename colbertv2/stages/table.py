@@ -52,7 +52,7 @@ def run(
         baseline: the row that the others are tested against.
         measures: the columns.
         notes: sentences to print below the table.
-        seed: of the resampling.
+        seed: the seed of the resampling.
     """
     from colbertv2.reporting.quality_figure import draw
     from colbertv2.reporting.system_table import make_table, read_system, to_markdown, unknown_notes

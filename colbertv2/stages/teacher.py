@@ -48,7 +48,7 @@ def run(
         maxlen: maximum number of tokens per query–passage pair.
         scoring_head: ``late_interaction`` or ``classifier``.
         temperature: of the head ``late_interaction``.
-        seed: of the training.
+        seed: the seed of everything random in the training.
     """
     from colbertv2.modeling.cross_encoder import CrossEncoder
     from colbertv2.training.data import TextLookup

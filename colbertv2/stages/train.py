@@ -26,7 +26,9 @@ def run(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Train ``checkpoint``, and keep the weights that rank the candidates of the dev queries best.
+    """Train ``checkpoint``, and keep the weights with the best RR@10 over the candidates of the dev queries.
+
+    Writes the trained checkpoint, ``log*/metrics.csv`` and ``summary.json``; see :func:`colbertv2.training.fit.fit`.
 
     Args:
         checkpoint: the checkpoint to start from.
@@ -36,7 +38,7 @@ def run(
         queries: the queries of the examples.
         dev_queries: the queries of ``validation``; ``None`` takes ``queries``.
         recipe: how to train.
-        seed: of the training.
+        seed: the seed of everything random in the training.
     """
     from colbertv2.modeling.colbert import ColBERT
     from colbertv2.training.data import TextLookup

@@ -81,7 +81,7 @@ class TrainingBatches(IterableDataset[TrainingBatch]):
         batch_size: queries per batch, over all processes.
         groups: number of equal parts of a batch; in-batch negatives come from the query's own part.
         steps: the number of batches.
-        seed: of the permutations and of the sampling.
+        seed: the seed of the permutations and of the sampling.
         first: the batch to start from.
 
     Raises:

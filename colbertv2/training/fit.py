@@ -49,8 +49,8 @@ class RankingModule(lightning.LightningModule):
     Args:
         ranker: ColBERT or CrossEncoder.
         recipe: the training run; the names of its objectives label the logged losses.
-        seed: of dropout, which depends only on the seed, the step and the process, so that a resumed run continues as
-            if it had not been interrupted.
+        seed: the seed of dropout, which depends only on the seed, the step and the process, so that a resumed run
+            continues as if it had not been interrupted.
     """
 
     def __init__(self, ranker: Ranker, recipe: Recipe, seed: int):
@@ -141,7 +141,7 @@ def fit(
         examples: the training examples; those with too few negatives are left out.
         validation: the dev set; may be empty.
         training_texts, validation_texts: look up the texts of the two.
-        seed: of everything random in the run.
+        seed: the seed of everything random in the run.
         out: the directory to write to.
         runtime: devices and progress bars.
 
@@ -212,7 +212,7 @@ def train(
         examples, dev_examples: the training examples and the dev set.
         texts: look up the texts of the two.
         resume: a checkpoint to continue from, or None.
-        seed: of everything random in the run.
+        seed: the seed of everything random in the run.
         out: the directory to write to.
         runtime: devices and progress bars.
     """

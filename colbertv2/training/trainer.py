@@ -113,6 +113,7 @@ class ProcessPlace(LightningEnvironment):
         return self.rank
 
     def node_rank(self) -> int:
+        """0, as all processes are on one machine."""
         return 0
 
 

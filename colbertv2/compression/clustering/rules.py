@@ -18,6 +18,9 @@ def num_centroids_rule(num_vectors: float) -> int:
 def num_sampled_documents_rule(num_documents: int) -> int:
     """The official number of documents to learn centroids from, min(1 + ⌊16·√(120·documents)⌋, documents).
 
+    It is the rule of colbert-ai (``CollectionIndexer._sample_pids``), which takes 120 tokens as the typical length of a
+    document.
+
     >>> num_sampled_documents_rule(8_841_823), num_sampled_documents_rule(5_000)
     (521173, 5000)
     """
