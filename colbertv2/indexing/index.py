@@ -250,7 +250,10 @@ class Index:
         return (sum(self.bytes.values()) + (self.path / "index.json").stat().st_size) / self.num_vectors
 
     def rows(self, positions: NDArray[np.int64]) -> Any:
-        """The rows of the vectors of the documents at ``positions``: a slice if these are adjacent, else an array."""
+        """The row numbers of all vectors of the documents at ``positions``, end to end.
+
+        They are a slice if the positions are consecutive and ascending, else int64 ``[T]``.
+        """
         if len(positions) and np.all(np.diff(positions) == 1):
             return slice(int(self.offsets[positions[0]]), int(self.offsets[positions[-1] + 1]))
         return ranges(self.offsets[positions], self.lengths[positions])

@@ -126,7 +126,16 @@ def build_inverted(path: Path, lengths: NDArray[np.integer[Any]], num_centroids:
 def read_codes(
     path: Path, lengths: NDArray[np.integer[Any]], num_centroids: int
 ) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int32]]]:
-    """Yield blocks of documents: the position of the first, the lengths, and the centroid ids of all vectors."""
+    """Yield the documents of an index in blocks: the position of the first one, their lengths and their centroid ids.
+
+    Args:
+        path: the directory of the index.
+        lengths: ``[num_documents]``, the number of vectors of each document.
+        num_centroids: all ids must be below it.
+
+    Yields:
+        position; lengths, int64 ``[D]``; ids of all vectors of the block, end to end, int32 ``[T]``.
+    """
     offsets = offsets_of(lengths)
     for first, last in blocks(offsets, READ_VECTORS):
         # Mapped again for each block, because the pages that were read from a mapping count as memory.

@@ -98,7 +98,7 @@ class Cascade(Engine):
         return best_documents(positions, tables.exact_scores(positions), k, index.ranks)
 
     def candidates(self, tables: QueryTables, k: int) -> Refined:
-        """The documents that are kept by each of the first two stages."""
+        """The positions, ascending, of the documents that are kept by the first stage, and by the second."""
         from colbertv2.search.probing import nearest_centroids
 
         index = tables.index

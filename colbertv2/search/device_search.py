@@ -53,7 +53,7 @@ class DeviceExhaustive:
         return self.found(self.exact([self.there.queries([query])], full, k)[0], k)
 
     def found(self, keys: Tensor, k: int) -> Found:
-        """The ``k`` best documents of ``keys``. A further key shows whether the last document is tied."""
+        """The ``k`` best documents of ``keys [n]``, best first. One key more shows whether the last is tied."""
         ranks, scores = from_keys(keys)
         tied = bool(0 < k < len(scores) and scores[k - 1] == scores[k])
         return Found(self.there.index.by_rank[ranks[:k]], scores[:k], tied)

@@ -53,10 +53,12 @@ class QueryTables:
     All tables of a thread share memory, so only the latest one is valid.
 
     Args:
+        index: an index with K centroids and lookup tables.
         query: float32 ``[L, dim]``.
 
     Attributes:
-        similarities: float32 ``[K, W]`` to the centroids, 0 in the columns beyond L.
+        similarities: float32 ``[K, W]`` to the centroids. W is L rounded up to a multiple of ``LANES``; the columns
+            beyond L are 0.
 
     Raises:
         InputError: the codec has no centroids or no lookup tables.

@@ -19,7 +19,8 @@ class NegativeSampling:
     Args:
         strategy: ``uniform``: all are equally likely (probably how ColBERTv2's 64-way tuples were made); ``top``:
             always the first ones; ``stratified``: one from each of n − 1 ranges of ranks of nearly equal length;
-            ``teacher``: with probabilities proportional to exp(teacher score / temperature).
+            ``teacher``: with probabilities proportional to exp(teacher score / temperature), by the Gumbel top-k trick
+            (Kool et al., 2019, arXiv:1903.06059).
         temperature: of ``teacher``; the other strategies ignore it.
 
     Raises:
@@ -39,7 +40,7 @@ class NegativeSampling:
         return self.strategy == "teacher"
 
     def draw(self, example: Example, n: int, generator: np.random.Generator) -> Example:
-        """Return the example with its positive and n − 1 sampled negatives."""
+        """Return the example with its positive and n − 1 sampled negatives; it must have at least that many."""
         places = [0, *(1 + self.places(np.array(example.scores[1:]), n - 1, generator))] if n > 1 else [0]
         return Example(example.query_id, [example.documents[i] for i in places], [example.scores[i] for i in places])
 
