@@ -121,7 +121,7 @@ def loop() -> Drawing:
         (176, "Encode and compress", "one vector per token, a few bits each"),
         (250, "Mine", "retrieve for the training queries"),
         (324, "Score", "a cross-encoder reads query and passage"),
-        (398, "Denoise", "candidates that it scores too high are dropped"),
+        (398, "Denoise", "candidates scored too high are dropped"),
         (472, "Distil", "learn the cross-encoder's scores"),
         (572, "Index, search, evaluate", "table, intervals, tests"),
     ]
