@@ -117,7 +117,7 @@ def loop() -> Drawing:
     middle = x + width / 2
     steps = [
         (10, "Documents, queries, judgements", "group collection"),
-        (84, "Round 1: contrastive training", "negatives from BM25"),
+        (84, "Round 1: contrastive training", "negatives of the batch and from BM25"),
         (176, "Encode and compress", "one vector per token, a few bits each"),
         (250, "Mine", "retrieve for the training queries"),
         (324, "Score", "a cross-encoder reads query and passage"),
