@@ -105,7 +105,7 @@ def test_problems_that_are_known_before_any_work(tmp_path):
     values = {"title": "", "measures": ["RR@10"], "notes": [], "seed": 0}
     evaluation = parse({"_target_": "colbertv2.stages.evaluate.run", "measures": ["RR@10", "R@10"]})
     assert list(table.check(systems={"a": evaluation}, baseline="a", **values)) == []
-    assert "no row" in next(iter(table.check(systems={"a": evaluation}, baseline="b", **values)))
+    assert "is not a row" in next(iter(table.check(systems={"a": evaluation}, baseline="b", **values)))
     other = {**values, "measures": ["RR@10", "nDCG@10"]}
     (problem,) = table.check(systems={"a": evaluation}, baseline="a", **other)
     assert problem == "'a' is not evaluated by nDCG@10, only by RR@10, R@10."
