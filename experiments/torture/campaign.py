@@ -18,6 +18,7 @@ from colbertv2.files import read_json, write_json
 
 Digests = dict[str, dict[str, str]]  # address → file → SHA-256
 TIMES = "timing.json"  # the only file of an artifact that differs between two builds
+LOG = "log/"  # of a training
 
 GOOD = ("same", "refused", "unrecorded")
 BAD = ("silent", "traceback", "crash", "hang", "orphan", "differs")
@@ -79,6 +80,12 @@ def _recorded(record: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def digests(root: Path) -> Digests:
-    """The SHA-256 of every file of every artifact under ``root``, except the files with times."""
+    """Return the SHA-256 of every file of every artifact under ``root``, without those that contain times.
+
+    A training's log is left out too: if the training was resumed, its log has several parts.
+    """
     records = {file.parent.name: read_json(file)["sha256"] for file in sorted(root.glob("*/*/artifact.json"))}
-    return {name: {file: one for file, one in found.items() if file != TIMES} for name, found in records.items()}
+    return {
+        name: {file: one for file, one in found.items() if file != TIMES and not file.startswith(LOG)}
+        for name, found in records.items()
+    }

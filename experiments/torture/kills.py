@@ -66,7 +66,7 @@ def prepare(work: Path) -> Setting:
             if process.returncode:
                 raise RuntimeError(f"The undisturbed run ended with {process.returncode}: {error[-2000:]}")
         write_json(record, {"seconds": time.monotonic() - begun})
-    return Setting(overrides, compared(root), read_json(record)["seconds"])
+    return Setting(overrides, digests(root), read_json(record)["seconds"])
 
 
 def run(setting: Setting, draw: random.Random, work: Path) -> Outcome:
@@ -78,8 +78,8 @@ def run(setting: Setting, draw: random.Random, work: Path) -> Outcome:
         temporary.mkdir()
         done, verdict, detail = chain(setting.overrides, number, moments, root, temporary)
         kind = f"{number.name}, then the same command"
-        if verdict == "same" and compared(root) != setting.expected:
-            changed = [name for name in setting.expected if compared(root).get(name) != setting.expected[name]]
+        if verdict == "same" and digests(root) != setting.expected:
+            changed = [name for name in setting.expected if digests(root).get(name) != setting.expected[name]]
             verdict, detail = "differs", f"{', '.join(changed)}"
         left = [*temporary.iterdir(), *(path for path in root.rglob(".*") if path.suffix != ".lock")]
         if verdict == "same" and left:
@@ -160,11 +160,3 @@ def end_all(mark: str) -> None:
     """Kill the processes that a case left, so that they do not disturb the next one."""
     for number in living(mark):
         os.kill(number, signal.SIGKILL)
-
-
-def compared(root: Path) -> Digests:
-    """The digests that must be equal; logs are left out, because a resumed training has its log in several parts."""
-    return {
-        name: {file: one for file, one in found.items() if not file.startswith("log")}
-        for name, found in digests(root).items()
-    }
