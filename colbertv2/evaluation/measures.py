@@ -126,7 +126,9 @@ def unknown(
         if depth is not None and one.cutoff is not None and one.cutoff > depth:
             found[name] = f"the ranking keeps {depth:,} documents per query"
         elif one.expected and ranking is not None and (open_queries := open_ended(ranking, query_ids, one.cutoff)):
-            found[name] = f"for {len(open_queries):,} queries tied documents lie beyond the depth; search deeper"
+            found[name] = (
+                f"for {len(open_queries):,} queries documents tied with the last one may be missing; raise the depth"
+            )
     return found
 
 
@@ -134,20 +136,20 @@ def tie_note(ranking: Ranking, query_ids: Collection[str], measures: Sequence[st
     """A sentence on the queries that have documents with equal scores on both sides of a cut-off; None if none has.
 
     >>> tie_note(Ranking({"q": [("b", 1.0), ("a", 1.0)]}), ["q"], ["RR@1", "AP"])
-    'Equal scores on both sides of a cut: of 1 in 1 of 1 queries; the greater document id counts as first (trec_eval).'
+    'Ties across a cut-off: at 1 in 1 of 1 queries; of equal scores, the greater document id is first (trec_eval).'
     """
     cutoffs = {one.cutoff for one in parse(measures).values() if not one.expected}
     counts = {one: len(crossing(ranking, query_ids, one)) for one in sorted(cutoffs, key=lambda one: one or math.inf)}
     cuts = [
-        f"{'the depth' if cutoff is None else f'of {cutoff:,}'} in {count:,}"
+        f"at {'the depth' if cutoff is None else f'{cutoff:,}'} in {count:,}"
         for cutoff, count in counts.items()
         if count
     ]
     if not cuts:
         return None
     return (
-        f"Equal scores on both sides of a cut: {', '.join(cuts)} of {len(query_ids):,} queries; "
-        "the greater document id counts as first (trec_eval)."
+        f"Ties across a cut-off: {', '.join(cuts)} of {len(query_ids):,} queries; "
+        "of equal scores, the greater document id is first (trec_eval)."
     )
 
 

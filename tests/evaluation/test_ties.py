@@ -58,7 +58,8 @@ def test_thirty_copies_of_which_one_is_relevant():
     assert values["RR@10"] == 1 / 5 and values.drop("RR@10").isna().all()
     reasons = unknown(names, 10, cut, ["q"])
     assert set(reasons) == set(names) - {"RR@10"}
-    assert reasons["RR(ties='expected')@10"] == "for 1 queries tied documents lie beyond the depth; search deeper"
+    reason = "for 1 queries documents tied with the last one may be missing; raise the depth"
+    assert reasons["RR(ties='expected')@10"] == reason
 
 
 def test_only_measures_with_a_closed_form_have_an_expected_value():
@@ -90,7 +91,7 @@ def test_the_note_counts_queries_whose_ties_cross_a_cut():
     ranking = Ranking(results, tied_beyond=["c"])
     note = tie_note(ranking, ["a", "b", "c", "lost"], ["RR@1", "R@2", "R@3", "AP", "RR@7"])
     assert note is not None and note.startswith(
-        "Equal scores on both sides of a cut: of 1 in 1, of 2 in 1, of 3 in 1, the depth in 1 of 4 queries;"
+        "Ties across a cut-off: at 1 in 1, at 2 in 1, at 3 in 1, at the depth in 1 of 4 queries;"
     )
     assert tie_note(ranking, ["b"], ["R@2"]) is None
     assert math.isnan(evaluate(ranking, {"c": {"q": 1}}, ["P(ties='expected')@3"])["P(ties='expected')@3"].item())
