@@ -79,21 +79,33 @@ def evaluate(
     parsed = parse(measures)
     if not qrels:
         raise InputError("There are no judgements to evaluate against; expected at least one judged query.")
-    # Use −rank as the score: the tools that ir_measures calls break ties in different ways.
+    # Use −rank as the score: the tools that ir_measures calls break ties in different ways. Number the queries: gdeval
+    # reads only ids that are numbers.
+    query_ids = list(qrels)
+    numbers = {query_id: str(number) for number, query_id in enumerate(query_ids)}
     run = {
-        query_id: {doc_id: -float(rank) for rank, (doc_id, _) in enumerate(found)}
+        numbers[query_id]: {doc_id: -float(rank) for rank, (doc_id, _) in enumerate(found)}
         for query_id, found in ranking.items()
         if query_id in qrels
     }
-    judgements = {query_id: dict(grades) for query_id, grades in qrels.items()}
-    frame = pd.DataFrame(0.0, index=pd.Index(list(qrels), name="query_id"), columns=list(measures))
+    # trec_eval's nDCG may never end, nor let other threads run, if all grades of a query are negative. A 0 in their
+    # place changes no measure: there is no relevant document either way.
+    judgements = {
+        numbers[query_id]: dict(grades) if max(grades.values(), default=0) >= 0 else dict.fromkeys(grades, 0)
+        for query_id, grades in qrels.items()
+    }
+    frame = pd.DataFrame(0.0, index=pd.Index(query_ids, name="query_id"), columns=list(measures))
     plain_ones = [one.measure for one in parsed.values() if not one.expected]
     values: dict[str, dict[str, float]] = {str(measure): {} for measure in plain_ones}
     for metric in ir_measures.iter_calc(plain_ones, judgements, run) if plain_ones else ():
-        values[str(metric.measure)][metric.query_id] = float(metric.value)
+        values[str(metric.measure)][query_ids[int(metric.query_id)]] = float(metric.value)
     for name, one in parsed.items():
         if one.expected:
-            found = {query_id: expected_value(one.measure, ranking[query_id], judgements[query_id]) for query_id in run}
+            found = {
+                query_id: expected_value(one.measure, ranking[query_id], qrels[query_id])
+                for query_id in query_ids
+                if query_id in ranking
+            }
         else:
             found = values[str(one.measure)]
         frame[name] = pd.Series(found, dtype=float).reindex(frame.index).fillna(0.0)

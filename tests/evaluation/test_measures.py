@@ -72,3 +72,16 @@ def test_all_unknown_measures_are_named():
 def test_no_judgements():
     with pytest.raises(InputError, match="no judgements"):
         evaluate(Ranking({}), {}, ["RR@10"])
+
+
+def test_a_query_with_negative_grades_alone_has_no_relevant_document():
+    """pytrec_eval looped for ever in its nDCG when such a query came after one with positive grades."""
+    random = np.random.default_rng(0)
+    names = ["RR", "R@4", "P@3", "nDCG@3", "nDCG", "AP", "Bpref", "nDCG(dcg='exp-log2')@4"]
+    for _ in range(40):
+        order = random.permutation(list("abcde")).tolist()
+        results = {query_id: [(doc_id, -float(rank)) for rank, doc_id in enumerate(order)] for query_id in "qrst"}
+        positive = {doc_id: int(random.integers(-1, 4)) for doc_id in "abcdefg"} | {"a": 3}
+        negative = {doc_id: -int(random.integers(1, 3)) for doc_id in random.permutation(list("abcdefg"))[:3]}
+        values = evaluate(Ranking(results), {"q": positive, "r": negative, "s": positive, "t": negative}, names)
+        assert (values.loc[["r", "t"]] == 0).all(axis=None) and (values.loc[["q", "s"], "RR"] > 0).all()
