@@ -18,7 +18,7 @@ from colbertv2.files import read_json, write_json
 
 Digests = dict[str, dict[str, str]]  # address → file → SHA-256
 TIMES = "timing.json"  # the only file of an artifact that differs between two builds
-LOG = "log/"  # of a training
+LOG = "log"  # how the directories of a training's logs begin
 
 GOOD = ("same", "refused", "unrecorded")
 BAD = ("silent", "traceback", "crash", "hang", "orphan", "differs")
