@@ -1,13 +1,14 @@
 """Recognise the layout of a checkpoint directory; read and write all three layouts."""
 
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
 
 from colbertv2.artifacts.integrity import check_directory
 from colbertv2.checkpoints.checkpoint import Checkpoint
 from colbertv2.checkpoints.official import METADATA, read_official, write_official
 from colbertv2.checkpoints.own import read_ours, write_ours
-from colbertv2.checkpoints.pylate import MODULES, read_pylate, write_pylate
+from colbertv2.checkpoints.pylate import MODULES, listed_modules, read_pylate, write_pylate
 from colbertv2.errors import InputError, within
 from colbertv2.files import atomic_path, read_json
 
@@ -22,9 +23,15 @@ WRITERS: dict[str, Callable[[Checkpoint, Path], None]] = {
     "pylate": write_pylate,
 }
 
+WEIGHTLESS = ("Normalize", "Dropout")  # modules of sentence-transformers that have no weights
+
 
 def layout_of(directory: Path) -> str | None:
-    """Return ``colbertv2``, ``official`` or ``pylate``, by the files in ``directory``; ``None`` for any other model."""
+    """Return ``colbertv2``, ``official`` or ``pylate``, by the files in ``directory``; ``None`` for any other model.
+
+    Raises:
+        InputError: it is a model of sentence-transformers with layers for token vectors, which can't be read.
+    """
     if (directory / "colbert.json").is_file():
         return "colbertv2"
     if (directory / MODULES).is_file() and '"pylate.' in (directory / MODULES).read_text(encoding="utf-8"):
@@ -33,7 +40,29 @@ def layout_of(directory: Path) -> str | None:
         architectures = read_json(directory / "config.json").get("architectures")
     except InputError:  # not a model, or a damaged one
         architectures = None
-    return "official" if (directory / METADATA).is_file() or architectures == ["HF_ColBERT"] else None
+    if (directory / METADATA).is_file() or architectures == ["HF_ColBERT"]:
+        return "official"
+    refuse_token_layers(directory / MODULES)
+    return None
+
+
+def refuse_token_layers(file: Path) -> None:
+    """Check that ``modules.json`` of sentence-transformers, if there is one, lists no layers for token vectors.
+
+    Whatever follows ``Pooling`` changes the one vector of a text, which is not used here. A layer before it changes
+    token vectors, as in a ``MultiVectorEncoder`` (sentence-transformers 6). A new projection would silently replace it.
+
+    Raises:
+        InputError: there is such a layer, or the file is damaged.
+    """
+    if not file.is_file():
+        return
+    kinds = [kind for kind, _ in listed_modules(file)]
+    if [kind for kind in takewhile(lambda kind: kind != "Pooling", kinds) if kind not in WEIGHTLESS] != ["Transformer"]:
+        raise InputError(
+            f"{file} lists {', '.join(kinds)}; expected only a Transformer, or Pooling after it. Trained layers for "
+            "token vectors are read only in PyLate's layout: save the model with PyLate, or name its encoder alone."
+        )
 
 
 def read_checkpoint(directory: Path) -> Checkpoint:

@@ -127,17 +127,26 @@ def read_modules(file: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: it lists anything but one transformer followed by one dense layer.
     """
-    modules = read_json_value(file)
-    try:
-        found = [(module["type"].rsplit(".", 1)[-1], module["path"]) for module in modules]
-    except (TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{file} is damaged ({error!r}); expected a list of modules with type and path.") from None
+    found = listed_modules(file)
     if found != [("Transformer", ""), ("Dense", DENSE)]:
         raise InputError(
             f"{file} lists {found}; expected a Transformer at '' and one Dense layer at {DENSE!r}, as other modules "
             "would compute other vectors."
         )
-    return modules
+    return read_json_value(file)
+
+
+def listed_modules(file: Path) -> list[tuple[str, str]]:
+    """Return class name and path of each module in a ``modules.json``.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    modules = read_json_value(file)
+    try:
+        return [(module["type"].rsplit(".", 1)[-1], module["path"]) for module in modules]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{file} is damaged ({error!r}); expected a list of modules with type and path.") from None
 
 
 def refuse_changed_texts(directory: Path, settings: dict[str, Any]) -> None:

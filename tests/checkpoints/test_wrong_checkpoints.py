@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from support import tiny_bert
 from colbertv2.checkpoints.layouts import layout_of, read_checkpoint
 from colbertv2.errors import InputError
 from colbertv2.interchange.conversion import convert_checkpoint
+from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
 
 WEIGHTS = {
@@ -155,6 +157,37 @@ def test_plain_encoder_is_no_colbert():
     assert layout_of(tiny_bert()) is None
     with pytest.raises(InputError, match="not a ColBERT checkpoint"):
         ColBERT.load(tiny_bert())
+
+
+@pytest.mark.parametrize(
+    ("kinds", "refused"),
+    [
+        (["Transformer", "Dense", "MultiVectorMask", "Normalize"], True),
+        (["Transformer", "Dense", "Dense", "MultiVectorMask"], True),
+        (["Transformer", "Dense"], True),
+        (["Router", "Pooling"], True),
+        (["Transformer", "WordWeights", "Pooling"], True),
+        (["Transformer", "Pooling", "Dense", "Normalize"], False),
+        (["Transformer", "Normalize", "Pooling"], False),
+        (["Transformer"], False),
+    ],
+)
+def test_trained_layers_for_token_vectors_are_not_dropped(tmp_path, kinds, refused):
+    """A MultiVectorEncoder of sentence-transformers 6 was taken for a plain encoder, and its projection was lost."""
+    directory = tmp_path / "model"
+    shutil.copytree(tiny_bert(), directory)
+    modules = [
+        {"idx": place, "name": str(place), "path": f"{place}_{kind}" if place else "", "type": f"anything.{kind}"}
+        for place, kind in enumerate(kinds)
+    ]
+    (directory / "modules.json").write_text(json.dumps(modules))
+    backbone = Backbone(str(directory), sha256=None)
+    if not refused:
+        assert backbone.checkpoint is None and backbone.identity()
+        return
+    for read in (backbone.identity, lambda: backbone.checkpoint, lambda: read_checkpoint(directory)):
+        with pytest.raises(InputError, match=rf"modules\.json lists {', '.join(kinds)}; expected only a Transformer"):
+            read()
 
 
 class Malicious:
