@@ -7,12 +7,13 @@ case ended badly.
 
 import argparse
 import sys
-import time
 from collections import Counter
+from datetime import date
 
 from colbertv2.reporting.rendering import markdown_rows
 from experiments.agree.environments import ROOT
-from experiments.torture import memory
+from experiments.speed.machine import described
+from experiments.torture import kills, memory
 from experiments.torture.campaign import BAD, GOOD, Outcome, run_part
 
 PARTS = ["damage", "disks", "inputs", "kills"]
@@ -25,7 +26,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers of all cases")
     parser.add_argument("--count", type=int, help="cases per part; the part's own number if not given")
     given = parser.parse_args(arguments)
-    begun = time.time()
     outcomes = {
         name: run_part(name, ROOT / "outputs" / "torture" / name, given.seed, given.count)
         for name in given.parts or PARTS
@@ -33,9 +33,10 @@ def main(arguments: list[str]) -> int:
     table = table_of(outcomes)
     print("\n".join(table))
     if not given.parts and given.count is None:
-        minutes = (time.time() - begun) / 60
+        killed = sum(kills.number_of(outcome) for outcome in outcomes["kills"])
         heading = (
-            f"# Torture\n\nMeasured by `make torture` ({minutes:.0f} minutes, seed {given.seed}); cases by outcome."
+            f"# Torture\n\nMeasured by `make torture` (seed {given.seed}), finished on {date.today()}. {described()} "
+            f"Numbers are cases, by outcome. A case of `kills` is a chain of runs; {killed} runs were killed."
         )
         peaks = ["## Peak memory", "", *memory.table()]
         results = ROOT / "experiments" / "results" / "torture.md"

@@ -87,6 +87,11 @@ def run(setting: Setting, draw: random.Random, work: Path) -> Outcome:
     return Outcome(kind, verdict, f"{done} kills. {detail}")
 
 
+def number_of(outcome: Outcome) -> int:
+    """Return how many runs of a chain were killed."""
+    return int(outcome.detail.split()[0])
+
+
 def chain(
     overrides: list[str], number: signal.Signals, moments: list[float], root: Path, temporary: Path
 ) -> tuple[int, str, str]:
