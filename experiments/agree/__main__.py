@@ -39,8 +39,8 @@ def main(parts: list[str]) -> int:
         minutes = (time.time() - begun) / 60
         heading = (
             "# Agreement with the other implementations\n\n"
-            f"Measured by `make agree` on {date.today()}, in {minutes:.0f} minutes. {described()} Each difference is the "
-            "largest of all that was compared; a tolerance of 0 means that both must be identical."
+            f"Measured by `make agree` on {date.today()}, in {minutes:.0f} minutes. {described()} Each difference is "
+            "the largest of all that was compared; a tolerance of 0 means that both must be identical."
         )
         write(rows, ROOT / "experiments" / "results", heading)
     return sum(not row.agrees for row in rows)

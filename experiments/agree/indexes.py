@@ -108,7 +108,7 @@ def with_fast_plaid(work: Path, pylate: Peer, own: Index, vectors: Sequence[np.n
     ):
         found = np.load(work / f"{name}.npz")
         for setting, (what, nprobe) in engines.items():
-            plaid = Plaid(nprobe, -np.inf, 4 * index.num_documents)
+            plaid = Plaid(nprobe, -2.0, 4 * index.num_documents)
             result = [scored_by(half_scores, index, plaid, query, DEPTH) for query in vectors]
             yield from compared(FAST_PLAID, f"{whose}, {what}", result, found, setting, note)
 
