@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from colbertv2.indexing.index import Index
 from colbertv2.search.plaid import Plaid
@@ -15,10 +16,21 @@ NAMES = ["k ≤ 10", "k ≤ 100", "k = 1000", "PeerQA", "hard pruning"]
 STAGES = {"probed": "1 (cells)", "pruned": "2 (pruned centroids)", "ranked": "3 (all centroids)"}
 
 
+class LaterFirst(Index):
+    """An index that keeps the later of equal documents at a cut-off, as colbert-ai's CPU code does.
+
+    Ours keeps the greater document id. Without this, candidates with equal scores are other ones.
+    """
+
+    @property
+    def ranks(self) -> NDArray[np.int32]:
+        return np.arange(self.num_documents, dtype=np.int32)[::-1]
+
+
 def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
     """A row for every setting and stage."""
     found = built(work.parent / "indexes", colbert_ai)
-    index = Index.open(work.parent / "indexes" / "imported")
+    index = LaterFirst.open(work.parent / "indexes" / "imported")
     queries = list(found["queries"])
     for number, (name, setting) in enumerate(zip(NAMES, SETTINGS, strict=True)):
         engine = Plaid(*setting)
