@@ -20,7 +20,7 @@ from colbertv2.files import read_json, write_json
 from experiments.torture.campaign import Digests, Outcome, digests
 from tests.support import shrunk, tiny_bert, tiny_folder
 
-COUNT = 42
+COUNT = 45
 KILLS = 5  # kills per chain, unless a run finishes before
 SIGNALS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}  # signal → exit code
 PROMPT = 2  # seconds within which a signal must end the command
