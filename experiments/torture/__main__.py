@@ -38,8 +38,8 @@ def main(arguments: list[str]) -> int:
         heading = (
             f"# Torture\n\nMeasured by `make torture` (seed {given.seed}), finished on {date.today()}. {described()} "
             f"Numbers are cases, by outcome. A case of `kills` is a chain of runs; {killed} runs were killed. "
-            "`unrecorded`: an exported directory has no record of its files, so the damage is not noticed and the result "
-            "differs."
+            "`unrecorded`: an exported directory has no record of its files, so the damage is not noticed and the "
+            "result differs."
         )
         peaks = ["## Peak memory", "", *memory.table()]
         results = ROOT / "experiments" / "results" / "torture.md"
