@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numpy.typing import NDArray
 
 from colbertv2.kernels.compiled import compiled
-from colbertv2.kernels.intrinsics import I32, I64, intrinsic, load, pointer, store
+from colbertv2.kernels.intrinsics import I64, intrinsic, load, pointer, spread, store
 
 COLUMNS = 16  # of a block: one AVX-512 register, or two of AVX2
 ROWS = 6  # vectors at once: their sums fill 12 of AVX2's 16 registers
@@ -71,16 +71,10 @@ def each_product(context, builder, signature, arguments, use):
         with cgutils.for_range(builder, dim) as loop:
             column = load(builder, builder.gep(own, [builder.mul(loop.index, ir.Constant(I64, COLUMNS))]), FLOATS)
             for address, total in zip(addresses, sums, strict=True):
-                value = spread(builder, builder.load(builder.gep(address, [loop.index])))
+                value = spread(builder, builder.load(builder.gep(address, [loop.index])), COLUMNS)
                 builder.store(builder.call(fused, [column, value, builder.load(total)]), total)
         for row, total in zip(rows, sums, strict=True):
             use(row, builder.load(total))
-
-
-def spread(builder, value):
-    """A vector with ``value`` in each of its 16 lanes."""
-    one = builder.insert_element(ir.Constant(FLOATS, ir.Undefined), value, ir.Constant(I32, 0))
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, COLUMNS), [0] * COLUMNS))
 
 
 @intrinsic

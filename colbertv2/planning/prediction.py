@@ -24,7 +24,7 @@ from colbertv2.planning.work import RATE, Cost, Step
 from colbertv2.runtime import Runtime
 
 RUNS = 3  # a prediction is the median of at most so many finished runs, the nearest in size
-LATEST = 60  # they are chosen among so many of the latest runs
+LATEST = 60  # only this many of the latest runs are considered
 TOO_FAR = math.log(2)  # a run whose size ratio is more than twice that of the nearest run is not used
 GPU_RATE = 4e13  # floating-point operations per second assumed for one GPU in 16 bits: an eighth of an A100's peak
 BENCHMARK_SECONDS = 0.2
