@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 from architectures import tiny_encoder
 from hydra.utils import instantiate
-from support import shrunk, tiny_folder
+from support import shrunk, tiny_bert, tiny_folder
 from transformers import AutoModelForSequenceClassification
 
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.configuration.composition import CONF, EXPERIMENTS, build, compose, plan
 from colbertv2.errors import InputError
+from colbertv2.modeling import initial
+from colbertv2.modeling.backbone import Backbone
 from colbertv2.search.plaid import Plaid
 
 # Groups that another group mounts, or that a local folder replaces, need overrides of their own.
@@ -51,7 +54,12 @@ def test_every_choice_of_every_group_plans(small, tmp_path, group, choice):
         values = {"num_labels": 1, "max_position_embeddings": 512}
         released = tiny_encoder(tmp_path, "bert", AutoModelForSequenceClassification, **values)
         overrides.append(f"teacher.backbone.name={released}")
-    if group == "model" and choice != "minilm":
+    if group == "model" and "tokenization: null" in (CONF / "model" / f"{choice}.yaml").read_text():
+        released = tmp_path / "released"  # a ColBERT checkpoint, whose own tokenization is taken
+        tokenization = Tokenization(12, 20, None, None, False, False, True, query_prompt="query: ")
+        initial.colbert(Backbone(str(tiny_bert()), None), tokenization, 16, "linear", [], 0).save(released)
+        overrides.append(f"model.backbone.name={released}")
+    elif group == "model" and choice != "minilm":
         overrides.append("model.tokenization.query_maxlen=16")
     if group == "search":
         overrides.append("codec=residual")

@@ -88,7 +88,8 @@ class Component:
 
     Its constructor should be cheap, since it is called once to validate and again when the stage runs. A component that
     reads outside data has a method ``identity() -> dict``, which replaces its arguments in the digest: the content
-    counts, not its path.
+    counts, not its path. A class may have a mapping ``neutral`` from arguments that were added later to the values that
+    change nothing; these are left out of the digest, so that older addresses stay.
 
     Args:
         key: its place in the configuration, such as ``codec``.
@@ -130,7 +131,9 @@ class Component:
         """What the digest of a node includes of this component."""
         if callable(identity := getattr(self.instance, "identity", None)):
             return {"_target_": self.target, "identity": identity()}
-        return {"_target_": self.target, **transform(self.values, identified)}
+        neutral = getattr(self.instance, "neutral", {})
+        values = {key: value for key, value in self.values.items() if neutral.get(key, self) != value}
+        return {"_target_": self.target, **transform(values, identified)}
 
 
 @dataclass(frozen=True, eq=False)

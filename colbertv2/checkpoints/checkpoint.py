@@ -1,7 +1,8 @@
 """A late-interaction checkpoint in memory, and the code that all layouts on disk share.
 
-Three layouts have the same content: our own (``own.py``), the official one (``official.py``) and PyLate's
-(``pylate.py``). Each is read into a :class:`Checkpoint` and written from one, so a conversion never changes a number.
+Four layouts have the same content: our own (``own.py``), the official one (``official.py``), PyLate's (``pylate.py``)
+and that of sentence-transformers 6 (``sentence_transformers.py``). Each is read into a :class:`Checkpoint` and written
+from one, so a conversion never changes a number.
 Reading a checkpoint's tensors, JSON files and tokenizer never runs code from the checkpoint.
 """
 
@@ -21,6 +22,7 @@ from colbertv2.checkpoints.pretrained import (
     understood,
     without_pooler,
 )
+from colbertv2.checkpoints.projection import Projection, check_chain, is_plain, named_tensors
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
@@ -41,10 +43,10 @@ class Checkpoint:
     """Weights, settings and vocabulary of one late-interaction model.
 
     Args:
-        layout: the layout it was read from: ``colbertv2``, ``official`` or ``pylate``.
+        layout: the layout it was read from: ``colbertv2``, ``official``, ``pylate`` or ``sentence_transformers``.
         config: the content of the encoder's ``config.json``.
         encoder: the encoder's tensors by name, without the prefix that some layouts add, in the stored dtype.
-        projection: the weight of the projection, ``[dim, hidden]``, in the stored dtype.
+        projection: the layers after the encoder; only one plain layer in ColBERT.
         tokenization: how text becomes scored tokens.
         sources: for each field of the tokenization, the file and key that it came from; ``describe`` shows them.
         tokenizer: the content of the tokenizer's files, by file name.
@@ -58,7 +60,7 @@ class Checkpoint:
     layout: str
     config: dict[str, Any]
     encoder: dict[str, Tensor]
-    projection: Tensor
+    projection: Projection
     tokenization: Tokenization
     sources: dict[str, str]
     tokenizer: dict[str, bytes]
@@ -84,13 +86,8 @@ class Checkpoint:
                 if self.encoder[name].shape != expected[name].shape
             },
         )
-        hidden = model.config.hidden_size
-        if self.projection.ndim != 2 or self.projection.shape[1] != hidden or not len(self.projection):
-            raise InputError(
-                f"The projection is {list(self.projection.shape)}; expected [dim, {hidden}], as the encoder's hidden "
-                f"size is {hidden}."
-            )
-        refuse_damaged("in the checkpoint", {**self.encoder, "the projection": self.projection})
+        check_chain(self.projection, model.config.hidden_size)
+        refuse_damaged("in the checkpoint", self.tensors())
         for name in ("query_maxlen", "document_maxlen"):
             length, source = getattr(self.tokenization, name), self.sources.get(name, "default")
             refuse_longer(f"{name} ({source})", length, model.config)
@@ -98,7 +95,11 @@ class Checkpoint:
     @property
     def dim(self) -> int:
         """Number of dimensions of a token vector."""
-        return self.projection.shape[0]
+        return self.projection[-1].outputs
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name; those of the projection begin with ``projection.``."""
+        return {**self.encoder, **{f"projection.{name}": tensor for name, tensor in named_tensors(self.projection)}}
 
     def transformer(self) -> PreTrainedModel:
         """Return a new encoder with these weights, in fp32 on the CPU, in evaluation mode."""
@@ -111,6 +112,8 @@ class Checkpoint:
         metadata = self.settings["official"].get("meta") if self.layout == "official" else None
         version = f" {metadata.get('version')}" if isinstance(metadata, dict) else ""
         lines = [f"{self.layout} checkpoint{version}, {self.config['model_type']}, {self.dim} dimensions"]
+        if not is_plain(self.projection):
+            lines.append(f"  projection: {' → '.join(map(str, self.projection))}")
         for field in fields(self.tokenization):
             source = self.sources.get(field.name, "default")
             lines.append(f"  {field.name}: {getattr(self.tokenization, field.name)!r} ({source})")
@@ -238,7 +241,7 @@ def carried(directory: Path) -> dict[str, Any]:
 def write_common(checkpoint: Checkpoint, directory: Path, config: dict[str, Any], without: str) -> None:
     """Write the configuration, the tokenizer, and the settings of all layouts except ``without`` to ``directory``.
 
-    The official layout and PyLate's can't express ``literal_tokens``, so its value is kept with those settings.
+    Only our own layout can express ``literal_tokens``, so its value is kept with those settings.
     """
     write_json(directory / "config.json", config)
     for name, content in checkpoint.tokenizer.items():

@@ -16,6 +16,7 @@ from colbertv2.checkpoints.checkpoint import (
     typed,
     write_common,
 )
+from colbertv2.checkpoints.projection import Dense, is_plain
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
@@ -77,7 +78,7 @@ def read_official(directory: Path) -> Checkpoint:
         "official",
         {**config, "architectures": [type(empty_encoder(config)).__name__]},
         {name.removeprefix(prefix): tensors[name] for name in inside},
-        tensors["linear.weight"],
+        (Dense(tensors["linear.weight"]),),
         Tokenization(**values, query_augmentation=True),
         {
             **{
@@ -96,21 +97,28 @@ def write_official(checkpoint: Checkpoint, directory: Path) -> None:
     """Write a checkpoint in the official layout; other settings than the tokenization are kept from an earlier one.
 
     Raises:
-        InputError: the layout can't express the tokenization, as it always has markers and query augmentation.
+        InputError: the layout can't express the checkpoint, as it always has markers, query augmentation and a plain
+            projection, and never prompts.
     """
     from safetensors.torch import save_file
 
     tokenization = checkpoint.tokenization
-    for wrong, what in {
-        tokenization.query_marker is None or tokenization.document_marker is None: "both markers",
-        not tokenization.query_augmentation: "query augmentation",
-        bool(tokenization.skiplist): "no skiplist except punctuation",
-    }.items():
-        if wrong:
-            raise InputError(
-                f"The official layout always has {what}, but this checkpoint ({checkpoint.layout}) has not, so "
-                "colbert-ai would encode differently. Convert to pylate or colbertv2 instead."
-            )
+    missing = [
+        what
+        for wrong, what in (
+            (tokenization.query_marker is None or tokenization.document_marker is None, "texts without a marker"),
+            (not tokenization.query_augmentation, "queries without augmentation"),
+            (bool(tokenization.skiplist), "a skiplist of other tokens than punctuation"),
+            (bool(tokenization.query_prompt or tokenization.document_prompt), "prompts"),
+            (not is_plain(checkpoint.projection), "a projection with several layers, a bias or an activation"),
+        )
+        if wrong
+    ]
+    if missing:
+        raise InputError(
+            f"The official layout can't express what this checkpoint ({checkpoint.layout}) has: {'; '.join(missing)}. "
+            "colbert-ai would encode differently. Convert to colbertv2, pylate or sentence_transformers instead."
+        )
     metadata = copy.deepcopy(checkpoint.settings.get("official")) or {
         "dim": checkpoint.dim,
         **ONLY,
@@ -122,7 +130,7 @@ def write_official(checkpoint: Checkpoint, directory: Path) -> None:
         said = default if settings.get(key) is None else settings[key]
         if said != getattr(tokenization, name):
             settings[key] = getattr(tokenization, name)
-    tensors: dict[str, Tensor] = {"linear.weight": checkpoint.projection}
+    tensors: dict[str, Tensor] = {"linear.weight": checkpoint.projection[0].weight}
     tensors |= {prefix_of(checkpoint.config) + name: tensor for name, tensor in checkpoint.encoder.items()}
     write_common(checkpoint, directory, {**checkpoint.config, "architectures": ["HF_ColBERT"]}, without="official")
     save_file(contiguous(tensors.items()), directory / "model.safetensors", metadata={"format": "pt"})

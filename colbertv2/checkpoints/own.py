@@ -2,6 +2,7 @@
 
 from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
+from typing import Any
 
 from colbertv2.checkpoints.checkpoint import (
     CARRIED,
@@ -13,12 +14,15 @@ from colbertv2.checkpoints.checkpoint import (
     typed,
     write_common,
 )
+from colbertv2.checkpoints.projection import Dense, Projection, is_plain, named_tensors
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
 from colbertv2.schema import hints_of, misfits
 
 SETTINGS, PROJECTION = "colbert.json", "projection.safetensors"
+LAYERS = "projection"  # key of colbert.json: activation and residual connection of each layer; absent if plain
+LAYER_KEYS = {"activation": str, "add_input": bool}
 
 
 def read_ours(directory: Path) -> Checkpoint:
@@ -27,11 +31,9 @@ def read_ours(directory: Path) -> Checkpoint:
     Raises:
         InputError: a file is missing or damaged, or a setting is unknown, missing or of the wrong type.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     file = directory / SETTINGS
     values = read_json(file)
+    layers = values.pop(LAYERS, None)
     known = {field.name: field for field in fields(Tokenization)}
     if unknown := sorted(values.keys() - known.keys()):
         raise InputError(
@@ -41,20 +43,59 @@ def read_ours(directory: Path) -> Checkpoint:
         raise InputError(f"{file} lacks {lacking[0]!r}; expected the fields of Tokenization: {', '.join(known)}.")
     for misfit in misfits(hints_of(Tokenization.__init__), values):
         raise InputError(f"{file}: {misfit}")
-    try:
-        projection = load_file(directory / PROJECTION)["linear.weight"]
-    except (SafetensorError, OSError, KeyError) as error:
-        raise InputError(f"{directory / PROJECTION} is missing or damaged ({error}).") from None
     return Checkpoint(
         "colbertv2",
         read_json(directory / "config.json"),
         read_tensors(directory),
-        projection,
+        read_projection(directory / PROJECTION, layers, file),
         Tokenization(**values),
         dict.fromkeys(values, SETTINGS),
         read_tokenizer(directory),
         carried(directory),
     )
+
+
+def read_projection(file: Path, layers: Any, settings: Path) -> Projection:
+    """Read the layers of the projection.
+
+    Args:
+        file: their tensors.
+        layers: for each layer its activation and whether it adds its input; ``None`` for one plain layer.
+        settings: the file that ``layers`` come from, for messages.
+
+    Raises:
+        InputError: a tensor is missing or unknown, the file is damaged, or ``layers`` are malformed.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file} is missing or damaged ({error}).") from None
+    if layers is None:
+        if tensors.keys() != {"linear.weight"}:
+            raise InputError(f"{file} contains {sorted(tensors)}; expected only linear.weight.")
+        return (Dense(tensors["linear.weight"]),)
+    if not isinstance(layers, list) or not all(
+        isinstance(layer, dict) and {key: type(value) for key, value in layer.items()} == LAYER_KEYS for layer in layers
+    ):
+        raise InputError(f"{settings}: {LAYERS} is {layers!r}; expected a list of {{activation, add_input}}.")
+    if lacking := [number for number in range(len(layers)) if f"{number}.linear.weight" not in tensors]:
+        raise InputError(f"{file} lacks {lacking[0]}.linear.weight; expected {len(layers)} layers as in {settings}.")
+    projection = tuple(
+        Dense(
+            tensors[f"{number}.linear.weight"],
+            tensors.get(f"{number}.linear.bias"),
+            layer["activation"],
+            layer["add_input"],
+            tensors.get(f"{number}.residual.weight"),
+        )
+        for number, layer in enumerate(layers)
+    )
+    if unknown := sorted(tensors.keys() - dict(named_tensors(projection)).keys()):
+        raise InputError(f"{file} contains {unknown[0]}, which belongs to no layer of {settings}.")
+    return projection
 
 
 def write_ours(checkpoint: Checkpoint, directory: Path) -> None:
@@ -65,6 +106,15 @@ def write_ours(checkpoint: Checkpoint, directory: Path) -> None:
     literal = typed(own, "literal_tokens", bool, checkpoint.tokenization.literal_tokens, Path(CARRIED))
     write_common(checkpoint, directory, checkpoint.config, without="colbertv2")
     save_file(contiguous(checkpoint.encoder.items()), directory / "model.safetensors", metadata={"format": "pt"})
-    save_file(contiguous([("linear.weight", checkpoint.projection)]), directory / PROJECTION)
-    values = asdict(replace(checkpoint.tokenization, literal_tokens=literal))
+    write_settings(directory, replace(checkpoint.tokenization, literal_tokens=literal), checkpoint.projection)
+
+
+def write_settings(directory: Path, tokenization: Tokenization, projection: Projection) -> None:
+    """Write ``colbert.json`` and the projection: all that our layout adds to an encoder."""
+    from safetensors.torch import save_file
+
+    values = asdict(tokenization)
+    if not is_plain(projection):
+        values[LAYERS] = [{"activation": layer.activation, "add_input": layer.add_input} for layer in projection]
+    save_file(contiguous(named_tensors(projection)), directory / PROJECTION)
     write_json(directory / SETTINGS, values)

@@ -11,8 +11,12 @@ and are kept.
 from __future__ import annotations
 
 import string
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from colbertv2.checkpoints.pretrained import load_tokenizer
+from colbertv2.checkpoints.tokenization import Tokenization
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -44,3 +48,37 @@ def are_punctuation(words: Collection[str], tokenizer: PreTrainedTokenizerBase) 
     ]
     found = {token for text in contexts for token in tokenizer.tokenize(text)}
     return (found & punctuation_tokens(tokenizer)) <= set(words)
+
+
+def read_skiplist(words: Sequence[str], directory: Path, unknown_words: bool) -> tuple[bool, tuple[str, ...]]:
+    """Return whether ``skiplist_words`` leave out all punctuation, and which other tokens they leave out.
+
+    PyLate and sentence-transformers look up each word as the token of that spelling. So PyLate's default, the bare
+    symbols, is all punctuation with BERT's tokenizer. With RoBERTa's or ModernBERT's it does not include ``" ("``, and
+    the checkpoint was trained that way.
+
+    Args:
+        words: the words of the file.
+        directory: the checkpoint, for its tokenizer.
+        unknown_words: whether a word that the vocabulary lacks is looked up as the unknown token, which is then left
+            out, as in PyLate; in sentence-transformers such a word does nothing.
+    """
+    tokenizer = load_tokenizer(directory)
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    unknown: Any = tokenizer.unk_token if unknown_words else None
+    tokens = list(dict.fromkeys(token for word in words if (token := word if word in vocabulary else unknown)))
+    if not are_punctuation(tokens, tokenizer):
+        return False, tuple(tokens)
+    punctuation = punctuation_tokens(tokenizer)
+    return True, tuple(token for token in tokens if token not in punctuation)
+
+
+def written_skiplist(tokenization: Tokenization, directory: Path) -> list[str]:
+    """Return ``skiplist_words`` that :func:`read_skiplist` turns back into this tokenization's settings."""
+    if not tokenization.skip_punctuation:
+        return list(tokenization.skiplist)
+    tokenizer = load_tokenizer(directory)
+    words = [symbol for symbol in PUNCTUATION if symbol in tokenizer.get_vocab()]
+    if not are_punctuation(words, tokenizer):
+        words = sorted(punctuation_tokens(tokenizer))
+    return [*words, *tokenization.skiplist]

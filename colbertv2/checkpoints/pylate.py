@@ -1,4 +1,4 @@
-"""PyLate's layout: two sentence-transformers modules, a transformer and one dense layer (PyLate 1.6)."""
+"""PyLate's layout: sentence-transformers modules, a transformer and dense layers (PyLate 1.6)."""
 
 import copy
 from pathlib import Path
@@ -13,26 +13,29 @@ from colbertv2.checkpoints.checkpoint import (
     typed,
     write_common,
 )
-from colbertv2.checkpoints.pretrained import load_tokenizer
-from colbertv2.checkpoints.punctuation import PUNCTUATION, are_punctuation, punctuation_tokens
+from colbertv2.checkpoints.modules import (
+    MODULES,
+    SETTINGS,
+    TRANSFORMER,
+    Module,
+    dense_paths,
+    listed_modules,
+    read_dense,
+    read_prompts,
+    write_dense,
+    write_prompts,
+)
+from colbertv2.checkpoints.punctuation import PUNCTUATION, read_skiplist, written_skiplist
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, read_json_value, write_json
 
-MODULES, SETTINGS, TRANSFORMER = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
-DENSE = "1_Dense"
-NEW_MODULES = [
-    {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
-    {"idx": 1, "name": "1", "path": DENSE, "type": "pylate.models.Dense.Dense"},
-]
 NEW_SETTINGS = {
     "prompts": {},
     "default_prompt_name": None,
     "similarity_fn_name": "MaxSim",
     "model_type": "ColBERT",
 }
-# Names of the identity activation. All others are refused, and no name from a file is ever imported.
-IDENTITY = ("torch.nn.modules.linear.Identity", "torch.nn.Identity", "torch.nn.modules.Identity")
 
 
 def read_pylate(directory: Path) -> Checkpoint:
@@ -42,17 +45,18 @@ def read_pylate(directory: Path) -> Checkpoint:
 
     Raises:
         InputError: a file is missing or damaged, a setting has the wrong type or is not supported, or the modules are
-            not one transformer and one plain linear layer.
+            not one transformer followed by dense layers.
     """
-    modules = read_modules(directory / MODULES)
+    paths = layer_paths(listed_modules(directory / MODULES), directory / MODULES)
     file = directory / SETTINGS
     settings = read_json(file)
-    refuse_changed_texts(directory, settings)
+    refuse_lower_case(directory)
+    prompts = read_prompts(settings, file)
     words = typed(settings, "skiplist_words", list, list(PUNCTUATION), file)
     if not all(isinstance(word, str) for word in words):
         raise InputError(f"{file}: skiplist_words is {words!r}; expected a list of words.")
     tokenizer_files = read_tokenizer(directory)
-    punctuation, skiplist = read_skiplist(words, directory)
+    punctuation, skiplist = read_skiplist(words, directory, unknown_words=True)
     tokenization = Tokenization(
         query_maxlen=typed(settings, "query_length", int, 32, file),
         document_maxlen=typed(settings, "document_length", int, 180, file),
@@ -63,6 +67,8 @@ def read_pylate(directory: Path) -> Checkpoint:
         skip_punctuation=punctuation,
         skiplist=skiplist,
         literal_tokens=True,
+        query_prompt=prompts["query"],
+        document_prompt=prompts["document"],
     )
     sources = {
         "query_maxlen": "query_length",
@@ -73,16 +79,21 @@ def read_pylate(directory: Path) -> Checkpoint:
         "attend_to_mask_tokens": "attend_to_expansion_tokens",
         "skip_punctuation": "skiplist_words",
         "skiplist": "skiplist_words",
+        "query_prompt": "prompts",
+        "document_prompt": "prompts",
     }
-    projection, layer = read_dense(directory / DENSE)
-    own = {"modules": modules, "settings": settings, "dense": layer}
+    own: dict[str, Any] = {
+        "modules": read_json_value(directory / MODULES),
+        "settings": settings,
+        "dense": [read_json(directory / path / "config.json") for path in paths],
+    }
     if (directory / TRANSFORMER).is_file():
         own["transformer"] = read_json(directory / TRANSFORMER)
     return Checkpoint(
         "pylate",
         read_json(directory / "config.json"),
         read_tensors(directory),
-        projection,
+        tuple(read_dense(directory / path) for path in paths),
         tokenization,
         {
             **{name: f"{SETTINGS}: {key}" if key in settings else "PyLate's default" for name, key in sources.items()},
@@ -93,109 +104,50 @@ def read_pylate(directory: Path) -> Checkpoint:
     )
 
 
-def read_skiplist(words: list[str], directory: Path) -> tuple[bool, tuple[str, ...]]:
-    """Return whether ``skiplist_words`` leave out all punctuation, and which other tokens they leave out.
-
-    PyLate looks up each word as the token of that spelling. So its default, the bare symbols, is all punctuation with
-    BERT's tokenizer. With RoBERTa's or ModernBERT's it does not include ``" ("``, and the checkpoint was trained that
-    way. PyLate looks up a word that the vocabulary lacks as the unknown token, which is then left out.
-    """
-    tokenizer = load_tokenizer(directory)
-    vocabulary: dict[str, int] = tokenizer.get_vocab()
-    unknown: Any = tokenizer.unk_token
-    tokens = list(dict.fromkeys(token for word in words if (token := word if word in vocabulary else unknown)))
-    if not are_punctuation(tokens, tokenizer):
-        return False, tuple(tokens)
-    punctuation = punctuation_tokens(tokenizer)
-    return True, tuple(token for token in tokens if token not in punctuation)
-
-
-def written_skiplist(tokenization: Tokenization, directory: Path) -> list[str]:
-    """Return ``skiplist_words`` that :func:`read_skiplist` turns back into this tokenization's settings."""
-    if not tokenization.skip_punctuation:
-        return list(tokenization.skiplist)
-    tokenizer = load_tokenizer(directory)
-    words = [symbol for symbol in PUNCTUATION if symbol in tokenizer.get_vocab()]
-    if not are_punctuation(words, tokenizer):
-        words = sorted(punctuation_tokens(tokenizer))
-    return [*words, *tokenization.skiplist]
-
-
-def read_modules(file: Path) -> list[dict[str, Any]]:
-    """Read ``modules.json``.
+def layer_paths(modules: list[Module], file: Path) -> list[str]:
+    """Return the directories of the dense layers; ``file`` is for the message.
 
     Raises:
-        InputError: it lists anything but one transformer followed by one dense layer.
+        InputError: the modules are not one transformer followed by at least one dense layer.
     """
-    found = listed_modules(file)
-    if found != [("Transformer", ""), ("Dense", DENSE)]:
+    paths = dense_paths(modules)
+    if modules != [Module("Transformer", ""), *(Module("Dense", path) for path in paths)] or not paths:
         raise InputError(
-            f"{file} lists {found}; expected a Transformer at '' and one Dense layer at {DENSE!r}, as other modules "
-            "would compute other vectors."
+            f"{file} lists {[tuple(module) for module in modules]}; expected a Transformer at '' and then Dense "
+            "layers, as other modules would compute other vectors."
         )
-    return read_json_value(file)
+    return paths
 
 
-def listed_modules(file: Path) -> list[tuple[str, str]]:
-    """Return class name and path of each module in a ``modules.json``.
-
-    Raises:
-        InputError: the file is damaged.
-    """
-    modules = read_json_value(file)
-    try:
-        return [(module["type"].rsplit(".", 1)[-1], module["path"]) for module in modules]
-    except (TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{file} is damaged ({error!r}); expected a list of modules with type and path.") from None
-
-
-def refuse_changed_texts(directory: Path, settings: dict[str, Any]) -> None:
-    """Raise InputError if PyLate would add a prompt to every text, or change its case before tokenising it."""
-    name = settings.get("default_prompt_name")
-    if name is not None and (settings.get("prompts") or {}).get(name):
-        raise InputError(
-            f"{directory / SETTINGS}: default_prompt_name is {name!r}; expected null, as prompts before every text are "
-            "not supported."
-        )
+def refuse_lower_case(directory: Path) -> None:
+    """Raise InputError if PyLate would change the case of every text before tokenising it."""
     if (directory / TRANSFORMER).is_file() and read_json(directory / TRANSFORMER).get("do_lower_case"):
         raise InputError(
             f"{directory / TRANSFORMER}: do_lower_case is true; expected false (the tokenizer itself may lower-case)."
         )
 
 
-def read_dense(directory: Path) -> tuple[Any, dict[str, Any]]:
-    """Read the weight ``[dim, hidden]`` of a plain linear layer, and its configuration.
-
-    Raises:
-        InputError: the layer has a bias, an activation, a residual connection or other tensors, or its sizes differ.
-    """
-    file = directory / "config.json"
-    layer = read_json(file)
-    tensors = read_tensors(directory)
-    for key, allowed in {"bias": (False,), "use_residual": (False, None), "activation_function": IDENTITY}.items():
-        if layer.get(key) not in allowed:
-            raise InputError(
-                f"{file}: {key} is {layer.get(key)!r}; expected {allowed[0]!r}, as ColBERT has a plain linear layer."
-            )
-    if tensors.keys() != {"linear.weight"}:
-        raise InputError(f"{directory} contains {sorted(tensors)}; expected only linear.weight.")
-    weight = tensors["linear.weight"]
-    if list(weight.shape) != [layer.get("out_features"), layer.get("in_features")]:
-        raise InputError(
-            f"{file} says {layer.get('out_features')} × {layer.get('in_features')}, but linear.weight is "
-            f"{list(weight.shape)}."
-        )
-    return weight, layer
+def new_modules(layers: int) -> list[dict[str, Any]]:
+    """Return the content of ``modules.json`` for a transformer and a number of dense layers."""
+    transformer = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}
+    dense = [
+        {"idx": number, "name": str(number), "path": f"{number}_Dense", "type": "pylate.models.Dense.Dense"}
+        for number in range(1, layers + 1)
+    ]
+    return [transformer, *dense]
 
 
 def write_pylate(checkpoint: Checkpoint, directory: Path) -> None:
     """Write a checkpoint in PyLate's layout; other settings than the tokenization are kept from an earlier one."""
     from safetensors.torch import save_file
 
-    tokenization = checkpoint.tokenization
-    own = copy.deepcopy(checkpoint.settings.get("pylate")) or {"modules": NEW_MODULES, "settings": dict(NEW_SETTINGS)}
-    settings = own["settings"]
-    (directory / DENSE).mkdir()
+    tokenization, layers = checkpoint.tokenization, checkpoint.projection
+    own = copy.deepcopy(checkpoint.settings.get("pylate")) or {"settings": dict(NEW_SETTINGS)}
+    settings, configs = own["settings"], own.get("dense", [])
+    modules = own.get("modules") if len(configs) == len(layers) else None
+    write_json(directory / MODULES, modules or new_modules(len(layers)))
+    # The modules may come from other_layouts.json of a foreign checkpoint.
+    paths = layer_paths(listed_modules(directory / MODULES), directory / MODULES)
     write_common(checkpoint, directory, checkpoint.config, without="pylate")
     words = written_skiplist(tokenization, directory)
     if set(words) != set(settings.get("skiplist_words", ["none said"])):
@@ -208,14 +160,12 @@ def write_pylate(checkpoint: Checkpoint, directory: Path) -> None:
         "do_query_expansion": tokenization.query_augmentation,
         "attend_to_expansion_tokens": tokenization.attend_to_mask_tokens,
     }
-    rows, columns = checkpoint.projection.shape
-    layer = own.get("dense") or {"bias": False, "activation_function": IDENTITY[0], "use_residual": False}
-    layer |= {"in_features": columns, "out_features": rows}
+    write_prompts(
+        settings, {"query": tokenization.query_prompt, "document": tokenization.document_prompt}, directory / SETTINGS
+    )
     if "transformer" in own:
         write_json(directory / TRANSFORMER, own["transformer"])
     save_file(contiguous(checkpoint.encoder.items()), directory / "model.safetensors", metadata={"format": "pt"})
-    save_file(contiguous([("linear.weight", checkpoint.projection)]), directory / DENSE / "model.safetensors")
-    write_json(directory / DENSE / "config.json", layer)
+    for number, (path, layer) in enumerate(zip(paths, layers, strict=True)):
+        write_dense(layer, directory / path, configs[number] if number < len(configs) else {})
     write_json(directory / SETTINGS, settings)
-    write_json(directory / MODULES, own["modules"])
-    read_modules(directory / MODULES)  # they may come from other_layouts.json of a foreign checkpoint

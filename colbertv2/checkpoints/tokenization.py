@@ -1,6 +1,7 @@
 """How text becomes scored tokens: settings that are part of every checkpoint (ColBERTv2 §3.1)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from colbertv2.schema import MaxLength, checked
 
@@ -22,7 +23,11 @@ class Tokenization:
         literal_tokens: what a special token means that is spelled out in a text. If ``False``, as in colbert-ai,
             ``[PAD]`` is padding, so it becomes ``[MASK]`` in an augmented query and is not scored in a document; a
             marker is plain text. If ``True``, as in PyLate, both are the tokens that they spell, and are scored.
+        query_prompt, document_prompt: texts before every query and every document, after the marker, such as
+            ``"search_query: "``. They count towards the maximum length, and their tokens are scored.
     """
+
+    neutral: ClassVar[dict[str, str]] = {"query_prompt": "", "document_prompt": ""}
 
     query_maxlen: MaxLength
     document_maxlen: MaxLength
@@ -33,6 +38,8 @@ class Tokenization:
     skip_punctuation: bool
     skiplist: tuple[str, ...] = ()
     literal_tokens: bool = False
+    query_prompt: str = ""
+    document_prompt: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "skiplist", tuple(self.skiplist))  # configurations and files contain lists

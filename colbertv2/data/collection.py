@@ -35,6 +35,8 @@ class Collection:
         id: e.g. ``beir/scifact``, ``stdlib`` or ``folder:<path>``; an id with queries (``beir/scifact/test``) works
             too.
         empty: what to do with documents without text in a local folder: ``refuse`` or ``keep`` them.
+        prompt: text that ColBERT models put before every document, such as ``"passage: "``; ``None`` leaves the
+            model's own ``document_prompt``. No other system sees it.
 
     Raises:
         InputError: the id is unknown or has no documents, its files can't be fetched, or ``empty`` is not one of the
@@ -47,11 +49,14 @@ class Collection:
     True
     """
 
-    def __init__(self, id: str, empty: str = "refuse") -> None:
+    prompt: str | None = None
+
+    def __init__(self, id: str, empty: str = "refuse", prompt: str | None = None) -> None:
         if empty not in EMPTY:
             raise InputError(f"empty is {empty!r}; expected {' or '.join(EMPTY)}.")
         self.id = id
         self.empty = empty
+        self.prompt = prompt
         self.opened: tuple[int, Any] | None = None
         self.left_out = 0
         if not self.dataset.has_docs():
@@ -145,7 +150,7 @@ class Collection:
         return text_size(self.id, len(self), self)
 
     def identity(self) -> dict[str, str | int]:
-        """Return what identifies the content: the number of ``documents`` and a ``sha256`` of their ids and texts.
+        """Return what identifies the content: the number of ``documents``, a ``sha256`` of ids and texts, a prompt.
 
         The hash covers the first 100,000 documents; of a larger collection, only the number covers the others.
         It is computed once per process, or once per fingerprint of the file for a local folder.
@@ -157,7 +162,7 @@ class Collection:
         if key not in IDENTITIES:
             digest = content_digest(islice(self, HASHED_DOCUMENTS))
             IDENTITIES[key] = {"documents": len(self), "sha256": digest}
-        return dict(IDENTITIES[key])
+        return {**IDENTITIES[key], **({} if self.prompt is None else {"prompt": self.prompt})}
 
 
 def number_of_repetitions(store: Any) -> int:

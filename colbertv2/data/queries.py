@@ -105,6 +105,8 @@ class Queries:
         protocol: how the benchmark evaluates a ranking of these queries, one of ``PROTOCOLS``
             (:mod:`colbertv2.evaluation.protocols`).
         ids: a file with the ids of the queries to keep, one per line; ``None`` keeps all.
+        prompt: text that ColBERT models put before every query, such as ``"query: "``; ``None`` leaves the model's own
+            ``query_prompt``. No other system sees it.
 
     Raises:
         InputError: the id is unknown or has no queries; ``part`` and ``dev_fraction`` do not fit together; or the
@@ -117,6 +119,8 @@ class Queries:
     True
     """
 
+    prompt: str | None = None
+
     def __init__(
         self,
         id: str | None,
@@ -125,6 +129,7 @@ class Queries:
         unlabelled: bool = False,
         protocol: str = "trec",
         ids: str | None = None,
+        prompt: str | None = None,
     ) -> None:
         if part is not None and part not in PARTS:
             raise InputError(f"part is {part!r}; expected train, dev or null.")
@@ -141,6 +146,7 @@ class Queries:
         self.unlabelled = unlabelled
         self.protocol = protocol
         self.ids = ids
+        self.prompt = prompt
         if not self.dataset.has_queries():
             raise InputError(f"{id!r} has no queries; use one of its splits, such as {id}/test.")
 
@@ -266,9 +272,10 @@ class Queries:
     def identity(self) -> dict[str, str | int]:
         """Return what identifies the content: the number of ``queries`` and a ``sha256`` of ids, texts and judgements.
 
-        With DPR's protocols the hash also covers the answers. A protocol other than ``trec`` is included by name.
+        With DPR's protocols the hash also covers the answers. A protocol other than ``trec`` is included by name, and
+        so is a prompt.
         """
-        return dict(self.content)
+        return {**self.content, **({} if self.prompt is None else {"prompt": self.prompt})}
 
     @cached_property
     def content(self) -> dict[str, str | int]:

@@ -22,12 +22,12 @@ from colbertv2.checkpoints.pretrained import (
     text_positions,
     without_pooler,
 )
+from colbertv2.checkpoints.projection import Projection, is_plain
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, sha256_of_files
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from colbertv2.checkpoints.checkpoint import Checkpoint
@@ -66,15 +66,17 @@ class Backbone:
             )
 
     def identity(self) -> dict[str, str]:
-        """Return hashes of the weights (``sha256``), of configuration and vocabulary, and of PyLate's projection."""
+        """Return hashes of the weights, of configuration and vocabulary, and of layers in directories of their own."""
         from colbertv2.checkpoints.layouts import layout_of
 
         settings = [
             file for pattern in WANTED_FILES if pattern != "*.safetensors" for file in self.directory.glob(pattern)
         ]
         identity = {"sha256": sha256_of_weights(self.directory), "settings": sha256_of(tuple(sorted(settings)))}
-        if layout_of(self.directory) == "pylate":  # its projection is in a separate directory
+        if (layout := layout_of(self.directory)) in ("pylate", "sentence_transformers"):
             identity["projection"] = sha256_of(tuple(sorted(self.directory.glob("*/*.safetensors"))))
+            if layout != "pylate" or not is_plain(self.projection() or ()):  # a plain matrix has no settings
+                identity["layers"] = sha256_of(tuple(sorted(self.directory.glob("*/*.json"))))
         return identity
 
     @cached_property
@@ -139,8 +141,8 @@ class Backbone:
         has_mask = read_json(settings).get("mask_token") is not None
         return has_mask and all(vocabulary.token_to_id(word) is not None for word in words)
 
-    def projection(self) -> Tensor | None:
-        """Return the trained projection ``[dim, hidden]`` of a ColBERT checkpoint; ``None`` for any other encoder."""
+    def projection(self) -> Projection | None:
+        """Return the trained projection of a ColBERT checkpoint; ``None`` for any other encoder."""
         return self.checkpoint.projection if self.checkpoint else None
 
 

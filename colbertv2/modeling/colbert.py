@@ -1,27 +1,28 @@
-"""The ColBERT model: a transformer, a linear projection without bias, normalisation (ColBERTv2 §3.1)."""
+"""The ColBERT model: a transformer, a projection (one linear layer without bias), normalisation (ColBERTv2 §3.1)."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import PreTrainedModel
 
 from colbertv2.checkpoints.layouts import read_checkpoint
+from colbertv2.checkpoints.own import write_settings
 from colbertv2.checkpoints.pretrained import load_tokenizer, refuse_longer
+from colbertv2.checkpoints.projection import Dense, Projection
 from colbertv2.errors import within
-from colbertv2.files import write_json
 from colbertv2.modeling.batch import Tuples, encoded_by_length
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
 from colbertv2.modeling.options import autocast
+from colbertv2.modeling.projection import ProjectionLayers
 from colbertv2.modeling.tokenizer import Encoding, Tokenizer
 from colbertv2.parallel import gathered, rank_and_world
 from colbertv2.runtime import Runtime
@@ -42,7 +43,7 @@ class ColBERT(nn.Module):
 
     Args:
         transformer: any Hugging Face encoder.
-        projection: the weight of the linear layer, ``[dim, hidden]``.
+        projection: the layers of the projection; or the weight of a single one without bias, ``[dim, hidden]``.
         tokenizer: turns texts into token ids, with the tokenization that training and search share.
 
     Raises:
@@ -61,24 +62,23 @@ class ColBERT(nn.Module):
     gradient_cache_chunk: int | None = None  # documents encoded at a time in training (encoded_by_length)
     gather = False  # whether all pairs include the documents of all processes
 
-    def __init__(self, transformer: PreTrainedModel, projection: Tensor, tokenizer: Tokenizer):
+    def __init__(self, transformer: PreTrainedModel, projection: Tensor | Projection, tokenizer: Tokenizer):
         super().__init__()
         for name in ("query_maxlen", "document_maxlen"):
             refuse_longer(name, getattr(tokenizer.tokenization, name), transformer.config)
         self.transformer = transformer
-        self.linear = nn.Linear(projection.shape[1], projection.shape[0], bias=False)
-        self.linear.weight = nn.Parameter(projection.float().clone())
+        self.projection = ProjectionLayers((Dense(projection),) if isinstance(projection, Tensor) else projection)
         self.tokenizer = tokenizer
 
     @property
     def dim(self) -> int:
         """Number of dimensions of a token vector."""
-        return self.linear.out_features
+        return self.projection.outputs
 
     @property
     def device(self) -> torch.device:
         """The device of the weights."""
-        return self.linear.weight.device
+        return self.projection.weight.device
 
     def forward(self, encoding: Encoding) -> Tensor:
         """Return unit vectors of all tokens, ``[B, L, dim]`` float32; ``encoding.scored`` says which enter MaxSim."""
@@ -87,7 +87,7 @@ class ColBERT(nn.Module):
     def vectors(self, attention_mask: Tensor, **inputs: Tensor) -> Tensor:
         """Return the result of :meth:`forward`, from ``input_ids`` or ``inputs_embeds``."""
         states = self.transformer(attention_mask=attention_mask, **inputs)
-        return normalize(self.linear(states.last_hidden_state).float(), dim=-1)
+        return normalize(self.projection(states.last_hidden_state).float(), dim=-1)
 
     def document_vectors(self, documents: Encoding) -> Tensor:
         """Return the result of :meth:`forward` for documents, ``[B, L, dim]``, with little padding encoded.
@@ -95,7 +95,7 @@ class ColBERT(nn.Module):
         Vectors after a document's last token may be zero. The input embeddings of all tokens are looked up at once, as
         each look-up has a gradient of the size of the complete vocabulary.
         """
-        vectors = self.linear.weight.new_zeros(*documents.input_ids.shape, self.dim, dtype=torch.float32)
+        vectors = self.projection.weight.new_zeros(*documents.input_ids.shape, self.dim, dtype=torch.float32)
         embedded = Embedded(self.transformer.get_input_embeddings()(documents.input_ids), documents.attention_mask)
         for rows, encoded in encoded_by_length(
             lambda part: self.vectors(part.attention_mask, inputs_embeds=part.embeddings),
@@ -187,20 +187,25 @@ class ColBERT(nn.Module):
         """Save encoder and tokenizer in Hugging Face's format, ``projection.safetensors`` and ``colbert.json``."""
         self.transformer.save_pretrained(directory)
         self.tokenizer.tokenizer.save_pretrained(directory)
-        save_file(
-            {"linear.weight": self.linear.weight.detach().cpu().contiguous()}, directory / "projection.safetensors"
-        )
-        write_json(directory / "colbert.json", asdict(self.tokenizer.tokenization))
+        write_settings(directory, self.tokenizer.tokenization, self.projection.stored())
 
     @classmethod
-    def load(cls, directory: Path, document_maxlen: int | None = None) -> "ColBERT":
-        """Load a checkpoint that :meth:`save`, colbert-ai or PyLate wrote, with its own tokenization.
+    def load(
+        cls,
+        directory: Path,
+        document_maxlen: int | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+    ) -> "ColBERT":
+        """Load a checkpoint that :meth:`save` or another system wrote, with its own tokenization.
 
-        For the layouts of colbert-ai and PyLate, each setting is logged (INFO) with the file and key that it came from.
+        For the layouts of other systems, each setting is logged (INFO) with the file and key that it came from.
 
         Args:
             directory: the checkpoint.
             document_maxlen: maximum length of a document in tokens; ``None`` uses that of training.
+            query_prompt, document_prompt: texts before every query and document, as a collection may have them; ``None``
+                uses those of the checkpoint.
 
         Raises:
             InputError: the directory is not a ColBERT checkpoint, or is incomplete or damaged.
@@ -208,9 +213,11 @@ class ColBERT(nn.Module):
         checkpoint = read_checkpoint(Path(directory))
         if checkpoint.layout != "colbertv2":
             logger.info("%s: %s", directory, checkpoint.describe())
-        tokenization = checkpoint.tokenization
-        if document_maxlen is not None:
-            tokenization = replace(tokenization, document_maxlen=document_maxlen)
+        wanted = {
+            "document_maxlen": document_maxlen, "query_prompt": query_prompt, "document_prompt": document_prompt,
+        }  # fmt: skip
+        changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+        tokenization = replace(checkpoint.tokenization, **changes)
         with within(Path(directory)):
             tokenizer = Tokenizer(load_tokenizer(Path(directory)), tokenization)
         return cls(checkpoint.transformer(), checkpoint.projection, tokenizer)
@@ -258,7 +265,7 @@ def stacked(vectors: Iterable[np.ndarray], dim: int) -> tuple[np.ndarray, np.nda
 
 
 def encoded_queries(
-    checkpoint: Path, texts: Sequence[str], runtime: Runtime, rank: int = 0
+    checkpoint: Path, texts: Sequence[str], runtime: Runtime, rank: int = 0, prompt: str | None = None
 ) -> list[NDArray[np.float32]]:
     """Encode queries with the model in the directory ``checkpoint``: one array ``[Lq, dim]`` per text.
 
@@ -270,9 +277,10 @@ def encoded_queries(
         texts: the queries.
         runtime: the batch size in tokens and the devices.
         rank: number of the process, which determines the device.
+        prompt: text before every query; ``None`` uses the checkpoint's.
     """
     encode = encode_texts if are_kept(texts) else encode_texts.__wrapped__
-    return encode(checkpoint, tuple(texts), runtime.batch_tokens, str(runtime.device_of(rank)))
+    return encode(checkpoint, tuple(texts), prompt, runtime.batch_tokens, str(runtime.device_of(rank)))
 
 
 def are_kept(texts: Sequence[str]) -> bool:
@@ -281,6 +289,8 @@ def are_kept(texts: Sequence[str]) -> bool:
 
 
 @lru_cache(maxsize=1)
-def encode_texts(checkpoint: Path, texts: tuple[str, ...], batch_tokens: int, device: str) -> list[NDArray[np.float32]]:
+def encode_texts(
+    checkpoint: Path, texts: tuple[str, ...], prompt: str | None, batch_tokens: int, device: str
+) -> list[NDArray[np.float32]]:
     """Encode queries: one array ``[Lq, dim]`` per text. The last result is cached."""
-    return ColBERT.load(checkpoint).to(device).encode_queries(list(texts), batch_tokens)
+    return ColBERT.load(checkpoint, query_prompt=prompt).to(device).encode_queries(list(texts), batch_tokens)

@@ -3,6 +3,7 @@
 - Query: ``[CLS] [Q] tokens… [SEP]``, padded to ``query_maxlen`` with ``[MASK]`` (query augmentation). The attention
   mask is 0 for these ``[MASK]`` tokens unless ``attend_to_mask_tokens``, but their vectors enter MaxSim.
 - Document: ``[CLS] [D] tokens… [SEP]``; the vectors of punctuation do not enter MaxSim.
+- A prompt is text before every query or document, after the marker.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class Tokenizer:
     """Apply a :class:`Tokenization` with any Hugging Face tokenizer that adds special tokens and has a padding token.
 
     Raises:
-        InputError: a marker or a token of the skiplist is not in the vocabulary, or query augmentation is on and the
-            tokenizer has no mask token.
+        InputError: a marker or a token of the skiplist is not in the vocabulary, query augmentation is on and the
+            tokenizer has no mask token, or a prompt leaves no room for text.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, tokenization: Tokenization):
@@ -61,6 +62,17 @@ class Tokenizer:
         if tokenization.literal_tokens:
             tokenizer.add_tokens([one for one in (tokenization.query_marker, tokenization.document_marker) if one])
         self.skipped = torch.tensor(sorted(skipped), dtype=torch.long)
+        self._refuse_long_prompts()
+
+    def _refuse_long_prompts(self) -> None:
+        for name in ("query", "document"):
+            length = getattr(self.tokenization, f"{name}_maxlen")
+            rows = self.query_ids([""]) if name == "query" else self.document_ids([""])
+            if getattr(self.tokenization, f"{name}_prompt") and len(rows[0]) >= length:
+                raise InputError(
+                    f"model.tokenization.{name}_prompt fills all {length} tokens of {name}_maxlen; expected a prompt "
+                    "that leaves room for the text."
+                )
 
     def _token_id(self, token: str | None, knob: str) -> int | None:
         return None if token is None else self._known_id(token, knob)
@@ -72,17 +84,20 @@ class Tokenizer:
             )
         return vocabulary[token]
 
-    def _ids(self, texts: list[str], marker: int | None, maxlen: int) -> list[list[int]]:
+    def _ids(self, texts: list[str], marker: int | None, prompt: str, maxlen: int) -> list[list[int]]:
+        texts = [prompt + text for text in texts] if prompt else texts
         ids = self.tokenizer(texts, truncation=True, max_length=maxlen - (marker is not None))["input_ids"]
         return ids if marker is None else [[row[0], marker, *row[1:]] for row in ids]
 
     def query_ids(self, texts: list[str]) -> list[list[int]]:
         """Return the token ids of queries, with marker and special tokens, before augmentation."""
-        return self._ids(texts, self.query_marker, self.tokenization.query_maxlen)
+        return self._ids(texts, self.query_marker, self.tokenization.query_prompt, self.tokenization.query_maxlen)
 
     def document_ids(self, texts: list[str]) -> list[list[int]]:
         """Return the token ids of documents, with marker and special tokens."""
-        return self._ids(texts, self.document_marker, self.tokenization.document_maxlen)
+        return self._ids(
+            texts, self.document_marker, self.tokenization.document_prompt, self.tokenization.document_maxlen
+        )
 
     def pad_queries(self, rows: list[list[int]]) -> Encoding:
         """Pad a batch of queries; with augmentation all are ``query_maxlen`` long, and all tokens are scored."""

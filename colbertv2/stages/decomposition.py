@@ -72,7 +72,7 @@ def run(
         return evaluate(*judged(ranked, queries), [measure], depth)[measure]
 
     def vectors(of: Artifact) -> list[np.ndarray]:
-        model = ColBERT.load(of.ancestor("checkpoint").path).to(runtime.torch_device)
+        model = ColBERT.load(of.ancestor("checkpoint").path, query_prompt=queries.prompt).to(runtime.torch_device)
         return model.encode_queries([text for _, text in texts], runtime.batch_tokens)
 
     columns = {}

@@ -96,7 +96,7 @@ def encode_shards(
     """
     from colbertv2.modeling.colbert import ColBERT, stacked
 
-    model = ColBERT.load(checkpoint, document_maxlen).to(runtime.device_of(rank))
+    model = ColBERT.load(checkpoint, document_maxlen, document_prompt=documents.prompt).to(runtime.device_of(rank))
     writer = EmbeddingsWriter(out, model.dim)
     stream = iter(documents)
     for number in range(num_shards):

@@ -71,7 +71,8 @@ def query_vectors(codec: Codec, embeddings: Artifact, runtime: Runtime) -> NDArr
         return None
     from colbertv2.modeling.colbert import encoded_queries
 
-    return np.concatenate(encoded_queries(embeddings.ancestor("checkpoint").path, texts, runtime))
+    prompt = getattr(getattr(codec, "queries", None), "prompt", None)
+    return np.concatenate(encoded_queries(embeddings.ancestor("checkpoint").path, texts, runtime, prompt=prompt))
 
 
 def unneeded(codec: type[Codec], **_: object) -> Iterator[str]:

@@ -72,7 +72,8 @@ def run(
     positions = pool_positions(vectors.doc_ids, queries)
     asked = dict(queries)
     checkpoint = embeddings.ancestor("checkpoint").path
-    encoded = dict(zip(asked, encoded_queries(checkpoint, list(asked.values()), runtime), strict=True))
+    found = encoded_queries(checkpoint, list(asked.values()), runtime, prompt=queries.prompt)
+    encoded = dict(zip(asked, found, strict=True))
     timed = set(list(asked)[: runtime.latency_queries])
     results: dict[str, Results] = {}
     tied: list[str] = []

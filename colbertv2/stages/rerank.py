@@ -51,7 +51,8 @@ def run(
     first = stored_ranking(candidates)
     texts, device = list(queries), runtime.device_of(0)
     ids = [[document for document, _ in first.get(query_id, ())][:candidate_depth] for query_id, _ in texts]
-    vectors = encoded_queries(index.ancestor("checkpoint").path, [text for _, text in texts], runtime)
+    checkpoint = index.ancestor("checkpoint").path
+    vectors = encoded_queries(checkpoint, [text for _, text in texts], runtime, prompt=queries.prompt)
     searcher = Searcher(Index.open(index.path), Exhaustive(), device)
     results = {}
     for start in runtime.bar(range(0, len(texts), QUERIES_AT_ONCE), "re-rank", f"× {QUERIES_AT_ONCE} queries"):

@@ -54,7 +54,7 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: PositiveInt
     texts = [text for _, text in queries]
     asked = texts if runtime.devices == 1 and are_kept(texts) else texts[: runtime.latency_queries]
     checkpoint = index.ancestor("checkpoint").path
-    vectors = encoded_queries(checkpoint, asked, runtime)[: runtime.latency_queries]
+    vectors = encoded_queries(checkpoint, asked, runtime, prompt=queries.prompt)[: runtime.latency_queries]
     milliseconds = milliseconds_per_query(lambda one: searcher.search([one], depth), vectors)
     write_json(out / "timing.json", {"ms_per_query": milliseconds, "searched_by": searcher.path})
 
@@ -92,7 +92,7 @@ def search_part(
     searcher = Searcher(Index.open(index.path), engine, device)
     texts = list(queries)[rank::world]
     checkpoint = index.ancestor("checkpoint").path
-    vectors = encoded_queries(checkpoint, [text for _, text in texts], runtime, rank)
+    vectors = encoded_queries(checkpoint, [text for _, text in texts], runtime, rank, queries.prompt)
     results = {}
     for start in runtime.bar(range(0, len(texts), QUERIES_AT_ONCE), "search", f"× {QUERIES_AT_ONCE} queries"):
         found = searcher.find(vectors[start : start + QUERIES_AT_ONCE], depth)

@@ -1,5 +1,6 @@
 """Stage: train a ColBERT checkpoint on examples."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
@@ -36,7 +37,7 @@ def run(
         validation: examples of dev queries, or ``None`` to keep the last weights.
         documents: the collection of the examples.
         queries: the queries of the examples.
-        dev_queries: the queries of ``validation``; ``None`` takes ``queries``.
+        dev_queries: the queries of ``validation``; ``None`` takes ``queries``. Prompts are those of ``queries``.
         recipe: how to train.
         seed: the seed of everything random in the training.
     """
@@ -44,7 +45,7 @@ def run(
     from colbertv2.training.data import TextLookup
     from colbertv2.training.fit import fit
 
-    model = ColBERT.load(checkpoint.path)
+    model = ColBERT.load(checkpoint.path, query_prompt=queries.prompt, document_prompt=documents.prompt)
     fit(
         model,
         recipe,
@@ -56,3 +57,12 @@ def run(
         out=out,
         runtime=runtime,
     )
+
+
+def check(queries: Queries, dev_queries: Queries | None, **_: object) -> Iterator[str]:
+    """Check that training and validation use the same prompt."""
+    if dev_queries is not None and dev_queries.prompt != queries.prompt:
+        yield (
+            f"collection.dev.prompt is {dev_queries.prompt!r}, but collection.train.prompt is {queries.prompt!r}; "
+            "expected the same, as one model is trained."
+        )

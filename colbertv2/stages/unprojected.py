@@ -15,4 +15,4 @@ def run(checkpoint: Artifact, *, out: Path, runtime: Runtime) -> None:
     from colbertv2.modeling.colbert import ColBERT
 
     model = ColBERT.load(checkpoint.path)
-    ColBERT(model.transformer, torch.eye(model.linear.in_features), model.tokenizer).save(out)
+    ColBERT(model.transformer, torch.eye(model.projection.inputs), model.tokenizer).save(out)

@@ -1,4 +1,4 @@
-"""``make agree``: compare this project with colbert-ai, PyLate and fast-plaid, and write results/agree.md.
+"""``make agree``: compare this project with other systems, and write results/agree.md.
 
 ``python -m experiments.agree [part …]`` runs only these parts and prints their rows, without writing the table. The
 exit code is 1 if a difference is larger than its tolerance. Working files are under outputs/agree/.
@@ -9,7 +9,7 @@ import sys
 import time
 from datetime import date
 
-from experiments.agree.environments import ROOT, Peer
+from experiments.agree.environments import COLBERT_AI, PYLATE, ROOT, SENTENCE_TRANSFORMERS, Peer, Peers
 from experiments.agree.report import Row, write
 from experiments.speed.machine import described
 
@@ -20,15 +20,15 @@ def main(parts: list[str]) -> int:
     """Run ``parts``; without any, run all and write the table. Returns the number of rows that disagree."""
     for unknown in set(parts) - set(PARTS):
         raise SystemExit(f"Unknown part {unknown!r}; expected some of: {' '.join(PARTS)}.")
-    colbert_ai, pylate = Peer("colbert-ai"), Peer("pylate")
-    for peer in (colbert_ai, pylate):
+    peers = Peers(Peer(COLBERT_AI), Peer(PYLATE), Peer(SENTENCE_TRANSFORMERS))
+    for peer in peers:
         peer.install()
     rows: list[Row] = []
     begun = time.time()
     for part in parts or PARTS:
         work = ROOT / "outputs" / "agree" / part
         work.mkdir(parents=True, exist_ok=True)
-        for row in importlib.import_module(f"experiments.agree.{part}").run(work, colbert_ai, pylate):
+        for row in importlib.import_module(f"experiments.agree.{part}").run(work, peers):
             rows.append(row)
             verdict = "agrees" if row.agrees else "DISAGREES"
             print(

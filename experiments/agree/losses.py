@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from colbertv2.interchange.conversion import convert_checkpoint
 from colbertv2.modeling.batch import Tuples, excluded_in_batch
 from colbertv2.modeling.colbert import ColBERT
-from colbertv2.training.objectives import CrossEntropy, InBatchNegatives, KLDivergence, Objective, Scores
-from experiments.agree.environments import Peer
+from colbertv2.training.objectives import CrossEntropy, InBatchNegatives, KLDivergence, MarginMSE, Objective, Scores
+from experiments.agree.environments import Peers
 from experiments.agree.report import Row
 from experiments.agree.texts import AWKWARD, OFFICIAL, documents, model, queries
 
@@ -32,17 +32,32 @@ PYLATE_LOSSES: dict[str, Objective] = {
     "contrastive": CONTRASTIVE,
     "cached": CONTRASTIVE,
 }
+SENTENCE_TRANSFORMERS_LOSSES: dict[str, Objective] = {
+    "distillation": KLDivergence(1.0, temperature=1.0, teacher_scale=1.0),
+    "margin_mse": MarginMSE(1.0, teacher_scale=1.0),
+    "contrastive": CONTRASTIVE,
+    "cached": CONTRASTIVE,
+}
 # PyLate's cached loss is the mean over the batch, but its gradients are those of the sum.
-GRADIENT_FACTORS = {"cached": (QUERIES, f"PyLate's are of the sum over the batch: divided by its size, {QUERIES}")}
+GRADIENT_FACTORS = {
+    ("PyLate 1.6.0", "cached"): (QUERIES, f"PyLate's are of the sum over the batch: divided by its size, {QUERIES}")
+}
 
 
-def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
-    """Compare every loss of both systems."""
+def run(work: Path, peers: Peers) -> Iterator[Row]:
+    """Compare every loss of the three systems."""
     shutil.rmtree(work)
     unmasked = dataclasses.replace(OFFICIAL, document_maxlen=PYLATE_LENGTH, skip_punctuation=False)
     for peer, name, layout, start, losses in (
-        (colbert_ai, "colbert-ai 0.2.22", "official", model(), OFFICIAL_LOSSES),
-        (pylate, "PyLate 1.6.0", "pylate", model(unmasked), PYLATE_LOSSES),
+        (peers.colbert_ai, "colbert-ai 0.2.22", "official", model(), OFFICIAL_LOSSES),
+        (peers.pylate, "PyLate 1.6.0", "pylate", model(unmasked), PYLATE_LOSSES),
+        (
+            peers.sentence_transformers,
+            "sentence-transformers 6.2.0",
+            "sentence_transformers",
+            model(),
+            SENTENCE_TRANSFORMERS_LOSSES,
+        ),
     ):
         (work / f"{layout}-ours").mkdir(parents=True)
         start.save(work / f"{layout}-ours")
@@ -50,9 +65,7 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
         batch = example_batch()
         (work / "batch.json").write_text(json.dumps(batch))
         found = work / f"{layout}.safetensors"
-        peer.run(
-            f"losses_{'colbert_ai' if layout == 'official' else layout}", work / layout, work / "batch.json", found
-        )
+        peer.run(f"losses_{peer.name.replace('-', '_')}", work / layout, work / "batch.json", found)
         yield from compared(name, ColBERT.load(work / layout), losses, batch, load_file(found))
 
 
@@ -81,7 +94,7 @@ def compared(name: str, ours: ColBERT, losses: dict[str, Objective], batch: dict
             for parameter, gradient in found.items()
             if parameter.startswith(f"{key}.") and not parameter.endswith(".loss")
         }
-        factor, note = GRADIENT_FACTORS.get(key, (1, ""))
+        factor, note = GRADIENT_FACTORS.get((name, key), (1, ""))
         largest, compared_count = 0.0, 0
         for parameter, tensor in ours.named_parameters():
             if tensor.grad is not None and parameter in theirs:
@@ -95,13 +108,13 @@ def compared(name: str, ours: ColBERT, losses: dict[str, Objective], batch: dict
 
 
 def encoder_name(name: str) -> str:
-    """Translate the name of a peer's parameter into ours: ``transformer.…`` or ``linear.weight``."""
+    """Translate the name of a peer's parameter into ours: ``transformer.…`` or ``projection.0.linear.weight``."""
     for prefix, ours in (
         ("model.bert.", "transformer."),
-        ("model.linear.", "linear."),
+        ("model.linear.", "projection.0.linear."),
         ("0.auto_model.", "transformer."),
         ("0.model.", "transformer."),
-        ("1.linear.", "linear."),
+        ("1.linear.", "projection.0.linear."),
     ):
         if name.startswith(prefix):
             return ours + name.removeprefix(prefix)

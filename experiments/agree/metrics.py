@@ -15,7 +15,7 @@ from colbertv2.evaluation.measures import evaluate
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.interchange.training_files import write_ranking
 from colbertv2.search.bm25 import BM25
-from experiments.agree.environments import Peer
+from experiments.agree.environments import Peer, Peers
 from experiments.agree.report import Row
 
 DEPTH, PLACES = 300, 5e-5
@@ -23,7 +23,7 @@ BY_COLBERT_AI = {"RR@10": "MRR@10", "R@50": "Recall@50", "R@200": "Recall@200"}
 BY_PYTREC_EVAL = {"nDCG@10": "ndcg_cut_10", "R@50": "recall_50", "R@200": "recall_200", "AP": "map"}
 
 
-def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
+def run(work: Path, peers: Peers) -> Iterator[Row]:
     """Compare means over the test queries of the built-in collection, with BM25 scores cut to whole numbers."""
     shutil.rmtree(work)
     work.mkdir()
@@ -39,7 +39,7 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
     values = {str(measure): float(value) for measure, value in theirs.items()}
     yield from compared("ir_measures", ours, values, note)
     yield from compared("pytrec_eval", ours, by_pytrec_eval(file, qrels), note)
-    yield from compared("colbert-ai 0.2.22", ours, by_colbert_ai(work, colbert_ai, ranking, qrels), note)
+    yield from compared("colbert-ai 0.2.22", ours, by_colbert_ai(work, peers.colbert_ai, ranking, qrels), note)
 
 
 def tied_run() -> tuple[Ranking, Mapping[str, Mapping[str, int]]]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from colbertv2.indexing.index import Index
 from colbertv2.search.plaid import Plaid
-from experiments.agree.environments import Peer
+from experiments.agree.environments import Peers
 from experiments.agree.indexes import COLBERT_AI, SETTINGS, built, cpu_scores, same_ranking, scored_by
 from experiments.agree.report import Row
 
@@ -27,9 +27,9 @@ class LaterFirst(Index):
         return np.arange(self.num_documents, dtype=np.int32)[::-1]
 
 
-def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
+def run(work: Path, peers: Peers) -> Iterator[Row]:
     """A row for every setting and stage."""
-    found = built(work.parent / "indexes", colbert_ai)
+    found = built(work.parent / "indexes", peers.colbert_ai)
     index = LaterFirst.open(work.parent / "indexes" / "imported")
     queries = list(found["queries"])
     for number, (name, setting) in enumerate(zip(NAMES, SETTINGS, strict=True)):

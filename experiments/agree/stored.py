@@ -92,7 +92,7 @@ def losses(work: Path, colbert_ai: Peer, pylate: Peer) -> None:
         start.save(work / f"{layout}-start")
         convert_checkpoint(str(work / f"{layout}-start"), work / f"{layout}-losses", layout)
         peer.run(script, work / f"{layout}-losses", work / "batch.json", work / f"{layout}.safetensors")
-        kept["projection"] = start.linear.weight.detach().numpy()
+        kept["projection"] = start.projection.weight.detach().numpy()
         for name, value in load_file(work / f"{layout}.safetensors").items():
             if name.endswith((".loss", *KEPT)):
                 kept[f"{layout}/{name}"] = value

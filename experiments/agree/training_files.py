@@ -15,7 +15,7 @@ from colbertv2.interchange.conversion import convert_checkpoint, convert_example
 from colbertv2.interchange.training_files import read_official_examples, read_ranking, write_ranking, write_triples
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.training.examples import Example, Examples, read_examples, write_examples
-from experiments.agree.environments import Peer
+from experiments.agree.environments import Peer, Peers
 from experiments.agree.report import Row
 from experiments.agree.texts import model
 
@@ -23,7 +23,7 @@ COLBERT_AI, PYLATE = "colbert-ai 0.2.22", "PyLate 1.6.0"
 DOCUMENTS, QUERIES, N, BATCH = "stdlib", "stdlib/test", 4, 2
 
 
-def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
+def run(work: Path, peers: Peers) -> Iterator[Row]:
     """Compare in both directions with both peers."""
     shutil.rmtree(work)
     work.mkdir()
@@ -31,8 +31,8 @@ def run(work: Path, colbert_ai: Peer, pylate: Peer) -> Iterator[Row]:
     write_examples(work / "examples.jsonl", made)
     for layout in ("official", "pylate"):
         convert_examples(work / "examples.jsonl", work / layout, layout, DOCUMENTS, QUERIES)
-    yield from with_colbert_ai(work, colbert_ai, made)
-    pylate.run("training_files_pylate", work / "pylate", work / "pylate.json")
+    yield from with_colbert_ai(work, peers.colbert_ai, made)
+    peers.pylate.run("training_files_pylate", work / "pylate", work / "pylate.json")
     texts, asked = dict(Collection(DOCUMENTS)), dict(Queries(QUERIES, None, 0.0))
     expected = [
         (

@@ -59,7 +59,7 @@ def prepare(work: Path) -> dict[str, float]:
     start.transformer.config.hidden_dropout_prob = start.transformer.config.attention_probs_dropout_prob = 0.0
     start.transformer.save_pretrained(work / "backbone")
     start.tokenizer.tokenizer.save_pretrained(work / "backbone")
-    save_file({"linear.weight": start.linear.weight.detach().contiguous()}, work / "projection.safetensors")
+    save_file({"linear.weight": start.projection.weight.detach().contiguous()}, work / "projection.safetensors")
     batches = tuples()
     settings = {**LENGTHS, "threads": THREADS, "learning_rate": 1e-5, "batches": batches}
     (work / "tuples.json").write_text(json.dumps(settings))

@@ -10,6 +10,7 @@ from checkpoints.layouts import LAYOUTS, TOKENIZATION, edit
 from support import tiny_bert
 
 from colbertv2.checkpoints.layouts import read_checkpoint, write_checkpoint
+from colbertv2.checkpoints.projection import Dense
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 
@@ -30,7 +31,7 @@ def templates(tmp_path_factory) -> dict[str, Path]:
     checkpoint = read_checkpoint(tmp_path / "made")
     checkpoint = dataclasses.replace(
         checkpoint,
-        projection=checkpoint.projection.half(),
+        projection=(Dense(checkpoint.projection[0].weight.half()),),
         encoder={
             **checkpoint.encoder,
             "pooler.dense.weight": torch.randn(32, 32),
@@ -45,4 +46,9 @@ def templates(tmp_path_factory) -> dict[str, Path]:
         (paths[layout] / "other_layouts.json").unlink()  # as if the other systems had saved them
     edit(paths["official"] / "artifact.metadata", lr=1e-5, kmeans_niters=20, nway=64, checkpoint="somewhere")
     edit(paths["pylate"] / "config_sentence_transformers.json", prompts={"a": "b"}, __version__={"pylate": "1.6.0"})
+    edit(
+        paths["sentence_transformers"] / "config_sentence_transformers.json",
+        __version__={"sentence_transformers": "6.2.0"},
+        similarity_fn_name=None,
+    )
     return paths

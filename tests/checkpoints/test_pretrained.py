@@ -109,10 +109,10 @@ def test_wrong_weights(bert, tensor, message):
 @pytest.mark.parametrize(
     ("name", "tensor", "message"),
     [
-        ("linear.weight", torch.full((8, 32), torch.inf), "the projection .* NaN or infinity"),
-        ("linear.weight", torch.zeros(8, 32, dtype=torch.int32), r"the projection .* torch\.int32; expected floating"),
-        ("linear.weight", torch.zeros(0, 32), r"The projection is \[0, 32\]"),
-        ("linear.weight", torch.zeros(256), r"The projection is \[256\]"),
+        ("linear.weight", torch.full((8, 32), torch.inf), "projection.linear.weight in .* NaN or infinity"),
+        ("linear.weight", torch.zeros(8, 32, dtype=torch.int32), r"projection\.linear\.weight .* torch\.int32; expected floating"),
+        ("linear.weight", torch.zeros(0, 32), r"projection's weight is \[0, 32\]"),
+        ("linear.weight", torch.zeros(256), r"projection's weight is \[256\]"),
     ],
 )
 def test_wrong_projections(tmp_path, name, tensor, message):

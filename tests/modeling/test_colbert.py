@@ -93,12 +93,12 @@ def test_every_convention_moves_the_vectors(knob):
 @pytest.mark.parametrize("projection", initial.PROJECTIONS)
 def test_projections(projection):
     colbert = model(PLAIN, projection=projection)
-    assert colbert.linear.weight.shape == (8, 32)
+    assert colbert.projection.weight.shape == (8, 32)
     if projection != "linear":
-        torch.testing.assert_close(colbert.linear.weight @ colbert.linear.weight.T, torch.eye(8), atol=1e-4, rtol=0)
+        torch.testing.assert_close(colbert.projection.weight @ colbert.projection.weight.T, torch.eye(8), atol=1e-4, rtol=0)
     same, other = model(PLAIN, projection=projection), model(PLAIN, projection=projection, seed=1)
-    assert torch.equal(colbert.linear.weight, same.linear.weight)
-    assert torch.equal(colbert.linear.weight, other.linear.weight) == (projection == "pca"), (
+    assert torch.equal(colbert.projection.weight, same.projection.weight)
+    assert torch.equal(colbert.projection.weight, other.projection.weight) == (projection == "pca"), (
         "only a random projection depends on the seed"
     )
 
@@ -129,7 +129,7 @@ def test_trained_projection_of_a_released_checkpoint_is_kept(tmp_path, layout):
     convert_checkpoint(str(tmp_path / "ours"), tmp_path / "released", layout)
     backbone = Backbone(str(tmp_path / "released"), None)
     start = initial.colbert(backbone, initial.tokenization(backbone, None), 8, "orthogonal", [], 0)
-    assert torch.equal(start.linear.weight, trained.linear.weight)
+    assert torch.equal(start.projection.weight, trained.projection.weight)
     for a, b in zip(trained.encode_documents(TEXTS), start.encode_documents(TEXTS), strict=True):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(InputError, match="8 dims"):

@@ -30,7 +30,7 @@ def main() -> None:
         (work / "ours").mkdir()
         ours = model(TOKENIZATION, dim=32)
         ours.save(work / "ours")
-        stored["projection"] = ours.linear.weight.detach().numpy()
+        stored["projection"] = ours.projection.weight.detach().numpy()
         for layout in ("official", "pylate"):
             convert_checkpoint(str(work / "ours"), work / layout, layout)
         texts = {"queries": TEXTS, "documents": TEXTS, "scored_queries": len(TEXTS), "scored_documents": len(TEXTS)}

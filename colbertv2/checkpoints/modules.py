@@ -1,0 +1,174 @@
+"""Files that PyLate's layout and that of sentence-transformers share: ``modules.json``, prompts and dense layers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from colbertv2.checkpoints.checkpoint import contiguous, read_tensors, typed
+from colbertv2.checkpoints.projection import ACTIVATIONS, Dense
+from colbertv2.errors import InputError
+from colbertv2.files import read_json, read_json_value, write_json
+
+if TYPE_CHECKING:
+    from colbertv2.checkpoints.checkpoint import Checkpoint
+
+MODULES, SETTINGS, TRANSFORMER = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
+DENSE_KEYS = {
+    "in_features", "out_features", "bias", "activation_function", "use_residual", "module_input_name",
+    "module_output_name",
+}  # fmt: skip
+STATES = "token_embeddings"  # what sentence-transformers calls the vectors of all tokens
+ACTIVATION_NAME = re.compile(r"torch\.nn\.(?:modules\.(?:\w+\.)?)?(\w+)")
+# Names of prompts that sentence-transformers uses for a task if none is asked for; the first that exists counts.
+PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
+
+
+class Module(NamedTuple):
+    """A module of ``modules.json``: the name of its class, and its directory."""
+
+    kind: str
+    path: str
+
+
+def listed_modules(file: Path) -> list[Module]:
+    """Return the modules of a ``modules.json``, in the order in which they are applied.
+
+    Raises:
+        InputError: the file is damaged, or a module's directory is outside the checkpoint.
+    """
+    modules = read_json_value(file)
+    try:
+        found = [Module(module["type"].rsplit(".", 1)[-1], module["path"]) for module in modules]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{file} is damaged ({error!r}); expected a list of modules with type and path.") from None
+    for module in found:
+        if not isinstance(module.path, str) or (module.path and Path(module.path).name != module.path):
+            raise InputError(f"{file} names the path {module.path!r}; expected a directory beside it.")
+    return found
+
+
+def read_dense(directory: Path) -> Dense:
+    """Read a dense layer of PyLate or sentence-transformers.
+
+    Raises:
+        InputError: a key or an activation is not known here, it reads something else than token vectors, tensors are
+            missing or too many, or their sizes differ from the configuration.
+    """
+    file = directory / "config.json"
+    layer = read_json(file)
+    if unknown := sorted(layer.keys() - DENSE_KEYS):
+        raise InputError(f"{file} has the unknown key {unknown[0]!r}, which could change the vectors; it is not read.")
+    for key in ("module_input_name", "module_output_name"):
+        if layer.get(key) not in (None, STATES):
+            raise InputError(
+                f"{file}: {key} is {layer[key]!r}; expected {STATES!r}, as the layer is for token vectors."
+            )
+    tensors = read_tensors(directory)
+    bias, adds = typed(layer, "bias", bool, True, file), typed(layer, "use_residual", bool, False, file)
+    rows, columns = layer.get("out_features"), layer.get("in_features")
+    expected = {"linear.weight", *(["linear.bias"] if bias else ())}
+    expected |= {"residual.weight"} if adds and rows != columns else set()
+    if tensors.keys() != expected:
+        raise InputError(f"{directory} contains {sorted(tensors)}; its config.json expects {sorted(expected)}.")
+    if list(tensors["linear.weight"].shape) != [rows, columns]:
+        raise InputError(
+            f"{file} says {rows} × {columns}, but linear.weight is {list(tensors['linear.weight'].shape)}."
+        )
+    return Dense(
+        tensors["linear.weight"],
+        tensors.get("linear.bias"),
+        activation_of(typed(layer, "activation_function", str, "missing", file), file),
+        adds,
+        tensors.get("residual.weight"),
+    )
+
+
+def activation_of(name: str, file: Path) -> str:
+    """Return the class name of an activation; ``file`` is for the message.
+
+    Raises:
+        InputError: it is not one of torch.nn that is known here.
+    """
+    found = ACTIVATION_NAME.fullmatch(name)
+    if not found or found[1] not in ACTIVATIONS:
+        raise InputError(
+            f"{file}: activation_function is {name!r}; expected torch.nn.Identity or another of torch.nn: "
+            f"{', '.join(ACTIVATIONS)}. No name from a file is imported."
+        )
+    return found[1]
+
+
+def write_dense(layer: Dense, directory: Path, earlier: Mapping[str, Any]) -> None:
+    """Write a dense layer to the new ``directory``.
+
+    Args:
+        layer: the layer.
+        directory: where to write it.
+        earlier: its configuration as it was read; its way to write the same settings is kept.
+    """
+    from safetensors.torch import save_file
+
+    directory.mkdir()
+    config = dict(earlier)
+    name = config.get("activation_function")
+    if not isinstance(name, str) or not (found := ACTIVATION_NAME.fullmatch(name)) or found[1] != layer.activation:
+        module = "linear" if layer.activation == "Identity" else "activation"
+        config["activation_function"] = f"torch.nn.modules.{module}.{layer.activation}"
+    if layer.add_input != bool(config.get("use_residual")):
+        config["use_residual"] = layer.add_input
+    config |= {"bias": layer.bias is not None, "in_features": layer.inputs, "out_features": layer.outputs}
+    save_file(contiguous(layer.tensors().items()), directory / "model.safetensors")
+    write_json(directory / "config.json", config)
+
+
+def read_prompts(settings: Mapping[str, Any], file: Path) -> dict[str, str]:
+    """Return the prompts that stand before queries and documents, as sentence-transformers 6 chooses them.
+
+    That of a task is named ``query``, or ``document``, ``passage`` or ``corpus``. Without any of these names, the
+    default prompt stands before every text. Other prompts are used only by callers that name them, so not here.
+
+    Args:
+        settings: the content of ``config_sentence_transformers.json``.
+        file: its path, for messages.
+
+    Raises:
+        InputError: a prompt is no text, or the default prompt does not exist.
+    """
+    prompts = typed(settings, "prompts", dict, {}, file)
+    for name, prompt in prompts.items():
+        if not isinstance(prompt, str | None):
+            raise InputError(f"{file}: the prompt {name!r} is {prompt!r}; expected a text.")
+    default = typed(settings, "default_prompt_name", str, None, file)
+    if default is not None and default not in prompts:
+        raise InputError(
+            f"{file}: default_prompt_name is {default!r}; expected null or one of: {', '.join(prompts) or 'none'}."
+        )
+    chosen = {task: next((prompts[name] for name in names if name in prompts), None) for task, names in PROMPTS.items()}
+    if all(prompt is None for prompt in chosen.values()) and default is not None:
+        return dict.fromkeys(PROMPTS, prompts[default] or "")
+    return {task: prompt or "" for task, prompt in chosen.items()}
+
+
+def write_prompts(settings: dict[str, Any], wanted: Mapping[str, str], file: Path) -> None:
+    """Change the prompts of ``settings`` such that :func:`read_prompts` returns ``wanted``; others are kept."""
+    if read_prompts(settings, file) == wanted:
+        return
+    prompts = dict(settings.get("prompts") or {})
+    for task, names in PROMPTS.items():
+        for name in names[1:]:
+            prompts.pop(name, None)
+        prompts[task] = wanted[task]
+    settings["prompts"] = prompts
+
+
+def transformer_settings(checkpoint: Checkpoint, layout: str) -> dict[str, Any]:
+    """The settings of the transformer module that the checkpoint had in ``layout``, or new ones."""
+    return dict(checkpoint.settings.get(layout, {}).get("transformer", {}))
+
+
+def dense_paths(modules: Sequence[Module]) -> list[str]:
+    """The directories of the dense layers among ``modules``."""
+    return [module.path for module in modules if module.kind == "Dense"]
