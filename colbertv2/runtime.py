@@ -39,6 +39,7 @@ class Runtime:
         device: ``auto`` (CUDA if available, else the CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         devices: number of processes that train and encode together, each on its own GPU or sharing the CPU's threads.
         threads: CPU threads for torch; ``None`` keeps torch's default.
+        attention: the kernel of the transformers' attention; ``None`` leaves the choice to transformers.
         batch_tokens: tokens per encoding batch, padding included.
         shard_documents: documents per shard of embeddings; bounds memory.
         latency_queries: number of queries that are searched one at a time to measure milliseconds per query.
@@ -55,6 +56,7 @@ class Runtime:
     device: str = "auto"
     devices: Processes = 1
     threads: Threads | None = None
+    attention: Literal["eager", "sdpa", "flash_attention_2"] | None = None
     batch_tokens: PositiveInt = 2048
     shard_documents: PositiveInt = 25_000
     latency_queries: PositiveInt = 50

@@ -34,7 +34,16 @@ ENCODERS: dict[str, tuple[dict[str, Any], int]] = {
     "mpnet": ({"pad_token_id": 1}, 64),
     "modernbert": ({"pad_token_id": 0, **ENDS, "global_attn_every_n_layers": 1}, 66),
     "electra": ({"pad_token_id": 0, "embedding_size": 16}, 66),
-    "deberta-v2": ({"pad_token_id": 0, "relative_attention": True, "position_biased_input": False}, 66),
+    "deberta-v2": (
+        {
+            "pad_token_id": 0,
+            "relative_attention": True,
+            "position_biased_input": False,
+            "pos_att_type": ["p2c", "c2p"],
+            "share_att_key": True,
+        },
+        66,
+    ),
 }
 ENCODERS = {kind: values for kind, values in ENCODERS.items() if kind in CONFIG_MAPPING}  # ModernBERT exists since 4.48
 

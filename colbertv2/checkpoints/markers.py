@@ -20,19 +20,25 @@ PROBES = ("", "how are strings joined?", " a space first", "(a) symbol", "2 word
 
 
 def split(prompt: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str | None, str]:
-    """Return the marker that a prompt begins with, if the tokens are the same when it is inserted, and the rest."""
+    """Return the marker that a prompt begins with, if the tokens are the same when it is inserted, and the rest.
+
+    A rest of spaces is left out if it changes no token, as after ``[unused0]`` with BERT's tokenizer.
+    """
     added = sorted((token for token in tokenizer.get_added_vocab() if prompt.startswith(token)), key=len)
-    if added and are_same(tokenizer, added[-1], prompt.removeprefix(added[-1])):
-        return added[-1], prompt.removeprefix(added[-1])
+    if added:
+        rest = prompt.removeprefix(added[-1])
+        for remaining in dict.fromkeys([rest if rest.strip() else "", rest]):
+            if are_same(tokenizer, prompt, added[-1], remaining):
+                return added[-1], remaining
     return None, prompt
 
 
-def are_same(tokenizer: PreTrainedTokenizerBase, marker: str, prompt: str) -> bool:
-    """Whether a marker as text before each probe gives the same tokens as its id after the first token."""
+def are_same(tokenizer: PreTrainedTokenizerBase, written: str, marker: str, prompt: str) -> bool:
+    """Whether ``written`` before each probe gives the same tokens as ``prompt``, with the marker's id inserted."""
     number = tokenizer.convert_tokens_to_ids(marker)
     for text in PROBES:
         row: Any = tokenizer(prompt + text)["input_ids"]
-        if tokenizer(marker + prompt + text)["input_ids"] != [row[0], number, *row[1:]]:
+        if tokenizer(written + text)["input_ids"] != [row[0], number, *row[1:]]:
             return False
     return True
 

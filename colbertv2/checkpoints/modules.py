@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +13,7 @@ from colbertv2.errors import InputError
 from colbertv2.files import read_json, read_json_value, write_json
 
 if TYPE_CHECKING:
-    from colbertv2.checkpoints.checkpoint import Checkpoint
+    pass
 
 MODULES, SETTINGS, TRANSFORMER = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
 DENSE_KEYS = {
@@ -164,9 +164,13 @@ def write_prompts(settings: dict[str, Any], wanted: Mapping[str, str], file: Pat
     settings["prompts"] = prompts
 
 
-def transformer_settings(checkpoint: Checkpoint, layout: str) -> dict[str, Any]:
-    """The settings of the transformer module that the checkpoint had in ``layout``, or new ones."""
-    return dict(checkpoint.settings.get(layout, {}).get("transformer", {}))
+def refuse_unknown(values: Mapping[str, Any], known: Collection[str], file: Path) -> None:
+    """Raise InputError for a key of a settings file that is not understood, unless its value is empty or false."""
+    if unknown := sorted(key for key in values if key not in known and values[key]):
+        raise InputError(
+            f"{file} has the key {unknown[0]!r}, which is not understood and could change the vectors. If it does not, "
+            "remove it from the file."
+        )
 
 
 def dense_paths(modules: Sequence[Module]) -> list[str]:

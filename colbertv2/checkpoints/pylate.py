@@ -22,6 +22,7 @@ from colbertv2.checkpoints.modules import (
     listed_modules,
     read_dense,
     read_prompts,
+    refuse_unknown,
     write_dense,
     write_prompts,
 )
@@ -30,6 +31,12 @@ from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, read_json_value, write_json
 
+KNOWN_SETTINGS = {
+    "model_type", "__version__", "prompts", "default_prompt_name", "similarity_fn_name", "query_prefix",
+    "document_prefix", "query_length", "document_length", "do_query_expansion", "attend_to_expansion_tokens",
+    "skiplist_words",
+}  # fmt: skip
+KNOWN_TRANSFORMER = {"max_seq_length", "do_lower_case"}  # PyLate sets the length itself, for queries and documents
 NEW_SETTINGS = {
     "prompts": {},
     "default_prompt_name": None,
@@ -50,7 +57,8 @@ def read_pylate(directory: Path) -> Checkpoint:
     paths = layer_paths(listed_modules(directory / MODULES), directory / MODULES)
     file = directory / SETTINGS
     settings = read_json(file)
-    refuse_lower_case(directory)
+    refuse_unknown(settings, KNOWN_SETTINGS, file)
+    refuse_changed_texts(directory)
     prompts = read_prompts(settings, file)
     words = typed(settings, "skiplist_words", list, list(PUNCTUATION), file)
     if not all(isinstance(word, str) for word in words):
@@ -119,9 +127,13 @@ def layer_paths(modules: list[Module], file: Path) -> list[str]:
     return paths
 
 
-def refuse_lower_case(directory: Path) -> None:
-    """Raise InputError if PyLate would change the case of every text before tokenising it."""
-    if (directory / TRANSFORMER).is_file() and read_json(directory / TRANSFORMER).get("do_lower_case"):
+def refuse_changed_texts(directory: Path) -> None:
+    """Raise InputError if PyLate would change the case of every text, or has a setting that is not understood."""
+    if not (directory / TRANSFORMER).is_file():
+        return
+    transformer = read_json(directory / TRANSFORMER)
+    refuse_unknown(transformer, KNOWN_TRANSFORMER, directory / TRANSFORMER)
+    if transformer.get("do_lower_case"):
         raise InputError(
             f"{directory / TRANSFORMER}: do_lower_case is true; expected false (the tokenizer itself may lower-case)."
         )

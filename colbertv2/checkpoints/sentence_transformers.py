@@ -20,7 +20,7 @@ from colbertv2.checkpoints.checkpoint import (
     typed,
     write_common,
 )
-from colbertv2.checkpoints.markers import ORIGINAL, are_same, register, split, without_markers
+from colbertv2.checkpoints.markers import ORIGINAL, register, split, without_markers
 from colbertv2.checkpoints.modules import (
     MODULES,
     SETTINGS,
@@ -31,6 +31,7 @@ from colbertv2.checkpoints.modules import (
     listed_modules,
     read_dense,
     read_prompts,
+    refuse_unknown,
     write_dense,
     write_prompts,
 )
@@ -90,7 +91,7 @@ def read_sentence_transformers(directory: Path) -> Checkpoint:
     places = checked_places(modules, directory / MODULES)
     file, transformer_file = directory / SETTINGS, directory / TRANSFORMER
     settings, transformer = read_json(file), read_json(transformer_file)
-    refuse_unknown(settings, transformer, file, transformer_file)
+    refuse_newer_or_other(settings, transformer, file, transformer_file)
     mask = read_mask(directory / places["MultiVectorMask"]) if "MultiVectorMask" in places else {}
     refuse_other_normalisation(directory / places["Normalize"] / "config.json")
     config = read_json(directory / "config.json")
@@ -166,7 +167,7 @@ def checked_places(modules: Sequence[Module], file: Path) -> dict[str, str]:
     return {module.kind: module.path for module in modules if module.kind != "Dense"}
 
 
-def refuse_unknown(
+def refuse_newer_or_other(
     settings: Mapping[str, Any], transformer: Mapping[str, Any], file: Path, transformer_file: Path
 ) -> None:
     """Raise InputError for a newer version, and for settings that could change vectors and are not understood."""
@@ -177,13 +178,11 @@ def refuse_unknown(
             f"{file} was written by sentence-transformers {version}; only versions up to {NEWEST} are understood here. "
             f"Save the model with version {NEWEST}, or convert it with PyLate."
         )
-    if unknown := sorted(settings.keys() - KNOWN_SETTINGS):
-        raise InputError(f"{file} has the key {unknown[0]!r}, which is not understood and could change the vectors.")
+    refuse_unknown(settings, KNOWN_SETTINGS, file)
     for key, values in FIXED.items():
         if transformer.get(key) not in values:
             raise InputError(f"{transformer_file}: {key} is {transformer[key]!r}; only {values[0]!r} is understood.")
-    if unknown := sorted(key for key in transformer.keys() - FIXED.keys() - OTHERS if transformer[key]):
-        raise InputError(f"{transformer_file} has the key {unknown[0]!r}, which is not understood.")
+    refuse_unknown(transformer, FIXED.keys() | OTHERS, transformer_file)
     for key in ("query_length", "document_length"):
         typed(transformer, key, int, None, transformer_file)
 
@@ -197,8 +196,7 @@ def read_expansion(transformer: Mapping[str, Any], tokenizer: PreTrainedTokenize
     expansion = typed(transformer, "query_expansion", dict, {}, file)
     if not expansion:
         return {}
-    if unknown := sorted(expansion.keys() - EXPANSION_KEYS):
-        raise InputError(f"{file}: query_expansion has the unknown key {unknown[0]!r}.")
+    refuse_unknown(expansion, EXPANSION_KEYS, file)
     if expansion.get("strategy") != "fixed":
         raise InputError(
             f"{file}: query_expansion has the strategy {expansion.get('strategy')!r}; only 'fixed' is understood, "
@@ -223,8 +221,7 @@ def read_mask(directory: Path) -> dict[str, Any]:
     """
     file = directory / "config.json"
     mask = read_json(file)
-    if unknown := sorted(mask.keys() - MASK_KEYS):
-        raise InputError(f"{file} has the key {unknown[0]!r}, which is not understood.")
+    refuse_unknown(mask, MASK_KEYS, file)
     words = typed(mask, "skiplist_words", list, [], file)
     if not all(isinstance(word, str) for word in words):
         raise InputError(f"{file}: skiplist_words is {words!r}; expected a list of words.")
@@ -272,11 +269,21 @@ def write_sentence_transformers(checkpoint: Checkpoint, directory: Path) -> None
         "default_prompt_name": None,
         "similarity_fn_name": "maxsim",
     }
-    prompts = {
-        "query": (tokenization.query_marker or "") + tokenization.query_prompt,
-        "document": (tokenization.document_marker or "") + tokenization.document_prompt,
+    tokenizer = load_tokenizer(directory)
+    wanted = {
+        "query": (tokenization.query_marker, tokenization.query_prompt),
+        "document": (tokenization.document_marker, tokenization.document_prompt),
     }
-    write_prompts(settings, prompts, directory / SETTINGS)
+    read = read_prompts(settings, directory / SETTINGS)
+    if {task: split(prompt, tokenizer) for task, prompt in read.items()} != wanted:
+        for task, (marker, prompt) in wanted.items():
+            read[task] = (marker or "") + prompt
+            if split(read[task], tokenizer) != (marker, prompt) and marker:
+                raise InputError(
+                    f"sentence-transformers would tokenise texts after the marker {marker!r} in another way, as it "
+                    "puts the marker into the text. Convert to pylate or colbertv2 instead."
+                )
+        write_prompts(settings, read, directory / SETTINGS)
     write_json(directory / SETTINGS, settings)
     write_json(directory / TRANSFORMER, written_transformer(own.get("transformer"), tokenization, directory))
     for number, (path, layer) in enumerate(zip(dense_paths(found), layers, strict=True)):
@@ -285,16 +292,6 @@ def write_sentence_transformers(checkpoint: Checkpoint, directory: Path) -> None
     (directory / places["Normalize"]).mkdir()
     write_json(directory / places["Normalize"] / "config.json", OF_TOKENS)
     save_file(contiguous(checkpoint.encoder.items()), directory / "model.safetensors", metadata={"format": "pt"})
-    tokenizer = load_tokenizer(directory)
-    for marker, prompt in (
-        (tokenization.query_marker, tokenization.query_prompt),
-        (tokenization.document_marker, tokenization.document_prompt),
-    ):
-        if marker and not are_same(tokenizer, marker, prompt):
-            raise InputError(
-                f"sentence-transformers would tokenise texts after the marker {marker!r} in another way, as it puts "
-                "the marker into the text. Convert to pylate or colbertv2 instead."
-            )
 
 
 def written_transformer(

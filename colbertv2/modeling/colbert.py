@@ -19,6 +19,7 @@ from colbertv2.checkpoints.own import write_settings
 from colbertv2.checkpoints.pretrained import load_tokenizer, refuse_longer
 from colbertv2.checkpoints.projection import Dense, Projection
 from colbertv2.errors import within
+from colbertv2.modeling.attention import with_attention
 from colbertv2.modeling.batch import Tuples, encoded_by_length
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
 from colbertv2.modeling.options import autocast
@@ -204,8 +205,8 @@ class ColBERT(nn.Module):
         Args:
             directory: the checkpoint.
             document_maxlen: maximum length of a document in tokens; ``None`` uses that of training.
-            query_prompt, document_prompt: texts before every query and document, as a collection may have them; ``None``
-                uses those of the checkpoint.
+            query_prompt, document_prompt: texts before every query and every document, as a collection may have
+                them; ``None`` uses those of the checkpoint.
 
         Raises:
             InputError: the directory is not a ColBERT checkpoint, or is incomplete or damaged.
@@ -280,7 +281,8 @@ def encoded_queries(
         prompt: text before every query; ``None`` uses the checkpoint's.
     """
     encode = encode_texts if are_kept(texts) else encode_texts.__wrapped__
-    return encode(checkpoint, tuple(texts), prompt, runtime.batch_tokens, str(runtime.device_of(rank)))
+    device = str(runtime.device_of(rank))
+    return encode(checkpoint, tuple(texts), prompt, runtime.batch_tokens, device, runtime.attention)
 
 
 def are_kept(texts: Sequence[str]) -> bool:
@@ -290,7 +292,13 @@ def are_kept(texts: Sequence[str]) -> bool:
 
 @lru_cache(maxsize=1)
 def encode_texts(
-    checkpoint: Path, texts: tuple[str, ...], prompt: str | None, batch_tokens: int, device: str
+    checkpoint: Path,
+    texts: tuple[str, ...],
+    prompt: str | None,
+    batch_tokens: int,
+    device: str,
+    attention: str | None,
 ) -> list[NDArray[np.float32]]:
     """Encode queries: one array ``[Lq, dim]`` per text. The last result is cached."""
-    return ColBERT.load(checkpoint, query_prompt=prompt).to(device).encode_queries(list(texts), batch_tokens)
+    model = with_attention(ColBERT.load(checkpoint, query_prompt=prompt), attention)
+    return model.to(device).encode_queries(list(texts), batch_tokens)

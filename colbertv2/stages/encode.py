@@ -94,9 +94,11 @@ def encode_shards(
         out: directory of the embeddings.
         runtime: devices and batch size.
     """
+    from colbertv2.modeling.attention import with_attention
     from colbertv2.modeling.colbert import ColBERT, stacked
 
-    model = ColBERT.load(checkpoint, document_maxlen, document_prompt=documents.prompt).to(runtime.device_of(rank))
+    loaded = ColBERT.load(checkpoint, document_maxlen, document_prompt=documents.prompt)
+    model = with_attention(loaded, runtime.attention).to(runtime.device_of(rank))
     writer = EmbeddingsWriter(out, model.dim)
     stream = iter(documents)
     for number in range(num_shards):

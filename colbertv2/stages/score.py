@@ -50,6 +50,7 @@ def run(
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         seed: the seed of the drawn queries.
     """
+    from colbertv2.modeling.attention import with_attention
     from colbertv2.modeling.cross_encoder import CrossEncoder
     from colbertv2.training.data import sampled
 
@@ -61,7 +62,7 @@ def run(
         for query_id, found in ids.items():
             found += [document for document in queries.qrels.relevant(query_id) if document not in found]
     pairs = [(query_id, document) for query_id, found in ids.items() for document in found]
-    model = CrossEncoder.load(teacher.path).to(runtime.torch_device)
+    model = with_attention(CrossEncoder.load(teacher.path), runtime.attention).to(runtime.torch_device)
     scores = model.predict(
         queries.texts([query_id for query_id, _ in pairs]),
         documents.texts([document for _, document in pairs]),

@@ -47,9 +47,10 @@ def run(
     Raises:
         InputError: no document has text.
     """
+    from colbertv2.modeling.attention import with_attention
     from colbertv2.modeling.sentence import SentenceEncoder
 
-    encoder = SentenceEncoder(backbone, maxlen, runtime.torch_device)
+    encoder = with_attention(SentenceEncoder(backbone, maxlen, runtime.torch_device), runtime.attention)
     ids, vectors = [], []
     stream = ((doc_id, text) for doc_id, text in documents if not is_empty(text))
     while shard := list(islice(stream, runtime.shard_documents)):

@@ -107,11 +107,12 @@ def student_scores(
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
+    from colbertv2.modeling.attention import with_attention
     from colbertv2.modeling.colbert import ColBERT
     from colbertv2.modeling.maxsim import maxsim_all_pairs
 
     prompts = {"query_prompt": queries.prompt, "document_prompt": documents.prompt}
-    model = ColBERT.load(checkpoint.path, **prompts).to(runtime.torch_device)
+    model = with_attention(ColBERT.load(checkpoint.path, **prompts), runtime.attention).to(runtime.torch_device)
     ids = list(dict.fromkeys(document for example in examples for document in example.documents))
     encoded = model.encode_documents(documents.texts(ids), runtime.batch_tokens, precision=precision)
     vectors = {document: torch.from_numpy(one) for document, one in zip(ids, encoded, strict=True)}

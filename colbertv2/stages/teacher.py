@@ -50,6 +50,7 @@ def run(
         temperature: of the head ``late_interaction``.
         seed: the seed of everything random in the training.
     """
+    from colbertv2.modeling.attention import with_attention
     from colbertv2.modeling.cross_encoder import CrossEncoder
     from colbertv2.training.data import TextLookup
     from colbertv2.training.fit import fit
@@ -58,7 +59,7 @@ def run(
         check_directory(encoder.path)
     start = encoder.path if encoder else backbone and backbone.directory
     assert start  # ensured by ``check``
-    teacher = CrossEncoder.pretrained(start, maxlen, scoring_head, temperature)
+    teacher = with_attention(CrossEncoder.pretrained(start, maxlen, scoring_head, temperature), runtime.attention)
     if recipe is None:
         teacher.save(out)
     else:

@@ -41,11 +41,13 @@ def run(
         recipe: how to train.
         seed: the seed of everything random in the training.
     """
+    from colbertv2.modeling.attention import with_attention
     from colbertv2.modeling.colbert import ColBERT
     from colbertv2.training.data import TextLookup
     from colbertv2.training.fit import fit
 
     model = ColBERT.load(checkpoint.path, query_prompt=queries.prompt, document_prompt=documents.prompt)
+    with_attention(model, runtime.attention)
     fit(
         model,
         recipe,

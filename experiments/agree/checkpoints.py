@@ -91,14 +91,17 @@ def differing_tensors(first: Checkpoint, second: Checkpoint) -> list[str]:
 
 
 def settings_of(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The tokenization, and the layout's settings without those about where and by which version they were written."""
+    """The tokenization, and the layout's settings without those about where and by which version they were written.
+
+    The similarity is always MaxSim; files also leave it open or name it in other words.
+    """
     own = checkpoint.settings[checkpoint.layout]
     return {
         **vars(checkpoint.tokenization),
         **{
             f"file: {key}": value
             for key, value in own.get("settings", own).items()
-            if key not in ("meta", "checkpoint", "__version__", "prompts", "model_type")
+            if key not in ("meta", "checkpoint", "__version__", "prompts", "model_type", "similarity_fn_name")
         },
     }
 

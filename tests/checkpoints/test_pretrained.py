@@ -110,7 +110,11 @@ def test_wrong_weights(bert, tensor, message):
     ("name", "tensor", "message"),
     [
         ("linear.weight", torch.full((8, 32), torch.inf), "projection.linear.weight in .* NaN or infinity"),
-        ("linear.weight", torch.zeros(8, 32, dtype=torch.int32), r"projection\.linear\.weight .* torch\.int32; expected floating"),
+        (
+            "linear.weight",
+            torch.zeros(8, 32, dtype=torch.int32),
+            r"projection\.linear\.weight .* torch\.int32; expected floating",
+        ),
         ("linear.weight", torch.zeros(0, 32), r"projection's weight is \[0, 32\]"),
         ("linear.weight", torch.zeros(256), r"projection's weight is \[256\]"),
     ],

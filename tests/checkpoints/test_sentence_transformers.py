@@ -58,7 +58,7 @@ def test_several_layers_and_prompts_survive_every_layout(layered, tmp_path, layo
     first, second = ColBERT.load(layered), ColBERT.load(tmp_path / "there")
     for a, b in zip(first.encode_documents(TEXTS), second.encode_documents(TEXTS), strict=True):
         assert (a == b).all()
-    with pytest.raises(InputError, match="can't express .* prompts; a projection with several layers"):
+    with pytest.raises(InputError, match=r"can't express .* prompts; a projection with several layers"):
         convert_checkpoint(str(layered), tmp_path / "out", "official")
 
 

@@ -95,7 +95,9 @@ def test_projections(projection):
     colbert = model(PLAIN, projection=projection)
     assert colbert.projection.weight.shape == (8, 32)
     if projection != "linear":
-        torch.testing.assert_close(colbert.projection.weight @ colbert.projection.weight.T, torch.eye(8), atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            colbert.projection.weight @ colbert.projection.weight.T, torch.eye(8), atol=1e-4, rtol=0
+        )
     same, other = model(PLAIN, projection=projection), model(PLAIN, projection=projection, seed=1)
     assert torch.equal(colbert.projection.weight, same.projection.weight)
     assert torch.equal(colbert.projection.weight, other.projection.weight) == (projection == "pca"), (
