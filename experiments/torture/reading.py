@@ -24,7 +24,7 @@ from colbertv2.files import read_json, write_json
 
 TRAINING = ("train", "teacher")  # stages that take too long to run for every case
 EXPORTED = {  # stage → layouts that its artifacts are converted to
-    "initialise": ("official", "pylate"),
+    "initialise": ("official", "pylate", "sentence_transformers"),
     "index": ("official", "fast-plaid"),
 }
 CONVERTED = "exported"  # the folder of the store for directories without a record

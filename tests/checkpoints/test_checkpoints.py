@@ -143,6 +143,9 @@ def test_names_of_old_are_read(saved):
 def test_command_line(saved, tmp_path, capsys):
     convert.main(["checkpoint", str(saved["official"]), str(tmp_path / "out"), "--to", "pylate"])
     assert "written to" in capsys.readouterr().out and layout_of(tmp_path / "out") == "pylate"
+    for layout in LAYOUTS:
+        convert.main(["checkpoint", str(tmp_path / "out"), str(tmp_path / f"to-{layout}"), "--to", layout])
+        assert layout_of(tmp_path / f"to-{layout}") == layout
     with pytest.raises(SystemExit) as stopped:
         convert.main(["checkpoint", str(saved["official"]), str(tmp_path / "out"), "--to", "pylate"])
     assert stopped.value.code == 2 and "exists" in capsys.readouterr().err
