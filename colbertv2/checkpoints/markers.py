@@ -24,7 +24,8 @@ def split(prompt: str, tokenizer: PreTrainedTokenizerBase) -> tuple[str | None, 
 
     A rest of spaces is left out if it changes no token, as after ``[unused0]`` with BERT's tokenizer.
     """
-    added = sorted((token for token in tokenizer.get_added_vocab() if prompt.startswith(token)), key=len)
+    known: Any = tokenizer  # for the type checker, which does not see all methods
+    added = sorted((token for token in known.get_added_vocab() if prompt.startswith(token)), key=len)
     if added:
         rest = prompt.removeprefix(added[-1])
         for remaining in dict.fromkeys([rest if rest.strip() else "", rest]):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from colbertv2.checkpoints.checkpoint import contiguous, read_tensors, typed
+from colbertv2.checkpoints.checkpoint import CARRIED, contiguous, read_tensors, typed
 from colbertv2.checkpoints.projection import ACTIVATIONS, Dense
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, read_json_value, write_json
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     pass
 
 MODULES, SETTINGS, TRANSFORMER = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
+KEPT = {"settings": dict, "transformer": dict, "mask": dict, "modules": list, "dense": list}
 DENSE_KEYS = {
     "in_features", "out_features", "bias", "activation_function", "use_residual", "module_input_name",
     "module_output_name",
@@ -171,6 +173,24 @@ def refuse_unknown(values: Mapping[str, Any], known: Collection[str], file: Path
             f"{file} has the key {unknown[0]!r}, which is not understood and could change the vectors. If it does not, "
             "remove it from the file."
         )
+
+
+def earlier_settings(checkpoint: Checkpoint, layout: str) -> dict[str, Any]:
+    """Return a copy of what an earlier conversion kept of ``layout``; empty if the checkpoint never had it.
+
+    Raises:
+        InputError: a value has another type than the conversion wrote.
+    """
+    found = copy.deepcopy(checkpoint.settings.get(layout, {}))
+    if isinstance(found.get("dense"), dict):  # as versions before several layers wrote it
+        found["dense"] = [found["dense"]]
+    for key, kind in KEPT.items():
+        value = found.get(key, kind())
+        if not isinstance(value, kind) or (kind is list and not all(isinstance(item, dict) for item in value)):
+            raise InputError(
+                f"{CARRIED}: {key} of {layout} is damaged; remove the file, or convert the original again."
+            )
+    return found
 
 
 def dense_paths(modules: Sequence[Module]) -> list[str]:

@@ -1,6 +1,5 @@
 """PyLate's layout: sentence-transformers modules, a transformer and dense layers (PyLate 1.6)."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from colbertv2.checkpoints.modules import (
     TRANSFORMER,
     Module,
     dense_paths,
+    earlier_settings,
     listed_modules,
     read_dense,
     read_prompts,
@@ -154,8 +154,8 @@ def write_pylate(checkpoint: Checkpoint, directory: Path) -> None:
     from safetensors.torch import save_file
 
     tokenization, layers = checkpoint.tokenization, checkpoint.projection
-    own = copy.deepcopy(checkpoint.settings.get("pylate")) or {"settings": dict(NEW_SETTINGS)}
-    settings, configs = own["settings"], own.get("dense", [])
+    own = earlier_settings(checkpoint, "pylate")
+    settings, configs = own.get("settings", dict(NEW_SETTINGS)), own.get("dense", [])
     modules = own.get("modules") if len(configs) == len(layers) else None
     write_json(directory / MODULES, modules or new_modules(len(layers)))
     # The modules may come from other_layouts.json of a foreign checkpoint.

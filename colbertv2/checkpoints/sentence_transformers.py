@@ -5,7 +5,6 @@ Markers are no setting of their own there: a prompt begins with them, and they a
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from colbertv2.checkpoints.modules import (
     TRANSFORMER,
     Module,
     dense_paths,
+    earlier_settings,
     listed_modules,
     read_dense,
     read_prompts,
@@ -254,7 +254,7 @@ def write_sentence_transformers(checkpoint: Checkpoint, directory: Path) -> None
     from safetensors.torch import save_file
 
     tokenization, layers = checkpoint.tokenization, checkpoint.projection
-    own = copy.deepcopy(checkpoint.settings.get(NAME)) or {}
+    own = earlier_settings(checkpoint, NAME)
     configs = own.get("dense", [])
     modules = own.get("modules") if len(configs) == len(layers) else None
     write_json(directory / MODULES, modules or new_modules(len(layers)))

@@ -55,23 +55,28 @@ class ProjectionLayers(nn.Sequential):
         super().__init__(*map(DenseLayer, layers))
 
     @property
+    def layers(self) -> list[DenseLayer]:
+        """The layers, first one first."""
+        return [layer for layer in self if isinstance(layer, DenseLayer)]
+
+    @property
     def inputs(self) -> int:
         """Number of dimensions that it reads."""
-        return self[0].linear.in_features
+        return self.layers[0].linear.in_features
 
     @property
     def outputs(self) -> int:
         """Number of dimensions that it writes."""
-        return self[-1].linear.out_features
+        return self.layers[-1].linear.out_features
 
     @property
     def weight(self) -> nn.Parameter:
         """The weight of the last layer, ``[dim, inputs]``; of the only one in ColBERT."""
-        return self[-1].linear.weight
+        return self.layers[-1].linear.weight
 
     def stored(self) -> tuple[Dense, ...]:
         """The present weights of all layers, on the CPU."""
-        return tuple(layer.stored() for layer in self)
+        return tuple(layer.stored() for layer in self.layers)
 
 
 def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:

@@ -111,8 +111,8 @@ def student_scores(
     from colbertv2.modeling.colbert import ColBERT
     from colbertv2.modeling.maxsim import maxsim_all_pairs
 
-    prompts = {"query_prompt": queries.prompt, "document_prompt": documents.prompt}
-    model = with_attention(ColBERT.load(checkpoint.path, **prompts), runtime.attention).to(runtime.torch_device)
+    loaded = ColBERT.load(checkpoint.path, query_prompt=queries.prompt, document_prompt=documents.prompt)
+    model = with_attention(loaded, runtime.attention).to(runtime.torch_device)
     ids = list(dict.fromkeys(document for example in examples for document in example.documents))
     encoded = model.encode_documents(documents.texts(ids), runtime.batch_tokens, precision=precision)
     vectors = {document: torch.from_numpy(one) for document, one in zip(ids, encoded, strict=True)}

@@ -166,6 +166,11 @@ def test_settings_that_travelled_along_cannot_write_elsewhere(saved, tmp_path):
     other.write_text(json.dumps({"pylate": "text"}))
     with pytest.raises(InputError, match="expected a JSON object"):
         convert_checkpoint(str(saved["official"]), tmp_path / "out", "pylate")
+    for layout in ("pylate", "sentence_transformers"):
+        for wrong in ({"dense": [1]}, {"settings": 3}, {"modules": {}}, {"transformer": []}):
+            other.write_text(json.dumps({layout: wrong}))
+            with pytest.raises(InputError, match=r"other_layouts\.json: \w+ of \w+ is damaged"):
+                convert_checkpoint(str(saved["official"]), tmp_path / "out", layout)
     assert not (tmp_path / "out").exists() and not (tmp_path / "elsewhere").exists()
 
 
