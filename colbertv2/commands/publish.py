@@ -21,7 +21,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("destination", type=Path, help="the new directory")
     parser.add_argument("--license", required=True, help="as the Hugging Face hub names it: mit, apache-2.0, …")
     parser.add_argument("--to", default="pylate", choices=list(WRITERS), dest="layout", help="layout of the weights")
-    parser.add_argument("--name", help="title of the card; the name given to --push, or that of the directory")
+    parser.add_argument("--title", help="of the card; the name given to --push, or that of the directory")
     parser.add_argument("--language", default="", help="codes of languages with commas between them: en,de")
     parser.add_argument("--author", help="named in the card and in the runs")
     parser.add_argument("--push", metavar="OWNER/NAME", help="push the directory to this repository of the hub")
@@ -54,9 +54,9 @@ def publish(asked: argparse.Namespace) -> str:
 
     if asked.destination.exists():
         raise InputError(f"{asked.destination} exists; choose another path, or remove it first.")
-    name = asked.name or asked.push or asked.destination.name
+    name = asked.push or asked.destination.name
     languages = tuple(code.strip() for code in asked.language.split(",") if code.strip())
-    sharing = Sharing(name, asked.license, asked.layout, languages, asked.author)
+    sharing = Sharing(name, asked.title or name, asked.license, asked.layout, languages, asked.author)
     check_sharing(sharing)
     if asked.private and not asked.push:
         raise InputError("--private is about a new repository of the hub; add --push owner/name, or leave it out.")

@@ -51,7 +51,7 @@ def push(directory: Path, name: str, private: bool) -> str:
 
     api = HfApi()
     try:
-        api.create_repo(name, private=private, exist_ok=True)
+        api.create_repo(name, private=private or None, exist_ok=True)  # None is the owner's default
         return api.upload_folder(
             repo_id=name, folder_path=directory, commit_message="Upload a model by colbertv2 publish"
         ).commit_url

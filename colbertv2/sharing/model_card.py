@@ -55,7 +55,8 @@ class Sharing:
     """What the user says about a model that is published.
 
     Args:
-        name: its name: ``owner/name`` on the hub, or that of the directory.
+        name: what to load it by: ``owner/name`` on the hub, or the directory's name.
+        title: the title of the card.
         licence: as the hub names it, such as ``mit`` or ``cc-by-nc-4.0``.
         layout: the layout of its weights.
         language: codes of its languages, such as ``en``; may be empty.
@@ -63,6 +64,7 @@ class Sharing:
     """
 
     name: str
+    title: str
     licence: str
     layout: str
     language: tuple[str, ...] = ()
@@ -88,7 +90,7 @@ def card(found: Publication, checkpoint: Checkpoint, sharing: Sharing) -> str:
     trained = trainings(found.checkpoint)
     values = {one.address: per_query(one) for one in found.evaluations}
     return environment.get_template("model_card.md.jinja").render(
-        name=sharing.name,
+        title=sharing.title,
         metadata=metadata(found, sharing, values),
         dim=checkpoint.dim,
         backbone=backbone_of(found.checkpoint),
@@ -116,7 +118,7 @@ def metadata(found: Publication, sharing: Sharing, values: Mapping[str, pd.DataF
         base_model=backbone if on_hub else None,
         pipeline_tag="sentence-similarity",
         tags=["ColBERT", "late-interaction", "retrieval", "colbertv2"],
-        model_name=sharing.name,
+        model_name=sharing.title,
         eval_results=list(eval_results(found, values)) or None,
     ).to_yaml()
 

@@ -15,7 +15,7 @@ import yaml
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.evaluation.ranking import METADATA_END, METADATA_START, stored_ranking
-from colbertv2.sharing.provenance import public, trainings
+from colbertv2.sharing.provenance import parent, public, trainings
 
 SCHEMA = 0.1
 HASH = "# "
@@ -48,9 +48,10 @@ def metadata(ranking: Artifact, checkpoint: Artifact, measures: Sequence[str], a
     """The content of the header; the arguments are those of :func:`write_run`."""
     record = ranking.record
     versions = {name: number for name, number in record["versions"].items() if number is not None}
-    index = ranking.parents.get("index")
+    index = parent(ranking, "index")
+    embeddings = index and parent(index, "embeddings")
     test = public(ranking.arguments.get("queries", {}))
-    documents = public(index.parents["embeddings"].arguments["documents"]) if index else {}
+    documents = public(embeddings.arguments["documents"]) if embeddings else {}
     return {
         "schema-version": SCHEMA,
         "run-version": 1.0,

@@ -169,12 +169,13 @@ def test_the_weights_are_those_of_the_artifact_in_every_layout(trained, tmp_path
 
 def test_the_card_tells_what_the_artifacts_hold(trained, tmp_path, capsys):
     checkpoint = checkpoint_of(trained[0])
-    publish(checkpoint, tmp_path / "out", "--name=My model", "--language=en,de", "--author=A. Person")
+    publish(checkpoint, tmp_path / "out", "--title=My model", "--language=en,de", "--author=A. Person")
     assert "2 evaluations and 2 runs" in capsys.readouterr().out
     text = (tmp_path / "out" / "README.md").read_text()
     for evaluation in trained:
         for measure, mean in per_query(evaluation).mean().dropna().items():
             assert f"{fraction(mean)} [" in text, measure
+    assert "\n# My model\n" in text and 'ColBERT.load("out")' in text
     assert "| Success@1 |" in text and "| 2 bits | Exhaustive |" in text and "16-bit floats" in text
     recipe = checkpoint.arguments["recipe"]
     assert f"steps: {recipe['optimization']['steps']}\n" in text and "class: Optimization" in text
