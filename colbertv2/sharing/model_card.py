@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.artifact import Artifact, location
 from colbertv2.checkpoints.checkpoint import Checkpoint
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import index_statistics, per_query, remarks, timing
 from colbertv2.evaluation.measures import NOTHING, fraction, plain
-from colbertv2.sharing.provenance import Publication, public, rounds, trainings
+from colbertv2.sharing.provenance import Publication, in_order, public, rounds, trainings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +85,11 @@ def card(found: Publication, checkpoint: Checkpoint, sharing: Sharing) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("colbertv2.sharing", ""), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("colbertv2.sharing", ""),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     trained = trainings(found.checkpoint)
     values = {one.address: per_query(one) for one in found.evaluations}
@@ -124,27 +128,22 @@ def metadata(found: Publication, sharing: Sharing, values: Mapping[str, pd.DataF
 
 
 def eval_results(found: Publication, values: Mapping[str, pd.DataFrame]) -> Iterator[EvalResult]:
-    """The means as the hub's model index has them; a measure that is not known is left out.
-
-    Of several evaluations on the same queries only the first is told, since the index has no place for the codec.
-    """
+    """The means as the hub's model index has them, each with its codec and engine; unknown measures are left out."""
     from huggingface_hub import EvalResult
 
-    listed: set[tuple[str, str]] = set()
     for evaluation in found.evaluations:
-        queries = queries_of(evaluation)
+        queries, ranking = queries_of(evaluation), evaluation.parents["ranking"]
+        system = f"{index_statistics(ranking).get('codec', NOTHING)}, {engine_of(ranking)}"
         for measure, mean in values[evaluation.address].mean().dropna().items():
-            if (queries, str(measure)) not in listed:
-                listed.add((queries, str(measure)))
-                yield EvalResult(
-                    task_type="information-retrieval",
-                    task_name="Retrieval",
-                    dataset_type=queries,
-                    dataset_name=queries,
-                    metric_type=metric(str(measure)),
-                    metric_name=str(measure),
-                    metric_value=round(float(mean), 5),
-                )
+            yield EvalResult(
+                task_type="information-retrieval",
+                task_name="Retrieval",
+                dataset_type=queries,
+                dataset_name=queries,
+                metric_type=metric(str(measure)),
+                metric_name=f"{measure} ({system})",
+                metric_value=round(float(mean), 5),
+            )
 
 
 def metric(measure: str) -> str:
@@ -172,7 +171,7 @@ def properties(checkpoint: Checkpoint) -> str:
 
     parameters = sum(tensor.numel() for tensor in checkpoint.encoder.values())
     rows = [
-        ["encoder", f"{checkpoint.config.get('model_type')}, {parameters / 1e6:.1f} million parameters"],
+        ["encoder", f"{checkpoint.config.get('model_type')}, {parameters:,} parameters"],
         ["dimensions of a token vector", str(checkpoint.dim)],
     ]
     for field in fields(checkpoint.tokenization):
@@ -194,7 +193,8 @@ def results(found: Publication, values: Mapping[str, pd.DataFrame]) -> str:
     """A table of all measured values with intervals, one row per evaluation; empty without evaluations."""
     from colbertv2.reporting.rendering import markdown_rows
 
-    measures = list(dict.fromkeys(str(one) for table in values.values() for one in table.columns))
+    known = [table.dropna(axis="columns", how="all") for table in values.values()]
+    measures = list(dict.fromkeys(str(one) for table in known for one in table.columns))
     rows = []
     for evaluation in found.evaluations:
         table, ranking = values[evaluation.address], evaluation.parents["ranking"]
@@ -269,10 +269,20 @@ def training_text(number: int, training: Artifact) -> str:
         if isinstance(arguments.get(role), dict) and "id" in arguments[role]
     ]
     device = training.record.get("device", "an unknown device")
+    made_by = example_stages(training)
+    examples = f"; examples by {made_by}" if made_by else ""
     return (
-        f"Round {number} (`{training.address}`): {', '.join(data)}; seed {arguments.get('seed')}; "
+        f"Round {number} (`{training.address}`): {', '.join(data)}{examples}; seed {arguments.get('seed')}; "
         f"{training.record['seconds']:,.0f} s on {device}."
     )
+
+
+def example_stages(training: Artifact) -> str:
+    """The stages that made the examples of a training, in the order of their work; empty if these were deleted."""
+    place = location(training.path.parents[1], str(training.record["parents"].get("examples")))
+    if not Artifact.present(place):
+        return ""
+    return ", ".join(dict.fromkeys(one.stage for one in in_order(Artifact.open(place).lineage())))
 
 
 def recipe(training: Artifact) -> str:

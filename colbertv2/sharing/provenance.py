@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,12 +122,15 @@ def rounds(checkpoint: Artifact) -> list[Artifact]:
 
 
 def lineage(publication: Publication) -> list[dict[str, Any]]:
-    """Everything upstream of the checkpoint and its evaluations: how each artifact was made, parents first."""
-    artifacts = {
-        one.address: one for start in (publication.checkpoint, *publication.evaluations) for one in start.lineage()
-    }
-    told = [{name: one.record[name] for name in TOLD if name in one.record} for one in artifacts.values()]
-    return [public(one) for one in sorted(told, key=lambda one: (one["created"], one["address"]))]
+    """Everything upstream of the checkpoint and its evaluations: how each artifact was made, in the order of work."""
+    artifacts = in_order(one for start in (publication.checkpoint, *publication.evaluations) for one in start.lineage())
+    return [public({name: one.record[name] for name in TOLD if name in one.record}) for one in artifacts]
+
+
+def in_order(artifacts: Iterable[Artifact]) -> list[Artifact]:
+    """The artifacts, each once, in the order in which they were made; ``Artifact.lineage`` has children first."""
+    each = {one.address: one for one in artifacts}
+    return sorted(reversed(each.values()), key=lambda one: one.record["created"])  # stable within a second
 
 
 def public(value: Any, parts: int = 1) -> Any:
