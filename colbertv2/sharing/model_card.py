@@ -39,14 +39,14 @@ from sentence_transformers import MultiVectorEncoder
 
 model = MultiVectorEncoder("{name}")
 ```"""
-LIBRARIES = {"pylate": "PyLate", "sentence-transformers": "sentence-transformers"}  # as the hub names them
+LIBRARIES = {"pylate": "PyLate", "sentence_transformers": "sentence-transformers"}  # as the hub names them
 CONVERT = (
     "it can't read this layout (`{layout}`). Convert a copy first: `python -m colbertv2 convert checkpoint {name} "
     "<new directory> --to pylate`."
 )
 READ_BY = {  # system → the layouts that it reads, and how
     "PyLate": (("pylate", "official"), PYLATE),
-    "sentence-transformers 6": (("pylate", "official", "sentence-transformers"), SENTENCE_TRANSFORMERS),
+    "sentence-transformers 6": (("pylate", "official", "sentence_transformers"), SENTENCE_TRANSFORMERS),
 }
 
 

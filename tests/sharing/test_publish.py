@@ -166,7 +166,7 @@ def test_the_weights_are_those_of_the_artifact_in_every_layout(trained, tmp_path
     text = (tmp_path / "out" / "README.md").read_text()
     assert 'ColBERT.load("out")' in text
     assert ("models.ColBERT(" in text) == (layout in ("pylate", "official"))
-    assert ("MultiVectorEncoder(" in text) == (layout in ("pylate", "official", "sentence-transformers"))
+    assert ("MultiVectorEncoder(" in text) == (layout in ("pylate", "official", "sentence_transformers"))
 
 
 def test_what_a_layout_cannot_hold_is_refused(trained, tmp_path, capsys):
