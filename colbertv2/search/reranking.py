@@ -140,7 +140,7 @@ def checked_texts(texts: Sequence[Any], name: str, least: int = 1) -> list[str]:
     """The texts as a list.
 
     Raises:
-        InputError: they are one string, fewer than ``least``, or not all strings.
+        InputError: they are one string, fewer than ``least``, or not all strings of valid Unicode.
     """
     if isinstance(texts, (str, bytes)):
         raise InputError(f"{name} is one {type(texts).__name__}; expected a list of strings, such as [{texts[:20]!r}].")
@@ -150,6 +150,12 @@ def checked_texts(texts: Sequence[Any], name: str, least: int = 1) -> list[str]:
     for place, text in enumerate(listed):
         if not isinstance(text, str):
             raise InputError(f"{name}[{place}] is {text!r:.60}, {type(text).__name__}; expected a string.")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{name}[{place}] is not valid Unicode ({error}); decode it with errors='replace'."
+            ) from None
     return listed
 
 

@@ -161,6 +161,7 @@ WRONG = {
     "no texts": ({"texts": []}, "no texts"),
     "only whitespace": ({"texts": ["", " \n"]}, "whitespace"),
     "a number": ({"texts": ["one", 2]}, r"texts\[1\] is 2, int"),
+    "half a character": ({"texts": ["one", "\ud800"]}, r"texts\[1\] is not valid Unicode"),
     "too few ids": ({"ids": ["a"]}, "3 texts and 1 ids"),
     "an id twice": ({"ids": ["a", "b", "a"]}, "'a'"),
     "an id of two words": ({"ids": ["a", "b", "c d"]}, "'c d'"),
