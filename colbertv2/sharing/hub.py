@@ -57,8 +57,8 @@ def push(directory: Path, name: str, private: bool) -> str:
         ).commit_url
     except Exception as error:  # the hub's client raises a dozen unrelated types; all mean "not pushed"
         raise InputError(
-            f"{directory} is complete, but pushing it to {api.endpoint}/{name} failed: {reason(error)} Nothing was "
-            f"committed there. Then push it by: hf upload {name} {directory}"
+            f"{directory} is complete, but pushing it to {api.endpoint}/{name} failed: {reason(error)} The hub "
+            f"confirmed no commit. Then push it by: hf upload {name} {directory}"
         ) from error
 
 
