@@ -1,5 +1,6 @@
 """Pushing a directory to the Hugging Face hub, or to whatever ``HF_ENDPOINT`` names."""
 
+import shlex
 from pathlib import Path
 
 from colbertv2.errors import InputError
@@ -58,7 +59,7 @@ def push(directory: Path, name: str, private: bool) -> str:
     except Exception as error:  # the hub's client raises a dozen unrelated types; all mean "not pushed"
         raise InputError(
             f"{directory} is complete, but pushing it to {api.endpoint}/{name} failed: {reason(error)} The hub "
-            f"confirmed no commit. Then push it by: hf upload {name} {directory}"
+            f"confirmed no commit. Then push it by: hf upload {name} {shlex.quote(str(directory))}"
         ) from error
 
 
