@@ -11,6 +11,9 @@ from importlib import import_module
 
 PUBLIC = {
     "ColBERT": "colbertv2.modeling.colbert",
+    "untrained": "colbertv2.modeling.initial",
+    "TextIndex": "colbertv2.search.text_index",
+    "rerank": "colbertv2.search.reranking",
     "maxsim": "colbertv2.modeling.maxsim",
     "ResidualCodec": "colbertv2.compression.residual",
     "Index": "colbertv2.indexing.index",

@@ -128,9 +128,20 @@ class Runtime:
             unit: plural name of the items, for the rate.
             total: number of items, if ``items`` has no length.
         """
-        from tqdm import tqdm
+        return progress_bar(items, description, unit, total, shown=self.progress)
 
-        return tqdm(items, desc=description, unit=f" {unit}", total=total, disable=not self.progress, leave=False)
+
+def progress_bar(
+    items: Iterable[Item], description: str, unit: str, total: int | None = None, *, shown: bool = True
+) -> Iterable[Item]:
+    """As :meth:`Runtime.bar`, without a runtime; ``shown=False`` shows nothing.
+
+    >>> list(progress_bar(["a", "b"], "letters", "letters", shown=False))
+    ['a', 'b']
+    """
+    from tqdm import tqdm
+
+    return tqdm(items, desc=description, unit=f" {unit}", total=total, disable=not shown, leave=False)
 
 
 def quieten() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from colbertv2.commands import convert
+from colbertv2.commands import convert, publish
 from colbertv2.commands.command_line import VERBS
 from colbertv2.configuration.composition import CONF, EXPERIMENTS, compose
 from colbertv2.reproduction.experiment import names
@@ -79,6 +79,8 @@ def try_arguments(words: list[str]) -> None:
         return
     if verb == "convert":
         assert convert.arguments(words).layout
+    elif verb == "publish":
+        assert publish.arguments(words).license
     elif verb == "verify":
         compose_words([word for word in words if "=" in word])
     elif verb == "reproduce":

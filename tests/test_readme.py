@@ -1,9 +1,10 @@
 """All that the README and CONTRIBUTING mention exists: targets, configurations, public names, folders."""
 
 import re
+from itertools import pairwise
 
 import pytest
-from pages import ROOT, TARGETS, check_snippet, commands, snippets, try_command
+from pages import ROOT, TARGETS, blocks, check_snippet, commands, snippets, try_command
 
 import colbertv2
 
@@ -30,6 +31,20 @@ def test_python_example_uses_public_names():
             assert hasattr(colbertv2, name)
     for text in snippets(README):
         check_snippet(text)
+
+
+SHOWN = [
+    pytest.param(code.text, output.text, id=f"{page}-{place}")
+    for page in ("README.md", "docs/guides/python.md")
+    for place, (code, output) in enumerate(pairwise(blocks((ROOT / page).read_text(encoding="utf-8"))))
+    if code.language == "python"
+]
+
+
+@pytest.mark.parametrize(("code", "output"), SHOWN)
+def test_python_examples_print_what_is_shown(code, output, capsys):
+    exec(compile(code, "example", "exec"), {})
+    assert capsys.readouterr().out == output
 
 
 def test_every_public_name_resolves():

@@ -31,6 +31,7 @@ LAYERS = [  # lowest first: a module imports from its own layer and from those a
     ["interchange"],
     ["ablation"],
     ["reporting"],
+    ["sharing"],
     ["stages"],
     ["planning"],
     ["tracking"],

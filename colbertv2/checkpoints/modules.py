@@ -6,15 +6,12 @@ import copy
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from colbertv2.checkpoints.checkpoint import CARRIED, contiguous, read_tensors, typed
+from colbertv2.checkpoints.checkpoint import CARRIED, Checkpoint, contiguous, read_tensors, typed
 from colbertv2.checkpoints.projection import ACTIVATIONS, Dense
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, read_json_value, write_json
-
-if TYPE_CHECKING:
-    pass
 
 MODULES, SETTINGS, TRANSFORMER = "modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"
 KEPT = {"settings": dict, "transformer": dict, "mask": dict, "modules": list, "dense": list}

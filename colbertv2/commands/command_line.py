@@ -16,9 +16,10 @@ VERBS = {
     "verify": "compare every byte of artifacts with what was written",
     "report": "make tables, significance tests, conclusions and figures of a finished sweep",
     "convert": "convert checkpoints, indexes and training files from and to other systems",
+    "publish": "write a model's directory with card and runs, and push it to the hub if asked",
     "reproduce": "run the tables of the papers, and compare published with measured values",
 }
-HELP_THEMSELVES = ("run", "convert")  # Hydra and argparse print the help of these
+HELP_THEMSELVES = ("run", "convert", "publish")  # Hydra and argparse print the help of these
 HELP = "\n".join(
     [
         "usage: colbertv2 [run] [overrides]      or: colbertv2 VERB [arguments]",

@@ -14,6 +14,7 @@ from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
 
 RUN = "run.trec"  # the run file of every stage that ranks
+METADATA_START, METADATA_END = "# ir_metadata.start", "# ir_metadata.end"  # the header of https://www.ir-metadata.org
 
 Results = Sequence[tuple[str, float]]
 
@@ -96,13 +97,15 @@ class Ranking(Mapping[str, Results]):
     def read(cls, path: Path | str) -> "Ranking":
         """Read a TREC run file. As in trec_eval, the scores give the order, not the ranks.
 
+        A header of ir_metadata is skipped.
+
         Raises:
             InputError: some lines do not have six columns, have a score that is not a number, or repeat a document (the
                 lines are named); or the file can't be read.
         """
         faults = Faults(Path(path))
         results: dict[str, dict[str, float]] = {}
-        for number, line in lines(Path(path), faults):
+        for number, line in without_metadata(lines(Path(path), faults), faults):
             columns = line.split()
             if len(columns) != 6:
                 faults.add(number, f"expected 6 columns (query Q0 document rank score tag), found {len(columns)}")
@@ -120,6 +123,21 @@ class Ranking(Mapping[str, Results]):
                 faults.add(number, "the score is NaN")
         faults.finish()
         return with_ties(cls({query_id: list(found.items()) for query_id, found in results.items()}), ties_beside(path))
+
+
+def without_metadata(numbered: Iterable[tuple[int, str]], faults: Faults) -> Iterator[tuple[int, str]]:
+    """Leave the header of ir_metadata out of the numbered lines of a run; one without an end is added to ``faults``."""
+    begun, inside, first = 0, False, True
+    for number, line in numbered:
+        if first and line.strip() == METADATA_START:
+            begun, inside = number, True
+        elif not inside:
+            yield number, line
+        elif line.strip() == METADATA_END:
+            inside = False
+        first = False
+    if inside:
+        faults.add(begun, f"the header that begins here has no end ({METADATA_END})")
 
 
 def stored_ranking(artifact: Artifact) -> Ranking:

@@ -170,7 +170,7 @@ def locate(name: str) -> Path:
     if Path(name).is_dir():
         return directory_with_config(Path(name), name)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise InputError(f"model.backbone.name is {name!r}, but there is no such directory.")
+        raise InputError(f"The model is to be read from {name!r}, but there is no such directory.")
     try:
         return Path(snapshot_download(name, allow_patterns=WANTED_FILES))
     except Exception as error:  # the hub's client raises a dozen unrelated types; all mean "not available"

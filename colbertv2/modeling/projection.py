@@ -70,7 +70,7 @@ class ProjectionLayers(nn.Sequential):
         return self.layers[-1].linear.out_features
 
     @property
-    def weight(self) -> nn.Parameter:
+    def weight(self) -> Tensor:
         """The weight of the last layer, ``[dim, inputs]``; of the only one in ColBERT."""
         return self.layers[-1].linear.weight
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.checkpoints.pretrained import too_long
-from colbertv2.data.collection import Collection, is_empty
+from colbertv2.data.collection import Collection
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter, notes_on_empty
 from colbertv2.runtime import Runtime
 from colbertv2.schema import MaxLength, Precision
@@ -94,28 +93,24 @@ def encode_shards(
         out: directory of the embeddings.
         runtime: devices and batch size.
     """
+    from colbertv2.indexing.encoding import write_shards
     from colbertv2.modeling.attention import with_attention
-    from colbertv2.modeling.colbert import ColBERT, stacked
+    from colbertv2.modeling.colbert import ColBERT
 
     loaded = ColBERT.load(checkpoint, document_maxlen, document_prompt=documents.prompt)
     model = with_attention(loaded, runtime.attention).to(runtime.device_of(rank))
-    writer = EmbeddingsWriter(out, model.dim)
-    stream = iter(documents)
-    for number in range(num_shards):
-        block = list(islice(stream, size))
-        if number % world != rank:
-            continue
-        ids, texts = zip(*block, strict=True)
-        vectors = model.encode_documents(
-            texts,
-            runtime.batch_tokens,
-            lambda batches, number=number: runtime.bar(
-                batches, f"encode shard {number + 1} of {num_shards}", "batches"
-            ),
-            precision,
-        )
-        kept = (own[:0] if is_empty(text) else own for text, own in zip(texts, vectors, strict=True))
-        writer.add(list(ids), *stacked(kept, model.dim), number)
+    write_shards(
+        model,
+        documents,
+        EmbeddingsWriter(out, model.dim),
+        size=size,
+        num_shards=num_shards,
+        batch_tokens=runtime.batch_tokens,
+        precision=precision,
+        bar=runtime.bar,
+        rank=rank,
+        world=world,
+    )
 
 
 def check(checkpoint: Node, document_maxlen: int | None, **_: object) -> Iterator[str]:

@@ -8,6 +8,7 @@ from colbertv2.data.readers import is_id
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking, tied_groups, ties_beside
 
+START, END = "# ir_metadata.start\n", "# ir_metadata.end\n"
 IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(is_id)
 SCORES = st.floats(allow_nan=False, width=32) | st.sampled_from([0.0, 1.0, 1.0 + 2**-23, 0.1])
 RESULTS = st.dictionaries(IDS, st.dictionaries(IDS, SCORES, min_size=1, max_size=8), max_size=4)
@@ -124,3 +125,17 @@ def test_a_cut_ranking_knows_which_of_its_ends_are_tied():
     assert [sorted(ranking.top(k).tied_beyond) for k in (1, 2, 3)] == [["q", "r"], ["r"], ["q", "r"]]
     only = ranking.of(["r", "z"])
     assert list(only) == ["r"] and only.tied_beyond == {"r"}
+
+
+def test_a_header_of_ir_metadata_is_skipped_if_it_is_first_and_ends(tmp_path):
+    run = tmp_path / "run.trec"
+    six = "# a line of six words here\n"
+    run.write_text(f"{START}{six}{END}q Q0 d 1 2.5 tag\n")
+    assert dict(Ranking.read(run)) == {"q": [("d", 2.5)]}
+    for content, message in [
+        (f"{START}{six}q Q0 d 1 2.5 tag\n", r"line 1: the header that begins here has no end \(# ir_metadata\.end\)"),
+        (f"q Q0 d 1 2.5 tag\n{START}{END}", "line 2: expected 6 columns.*\n.*line 3"),
+    ]:
+        run.write_text(content)
+        with pytest.raises(InputError, match=message):
+            Ranking.read(run)

@@ -1,0 +1,63 @@
+"""Encoding documents into embeddings, shard by shard; the stage ``encode`` and ``TextIndex`` share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from colbertv2.data.collection import is_empty
+from colbertv2.indexing.embeddings import EmbeddingsWriter
+
+if TYPE_CHECKING:
+    from colbertv2.indexing.building import Bar
+    from colbertv2.modeling.colbert import ColBERT
+
+
+def write_shards(
+    model: ColBERT,
+    documents: Iterable[tuple[str, str]],
+    writer: EmbeddingsWriter,
+    *,
+    size: int,
+    num_shards: int,
+    batch_tokens: int,
+    precision: str,
+    bar: Bar,
+    rank: int = 0,
+    world: int = 1,
+) -> None:
+    """Encode and write every ``world``-th shard, from number ``rank`` on.
+
+    A document without text gets no vectors.
+
+    Args:
+        model: encodes the documents.
+        documents: all documents as ``(id, text)``, also those of other processes.
+        writer: takes the vectors.
+        size: documents per shard.
+        num_shards: number of shards of all processes.
+        batch_tokens: maximum number of tokens in a batch.
+        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        bar: shows progress, as ``Runtime.bar`` does.
+        rank: number of this process.
+        world: number of processes.
+    """
+    from colbertv2.modeling.colbert import stacked
+
+    stream = iter(documents)
+    for number in range(num_shards):
+        block = list(islice(stream, size))
+        if number % world != rank:
+            continue
+        ids, texts = zip(*block, strict=True)
+        vectors = model.encode_documents(
+            texts,
+            batch_tokens,
+            lambda batches, number=number: bar(
+                batches, f"encode shard {number + 1} of {num_shards}", "batches", len(batches)
+            ),
+            precision,
+        )
+        kept = (own[:0] if is_empty(text) else own for text, own in zip(texts, vectors, strict=True))
+        writer.add(list(ids), *stacked(kept, model.dim), number)

@@ -1,0 +1,157 @@
+"""What is told of a model's artifacts in public: how it was trained and what was measured, without local paths."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from colbertv2.artifacts.artifact import Artifact, location
+from colbertv2.artifacts.integrity import RECORD
+from colbertv2.errors import InputError
+from colbertv2.files import read_json
+
+WEIGHTS = "colbert.json"  # every stage that writes a checkpoint writes this file
+VALUES = "per_query.csv"  # … and every evaluation this one
+TOLD = (  # of every record upstream
+    "stage", "version", "address", "parents", "arguments", "created", "seconds", "device", "commit", "dirty",
+    "versions",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A checkpoint and its evaluations.
+
+    Args:
+        checkpoint: an artifact with the weights.
+        evaluations: artifacts with values per query, of rankings that were searched with these weights.
+        notes: a line for each evaluation that had to be left out.
+    """
+
+    checkpoint: Artifact
+    evaluations: list[Artifact]
+    notes: list[str]
+
+
+def publication(name: str, root: Path) -> Publication:
+    """Find what there is to tell of an artifact.
+
+    Args:
+        name: the address or directory of a checkpoint, with all its evaluations in the same root; or of an evaluation,
+            with the checkpoint that it is of.
+        root: the directory of all artifacts, for an address.
+
+    Raises:
+        InputError: there is no such artifact, it is damaged, or is neither.
+    """
+    path = Path(name) if Path(name).is_dir() else location(root, name)
+    if not path.is_dir():
+        raise InputError(f"There is no artifact {name}, neither as a path nor as an address in {root}.")
+    artifact = Artifact.open(path.resolve())
+    if artifact.has(WEIGHTS):
+        return Publication(artifact, *evaluations_of(artifact))
+    if is_evaluation(artifact.record) and (checkpoint := checkpoint_of(artifact)):
+        return Publication(checkpoint, [artifact], [])
+    raise InputError(
+        f"{artifact.address} is neither a checkpoint (such as train-…) nor an evaluation of a searched index "
+        "(evaluate-…); name one of these. The plan of a configuration lists their addresses."
+    )
+
+
+def is_evaluation(record: dict[str, Any]) -> bool:
+    """Whether a record is that of values per query of a ranking."""
+    return "ranking" in record.get("parents", {}) and VALUES in record.get("sha256", {})
+
+
+def parent(artifact: Artifact, role: str) -> Artifact | None:
+    """The parent in this role, even if other parents were deleted; None if it has no such parent.
+
+    Raises:
+        InputError: it was deleted or is damaged.
+    """
+    address = artifact.record["parents"].get(role)
+    return None if address is None else Artifact.open(location(artifact.path.parents[1], address))
+
+
+def checkpoint_of(evaluation: Artifact) -> Artifact | None:
+    """The checkpoint whose index was searched; None if there was no such index, as for BM25.
+
+    Raises:
+        InputError: an artifact on the way was deleted or is damaged.
+    """
+    found: Artifact | None = evaluation
+    for role in ("ranking", "index", "embeddings", "checkpoint"):
+        found = found and parent(found, role)
+    return found
+
+
+def evaluations_of(checkpoint: Artifact) -> tuple[list[Artifact], list[str]]:
+    """The evaluations of a checkpoint in its root, oldest first, and a note for each that can't be read."""
+    found, notes = [], []
+    for file in sorted(checkpoint.path.parents[1].glob(f"*/*/{RECORD}")):
+        try:
+            if not is_evaluation(read_json(file)):
+                continue
+            evaluation = Artifact.open(file.parent)
+            of = checkpoint_of(evaluation)
+        except InputError as error:
+            notes.append(f"{file.parent.name} is left out: {error}")
+            continue
+        if of is not None and of.address == checkpoint.address:
+            found.append(evaluation)
+    return sorted(found, key=lambda one: (one.record["created"], one.address)), notes
+
+
+def trainings(checkpoint: Artifact) -> list[Artifact]:
+    """The trainings that led to a checkpoint, first round first; empty for an untrained one."""
+    return [one for one in reversed(rounds(checkpoint)) if "recipe" in one.arguments]
+
+
+def rounds(checkpoint: Artifact) -> list[Artifact]:
+    """The checkpoint and those that it was trained from, newest first, as far as they have not been deleted."""
+    found = [checkpoint]
+    while before := found[-1].record["parents"].get("checkpoint"):
+        place = location(checkpoint.path.parents[1], before)
+        if not Artifact.present(place):
+            break
+        found.append(Artifact.open(place))
+    return found
+
+
+def lineage(publication: Publication) -> list[dict[str, Any]]:
+    """Everything upstream of the checkpoint and its evaluations: how each artifact was made, in the order of work."""
+    artifacts = in_order(one for start in (publication.checkpoint, *publication.evaluations) for one in start.lineage())
+    return [public({name: one.record[name] for name in TOLD if name in one.record}) for one in artifacts]
+
+
+def in_order(artifacts: Iterable[Artifact]) -> list[Artifact]:
+    """The artifacts, each once, in the order in which they were made; ``Artifact.lineage`` has children first."""
+    each = {one.address: one for one in artifacts}
+    return sorted(reversed(each.values()), key=lambda one: one.record["created"])  # stable within a second
+
+
+def public(value: Any, parts: int = 1) -> Any:
+    """A value without the directories of this machine: of an absolute path only the last part is kept.
+
+    Of the queries of a folder the last two parts are kept: the folder and its split.
+
+    >>> public({"id": "folder:/home/me/mine", "name": "~/models/bert", "of": ["beir/scifact"], "k": 3})
+    {'id': 'folder:…/mine', 'name': '…/bert', 'of': ['beir/scifact'], 'k': 3}
+    >>> public({"_target_": "colbertv2.data.queries.Queries", "id": "folder:/home/me/mine/test"})["id"]
+    'folder:…/mine/test'
+    """
+    if isinstance(value, dict):
+        parts = 2 if str(value.get("_target_")).endswith(".Queries") else 1
+        return {key: public(item, parts) for key, item in value.items()}
+    if isinstance(value, list):
+        return [public(item, parts) for item in value]
+    if (
+        isinstance(value, str)
+        and "://" not in value
+        and (found := re.fullmatch(r"((?:[\w-]+:)?)((?:~[^/]*)?/.*)", value))
+    ):
+        return f"{found[1]}…/{'/'.join(Path(found[2]).parts[1:][-parts:])}"
+    return value

@@ -1,0 +1,350 @@
+"""A published model: its weights load, its card tells what the artifacts hold, and only --push reaches the hub."""
+
+import base64
+import json
+import re
+import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from support import rewrite_record, shrunk, tiny_folder
+
+from colbertv2 import ColBERT, Ranking, build, compose
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.checkpoints.layouts import WRITERS
+from colbertv2.commands.command_line import main
+from colbertv2.evaluation.measurement import per_query
+from colbertv2.evaluation.measures import fraction
+from colbertv2.sharing import directory
+from colbertv2.sharing.provenance import public
+
+TOKEN, READER = "hf_writer", "hf_reader"
+
+
+PAPER = [  # every layout can hold this tokenization
+    f"model.tokenization.{one}"
+    for one in ("query_augmentation=true", "query_marker='[unused0]'", "document_marker='[unused1]'")
+]
+
+
+class Hub(ThreadingHTTPServer):
+    """A stand-in for the hub: creates repositories, takes files in both ways, and keeps what was committed."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.asked, self.created, self.uploads, self.commits = [], {}, {}, {}
+        self.broken = ""  # a part of the paths that fail
+
+
+class Answers(BaseHTTPRequestHandler):
+    """The endpoints that ``HfApi.create_repo`` and ``upload_folder`` call."""
+
+    def log_message(self, *_):
+        pass
+
+    def do_PUT(self):
+        self.server.uploads[self.path.rpartition("/")[2]] = self.body()
+        self.answer({})
+
+    def do_POST(self):
+        hub, body, path = self.server, self.body(), self.path.partition("?")[0]
+        hub.asked.append(path)
+        if self.headers.get("authorization") not in (f"Bearer {TOKEN}", f"Bearer {READER}"):
+            return self.answer({"error": "Invalid credentials"}, 401)
+        if self.headers["authorization"] == f"Bearer {READER}":
+            return self.answer({"error": "Forbidden"}, 403)
+        if hub.broken and hub.broken in path:
+            return self.answer({"error": "Out of order"}, 500)
+        if path == "/api/repos/create":
+            asked = json.loads(body)
+            hub.created[f"{asked['organization']}/{asked['name']}"] = asked.get("visibility")
+            return self.answer({"url": f"{hub.url}/{asked['organization']}/{asked['name']}"})
+        if path == "/api/validate-yaml":
+            return self.answer({"errors": [], "warnings": []})
+        if found := re.fullmatch(r"/api/models/(.+)/preupload/main", path):
+            large = {one["path"]: one["path"].endswith(".safetensors") for one in json.loads(body)["files"]}
+            modes = [
+                {"path": one, "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False, "oid": None}
+                for one, lfs in large.items()
+            ]
+            return self.answer({"files": modes})
+        if path.endswith(".git/info/lfs/objects/batch"):
+            objects = [
+                {**one, "actions": {"upload": {"href": f"{hub.url}/large/{one['oid']}"}}}
+                for one in json.loads(body)["objects"]
+            ]
+            return self.answer({"transfer": "basic", "objects": objects})
+        if found := re.fullmatch(r"/api/models/(.+)/commit/main", path):
+            files = {}
+            for line in map(json.loads, body.splitlines()):
+                value = line["value"]
+                if line["key"] == "file":
+                    files[value["path"]] = base64.b64decode(value["content"])
+                elif line["key"] == "lfsFile":
+                    files[value["path"]] = hub.uploads[value["oid"]]
+            hub.commits[found[1]] = files
+            return self.answer({"commitUrl": f"{hub.url}/{found[1]}/commit/1", "commitOid": "1"})
+        return self.answer({"error": f"no such endpoint: {path}"}, 404)
+
+    def body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("content-length", 0)))
+
+    def answer(self, content, status=200):
+        text = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    server = Hub()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder's model after two steps, evaluated with two codecs, and BM25 beside it."""
+    place = tmp_path_factory.mktemp("trained")
+    wanted = [*shrunk(tiny_folder(place / "folder"), place / "artifacts"), "pipeline=round1", *PAPER]
+    found = [build(compose([*wanted, *more])) for more in ([], ["codec=fp16", "measures=[RR@10,Success@1]"])]
+    build(compose([*wanted, "analysis=baselines", "target=bm25_metrics"]))
+    return found
+
+
+@pytest.fixture
+def evaluations(trained, tmp_path):
+    """The same artifacts, in a root that a test may damage."""
+    shutil.copytree(trained[0].path.parents[1], tmp_path / "artifacts")
+    return [Artifact.open(tmp_path / "artifacts" / "evaluate" / one.address) for one in trained]
+
+
+def checkpoint_of(evaluation: Artifact) -> Artifact:
+    return evaluation.ancestor("checkpoint")
+
+
+def publish(artifact: Artifact, out: Path, *more: str) -> None:
+    main(["publish", artifact.address, str(out), f"--root={artifact.path.parents[1]}", "--license=mit", *more])
+
+
+def refused(capsys, artifact: Artifact, out: Path, *more: str) -> str:
+    """The message of a command that must end with exit code 2."""
+    with pytest.raises(SystemExit) as ended:
+        publish(artifact, out, *more)
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+def header(run: Path) -> dict:
+    """The metadata of a run, read as ``repro_eval.util.MetadataHandler.read_metadata`` does."""
+    lines = run.read_text().splitlines()
+    assert lines[0] == "# ir_metadata.start"
+    return yaml.safe_load("\n".join(line.strip("#") for line in lines[1 : lines.index("# ir_metadata.end")]))
+
+
+@pytest.mark.parametrize("layout", WRITERS)
+def test_the_weights_are_those_of_the_artifact_in_every_layout(trained, tmp_path, layout):
+    checkpoint = checkpoint_of(trained[0])
+    publish(checkpoint, tmp_path / "out", f"--to={layout}")
+    own, published = ColBERT.load(checkpoint.path), ColBERT.load(tmp_path / "out")
+    np.testing.assert_array_equal(own.encode_queries(["sort"])[0], published.encode_queries(["sort"])[0])
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert 'ColBERT.load("out")' in text
+    assert ("models.ColBERT(" in text) == (layout in ("pylate", "official"))
+    assert ("MultiVectorEncoder(" in text) == (layout in ("pylate", "official", "sentence_transformers"))
+
+
+def test_what_a_layout_cannot_hold_is_refused(trained, tmp_path, capsys):
+    wanted = shrunk(trained[0].path.parents[2] / "folder", tmp_path / "artifacts")
+    plain = build(compose([*wanted, "pipeline=untrained", "target=initial"]))
+    assert "always has query augmentation" in refused(capsys, plain, tmp_path / "out", "--to=official")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_card_tells_what_the_artifacts_hold(trained, tmp_path, capsys):
+    checkpoint = checkpoint_of(trained[0])
+    publish(checkpoint, tmp_path / "out", "--title=My model", "--language=en,de", "--author=A. Person")
+    assert "2 evaluations and 2 runs" in capsys.readouterr().out
+    text = (tmp_path / "out" / "README.md").read_text()
+    for evaluation in trained:
+        for measure, mean in per_query(evaluation).mean().dropna().items():
+            assert f"{fraction(mean)} [" in text, measure
+    assert "\n# My model\n" in text and 'ColBERT.load("out")' in text
+    assert "| Success@1 |" in text and "| 2 bits | Exhaustive |" in text and "| fp16 | Exhaustive |" in text
+    assert "examples by bm25, examples; seed 42" in text and "| R@1000 |" not in text
+    recipe = checkpoint.arguments["recipe"]
+    assert f"steps: {recipe['optimization']['steps']}\n" in text and "class: Optimization" in text
+    assert f"`{checkpoint.address}`" in text and "folder:…/folder" in text and "document_maxlen | 180" in text
+    data = ModelCard(text).data
+    assert (data.license, data.language, data.library_name) == ("mit", ["en", "de"], "PyLate")
+    told = {one.metric_name: one.metric_value for one in data.eval_results}
+    assert (
+        told["RR@10 (2 bits, Exhaustive)"] == pytest.approx(per_query(trained[0])["RR@10"].mean(), abs=1e-5)
+        and data.base_model is None
+    )
+    assert [one.metric_type for one in data.eval_results].count("mrr_at_10") == 2
+    lineage = json.loads((tmp_path / "out" / "lineage.json").read_text())
+    stages = [one["stage"] for one in lineage]
+    assert (
+        stages.count("evaluate") == 2
+        and stages.count("train") == 1
+        and stages.index("initialise") < stages.index("train")
+    )
+
+
+def test_nothing_published_names_a_directory_of_this_machine(trained, tmp_path):
+    publish(checkpoint_of(trained[0]), tmp_path / "out")
+    place = str(trained[0].path.parents[2])
+    for file in (tmp_path / "out").rglob("*"):
+        if file.is_file():
+            assert place.encode() not in file.read_bytes(), file
+    assert public("/") == "…/" and public("https://ir-measur.es/a") == "https://ir-measur.es/a"
+
+
+def test_the_runs_are_the_measured_rankings_with_their_metadata(trained, tmp_path):
+    evaluation = trained[0]
+    publish(evaluation, tmp_path / "out", "--author=A. Person")
+    ranking = evaluation.parents["ranking"]
+    (run,) = (tmp_path / "out" / "runs").glob("*.trec")
+    told, original = header(run), Ranking.read(ranking.path / "run.trec")
+    read = Ranking.read(run)
+    assert dict(read) == dict(original) and read.tied_beyond == original.tied_beyond and len(read) > 5
+    assert list(told)[:3] == ["schema-version", "run-version", "tag"] and told["tag"] == ranking.address
+    assert {"platform", "research goal", "implementation", "method", "actor", "data"} == set(told) - set(list(told)[:3])
+    assert told["actor"] == {"role": "experimenter", "name": "A. Person"}
+    assert told["implementation"]["source"]["commit"] == ranking.record["commit"]
+    assert told["method"]["retrieval"][0]["method"] == "colbertv2.search.exhaustive.Exhaustive"
+    assert told["method"]["retrieval"][0]["params"]["depth"] == 20
+    assert told["method"]["indexing"]["codec"]["nbits"] == 2
+    assert told["data"]["test collection"]["name"] == "folder:…/folder/test"
+    assert told["data"]["training data"] == [{"name": "folder:…/folder/train", "documents": "folder:…/folder"}]
+    assert told["research goal"]["evaluation"]["reported measures"] == evaluation.arguments["measures"]
+
+
+def test_an_untrained_model_is_said_to_be_untrained(trained, tmp_path):
+    first = checkpoint_of(trained[0]).parents["checkpoint"]
+    publish(first, tmp_path / "out", "--to=colbertv2")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "It was not trained here" in text and "## Results" not in text and "it can't read this layout" in text
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_without_push_nothing_is_asked_of_the_hub(trained, tmp_path, hub):
+    publish(trained[0], tmp_path / "out")
+    assert hub.asked == []
+
+
+def test_the_command_pushes_what_it_wrote(trained, tmp_path, hub, capsys):
+    publish(trained[0], tmp_path / "out", "--push=me/my-model", "--private")
+    assert capsys.readouterr().out.endswith(f"pushed: {hub.url}/me/my-model/commit/1\n")
+    assert hub.created == {"me/my-model": "private"}
+    written = {
+        file.relative_to(tmp_path / "out").as_posix(): file.read_bytes()
+        for file in (tmp_path / "out").rglob("*")
+        if file.is_file()
+    }
+    assert hub.commits == {"me/my-model": written} and len(hub.uploads) >= 2
+    assert b'ColBERT.load("me/my-model")' in written["README.md"]
+
+
+@pytest.mark.parametrize(
+    ("token", "broken", "message"),
+    [
+        ("hf_wrong", "", "not valid (401)"),
+        (READER, "", "may not write there (403)"),
+        (TOKEN, "repos/create", "answered 500"),
+        (TOKEN, "commit", "answered 500"),
+    ],
+)
+def test_a_failed_push_is_said_and_keeps_the_directory(
+    trained, tmp_path, hub, monkeypatch, capsys, token, broken, message
+):
+    monkeypatch.setenv("HF_TOKEN", token)
+    hub.broken = broken
+    said = refused(capsys, trained[0], tmp_path / "out", "--push=me/my-model")
+    assert message in said and f"hf upload me/my-model {tmp_path / 'out'}" in said
+    assert hub.commits == {} and (tmp_path / "out" / "README.md").is_file()
+
+
+def test_a_hub_that_is_not_there_is_said(trained, tmp_path, hub, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    assert "Check the network" in refused(capsys, trained[0], tmp_path / "out", "--push=me/my-model")
+
+
+def test_wrong_words_are_refused_before_any_work(trained, tmp_path, hub, monkeypatch, capsys):
+    monkeypatch.setattr(directory, "publication", lambda *_: pytest.fail("it began"))
+    out = tmp_path / "out"
+    for more, message in [
+        (["--push=no-owner"], "expected owner/name"),
+        (["--push=a/b/c"], "expected owner/name"),
+        (["--push=me/..model"], "expected owner/name"),
+        (["--private"], "add --push"),
+        (["--license=My licence"], "--license is 'My licence'"),
+        (["--language=English"], "--language is 'English'"),
+        (["--to=nothing"], "invalid choice"),
+    ]:
+        assert message in refused(capsys, trained[0], out, *more)
+    monkeypatch.delenv("HF_TOKEN")
+    assert "hf auth login" in refused(capsys, trained[0], out, "--push=me/my-model")
+    out.mkdir()
+    assert "exists" in refused(capsys, trained[0], out)
+    assert hub.asked == []
+
+
+def test_a_wrong_or_damaged_artifact_is_refused_and_nothing_is_written(evaluations, tmp_path, capsys):
+    first, out = evaluations[0], tmp_path / "new" / "out"
+    with pytest.raises(SystemExit):
+        main(["publish", "train-0000000000", str(out), "--license=mit", f"--root={tmp_path}"])
+    assert "There is no artifact train-0000000000" in capsys.readouterr().err
+    index = first.parents["ranking"].parents["index"]
+    assert "neither a checkpoint" in refused(capsys, index, out)
+    run = first.parents["ranking"].path / "run.trec"
+    run.write_bytes(run.read_bytes().replace(b"Q0", b"Q1", 1))
+    assert f"{run} is not what was written" in refused(capsys, first, out)
+    checkpoint = checkpoint_of(evaluations[1])
+    weights = checkpoint.path / "projection.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert f"{weights} is not what was written" in refused(capsys, checkpoint, out)
+    assert not out.exists() and (not out.parent.exists() or list(out.parent.iterdir()) == [])
+
+
+def test_a_failure_half_way_leaves_nothing(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(directory, "write_json", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        publish(trained[0], tmp_path / "new" / "out")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_evaluations_whose_artifacts_are_gone_are_left_out_and_named(evaluations, tmp_path, capsys):
+    shutil.rmtree(evaluations[1].parents["ranking"].path)
+    publish(checkpoint_of(evaluations[0]), tmp_path / "out")
+    said = capsys.readouterr().out
+    assert f"note: {evaluations[1].address} is left out" in said and "1 evaluations and 1 runs" in said
+
+
+def test_a_backbone_of_the_hub_is_the_base_model(evaluations, tmp_path):
+    checkpoint = checkpoint_of(evaluations[0])
+    first = checkpoint.parents["checkpoint"]
+    backbone = {**first.arguments["backbone"], "name": "google-bert/bert-base-uncased"}
+    rewrite_record(first, arguments={**first.arguments, "backbone": backbone})
+    publish(checkpoint, tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert ModelCard(text).data.base_model == "google-bert/bert-base-uncased"
+    assert "from `google-bert/bert-base-uncased`" in text
