@@ -1,8 +1,10 @@
 """Stage: train a ColBERT checkpoint on examples."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
@@ -26,14 +28,17 @@ def run(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Train ``checkpoint``, and keep the weights with the best RR@10 over the candidates of the dev queries.
+    """Train ``checkpoint``, and keep the weights with the best dev metric.
+
+    That is RR@10 over the candidates of the dev queries, or the measure of ``recipe.search_validation`` if that selects.
 
     Writes the trained checkpoint, ``log*/metrics.csv`` and ``summary.json``; see :func:`colbertv2.training.fit.fit`.
 
     Args:
         checkpoint: the checkpoint to start from.
         examples: training examples.
-        validation: examples of dev queries, or ``None`` to keep the last weights.
+        validation: examples of dev queries, or ``None`` for none; without a search validation that selects, the last
+            weights are then kept.
         documents: the collection of the examples.
         queries: the queries of the examples.
         dev_queries: the queries of ``validation``; ``None`` takes ``queries``.
@@ -56,3 +61,14 @@ def run(
         out=out,
         runtime=runtime,
     )
+
+
+def check(validation: Node | None, recipe: Recipe, **_: object) -> Iterator[str]:
+    """Check that the collections of a search validation can be judged, and that patience has a metric to wait for."""
+    if recipe.search_validation is not None:
+        yield from recipe.search_validation.problems()
+    if recipe.patience is not None and recipe.deciding_metric(validation is not None) is None:
+        yield (
+            f"training patience is {recipe.patience}, but nothing chooses the weights, so there is nothing to wait for; "
+            "give dev queries, or a search_validation with selects=true."
+        )
