@@ -131,10 +131,10 @@ def finish(run: Any) -> None:
 
 
 def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Any:
-    """A table as wandb shows it."""
+    """A table as wandb shows it; a column may have values of several types."""
     import wandb
 
-    return wandb.Table(columns=list(columns), data=[list(row) for row in rows])
+    return wandb.Table(columns=list(columns), data=[list(row) for row in rows], allow_mixed_types=True)
 
 
 def bounded(call: Callable[[], Any], seconds: float = SECONDS) -> Any:

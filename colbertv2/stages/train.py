@@ -30,7 +30,7 @@ def run(
 ) -> None:
     """Train ``checkpoint``, and keep the weights with the best dev metric.
 
-    That is RR@10 over the candidates of the dev queries, or the measure of ``recipe.search_validation`` if that selects.
+    That is RR@10 over the candidates of the dev queries, or the mean of ``recipe.search_validation`` if that selects.
 
     Writes the trained checkpoint, ``log*/metrics.csv`` and ``summary.json``; see :func:`colbertv2.training.fit.fit`.
 
@@ -69,6 +69,6 @@ def check(validation: Node | None, recipe: Recipe, **_: object) -> Iterator[str]
         yield from recipe.search_validation.problems()
     if recipe.patience is not None and recipe.deciding_metric(validation is not None) is None:
         yield (
-            f"training patience is {recipe.patience}, but nothing chooses the weights, so there is nothing to wait for; "
-            "give dev queries, or a search_validation with selects=true."
+            f"training patience is {recipe.patience}, but no metric chooses the weights, so none could get better; give "
+            "dev queries, or a search_validation with selects=true."
         )

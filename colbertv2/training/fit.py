@@ -282,7 +282,7 @@ def train(
 
 
 def dev_loader(ranker: Ranker, examples: Sequence[Example], texts: TextLookup) -> DataLoader:
-    """Return a loader that yields the dev queries with their candidates, one by one; ``None`` once if there are none."""
-    if not examples:  # without any batch, Lightning would not validate at all
+    """Return a loader that yields the dev queries with their candidates, one by one; if there are none, ``None``."""
+    if not examples:  # without a batch, Lightning would not validate at all
         return DataLoader([None], batch_size=None)  # pyright: ignore[reportArgumentType]
     return DataLoader(DevBatches(examples, texts, ranker.collate), batch_size=None)

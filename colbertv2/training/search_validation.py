@@ -1,7 +1,7 @@
 """Validation of a training by real search: exact MaxSim over all documents of small collections, as in NanoBEIR.
 
-The RR@10 over candidates, which is always measured, ranks a few documents that an earlier checkpoint found. A search can
-also fall for documents that no earlier checkpoint found.
+The RR@10 over candidates, which is measured in any case, ranks a few documents that an earlier checkpoint found. A
+search also shows mistakes on documents that no earlier checkpoint found.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class SearchValidation:
     'search/nDCG@10'
     """
 
-    collections: Mapping[str, Mapping[str, Any]]
+    collections: Mapping[str, Any]
     interval: PositiveInt | None
     measure: Text
     max_documents: PositiveInt
@@ -72,10 +72,12 @@ class SearchValidation:
         for name, one in self.collections.items():
             if not name or "/" in name:
                 raise InputError(f"search_validation.collections: the name {name!r} is empty or has a slash.")
-            if not isinstance(one.get("documents"), Collection) or not isinstance(one.get("eval"), Queries):
+            given = {key: value for key, value in one.items() if value is not None} if isinstance(one, Mapping) else {}
+            if not isinstance(given.get("documents"), Collection) or not isinstance(given.get("eval"), Queries):
                 raise InputError(
-                    f"search_validation.collections.{name}: expected a collection as in conf/collection, with documents "
-                    f"and eval queries; found {', '.join(key for key in one if one[key] is not None) or 'nothing'}."
+                    f"search_validation.collections.{name}: expected a collection with documents and eval queries, "
+                    f"found {', '.join(given) or repr(one)}; a file of conf/collection is put there by "
+                    f"+collection@training.round1.search_validation.collections.{name}=<its name>."
                 )
 
     def identity(self) -> dict[str, Any]:
