@@ -69,6 +69,6 @@ def check(validation: Node | None, recipe: Recipe, **_: object) -> Iterator[str]
         yield from recipe.search_validation.problems()
     if recipe.patience is not None and recipe.deciding_metric(validation is not None) is None:
         yield (
-            f"training patience is {recipe.patience}, but no metric chooses the weights, so none could get better; give "
+            f"training patience is {recipe.patience}, but no metric chooses the weights, so none can get better; use "
             "dev queries, or a search_validation with selects=true."
         )
