@@ -71,10 +71,10 @@ class TensorBoard(TrainingLogger):
 @checked
 @dataclass(frozen=True)
 class MLflow(TrainingLogger):
-    """Log to a server or a directory of MLflow, one run per training, named by its address.
+    """Log to a server or a database of MLflow, one run per training, named by its address.
 
     Args:
-        tracking_uri: the address of a server, ``sqlite:///<file>`` or a directory.
+        tracking_uri: the address of a server, or ``sqlite:///<file>``. MLflow 3 writes to no plain directory any more.
         experiment: name of the experiment that the runs belong to.
 
     Raises:
@@ -90,6 +90,9 @@ class MLflow(TrainingLogger):
     def start(self, training: WatchedTraining) -> Any:
         from pytorch_lightning.loggers import MLFlowLogger
 
+        scheme, _, file = self.tracking_uri.partition(":///")
+        if scheme == "sqlite":
+            Path(file).parent.mkdir(parents=True, exist_ok=True)
         tags = {"address": training.name, "first_step": str(training.first)}
         return MLFlowLogger(self.experiment, training.name, tracking_uri=self.tracking_uri, tags=tags)
 

@@ -1,5 +1,9 @@
-"""Which step's weights are kept, and when a training stops early, if a search validation is rarer than others."""
+"""Which checkpoints of a training are kept, and when a training stops early.
 
+Both see only the validations in which the metric that decides was measured, as a search may be rarer than the others.
+"""
+
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,20 +13,34 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from colbertv2.training.recipe import Recipe
 
 
-class SearchedCheckpoint(ModelCheckpoint):
-    """Lightning's callback, which sees only the validations in which the metric that decides was measured.
+class BestAndLast(ModelCheckpoint):
+    """Keep ``best.ckpt`` and ``last.ckpt``, the latter of the last validation whether or not it was the best.
+
+    Lightning 2.6 writes its last checkpoint only together with a best one. So a training that gets no better would lose
+    all steps since then when it is killed.
 
     Args:
-        every: optimizer steps between two of these validations.
+        directory: where they are written.
+        metric: the metric that decides; larger is better.
+        every: optimizer steps between two validations in which it is measured.
     """
 
-    def __init__(self, *arguments: Any, every: int, **named: Any):
-        super().__init__(*arguments, **named)
+    def __init__(self, directory: Path, metric: str, every: int):
+        kept: dict[str, Any] = {"monitor": metric, "mode": "max", "save_last": True, "save_on_train_epoch_end": False}
+        super().__init__(directory, "best", **kept)
         self.every = every
 
+    @property
+    def state_key(self) -> str:
+        """As that of Lightning's class, so that a training which an earlier version began can be resumed."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.global_step % self.every == 0:
-            super().on_validation_end(trainer, pl_module)
+        if trainer.global_step % self.every:
+            return
+        super().on_validation_end(trainer, pl_module)
+        if not self._should_skip_saving_checkpoint(trainer):  # not saved yet at this step
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
 
 class Patience(EarlyStopping):

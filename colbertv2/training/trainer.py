@@ -23,7 +23,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from colbertv2.runtime import Runtime, WatchedTraining
 from colbertv2.training.logs import loggers
 from colbertv2.training.recipe import Recipe
-from colbertv2.training.stopping import Patience, SearchedCheckpoint
+from colbertv2.training.stopping import BestAndLast, Patience
 
 
 def training_trainer(
@@ -130,10 +130,7 @@ def checkpointing(directory: Path, recipe: Recipe, metric: str | None) -> ModelC
     if metric is None:
         every = recipe.validation_interval
         return ModelCheckpoint(directory, "{step}", monitor="step", mode="max", save_top_k=2, every_n_train_steps=every)
-    kept: dict[str, Any] = {"monitor": metric, "mode": "max", "save_last": True, "save_on_train_epoch_end": False}
-    if recipe.deciding_interval == recipe.validation_interval:
-        return ModelCheckpoint(directory, "best", **kept)
-    return SearchedCheckpoint(directory, "best", every=recipe.deciding_interval, **kept)
+    return BestAndLast(directory, metric, recipe.deciding_interval)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
