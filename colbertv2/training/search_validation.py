@@ -181,7 +181,7 @@ def chosen(ids: Iterable[str], number: int, needed: Iterable[str] = ()) -> list[
     Others are chosen by the SHA-256 of their ids, so the choice depends on nothing else.
 
     >>> chosen("abcdefgh", 3, needed="h"), chosen("hgfedcba", 3, needed="h"), chosen("ab", 3)
-    (['a', 'b', 'h'], ['h', 'b', 'a'], ['a', 'b'])
+    (['d', 'f', 'h'], ['h', 'f', 'd'], ['a', 'b'])
     """
     listed, needed = list(dict.fromkeys(ids)), set(needed)
     if len(listed) <= number:
