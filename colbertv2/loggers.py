@@ -5,6 +5,7 @@ of Lightning for every training. Whatever is chosen, a training's artifact has a
 :class:`colbertv2.wandb_runs.Wandb`.
 """
 
+import logging
 import re
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -90,6 +91,7 @@ class MLflow(TrainingLogger):
     def start(self, training: WatchedTraining) -> Any:
         from pytorch_lightning.loggers import MLFlowLogger
 
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # else it tells how it makes its database
         scheme, _, file = self.tracking_uri.partition(":///")
         if scheme == "sqlite":
             Path(file).parent.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ def recipe(steps: int = 4, interval: int = 2, learning_rate: float = 3e-3, **key
         "precision": "32-true",
         "gradient_clip": 1.0,
         "validation_interval": interval,
-        "validation_queries": 4,
+        "validation_queries": 2,
         "gradient_cache_chunk": None,
         "gradient_checkpointing": False,
         "compile": False,

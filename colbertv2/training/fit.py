@@ -159,7 +159,9 @@ def fit(
 
     The metric is RR@10 over the candidates of the dev set, or that of ``recipe.search_validation``. Without either, the
     last weights are saved. ``out`` also gets ``log*/metrics.csv`` (losses and dev metrics by step) and
-    ``summary.json``. If ``out`` has a checkpoint of an interrupted run, training continues from it.
+    ``summary.json``: numbers of examples, the metric before training and at the best step, with a search all metrics
+    before training, and with ``recipe.patience`` the steps that were taken. If ``out`` has a checkpoint of an
+    interrupted run, training continues from it.
 
     Args:
         ranker: the model to train, in place.

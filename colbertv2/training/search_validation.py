@@ -34,7 +34,7 @@ class SearchValidation:
     """Which collections are searched during a training, how often, and whether that chooses the weights.
 
     While it runs, the float16 vectors of one collection are in memory: with 20,000 documents of 180 tokens and 128
-    dimensions at most 0.9 GB, divided among the processes. Documents are encoded and searched as by ``codec=fp16`` and
+    dimensions about 0.9 GB, divided among the processes. Documents are encoded and searched as by ``codec=fp16`` and
     ``search=exhaustive``, and cut as in training.
 
     Args:
@@ -160,19 +160,19 @@ class MemoryVectors:
 
     Args:
         doc_ids: their ids ``[D]``, which order equal scores.
-        vectors: all vectors, end to end, ``[T, dim]``.
-        lengths: the number of vectors of each document, ``[D]``.
+        vectors: those of each document, ``[Ld, dim]``; Ld may be 0.
     """
 
-    def __init__(self, doc_ids: Sequence[str], vectors: NDArray[np.float16], lengths: NDArray[np.int64]) -> None:
-        self.vectors, self.lengths, self.offsets = vectors, lengths, offsets_of(lengths)
+    def __init__(self, doc_ids: Sequence[str], vectors: Sequence[NDArray[np.float16]]) -> None:
+        self.vectors = vectors
+        self.lengths = np.array([len(one) for one in vectors], np.int64)
+        self.offsets = offsets_of(self.lengths)
         self.ranks = inverse(greatest_first(doc_ids))
 
     def decode(self, positions: NDArray[np.int64]) -> Packed:
-        """The vectors of the documents at ``positions``, which are consecutive, as float32."""
-        first, last = positions[0], positions[-1] + 1
-        rows = self.vectors[self.offsets[first] : self.offsets[last]]
-        return Packed(rows.astype(np.float32), self.lengths[first:last])
+        """The vectors of the documents at ``positions``, as float32."""
+        rows = np.concatenate([self.vectors[position] for position in positions])
+        return Packed(rows.astype(np.float32), self.lengths[positions])
 
 
 def chosen(ids: Iterable[str], number: int, needed: Iterable[str] = ()) -> list[str]:
@@ -248,11 +248,9 @@ def encoded(
     model: ColBERT, documents: Collection, doc_ids: Sequence[str], batch_tokens: int, precision: str
 ) -> MemoryVectors:
     """Encode documents into memory. As in an index, a document without text has no vectors."""
-    parts: list[NDArray[np.float16]] = [np.empty((0, model.dim), np.float16)]
-    lengths: list[int] = []
+    kept: list[NDArray[np.float16]] = []
     for start in range(0, len(doc_ids), ENCODED_AT_ONCE):
         texts = documents.texts(doc_ids[start : start + ENCODED_AT_ONCE])
         for text, vectors in zip(texts, model.encode_documents(texts, batch_tokens, precision=precision), strict=True):
-            parts.append(vectors[: 0 if is_empty(text) else None].astype(np.float16))
-            lengths.append(len(parts[-1]))
-    return MemoryVectors(doc_ids, np.concatenate(parts), np.array(lengths, np.int64))
+            kept.append(vectors[: 0 if is_empty(text) else None].astype(np.float16))
+    return MemoryVectors(doc_ids, kept)

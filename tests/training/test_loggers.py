@@ -211,10 +211,10 @@ def test_a_logger_that_fails_ends_no_training_and_is_heard_of_once(tmp_path, cap
     ],
 )
 def test_loggers_are_chosen_as_a_group_and_are_no_part_of_an_address(small, words, names):
-    config = compose([*small, "target=round1", *words])
+    config = compose([*small, "target=initial", *words])
     chosen = runtime_of(config)
     assert list(chosen.loggers or {}) == names
-    assert target_node(config).address == target_node(compose([*small, "target=round1"])).address
+    assert target_node(config).identity == target_node(compose([*small, "target=initial", "logger=none"])).identity
     assert (wandb_runs.mode_of(chosen) == "disabled") == ("wandb" not in names)
 
 
