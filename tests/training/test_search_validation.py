@@ -9,6 +9,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from pytorch_lightning.callbacks import ModelCheckpoint
 from support import shrunk, tiny_folder
 from trainings import EXAMPLES, ranker, recipe, trained, weights
 
@@ -22,8 +23,9 @@ from colbertv2.modeling.cross_encoder import CrossEncoder
 from colbertv2.planning.prediction import estimate_nodes
 from colbertv2.runtime import Runtime
 from colbertv2.training import fit as fitting
+from colbertv2.training.recipe import DEV_METRIC
 from colbertv2.training.search_validation import SearchValidation, chosen, search_values
-from colbertv2.training.stopping import Patience
+from colbertv2.training.stopping import BestAndLast, Patience
 
 MEAN = "search/nDCG@10"
 ON = "+validation@training.round1.search_validation=dev"
@@ -223,6 +225,13 @@ def test_a_training_killed_in_a_search_resumes_from_the_last_one_to_the_same_wei
     assert torch.equal(weights(whole), weights(resumed))
     assert summary_of(tmp_path / "whole") == summary_of(tmp_path / "cut")
     assert (tmp_path / "cut" / "log-from-step-2").is_dir(), "the last validation counts, not only the best"
+
+
+def test_the_state_of_checkpoints_is_found_as_earlier_versions_wrote_it(tmp_path):
+    before = ModelCheckpoint(
+        tmp_path, "best", monitor=DEV_METRIC, mode="max", save_last=True, save_on_train_epoch_end=False
+    )
+    assert BestAndLast(tmp_path, DEV_METRIC, 1).state_key == before.state_key
 
 
 def test_patience_starts_from_the_value_before_training():
