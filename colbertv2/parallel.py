@@ -99,6 +99,16 @@ def gathered(vectors: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(tuple(everything)), torch.cat(listed).bool()
 
 
+def gathered_objects(item: Item) -> list[Item]:
+    """The ``item`` of every process, ordered by rank; ``[item]`` outside a process group. Items are pickled."""
+    _, world = rank_and_world()
+    if world == 1:
+        return [item]
+    found: list[Any] = [None] * world
+    torch.distributed.all_gather_object(found, item)
+    return found
+
+
 def run_on(processes: int, function: Callable[..., None], *arguments: Any) -> None:
     """Run ``function(rank, processes, *arguments)`` in ``processes`` new processes; with 1, run it in this process.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import re
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from annotated_types import Interval
 
@@ -27,6 +28,39 @@ PROCESSORS = max(64, os.cpu_count() or 1)
 Threads = Annotated[int, Interval(ge=1, le=4 * PROCESSORS)]
 Processes = Annotated[int, Interval(ge=1, le=PROCESSORS)]
 NVIDIA_DRIVER = Path("/proc/driver/nvidia")  # exists on Linux if an NVIDIA GPU can be used
+
+
+@dataclass(frozen=True)
+class WatchedTraining:
+    """What a logger is told about a training before its first step.
+
+    Args:
+        name: the address of its artifact.
+        first: the optimizer step that it continues from; 0 for a new training.
+        runtime: where it runs; ``runtime.settings`` is its resolved configuration.
+        before: the values on the dev set before the first step, by the name of the metric.
+    """
+
+    name: str
+    first: int
+    runtime: Runtime
+    before: Mapping[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class TrainingLogger(Protocol):
+    """The settings of a logger of trainings, a choice of the group ``logger`` (:mod:`colbertv2.loggers`).
+
+    A new one is a subclass and a YAML file.
+    """
+
+    def start(self, training: WatchedTraining) -> Any:
+        """Return a logger of Lightning for one training; None if there is nothing to log to."""
+        ...
+
+    def metric_name(self, name: str) -> str:
+        """The name that the logger gives to a metric such as ``dev/RR@10``."""
+        return name
 
 
 @checked
@@ -47,6 +81,8 @@ class Runtime:
             if logged in).
         progress: show progress bars with rate and remaining time.
         profile: time the parts of every training, and write the times to ``fit-profile.txt`` in its artifact.
+        loggers: where trainings are logged, besides the CSV log in their artifacts: name → logger. ``None`` is wandb
+            alone. wandb gets evaluations and reports too, if one of the loggers is for wandb.
 
     >>> Runtime(root=Path("artifacts"), device="cpu").torch_device
     device(type='cpu')
@@ -63,6 +99,8 @@ class Runtime:
     wandb: Literal["auto", "offline", "online", "disabled"] = "auto"
     progress: bool = True
     profile: bool = False
+    loggers: Mapping[str, TrainingLogger] | None = field(default=None, compare=False)
+    settings: Mapping[str, Any] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))
@@ -112,6 +150,12 @@ class Runtime:
 
         device = self.torch_device
         return torch.device("cuda", (device.index or 0) + rank) if device.type == "cuda" and rank else device
+
+    def building(self, settings: Mapping[str, Any]) -> Runtime:
+        """A copy for the build of one node. ``settings``, its resolved configuration, are for loggers only."""
+        of_node = copy.copy(self)
+        object.__setattr__(of_node, "settings", settings)
+        return of_node
 
     def prepare(self) -> None:
         """Apply the settings that are global to the process; called before a build."""

@@ -107,6 +107,8 @@ def fits(value: Any, hint: Any, is_a: Callable[[Any, type], bool] = isinstance) 
     (False, False, False, False)
     """
     kind, inner = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
     if kind is Annotated:
         return fits(value, inner[0], is_a) and all(within(value, bound) for bound in bounds_of(hint))
     if kind in (Union, types.UnionType):

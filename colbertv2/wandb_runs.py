@@ -6,18 +6,44 @@ wandb's own environment variables are respected (``WANDB_MODE``, ``WANDB_DISABLE
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from colbertv2.runtime import Runtime
+from colbertv2.runtime import Runtime, TrainingLogger, WatchedTraining
 
 PROJECT = "colbertv2"
 MODES = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled"}
 Mode = Literal["online", "offline", "disabled"]
 SECONDS = 8.0  # timeout for an answer of the server
+STEP = "trainer/global_step"  # the horizontal axis of all curves, as Lightning's logger names it
+
+
+@dataclass(frozen=True)
+class Wandb(TrainingLogger):
+    """Log every training to wandb, as ``runtime.wandb`` says: online, offline or not at all.
+
+    A run has the curves of all losses and metrics, a table of all validations, and as its configuration the resolved
+    configuration of the training, with the address of its artifact.
+
+    >>> training = WatchedTraining("train-0123456789", 0, Runtime(root=Path("artifacts"), wandb="disabled"))
+    >>> Wandb().start(training) is None
+    True
+    """
+
+    def start(self, training: WatchedTraining) -> Any:
+        """Return Lightning's logger of a new run; None if logging is disabled or wandb fails."""
+        run = start(training.runtime, training.name, job_type="train", config={**training.runtime.settings})
+        if run is None:
+            return None
+        from pytorch_lightning.loggers import WandbLogger
+
+        guarded(run.define_metric, STEP)
+        guarded(run.define_metric, "*", STEP)
+        return WandbLogger(experiment=run)
 
 
 def start(runtime: Runtime, name: str, **given: Any) -> Any:
@@ -56,11 +82,13 @@ def start(runtime: Runtime, name: str, **given: Any) -> Any:
 def mode_of(runtime: Runtime) -> Mode:
     """``online``, ``offline`` or ``disabled``.
 
-    ``runtime.wandb`` decides unless it is ``auto``; then wandb's own variables decide; if they are not set, the mode is
-    online if the user is logged in, else offline. If the server can't be reached, online becomes offline, which is
-    printed.
+    It is disabled if ``runtime.loggers`` has none for wandb. Otherwise ``runtime.wandb`` decides unless it is ``auto``;
+    then wandb's own variables decide; if they are not set, the mode is online if the user is logged in, else offline.
+    If the server can't be reached, online becomes offline, which is printed.
     """
     mode: str = runtime.wandb
+    if runtime.loggers is not None and not any(isinstance(one, Wandb) for one in runtime.loggers.values()):
+        mode = "disabled"
     if mode == "auto":
         mode = MODES.get(os.environ.get("WANDB_MODE", ""), "auto")
         if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on"):
@@ -100,6 +128,13 @@ def finish(run: Any) -> None:
     """Finish a run within a minute; data not sent by then stays in the run's directory."""
     if bounded(lambda: guarded(run.finish) or True, 60) is None:
         print(f"wandb has not sent everything; `wandb sync {run.dir}` sends the rest.", flush=True)
+
+
+def table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Any:
+    """A table as wandb shows it; a column may have values of several types."""
+    import wandb
+
+    return wandb.Table(columns=list(columns), data=[list(row) for row in rows], allow_mixed_types=True)
 
 
 def bounded(call: Callable[[], Any], seconds: float = SECONDS) -> Any:

@@ -17,6 +17,7 @@ LAYERS = [  # lowest first: a module imports from its own layer and from those a
     ["kernels"],
     ["runtime"],
     ["wandb_runs"],
+    ["loggers"],
     ["artifacts"],
     ["configuration"],
     ["data"],

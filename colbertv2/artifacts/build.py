@@ -156,4 +156,4 @@ def _run(node: Node, artifacts: dict[str, Artifact], out: Path, runtime: Runtime
             return artifacts[leaf.address]
         return leaf.build() if isinstance(leaf, Component) else leaf
 
-    node.stage.function(**transform(node.values, given), out=out, runtime=runtime)
+    node.stage.function(**transform(node.values, given), out=out, runtime=runtime.building(node.settings))

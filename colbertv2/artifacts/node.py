@@ -160,6 +160,12 @@ class Node:
         """Plain resolved arguments, with parents as their addresses, as in ``Artifact.arguments``."""
         return transform(self.values, configured)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What loggers are told: address and resolved arguments, and the arguments of all nodes upstream by address."""
+        upstream = {node.address: node.arguments for node in self.lineage() if node is not self}
+        return {"address": self.address, "stage": self.stage.name, "arguments": self.arguments, "upstream": upstream}
+
     @cached_property
     def bound(self) -> dict[str, Any]:
         """Arguments as a stage's ``check`` receives them: components as instances, parents as nodes."""

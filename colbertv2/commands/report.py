@@ -1,7 +1,7 @@
 """``python -m colbertv2 report <arguments of a sweep>``: report on a sweep, from those of its points that are built.
 
 Writes to ``report.out``: ``report.md``, each table as CSV and LaTeX, the figures as PNG and SVG, and ``report.html``,
-which contains all of them. Prints the main table and the conclusions.
+which contains all of them. Prints the main table and the conclusions. If wandb is on, it gets the page and the tables.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from colbertv2 import tracking
 from colbertv2.ablation.cells import Cell
 from colbertv2.ablation.linter import check_axes
 from colbertv2.ablation.sweep import Sweep
+from colbertv2.configuration.composition import runtime_of
 
 if TYPE_CHECKING:
     from colbertv2.ablation.findings import Findings
@@ -64,6 +66,8 @@ def main(arguments: Sequence[str]) -> None:
     print("\n".join(["", *(f"- {sentence}" for sentence in sentences)]))
     print("\n".join(f"Warning: {warning}" for warning in findings.cells.warnings))
     print(f"\nreport: {out / 'report.html'}")
+    runtime = runtime_of(sweep.points[0].config)
+    tracking.log_report(out / "report.html", findings.cells.title, sweep.points, tables, runtime)
 
 
 def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:

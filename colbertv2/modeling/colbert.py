@@ -143,15 +143,27 @@ class ColBERT(nn.Module):
         )
         return own, None
 
-    def encode_queries(self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter) -> list[np.ndarray]:
+    def encode_queries(
+        self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter, prompt: str | None = None
+    ) -> list[np.ndarray]:
         """Encode queries: one float32 array ``[Lq, dim]`` per text, in the given order.
 
-        ``bar`` wraps the iterable of batches, to show progress: ``tqdm``, for example.
+        Args:
+            texts: the queries.
+            batch_tokens: maximum number of tokens in a batch.
+            bar: wraps the iterable of batches, to show progress: ``tqdm``, for example.
+            prompt: text before every query; ``None`` uses the model's.
         """
-        return self._encode(self.tokenizer.query_ids(list(texts)), self.tokenizer.pad_queries, batch_tokens, bar)
+        rows = self.tokenizer.query_ids(list(texts), prompt)
+        return self._encode(rows, self.tokenizer.pad_queries, batch_tokens, bar)
 
     def encode_documents(
-        self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter, precision: str = "32-true"
+        self,
+        texts: Sequence[str],
+        batch_tokens: int = 2048,
+        bar: Callable = iter,
+        precision: str = "32-true",
+        prompt: str | None = None,
     ) -> list[np.ndarray]:
         """Encode documents: one float32 array ``[Ld, dim]`` per text, in the given order.
 
@@ -163,8 +175,9 @@ class ColBERT(nn.Module):
             batch_tokens: maximum number of tokens in a batch; all texts of a batch have the same length.
             bar: wraps the iterable of batches, to show progress.
             precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+            prompt: text before every document; ``None`` uses the model's.
         """
-        rows = self.tokenizer.document_ids(list(texts))
+        rows = self.tokenizer.document_ids(list(texts), prompt)
         return self._encode(rows, self.tokenizer.pad_documents, batch_tokens, bar, precision)
 
     def _encode(

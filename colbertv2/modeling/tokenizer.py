@@ -89,15 +89,21 @@ class Tokenizer:
         ids = self.tokenizer(texts, truncation=True, max_length=maxlen - (marker is not None))["input_ids"]
         return ids if marker is None else [[row[0], marker, *row[1:]] for row in ids]
 
-    def query_ids(self, texts: list[str]) -> list[list[int]]:
-        """Return the token ids of queries, with marker and special tokens, before augmentation."""
-        return self._ids(texts, self.query_marker, self.tokenization.query_prompt, self.tokenization.query_maxlen)
+    def query_ids(self, texts: list[str], prompt: str | None = None) -> list[list[int]]:
+        """Return the token ids of queries, with marker, prompt and special tokens, before augmentation.
 
-    def document_ids(self, texts: list[str]) -> list[list[int]]:
-        """Return the token ids of documents, with marker and special tokens."""
-        return self._ids(
-            texts, self.document_marker, self.tokenization.document_prompt, self.tokenization.document_maxlen
-        )
+        ``prompt`` replaces that of the tokenization, if it is not None.
+        """
+        chosen = self.tokenization.query_prompt if prompt is None else prompt
+        return self._ids(texts, self.query_marker, chosen, self.tokenization.query_maxlen)
+
+    def document_ids(self, texts: list[str], prompt: str | None = None) -> list[list[int]]:
+        """Return the token ids of documents, with marker, prompt and special tokens.
+
+        ``prompt`` replaces that of the tokenization, if it is not None.
+        """
+        chosen = self.tokenization.document_prompt if prompt is None else prompt
+        return self._ids(texts, self.document_marker, chosen, self.tokenization.document_maxlen)
 
     def pad_queries(self, rows: list[list[int]]) -> Encoding:
         """Pad a batch of queries; with augmentation all are ``query_maxlen`` long, and all tokens are scored."""

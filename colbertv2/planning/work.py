@@ -231,8 +231,20 @@ def train(step: Step) -> Cost:
         queries = step.texts("dev_queries" if "dev_queries" in step.inputs else "queries")
         share = min(1, recipe["validation_queries"] / queries)
         read += steps / recipe["validation_interval"] * share * validation.results
+    searched, held = searched_documents(recipe), 0.0
+    if searched:
+        held = max(searched) * step.tokens("documents") * step.dim * 2
+        interval = recipe["search_validation"]["interval"] or recipe["validation_interval"]
+        read += (1 + steps / interval) * sum(searched) * step.tokens("documents") / length
     activations = min(passages, recipe["gradient_cache_chunk"] or passages) * length * math.sqrt(weights) * 200
-    return loaded(step, read * length) + Cost(steps * size * 3e-10, 4 * size + activations) + saved(step)
+    return loaded(step, read * length) + Cost(steps * size * 3e-10, 4 * size + activations + held) + saved(step)
+
+
+def searched_documents(recipe: Mapping[str, Any]) -> list[float]:
+    """The number of documents of each collection that is searched during a training."""
+    validation = recipe.get("search_validation") or {"collections": {}}
+    sizes = (instantiate(one["documents"]).size()["texts"] for one in validation["collections"].values())
+    return [min(size, validation["max_documents"]) for size in sizes]
 
 
 def score(step: Step) -> Cost:

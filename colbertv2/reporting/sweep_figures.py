@@ -209,7 +209,9 @@ def draw_sorted(axes: Axes, differences: NDArray[np.float64]) -> None:
 
 
 def draw_training(logs: Mapping[str, Path], path: Path) -> bool:
-    """Draw the loss, every objective if there are several, and dev RR@10 by step, with a colour for each training.
+    """Draw the loss, every objective if there are several, and dev metrics by step, with a colour for each training.
+
+    Dev metrics are RR@10 over candidates and, if there is a search validation, its mean over the collections.
 
     Args:
         logs: name of a training → Lightning's ``metrics.csv``.
@@ -226,10 +228,12 @@ def draw_training(logs: Mapping[str, Path], path: Path) -> bool:
         for table in tables.values()
     ]
     several = dict.fromkeys(column for columns in objectives if len(columns) > 1 for column in columns)
+    searched = dict.fromkeys(str(column) for table in tables.values() for column in table if is_mean(str(column)))
     drawn = {
         "train/loss": "training loss",
         **{name: f"objective: {str(name)[6:]}" for name in several},
         "dev/RR@10": "RR@10 on the dev queries",
+        **{name: f"{name[7:]} by search" for name in searched},
     }
     each = 4.4 if len(drawn) == 2 else 2.9
     figure, all_axes = panels(len(drawn), width=each, height=3.5, share=False)
@@ -250,6 +254,15 @@ def draw_training(logs: Mapping[str, Path], path: Path) -> bool:
                   fontsize=LABEL_SIZE, ncols=max(1, min(3, len(logs), int(room))))  # fmt: skip
     save(figure, path)
     return True
+
+
+def is_mean(column: str) -> bool:
+    """Whether a column of a training's log is the mean over all collections of a search validation.
+
+    >>> is_mean("search/nDCG@10"), is_mean("search/scifact/nDCG@10"), is_mean("dev/RR@10")
+    (True, False, False)
+    """
+    return column.startswith("search/") and column.count("/") == 1
 
 
 def panels(

@@ -36,7 +36,7 @@ from colbertv2.reproduction.experiment import GROUP, EncodingCost, Experiment, R
 from colbertv2.runtime import Runtime
 
 RECORDED = ("address", "commit", "dirty", "versions", "device", "created", "seconds")
-OF_THIS_MACHINE = ("runtime.root", "runtime.progress", "runtime.wandb")  # overrides that change no result
+OF_THIS_MACHINE = ("runtime.root", "runtime.progress", "runtime.wandb", "logger")  # overrides that change no result
 SMALL_DOCUMENTS, SMALL_QUERIES = 120, 16  # size of the sample in a small run
 EMBEDDED = "stdlib-small/test"
 SMALL_CHOICES = ("model=minilm",)

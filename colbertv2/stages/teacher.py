@@ -77,8 +77,8 @@ def run(
         )
 
 
-def check(backbone, encoder, examples, documents, queries, recipe, maxlen, scoring_head, **_):
-    """Check that the teacher has weights to start from, and that a trained one has examples and suitable losses."""
+def check(backbone, encoder, examples, validation, documents, queries, recipe, maxlen, scoring_head, **_):
+    """Check that the teacher has weights to start from, and that a trained one has examples and suitable settings."""
     from colbertv2.modeling.initial import backbone_of
 
     start = backbone or (encoder and backbone_of(encoder))
@@ -95,3 +95,7 @@ def check(backbone, encoder, examples, documents, queries, recipe, maxlen, scori
         yield "teacher.recipe is set, but examples, documents or queries are null; a trained teacher needs all three."
     if recipe is not None and any(objective.needs_all_pairs for objective in recipe.losses.values()):
         yield "training.teacher uses in-batch negatives, which a cross-encoder can't score; remove that objective."
+    if recipe is not None and recipe.search_validation is not None:
+        yield "training.teacher.search_validation is set, but a cross-encoder can't search; remove it."
+    if recipe is not None and recipe.patience is not None and validation is None:
+        yield "training.teacher.patience is set, but there are no dev queries to validate by; remove it."

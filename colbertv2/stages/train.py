@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
@@ -27,14 +28,17 @@ def run(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Train ``checkpoint``, and keep the weights with the best RR@10 over the candidates of the dev queries.
+    """Train ``checkpoint``, and keep the weights with the best dev metric.
+
+    That is RR@10 over the candidates of the dev queries, or the mean of ``recipe.search_validation`` if that selects.
 
     Writes the trained checkpoint, ``log*/metrics.csv`` and ``summary.json``; see :func:`colbertv2.training.fit.fit`.
 
     Args:
         checkpoint: the checkpoint to start from.
         examples: training examples.
-        validation: examples of dev queries, or ``None`` to keep the last weights.
+        validation: examples of dev queries, or ``None`` for none; without a search validation that selects, the last
+            weights are then kept.
         documents: the collection of the examples.
         queries: the queries of the examples.
         dev_queries: the queries of ``validation``; ``None`` takes ``queries``. Prompts are those of ``queries``.
@@ -61,10 +65,19 @@ def run(
     )
 
 
-def check(queries: Queries, dev_queries: Queries | None, **_: object) -> Iterator[str]:
-    """Check that training and validation use the same prompt."""
+def check(
+    queries: Queries, dev_queries: Queries | None, validation: Node | None, recipe: Recipe, **_: object
+) -> Iterator[str]:
+    """Check that training and validation use the same prompt, and that a search validation can choose weights."""
     if dev_queries is not None and dev_queries.prompt != queries.prompt:
         yield (
             f"collection.dev.prompt is {dev_queries.prompt!r}, but collection.train.prompt is {queries.prompt!r}; "
             "expected the same, as one model is trained."
+        )
+    if recipe.search_validation is not None:
+        yield from recipe.search_validation.problems()
+    if recipe.patience is not None and recipe.deciding_metric(validation is not None) is None:
+        yield (
+            f"training patience is {recipe.patience}, but no metric chooses the weights, so none can get better; use "
+            "dev queries, or a search_validation with selects=true."
         )

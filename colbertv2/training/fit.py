@@ -1,11 +1,14 @@
 """Train a ranker, either ColBERT or the cross-encoder teacher, with one Lightning module.
 
 Training evaluates the ranker at step 0, keeps the checkpoint with the best dev metric, and resumes an interrupted run.
+The metric is RR@10 over candidates, or that of a search (:mod:`colbertv2.training.search_validation`).
 """
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as lightning
@@ -18,7 +21,7 @@ from colbertv2.files import write_json
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.cross_encoder import CrossEncoder
 from colbertv2.parallel import free_port, run_on
-from colbertv2.runtime import Runtime, quieten
+from colbertv2.runtime import Runtime, WatchedTraining, quieten
 from colbertv2.training.data import (
     DevBatch,
     DevBatches,
@@ -29,10 +32,11 @@ from colbertv2.training.data import (
     spans_processes,
 )
 from colbertv2.training.examples import Example
+from colbertv2.training.logs import name_of
 from colbertv2.training.objectives import Scores
-from colbertv2.training.recipe import Recipe
+from colbertv2.training.recipe import DEV_METRIC, Recipe
+from colbertv2.training.search_validation import SearchedSet, search_values
 from colbertv2.training.trainer import (
-    DEV_METRIC,
     best_of,
     dev_trainer,
     newest_checkpoint,
@@ -51,10 +55,20 @@ class RankingModule(lightning.LightningModule):
         recipe: the training run; the names of its objectives label the logged losses.
         seed: the seed of dropout, which depends only on the seed, the step and the process, so that a resumed run
             continues as if it had not been interrupted.
+        searched: what ``recipe.search_validation`` searches; may be empty.
+        batch_tokens: tokens per batch when documents are encoded for that.
     """
 
-    def __init__(self, ranker: Ranker, recipe: Recipe, seed: int):
+    def __init__(
+        self,
+        ranker: Ranker,
+        recipe: Recipe,
+        seed: int,
+        searched: Sequence[SearchedSet] = (),
+        batch_tokens: int = 2048,
+    ):
         super().__init__()
+        self.recipe, self.searched, self.batch_tokens = recipe, searched, batch_tokens
         self.ranker: Ranker = ranker.train()  # from_pretrained sets eval mode, and Lightning would keep it
         self.objectives = recipe.losses
         self.optimization = optimization = recipe.optimization
@@ -89,9 +103,20 @@ class RankingModule(lightning.LightningModule):
         self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(own), sync_dist=True)
         return loss
 
-    def validation_step(self, batch: DevBatch) -> None:
+    def validation_step(self, batch: DevBatch | None) -> None:
+        if batch is None:  # there is only a search
+            return
         own, _ = self.ranker.batch_scores(batch.inputs, all_pairs=False)
         self.log(DEV_METRIC, reciprocal_rank(own, batch.relevance).mean(), prog_bar=True, batch_size=len(own))
+
+    def on_validation_epoch_end(self) -> None:
+        """Search, if it is time to."""
+        validation = self.recipe.search_validation
+        if validation is None or self.trainer.global_step % self.recipe.search_interval:
+            return
+        assert isinstance(self.ranker, ColBERT)
+        values = search_values(self.ranker, validation, self.searched, self.batch_tokens, self.recipe.precision)
+        self.log_dict(values)
 
     def configure_optimizers(self):
         optimizer = torch.optim.AdamW(
@@ -130,10 +155,13 @@ def fit(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Train ``ranker`` and save it to ``out`` with the weights of the best dev RR@10, including those of step 0.
+    """Train ``ranker`` and save it to ``out`` with the weights of the best dev metric, including those of step 0.
 
-    Without a dev set, the last weights are saved. ``out`` also gets ``log*/metrics.csv`` (losses and dev metric by
-    step) and ``summary.json``. If ``out`` has a checkpoint of an interrupted run, training continues from it.
+    The metric is RR@10 over the candidates of the dev set, or that of ``recipe.search_validation``. Without either, the
+    last weights are saved. ``out`` also gets ``log*/metrics.csv`` (losses and dev metrics by step) and
+    ``summary.json``: numbers of examples, the metric before training and at the best step, with a search all metrics
+    before training, and with ``recipe.patience`` the steps that were taken. If ``out`` has a checkpoint of an
+    interrupted run, training continues from it.
 
     Args:
         ranker: the model to train, in place.
@@ -147,8 +175,10 @@ def fit(
 
     Raises:
         InputError: there are too few examples, they lack teacher scores that an objective needs, the devices do not
-            divide the batch size, or a loss is not finite.
+            divide the batch size, a loss is not finite, or a cross-encoder is to search.
     """
+    if recipe.search_validation is not None and not isinstance(ranker, ColBERT):
+        raise InputError("search_validation is set, but only ColBERT can search; a cross-encoder ranks candidates.")
     quieten()
     lightning.seed_everything(seed, verbose=False)
     usable = recipe.usable(examples)
@@ -161,30 +191,42 @@ def fit(
     checkpoints = out / "checkpoints"
     resume = newest_checkpoint(checkpoints)
     dev_examples = sampled(validation, recipe.validation_queries, seed)
-    before, start = None, {}
-    if dev_examples:
+    searched = recipe.search_validation.sets() if recipe.search_validation else []
+    metric = recipe.deciding_metric(bool(dev_examples))
+    before: dict[str, float] = {}
+    start = {}
+    if dev_examples or searched:
         dev = dev_loader(ranker, dev_examples, validation_texts)
-        module = RankingModule(ranker, recipe, seed)
+        module = RankingModule(ranker, recipe, seed, searched, runtime.batch_tokens)
         (metrics,) = dev_trainer(recipe, runtime).validate(module, dev, verbose=False)
-        before = float(metrics[DEV_METRIC])
-        start = {name: tensor.clone() for name, tensor in ranker.state_dict().items()}
+        before = {name: float(value) for name, value in metrics.items()}
+        start = {name: tensor.clone() for name, tensor in ranker.state_dict().items()} if metric else {}
     texts = training_texts, validation_texts
     port = free_port() if runtime.devices > 1 else 0
-    run_on(runtime.devices, train, port, ranker, recipe, usable, dev_examples, texts, resume, seed, out, runtime)
+    training = WatchedTraining(name_of(out), 0, runtime, before)
+    run_on(
+        runtime.devices, train, port, ranker, recipe, usable, dev_examples, searched, texts, resume, seed, out, training
+    )
     last = newest_checkpoint(checkpoints)
     assert last is not None
-    path, best = best_of(read_checkpoint(last))
+    final = read_checkpoint(last)
+    path, best = best_of(final)
     state = read_checkpoint(checkpoints / path.name)["state_dict"]
     trained = {name.removeprefix("ranker."): tensor for name, tensor in state.items()}
-    ranker.load_state_dict(trained if before is None or best > before else start)
+    ranker.load_state_dict(trained if metric is None or best > before[metric] else start)
     ranker.save(out)
+    steps = final["global_step"]
     shutil.rmtree(checkpoints)
-    summary = {
+    summary: dict[str, Any] = {
         "examples": len(usable),
         "left_out": len(examples) - len(usable),
-        "dev_before": before,
-        "dev_best": None if before is None else best,
+        "dev_before": None if metric is None else before[metric],
+        "dev_best": None if metric is None else best,
     }
+    if searched:
+        summary |= {"dev_metric": metric, "before": before}
+    if recipe.patience:
+        summary["steps"] = steps
     write_json(out / "summary.json", summary)
 
 
@@ -196,11 +238,12 @@ def train(
     recipe: Recipe,
     examples: list[Example],
     dev_examples: list[Example],
+    searched: list[SearchedSet],
     texts: tuple[TextLookup, TextLookup],
     resume: Path | None,
     seed: int,
     out: Path,
-    runtime: Runtime,
+    training: WatchedTraining,
 ) -> None:
     """Train as process ``rank`` of ``world``; the result is in the checkpoints in ``out``.
 
@@ -210,11 +253,12 @@ def train(
         ranker: the model to train.
         recipe: objectives, optimisation and batches.
         examples, dev_examples: the training examples and the dev set.
+        searched: what ``recipe.search_validation`` searches; may be empty.
         texts: look up the texts of the two.
         resume: a checkpoint to continue from, or None.
         seed: the seed of everything random in the run.
         out: the directory to write to.
-        runtime: devices and progress bars.
+        training: its name, the metrics before the first step, devices, progress bars and loggers.
     """
     quieten()  # this may be a new process
     lightning.seed_everything(seed, verbose=False)
@@ -233,12 +277,14 @@ def train(
         seed=seed,
         first=first * recipe.gradient_accumulation_steps,
     )
-    dev = dev_loader(ranker, dev_examples, texts[1]) if dev_examples else None
-    trainer = training_trainer(rank, port, recipe, first, dev is not None, out, runtime)
-    module = RankingModule(ranker, recipe, seed)
+    dev = dev_loader(ranker, dev_examples, texts[1]) if dev_examples or searched else None
+    trainer = training_trainer(rank, port, recipe, bool(dev_examples), out, replace(training, first=first))
+    module = RankingModule(ranker, recipe, seed, searched, training.runtime.batch_tokens)
     trainer.fit(module, DataLoader(batches, batch_size=None), dev, ckpt_path=resume, weights_only=True)
 
 
 def dev_loader(ranker: Ranker, examples: Sequence[Example], texts: TextLookup) -> DataLoader:
-    """Return a loader that yields the dev queries with their candidates, one by one."""
+    """Return a loader that yields the dev queries with their candidates, one by one; if there are none, ``None``."""
+    if not examples:  # without a batch, Lightning would not validate at all
+        return DataLoader([None], batch_size=None)  # pyright: ignore[reportArgumentType]
     return DataLoader(DevBatches(examples, texts, ranker.collate), batch_size=None)

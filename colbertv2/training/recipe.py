@@ -13,7 +13,9 @@ from colbertv2.training.examples import Example, Selected
 from colbertv2.training.negatives import NegativeSampling
 from colbertv2.training.objectives import Objective
 from colbertv2.training.optimization import Optimization
+from colbertv2.training.search_validation import SearchValidation
 
+DEV_METRIC = "dev/RR@10"  # over the candidates of the dev queries
 TrainingPrecision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,10 @@ class Recipe:
         gradient_checkpointing: recompute activations within the transformer, layer by layer, to save memory.
         compile: whether to compile the transformer with ``torch.compile``.
         max_examples: train on at most this many examples, sampled with the seed; ``None`` uses all.
+        search_validation: also validate by real search over small collections, and maybe choose the weights by that; a
+            choice of the group ``validation``. ``None`` searches nothing.
+        patience: stop after this many validations in a row without a better value of the metric that chooses the
+            weights; ``None`` takes all steps.
 
     Raises:
         InputError: there is no loss, or the settings do not fit each other.
@@ -63,6 +69,8 @@ class Recipe:
     gradient_checkpointing: bool
     compile: bool
     max_examples: PositiveInt | None = None
+    search_validation: SearchValidation | None = None
+    patience: PositiveInt | None = None
 
     def __post_init__(self) -> None:
         if self.max_examples is not None and self.max_examples < self.batch_size:
@@ -73,6 +81,11 @@ class Recipe:
             raise InputError(
                 f"training.validation_interval is {self.validation_interval}, which does not divide the "
                 f"{self.optimization.steps} steps: the last ones would never be evaluated."
+            )
+        if self.optimization.steps % self.search_interval or self.search_interval % self.validation_interval:
+            raise InputError(
+                f"search_validation.interval is {self.search_interval}; expected a multiple of validation_interval "
+                f"({self.validation_interval}) that divides the {self.optimization.steps} steps, or null."
             )
         if not self.losses:
             raise InputError("training.objectives is empty or has only weights of 0; name at least one loss.")
@@ -96,6 +109,27 @@ class Recipe:
     def losses(self) -> dict[str, Objective]:
         """The objectives whose weight is not 0; a sweep can turn one off without the cost of its scores."""
         return {name: objective for name, objective in self.objectives.items() if objective.weight}
+
+    @property
+    def search_interval(self) -> int:
+        """Optimizer steps between two searches of ``search_validation``."""
+        return (self.search_validation and self.search_validation.interval) or self.validation_interval
+
+    @property
+    def deciding_interval(self) -> int:
+        """Optimizer steps between two values of the metric that chooses the weights."""
+        selects = self.search_validation is not None and self.search_validation.selects
+        return self.search_interval if selects else self.validation_interval
+
+    def deciding_metric(self, has_dev: bool) -> str | None:
+        """The name of the metric that chooses the weights; None if the last weights are kept.
+
+        Args:
+            has_dev: whether there are dev queries with candidates.
+        """
+        if self.search_validation is not None and self.search_validation.selects:
+            return self.search_validation.metric
+        return DEV_METRIC if has_dev else None
 
     def usable(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Return the examples with at least ``n_way`` − 1 negatives; they are read once.

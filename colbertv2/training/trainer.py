@@ -15,22 +15,19 @@ import pytorch_lightning as lightning
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
-from pytorch_lightning.loggers import CSVLogger
-from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.profilers import SimpleProfiler
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_only
 
-from colbertv2 import wandb_runs
-from colbertv2.runtime import Runtime
+from colbertv2.runtime import Runtime, WatchedTraining
+from colbertv2.training.logs import loggers
 from colbertv2.training.recipe import Recipe
-
-DEV_METRIC = "dev/RR@10"
+from colbertv2.training.stopping import BestAndLast, Patience
 
 
 def training_trainer(
-    rank: int, port: int, recipe: Recipe, first: int, has_dev: bool, out: Path, runtime: Runtime
+    rank: int, port: int, recipe: Recipe, has_dev: bool, out: Path, training: WatchedTraining
 ) -> lightning.Trainer:
     """Create the trainer of one of ``runtime.devices`` processes.
 
@@ -38,11 +35,12 @@ def training_trainer(
         rank: number of the process.
         port: the TCP port that the processes connect on.
         recipe: the training run.
-        first: the optimizer step to continue from; 0 for a new run.
-        has_dev: whether there is a dev set.
+        has_dev: whether there is a dev set of examples.
         out: the directory for checkpoints and logs.
-        runtime: devices, progress bars and profiling.
+        training: the step to continue from, the metrics before the first one, and devices, progress bars and profiling.
     """
+    runtime, metric = training.runtime, recipe.deciding_metric(has_dev)
+    validates = has_dev or recipe.search_validation is not None
     device, several = runtime.torch_device, runtime.devices > 1
     one_device = [device.index or 0] if device.type == "cuda" else 1
     return lightning.Trainer(
@@ -55,14 +53,15 @@ def training_trainer(
         max_steps=recipe.optimization.steps,
         accumulate_grad_batches=recipe.gradient_accumulation_steps,
         gradient_clip_val=recipe.gradient_clip,
-        val_check_interval=recipe.validation_interval * recipe.gradient_accumulation_steps if has_dev else None,
+        val_check_interval=recipe.validation_interval * recipe.gradient_accumulation_steps if validates else None,
         check_val_every_n_epoch=None,
-        limit_val_batches=None if has_dev else 0,
+        limit_val_batches=None if validates else 0,
         num_sanity_val_steps=0,
-        logger=loggers(rank, out, first, runtime),
+        logger=loggers(rank, out, training),
         log_every_n_steps=min(5, recipe.optimization.steps),  # at least once
         callbacks=[
-            checkpointing(out / "checkpoints", recipe, has_dev),
+            checkpointing(out / "checkpoints", recipe, metric),
+            *([Patience(metric, recipe, training.before[metric])] if metric and recipe.patience else []),
             *([TQDMProgressBar(leave=True)] if runtime.progress else []),
         ],
         enable_progress_bar=runtime.progress,
@@ -117,18 +116,21 @@ class ProcessPlace(LightningEnvironment):
         return 0
 
 
-def checkpointing(directory: Path, recipe: Recipe, has_dev: bool) -> ModelCheckpoint:
-    """Keep the best checkpoint by dev RR@10 and the last one, written *after* the evaluation of their step.
+def checkpointing(directory: Path, recipe: Recipe, metric: str | None) -> ModelCheckpoint:
+    """Keep the best checkpoint by a metric and the last one, written *after* the evaluation of their step.
 
-    So a run that is killed during an evaluation repeats it after resuming. Without a dev set, the last two checkpoints
+    So a run that is killed during an evaluation repeats it after resuming. Without a metric, the last two checkpoints
     are kept, so that a damaged one has a predecessor.
+
+    Args:
+        directory: the directory of the checkpoints.
+        recipe: the training run.
+        metric: name of the metric, or None if no metric decides.
     """
-    if not has_dev:
+    if metric is None:
         every = recipe.validation_interval
         return ModelCheckpoint(directory, "{step}", monitor="step", mode="max", save_top_k=2, every_n_train_steps=every)
-    return ModelCheckpoint(
-        directory, "best", monitor=DEV_METRIC, mode="max", save_last=True, save_on_train_epoch_end=False
-    )
+    return BestAndLast(directory, metric, recipe.deciding_interval)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -200,36 +202,3 @@ def newest_checkpoint(directory: Path) -> Path | None:
             )
     usable = [file for file in steps if best[file] in steps]
     return max(usable, key=lambda file: (steps[file], file.name), default=None)  # last.ckpt wins over best.ckpt
-
-
-class Tracked(Logger):
-    """Log metrics by step to a wandb run; failures of wandb never stop the training."""
-
-    def __init__(self, run: Any):
-        self.run = run
-
-    @property
-    def name(self) -> str:
-        return "wandb"
-
-    @property
-    def version(self) -> str:
-        return str(self.run.id)
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        wandb_runs.guarded(self.run.log, {**metrics, "trainer/global_step": step})
-
-    def log_hyperparams(self, *_: Any, **__: Any) -> None:
-        """Do nothing: the artifact has the hyperparameters."""
-
-    def finalize(self, status: str) -> None:
-        wandb_runs.finish(self.run)
-
-
-def loggers(rank: int, out: Path, first: int, runtime: Runtime) -> list[Logger]:
-    """Return the loggers: always CSV in the artifact, one log per resumption, and wandb if the runtime asks for it."""
-    chosen: list[Logger] = [CSVLogger(out, name="", version="log" if first == 0 else f"log-from-step-{first}")]
-    name = out.name.strip(".").removesuffix(".partial")
-    if rank == 0 and (run := wandb_runs.start(runtime, name=name)) is not None:
-        chosen.append(Tracked(run))
-    return chosen

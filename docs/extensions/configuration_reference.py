@@ -21,10 +21,11 @@ from colbertv2.configuration.composition import CONF, EXPERIMENTS, compose
 from colbertv2.schema import hints_of, written
 
 FOLDER = "reference/configuration"
-WHOLE = ("pipeline", "round", "analysis", "debug")  # groups whose files are read as they are, not key by key
+WHOLE = ("pipeline", "round", "analysis", "debug", "logger")  # groups whose files are read as they are, not key by key
 MOUNTS = {
     "training": "training.round2",
     "source": "pipeline.round2.candidates",
+    "validation": "training.round1.search_validation",
 }  # where a group is in the configuration, if not at its name
 TRAININGS = {"contrastive": "training.round1", "cross_encoder": "training.teacher"}
 GROUPS = {
@@ -34,6 +35,8 @@ GROUPS = {
     "model": "The encoder to start from, and how texts become tokens.",
     "training": "One training: its losses, negatives, steps and batch. A run has three: `training.round1`, "
     "`training.teacher` and `training.round2`. Each file below is described where it is the default.",
+    "validation": "Real search over small collections during a training: "
+    "`+validation@training.round1.search_validation=dev`; likewise for `training.round2`. Off by default.",
     "teacher": "The cross-encoder that scores what was retrieved.",
     "source": "Where the candidates of a round come from: `source@pipeline.round2.candidates=bm25`.",
     "mining": "How many candidates are retrieved and scored for training.",
@@ -45,6 +48,8 @@ GROUPS = {
     "analysis": "Nodes that explain a result. They can be added to any pipeline.",
     "runtime": "Where and how things run. No key here changes a result, so none is part of an address: "
     "[Devices and launchers](../../guides/devices.md).",
+    "logger": "Where trainings are logged; several as `logger=[wandb,tensorboard]`. No logger changes a result or an "
+    "address.",
     "debug": "Small runs that help to find a mistake: [When something is wrong](../../guides/trouble.md).",
 }
 

@@ -46,8 +46,18 @@ def test_from_a_sweep_to_its_report(small, tmp_path):
         sweep.stdout.count("pipeline.index.centroids: ") == 6
         and sweep.stdout.count("\npipeline.index.centroids: centroids") == 6
     )
-    made = run("colbertv2 report", *arguments, "report.out=out", "report.title=Bits", directory=tmp_path)
+    root = next(word.partition("=")[2] for word in small if word.startswith("runtime.root="))
+    made = run(
+        "colbertv2 report",
+        *arguments,
+        "runtime.wandb=offline",
+        "report.out=out",
+        "report.title=Bits",
+        directory=tmp_path,
+    )
     assert made.returncode == 0, made.stderr
+    (logged,) = Path(root).glob("wandb/offline-run-*/files/media/html/report*.html")
+    assert "<svg" in logged.read_text()
     assert "## Bits" in made.stdout and "codec.nbits=2 against 1: " in made.stdout
     out = tmp_path / "out"
     rows = {row["codec.nbits"]: row for row in csv.DictReader((out / "cells.csv").open())}

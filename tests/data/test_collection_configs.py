@@ -12,6 +12,7 @@ from colbertv2.evaluation.measures import parse
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SHARED = {"scifact", "cranfield", "vaswani"}
 RELEASED = {"beir", "lotte", "msmarco", "msmarco_local_eval", "nq", "triviaqa", "squad"}  # tested in test_released.py
+RELEASED |= {"nano_beir", "bright"}  # tested in test_nano_beir_and_bright.py
 # These two extend another file; test_configs composes them.
 NAMES = sorted(
     path.stem for path in (CONF / "collection").glob("*.yaml") if path.stem not in ("scifact_dev", "msmarco_local_eval")
@@ -32,6 +33,13 @@ def parts(config) -> dict:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_collection_has_the_same_keys(name):
     assert {"name", "documents", "train", "dev", "eval"} <= set(group(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_collection_can_be_mounted_anywhere(name):
+    """As in a validation by search: it refers to its own keys by relative paths, not to those of ``collection``."""
+    lines = (CONF / "collection" / f"{name}.yaml").read_text().splitlines()
+    assert [line for line in lines if "${collection" in line and not line.startswith("#")] == []
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - RELEASED - {"ir_datasets", "folder", "peerqa"}))

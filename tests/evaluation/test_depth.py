@@ -61,7 +61,7 @@ def test_what_is_printed_and_logged(built, small, monkeypatch):
     run = SimpleNamespace(summary=logged, finish=lambda: None)
     monkeypatch.setattr("wandb.init", lambda **_: run)
     config = compose([*small, "depth=5", "runtime.wandb=offline"])
-    tracking.log(config, "name", node, artifact, SimpleNamespace(wandb="offline", wandb_online=False, root="."))
+    tracking.log(config, "name", node, artifact, SimpleNamespace(wandb="offline", loggers=None, root="."))
     assert logged["R@1000"] is None and REASON in logged["remarks"][0]
 
 

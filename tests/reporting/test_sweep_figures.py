@@ -127,6 +127,14 @@ def test_training_curves_show_loss_and_dev_measure(tmp_path):
     assert not figures.draw_training({}, tmp_path / "none")
 
 
+def test_a_validation_by_search_has_a_panel_for_its_mean(tmp_path):
+    log = tmp_path / "metrics.csv"
+    log.write_text("step,train/loss,search/a/nDCG@10,search/nDCG@10\n4,0.9,0.5,0.4\n9,0.5,0.3,0.2\n")
+    assert figures.draw_training({"searched": log}, tmp_path / "training")
+    svg = (tmp_path / "training.svg").read_text()
+    assert svg.count("by search<") == 1 and ">nDCG@10 by search<" in svg
+
+
 def test_several_objectives_have_a_panel_each(tmp_path):
     log = tmp_path / "metrics.csv"
     log.write_text("step,train/loss,train/kl,train/in_batch\n4,0.9,0.5,0.4\n9,0.5,0.3,0.2\n")

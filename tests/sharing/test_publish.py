@@ -172,7 +172,8 @@ def test_the_weights_are_those_of_the_artifact_in_every_layout(trained, tmp_path
 def test_what_a_layout_cannot_hold_is_refused(trained, tmp_path, capsys):
     wanted = shrunk(trained[0].path.parents[2] / "folder", tmp_path / "artifacts")
     plain = build(compose([*wanted, "pipeline=untrained", "target=initial"]))
-    assert "has: texts without a marker; queries without augmentation" in refused(capsys, plain, tmp_path / "out", "--to=official")
+    said = refused(capsys, plain, tmp_path / "out", "--to=official")
+    assert "has: texts without a marker; queries without augmentation" in said
     assert not (tmp_path / "out").exists()
 
 
