@@ -93,6 +93,8 @@ def test_every_collection_composes(choice, tmp_path):
         "ir_datasets": ["collection.id=stdlib-small/test"],
         "folder": [f"collection.path={tmp_path}"],
         "beir": ["collection.set=scifact/test"],
+        "nano_beir": ["collection.set=scifact"],
+        "bright": ["collection.set=biology"],
         "msmarco_local_eval": [f"collection.ids={tmp_path}/ids.txt"],
         **{name: [f"collection.questions={tmp_path}/qa.csv"] for name in ("nq", "triviaqa", "squad")},
     }

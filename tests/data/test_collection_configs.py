@@ -12,6 +12,7 @@ from colbertv2.evaluation.measures import parse
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SHARED = {"scifact", "cranfield", "vaswani"}
 RELEASED = {"beir", "lotte", "msmarco", "msmarco_local_eval", "nq", "triviaqa", "squad"}  # tested in test_released.py
+RELEASED |= {"nano_beir", "bright"}  # tested in test_nano_beir_and_bright.py
 # These two extend another file; test_configs composes them.
 NAMES = sorted(
     path.stem for path in (CONF / "collection").glob("*.yaml") if path.stem not in ("scifact_dev", "msmarco_local_eval")
