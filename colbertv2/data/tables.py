@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, NamedTuple
@@ -62,7 +63,7 @@ class Address(NamedTuple):
                 parts = {"subset": None, "split": None, **match.groupdict()}
                 return cls(str(path), None, parts["subset"], parts["split"], is_local=True)
         if match := ON_HUB.fullmatch(text):
-            return cls(**match.groupdict())
+            return cls(match["path"], match["revision"], match["subset"], match["split"])
         raise InputError(
             f"{text!r} is no data set: expected a folder with files of {', '.join(FORMATS)}, or a name on the hub such "
             "as mteb/scifact, mteb/scifact/test or mteb/MIRACLRetrieval@main+de/dev (@revision, +subset, /split)."
@@ -294,7 +295,7 @@ def library() -> Any:
         InputError: it is not installed.
     """
     try:
-        import datasets
+        datasets = import_module("datasets")
     except ImportError as error:
         raise InputError(
             f"Reading tables of Hugging Face needs the package datasets ({error}); run: pip install "

@@ -128,8 +128,8 @@ def parse_tuple(record: Mapping[str, Any], columns: Columns) -> Row:
     scores = scores_of(record, columns, len(documents))
     if columns.all and columns.scores in ("labels", "label") and None not in scores:
         best = max(range(len(scores)), key=lambda place: (scores[place], -place))
-        for one in (documents, scores):
-            one.insert(0, one.pop(best))
+        documents.insert(0, documents.pop(best))
+        scores.insert(0, scores.pop(best))
     return Row(value_of(record[columns.query], columns, columns.query), documents, scores)
 
 
