@@ -71,7 +71,7 @@ class Address(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class TableSplit:
     """One split of a table: what messages call it, and how ``datasets.load_dataset`` finds it."""
 
     where: str
@@ -172,7 +172,7 @@ class Tables:
         with understood(f"{self.where}, table {name}"):
             return library().get_dataset_split_names(self.address.path, name, revision=self.revision)
 
-    def table(self, name: str, split: str | None, exact: bool) -> Table | None:
+    def table(self, name: str, split: str | None, exact: bool) -> TableSplit | None:
         """One split of a table, or None if it lacks it.
 
         Args:
@@ -189,17 +189,17 @@ class Tables:
         where = f"{self.where}, table {name}, split {split}"
         if self.by_name:
             files = tuple(self.by_name[name][split])
-            return Table(where, reader_of(files), files, True)
+            return TableSplit(where, reader_of(files), files, True)
         found = {"path": self.address.path, "name": name, "split": split, "revision": self.revision}
-        return Table(where, found, (), self.address.is_local)
+        return TableSplit(where, found, (), self.address.is_local)
 
-    def fingerprint(self, table: Table) -> str:
+    def fingerprint(self, table: TableSplit) -> str:
         """A string that changes with whatever determines the rows of a table: files and their times, or the commit."""
         files = table.files or (sorted(data_files(Path(self.address.path))) if self.address.is_local else ())
         status = [f"{file}\t{file.stat().st_size}\t{file.stat().st_mtime_ns}" for file in files]
         return sha256("\n".join([table.where, str(self.revision), *status]).encode())[:16]
 
-    def identity(self, table: Table) -> dict[str, str]:
+    def identity(self, table: TableSplit) -> dict[str, str]:
         """What identifies the content of a table: the hash of its files, or the commit and names of one of the hub."""
         if not self.address.is_local:
             return {"dataset": table.where, "revision": str(self.revision)}
@@ -314,13 +314,13 @@ def understood(where: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        cause = error.__cause__ or error
-        said = f"{type(error).__name__}: {shorten(str(cause), 200)}"
-        gone = any(part in type(error).__name__ for part in ("NotFound", "Gated"))
-        advice = (
-            "Check the name and the revision, and log in (hf auth login) if it is not public."
-            if gone
-            else "Check the files, or the connection to the hub; with HF_HUB_OFFLINE=1 only what was fetched before "
-            "can be read, by the full commit as revision."
-        )
-        raise InputError(f"{where} can't be read ({said}). {advice}") from error
+        if any(part in type(error).__name__ for part in ("NotFound", "Gated")):
+            raise InputError(
+                f"{where} is neither here nor on the hub, or is not public ({type(error).__name__}). Check the name "
+                "and the revision, and log in (hf auth login) if access is restricted."
+            ) from error
+        said = f"{type(error).__name__}: {shorten(str(error.__cause__ or error), 200)}"
+        raise InputError(
+            f"{where} can't be read ({said}). Check the files, or the connection to the hub. Without a connection only "
+            "what was fetched before can be read, with HF_HUB_OFFLINE=1 and the full commit as revision."
+        ) from error

@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from colbertv2.data.readers import checked_text
-from colbertv2.data.tables import Table
+from colbertv2.data.tables import TableSplit
 from colbertv2.errors import InputError
 from colbertv2.files import sha256
 
@@ -71,7 +71,7 @@ class Columns(NamedTuple):
         return None
 
     @classmethod
-    def of(cls, table: Table) -> "Columns":
+    def of(cls, table: TableSplit) -> "Columns":
         """The columns of a table of tuples.
 
         Raises:
@@ -86,7 +86,7 @@ class Columns(NamedTuple):
         )
 
 
-class Row(NamedTuple):
+class TrainingTuple(NamedTuple):
     """One tuple: ids or texts of the query and its documents, the positive first, with a score or None for each."""
 
     query: str
@@ -94,7 +94,7 @@ class Row(NamedTuple):
     scores: list[float | None]
 
 
-def read_tuples(table: Table, columns: Columns) -> Iterator[Row]:
+def read_tuples(table: TableSplit, columns: Columns) -> Iterator[TrainingTuple]:
     """Yield the tuples of a table.
 
     Raises:
@@ -107,7 +107,7 @@ def read_tuples(table: Table, columns: Columns) -> Iterator[Row]:
             raise InputError(f"{table.where}, row {number}: {error}.") from error
 
 
-def parse_tuple(record: Mapping[str, Any], columns: Columns) -> Row:
+def parse_tuple(record: Mapping[str, Any], columns: Columns) -> TrainingTuple:
     """Parse a row.
 
     Raises:
@@ -115,7 +115,7 @@ def parse_tuple(record: Mapping[str, Any], columns: Columns) -> Row:
 
     >>> columns = Columns.among(["query", "positive", "negative", "score"])
     >>> parse_tuple({"query": "q", "positive": "a", "negative": "b", "score": 2.5}, columns)
-    Row(query='q', documents=['a', 'b'], scores=[0.0, -2.5])
+    TrainingTuple(query='q', documents=['a', 'b'], scores=[0.0, -2.5])
     """
     if columns.all:
         documents = [value_of(one, columns, columns.all) for one in listed(record[columns.all], as_json=True)]
@@ -130,7 +130,7 @@ def parse_tuple(record: Mapping[str, Any], columns: Columns) -> Row:
         best = max(range(len(scores)), key=lambda place: (scores[place], -place))
         documents.insert(0, documents.pop(best))
         scores.insert(0, scores.pop(best))
-    return Row(value_of(record[columns.query], columns, columns.query), documents, scores)
+    return TrainingTuple(value_of(record[columns.query], columns, columns.query), documents, scores)
 
 
 def listed(value: Any, as_json: bool) -> list[Any]:

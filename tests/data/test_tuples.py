@@ -1,8 +1,12 @@
 """Rows of tuples in the columns of PyLate and sentence-transformers; needs no package of Hugging Face."""
 
+import sys
+
 import pytest
 
+from colbertv2.data.collection import Collection
 from colbertv2.data.tuples import Columns, parse_tuple
+from colbertv2.errors import InputError
 
 BY_ID = [
     ({"query_id": 7, "document_ids": [1, 2], "scores": [2.0, 0.5]}, ("7", ["1", "2"], [2.0, 0.5])),
@@ -28,6 +32,13 @@ def test_layouts(record, expected):
     columns = Columns.among(list(record))
     assert columns is not None and columns.by_id == ((record, expected) in BY_ID)
     assert parse_tuple(record, columns) == expected
+
+
+def test_without_datasets_the_message_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "a", "text": "x"}\n')
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(InputError, match=r"needs the package datasets .*pip install 'colbertv2\[datasets\]'"):
+        Collection(f"hf:{tmp_path}")
 
 
 def test_ids_win_over_texts_in_the_same_table():

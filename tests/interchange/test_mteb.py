@@ -4,16 +4,19 @@ It needs the extra ``mteb``, which `make install` leaves out: see docs/guides/in
 it.
 """
 
+import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
+from pages import ROOT, blocks, check_snippet
 from support import shrunk, tiny_folder
 
 from colbertv2.configuration.composition import build, compose
 from colbertv2.errors import InputError
 from colbertv2.files import read_json
-from colbertv2.interchange.mteb import ColBERTSearch
+from colbertv2.interchange.mteb import ColBERTSearch, settings_of
 
 mteb = pytest.importorskip("mteb", reason="needs the extra mteb: docs/guides/interchange.md")
 datasets = pytest.importorskip("datasets")
@@ -148,6 +151,16 @@ def test_an_index_is_kept_and_found_again(folder, checkpoint, tmp_path, monkeypa
     corpus = [{"id": f"d{number}", "title": "", "text": f"list {number}"} for number in range(60)]
     scores(fresh("codec=fp16"), task_of(folder, corpus=corpus))
     assert len(list((tmp_path / "kept").iterdir())) == 3
+
+
+def test_the_example_of_the_guide():
+    page = (ROOT / "docs" / "guides" / "interchange.md").read_text(encoding="utf-8")
+    (text,) = (block.text for block in blocks(page) if block.language == "{code-block} python")
+    check_snippet(text)
+    written = next(node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.List))
+    assert settings_of([ast.literal_eval(one) for one in written.elts]).document_maxlen == 300
+    for name in re.findall(r"\w+Retrieval", text):
+        assert mteb.get_task(name).metadata.modalities == ["text"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ Local files are checked strictly, as a local folder is: an id must occur once, a
 and documents. A data set of the hub is used as it is. Documents are streamed into ``ir_datasets``' store.
 """
 
-import logging
 from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -26,8 +25,8 @@ from ir_datasets.formats import BaseQrels, BaseQueries, GenericQuery, TrecQrel
 from colbertv2.data.collection import is_empty
 from colbertv2.data.readers import Faults, Text, checked_text, is_id
 from colbertv2.data.sources.folder import TextDocs, joined
-from colbertv2.data.tables import DOCUMENT_TABLES, ONLY, Address, Table, Tables
-from colbertv2.data.tuples import Columns, Row, read_tuples, text_id
+from colbertv2.data.tables import DOCUMENT_TABLES, ONLY, Address, Tables, TableSplit
+from colbertv2.data.tuples import Columns, TrainingTuple, read_tuples, text_id
 from colbertv2.errors import InputError
 from colbertv2.files import sha256
 
@@ -38,7 +37,6 @@ DOCUMENT_TEXTS, QUERY_TEXTS = ("text", "document", "passage", "content"), ("text
 JUDGED_QUERIES, JUDGED_DOCUMENTS = ("query-id", "query_id", "qid"), ("corpus-id", *DOCUMENT_IDS[2:])
 GRADES = ("score", "relevance", "label")
 HIGHEST = 9999  # a grade, as in a local folder
-logger = logging.getLogger(__name__)
 
 
 class HubDocs(TextDocs):
@@ -46,7 +44,7 @@ class HubDocs(TextDocs):
 
     source = "huggingface"
 
-    def __init__(self, tables: Tables, table: Table) -> None:
+    def __init__(self, tables: Tables, table: TableSplit) -> None:
         self.tables, self.table, self.where = tables, table, table.where
 
     def fingerprint(self) -> str:
@@ -64,7 +62,7 @@ class HubDocs(TextDocs):
 class HubQueries(BaseQueries):
     """The queries of a table."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: TableSplit) -> None:
         self.table = table
 
     def queries_iter(self) -> Iterator[GenericQuery]:
@@ -82,7 +80,7 @@ class HubQueries(BaseQueries):
 class HubQrels(BaseQrels):
     """The judgements of a table."""
 
-    def __init__(self, table: Table, documents: HubDocs, queries: HubQueries) -> None:
+    def __init__(self, table: TableSplit, documents: HubDocs, queries: HubQueries) -> None:
         self.table, self.documents, self.queries = table, documents, queries
 
     def qrels_iter(self) -> Iterator[TrecQrel]:
@@ -131,7 +129,7 @@ class TupleDocs(TextDocs):
 
     source = "huggingface"
 
-    def __init__(self, tables: Tables, splits: Sequence[Table]) -> None:
+    def __init__(self, tables: Tables, splits: Sequence[TableSplit]) -> None:
         self.tables, self.splits, self.where = tables, splits, splits[0].where
 
     def fingerprint(self) -> str:
@@ -149,7 +147,7 @@ class TupleDocs(TextDocs):
 class TupleQueries(BaseQueries):
     """The different queries in the splits of a table of tuples of texts."""
 
-    def __init__(self, splits: Sequence[Table]) -> None:
+    def __init__(self, splits: Sequence[TableSplit]) -> None:
         self.splits = splits
 
     def queries_iter(self) -> Iterator[GenericQuery]:
@@ -160,7 +158,7 @@ class TupleQueries(BaseQueries):
 class TupleQrels(BaseQrels):
     """The positives in the splits of a table of tuples of texts, as judgements of grade 1."""
 
-    def __init__(self, splits: Sequence[Table]) -> None:
+    def __init__(self, splits: Sequence[TableSplit]) -> None:
         self.splits = splits
 
     def qrels_iter(self) -> Iterator[TrecQrel]:
@@ -174,7 +172,7 @@ class TupleQrels(BaseQrels):
         return TrecQrel
 
 
-def rows_of(splits: Sequence[Table]) -> Iterator[Row]:
+def rows_of(splits: Sequence[TableSplit]) -> Iterator[TrainingTuple]:
     """Yield the tuples of texts of several splits, one after the other.
 
     Raises:
@@ -183,7 +181,7 @@ def rows_of(splits: Sequence[Table]) -> Iterator[Row]:
     return (row for table in splits for row in read_tuples(table, Columns.of(table)))
 
 
-def text_records(table: Table, ids: Sequence[str], texts: Sequence[str], stream: bool = True) -> Iterator[Text]:
+def text_records(table: TableSplit, ids: Sequence[str], texts: Sequence[str], stream: bool = True) -> Iterator[Text]:
     """Yield the records of a table of documents or queries.
 
     Raises:
@@ -237,7 +235,7 @@ def number_of(text: str) -> int:
     return int.from_bytes(bytes.fromhex(sha256(text.encode())[:16]), "big", signed=True)
 
 
-def refuse_repeated(table: Table, seen: np.ndarray) -> None:
+def refuse_repeated(table: TableSplit, seen: np.ndarray) -> None:
     """Raise InputError with the rows whose ids are those of earlier rows.
 
     Args:
@@ -306,7 +304,7 @@ def holds_tuples(tables: Tables) -> bool:
     return Columns.among(required(tables, name, tables.splits(name)[0], exact=True).columns) is not None
 
 
-def tuple_table(tables: Tables) -> Table:
+def tuple_table(tables: Tables) -> TableSplit:
     """The table of tuples that an address names, in one split.
 
     Raises:
@@ -333,7 +331,7 @@ def tuple_table_name(tables: Tables) -> str:
     )
 
 
-def required(tables: Tables, name: str, split: str | None, exact: bool) -> Table:
+def required(tables: Tables, name: str, split: str | None, exact: bool) -> TableSplit:
     """One split of a table.
 
     Raises:
