@@ -6,6 +6,7 @@ files are found by their names:
 - ``corpus.parquet``, ``queries.jsonl``, ``qrels-test.jsonl``, …: one file per table, or per split of a table;
 - ``qrels/test.parquet``, ``corpus/part-00000-of-00002.parquet``, …: one folder per table, with a split per file name;
 - ``train.parquet``, ``test-00000-of-00002.parquet``, … without a table of documents: the splits of one table;
+- what ``save_to_disk`` of ``datasets`` wrote, with a folder per split, or per table;
 - a folder whose ``README.md`` lists configurations, such as a clone of a data set of the hub: as that says.
 
 ``datasets`` is an optional package, the extra ``datasets`` of this project.
@@ -27,6 +28,7 @@ from colbertv2.files import sha256, sha256_of_files
 # Not CSV, in which an id has no type: 007 would become 7. TSV is read by ``folder:``.
 FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".arrow": "arrow"}
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+SAVED, DESCRIPTIONS = "data", ("dataset_info.json", "dataset_dict.json", "state.json")  # files of save_to_disk
 BATCH_ROWS = 1000  # rows of a Parquet file in memory at a time
 DOCUMENT_TABLES = ("corpus", "documents", "docs")
 ONLY = "default"  # the name of the only table of a data set, as on the hub
@@ -226,6 +228,8 @@ def local_tables(path: Path) -> dict[str, dict[str, list[Path]]]:
         stem = stem_of(file)
         if file.parent != path and path.is_dir():
             name, split = file.parent.name, stem
+            if stem == SAVED:  # by save_to_disk: a folder for each split, or for each table
+                name, split = (name, "train") if has_documents else (ONLY, name)
         elif not has_documents:
             name, split = ONLY, stem
         else:
@@ -244,7 +248,7 @@ def stem_of(file: Path) -> str:
 def format_of(file: Path) -> str | None:
     """The name of the reader of ``datasets`` for a file, or None if it is no file of data."""
     name = file.name.removesuffix(next((end for end in COMPRESSED if file.name.endswith(end)), ""))
-    return FORMATS.get(Path(name).suffix)
+    return None if name in DESCRIPTIONS else FORMATS.get(Path(name).suffix)
 
 
 def data_files(path: Path) -> Iterator[Path]:

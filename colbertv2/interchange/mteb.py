@@ -62,8 +62,8 @@ class ColBERTSearch:
         name: the model's name in MTEB's results; None is ``colbertv2/<last part of the checkpoint>``.
 
     Raises:
-        InputError: the checkpoint is none of ColBERT, a setting is wrong or is none of the above, or the engine can't
-            search with the codec. ``search`` raises it if ``mteb`` gives other texts, or calls it before ``index``.
+        InputError: the checkpoint is not one of ColBERT, a setting is wrong or none of the above, or the engine can't
+            search with the codec. Later: the task is not about texts alone, or ``search`` is called before ``index``.
 
     >>> import mteb  # doctest: +SKIP
     >>> model = ColBERTSearch("colbert-ir/colbertv2.0", ["codec=residual_1bit", "search=plaid"])  # doctest: +SKIP
@@ -299,6 +299,8 @@ class ColBERTSearch:
         name = task.replace("/", "_")
         if self.kept is None:
             self.searcher = None  # it maps files of the index that is removed now
+            if self.temporary is not None:
+                self.temporary.cleanup()
             self.temporary = tempfile.TemporaryDirectory(prefix="colbertv2-mteb-")
             return Path(self.temporary.name) / name
         made = [parse_value(self.settings[key]).config for key in ("codec", "clustering")]
@@ -333,8 +335,8 @@ def settings_of(overrides: Sequence[str]) -> DictConfig:
         InputError: a setting is unknown, or has no part in indexing and searching a given checkpoint.
     """
     for override in overrides:
-        key = override.lstrip("+~").partition("=")[0]
-        if key.partition(".")[0] not in (*OWN, "runtime"):
+        key = override.lstrip("+").partition("=")[0]
+        if "=" not in override or override.startswith("~") or key.partition(".")[0] not in (*OWN, "runtime"):
             raise InputError(
                 f"The override {override!r} changes nothing here; expected one of {', '.join(OWN)}, runtime."
             )

@@ -15,7 +15,7 @@ from colbertv2.data.tables import Address
 from colbertv2.data.tuples import text_id
 from colbertv2.errors import InputError
 
-pytest.importorskip("datasets", reason="needs the extra datasets: pip install 'colbertv2[datasets]'")
+datasets = pytest.importorskip("datasets", reason="needs the extra datasets: pip install 'colbertv2[datasets]'")
 
 
 def parquet(path: Path, **columns: list) -> None:
@@ -131,6 +131,16 @@ def test_tuples_of_texts_are_a_collection(tmp_path):
     assert dict(queries) == {text_id(text): text for text in "qr"}
     assert dict(queries.qrels[text_id("q")]) == {text_id("a"): 1, text_id("b"): 1}
     assert queries.qrels.unknown(documents) == []
+
+
+def test_what_save_to_disk_wrote(tmp_path):
+    splits = {split: datasets.Dataset.from_dict({"anchor": [split], "positive": ["a"]}) for split in ("train", "test")}
+    datasets.DatasetDict(splits).save_to_disk(tmp_path / "tuples")
+    assert dict(Queries(f"hf:{tmp_path}/tuples/test")) == {text_id("test"): "test"}
+    assert dict(Collection(f"hf:{tmp_path}/tuples")) == {text_id("a"): "a"}
+    datasets.Dataset.from_dict({"_id": ["007"], "text": ["x"]}).save_to_disk(tmp_path / "tables" / "corpus")
+    datasets.Dataset.from_dict({"_id": ["q"], "text": ["?"]}).save_to_disk(tmp_path / "tables" / "queries")
+    assert dict(Collection(f"hf:{tmp_path}/tables")) == {"007": "x"} and dict(Queries(f"hf:{tmp_path}/tables"))
 
 
 def test_a_single_file(tmp_path):
