@@ -97,7 +97,7 @@ def test_the_depth_of_a_ranking_is_what_counts_of_it(tmp_path):
     assert metrics["unknown"] == {"nDCG@10": "the ranking keeps 2 documents per query"}
 
 
-def test_missing_files_are_all_named(monkeypatch, tmp_path):
+def test_missing_files_are_all_named():
     handler = ir_datasets.load("bright/pony").queries_handler()
     urls = [place.url for place in places(handler)]
     assert len(urls) == 6 and len(set(urls)) == 6  # the questions, and the reasoning of five models
