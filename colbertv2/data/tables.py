@@ -197,7 +197,7 @@ class Tables:
 
     def fingerprint(self, table: TableSplit) -> str:
         """A string that changes with whatever determines the rows of a table: files and their times, or the commit."""
-        files = table.files or (sorted(data_files(Path(self.address.path))) if self.address.is_local else ())
+        files = table.files or (all_files(Path(self.address.path)) if self.address.is_local else ())
         status = [f"{file}\t{file.stat().st_size}\t{file.stat().st_mtime_ns}" for file in files]
         return sha256("\n".join([table.where, str(self.revision), *status]).encode())[:16]
 
@@ -205,7 +205,7 @@ class Tables:
         """What identifies the content of a table: the hash of its files, or the commit and names of one of the hub."""
         if not self.address.is_local:
             return {"dataset": table.where, "revision": str(self.revision)}
-        files = table.files or sorted(data_files(Path(self.address.path)))
+        files = table.files or all_files(Path(self.address.path))
         named = {} if table.files else {"table": table.arguments["name"], "split": table.arguments["split"]}
         return {"sha256": sha256_of_files(*files), **named}
 
@@ -263,6 +263,12 @@ def data_files(path: Path) -> Iterator[Path]:
                 yield from (file for file in sorted(one.iterdir()) if file.is_file() and format_of(file))
 
 
+def all_files(path: Path) -> list[Path]:
+    """All files below a folder that ``README.md`` describes, without hidden ones such as those of git."""
+    found = [file for file in path.rglob("*") if file.is_file()]
+    return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(path).parts))
+
+
 def is_data(path: Path) -> bool:
     """Whether there are files of data at a path."""
     return next(data_files(path), None) is not None or has_configurations(path)
@@ -305,6 +311,11 @@ def library() -> Any:
             f"Reading tables of Hugging Face needs the package datasets ({error}); run: pip install "
             "'colbertv2[datasets]'."
         ) from None
+    if not hasattr(datasets, "load_dataset"):
+        raise InputError(
+            f"datasets is not Hugging Face's package but {list(getattr(datasets, '__path__', []))}; run elsewhere, or "
+            "rename that folder."
+        )
     # Otherwise every opening of a local table is reported to a server, for seconds where there is no network.
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
     return datasets

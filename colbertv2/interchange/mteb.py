@@ -306,7 +306,7 @@ class ColBERTSearch:
         made = [parse_value(self.settings[key]).config for key in ("codec", "clustering")]
         made += [self.settings[key] for key in ("document_maxlen", "precision", "kmeans_seed")]
         documents = content_digest(islice(zip(ids, texts(), strict=True), HASHED_DOCUMENTS))
-        return self.kept / f"{name}-{content_digest([self.identity, made, len(ids), documents])[:12]}"
+        return self.kept / f"{name}-{content_digest([self.identity, made, content_digest(ids), documents])[:12]}"
 
     def component(self, key: str, kind: type) -> Any:
         """A new codec, engine or clustering from the settings."""

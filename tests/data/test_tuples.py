@@ -39,6 +39,12 @@ def test_without_datasets_the_message_says_what_to_install(tmp_path, monkeypatch
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"needs the package datasets .*pip install 'colbertv2\[datasets\]'"):
         Collection(f"hf:{tmp_path}")
+    (tmp_path / "datasets").mkdir()  # a folder of that name is importable, too
+    monkeypatch.delitem(sys.modules, "datasets")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(InputError, match=r"datasets is not Hugging Face's package but \['.*datasets'\]"):
+        Collection(f"hf:{tmp_path}")
+    monkeypatch.delitem(sys.modules, "datasets")
 
 
 def test_ids_win_over_texts_in_the_same_table():

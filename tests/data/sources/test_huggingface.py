@@ -95,6 +95,19 @@ def test_the_same_content_has_one_identity(mteb, tmp_path_factory):
     assert Collection(f"folder:{other}").identity() == Collection(f"hf:{mteb}").identity()
 
 
+def test_changed_files_are_read_again(mteb):
+    """Also where a README.md names files in deeper folders."""
+    deep = mteb / "corpus" / "deep" / "part.parquet"
+    parquet(deep, _id=["d1", "7"], title=["", ""], text=["before", "other"])
+    (mteb / "README.md").write_text((mteb / "README.md").read_text().replace("corpus/*", "corpus/deep/*"))
+    first = Collection(f"hf:{mteb}")
+    assert dict(first)["d1"] == "before"
+    identity = first.identity()
+    parquet(deep, _id=["d1", "7"], title=["", ""], text=["afterwards", "other"])
+    again = Collection(f"hf:{mteb}")
+    assert dict(again)["d1"] == "afterwards" and again.identity() != identity
+
+
 def test_the_subsets_of_a_multilingual_set(tmp_path):
     for language, word in (("de", "Baum"), ("en", "tree")):
         parquet(tmp_path / f"{language}-corpus.parquet", id=[1, 2], text=[word, word + word])
