@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import ir_datasets
+import pyarrow
+import pyarrow.parquet
 import pytest
 from ir_datasets.util import Download, RequestsDownload
 
@@ -220,6 +222,56 @@ def dpr() -> Path:
     write(base / "nq-dev.json.gz", gzip.compress(json.dumps([gold]).encode()))
     write(base / "nq-dev.qa.csv", QUESTIONS.encode())
     return base / "nq-dev.qa.csv"
+
+
+NANO_PASSAGES = {"d1": "the first passage", "d2": "the second passage", "q1": "a passage with the id of a query"}
+
+
+def nano_beir(name: str) -> None:
+    """Three passages; the relevant passage of q1 has the query's own id."""
+    dataset = ir_datasets.load(f"nano-beir/{name}")
+    texts = pyarrow.schema({"_id": pyarrow.string(), "text": pyarrow.string()})
+    write_parquet(dataset.docs_handler(), [{"_id": key, "text": text} for key, text in NANO_PASSAGES.items()], texts)
+    asked = {"q1": "which one", "q2": "the second"}
+    write_parquet(dataset.queries_handler(), [{"_id": key, "text": text} for key, text in asked.items()], texts)
+    judged = [{"query-id": query, "corpus-id": doc} for query, doc in (("q1", "q1"), ("q2", "d2"), ("q2", "d1"))]
+    write_parquet(
+        dataset.qrels_handler(), judged, pyarrow.schema(dict.fromkeys(("query-id", "corpus-id"), pyarrow.string()))
+    )
+
+
+def bright(name: str) -> None:
+    """Four passages; query 0 excludes two of them, query 1 none (``N/A``); the long documents are other ones."""
+    ids = pyarrow.list_(pyarrow.string())
+    strings = dict.fromkeys(("query", "reasoning", "id"), pyarrow.string())
+    examples = pyarrow.schema(
+        {**strings, "excluded_ids": ids, "gold_ids_long": ids, "gold_ids": ids, "gold_answer": pyarrow.string()}
+    )
+    excluded, gold = [["posts/0.txt", "posts/1.txt"], ["N/A"]], [["web/a_0.txt"], ["web/b_1.txt"]]
+    whole_gold = [["web/a.txt"], ["web/b.txt"]]
+    rows = [
+        {
+            **{"query": f"why {number}?", "reasoning": "because", "id": str(number), "gold_answer": "so"},
+            **{"excluded_ids": excluded[number], "gold_ids": gold[number], "gold_ids_long": whole_gold[number]},
+        }
+        for number in range(2)
+    ]
+    dataset = ir_datasets.load(f"bright/{name}")
+    contents = pyarrow.schema({"id": pyarrow.string(), "content": pyarrow.string()})
+    parts = ["posts/0.txt", "posts/1.txt", "web/a_0.txt", "web/b_1.txt"]
+    write_parquet(dataset.docs_handler(), [{"id": key, "content": f"text of {key}"} for key in parts], contents)
+    write_parquet(dataset.queries_handler(), rows, examples)  # the questions, and once more with each model's reasoning
+    if f"bright/{name}-long" not in ir_datasets.registry:
+        return
+    whole = [{"id": key, "content": f"all of {key}"} for key in ("web/a.txt", "web/b.txt", "posts/0.txt")]
+    write_parquet(ir_datasets.load(f"bright/{name}-long").docs_handler(), whole, contents)
+
+
+def write_parquet(handler: object, rows: list[dict], schema: pyarrow.Schema) -> None:
+    """Write every file that a handler downloads."""
+    for place in places(handler):
+        place.path.parent.mkdir(parents=True, exist_ok=True)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema), place.path)
 
 
 @pytest.fixture(scope="session")

@@ -50,6 +50,10 @@ def test_every_choice_of_every_group_plans(small, tmp_path, group, choice):
     if choice.startswith("external"):  # any file will do
         node = "examples" if choice == "external_examples" else "round2.candidates"
         overrides.append(f"pipeline.{node}.file.path={__file__}")
+    if choice == "dataset_examples":
+        pytest.importorskip("datasets", reason="needs the extra datasets")
+        (tmp_path / "train.jsonl").write_text('{"query_id": "q0", "document_ids": ["d0", "d1"]}\n')
+        overrides.append(f"pipeline.examples.file.path={tmp_path}/train.jsonl")
     if (group, choice) == ("teacher", "msmarco_minilm"):  # its weights would be downloaded
         values = {"num_labels": 1, "max_position_embeddings": 512}
         released = tiny_encoder(tmp_path, "bert", AutoModelForSequenceClassification, **values)
@@ -102,8 +106,10 @@ def test_every_collection_composes(choice, tmp_path):
     required = {
         "ir_datasets": ["collection.id=stdlib-small/test"],
         "folder": [f"collection.path={tmp_path}"],
+        "huggingface": [f"collection.path={tmp_path}"],
         "beir": ["collection.set=scifact/test"],
         "nano_beir": ["collection.set=scifact"],
+        "bright": ["collection.set=biology"],
         "msmarco_local_eval": [f"collection.ids={tmp_path}/ids.txt"],
         **{name: [f"collection.questions={tmp_path}/qa.csv"] for name in ("nq", "triviaqa", "squad")},
     }

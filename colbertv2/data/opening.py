@@ -161,7 +161,8 @@ def parts(handler: Any, kind: type | tuple[type, ...]) -> list[Any]:
             return
         seen[id(value)] = value
         for field in getattr(value, "__dict__", {}).values():
-            for item in field if isinstance(field, list | tuple) else [field]:
+            several = field.values() if isinstance(field, dict) else field
+            for item in several if isinstance(field, dict | list | tuple) else [field]:
                 visit(item)
 
     visit(handler)

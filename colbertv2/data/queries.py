@@ -21,7 +21,7 @@ from colbertv2.files import sha256
 LOOKED_UP = 1000  # at most this many relevant documents are looked up in a collection
 logger = logging.getLogger(__name__)
 PARTS = ("train", "dev")
-PROTOCOLS = ("trec", "beir", "peerqa", "dpr", "dpr_regex", "dpr_title")  # see colbertv2.evaluation.protocols
+PROTOCOLS = ("trec", "beir", "bright", "peerqa", "dpr", "dpr_regex", "dpr_title")  # see colbertv2.evaluation.protocols
 
 
 class Qrels(Mapping[str, Mapping[str, int]]):
@@ -174,7 +174,8 @@ class Queries:
             return {}
         found: dict[str, dict[str, int]] = {}
         with reading(self.id, self.dataset.qrels_handler()):
-            for judgement in self.dataset.qrels_iter():
+            # Not dataset.qrels_iter(): bright's queries also have that method, with other judgements for its long sets.
+            for judgement in self.dataset.qrels_handler().qrels_iter():
                 found.setdefault(judgement.query_id, {})[judgement.doc_id] = judgement.relevance
         return found
 

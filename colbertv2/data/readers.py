@@ -68,8 +68,9 @@ class Faults:
     colbertv2.errors.InputError: queries.tsv, line 3: empty text.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str, unit: str = "line") -> None:
         self.path = path
+        self.unit = unit  # what is numbered: lines of a file, or rows of a table
         self.found: list[str] = []
 
     def add(self, line: int, message: str) -> None:
@@ -78,7 +79,7 @@ class Faults:
         if len(self.found) == LISTED:
             self.found.append("… and more")
             self.finish()
-        self.found.append(f"line {line}: {message}")
+        self.found.append(f"{self.unit} {line}: {message}")
 
     def finish(self) -> None:
         """Raise the recorded faults, if there are any.

@@ -4,6 +4,9 @@
   MS MARCO and LoTTE use this protocol.
 - ``beir``: as ``trec``, but the document with the query's own id is removed (BEIR's ``ignore_identical_ids``, which
   BEIR sets for all its data sets; in ArguAna and Quora the queries are in the corpus and would come first).
+- ``bright``: as ``trec``, but the documents that a query excludes are removed from its ranking (BRIGHT, ICLR 2025: the
+  problem that the query was made from, and its like). ``ir_datasets`` gives them the grade −100. A ranking is as deep
+  as what is left of it.
 - ``peerqa``: as ``trec``, but a query that is missing from the ranking is left out of the mean (PeerQA, NAACL 2025).
 - ``dpr``: a document is relevant if its text contains an answer. Every query counts, with or without a match. Only the
   first 1,000 documents of a ranking are examined. The measure is Success@k; recall is undefined, because nobody knows
@@ -31,6 +34,7 @@ from colbertv2.evaluation.ranking import Ranking
 
 Matcher = Callable[[str], bool]
 BETWEEN = "\0"  # a control character, so no token contains it
+EXCLUDED = -100  # ir_datasets' grade of a document that BRIGHT excludes for a query
 LOOKED_AT = 1000  # documents per query that are searched for answers
 Judged = tuple[Ranking, Mapping[str, Mapping[str, int]]]
 
@@ -114,6 +118,17 @@ def judged(ranking: Ranking, queries: Queries) -> Judged:
     return RULES[queries.protocol](ranking, queries)
 
 
+def most_removed(queries: Queries) -> int:
+    """The most documents that the protocol removes from the ranking of one query because they are excluded.
+
+    A ranking of depth ``k`` holds the best ``k - most_removed(queries)`` of the documents that count. The query's own
+    document, which ``beir`` removes, is not counted, as BEIR does not count it.
+    """
+    if queries.protocol != "bright":
+        return 0
+    return max((list(grades.values()).count(EXCLUDED) for grades in queries.qrels.values()), default=0)
+
+
 def unjudgeable(queries: Queries) -> Iterator[str]:
     """Why the protocol can't evaluate these queries, one sentence per reason; needs no ranking.
 
@@ -135,6 +150,18 @@ def trec(ranking: Ranking, queries: Queries) -> Judged:
 def beir(ranking: Ranking, queries: Queries) -> Judged:
     others = {query_id: [result for result in found if result[0] != query_id] for query_id, found in ranking.items()}
     return Ranking(others, ranking.tied_beyond), queries.qrels
+
+
+def bright(ranking: Ranking, queries: Queries) -> Judged:
+    kept: dict[str, list[tuple[str, float]]] = {}
+    for query_id, found in ranking.items():
+        grades = queries.qrels.get(query_id, {})
+        kept[query_id] = [result for result in found if grades.get(result[0]) != EXCLUDED]
+    judgements = {
+        query_id: {doc_id: grade for doc_id, grade in grades.items() if grade != EXCLUDED}
+        for query_id, grades in queries.qrels.items()
+    }
+    return Ranking(kept, ranking.tied_beyond), Qrels(judgements)
 
 
 def peerqa(ranking: Ranking, queries: Queries) -> Judged:
@@ -183,6 +210,7 @@ def title_and_text(record: Any) -> str:
 RULES: dict[str, Callable[[Ranking, Queries], Judged]] = {
     "trec": trec,
     "beir": beir,
+    "bright": bright,
     "peerqa": peerqa,
     "dpr": by_answers(token_matcher, text_alone),
     "dpr_regex": by_answers(regex_matcher, text_alone),

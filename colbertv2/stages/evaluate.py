@@ -25,11 +25,11 @@ def check(ranking: Node | None, queries: Queries, measures: list[str]) -> list[s
     The ranking must be deep enough for at least one measure; the others are then reported as not known.
     """
     from colbertv2.evaluation.measures import parse, unknown
-    from colbertv2.evaluation.protocols import unjudgeable
+    from colbertv2.evaluation.protocols import most_removed, unjudgeable
 
     parse(measures)
     reasons = list(unjudgeable(queries))
-    depth = None if ranking is None else depth_of(ranking)
+    depth = None if ranking is None else counted_depth(depth_of(ranking), most_removed(queries))
     if len(unknown(measures, depth)) == len(measures):
         reasons.append(
             f"the ranking keeps {depth} documents per query, fewer than the cut-offs of all measures "
@@ -37,6 +37,11 @@ def check(ranking: Node | None, queries: Queries, measures: list[str]) -> list[s
         )
     documents = ranked_documents(ranking)
     return reasons if reasons or queries.by_answers or documents is None else queries.qrels.mismatch(documents)
+
+
+def counted_depth(depth: int | None, removed: int) -> int | None:
+    """The depth of a ranking of ``depth`` documents from which up to ``removed`` are removed, at least 0."""
+    return None if depth is None else max(depth - removed, 0)
 
 
 def ranked_documents(ranking: Node | None) -> Collection | None:
@@ -64,10 +69,10 @@ def run(ranking: Artifact, queries: Queries, *, measures: list[str], out: Path, 
             documents.
     """
     from colbertv2.evaluation.measures import evaluate, length_note, tie_note, unknown
-    from colbertv2.evaluation.protocols import judged
+    from colbertv2.evaluation.protocols import judged, most_removed
 
     ranked, qrels = judged(stored_ranking(ranking), queries)
-    depth = depth_of(ranking)
+    depth = counted_depth(depth_of(ranking), most_removed(queries))
     values = evaluate(ranked, qrels, measures, depth)
     notes = [tie_note(ranked, qrels, measures)]
     if ranking.stage == "external_ranking":  # the depth of its system is not known

@@ -12,6 +12,7 @@ from colbertv2.data.file import File
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.files import write_json
+from colbertv2.interchange.tuple_tables import TupleTable
 from colbertv2.runtime import Runtime
 from colbertv2.training.examples import EXAMPLES_FILE, Example, read_examples, write_examples
 
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 @stage(version=2)
-def run(file: File, documents: Collection, queries: Queries, *, out: Path, runtime: Runtime) -> None:
+def run(file: File | TupleTable, documents: Collection, queries: Queries, *, out: Path, runtime: Runtime) -> None:
     """Copy the examples of ``file``, streamed and cleaned.
 
     These negatives are left out: those that are the example's positive, repeated ones, and those missing from the
@@ -31,7 +32,8 @@ def run(file: File, documents: Collection, queries: Queries, *, out: Path, runti
     negatives than a step takes, for any ``n_way``.
 
     Args:
-        file: examples in any layout that :class:`~colbertv2.training.examples.Examples` reads.
+        file: examples in any layout that :class:`~colbertv2.training.examples.Examples` reads, or a table of tuples of
+            Hugging Face ``datasets``.
         documents: the collection.
         queries: the training queries.
 
@@ -39,7 +41,8 @@ def run(file: File, documents: Collection, queries: Queries, *, out: Path, runti
         InputError: a line is malformed, or no example is left.
     """
     counts = Counter({EXAMPLES: 0})
-    kept = cleaned(read_examples(file.path), documents, queries, counts)
+    given = read_examples(file.path) if isinstance(file, File) else file
+    kept = cleaned(given, documents, queries, counts)
     count = write_examples(out / EXAMPLES_FILE, runtime.bar(kept, "examples", "examples"))
     left_out = ", ".join(f"{number:,} {what}" for what, number in counts.items() if what != EXAMPLES)
     if not count:

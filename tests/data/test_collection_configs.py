@@ -42,7 +42,7 @@ def test_a_collection_can_be_mounted_anywhere(name):
     assert [line for line in lines if "${collection" in line and not line.startswith("#")] == []
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - RELEASED - {"ir_datasets", "folder", "peerqa"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - RELEASED - {"ir_datasets", "folder", "huggingface", "peerqa"}))
 def test_splits_are_disjoint_and_judge_the_documents(name, request):
     if name in SHARED:
         request.getfixturevalue("shared_collections")
@@ -68,6 +68,16 @@ def test_a_local_folder(tmp_path):
         (tmp_path / f"qrels.{split}.tsv").write_text("q 0 a 1\n")
     found = parts(group("folder", path=str(tmp_path)))
     assert isinstance(found["dev"], Queries) and len(found["eval"]) == 1
+
+
+def test_a_data_set_of_hugging_face(tmp_path):
+    pytest.importorskip("datasets", reason="needs the extra datasets")
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "a", "text": "one"}\n')
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "first"}\n')
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"qrels-{split}.jsonl").write_text('{"query-id": "q", "corpus-id": "a", "score": 1}\n')
+    found = parts(group("huggingface", path=str(tmp_path)))
+    assert dict(found["documents"]) == {"a": "one"} and all(len(found[key]) == 1 for key in ("train", "dev", "eval"))
 
 
 def test_peerqa(tmp_path):

@@ -43,20 +43,18 @@ def joined(title: str, text: str) -> str:
     return f"{title} {text}" if title else text
 
 
-class FolderDocs(StoredDocs):
-    """The documents of one TSV or JSONL file."""
+class TextDocs(StoredDocs):
+    """Documents with titles, of which those without text are refused or kept. A subclass defines ``texts``."""
 
-    source = "folder"
+    where: Any  # what messages call the documents
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def fingerprint(self) -> str:
-        return file_fingerprint(self.path)
+    def texts(self) -> Iterator[Text]:
+        """Yield all documents, also those without text, in corpus order."""
+        raise NotImplementedError
 
     def read(self) -> Iterator[FolderDoc]:
         empty: list[str] = []
-        for record in read_texts(self.path, "document", keep_empty=True):
+        for record in self.texts():
             document = FolderDoc(*record)
             if is_empty(document.default_text()):
                 empty.append(document.doc_id)
@@ -75,12 +73,27 @@ class FolderDocs(StoredDocs):
             empty = read_json(self.empty_file)["documents"]
             listed = ", ".join(map(repr, empty[:LISTED])) + (", …" if len(empty) > LISTED else "")
             raise InputError(
-                f"{self.path}: {len(empty)} documents have no text: {listed}. Correct or remove them, or set "
+                f"{self.where}: {len(empty)} documents have no text: {listed}. Correct or remove them, or set "
                 "collection.empty=keep: they will have no vectors and never be found."
             )
 
     def docs_cls(self) -> type[FolderDoc]:
         return FolderDoc
+
+
+class FolderDocs(TextDocs):
+    """The documents of one TSV or JSONL file."""
+
+    source = "folder"
+
+    def __init__(self, path: Path) -> None:
+        self.path = self.where = path
+
+    def fingerprint(self) -> str:
+        return file_fingerprint(self.path)
+
+    def texts(self) -> Iterator[Text]:
+        return read_texts(self.path, "document", keep_empty=True)
 
 
 class FolderQueries(BaseQueries):

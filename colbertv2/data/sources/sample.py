@@ -49,7 +49,7 @@ class Sample:
         """Query id → its relevant documents in the sample, for the chosen queries."""
         relevant: dict[str, dict[str, int]] = {}
         with reading(self.id, self.source.qrels_handler()):
-            for judgement in self.source.qrels_iter():
+            for judgement in self.source.qrels_handler().qrels_iter():
                 if judgement.relevance > 0:
                     relevant.setdefault(judgement.query_id, {})[judgement.doc_id] = judgement.relevance
         with reading(self.id, self.source.queries_handler()):
@@ -127,7 +127,8 @@ class SampleQrels(BaseQrels):
         self.documents = documents
 
     def qrels_iter(self) -> Iterator[Any]:
-        judgements = [one for one in self.sample.source.qrels_iter() if one.query_id in self.sample.wanted]
+        everything = self.sample.source.qrels_handler().qrels_iter()
+        judgements = [one for one in everything if one.query_id in self.sample.wanted]
         store = self.documents.docs_store()
         with building():
             kept = store.get_many({judgement.doc_id for judgement in judgements})
