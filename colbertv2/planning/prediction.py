@@ -20,6 +20,7 @@ from colbertv2.artifacts.artifact import Artifact, location
 from colbertv2.artifacts.integrity import read_record
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.process import device_name, num_cores
+from colbertv2.artifacts.stage import Stage
 from colbertv2.planning.work import RATE, Cost, Step
 from colbertv2.runtime import Runtime
 
@@ -98,7 +99,7 @@ class Predictor:
         if node.address not in self.steps:
             parents = {role: self.step(parent) for role, parent in node.parents.items()}
             if not self.finished_step(node.address):
-                self.steps[node.address] = Step(node.stage.name, node.arguments, node.sizes, parents)
+                self.steps[node.address] = Step(name_of(node.stage), node.arguments, node.sizes, parents)
         return self.steps[node.address]
 
     def finished_step(self, address: str) -> Step | None:
@@ -110,23 +111,30 @@ class Predictor:
                 return None
             parents = {role: self.finished_step(parent) for role, parent in record["parents"].items()}
             known = {role: step for role, step in parents.items() if step}
-            self.steps[address] = Step(record["stage"], record["arguments"], record["inputs"], known, record["bytes"])
+            stage = record.get("identity", {}).get("function", record["stage"])
+            self.steps[address] = Step(stage, record["arguments"], record["inputs"], known, record["bytes"])
         return self.steps.get(address)
 
     def runs(self, node: Node) -> list[tuple[Cost, Step]]:
         """The measured costs and sizes of a stage's runs on this device, latest first, without resumed runs."""
-        stage = node.stage.name
+        stage, folder = name_of(node.stage), node.stage.name
         if stage not in self.finished:
             wanted = {"version": node.stage.version, "device": device_name(self.runtime), "resumed": False}
-            paths = [path for path in (self.runtime.root / stage).glob(f"{stage}-*") if Artifact.present(path)]
+            paths = [path for path in (self.runtime.root / folder).glob(f"{folder}-*") if Artifact.present(path)]
             paths.sort(key=lambda path: path.stat().st_mtime, reverse=True)
             self.finished[stage] = []
             for path in paths[:LATEST]:
                 record = quietly(lambda path=path: read_record(path)) or {}
-                if wanted == {key: record.get(key) for key in wanted} and (step := self.finished_step(path.name)):
+                alike = wanted == {key: record.get(key) for key in wanted}
+                if alike and (step := self.finished_step(path.name)) and step.stage == stage:
                     took = Cost(record["seconds"], record["peak_memory"], record["bytes"])
                     self.finished[stage].append((took, step))
         return self.finished[stage]
+
+
+def name_of(stage: Stage) -> str:
+    """The name by which a stage is known to plans: the full name if it is outside this package."""
+    return stage.outside or stage.name
 
 
 def distance(known: Cost | None, wanted: Cost | None) -> float:

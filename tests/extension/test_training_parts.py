@@ -42,7 +42,6 @@ def shortest(documents: Collection, queries: Queries, *, depth: int, out: Path, 
     Ranking({query_id: ranked for query_id, _ in queries}).write(out / "run.trec", tag=out.name)
 
 
-STAGE = __name__.rpartition(".")[2]  # a stage is called by its module
 FILES = {
     "training/hinge.yaml": f"""
         defaults: [contrastive, _self_]
@@ -79,7 +78,7 @@ def test_they_are_planned_built_swept_and_reported(arguments, capsys):
     sources = "source@pipeline.round2.candidates=random,shortest"
     plan.main([*arguments, sources, "training@training.round2=contrastive,hinge"])
     planned = capsys.readouterr().out
-    assert f"{STAGE}-" in planned and "4 points: " in planned and planned.count(" train-") == 4
+    assert "shortest-" in planned and "4 points: " in planned and planned.count(" train-") == 4
 
     sweep = [*arguments, sources, "training@training.round2=hinge"]
     artifacts = [build(point.config) for point in collect(sweep)]
@@ -87,13 +86,13 @@ def test_they_are_planned_built_swept_and_reported(arguments, capsys):
     for checkpoint in trained:
         assert pandas.read_csv(checkpoint.path / "log" / "metrics.csv")["train/hinge"].notna().any()
     examples = [checkpoint.parents["examples"] for checkpoint in trained]
-    assert [one.parents["candidates"].stage for one in examples] == ["random_candidates", STAGE]
+    assert [one.parents["candidates"].stage for one in examples] == ["random_candidates", "shortest"]
     negatives = {document for one in Examples(examples[1].path / "examples.jsonl") for document in one.documents[1:]}
     assert len(negatives) <= 8  # the same for every query: mining.depth
 
     capsys.readouterr()
     plan.main([*sweep, "mining.depth=7"])
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if f"{STAGE}-" in line]
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "shortest-" in line]
     assert "from 1 run here" in line  # what such a stage takes is learnt from its runs
     report.main(sweep)
     assert "source@pipeline.round2.candidates=shortest against random" in capsys.readouterr().out
