@@ -27,7 +27,7 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.process import byte_size
 from colbertv2.commands.checks import check_places, check_point, problems_of
 from colbertv2.configuration.composition import CONF, runtime_of
-from colbertv2.configuration.points import Point, as_mapping, axes_of, collect, names_of, overrides_of, with_experiments
+from colbertv2.configuration.points import Point, as_mapping, axes_of, collect, find_experiments, names_of, overrides_of
 from colbertv2.configuration.provenance import describe, describe_changes, origins
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import measures_of, remarks, summary
@@ -62,7 +62,7 @@ def command(task: Callable[[DictConfig], Any]) -> None:
             print(error, file=sys.stderr)  # if raised, Hydra would print the command line before it
             raise SystemExit(2) from None
 
-    sys.argv[1:] = with_experiments(sys.argv[1:])
+    find_experiments()
     try:
         with raising():
             hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
