@@ -22,7 +22,7 @@ PACKAGE = "colbertv2.stages."  # the stages below it are known by their names al
 class Stage:
     """A stage function with its declaration.
 
-    ``check``, ``measures`` and ``unneeded`` are functions that :func:`stage` was given. A stage function called ``run``
+    Its other functions, such as ``check``, are those that :func:`stage` was given. A stage function called ``run``
     need not name them: they are the functions with these names in its module.
 
     Args:
@@ -65,6 +65,16 @@ class Stage:
         return self.beside("check")
 
     @property
+    def lacks(self) -> Callable[..., Iterable[str]] | None:
+        """A function that says what this machine lacks to run the stage; ``None`` if there is none.
+
+        It takes the stage's arguments as ``check`` does and yields one sentence per lack, such as a package that is not
+        installed. It is called before any work, and only if the stage will run: a finished artifact can be read on any
+        machine.
+        """
+        return self.beside("lacks")
+
+    @property
     def measures(self) -> Callable[[Mapping[str, Any]], Sequence[str]] | None:
         """A function that names the measures of a stage that evaluates a ranking per query; ``None`` for other stages.
 
@@ -95,6 +105,7 @@ def stage(
     resumable: bool = False,
     *,
     check: Callable[..., Iterable[str]] | None = None,
+    lacks: Callable[..., Iterable[str]] | None = None,
     measures: Callable[[Mapping[str, Any]], Sequence[str]] | None = None,
     unneeded: Callable[..., Iterable[str]] | None = None,
 ) -> Callable[[StageFunction], StageFunction]:
@@ -104,6 +115,7 @@ def stage(
         version: see :class:`Stage`.
         resumable: see :class:`Stage`.
         check: see :class:`Stage`.
+        lacks: see :class:`Stage`.
         measures: see :class:`Stage`.
         unneeded: see :class:`Stage`.
 
@@ -118,7 +130,7 @@ def stage(
     >>> stage_of(run).version
     1
     """
-    functions = {"check": check, "measures": measures, "unneeded": unneeded}
+    functions = {"check": check, "lacks": lacks, "measures": measures, "unneeded": unneeded}
     given = {name: function for name, function in functions.items() if function is not None}
 
     def declare(function: StageFunction) -> StageFunction:

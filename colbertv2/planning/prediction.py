@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any
 
 from colbertv2.artifacts.artifact import Artifact, location
+from colbertv2.artifacts.build import to_build
 from colbertv2.artifacts.integrity import read_record
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.process import device_name, num_cores
@@ -189,11 +190,7 @@ def estimate_nodes(nodes: Iterable[Node], runtime: Runtime) -> list[StepCost]:
     targets = list(nodes)
     steps = {step.address: step for target in targets for step in target.lineage()}
     present = {address for address in steps if Artifact.present(location(runtime.root, address))}
-    read, needed = {target.address for target in targets}, {}
-    for address, node in reversed(steps.items()):
-        if address in read and address not in present:
-            read |= {parent.address for parent in node.parents.values()}
-            needed[address] = node
+    needed = {node.address: node for node in to_build(targets, runtime.root)}
     predictor = Predictor(runtime, needed.values())
     costs = []
     for address, node in steps.items():

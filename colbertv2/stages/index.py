@@ -89,3 +89,12 @@ def check(embeddings: Node, centroids: Node | None, codec: Codec) -> Iterator[st
     elif centroids is not None and centroids.parents["embeddings"].address != embeddings.address:
         yield "the centroids are those of other embeddings; centroids and index must read the same node."
     yield from codec.check(embeddings.furthest("checkpoint").bound["dim"])
+
+
+def lacks(centroids: Node | None, **_: object) -> Iterator[str]:
+    """Say if faiss is not installed, which finds the groups of a search for the nearest centroid by groups."""
+    from colbertv2.compression.clustering.kmeans import missing_package
+
+    grouped = centroids is not None and centroids.bound["clustering"].group_search_radius is not None
+    if grouped and (missing := missing_package()):
+        yield missing

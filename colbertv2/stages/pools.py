@@ -195,3 +195,11 @@ def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, dept
     yield from engine.check(codec, depth)
     if codec.sample_queries():
         yield "codec.queries can't be used when each pool has its own index; set codec.queries=null."
+
+
+def lacks(codec: Codec, **_: object) -> Iterator[str]:
+    """Say if faiss is not installed, unless the codec has no centroids."""
+    from colbertv2.compression.clustering.kmeans import missing_package
+
+    if codec.has_centroids and (missing := missing_package()):
+        yield missing

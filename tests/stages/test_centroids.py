@@ -1,5 +1,7 @@
 """The stage that finds the centroids of a codec."""
 
+import sys
+
 import pytest
 from omegaconf import OmegaConf
 from support import no_bar, shrunk, tiny_folder
@@ -111,3 +113,28 @@ def test_the_product_codec_learns_where_training_queries_look(small):
     blind = index_of(small, "codec=product", "codec.queries=null")
     assert files(seen.path)["codec/transform.npy"] != files(blind.path)["codec/transform.npy"]
     assert files(seen.path)["codes.npy"] == files(blind.path)["codes.npy"]
+
+
+@pytest.mark.parametrize("clustering", ["kmeans", "grouped"])
+def test_without_faiss_nothing_is_begun_unless_there_are_centroids(small, tmp_path, monkeypatch, clustering):
+    """An installed wheel has no faiss; the default pipeline would fail only after the training of round 1."""
+    here = [*small, f"runtime.root={tmp_path}", "target=ranking"]
+    chosen = compose([*here, f"clustering={clustering}"])
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(
+        InputError, match=r"index\.centroids: k-means needs faiss.*colbertv2\[cpu\] or colbertv2\[gpu\]"
+    ):
+        build(chosen)
+    assert not list(tmp_path.iterdir())
+    assert build(compose([*here, "codec=fp16"])).stage == "search"
+    monkeypatch.undo()
+    built = build(chosen)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    assert build(chosen).address == built.address  # what is finished needs no faiss
+    assert build(compose([*here, f"clustering={clustering}", "depth=7"])).stage == "search"
+    again = compose([*here, f"clustering={clustering}", "codec.nbits=1", "target=index"])  # of the same centroids
+    if clustering == "kmeans":
+        assert build(again).stage == "index"
+    else:
+        with pytest.raises(InputError, match=r"^pipeline\.index: k-means needs faiss"):
+            build(again)
