@@ -98,6 +98,10 @@ def test_the_circle_finder_finds_circles():
     assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
+def test_no_module_imports_itself_through_others():
+    assert circles(IMPORTS) == []
+
+
 def test_every_room_has_a_layer():
     assert {room_of(name) for name in MODULES} - {""} == set(LEVEL)
 

@@ -11,8 +11,8 @@ from annotated_types import Interval
 from numpy.typing import NDArray
 
 from colbertv2.schema import Fraction, PositiveInt, checked
-from colbertv2.search.engine import BoundEngine, Engine, Found
-from colbertv2.search.scoring import best_documents, kept_positions
+from colbertv2.search.engine import BoundEngine, Engine
+from colbertv2.search.scoring import Found, best_documents, kept_positions, nearest_centroids
 
 if TYPE_CHECKING:
     import torch
@@ -99,8 +99,6 @@ class Cascade(Engine):
 
     def candidates(self, tables: QueryTables, k: int) -> Refined:
         """The positions, ascending, of the documents that are kept by the first stage, and by the second."""
-        from colbertv2.search.probing import nearest_centroids
-
         index = tables.index
         if self.nprobe is None:
             positions = index.full

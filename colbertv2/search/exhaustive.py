@@ -10,15 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.indexing.packed import Packed, blocks
-from colbertv2.search.engine import BoundEngine, Engine, Found
-from colbertv2.search.scoring import DECODED_VECTORS, best_documents, maxsim
+from colbertv2.search.engine import BoundEngine, Engine
+from colbertv2.search.scoring import BATCH_QUERIES, DECODED_VECTORS, Found, best_documents, maxsim
 
 if TYPE_CHECKING:
     import torch
 
     from colbertv2.indexing.index import Index
-
-BATCH_QUERIES = 1024  # queries for which a block is decoded once; bounds the scores in memory
 
 
 class Decodable(Protocol):

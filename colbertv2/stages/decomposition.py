@@ -15,12 +15,13 @@ from colbertv2.data.queries import Queries
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.runtime import Runtime
 from colbertv2.schema import PositiveInt, Seed
-from colbertv2.search.engine import Engine, ranking_of
+from colbertv2.search.engine import Engine
+from colbertv2.search.scoring import ranking_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from colbertv2.search.engine import Found
+    from colbertv2.search.scoring import Found
 
 LISTED = 5  # the report lists so many queries that lose most by a step, and as many that gain most
 

@@ -65,7 +65,7 @@ def run(
         seed: the seed of the centroids of every pool.
     """
     from colbertv2.modeling.colbert import encoded_queries
-    from colbertv2.search.engine import ranking_of
+    from colbertv2.search.scoring import ranking_of
     from colbertv2.search.searcher import Searcher
 
     vectors = Embeddings.open(embeddings.path)

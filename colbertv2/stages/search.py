@@ -85,7 +85,7 @@ def search_part(
     """
     from colbertv2.indexing.index import Index
     from colbertv2.modeling.colbert import encoded_queries
-    from colbertv2.search.engine import ranking_of
+    from colbertv2.search.scoring import ranking_of
     from colbertv2.search.searcher import Searcher
 
     device = runtime.device_of(rank)
