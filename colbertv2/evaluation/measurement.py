@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
@@ -24,7 +24,22 @@ if TYPE_CHECKING:
 
 Query = TypeVar("Query")
 REMARKS = ("unknown", "notes")  # the keys of ``metrics.json`` that are not numbers
-COSTS = ("bytes_per_token", "bytes_per_document", "ms_per_query", "build_seconds")
+
+
+class CostName(NamedTuple):
+    """How a cost is called: at the head of a column, and in a sentence."""
+
+    column: str
+    words: str
+
+
+COSTS = {
+    "bytes_per_token": CostName("B/token", "bytes per token"),
+    "bytes_per_document": CostName("B/document", "bytes per document"),
+    "ms_per_query": CostName("ms/query", "ms per query"),
+    "build_seconds": CostName("s to build", "seconds to build"),
+}
+IN_TABLES = ("bytes_per_token", "bytes_per_document", "ms_per_query")
 
 
 def milliseconds_per_query(search_one: Callable[[Query], object], queries: Sequence[Query], trials: int = 3) -> float:
