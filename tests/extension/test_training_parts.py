@@ -83,6 +83,16 @@ def test_they_are_planned_built_swept_and_reported(arguments, capsys):
     sweep = [*arguments, sources, "training@training.round2=hinge"]
     artifacts = [build(point.config) for point in collect(sweep)]
     trained = [artifact.ancestor("embeddings").parents["checkpoint"] for artifact in artifacts]
+    without = [
+        *arguments,
+        sources.partition(",")[0],
+        "training@training.round2=contrastive",
+        "target=round2.checkpoint",
+    ]
+    (alone,) = [build(point.config) for point in collect(without)]
+    assert alone.parents["examples"].address == trained[0].parents["examples"].address
+    weights = [one.file("projection.safetensors").read_bytes() for one in (trained[0], alone)]
+    assert weights[0] != weights[1]  # the loss changes what is learnt
     for checkpoint in trained:
         assert pandas.read_csv(checkpoint.path / "log" / "metrics.csv")["train/hinge"].notna().any()
     examples = [checkpoint.parents["examples"] for checkpoint in trained]
