@@ -30,6 +30,9 @@ class Stage:
             module's name, ``index`` for ``colbertv2.stages.index.run``.
         version: part of the identity; to be raised by hand when the code makes something else from the same arguments.
         resumable: the files of an interrupted run are kept, and the next run finds them in ``out``.
+        provides: what its artifacts hold that other stages read, beyond a ranking: ``teacher_scores`` means
+            ``scored.jsonl`` of the stage ``score``; ``centroids``, what ``Clusters.load`` reads; ``imported_ranking``,
+            a ranking whose system may have kept fewer documents than ``depth``.
         function: the stage function itself.
         given: the functions that :func:`stage` was given, by name.
     """
@@ -37,6 +40,7 @@ class Stage:
     name: str
     version: int
     resumable: bool
+    provides: tuple[str, ...]
     function: Callable[..., None]
     given: Mapping[str, Callable[..., Any]]
 
@@ -104,6 +108,7 @@ def stage(
     version: int,
     resumable: bool = False,
     *,
+    provides: Sequence[str] = (),
     check: Callable[..., Iterable[str]] | None = None,
     lacks: Callable[..., Iterable[str]] | None = None,
     measures: Callable[[Mapping[str, Any]], Sequence[str]] | None = None,
@@ -114,6 +119,7 @@ def stage(
     Args:
         version: see :class:`Stage`.
         resumable: see :class:`Stage`.
+        provides: see :class:`Stage`.
         check: see :class:`Stage`.
         lacks: see :class:`Stage`.
         measures: see :class:`Stage`.
@@ -146,7 +152,7 @@ def stage(
                 raise TypeError(f"{where}: needs the keyword-only parameter {name!r}.")
         own = function.__name__
         name = function.__module__.rpartition(".")[2] if own == "run" else own
-        setattr(function, "stage", Stage(name, version, resumable, function, given))  # noqa: B010
+        setattr(function, "stage", Stage(name, version, resumable, tuple(provides), function, given))  # noqa: B010
         return function
 
     return declare

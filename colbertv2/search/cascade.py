@@ -69,9 +69,9 @@ class Cascade(Engine):
         """The number of centroids that each query vector probes in a search for ``k`` documents; None to scan all."""
         return self.nprobe
 
-    def check(self, codec: Codec, depth: int) -> Iterator[str]:
+    def check(self, codec: Codec) -> Iterator[str]:
         """As ``Engine.check``; the codec must also have lookup tables."""
-        yield from super().check(codec, depth)
+        yield from super().check(codec)
         if codec.has_centroids and not codec.has_tables:
             yield f"Cascade needs a codec with lookup tables, but {type(codec).__name__} has none; use search=plaid."
 

@@ -57,8 +57,8 @@ class Engine(ABC):
         """The number of centroids that each query vector probes in a search for ``k`` documents; None to scan all."""
         return None
 
-    def check(self, codec: Codec, depth: int) -> Iterator[str]:
-        """Yield the reasons why this engine cannot search an index of ``codec`` for the best ``depth`` documents."""
+    def check(self, codec: Codec) -> Iterator[str]:
+        """Yield the reasons why this engine cannot search an index of ``codec``."""
         if self.needs_centroids and not codec.has_centroids:
             own, name = type(self).__name__, type(codec).__name__
             yield f"{own} probes centroids, but {name} has none; use search=exhaustive or codec=residual."

@@ -62,7 +62,10 @@ class Exhaustive(Engine):
 
 
 def search_decoded(index: Decodable, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
-    """The exact top ``k`` of each query ``[Lq, dim]`` by decoding all vectors, in plain numpy."""
+    """The exact top ``k`` of each query ``[Lq, dim]`` by decoding all vectors.
+
+    It is slower than tables, and shares with them only the selection of documents; so tests compare the two.
+    """
     return [
         found
         for start in range(0, len(queries), BATCH_QUERIES)

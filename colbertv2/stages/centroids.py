@@ -11,7 +11,7 @@ from colbertv2.runtime import Runtime
 from colbertv2.schema import Seed
 
 
-@stage(version=3)
+@stage(version=3, provides=["centroids"])
 def run(embeddings: Artifact, clustering: Clustering, *, seed: Seed, out: Path, runtime: Runtime) -> None:
     """Cluster a sample, and assign every vector to its centroid in ``runtime.devices`` processes.
 

@@ -180,7 +180,7 @@ def sizes_of(index: Index) -> dict[str, int]:
     }
 
 
-def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, depth: int, **_: object) -> Iterator[str]:
+def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, **_: object) -> Iterator[str]:
     """Check that the pools consist of the encoded documents, and that model, codec and engine fit together."""
     from colbertv2.data.queries import document_pools
 
@@ -192,7 +192,7 @@ def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, dept
         )
     pool_positions(list(document_pools(queries)), queries)
     yield from codec.check(embeddings.furthest("checkpoint").bound["dim"])
-    yield from engine.check(codec, depth)
+    yield from engine.check(codec)
     if codec.sample_queries():
         yield "codec.queries can't be used when each pool has its own index; set codec.queries=null."
 

@@ -100,6 +100,6 @@ def search_part(
     ranking_of(results, searcher.index.doc_ids).write(out / f"run.{rank}.trec", tag="part")
 
 
-def check(index: Node, engine: Engine, depth: int, **_: object) -> Iterator[str]:
-    """Check that the engine supports the codec and the depth."""
-    yield from engine.check(index.bound["codec"], depth)
+def check(index: Node, engine: Engine, **_: object) -> Iterator[str]:
+    """Check that the engine supports the codec."""
+    yield from engine.check(index.bound["codec"])
