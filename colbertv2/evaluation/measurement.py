@@ -166,6 +166,16 @@ def costs(evaluation: Artifact) -> dict[str, float]:
     return {name: float(value) for name in COSTS if (value := found.get(name)) is not None}
 
 
+def own_costs(artifact: Artifact) -> dict[str, float]:
+    """Those costs (``COSTS``) that an artifact holds itself: the sizes of an index, the time of a search.
+
+    Unlike :func:`costs` it reads no parents, which may have been deleted.
+    """
+    sizes = read_json(artifact.file("statistics.json")) if artifact.has("statistics.json") else {}
+    found = {**timing(artifact), **sizes}
+    return {name: float(value) for name in COSTS if (value := found.get(name)) is not None}
+
+
 def summary(evaluation: Artifact) -> dict[str, float | None]:
     """Means of the measures, number of queries, and costs of an evaluation; None for an unknown measure."""
     held = read_json(evaluation.file("metrics.json"))

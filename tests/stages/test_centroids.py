@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from support import no_bar, shrunk, tiny_folder
 
 from colbertv2.artifacts.artifact import Artifact
+from colbertv2.commands.run import results
 from colbertv2.compression.clustering.clustering import Clusters
 from colbertv2.configuration.composition import build, compose, plan, target_node
 from colbertv2.errors import InputError
@@ -84,6 +85,15 @@ def test_a_shared_setting_reaches_every_codec_and_clustering(small, codec, clust
     chosen = [*small, f"codec={codec}", f"clustering={clustering}", "kmeans_iterations=3"]
     centroids = target_node(compose(chosen)).parents["centroids"]
     assert centroids.arguments["clustering"]["kmeans_iterations"] == 3
+
+
+def test_a_run_ends_with_the_sizes_of_its_index(small):
+    config = compose(small)
+    node, artifact = target_node(config), build(config)
+    found = results(node, artifact)
+    assert [*found] == ["bytes_per_token", "bytes_per_document"]
+    assert found["bytes_per_token"] == "8.0000"  # 16 dimensions at 2 bits, and 4 bytes for the centroid
+    assert results(target_node(compose([*small, "target=embeddings"])), artifact.parents["embeddings"]) == {}
 
 
 def test_centroids_of_other_vectors_are_refused(small):
