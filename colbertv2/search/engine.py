@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -62,6 +63,23 @@ class Engine(ABC):
         if self.needs_centroids and not codec.has_centroids:
             own, name = type(self).__name__, type(codec).__name__
             yield f"{own} probes centroids, but {name} has none; use search=exhaustive or codec=residual."
+
+    def seconds_per_query(self, num_vectors: float, num_centroids: float) -> float:
+        """A rough time of one query on two cores of a server, for plans made before such a search has run.
+
+        An engine that probes centroids reads some of the vectors, about as many as the square root of all; any other
+        one reads them all, faster from tables of centroids (``num_centroids`` above 0) than decoded.
+
+        >>> class Probing(Engine):
+        ...     needs_centroids = True
+        ...     def search(self, index, queries, k):
+        ...         return []
+        >>> Probing().seconds_per_query(1e6, 1e3) < 0.1
+        True
+        """
+        if self.needs_centroids:
+            return 3e-5 * math.sqrt(num_vectors)
+        return num_vectors * (6e-8 if num_centroids else 2e-7)
 
     def on_device(self, index: Index, device: torch.device | str) -> BoundEngine | None:
         """This engine bound to an index in the memory of a GPU; None if the engine runs only on the CPU."""
