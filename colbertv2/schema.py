@@ -187,16 +187,16 @@ def written(hint: Any, value: Any = None) -> str:
 
 def ends(bounds: Collection[Any], value: Any) -> Iterator[str]:
     """The bounds of a range, in words."""
-    told = {type(bound): getattr(bound, type(bound).__name__.lower(), None) for bound in bounds}
-    if told.get(Le) == LARGEST and not (isinstance(value, (int, float)) and value > LARGEST):
-        del told[Le]
-    number = {end: limit if isinstance(limit, int) else f"{limit:g}" for end, limit in told.items() if end != MinLen}
-    if Ge in told and Le in told:
+    limits = {type(bound): getattr(bound, type(bound).__name__.lower(), None) for bound in bounds}
+    if limits.get(Le) == LARGEST and not (isinstance(value, (int, float)) and value > LARGEST):
+        del limits[Le]
+    number = {end: limit if isinstance(limit, int) else f"{limit:g}" for end, limit in limits.items() if end != MinLen}
+    if Ge in limits and Le in limits:
         yield f" from {number[Ge]} to {number[Le]}"
     else:
         words = {Ge: "of at least", Gt: "above", Le: "of at most", Lt: "below"}
-        yield " and".join(f" {word} {number[end]}" for end, word in words.items() if end in told)
-    if MinLen in told:
+        yield " and".join(f" {word} {number[end]}" for end, word in words.items() if end in limits)
+    if MinLen in limits:
         yield " that is not empty"
 
 

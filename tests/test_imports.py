@@ -46,6 +46,21 @@ def test_the_command_alone_helps_and_loads_nothing_heavy():
     assert loaded(MAIN) == loaded(MAIN, "--help") == set()
 
 
+def test_the_help_of_run_composes_nothing_and_lists_every_choice(tmp_path):
+    (tmp_path / "codec").mkdir()
+    (tmp_path / "codec" / "halves.yaml").touch()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "colbertv2", "run", "--config-dir", str(tmp_path), "--help"],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+    )
+    lines = {line.strip() for line in done.stdout.splitlines()}
+    assert done.returncode == 0 and "codec: halves" in lines and "runtime: cpu, gpu" in lines
+    assert "quality: recipe, scifact" in lines
+    assert "hydra" not in done.stderr and "omegaconf" not in done.stderr  # these alone take half a second
+
+
 @pytest.fixture
 def small(tmp_path) -> list[str]:
     return shrunk(tiny_folder(tmp_path / "folder"), tmp_path / "artifacts")

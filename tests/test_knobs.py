@@ -101,6 +101,8 @@ WEIGHTS = {  # the key changes the learned weights: file, another value, further
     "objectives.distillation.teacher_scale": ("distillation", 0.5, {}),
     "objectives.distillation.student_normalisation": ("jacolbertv25", "none", {}),
     "objectives.distillation.teacher_normalisation": ("jacolbertv25", "none", {}),
+    "objectives.margin_mse.weight": ("margin_mse", 0.5, {}),
+    "objectives.margin_mse.teacher_scale": ("margin_mse", 0.5, {}),
     "objectives.cross_entropy.weight": ("cross_encoder", 0.5, {}),
     "objectives.cross_entropy.temperature": ("cross_encoder", 0.5, {}),
     "optimization.learning_rate": ("distillation", 2e-3, {}),

@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import annotated_types
+
 import colbertv2
 
 PACKAGE = Path(colbertv2.__file__).parent
@@ -100,6 +102,10 @@ def test_the_circle_finder_finds_circles():
     assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
 
 
+def test_no_module_imports_itself_through_others():
+    assert circles(IMPORTS) == []
+
+
 def test_every_room_has_a_layer():
     assert {room_of(name) for name in MODULES} - {""} == set(LEVEL)
 
@@ -131,12 +137,25 @@ def test_only_kernels_are_compiled():
 
 
 def test_a_class_name_means_one_thing():
+    """Among our classes, and the ranges of settings (``annotated_types``), which stand beside them in signatures."""
     classes: dict[str, list[str]] = {}
     for name, file in MODULES.items():
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef):
                 classes.setdefault(node.name, []).append(name)
+    assert {*vars(annotated_types)} & set(classes) == set()
     assert {name: modules for name, modules in classes.items() if len(modules) > 1} == {}
+
+
+def test_the_names_of_costs_are_written_once():
+    found = [name for name, file in MODULES.items() if '"B/token"' in file.read_text(encoding="utf-8")]
+    assert found == ["colbertv2.evaluation.measurement"]
+
+
+def test_stages_write_no_reports_of_their_own():
+    """Markdown is made in ``reporting``, where the other reports are."""
+    found = [name for name, file in MODULES.items() if "markdown_rows(" in file.read_text(encoding="utf-8")]
+    assert {room_of(name) for name in found} <= {"reporting", "reproduction", "commands"}
 
 
 def test_modules_are_short():

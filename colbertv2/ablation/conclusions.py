@@ -9,10 +9,11 @@ from itertools import groupby
 
 from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.findings import Effects, Findings, Interaction
+from colbertv2.evaluation.measurement import COSTS
 from colbertv2.evaluation.measures import fraction, plain, signed
-from colbertv2.evaluation.statistics import POWER, Contrast, Interval
+from colbertv2.evaluation.statistics import POWER, ConfidenceInterval, Contrast
 
-COSTS = {"bytes_per_token": "bytes per token", "ms_per_query": "ms per query"}
+TRADED = ("bytes_per_token", "ms_per_query")  # costs that quality is compared with
 
 
 def conclude(findings: Findings) -> list[str]:
@@ -34,7 +35,7 @@ def conclude(findings: Findings) -> list[str]:
         for cell in cells.others:
             if contrast := findings.comparisons[measure].get(cell.name):
                 sentences.append(f"{against(cell, cells.baseline)}: {difference_of(contrast, measure, cells)}.")
-    for cost in COSTS:
+    for cost in TRADED:
         sentences += pareto_sentence(cells, measure, cost)
     return sentences + unknown_sentences(cells)
 
@@ -138,8 +139,8 @@ def share_sentence(effects: Effects) -> list[str]:
     if not effects.shares:
         return []
     ordered = sorted(effects.shares.items(), key=lambda item: -item[1])
-    told = ", ".join(f"{' × '.join(factors)} {share:.0%}" for factors, share in ordered if share >= 0.005)
-    return [f"Shares of the sum of squares between the cells' means (including their noise): {told}."]
+    listed = ", ".join(f"{' × '.join(factors)} {share:.0%}" for factors, share in ordered if share >= 0.005)
+    return [f"Shares of the sum of squares between the cells' means (including their noise): {listed}."]
 
 
 def pareto(cells: Iterable[Cell], measure: str, cost: str) -> list[Cell]:
@@ -172,9 +173,9 @@ def pareto_sentence(cells: Cells, measure: str, cost: str) -> list[str]:
     if len(known) < 2:
         return []
     left = pareto(known, measure, cost)
-    told = "; ".join(f"{cell.name} ({plain(cell.costs[cost], 1)}, {fraction(cell.mean(measure))})" for cell in left)
+    listed = "; ".join(f"{cell.name} ({plain(cell.costs[cost], 1)}, {fraction(cell.mean(measure))})" for cell in left)
     counted = f"{len(left)} of {len(known)} cells {'is' if len(left) == 1 else 'are'}"
-    return [f"{measure} against {COSTS[cost]}: {counted} not dominated (comparing means): {told}."]
+    return [f"{measure} against {COSTS[cost].words}: {counted} not dominated (comparing means): {listed}."]
 
 
 def unknown_sentences(cells: Cells) -> list[str]:
@@ -190,7 +191,7 @@ def unknown_sentences(cells: Cells) -> list[str]:
     return sentences
 
 
-def interval(found: Interval) -> str:
+def interval(found: ConfidenceInterval) -> str:
     """An interval as text: ``−.041 to −.015``."""
     return f"{signed(found.low)} to {signed(found.high)}"
 

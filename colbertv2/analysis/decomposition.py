@@ -24,10 +24,9 @@ from colbertv2.evaluation.statistics import contrasts
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.indexing.index import Index
 from colbertv2.indexing.packed import Packed
-from colbertv2.search.engine import Engine, Found
+from colbertv2.search.engine import Engine
 from colbertv2.search.exhaustive import Exhaustive, search_decoded
-from colbertv2.search.probing import probed_documents
-from colbertv2.search.scoring import best_documents, score_documents
+from colbertv2.search.scoring import Found, best_documents, probed_documents, score_documents
 
 STEPS = {
     "unprojected": "token vectors of the backbone's size",

@@ -6,6 +6,7 @@ name is complete.
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cached_property
@@ -13,10 +14,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 
 from colbertv2.artifacts.integrity import RECORD, check_address, check_files, check_opening, read_record, seal
 from colbertv2.artifacts.node import Node, nearest
+from colbertv2.artifacts.stage import stage_of
 
 PACKAGES = {  # name in the record → names of the distribution
     "torch": ("torch",),
@@ -62,6 +64,14 @@ class Artifact:
     def stage(self) -> str:
         """Name of the stage that made it."""
         return self.record["stage"]
+
+    @property
+    def provides(self) -> Sequence[str]:
+        """What it holds for other stages, as its stage declared it (:class:`~colbertv2.artifacts.stage.Stage`)."""
+        if "provides" in self.record:
+            return self.record["provides"]
+        declared = stage_of(get_object(f"colbertv2.stages.{self.stage}.run"))  # an artifact of an earlier version
+        return declared.provides if declared else ()
 
     @property
     def address(self) -> str:
@@ -147,6 +157,7 @@ def write_record(directory: Path, node: Node, seconds: float, code: dict[str, An
     record = {
         "stage": node.stage.name,
         "version": node.stage.version,
+        "provides": [*node.stage.provides],
         "address": node.address,
         "arguments": node.arguments,
         "identity": node.identity,

@@ -8,7 +8,7 @@ anything that looks like a complete artifact.
 
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -61,16 +61,33 @@ def plan_node(node: Node, root: Path) -> list[PlanStep]:
     return list(steps.values())
 
 
+def to_build(targets: Sequence[Node], root: Path) -> list[Node]:
+    """The nodes that a build of ``targets`` runs, parents first: missing ones that a target or a missing node reads."""
+    steps = {step.address: step for target in targets for step in target.lineage()}
+    read, needed = {target.address for target in targets}, []
+    for address, node in reversed(steps.items()):
+        if address in read and not Artifact.present(location(root, address)):
+            read |= {parent.address for parent in node.parents.values()}
+            needed.append(node)
+    return needed[::-1]
+
+
 def build_node(node: Node, runtime: Runtime) -> Artifact:
     """Return the artifact of a node. Reuse it if it is complete; otherwise build it, after its missing ancestors.
 
     The ancestors of a complete artifact are not needed: they may have been deleted to save space.
 
     Raises:
-        InputError: the configuration is wrong, or a stage refused its input.
+        InputError: the configuration is wrong, this machine lacks what a stage needs, or a stage refused its input.
         BuildError: a stage failed.
     """
     validate(node)
+    lacking: list[str] = []
+    for step in to_build([node], runtime.root):
+        if step.stage.lacks is not None:
+            lacking += [f"{step.key}: {lack}" for lack in step.stage.lacks(**step.bound)]
+    if lacking:
+        raise InputError("\n".join(dict.fromkeys(lacking)))
     return _build(node, runtime, done={})
 
 

@@ -3,7 +3,7 @@
 A node is one stage with its arguments. Arguments that are nodes are its parents. The address of a node is
 ``<stage>-<digest>``, where the digest is the first 10 hex digits of the SHA-256 of canonical JSON. That JSON holds the
 stage's name and version and the arguments, with each parent as its address: a digest covers everything upstream and
-nothing else.
+nothing else. A stage outside this package is identified by its full name, ``my_parts.shortest``.
 
 Values are compared as YAML reads them: ``1`` and ``1.0`` are different (at worst, work is repeated, but never wrongly
 reused); ``1e-5`` and ``0.00001`` are the same. The order of a list matters. The order of a mapping's keys matters only
@@ -188,6 +188,7 @@ class Node:
             "version": self.stage.version,
             "arguments": transform(self.values, identified),
             "order": [role for role in self.parents if "." in role],
+            **({"function": self.stage.outside} if self.stage.outside else {}),
         }
 
     @cached_property

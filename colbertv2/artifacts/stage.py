@@ -15,21 +15,34 @@ StageFunction = TypeVar("StageFunction", bound=Callable[..., None])
 RESERVED = ("out", "runtime")
 
 
+PACKAGE = "colbertv2.stages."  # the stages below it are known by their names alone
+
+
 @dataclass(frozen=True)
 class Stage:
     """A stage function with its declaration.
 
+    Its other functions, such as ``check``, are those that :func:`stage` was given. A stage function called ``run``
+    need not name them: they are the functions with these names in its module.
+
     Args:
-        name: last part of the module's name, ``index`` for ``colbertv2.stages.index``.
+        name: the first part of its addresses: the name of the function, or, if that is ``run``, the last part of the
+            module's name, ``index`` for ``colbertv2.stages.index.run``.
         version: part of the identity; to be raised by hand when the code makes something else from the same arguments.
         resumable: the files of an interrupted run are kept, and the next run finds them in ``out``.
+        provides: what its artifacts hold that other stages read, beyond a ranking: ``teacher_scores`` means
+            ``scored.jsonl`` of the stage ``score``; ``centroids``, what ``Clusters.load`` reads; ``imported_ranking``,
+            a ranking whose system may have kept fewer documents than ``depth``.
         function: the stage function itself.
+        given: the functions that :func:`stage` was given, by name.
     """
 
     name: str
     version: int
     resumable: bool
+    provides: tuple[str, ...]
     function: Callable[..., None]
+    given: Mapping[str, Callable[..., Any]]
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -38,8 +51,17 @@ class Stage:
         return {name: parameter for name, parameter in parameters.items() if name not in RESERVED}
 
     @property
+    def outside(self) -> str | None:
+        """The dotted name of a function outside this package, which is part of the identity; ``None`` for our own.
+
+        Two stages of one module, or of modules with equal last names, must not share artifacts.
+        """
+        name = f"{self.function.__module__}.{self.function.__qualname__}"
+        return None if name.startswith(PACKAGE) else name
+
+    @property
     def check(self) -> Callable[..., Iterable[str]] | None:
-        """The module's function ``check``, if it has one, which compares values across the graph before any work.
+        """A function that compares values across the graph before any work; ``None`` if there is none.
 
         It takes the stage's arguments by name (without ``out`` and ``runtime``; components as instances, parents as
         :class:`~colbertv2.artifacts.node.Node`) and yields one sentence per problem.
@@ -47,8 +69,18 @@ class Stage:
         return self.beside("check")
 
     @property
+    def lacks(self) -> Callable[..., Iterable[str]] | None:
+        """A function that says what this machine lacks to run the stage; ``None`` if there is none.
+
+        It takes the stage's arguments as ``check`` does and yields one sentence per lack, such as a package that is not
+        installed. It is called before any work, and only if the stage will run: a finished artifact can be read on any
+        machine.
+        """
+        return self.beside("lacks")
+
+    @property
     def measures(self) -> Callable[[Mapping[str, Any]], Sequence[str]] | None:
-        """The module's function ``measures``, if it has one: then the stage evaluates a ranking query by query.
+        """A function that names the measures of a stage that evaluates a ranking per query; ``None`` for other stages.
 
         It takes the stage's arguments by name, as they are configured, and returns the names of the measures: the
         columns of the ``per_query.csv`` that the stage writes (:mod:`colbertv2.evaluation.measurement`). So the
@@ -56,26 +88,42 @@ class Stage:
         """
         return self.beside("measures")
 
-    def beside(self, name: str) -> Callable[..., Any] | None:
-        """The function called ``name`` in the stage's module; ``None`` if there is none."""
-        return getattr(sys.modules[self.function.__module__], name, None)
-
     @property
     def unneeded(self) -> Callable[..., Iterable[str]] | None:
-        """The module's function ``unneeded``, if it has one: it names parents that the chosen components do not need.
+        """A function that names the parents that the chosen components do not need; ``None`` if there is none.
 
         It takes the stage's arguments by name, components as their classes, and yields names of parents. These are not
         built and are not part of the identity; the stage receives ``None`` for each.
         """
-        return getattr(sys.modules[self.function.__module__], "unneeded", None)
+        return self.beside("unneeded")
+
+    def beside(self, name: str) -> Callable[..., Any] | None:
+        """The function that belongs to the stage under ``name``; ``None`` if there is none."""
+        if name in self.given or self.function.__name__ != "run":
+            return self.given.get(name)
+        return getattr(sys.modules[self.function.__module__], name, None)
 
 
-def stage(version: int, resumable: bool = False) -> Callable[[StageFunction], StageFunction]:
+def stage(
+    version: int,
+    resumable: bool = False,
+    *,
+    provides: Sequence[str] = (),
+    check: Callable[..., Iterable[str]] | None = None,
+    lacks: Callable[..., Iterable[str]] | None = None,
+    measures: Callable[[Mapping[str, Any]], Sequence[str]] | None = None,
+    unneeded: Callable[..., Iterable[str]] | None = None,
+) -> Callable[[StageFunction], StageFunction]:
     """A decorator that declares a function as a stage; it can still be called as an ordinary function.
 
     Args:
         version: see :class:`Stage`.
         resumable: see :class:`Stage`.
+        provides: see :class:`Stage`.
+        check: see :class:`Stage`.
+        lacks: see :class:`Stage`.
+        measures: see :class:`Stage`.
+        unneeded: see :class:`Stage`.
 
     Raises:
         TypeError: a parameter has a default or is variadic, or ``out`` or ``runtime`` is not keyword-only.
@@ -88,6 +136,8 @@ def stage(version: int, resumable: bool = False) -> Callable[[StageFunction], St
     >>> stage_of(run).version
     1
     """
+    functions = {"check": check, "lacks": lacks, "measures": measures, "unneeded": unneeded}
+    given = {name: function for name, function in functions.items() if function is not None}
 
     def declare(function: StageFunction) -> StageFunction:
         where = f"stage {function.__module__}.{function.__qualname__}"
@@ -100,8 +150,9 @@ def stage(version: int, resumable: bool = False) -> Callable[[StageFunction], St
         for name in RESERVED:
             if name not in parameters or parameters[name].kind is not inspect.Parameter.KEYWORD_ONLY:
                 raise TypeError(f"{where}: needs the keyword-only parameter {name!r}.")
-        name = function.__module__.rpartition(".")[2]
-        setattr(function, "stage", Stage(name, version, resumable, function))  # noqa: B010
+        own = function.__name__
+        name = function.__module__.rpartition(".")[2] if own == "run" else own
+        setattr(function, "stage", Stage(name, version, resumable, tuple(provides), function, given))  # noqa: B010
         return function
 
     return declare

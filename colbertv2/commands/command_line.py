@@ -19,7 +19,7 @@ VERBS = {
     "publish": "write a model's directory with card and runs, and push it to the hub if asked",
     "reproduce": "run the tables of the papers, and compare published with measured values",
 }
-HELP_THEMSELVES = ("run", "convert", "publish")  # Hydra and argparse print the help of these
+HELP_THEMSELVES = ("convert", "publish")  # argparse prints the help of these
 HELP = "\n".join(
     [
         "usage: colbertv2 [run] [overrides]      or: colbertv2 VERB [arguments]",
@@ -56,8 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         raise SystemExit(2)
     sys.argv[1:] = words  # Hydra and argparse read them there
+    asked = bool({"--help", "-h"} & {*words})
+    if verb == "run" and asked:
+        from colbertv2.commands.run_help import help_text
+
+        print(help_text(words))
+        return
     module = import_module(f"colbertv2.commands.{verb}")
-    if verb not in HELP_THEMSELVES and {"--help", "-h"} & {*words}:
+    if verb not in HELP_THEMSELVES and asked:
         print(module.__doc__)
         return
     exit_cleanly(module.main, words)

@@ -18,7 +18,6 @@ from colbertv2.configuration.composition import runtime_of
 
 if TYPE_CHECKING:
     from colbertv2.ablation.findings import Findings
-    from colbertv2.reporting.rendering import ReportTable
 
 RESAMPLING_SEED = 0
 
@@ -34,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
     from colbertv2.ablation.findings import find
     from colbertv2.reporting import sweep_figures as figures
     from colbertv2.reporting.page import Section, write_page
-    from colbertv2.reporting.sweep_tables import make_tables
+    from colbertv2.reporting.sweep_tables import make_tables, sweep_report
 
     sweep = Sweep.collect(arguments)
     check_axes(sweep.points)
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     for name, table in tables.items():
         (out / f"{name}.csv").write_text(table.csv(), encoding="utf-8")
         (out / f"{name}.tex").write_text(table.latex(), encoding="utf-8")
-    text = to_markdown(findings, tables, sentences, pictures)
+    text = sweep_report(findings, tables, sentences, pictures)
     (out / "report.md").write_text(text, encoding="utf-8")
     write_page(
         out / "report.html",
@@ -72,13 +71,14 @@ def main(arguments: Sequence[str]) -> None:
 
 def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:
     """Draw the figures that apply to this sweep, and return their titles by file name (without suffix)."""
-    from colbertv2.ablation.conclusions import COSTS
+    from colbertv2.ablation.conclusions import TRADED
+    from colbertv2.evaluation.measurement import COSTS
     from colbertv2.reporting import sweep_figures as figures
 
     measure = findings.cells.measures[0]
     drawn = {
-        f"pareto_{cost}": f"{measure} against {name}"
-        for cost, name in COSTS.items()
+        f"pareto_{cost}": f"{measure} against {COSTS[cost].words}"
+        for cost in TRADED
         if figures.draw_pareto(findings, cost, out / f"pareto_{cost}")
     }
     if figures.draw_effects(findings, out / "effects"):
@@ -90,30 +90,10 @@ def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:
     return drawn
 
 
-def to_markdown(
-    findings: Findings, tables: dict[str, ReportTable], sentences: Sequence[str], pictures: dict[str, str]
-) -> str:
-    """The report as Markdown, with links to its figures.
-
-    Args:
-        findings: what the sweep shows.
-        tables: the tables, by file name.
-        sentences: the conclusions.
-        pictures: titles of the figures, by file name (without suffix).
-    """
-    cells = findings.cells
-    lines = [f"# {cells.title}", "", *(f"`{command}`  " for command in cells.commands)]
-    if cells.warnings:
-        lines += ["", *(f"> {warning}" for warning in cells.warnings)]
-    lines += ["", *(f"- {sentence}" for sentence in sentences)]
-    lines += [line for table in tables.values() for line in ("", table.markdown().rstrip())]
-    lines += [line for name, title in pictures.items() for line in ("", f"![{title}]({name}.png)")]
-    return "\n".join(lines) + "\n"
-
-
 def hover(cell: Cell, findings: Findings) -> str:
     """The name, measures and costs of a cell, one per line, as shown when pointing at it in a figure."""
-    from colbertv2.ablation.conclusions import COSTS
+    from colbertv2.ablation.conclusions import TRADED
+    from colbertv2.evaluation.measurement import COSTS
     from colbertv2.evaluation.measures import fraction, plain
 
     lines = [cell.name]
@@ -122,6 +102,5 @@ def hover(cell: Cell, findings: Findings) -> str:
         lines.append(
             f"{measure} {fraction(found.mean)} [{fraction(found.queries.low)}, {fraction(found.queries.high)}]"
         )
-    return "\n".join(
-        [*lines, *(f"{plain(cell.costs[cost], 1)} {name}" for cost, name in COSTS.items() if cost in cell.costs)]
-    )
+    costs = [f"{plain(cell.costs[cost], 1)} {COSTS[cost].words}" for cost in TRADED if cost in cell.costs]
+    return "\n".join([*lines, *costs])

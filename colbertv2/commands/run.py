@@ -1,7 +1,7 @@
 """``python -m colbertv2 [target=index] [codec.nbits=1] [+demo=stdlib] [+ablation=…] [-m …]``: build an artifact.
 
 Prints the values that differ from the defaults and where each comes from (with ``hydra.verbose=true``, all values), the
-plan, one line per stage, and the path of the artifact.
+plan, one line per stage, the path and size of the artifact, and its measures or costs.
 """
 
 import os
@@ -27,10 +27,10 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.process import byte_size
 from colbertv2.commands.checks import check_places, check_point, problems_of
 from colbertv2.configuration.composition import CONF, runtime_of
-from colbertv2.configuration.points import Point, as_mapping, axes_of, collect, names_of, overrides_of, with_experiments
+from colbertv2.configuration.points import Point, as_mapping, axes_of, collect, find_experiments, names_of, overrides_of
 from colbertv2.configuration.provenance import describe, describe_changes, origins
 from colbertv2.errors import InputError
-from colbertv2.evaluation.measurement import measures_of, remarks, summary
+from colbertv2.evaluation.measurement import measures_of, own_costs, remarks, summary
 from colbertv2.evaluation.measures import NOTHING
 from colbertv2.planning.prediction import estimate_nodes
 from colbertv2.planning.text import needs, shortages
@@ -62,7 +62,7 @@ def command(task: Callable[[DictConfig], Any]) -> None:
             print(error, file=sys.stderr)  # if raised, Hydra would print the command line before it
             raise SystemExit(2) from None
 
-    sys.argv[1:] = with_experiments(sys.argv[1:])
+    find_experiments()
     try:
         with raising():
             hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(job)()
@@ -107,10 +107,10 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
     print_shortages(node, runtime)
     print()
     artifact = build_node(node, runtime)
-    print(f"\n{config.target}: {artifact.path}")
+    print(f"\n{config.target}: {artifact.path} ({byte_size(artifact.record['bytes'])})")
     if settings.mode != RunMode.MULTIRUN and (found := results(node, artifact)):
         print(f"\n{text_rows([found])}")
-        for sentence in remarks(artifact):
+        for sentence in remarks(artifact) if measures_of(node) else ():
             print(sentence)
     if artifact.has("table.md"):
         print(f"\n{artifact.file('table.md').read_text(encoding='utf-8').rstrip()}")
@@ -267,10 +267,10 @@ def print_points(points: Sequence[Point]) -> dict[str, str]:
 
 
 def results(node: Node, artifact: Artifact) -> dict[str, str]:
-    """Measures and costs of an evaluation as text, by name; empty for any other artifact."""
-    if not measures_of(node):
-        return {}
-    return {name: as_text(value) for name, value in summary(artifact).items()}
+    """Measures and costs of an evaluation as text, by name; the sizes of an index, the time of a search."""
+    if measures_of(node):
+        return {name: as_text(value) for name, value in summary(artifact).items()}
+    return {name: as_text(value) for name, value in own_costs(artifact).items()}
 
 
 def as_text(value: float | None) -> str:

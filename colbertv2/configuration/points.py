@@ -12,15 +12,17 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.validate import validate
-from colbertv2.configuration.composition import CONF, EXPERIMENTS, setting_problems, target_node
+from colbertv2.configuration.composition import CONF, EXPERIMENTS, SETTINGS, setting_problems, target_node
 from colbertv2.errors import InputError
 
 SEEDS = ("seed", "kmeans_seed")  # axes whose effect is noise, in training or in k-means
@@ -33,10 +35,12 @@ class Point:
     Args:
         overrides: key → value as text, in the order of the command line: ``{"codec.nbits": "2", "depth": "10"}``.
         config: the composed configuration.
+        flags: the words of the command line that say where configuration files are, such as ``--config-dir my/conf``.
     """
 
     overrides: Mapping[str, str]
     config: DictConfig
+    flags: tuple[str, ...] = ()
 
     @cached_property
     def node(self) -> Node:
@@ -62,15 +66,26 @@ class Point:
         """The command that builds only this point."""
         words = [f"{key}={value}" if value else key for key, value in self.overrides.items()]
         alone = ["hydra.mode=RUN"] if any(word.startswith("+ablation=") for word in words) else []
-        return shlex.join(["python", "-m", "colbertv2", *words, *alone])
+        return shlex.join(["python", "-m", "colbertv2", *self.flags, *words, *alone])
 
 
 def idle_overrides(point: Point) -> Iterator[str]:
-    """Yield a sentence for each override that has no effect: an empty mapping is merged into the existing one."""
+    """Yield a sentence for each override that has no effect.
+
+    An empty mapping is merged into the existing one. ``+ablatoin=bits`` names no group, so Hydra makes it a new key.
+    """
     for word, value in point.overrides.items():
         key = word.lstrip("+")
+        if word.startswith("+") and key.isidentifier() and is_idle(key, point.config):
+            yield f"{word}={value} chooses no file of a group, and nothing reads the new key {key!r}; see run --help."
         if value.replace(" ", "") == "{}" and OmegaConf.select(point.config, key):
             yield f"{word}={{}} is merged into the existing mapping and changes nothing; remove its keys with ~{key}.…"
+
+
+def is_idle(key: str, config: DictConfig) -> bool:
+    """Whether a key at the top is a plain value that is no setting and that no reference reads."""
+    plain = OmegaConf.is_missing(config, key) or (key in config and not OmegaConf.is_config(config._get_node(key)))
+    return plain and key not in SETTINGS and f"${{{key}" not in str(OmegaConf.to_container(config, resolve=False))
 
 
 def axes_of(points: Sequence[Point]) -> dict[str, list[str]]:
@@ -107,11 +122,12 @@ def collect(arguments: Sequence[str], searched: bool = True) -> list[Point]:
     Raises:
         InputError: the sweep has no point, or Hydra can't compose it.
     """
-    flags = get_args_parser().parse_args(with_experiments(arguments))
+    find_experiments()
+    flags = get_args_parser().parse_args([*arguments])
     outer = GlobalHydra.instance().hydra  # of the calling job or notebook
     GlobalHydra.instance().clear()
     try:
-        points = [Point(as_mapping(overrides), config) for overrides, config in composed(flags, searched)]
+        points = [Point(as_mapping(one), config, places_in(flags)) for one, config in composed(flags, searched)]
     except InputError:
         raise
     except Exception as error:  # only the arguments are read here, and Hydra raises many types of errors for them
@@ -212,10 +228,30 @@ def without_hydra(config: DictConfig) -> DictConfig:
     return config
 
 
-def with_experiments(arguments: Sequence[str]) -> list[str]:
-    """Arguments with which Hydra finds the groups of ``experiments/`` in addition to those of ``conf/``.
+class Experiments(SearchPathPlugin):
+    """Lets Hydra find the groups of ``experiments/`` wherever it finds ``conf/``, also beside ``--config-dir``.
 
     ``hydra.searchpath`` is not used for this: a sweep over ``glob(*)`` does not look there, and silently runs no job.
     """
-    named = any(word.split("=")[0] in ("--config-dir", "-cd") for word in arguments)
-    return [*arguments] if named or not EXPERIMENTS.is_dir() else ["--config-dir", str(EXPERIMENTS), *arguments]
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append ``experiments/`` if the search path is of our own ``conf/``."""
+        paths = [element.path for element in search_path.get_path()]
+        if str(CONF) in paths and EXPERIMENTS.is_dir():
+            search_path.append("experiments", f"file://{EXPERIMENTS}")
+
+
+def find_experiments() -> None:
+    """Register :class:`Experiments` with Hydra; only commands do so, since Hydra then looks for all its plugins."""
+    if Experiments not in Plugins.instance().discover(SearchPathPlugin):
+        Plugins.instance().register(Experiments)
+
+
+def places_in(flags: Namespace) -> tuple[str, ...]:
+    """The words of a command line that say where configuration files are: see :class:`Point`.
+
+    >>> places_in(get_args_parser().parse_args(["--config-dir", "my/conf", "-m", "seed=1,2"]))
+    ('--config-dir', 'my/conf')
+    """
+    given = {"--config-path": flags.config_path, "--config-name": flags.config_name, "--config-dir": flags.config_dir}
+    return tuple(word for flag, place in given.items() if place is not None for word in (flag, place))

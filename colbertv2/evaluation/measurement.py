@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
@@ -24,7 +24,22 @@ if TYPE_CHECKING:
 
 Query = TypeVar("Query")
 REMARKS = ("unknown", "notes")  # the keys of ``metrics.json`` that are not numbers
-COSTS = ("bytes_per_token", "bytes_per_document", "ms_per_query", "build_seconds")
+
+
+class CostName(NamedTuple):
+    """How a cost is called: at the head of a column, and in a sentence."""
+
+    column: str
+    words: str
+
+
+COSTS = {
+    "bytes_per_token": CostName("B/token", "bytes per token"),
+    "bytes_per_document": CostName("B/document", "bytes per document"),
+    "ms_per_query": CostName("ms/query", "ms per query"),
+    "build_seconds": CostName("s to build", "seconds to build"),
+}
+IN_TABLES = ("bytes_per_token", "bytes_per_document", "ms_per_query")
 
 
 def milliseconds_per_query(search_one: Callable[[Query], object], queries: Sequence[Query], trials: int = 3) -> float:
@@ -148,6 +163,16 @@ def costs(evaluation: Artifact) -> dict[str, float]:
     if index := ranking.parents.get("index"):
         own = [index, *(parent for role, parent in index.parents.items() if role == "centroids")]
         found["build_seconds"] = sum(one.record["seconds"] for one in own)
+    return {name: float(value) for name in COSTS if (value := found.get(name)) is not None}
+
+
+def own_costs(artifact: Artifact) -> dict[str, float]:
+    """Those costs (``COSTS``) that an artifact holds itself: the sizes of an index, the time of a search.
+
+    Unlike :func:`costs` it reads no parents, which may have been deleted.
+    """
+    sizes = read_json(artifact.file("statistics.json")) if artifact.has("statistics.json") else {}
+    found = {**timing(artifact), **sizes}
     return {name: float(value) for name in COSTS if (value := found.get(name)) is not None}
 
 

@@ -30,7 +30,7 @@ QUERIES = 2  # the axis of the queries
 Values = NDArray[np.float64]
 
 
-class Interval(NamedTuple):
+class ConfidenceInterval(NamedTuple):
     """A 95 % confidence interval.
 
     Args:
@@ -60,21 +60,21 @@ class Estimate:
     """
 
     mean: float
-    queries: Interval
-    training: Interval | None
-    kmeans: Interval | None
+    queries: ConfidenceInterval
+    training: ConfidenceInterval | None
+    kmeans: ConfidenceInterval | None
     error: float | None
     degrees: float | None
 
     @property
-    def combined(self) -> Interval | None:
+    def combined(self) -> ConfidenceInterval | None:
         """The interval over queries and seeds together: the t-interval from ``error``; None with one query."""
         from scipy import stats
 
         if self.error is None:
             return None
         reach = self.error * float(stats.t.isf(LEVEL / 2, self.degrees))
-        return Interval(self.mean - reach, self.mean + reach)
+        return ConfidenceInterval(self.mean - reach, self.mean + reach)
 
 
 @dataclass(frozen=True)
@@ -203,29 +203,29 @@ def bootstrap_intervals(values: ArrayLike, seed: int, confidence: float = 0.95) 
     return np.stack([interval.low, interval.high], axis=1)
 
 
-def t_interval(means: Values) -> Interval | None:
+def t_interval(means: Values) -> ConfidenceInterval | None:
     """Student's t-interval of the mean of values per seed, ``[seeds]``; None with one seed."""
     from scipy import stats
 
     if len(means) < 2:
         return None
     reach = float(means.std(ddof=1) / np.sqrt(len(means)) * stats.t.isf(LEVEL / 2, len(means) - 1))
-    return Interval(float(means.mean()) - reach, float(means.mean()) + reach)
+    return ConfidenceInterval(float(means.mean()) - reach, float(means.mean()) + reach)
 
 
 def estimate(values: Values, seed: int) -> Estimate:
     """Compute the mean of ``[training seeds, k-means seeds, queries]`` and its intervals.
 
     >>> estimate(np.arange(12.0).reshape(3, 1, 4), seed=0).training  # 1.5, 5.5 and 9.5
-    Interval(low=-4.436..., high=15.436...)
+    ConfidenceInterval(low=-4.436..., high=15.436...)
     """
     if np.isnan(values).any():
-        return Estimate(float("nan"), Interval(float("nan"), float("nan")), None, None, None, None)
+        return Estimate(float("nan"), ConfidenceInterval(float("nan"), float("nan")), None, None, None, None)
     low, high = bootstrap_intervals(values.mean(axis=(0, 1))[:, None], seed)[0].tolist()
     error, degrees = combined_error(values) or (None, None)
     return Estimate(
         mean=float(values.mean()),
-        queries=Interval(low, high),
+        queries=ConfidenceInterval(low, high),
         training=t_interval(values.mean(axis=(1, 2))),
         kmeans=t_interval(values.mean(axis=(0, 2))),
         error=error,

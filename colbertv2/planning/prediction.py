@@ -17,9 +17,11 @@ from statistics import median
 from typing import Any
 
 from colbertv2.artifacts.artifact import Artifact, location
+from colbertv2.artifacts.build import to_build
 from colbertv2.artifacts.integrity import read_record
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.process import device_name, num_cores
+from colbertv2.artifacts.stage import Stage
 from colbertv2.planning.work import RATE, Cost, Step
 from colbertv2.runtime import Runtime
 
@@ -98,7 +100,7 @@ class Predictor:
         if node.address not in self.steps:
             parents = {role: self.step(parent) for role, parent in node.parents.items()}
             if not self.finished_step(node.address):
-                self.steps[node.address] = Step(node.stage.name, node.arguments, node.sizes, parents)
+                self.steps[node.address] = Step(name_of(node.stage), node.arguments, node.sizes, parents)
         return self.steps[node.address]
 
     def finished_step(self, address: str) -> Step | None:
@@ -110,23 +112,30 @@ class Predictor:
                 return None
             parents = {role: self.finished_step(parent) for role, parent in record["parents"].items()}
             known = {role: step for role, step in parents.items() if step}
-            self.steps[address] = Step(record["stage"], record["arguments"], record["inputs"], known, record["bytes"])
+            stage = record.get("identity", {}).get("function", record["stage"])
+            self.steps[address] = Step(stage, record["arguments"], record["inputs"], known, record["bytes"])
         return self.steps.get(address)
 
     def runs(self, node: Node) -> list[tuple[Cost, Step]]:
         """The measured costs and sizes of a stage's runs on this device, latest first, without resumed runs."""
-        stage = node.stage.name
+        stage, folder = name_of(node.stage), node.stage.name
         if stage not in self.finished:
             wanted = {"version": node.stage.version, "device": device_name(self.runtime), "resumed": False}
-            paths = [path for path in (self.runtime.root / stage).glob(f"{stage}-*") if Artifact.present(path)]
+            paths = [path for path in (self.runtime.root / folder).glob(f"{folder}-*") if Artifact.present(path)]
             paths.sort(key=lambda path: path.stat().st_mtime, reverse=True)
             self.finished[stage] = []
             for path in paths[:LATEST]:
                 record = quietly(lambda path=path: read_record(path)) or {}
-                if wanted == {key: record.get(key) for key in wanted} and (step := self.finished_step(path.name)):
+                alike = wanted == {key: record.get(key) for key in wanted}
+                if alike and (step := self.finished_step(path.name)) and step.stage == stage:
                     took = Cost(record["seconds"], record["peak_memory"], record["bytes"])
                     self.finished[stage].append((took, step))
         return self.finished[stage]
+
+
+def name_of(stage: Stage) -> str:
+    """The name by which a stage is known to plans: the full name if it is outside this package."""
+    return stage.outside or stage.name
 
 
 def distance(known: Cost | None, wanted: Cost | None) -> float:
@@ -181,11 +190,7 @@ def estimate_nodes(nodes: Iterable[Node], runtime: Runtime) -> list[StepCost]:
     targets = list(nodes)
     steps = {step.address: step for target in targets for step in target.lineage()}
     present = {address for address in steps if Artifact.present(location(runtime.root, address))}
-    read, needed = {target.address for target in targets}, {}
-    for address, node in reversed(steps.items()):
-        if address in read and address not in present:
-            read |= {parent.address for parent in node.parents.values()}
-            needed[address] = node
+    needed = {node.address: node for node in to_build(targets, runtime.root)}
     predictor = Predictor(runtime, needed.values())
     costs = []
     for address, node in steps.items():

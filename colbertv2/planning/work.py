@@ -27,19 +27,14 @@ LINE_BYTES = 75.0  # per document in a ranking
 SHARD_DOCUMENTS = 25_000  # documents whose vectors are in memory at once
 LATENCY_SEARCHES = 150  # searches that measure latency, in addition to one per query
 MODEL_ROLES = ("checkpoint", "encoder", "before", "embeddings", "index", "teacher")  # parents that lead to the model
-APPROXIMATE_SECONDS = {"Cascade": 5e-6, "Plaid": 3e-5, "VanillaColBERTv2": 3e-5}  # per query and √(number of vectors)
-EXACT_SECONDS, DECODED_SECONDS = 6e-8, 2e-7  # per query and vector: with kernels; decoded, if there are no centroids
+RESULT_ROLES = ("candidates", "ranking", "scored", "examples")  # parents whose documents a step reads
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one step.
+    """The cost of one step: seconds besides those of ``flops``, peak memory and disk in bytes, operations.
 
-    Args:
-        seconds: time in addition to that of ``flops``.
-        memory: peak memory of the whole process, in bytes.
-        disk: bytes written.
-        flops: floating-point operations.
+    The memory is that of the whole process.
     """
 
     seconds: float = 0.0
@@ -89,7 +84,7 @@ class Step:
         It consists of the classes of the components, the precision, and whether vectors are clustered by groups.
         """
         arguments = [value for value in self.arguments.values() if isinstance(value, Mapping)]
-        names = [class_of(value) for value in arguments if "_target_" in value]
+        names = [str(value["_target_"]).rpartition(".")[2] for value in arguments if "_target_" in value]
         names += [str(one["precision"]) for one in (self.arguments, *arguments) if "precision" in one]
         names += ["grouped" for one in arguments if one.get("group_search_radius") is not None]
         return " ".join([*names, *(self.parents[role].kind for role in self.parents if role == "index")])
@@ -99,37 +94,32 @@ class Step:
         """Bytes on disk, measured if it is finished, else estimated."""
         return self.cost.disk if self.bytes is None else self.bytes
 
-    def upstream(self, found: Callable[[Step], Any], *roles: str) -> Step:
-        """The nearest step upstream for which ``found`` is true, this step included.
-
-        From each step the search goes on to one parent: the one in the first of ``roles`` that the step has.
-
-        Raises:
-            StopIteration: it ends at a step with a parent in none of ``roles``.
-        """
-        return (
-            self if found(self) else next(self.parents[r] for r in roles if r in self.parents).upstream(found, *roles)
-        )
+    @property
+    def backbone(self) -> str:
+        """The backbone of its model."""
+        return self.of_model("backbone")["name"]
 
     @property
-    def origin(self) -> Step:
-        """The step upstream that names the backbone of its model."""
-        return self.upstream(lambda step: step.arguments.get("backbone"), *MODEL_ROLES)
+    def dim(self) -> int:
+        """Number of dimensions of a token vector."""
+        return int(self.of_model("dim"))
+
+    def of_model(self, name: str) -> Any:
+        """An argument of the step upstream that names the backbone of its model; ``None`` if it has none."""
+        if self.arguments.get("backbone"):
+            return self.arguments.get(name)
+        return next(self.parents[role] for role in MODEL_ROLES if role in self.parents).of_model(name)
 
     @property
     def embeddings(self) -> Step:
-        """The step upstream that encoded its documents."""
-        return self.upstream(lambda step: step.stage == "encode", "index", "embeddings")
+        """The step upstream that read its documents."""
+        parent = self.parents.get("index") or self.parents.get("embeddings")
+        return parent.embeddings if parent else self
 
     @property
     def vectors(self) -> float:
         """Number of token vectors of its documents."""
         return self.embeddings.disk / (2 * self.dim)
-
-    @property
-    def dim(self) -> int:
-        """Number of dimensions of a token vector."""
-        return int(self.origin.arguments["dim"])
 
     def texts(self, name: str) -> float:
         """Number of texts in the argument ``name``, ``queries`` or ``documents``."""
@@ -142,7 +132,7 @@ class Step:
     def maxlen(self, name: str) -> float:
         """Number of tokens at which the model truncates queries or documents."""
         key = "query_maxlen" if name == "queries" else "document_maxlen"
-        own, tokenization = self.arguments.get(key), self.origin.arguments.get("tokenization") or {}
+        own, tokenization = self.arguments.get(key), self.of_model("tokenization") or {}
         return float(own or tokenization.get(key) or {"query_maxlen": 32, "document_maxlen": 180}[key])
 
     @property
@@ -151,9 +141,7 @@ class Step:
         if "depth" in self.arguments and "queries" in self.inputs:
             queries = self.arguments.get("num_queries") or self.texts("queries")
             return queries * min(self.arguments["depth"], self.texts("documents"))
-        return next(
-            self.parents[r] for r in ("candidates", "ranking", "scored", "examples") if r in self.parents
-        ).results
+        return next(self.parents[role] for role in RESULT_ROLES if role in self.parents).results
 
     @cached_property
     def clustering(self) -> Any:
@@ -169,11 +157,6 @@ class Step:
         return self.clustering.wanted(self.vectors) if self.clustering else 0
 
 
-def class_of(component: Mapping[str, Any]) -> str:
-    """The class name of a component, from its configuration."""
-    return str(component["_target_"]).rpartition(".")[2]
-
-
 @cache
 def transformer(backbone: str) -> tuple[float, float]:
     """The number of weights in a transformer's layers, all used for every token, and the bytes of all its weights."""
@@ -186,13 +169,13 @@ def transformer(backbone: str) -> tuple[float, float]:
 
 def loaded(step: Step, tokens: float = 0.0) -> Cost:
     """The cost of loading a step's transformer and encoding ``tokens`` tokens."""
-    weights, size = transformer(step.origin.arguments["backbone"]["name"])
+    weights, size = transformer(step.backbone)
     return Cost(seconds=1, memory=2 * size, flops=2 * weights * tokens / TRANSFORMER_SHARE)
 
 
 def saved(step: Step) -> Cost:
     """The cost of writing a checkpoint; includes the imports, as this is the first step of most pipelines."""
-    return Cost(seconds=2, disk=transformer(step.origin.arguments["backbone"]["name"])[1])
+    return Cost(seconds=2, disk=transformer(step.backbone)[1])
 
 
 def rows(step: Step, seconds: float = 0.0, memory: float = 0.0, disk: float = LINE_BYTES) -> Cost:
@@ -201,13 +184,13 @@ def rows(step: Step, seconds: float = 0.0, memory: float = 0.0, disk: float = LI
 
 
 def initialise(step: Step) -> Cost:
-    """The cost of an initial checkpoint; only a projection by PCA reads documents."""
+    """Only a projection by PCA reads documents."""
     sample = step.arguments["sample_documents"] if step.arguments["projection"] == "pca" else 0
     return loaded(step, min(sample, step.texts("documents")) * step.tokens("documents")) + saved(step)
 
 
 def encode(step: Step) -> Cost:
-    """The cost of encoding all documents to float16 vectors of the tokens that are kept."""
+    """The vectors of the tokens that are kept are float16; a shard of them is in memory several times."""
     tokens = step.texts("documents") * step.tokens("documents")
     disk = SCORED * tokens * 2 * step.dim
     held = 5 * disk * min(1, SHARD_DOCUMENTS / max(1, step.texts("documents")))
@@ -215,14 +198,11 @@ def encode(step: Step) -> Cost:
 
 
 def train(step: Step) -> Cost:
-    """The cost of training and of its validations; a released teacher is only copied.
-
-    A backward pass counts as three forward passes.
-    """
+    """Training and its validations; a backward pass counts as three forward passes. A released teacher is copied."""
     recipe = step.arguments["recipe"]
     if recipe is None:
         return loaded(step) + saved(step)
-    weights, size = transformer(step.origin.arguments["backbone"]["name"])
+    weights, size = transformer(step.backbone)
     passages, steps = recipe["batch_size"] * recipe["n_way"], recipe["optimization"]["steps"]
     length = step.tokens("documents") + step.tokens("queries")
     passes = 5 if recipe["gradient_cache_chunk"] or recipe["gradient_checkpointing"] else 4
@@ -248,14 +228,14 @@ def searched_documents(recipe: Mapping[str, Any]) -> list[float]:
 
 
 def score(step: Step) -> Cost:
-    """The cost of scoring every candidate with its query by a cross-encoder."""
+    """A cross-encoder reads every candidate with its query; the stage also copies the ranking of the candidates."""
     maxlen = step.parents["teacher"].arguments["maxlen"]
     pair = min(maxlen, step.tokens("documents", maxlen) + step.tokens("queries", maxlen))
-    return loaded(step, pair * step.results) + rows(step) + rows(step.parents["candidates"])  # it copies their ranking
+    return loaded(step, pair * step.results) + rows(step) + rows(step.parents["candidates"])
 
 
 def centroids(step: Step) -> Cost:
-    """The cost of k-means over the vectors of sampled documents, and of assigning every vector to its centroid."""
+    """k-means over the vectors of sampled documents, and the assignment of every vector to its centroid."""
     clustering, vectors, documents = step.clustering, step.vectors, step.texts("documents")
     sampled = clustering.sampled_documents(int(documents)) / documents * vectors
     points = min(sampled, step.centroids * clustering.max_points_per_centroid)
@@ -267,18 +247,16 @@ def centroids(step: Step) -> Cost:
 
 
 def index(step: Step) -> Cost:
-    """The cost of an index: compressed vectors, by the codec's size of a vector, and centroids."""
+    """Compressed vectors, by the codec's size of a vector, and centroids."""
     values, bits = step.vectors * step.dim, step.clustering.centroid_bits if step.clustering else 0
     disk = step.inputs["codec"]["bytes_at_128_dimensions"] / 128 * values + step.centroids * step.dim * bits / 8
     return Cost(0.5 + values / 1e8, 2**16 * step.dim * 20 + 12 * step.vectors, disk)
 
 
 def search(step: Step) -> Cost:
-    """The cost of search: encoding the queries, comparing them with all centroids, and the work of the engine."""
+    """The queries are encoded and compared with all centroids; the engine knows its own work."""
     queries = step.texts("queries") + LATENCY_SEARCHES
-    exact = step.vectors * (EXACT_SECONDS if step.centroids else DECODED_SECONDS)
-    rate = APPROXIMATE_SECONDS.get(class_of(step.arguments["engine"]))
-    each = 1e-3 + (rate * math.sqrt(step.vectors) if rate else exact)
+    each = 1e-3 + instantiate(step.arguments["engine"]).seconds_per_query(step.vectors, step.centroids)
     held = (step.parents.get("index") or step.parents["embeddings"]).disk
     tokens = queries * step.maxlen("queries")
     scan = Cost(queries * each, held, 0, tokens * 2 * step.dim * step.centroids)
@@ -286,22 +264,32 @@ def search(step: Step) -> Cost:
 
 
 def bm25(step: Step) -> Cost:
-    """The cost of BM25: the index, and a search for each query."""
+    """The index, and a search for each query."""
     characters = step.texts("documents") * step.inputs["documents"]["characters"]
     searches = (step.texts("queries") + LATENCY_SEARCHES) * (2e-4 + step.texts("documents") * 2e-8)
     return Cost(characters / 2e6 + searches, 8 * characters) + rows(step)
 
 
 def decomposition(step: Step) -> Cost:
-    """The cost of scoring all vectors several times."""
+    """All vectors are scored several times."""
     values = step.vectors * step.dim
     return loaded(step) + Cost(7, 8 * values, 500_000, step.texts("queries") * values * 64)
 
 
 def supervision(step: Step) -> Cost:
-    """The cost of encoding the candidates of some queries with two checkpoints."""
+    """The candidates of some queries are encoded with two checkpoints."""
     passages = step.results * step.arguments["num_queries"] / max(1.0, step.texts("queries"))
     return loaded(step, 2 * passages * step.tokens("documents")) + Cost(4, 0, 150_000)
+
+
+def rewritten(step: Step) -> Cost:
+    """A ranking or candidates are read and written."""
+    return rows(step, 1e-5, 220)
+
+
+def evaluated(step: Step) -> Cost:
+    """A ranking is read and evaluated."""
+    return rows(step, 2e-6, 600, 0.1)
 
 
 STAGES: dict[str, Callable[[Step], Cost]] = {
@@ -321,11 +309,7 @@ STAGES: dict[str, Callable[[Step], Cost]] = {
     "single_vector": lambda step: loaded(step, step.texts("documents") * step.tokens("documents", 256)) + rows(step),
     "decomposition": decomposition,
     "supervision": supervision,
-    "evaluate": lambda step: rows(step, 2e-6, 600, 0.1),
-    "agreement": lambda step: rows(step, 2e-6, 600, 0.1),
-    "table": lambda step: Cost(3, 60e6, 60_000),
-    "index_size": lambda step: Cost(3, 60e6, 60_000),
-    "examples": lambda step: rows(step, 1e-5, 220),
-    "random_candidates": lambda step: rows(step, 1e-5, 220),
-    "external_ranking": lambda step: rows(step, 1e-5, 220),
+    **dict.fromkeys(("evaluate", "agreement"), evaluated),
+    **dict.fromkeys(("table", "index_size"), lambda step: Cost(3, 60e6, 60_000)),
+    **dict.fromkeys(("examples", "random_candidates", "external_ranking"), rewritten),
 }

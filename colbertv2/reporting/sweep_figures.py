@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from colbertv2.ablation.cells import Cell, Cells
-from colbertv2.ablation.conclusions import COSTS, pareto
+from colbertv2.ablation.conclusions import pareto
 from colbertv2.ablation.findings import Findings
+from colbertv2.evaluation.measurement import COSTS
 from colbertv2.evaluation.statistics import Estimate
 from colbertv2.reporting.labels import (
     CHARACTER,
@@ -74,7 +75,7 @@ def draw_pareto(findings: Findings, cost: str, path: Path) -> bool:
     axes.set_xscale("log")
     axes.margins(x=0.16, y=0.12)
     plain_ticks(axes)
-    axes.set_xlabel(f"{COSTS.get(cost, cost)} (log scale)")
+    axes.set_xlabel(f"{COSTS[cost].words} (log scale)")
     axes.set_ylabel(f"mean {measure} (95 % interval over queries)")
     for colour, label in KINDS.items():
         if colour in kinds:

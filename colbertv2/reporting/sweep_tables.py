@@ -1,19 +1,19 @@
 """The tables of an ablation's report: cells, main effects, interactions, shares, and intervals over seeds."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.findings import Findings
+from colbertv2.evaluation.measurement import COSTS, IN_TABLES
 from colbertv2.evaluation.measures import NOTHING, fraction, plain, signed
-from colbertv2.evaluation.statistics import FEWEST_SEEDS, RESAMPLES, Contrast, Estimate, Interval
+from colbertv2.evaluation.statistics import FEWEST_SEEDS, RESAMPLES, ConfidenceInterval, Contrast, Estimate
 from colbertv2.reporting.rendering import ReportTable
 
 FAILED = "—"
 FEW_SEEDS = "few seeds"
-COSTS = {"bytes_per_token": "B/token", "bytes_per_document": "B/document", "ms_per_query": "ms/query"}
 TEST = f"two-sided paired randomisation test over queries ({RESAMPLES:,} resamples, means over seeds)"
 INTERVAL = f"95 % percentile bootstrap intervals over queries ({RESAMPLES:,} resamples, means over seeds)"
 
@@ -42,8 +42,8 @@ def cells_table(findings: Findings) -> ReportTable:
     """
     cells = findings.cells
     first = cells.measures[0]
-    costs = [cost for cost in COSTS if any(cost in cell.costs for cell in cells.cells)]
-    header = [*cells.factors, *cells.measures, f"Δ {first}", "detectable", *(COSTS[cost] for cost in costs)]
+    costs = [cost for cost in IN_TABLES if any(cost in cell.costs for cell in cells.cells)]
+    header = [*cells.factors, *cells.measures, f"Δ {first}", "detectable", *(COSTS[cost].column for cost in costs)]
     body = []
     for cell in cells.cells:
         setting = [cell.factors[factor] for factor in cells.factors]
@@ -79,7 +79,7 @@ def cell_numbers(findings: Findings, cell: Cell) -> dict[str, object]:
     for measure in findings.cells.measures:
         row |= estimate_numbers(measure, findings.estimates[measure].get(cell.name))
         row |= contrast_numbers(f"{measure}_difference", findings.comparisons[measure].get(cell.name))
-    row |= {cost: cell.costs.get(cost) for cost in (*COSTS, "build_seconds")}
+    row |= {cost: cell.costs.get(cost) for cost in COSTS}
     return row | {"problem": cell.problem and one_line(cell.problem), "command": cell.command}
 
 
@@ -88,7 +88,7 @@ def estimate_numbers(name: str, found: Estimate | None) -> dict[str, object]:
     row: dict[str, object] = {name: found and found.mean}
     for kind in ("queries", "training", "kmeans", "combined"):
         prefix = name if kind == "queries" else f"{name}_{kind}"
-        ends: Interval | None = found and getattr(found, kind)
+        ends: ConfidenceInterval | None = found and getattr(found, kind)
         row |= {f"{prefix}_low": ends and ends.low, f"{prefix}_high": ends and ends.high}
     return row | {f"{name}_error": found and found.error}
 
@@ -208,7 +208,7 @@ def detectable_note(cells: Cells) -> str:
     return f"Detectable: the smallest true difference that is found with probability .8 if {drawn} are drawn again."
 
 
-def bracket(found: Interval | None) -> str:
+def bracket(found: ConfidenceInterval | None) -> str:
     """Format an interval, ``[−.041, −.015]``; a dash if there is none."""
     return NOTHING if found is None or math.isnan(found.low) else f"[{signed(found.low)}, {signed(found.high)}]"
 
@@ -226,3 +226,24 @@ def counted(number: int, what: str) -> str:
 def one_line(text: str | None) -> str:
     """Make an error message part of a sentence: one line without a full stop."""
     return " ".join((text or "no values").split()).rstrip(".")
+
+
+def sweep_report(
+    findings: Findings, tables: Mapping[str, ReportTable], sentences: Sequence[str], pictures: Mapping[str, str]
+) -> str:
+    """The report as Markdown, with links to its figures.
+
+    Args:
+        findings: what the sweep shows.
+        tables: the tables, by file name.
+        sentences: the conclusions.
+        pictures: titles of the figures, by file name (without suffix).
+    """
+    cells = findings.cells
+    lines = [f"# {cells.title}", "", *(f"`{command}`  " for command in cells.commands)]
+    if cells.warnings:
+        lines += ["", *(f"> {warning}" for warning in cells.warnings)]
+    lines += ["", *(f"- {sentence}" for sentence in sentences)]
+    lines += [line for table in tables.values() for line in ("", table.markdown().rstrip())]
+    lines += [line for name, title in pictures.items() for line in ("", f"![{title}]({name}.png)")]
+    return "\n".join(lines) + "\n"

@@ -7,7 +7,15 @@ import pandas as pd
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.errors import InputError
-from colbertv2.evaluation.measurement import index_statistics, not_known, per_query, timing, unknown_of
+from colbertv2.evaluation.measurement import (
+    COSTS,
+    IN_TABLES,
+    index_statistics,
+    not_known,
+    per_query,
+    timing,
+    unknown_of,
+)
 from colbertv2.evaluation.measures import NOTHING, fraction, plain
 from colbertv2.evaluation.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare
 from colbertv2.reporting.rendering import ReportTable
@@ -157,10 +165,10 @@ def to_markdown(
         sizes: what the collection contains, for example ``{"documents": 5301}``.
         notes: sentences below the table.
     """
-    header = ["System", "Codec", *measures, "B/token", "B/document", "ms/query"]
+    header = ["System", "Codec", *measures, *(COSTS[cost].column for cost in IN_TABLES)]
     body = []
     for row in table.to_dict("records"):
-        cells = [plain(row[name], 1) for name in ("bytes_per_token", "bytes_per_document", "ms_per_query")]
+        cells = [plain(row[name], 1) for name in IN_TABLES]
         body.append([row["system"], row["codec"], *(value_with_interval(row, measure) for measure in measures), *cells])
     held = ", ".join(f"{size:,.0f} {name}" for name, size in sizes.items())
     caption = (

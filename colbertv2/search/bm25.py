@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from colbertv2.evaluation.ranking import Ranking, greatest_first, inverse
 from colbertv2.schema import Fraction, Weight, checked
-from colbertv2.search.engine import Found, named, ranking_of
-from colbertv2.search.scoring import best_documents
+from colbertv2.search.scoring import Found, best_documents, named, ranking_of
 
 IDENTIFIER = re.compile(r"\b\w*(?:_|[a-z\d][A-Z]|[A-Z][A-Z][a-z])\w*\b")
 PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from colbertv2.indexing.index import Index
 from colbertv2.search.device_index import Block, DeviceIndex, maxsim
-from colbertv2.search.engine import Found
-from colbertv2.search.exhaustive import BATCH_QUERIES
+from colbertv2.search.scoring import BATCH_QUERIES, Found
 
 LOW = 2**32 - 1  # masks the low half of a key
 

@@ -1,50 +1,24 @@
-"""The interface of search engines, and the result of a search."""
+"""The interface of search engines."""
 
 from __future__ import annotations
 
+import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.evaluation.ranking import Ranking
+from colbertv2.search.scoring import Found, best_documents, score_documents
 
 if TYPE_CHECKING:
     import torch
 
     from colbertv2.compression.codec import Codec
     from colbertv2.indexing.index import Index
-
-
-class Found(NamedTuple):
-    """The documents found by a search for ``k`` documents.
-
-    Args:
-        positions: positions of the documents, best first. Among equal scores, the document with the lower rank
-            (``Index.ranks``) comes first.
-        scores: their scores, in the same order.
-        tied: whether a document beyond the first ``k`` has the same score as the last one.
-    """
-
-    positions: NDArray[np.int64]
-    scores: NDArray[np.float32]
-    tied: bool = False
-
-
-def named(found: Found, doc_ids: Sequence[str]) -> list[tuple[str, float]]:
-    """The found documents as pairs (document id, score)."""
-    rows: Iterable[tuple[int, float]] = zip(found.positions.tolist(), found.scores.tolist(), strict=True)
-    return [(doc_ids[place], score) for place, score in rows]
-
-
-def ranking_of(found: Mapping[str, Found], doc_ids: Sequence[str]) -> Ranking:
-    """Convert query id → found documents to a ranking."""
-    results = {query_id: named(one, doc_ids) for query_id, one in found.items()}
-    return Ranking(results, [query_id for query_id, one in found.items() if one.tied])
 
 
 class BoundEngine(Protocol):
@@ -84,11 +58,28 @@ class Engine(ABC):
         """The number of centroids that each query vector probes in a search for ``k`` documents; None to scan all."""
         return None
 
-    def check(self, codec: Codec, depth: int) -> Iterator[str]:
-        """Yield the reasons why this engine cannot search an index of ``codec`` for the best ``depth`` documents."""
+    def check(self, codec: Codec) -> Iterator[str]:
+        """Yield the reasons why this engine cannot search an index of ``codec``."""
         if self.needs_centroids and not codec.has_centroids:
             own, name = type(self).__name__, type(codec).__name__
             yield f"{own} probes centroids, but {name} has none; use search=exhaustive or codec=residual."
+
+    def seconds_per_query(self, num_vectors: float, num_centroids: float) -> float:
+        """A rough time of one query on two cores of a server, for plans made before such a search has run.
+
+        An engine that probes centroids reads some of the vectors, about as many as the square root of all; any other
+        one reads them all, faster from tables of centroids (``num_centroids`` above 0) than decoded.
+
+        >>> class Probing(Engine):
+        ...     needs_centroids = True
+        ...     def search(self, index, queries, k):
+        ...         return []
+        >>> Probing().seconds_per_query(1e6, 1e3) < 0.1
+        True
+        """
+        if self.needs_centroids:
+            return 3e-5 * math.sqrt(num_vectors)
+        return num_vectors * (6e-8 if num_centroids else 2e-7)
 
     def on_device(self, index: Index, device: torch.device | str) -> BoundEngine | None:
         """This engine bound to an index in the memory of a GPU; None if the engine runs only on the CPU."""
@@ -103,9 +94,7 @@ class Engine(ABC):
         if str(device).startswith("cuda"):
             if (there := self.on_device(index, device)) is not None:
                 return there
-            say_once(
-                f"{self} searches on the CPU; only search=exhaustive, and search=cascade with nexact=null, use a GPU."
-            )
+            say_once(f"{self} searches on the CPU; docs/guides/devices.md says which engines use a GPU.")
         return OnCPU(self, index)
 
 
@@ -126,8 +115,6 @@ class OnCPU:
 
     def rerank(self, query: NDArray[np.float32], positions: NDArray[np.int64], k: int) -> Found:
         """As ``BoundEngine.rerank``."""
-        from colbertv2.search.scoring import best_documents, score_documents
-
         return best_documents(positions, score_documents(self.index, query, positions), k, self.index.ranks)
 
 

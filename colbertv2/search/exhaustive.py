@@ -10,15 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.indexing.packed import Packed, blocks
-from colbertv2.search.engine import BoundEngine, Engine, Found
-from colbertv2.search.scoring import DECODED_VECTORS, best_documents, maxsim
+from colbertv2.search.engine import BoundEngine, Engine
+from colbertv2.search.scoring import BATCH_QUERIES, DECODED_VECTORS, Found, best_documents, maxsim
 
 if TYPE_CHECKING:
     import torch
 
     from colbertv2.indexing.index import Index
-
-BATCH_QUERIES = 1024  # queries for which a block is decoded once; bounds the scores in memory
 
 
 class Decodable(Protocol):
@@ -64,7 +62,10 @@ class Exhaustive(Engine):
 
 
 def search_decoded(index: Decodable, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
-    """The exact top ``k`` of each query ``[Lq, dim]`` by decoding all vectors, in plain numpy."""
+    """The exact top ``k`` of each query ``[Lq, dim]`` by decoding all vectors.
+
+    It is slower than tables, and shares with them only the selection of documents; so tests compare the two.
+    """
     return [
         found
         for start in range(0, len(queries), BATCH_QUERIES)

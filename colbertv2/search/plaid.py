@@ -11,8 +11,15 @@ from annotated_types import Interval
 from numpy.typing import NDArray
 
 from colbertv2.schema import LARGEST, PositiveInt, checked
-from colbertv2.search.engine import Engine, Found
-from colbertv2.search.scoring import best_documents, kept_positions, score_documents
+from colbertv2.search.engine import Engine
+from colbertv2.search.scoring import (
+    Found,
+    best_documents,
+    centroid_similarities,
+    kept_positions,
+    nearest_centroids,
+    score_documents,
+)
 
 if TYPE_CHECKING:
     from colbertv2.indexing.index import Index
@@ -97,8 +104,6 @@ class Plaid(Engine):
 
     def candidates(self, index: Index, query: NDArray[np.float32], k: int) -> Candidates:
         """The documents that are kept by each of the first three stages, for one query ``[Lq, dim]``."""
-        from colbertv2.search.probing import centroid_similarities, nearest_centroids
-
         nprobe, threshold, ndocs = self.settings(k)
         similarities = centroid_similarities(index, query)
         probed = pruned = index.inverted(nearest_centroids(similarities, nprobe))

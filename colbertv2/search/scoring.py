@@ -1,19 +1,49 @@
-"""Exact MaxSim over packed documents, and selecting the best documents."""
+"""What engines share: the result of a search, exact MaxSim, selecting the best documents, and probing centroids."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from colbertv2.evaluation.ranking import Ranking
 from colbertv2.indexing.packed import Packed, blocks, offsets_of
-from colbertv2.search.engine import Found
 
 if TYPE_CHECKING:
     from colbertv2.indexing.index import Index
 
 DECODED_VECTORS = 2**15  # vectors decoded at once by a thread: 16 MiB at 128 dimensions
 QUERY_VECTORS = 2**9  # multiplied with one document after another: 256 KiB at 128 dimensions, which stay in the cache
+BATCH_QUERIES = 1024  # queries for which a block is decoded once; bounds the scores in memory
+
+
+class Found(NamedTuple):
+    """The documents found by a search for ``k`` documents.
+
+    Args:
+        positions: positions of the documents, best first. Among equal scores, the document with the lower rank
+            (``Index.ranks``) comes first.
+        scores: their scores, in the same order.
+        tied: whether a document beyond the first ``k`` has the same score as the last one.
+    """
+
+    positions: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    tied: bool = False
+
+
+def named(found: Found, doc_ids: Sequence[str]) -> list[tuple[str, float]]:
+    """The found documents as pairs (document id, score)."""
+    rows: Iterable[tuple[int, float]] = zip(found.positions.tolist(), found.scores.tolist(), strict=True)
+    return [(doc_ids[place], score) for place, score in rows]
+
+
+def ranking_of(found: Mapping[str, Found], doc_ids: Sequence[str]) -> Ranking:
+    """Convert query id → found documents to a ranking."""
+    results = {query_id: named(one, doc_ids) for query_id, one in found.items()}
+    return Ranking(results, [query_id for query_id, one in found.items() if one.tied])
 
 
 def maxsim(queries: Sequence[NDArray[np.float32]], documents: Packed, floor: float = -np.inf) -> NDArray[np.float32]:
@@ -46,7 +76,7 @@ def maxsim(queries: Sequence[NDArray[np.float32]], documents: Packed, floor: flo
     return scores
 
 
-def score_documents(index: "Index", query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float32]:
+def score_documents(index: Index, query: NDArray[np.float32], positions: NDArray[np.int64]) -> NDArray[np.float32]:
     """Exact MaxSim ``[D]`` of one query ``[Lq, dim]`` with the decoded documents at ``positions [D]``.
 
     Documents are decoded in blocks, so memory is bounded.
@@ -99,3 +129,41 @@ def kept_positions(
 ) -> NDArray[np.int64]:
     """The ``number`` best of ``positions [n]``, in ascending order: what one stage of an engine passes to the next."""
     return np.sort(positions[top_k(positions, scores, number, ranks)])
+
+
+def centroid_similarities(index: Index, query: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``[num_centroids, Lq]``: dot products of all centroids with a query's vectors ``[Lq, dim]``.
+
+    Raises:
+        InputError: the codec has no centroids.
+    """
+    return index.centroids @ query.T
+
+
+def probed_documents(index: Index, query: NDArray[np.float32], nprobe: int | None) -> NDArray[np.int64]:
+    """Ascending positions of the documents with a vector at one of the ``nprobe`` nearest centroids of a query vector.
+
+    If ``nprobe`` is None, these are all documents.
+    """
+    if nprobe is None:
+        return np.arange(index.num_documents)
+    return index.inverted(nearest_centroids(centroid_similarities(index, query), nprobe))
+
+
+def nearest_centroids(similarities: NDArray[np.float32], nprobe: int) -> NDArray[np.int64]:
+    """Ascending, unique ids of the ``nprobe`` nearest centroids of each query vector; all of them if there are fewer.
+
+    Args:
+        similarities: ``[num_centroids, Lq]``.
+
+    >>> nearest_centroids(np.array([[0.1, 0.2], [0.9, 0.8], [0.5, 0.1]], np.float32), nprobe=1).tolist()
+    [1]
+    """
+    num_centroids, length = similarities.shape
+    if nprobe >= num_centroids:
+        return np.arange(num_centroids)
+    from colbertv2.kernels.queries import nearest_rows
+
+    found = np.empty((length, nprobe), np.int64)
+    nearest_rows(similarities, found)
+    return np.unique(found)

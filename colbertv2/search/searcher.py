@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
-from colbertv2.search.engine import Engine, Found, named
+from colbertv2.search.engine import Engine
+from colbertv2.search.scoring import Found, named
 
 NORM_TOLERANCE = 1e-2  # models that compute in 16 bits stay well within this
 

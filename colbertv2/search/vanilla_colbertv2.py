@@ -11,8 +11,17 @@ from numpy.typing import NDArray
 
 from colbertv2.indexing.packed import Packed, blocks, offsets_of, ranges
 from colbertv2.schema import PositiveInt, checked
-from colbertv2.search.engine import Engine, Found
-from colbertv2.search.scoring import DECODED_VECTORS, best_documents, kept_positions, maxsim, score_documents
+from colbertv2.search.engine import Engine
+from colbertv2.search.scoring import (
+    DECODED_VECTORS,
+    Found,
+    best_documents,
+    centroid_similarities,
+    kept_positions,
+    maxsim,
+    nearest_centroids,
+    score_documents,
+)
 
 if TYPE_CHECKING:
     from colbertv2.indexing.index import Index
@@ -57,8 +66,6 @@ class VanillaColBERTv2(Engine):
 
     def search_one(self, index: Index, query: NDArray[np.float32], k: int) -> Found:
         """As ``search``, but for one query."""
-        from colbertv2.search.probing import centroid_similarities, nearest_centroids
-
         to_centroids = centroid_similarities(index, query)
         cells = nearest_centroids(to_centroids, self.nprobe)
         positions = index.inverted(cells)

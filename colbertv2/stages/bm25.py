@@ -10,7 +10,7 @@ from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
 from colbertv2.schema import PositiveInt
 from colbertv2.search.bm25 import BM25
-from colbertv2.search.engine import ranking_of
+from colbertv2.search.scoring import ranking_of
 
 
 @stage(version=2)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from colbertv2.analysis.centroids import Residuals, TokenCounts
     from colbertv2.reporting.centroids_figure import ClusterTables
 
-LISTED = 15  # rows in each table of centroids or tokens
 ALL, RANDOM = "all vectors", "random vectors"
 PRINTED_BOUND = 16  # the number of distinct tokens that the paper mentions
 
@@ -72,6 +71,7 @@ def run(
     from colbertv2.analysis.explain import document_token_ids, token_names
     from colbertv2.indexing.index import Index
     from colbertv2.modeling.colbert import ColBERT
+    from colbertv2.reporting.analysis_reports import centroids_report
     from colbertv2.reporting.centroids_figure import ClusterTables, draw_centroids, draw_residuals
 
     opened, encoded = Index.open(index.path), index.ancestor("embeddings")
@@ -120,7 +120,7 @@ def run(
     draw_centroids(clusters, title, out / "centroids")
     draw_residuals(clusters, f"{title}, {codec.label}", out / "residuals")
     write_json(out / "metrics.json", key_figures(clusters, shares))
-    (out / "centroids.md").write_text(to_markdown(title, clusters, shares), encoding="utf-8")
+    (out / "centroids.md").write_text(centroids_report(title, clusters, shares), encoding="utf-8")
 
 
 def key_figures(clusters: dict[str, ClusterTables], shares: pd.DataFrame) -> dict[str, float]:
@@ -161,82 +161,6 @@ def vectors_of(embeddings: Embeddings, positions: np.ndarray) -> np.ndarray:
     """The concatenated vectors of the documents at ``positions``, float32 ``[n, dim]``."""
     found = [embeddings.vectors(*embeddings.offsets[position : position + 2].tolist()) for position in positions]
     return np.concatenate(found).astype(np.float32)
-
-
-def to_markdown(title: str, clusters: dict[str, ClusterTables], shares: pd.DataFrame) -> str:
-    """The report: shares, residuals, the largest and the most mixed centroids, and the tokens in most clusters."""
-    from colbertv2.reporting.rendering import markdown_rows
-
-    table, tokens, _ = clusters[ALL]
-    full = table.loc[table["size"] > 0]
-    lines = [
-        f"# {title}",
-        "",
-        f"{len(table) - len(full):,} centroids are without a vector. Of the others the median holds "
-        f"{np.median(full['distinct_tokens']):g} distinct tokens, and its most frequent token is "
-        f"{np.median(full['majority_share']):.0%} of its vectors; the median token lies in "
-        f"{np.median(tokens['clusters']):g} of them.",
-    ]
-    texts = {
-        "clusters": "The share of clusters with at most so many distinct tokens (the paper's Fig. 2a):",
-        "tokens": "The share of tokens that lie in at most so many clusters (Fig. 2b):",
-    }
-    for of, text in texts.items():
-        header = ["vectors", of, *(f"≤ {number}" for number in shares.index)]
-        body = [
-            [name, f"{len(one.centroids if of == 'clusters' else one.tokens):,}",
-             *(f"{share:.1%}" for share in shares[of, name])]
-            for name, one in clusters.items()
-        ]  # fmt: skip
-        lines += ["", text, "", *markdown_rows(header, body, left=1)]
-    lines += [
-        "",
-        "The paper has about 90 % of clusters at 16 for MS MARCO, and less than 50 % for random vectors. Its clusters "
-        "hold some 2,300 vectors each (600 million, 2^18 centroids), these "
-        f"{table['size'].sum() / len(table):,.0f}; the fewer there are, the fewer distinct tokens there can be, of any "
-        "vectors. So compare real with random vectors at a small number of tokens where clusters are small.",
-        "",
-        "Residuals. Bits used is the entropy of a dimension's buckets, which are the same for all dimensions: the less "
-        "alike dimensions are, the further it is below the codec's bits.",
-        "",
-    ]
-    header = ["vectors", "mean norm", "95th percentile", "deviation, least", "deviation, most", "bits used", "of"]
-    body = [
-        [
-            name,
-            f"{one.norms.mean():.3f}",
-            f"{np.percentile(one.norms, 95):.3f}",
-            f"{one.dimensions['deviation'].min():.4f}",
-            f"{one.dimensions['deviation'].max():.4f}",
-            f"{one.bits_used.mean():.2f}",
-            f"{np.log2(len(one.cutoffs) + 1):.0f}",
-        ]
-        for name, (*_, one) in clusters.items()
-        if one is not None
-    ]
-    lines += markdown_rows(header, body, left=1)
-    kinds = {"largest": "size", "most mixed": "distinct_tokens"}
-    for kind, column in kinds.items():
-        header = ["centroid", "most frequent tokens", "vectors", "distinct tokens", "share of the first"]
-        body = [
-            [str(row.Index), f"`` {row.examples} ``", f"{row.size:,}", f"{row.distinct_tokens:,}",
-             f"{row.majority_share:.0%}"]
-            for row in full.nlargest(LISTED, column).itertuples()
-        ]  # fmt: skip
-        lines += ["", f"## The {kind} centroids", "", *markdown_rows(header, body)]
-    body = [
-        [
-            f"`` {row['token']} ``",
-            f"{row['vectors']:,}",
-            f"{row['clusters']:,}",
-            f"{row['majority_share']:.0%}",
-            row["centroids"],
-        ]
-        for row in tokens.nlargest(LISTED, "clusters").to_dict("records")
-    ]
-    header = ["token", "vectors", "clusters", "share of the first", "centroids"]
-    lines += ["", "## The tokens in most clusters", "", *markdown_rows(header, body, left=1)]
-    return "\n".join([*lines, "", "![centroids](centroids.png)", "", "![residuals](residuals.png)", ""])
 
 
 def check(index: Node, documents: Collection, **_: object) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Stage: find the centroids of a collection's vectors, and the centroid of every vector (ColBERTv2 §3.3)."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
@@ -10,7 +11,7 @@ from colbertv2.runtime import Runtime
 from colbertv2.schema import Seed
 
 
-@stage(version=3)
+@stage(version=3, provides=["centroids"])
 def run(embeddings: Artifact, clustering: Clustering, *, seed: Seed, out: Path, runtime: Runtime) -> None:
     """Cluster a sample, and assign every vector to its centroid in ``runtime.devices`` processes.
 
@@ -33,3 +34,11 @@ def run(embeddings: Artifact, clustering: Clustering, *, seed: Seed, out: Path, 
     assert clusters.centroids is not None
     devices = [runtime.device_of(rank) for rank in range(runtime.devices)]
     building.assign_all(vectors, clusters.centroids, out / CODES, runtime.bar, devices)
+
+
+def lacks(**_: object) -> Iterator[str]:
+    """Say if faiss is not installed; also the search by groups of centroids finds these groups with it."""
+    from colbertv2.compression.clustering.kmeans import missing_package
+
+    if missing := missing_package():
+        yield missing

@@ -15,14 +15,13 @@ from colbertv2.data.queries import Queries
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.runtime import Runtime
 from colbertv2.schema import PositiveInt, Seed
-from colbertv2.search.engine import Engine, ranking_of
+from colbertv2.search.engine import Engine
+from colbertv2.search.scoring import ranking_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from colbertv2.search.engine import Found
-
-LISTED = 5  # the report lists so many queries that lose most by a step, and as many that gain most
+    from colbertv2.search.scoring import Found
 
 
 @stage(version=5)
@@ -61,6 +60,7 @@ def run(
     from colbertv2.indexing.index import Index
     from colbertv2.modeling.colbert import ColBERT
     from colbertv2.reporting.analysis_figures import draw_decomposition
+    from colbertv2.reporting.analysis_reports import decomposition_report
     from colbertv2.search.exhaustive import search_decoded
 
     texts = list(queries)
@@ -84,56 +84,9 @@ def run(
     table = changes(values, seed)
     values.to_csv(out / "decomposition.csv", lineterminator="\n")
     draw_decomposition(values, table, measure, out / "decomposition")
-    text = to_markdown(values, table, measure, opened.codec.label, engine, dict(texts))
+    text = decomposition_report(values, table, measure, opened.codec.label, str(engine), dict(texts))
     (out / "decomposition.md").write_text(text, encoding="utf-8")
     print(text)
-
-
-def to_markdown(
-    values: pd.DataFrame, table: pd.DataFrame, measure: str, codec: str, engine: object, texts: dict[str, str]
-) -> str:
-    """The report: the table, and the queries that each step changes most."""
-    import pandas as pd
-
-    from colbertv2.analysis.decomposition import STEPS, most_moved
-    from colbertv2.evaluation.measures import fraction, signed
-    from colbertv2.reporting.rendering import markdown_rows
-
-    body = [
-        [
-            STEPS[str(step)],
-            fraction(row["mean"]),
-            *(
-                ["–"] * 4
-                if pd.isna(row["change"])
-                else [
-                    f"{signed(row['change'])} [{signed(row['low'])}, {signed(row['high'])}]",
-                    fraction(row["p"]),
-                    f"{row['worse']:.0f}",
-                    f"{row['better']:.0f}",
-                ]
-            ),
-        ]
-        for step, row in table.to_dict("index").items()
-    ]
-    lines = [
-        f"# Where {measure} is lost: {codec}, {engine}",
-        "",
-        *markdown_rows(["Step", measure, "change", "p", "worse", "better"], body, left=1),
-        "",
-        f"Means over {len(values)} queries. Changes are to the step above, with 95 % bootstrap intervals over queries; "
-        "p of paired randomisation tests, Holm-adjusted over the steps; how many queries get worse and better.",
-    ]
-    for step, moved in most_moved(values, LISTED).items():
-        if moved.lose or moved.gain:
-            lines += ["", f"## {STEPS[step]}"]
-        for verb, changes_of in moved._asdict().items():
-            if changes_of:
-                lines += ["", f"Queries that {verb} most:", ""]
-                lines += [
-                    f"- {signed(change)} `{key}`: {' '.join(texts[key].split())}" for key, change in changes_of.items()
-                ]
-    return "\n".join(lines) + "\n"
 
 
 def check(

@@ -75,6 +75,6 @@ def run(ranking: Artifact, queries: Queries, *, measures: list[str], out: Path, 
     depth = counted_depth(depth_of(ranking), most_removed(queries))
     values = evaluate(ranked, qrels, measures, depth)
     notes = [tie_note(ranked, qrels, measures)]
-    if ranking.stage == "external_ranking":  # the depth of its system is not known
+    if "imported_ranking" in ranking.provides:  # the depth of its system is not known
         notes.append(length_note(ranked, measures))
     write_values(values, out, unknown(measures, depth, ranked, qrels), [note for note in notes if note])

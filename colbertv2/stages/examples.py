@@ -79,8 +79,8 @@ def best_scored(scores: dict[str, float]) -> list[str]:
 
 
 def read_candidates(candidates: Artifact) -> dict[str, Example]:
-    """Candidates by query id: from the stage ``score`` with the teacher's scores, from other stages without scores."""
-    if candidates.stage == "score":
+    """Candidates by query id: with the teacher's scores if their stage provides these, else without scores."""
+    if "teacher_scores" in candidates.provides:
         return {example.query_id: example for example in read_examples(candidates.file(SCORED_FILE))}
     return {
         query_id: Example(query_id, [document for document, _ in ranked], [None] * len(ranked))

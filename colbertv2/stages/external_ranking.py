@@ -16,7 +16,7 @@ from colbertv2.schema import PositiveInt
 logger = logging.getLogger(__name__)
 
 
-@stage(version=2)
+@stage(version=2, provides=["imported_ranking"])
 def run(
     file: File, documents: Collection, queries: Queries, *, depth: PositiveInt, out: Path, runtime: Runtime
 ) -> None:

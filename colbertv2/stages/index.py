@@ -85,8 +85,17 @@ def check(embeddings: Node, centroids: Node | None, codec: Codec) -> Iterator[st
     """Check that the centroids belong to these vectors, and that the codec supports the model's dimension."""
     if codec.has_centroids and centroids is None:
         yield f"{type(codec).__name__} needs centroids; give the node of the stage centroids."
-    if centroids is not None and centroids.stage.name != "centroids":
+    if centroids is not None and "centroids" not in centroids.stage.provides:
         yield f"centroids is the node {centroids.key} of the stage {centroids.stage.name}; expected stage centroids."
     elif centroids is not None and centroids.parents["embeddings"].address != embeddings.address:
         yield "the centroids are those of other embeddings; centroids and index must read the same node."
     yield from codec.check(embeddings.furthest("checkpoint").bound["dim"])
+
+
+def lacks(centroids: Node | None, **_: object) -> Iterator[str]:
+    """Say if faiss is not installed, which finds the groups of a search for the nearest centroid by groups."""
+    from colbertv2.compression.clustering.kmeans import missing_package
+
+    grouped = centroids is not None and centroids.bound["clustering"].group_search_radius is not None
+    if grouped and (missing := missing_package()):
+        yield missing

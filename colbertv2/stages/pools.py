@@ -65,7 +65,7 @@ def run(
         seed: the seed of the centroids of every pool.
     """
     from colbertv2.modeling.colbert import encoded_queries
-    from colbertv2.search.engine import ranking_of
+    from colbertv2.search.scoring import ranking_of
     from colbertv2.search.searcher import Searcher
 
     vectors = Embeddings.open(embeddings.path)
@@ -181,7 +181,7 @@ def sizes_of(index: Index) -> dict[str, int]:
     }
 
 
-def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, depth: int, **_: object) -> Iterator[str]:
+def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, **_: object) -> Iterator[str]:
     """Check that the pools consist of the encoded documents, and that model, codec and engine fit together."""
     from colbertv2.data.queries import document_pools
 
@@ -193,6 +193,14 @@ def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, dept
         )
     pool_positions(list(document_pools(queries)), queries)
     yield from codec.check(embeddings.furthest("checkpoint").bound["dim"])
-    yield from engine.check(codec, depth)
+    yield from engine.check(codec)
     if codec.sample_queries():
         yield "codec.queries can't be used when each pool has its own index; set codec.queries=null."
+
+
+def lacks(codec: Codec, **_: object) -> Iterator[str]:
+    """Say if faiss is not installed, unless the codec has no centroids."""
+    from colbertv2.compression.clustering.kmeans import missing_package
+
+    if codec.has_centroids and (missing := missing_package()):
+        yield missing

@@ -45,7 +45,7 @@ def run(
     """
     from colbertv2.indexing.index import Index
     from colbertv2.modeling.colbert import encoded_queries
-    from colbertv2.search.engine import ranking_of
+    from colbertv2.search.scoring import ranking_of
     from colbertv2.search.searcher import Searcher
 
     first = stored_ranking(candidates)

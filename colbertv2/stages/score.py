@@ -14,7 +14,7 @@ from colbertv2.schema import PositiveInt, Precision, Seed, Weight
 from colbertv2.training.examples import SCORED_FILE, Example, write_examples
 
 
-@stage(version=1)
+@stage(version=1, provides=["teacher_scores"])
 def run(
     candidates: Artifact,
     teacher: Artifact,

@@ -85,7 +85,7 @@ def search_part(
     """
     from colbertv2.indexing.index import Index
     from colbertv2.modeling.colbert import encoded_queries
-    from colbertv2.search.engine import ranking_of
+    from colbertv2.search.scoring import ranking_of
     from colbertv2.search.searcher import Searcher
 
     device = runtime.device_of(rank)
@@ -100,6 +100,6 @@ def search_part(
     ranking_of(results, searcher.index.doc_ids).write(out / f"run.{rank}.trec", tag="part")
 
 
-def check(index: Node, engine: Engine, depth: int, **_: object) -> Iterator[str]:
-    """Check that the engine supports the codec and the depth."""
-    yield from engine.check(index.bound["codec"], depth)
+def check(index: Node, engine: Engine, **_: object) -> Iterator[str]:
+    """Check that the engine supports the codec."""
+    yield from engine.check(index.bound["codec"])

@@ -17,8 +17,7 @@ from colbertv2.files import write_json
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.runtime import Runtime
 from colbertv2.schema import MaxLength, PositiveInt
-from colbertv2.search.engine import Found, ranking_of
-from colbertv2.search.scoring import best_documents
+from colbertv2.search.scoring import Found, best_documents, ranking_of
 
 
 @stage(version=2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from colbertv2.schema import PositiveInt, Precision, Seed
 from colbertv2.training.examples import SCORED_FILE, Example, read_examples, training_examples
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 FILTERS = ("outside_window", "labelled", "suspected", "relabelled", "kept")
 
@@ -58,6 +57,7 @@ def run(
 
     from colbertv2.analysis.supervision import agreement, by_rank, candidate_table, false_negative_bound
     from colbertv2.reporting.analysis_figures import draw_supervision
+    from colbertv2.reporting.analysis_reports import supervision_report
     from colbertv2.training.data import sampled
 
     judged = list(read_examples(scored.file(SCORED_FILE)))
@@ -92,7 +92,7 @@ def run(
     write_json(out / "supervision.json", figures)
     title = f"Supervision of {after.address}"
     draw_supervision(ranks, candidates, filters, agreements, title, out / "supervision.png")
-    (out / "supervision.md").write_text(to_markdown(title, figures, ranks, len(some)), encoding="utf-8")
+    (out / "supervision.md").write_text(supervision_report(title, figures, ranks, len(some)), encoding="utf-8")
 
 
 def student_scores(
@@ -126,37 +126,3 @@ def student_scores(
         query_mask = torch.ones(1, len(query), dtype=torch.bool)
         scores.append(maxsim_all_pairs(query[None], padded, query_mask, document_mask)[0].numpy())
     return scores
-
-
-def to_markdown(title: str, figures: dict, ranks: pd.DataFrame, asked: int) -> str:
-    """The report as Markdown: false negatives, filters, agreement, and ranks 1 to 10, then every tenth.
-
-    Args:
-        title: the heading.
-        figures: the content of ``supervision.json``.
-        ranks: the content of ``by_rank.csv``.
-        asked: number of queries that the agreement is measured on.
-    """
-    lines, bound = [f"# {title}", ""], figures["false_negative_bound"]
-    lines += [
-        f"{figures['queries']:,} queries, {figures['unlabelled_candidates']:,} candidates without a label. The teacher "
-        f"puts {figures['share_above_positive']:.1%} of these level with the best labelled document or above it; among "
-        f"those kept as negatives {figures['share_above_positive_among_kept']:.1%}."
-        + ("" if isnan(bound) else f" If unlabelled positives score like labelled ones, at most {bound:.1%} are some."),
-        "",
-        "| what became of the candidates | |",
-        "|---|---:|",
-        *(f"| {name} | {count:,} |" for name, count in figures["filters"].items()),
-        "",
-        f"| student ({asked} queries) | Kendall's τ with the teacher | KL from it, nats | same first document |",
-        "|---|---:|---:|---:|",
-    ]
-    for name in ("before", "after"):
-        found = figures[f"agreement_{name}"]
-        lines.append(f"| {name} | {found['tau']:.3f} | {found['kl']:.3f} | {found['top1']:.1%} |")
-    lines += ["", "| rank | unlabelled candidates | median margin | above the positive |", "|---:|---:|---:|---:|"]
-    for rank, row in ranks.iterrows():
-        if int(str(rank)) <= 10 or int(str(rank)) % 10 == 0:
-            share = f"{row['share_above_positive']:.1%}"
-            lines.append(f"| {rank} | {row['unlabelled']:,.0f} | {row['median_margin']:.2f} | {share} |")
-    return "\n".join([*lines, "", "![supervision](supervision.png)", ""])

@@ -15,10 +15,10 @@ from colbertv2.ablation.conclusions import (
     unknown_sentences,
 )
 from colbertv2.ablation.findings import Interaction, find
-from colbertv2.evaluation.statistics import Contrast, Estimate, Interval
+from colbertv2.evaluation.statistics import ConfidenceInterval, Contrast, Estimate
 
 AXIS = {"codec.nbits": ["2", "1", "4"]}
-LOWER = Estimate(-0.0281, Interval(-0.0412, -0.0149), None, None, 0.0066, 299)
+LOWER = Estimate(-0.0281, ConfidenceInterval(-0.0412, -0.0149), None, None, 0.0066, 299)
 
 
 def one_bit(setting):
@@ -28,7 +28,7 @@ def one_bit(setting):
 def test_a_difference_is_told_with_its_evidence():
     told = difference_of(Contrast(LOWER, 0.0012, 0.02), "RR@10", made_cells(AXIS))
     assert told == "RR@10 is .028 lower (95 % interval −.041 to −.015, Holm-adjusted p = .001)"
-    higher = Estimate(0.0002, Interval(0.0001, 0.0003), None, None, 0.0001, 299)
+    higher = Estimate(0.0002, ConfidenceInterval(0.0001, 0.0003), None, None, 0.0001, 299)
     told = difference_of(Contrast(higher, 0.0004, 0.02), "RR@10", made_cells(AXIS))
     assert told.startswith("RR@10 is less than .001 higher") and told.endswith("p < .001)")
 
@@ -45,22 +45,24 @@ def test_what_cannot_be_found_is_not_promised():
     assert "not known which true difference would have been found" in told and "probability" not in told
     told = difference_of(Contrast(LOWER, 0.06, None, few_seeds=True), "RR@10", made_cells(AXIS))
     assert told.endswith("; two seeds are too few to tell which true difference would have been found")
-    same = Estimate(0.0, Interval(0, 0), None, None, 0.0, 299)
+    same = Estimate(0.0, ConfidenceInterval(0, 0), None, None, 0.0, 299)
     assert difference_of(Contrast(same, 1.0, None), "RR@10", made_cells(AXIS)) == "no query differs in RR@10"
 
 
 def test_an_interval_over_seeds_that_includes_zero_is_told():
     cells = made_cells(AXIS, seeds=(3, 2))
-    doubtful = replace(LOWER, training=Interval(-0.06, 0.004), kmeans=Interval(-0.03, -0.02), degrees=100)
+    doubtful = replace(
+        LOWER, training=ConfidenceInterval(-0.06, 0.004), kmeans=ConfidenceInterval(-0.03, -0.02), degrees=100
+    )
     told = difference_of(Contrast(doubtful, 0.001, 0.02), "RR@10", cells)
     assert told.endswith(
         "; but the interval over 3 training seeds (−.060 to .004) includes 0, so the difference may be due to the seed"
     )
-    both = replace(doubtful, kmeans=Interval(-0.06, 0.01), error=0.02, degrees=2.0)
+    both = replace(doubtful, kmeans=ConfidenceInterval(-0.06, 0.01), error=0.02, degrees=2.0)
     told = difference_of(Contrast(both, 0.001, 0.02), "RR@10", cells)
     assert "2 k-means seeds (−.060 to .010) and the interval over queries and seeds together" in told
     assert "include 0" in told
-    sure = replace(doubtful, training=Interval(-0.05, -0.01))
+    sure = replace(doubtful, training=ConfidenceInterval(-0.05, -0.01))
     assert "due to the seed" not in difference_of(Contrast(sure, 0.001, 0.02), "RR@10", cells)
 
 

@@ -43,7 +43,7 @@ def test_build_prints_what_it_does_and_publishes(root: Path) -> None:
     assert done.stdout.count(" built in ") == 5
     assert "| chosen | 1 bits |\n| wide | 4 bits |" in done.stdout
     table = next((root / "table").glob("table-*"))
-    assert f"table: {table}" in done.stdout
+    assert f"table: {table} (38 B)" in done.stdout
     results = root.parent / "results"
     assert [file.name for file in results.iterdir()] == ["table.md"]
     # Hydra leaves nothing behind

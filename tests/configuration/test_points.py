@@ -69,3 +69,30 @@ def test_interpolations_are_read_anew_for_each_point(small):
 )
 def test_one_wrong_point_is_its_own_affair(small, axis):
     check_axes(collect(["-m", *axis, *small]))
+
+
+@pytest.fixture
+def own(tmp_path) -> list[str]:
+    """The flag for a directory with a codec of one's own."""
+    (tmp_path / "conf" / "codec").mkdir(parents=True)
+    (tmp_path / "conf" / "codec" / "mine.yaml").write_text("defaults: [residual, _self_]\nnbits: 4\n")
+    return ["--config-dir", str(tmp_path / "conf")]
+
+
+def test_a_directory_of_ones_own_takes_nothing_away(small, own):
+    """Only one ``--config-dir`` is possible, and ``experiments/`` used to be it."""
+    for chosen in (["+budget=two_cores"], ["+ablation=bits"], ["-m", "+budget=two_cores", "+demo=glob(s*)"]):
+        points, alone = collect([*own, *chosen, *small]), collect([*chosen, *small])
+        assert [point.node.address for point in points] == [point.node.address for point in alone]
+    assert len(alone) == 2 and len(collect(["+ablation=bits", *small])) == 6
+    (mine,) = collect([*own, "codec=mine", "+budget=two_cores", *small])
+    assert mine.config.codec.nbits == 4
+    assert mine.command.startswith(f"python -m colbertv2 {' '.join(own)} codec=mine +budget=two_cores")
+
+
+def test_a_group_that_does_not_exist_is_refused(small):
+    (point,) = collect(["+ablatoin=bits", *small])
+    with pytest.raises(InputError, match=r"\+ablatoin=bits chooses no file of a group"):
+        _ = point.address
+    (point,) = collect(["+size=2", "codec.nbits=${size}", *small])
+    assert point.config.codec.nbits == 2 and point.address

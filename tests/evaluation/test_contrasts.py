@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from colbertv2.evaluation.statistics import (
+    ConfidenceInterval,
     Estimate,
-    Interval,
     combined_error,
     contrasts,
     detectable_difference,
@@ -168,7 +168,7 @@ def expected_error(shape, deviations):
 def test_the_detectable_difference_is_detected_four_times_in_five(shape, deviations):
     comparisons = 4
     error, degrees = expected_error(shape, deviations)
-    known = Estimate(0.0, Interval(0, 0), None, None, error, degrees)
+    known = Estimate(0.0, ConfidenceInterval(0, 0), None, None, error, degrees)
     distance = detectable_difference(known, shape[2], comparisons)
     rng = np.random.default_rng(3)
 
@@ -185,7 +185,7 @@ def test_the_detectable_difference_is_detected_four_times_in_five(shape, deviati
 
 def test_the_randomisation_test_finds_the_detectable_difference_too():
     rng = np.random.default_rng(4)
-    known = Estimate(0.0, Interval(0, 0), None, None, 1 / np.sqrt(40), 39)
+    known = Estimate(0.0, ConfidenceInterval(0, 0), None, None, 1 / np.sqrt(40), 39)
     distance = detectable_difference(known, 40, 1)
     found = [paired_test(rng.normal(distance, 1, 40), np.zeros(40), 0) < 0.05 for _ in range(150)]
     assert 0.7 <= np.mean(found) <= 0.9
@@ -194,13 +194,15 @@ def test_the_randomisation_test_finds_the_detectable_difference_too():
 @pytest.mark.parametrize("degrees", [1, 2.5, 7, 299])
 @pytest.mark.parametrize("comparisons", [1, 11])
 def test_the_detectable_difference_agrees_with_the_noncentral_t(degrees, comparisons):
-    distance = detectable_difference(Estimate(0.0, Interval(0, 0), None, None, 2.0, degrees), 1000, comparisons)
+    distance = detectable_difference(
+        Estimate(0.0, ConfidenceInterval(0, 0), None, None, 2.0, degrees), 1000, comparisons
+    )
     critical = stats.t.isf(0.05 / comparisons / 2, degrees)
     assert stats.nct.sf(critical, degrees, distance / 2) == pytest.approx(0.8, abs=2e-3)
 
 
 def test_too_few_queries_can_show_nothing_however_large():
-    known = Estimate(0.0, Interval(0, 0), None, None, 1.0, 5)
+    known = Estimate(0.0, ConfidenceInterval(0, 0), None, None, 1.0, 5)
     assert detectable_difference(known, 6, 1) is not None  # p = 2/64 is possible
     assert detectable_difference(known, 5, 1) is None  # 2/32 is the least
     assert detectable_difference(known, 6, 2) is None

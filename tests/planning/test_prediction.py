@@ -11,6 +11,7 @@ from colbertv2.configuration.composition import build, compose, runtime_of, targ
 from colbertv2.planning.prediction import estimate_nodes, scaled
 from colbertv2.planning.text import to_text
 from colbertv2.planning.work import ANY_STEP, STAGES, Cost, Step
+from colbertv2.search.engine import Engine
 
 
 @pytest.fixture
@@ -188,3 +189,30 @@ def test_a_record_keeps_what_plans_need(small):
     record = build(compose([*small, "target=embeddings"])).record
     assert record["inputs"]["documents"]["texts"] == 30 and record["device"] and not record["resumed"]
     assert record["peak_memory"] > 1e7 and Path(record["address"]).name.startswith("encode-")
+
+
+class Probing(Engine):
+    """An engine of one's own that probes centroids."""
+
+    needs_centroids = True
+
+    def search(self, index, queries, k):
+        raise AssertionError
+
+
+class Slow(Probing):
+    def seconds_per_query(self, num_vectors, num_centroids):
+        return 100.0
+
+
+def test_the_engine_itself_says_how_long_it_takes(small):
+    """The estimate of an engine outside the package was that of exhaustive search, by the names of our own classes."""
+    plaid, probing, slow = (
+        estimates(small, f"search={engine}", *more)["ranking"].seconds
+        for engine, *more in (
+            ("plaid",),
+            ("exhaustive", f"search._target_={__name__}.Probing"),
+            ("exhaustive", f"search._target_={__name__}.Slow"),
+        )
+    )
+    assert probing == pytest.approx(plaid) and slow > 100 * 100  # 10 queries, and those that measure latency

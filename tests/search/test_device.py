@@ -48,7 +48,7 @@ PATHS = pytest.mark.parametrize("find", [on_kernels, on_torch])
 
 
 def exact_results(index, queries):
-    """All documents, ranked for each query by the reference in plain numpy."""
+    """All documents, ranked for each query by exact MaxSim of their decoded vectors."""
     positions = np.arange(index.num_documents)
     return [
         best_documents(positions, score_documents(index, query, positions), len(positions), index.ranks)

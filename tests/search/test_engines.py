@@ -14,7 +14,7 @@ from colbertv2.search import exhaustive, scoring
 from colbertv2.search import vanilla_colbertv2 as paper
 from colbertv2.search.exhaustive import Exhaustive, search_decoded
 from colbertv2.search.plaid import Plaid
-from colbertv2.search.probing import nearest_centroids
+from colbertv2.search.scoring import nearest_centroids
 from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
 
 INFINITY = float("inf")

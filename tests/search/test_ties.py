@@ -17,9 +17,9 @@ from colbertv2.indexing.packed import Packed
 from colbertv2.search import device_search, exhaustive, scoring
 from colbertv2.search.bm25 import BM25
 from colbertv2.search.cascade import Cascade
-from colbertv2.search.engine import ranking_of
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid
+from colbertv2.search.scoring import ranking_of
 from colbertv2.search.searcher import Searcher
 from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
 

@@ -1,10 +1,13 @@
 """The stage that finds the centroids of a codec."""
 
+import sys
+
 import pytest
 from omegaconf import OmegaConf
 from support import no_bar, shrunk, tiny_folder
 
 from colbertv2.artifacts.artifact import Artifact
+from colbertv2.commands.run import results
 from colbertv2.compression.clustering.clustering import Clusters
 from colbertv2.configuration.composition import build, compose, plan, target_node
 from colbertv2.errors import InputError
@@ -84,6 +87,15 @@ def test_a_shared_setting_reaches_every_codec_and_clustering(small, codec, clust
     assert centroids.arguments["clustering"]["kmeans_iterations"] == 3
 
 
+def test_a_run_ends_with_the_sizes_of_its_index(small):
+    config = compose(small)
+    node, artifact = target_node(config), build(config)
+    found = results(node, artifact)
+    assert [*found] == ["bytes_per_token", "bytes_per_document"]
+    assert found["bytes_per_token"] == "8.0000"  # 16 dimensions at 2 bits, and 4 bytes for the centroid
+    assert results(target_node(compose([*small, "target=embeddings"])), artifact.parents["embeddings"]) == {}
+
+
 def test_centroids_of_other_vectors_are_refused(small):
     config = compose(small)
     OmegaConf.set_struct(config, False)
@@ -111,3 +123,28 @@ def test_the_product_codec_learns_where_training_queries_look(small):
     blind = index_of(small, "codec=product", "codec.queries=null")
     assert files(seen.path)["codec/transform.npy"] != files(blind.path)["codec/transform.npy"]
     assert files(seen.path)["codes.npy"] == files(blind.path)["codes.npy"]
+
+
+@pytest.mark.parametrize("clustering", ["kmeans", "grouped"])
+def test_without_faiss_nothing_is_begun_unless_there_are_centroids(small, tmp_path, monkeypatch, clustering):
+    """An installed wheel has no faiss; the default pipeline would fail only after the training of round 1."""
+    here = [*small, f"runtime.root={tmp_path}", "target=ranking"]
+    chosen = compose([*here, f"clustering={clustering}"])
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(
+        InputError, match=r"index\.centroids: k-means needs faiss.*colbertv2\[cpu\] or colbertv2\[gpu\]"
+    ):
+        build(chosen)
+    assert not list(tmp_path.iterdir())
+    assert build(compose([*here, "codec=fp16"])).stage == "search"
+    monkeypatch.undo()
+    built = build(chosen)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    assert build(chosen).address == built.address  # what is finished needs no faiss
+    assert build(compose([*here, f"clustering={clustering}", "depth=7"])).stage == "search"
+    again = compose([*here, f"clustering={clustering}", "codec.nbits=1", "target=index"])  # of the same centroids
+    if clustering == "kmeans":
+        assert build(again).stage == "index"
+    else:
+        with pytest.raises(InputError, match=r"^pipeline\.index: k-means needs faiss"):
+            build(again)

@@ -63,6 +63,8 @@ class Centroids:
 
         Computed on ``device``. With a ``group_search_radius`` a few vectors miss their nearest centroid.
         """
+        if len(vectors) == 0:  # as when an index is opened: then groups of centroids need not be found
+            return np.zeros(0, np.int32)
         if str(device) not in self.assignments:
             from colbertv2.compression.clustering.assignment import Assignment
 

@@ -1,17 +1,33 @@
 """k-means of token vectors with faiss (ColBERTv2 §3.3)."""
 
-import faiss
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """L2-normalise the rows of ``[n, dim]``; a row of zeros stays as it is."""
     norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
     return vectors / np.maximum(norms, 1e-12, dtype=np.float32)[:, None]
+
+
+def missing_package() -> str | None:
+    """Why k-means can't run here: the package has no dependency on faiss, as there are two; ``None`` if it can."""
+    if importlib.util.find_spec("faiss") is not None:
+        return None
+    return (
+        "k-means needs faiss, which is not installed; install colbertv2[cpu] or colbertv2[gpu], that is faiss-cpu or "
+        "faiss-gpu, but never both."
+    )
 
 
 def kmeans(
@@ -35,7 +51,7 @@ def kmeans(
         centroids float32 ``[min(num_centroids, n), dim]``: there cannot be more centroids than points.
 
     Raises:
-        InputError: there are no points.
+        InputError: there are no points, or faiss is not installed.
 
     >>> points = np.eye(2, dtype=np.float32)
     >>> kmeans(points, 4, iterations=1, max_points_per_centroid=256, seed=0, device="cpu").shape
@@ -43,7 +59,11 @@ def kmeans(
     """
     if len(points) == 0:
         raise InputError("There is no vector to learn centroids from; expected at least one document with tokens.")
-    gpus = faiss.get_num_gpus() if torch.device(device).type == "cuda" and hasattr(faiss, "get_num_gpus") else 0
+    if missing := missing_package():
+        raise InputError(missing)
+    import faiss
+
+    gpus = faiss.get_num_gpus() if str(device).startswith("cuda") and hasattr(faiss, "get_num_gpus") else 0
     clustering = faiss.Kmeans(
         points.shape[1],
         min(num_centroids, len(points)),
