@@ -116,7 +116,7 @@ class TextIndex:
         if all(map(is_empty, texts)):
             raise InputError("No text has more than whitespace; expected at least one, as only tokens can be indexed.")
         codec, engine = codec or ResidualCodec(2), engine or Exhaustive()
-        for problem in [*codec.check(model.dim), *engine.check(codec, 1)]:
+        for problem in [*codec.check(model.dim), *engine.check(codec)]:
             raise InputError(problem)
         temporary = None
         if path is None:

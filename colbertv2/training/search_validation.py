@@ -225,8 +225,8 @@ def search_value(model: ColBERT, one: SearchedSet, measure: str, batch_tokens: i
     from colbertv2.evaluation.measures import evaluate, parsed_measure
     from colbertv2.evaluation.protocols import judged
     from colbertv2.parallel import gathered_objects, rank_and_world
-    from colbertv2.search.engine import named
     from colbertv2.search.exhaustive import search_decoded
+    from colbertv2.search.scoring import named
 
     parsed = parsed_measure(measure)
     assert parsed is not None  # ensured by SearchValidation
