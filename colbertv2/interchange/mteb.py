@@ -320,7 +320,7 @@ class ColBERTSearch:
     def refuse(self, depth: int) -> None:
         """Raise InputError if the engine can't search an index of the codec for ``depth`` documents."""
         codec, engine = self.component("codec", Codec), self.component("search", Engine)
-        if problems := list(engine.check(codec, depth)):
+        if problems := list(engine.check(codec)):
             raise InputError(" ".join(problems))
 
     def bar(self, show: bool) -> Any:
