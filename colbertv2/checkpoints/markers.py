@@ -14,7 +14,9 @@ from colbertv2.files import read_json, write_json
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-ORIGINAL = "tokenizer"  # key of other_layouts.json: the added tokens of tokenizer.json before markers were registered
+ORIGINAL = "tokenizer"  # key of other_layouts.json: the added tokens before markers were registered
+ADDED_TOKENS = {"tokenizer.json": "added_tokens", "tokenizer_config.json": "added_tokens_decoder"}
+SPECIAL = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
 # Texts on which both ways to put a marker first must give the same tokens.
 PROBES = ("", "how are strings joined?", " a space first", "(a) symbol", "2 words", "Übung", "\n\tnew line")
 
@@ -47,37 +49,39 @@ def are_same(tokenizer: PreTrainedTokenizerBase, written: str, marker: str, prom
 def register(markers: Sequence[str], directory: Path) -> None:
     """Make markers special tokens of the tokenizer in ``directory``, so that each is one token in any text.
 
-    The tokens as they were are kept in ``other_layouts.json`` for the way back.
+    The added tokens as they were are kept in ``other_layouts.json`` for the way back: those of ``tokenizer.json``, and
+    those of ``tokenizer_config.json``, which older versions of transformers wrote and newer ones still read.
     """
-    file = directory / "tokenizer.json"
     tokenizer = load_tokenizer(directory)
     if all(tokenizer.tokenize(marker) == [marker] for marker in markers):
         return
-    if not file.is_file():
+    if not (directory / "tokenizer.json").is_file():
         tokenizer.save_pretrained(directory)
-    content = read_json(file)
-    earlier = content["added_tokens"]
-    added = {token["content"]: token for token in earlier}
-    for marker in markers:
-        added[marker] = {
-            "id": tokenizer.convert_tokens_to_ids(marker),
-            "content": marker,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": True,
-        }
-    file.write_bytes(serialised({**content, "added_tokens": sorted(added.values(), key=lambda token: token["id"])}))
-    write_json(directory / CARRIED, {**carried(directory), ORIGINAL: {"added_tokens": earlier}})
+    earlier = {}
+    for name, key in ADDED_TOKENS.items():
+        content = read_json(directory / name) if (directory / name).is_file() else {}
+        if key not in content:
+            continue
+        earlier[name] = content[key]
+        tokens = {marker: {**SPECIAL, "content": marker} for marker in markers}
+        numbers = {marker: tokenizer.convert_tokens_to_ids(marker) for marker in markers}
+        if isinstance(content[key], dict):  # id → token
+            content[key] = {**content[key], **{str(numbers[marker]): token for marker, token in tokens.items()}}
+        else:  # a list, in the order of ids
+            added = {token["content"]: token for token in content[key]}
+            added |= {marker: {"id": numbers[marker], **token} for marker, token in tokens.items()}
+            content[key] = sorted(added.values(), key=lambda token: token["id"])
+        (directory / name).write_bytes(serialised(content))
+    write_json(directory / CARRIED, {**carried(directory), ORIGINAL: earlier})
 
 
-def without_markers(files: dict[str, bytes], original: dict[str, Any] | None) -> dict[str, bytes]:
+def without_markers(files: dict[str, bytes], original: Mapping[str, Any] | None) -> dict[str, bytes]:
     """Return the tokenizer's files as they were before :func:`register`, if it changed them."""
-    if not original or "tokenizer.json" not in files or not isinstance(original.get("added_tokens"), list):
-        return files
-    content = json.loads(files["tokenizer.json"])
-    return {**files, "tokenizer.json": serialised({**content, "added_tokens": original["added_tokens"]})}
+    restored = dict(files)
+    for name, key in ADDED_TOKENS.items():
+        if original and name in original and name in files:
+            restored[name] = serialised({**json.loads(files[name]), key: original[name]})
+    return restored
 
 
 def serialised(content: Mapping[str, Any]) -> bytes:

@@ -99,7 +99,7 @@ class ColBERTSearch:
         self.originals: Mapping[str, str] | None = None  # id in the index → MTEB's, where they differ
         if problem := too_long("document_maxlen", self.settings.document_maxlen, backbone.max_length):
             raise InputError(problem)
-        self.refuse(self.settings.depth)
+        self.refuse()
 
     @cached_property
     def model(self) -> ColBERT:
@@ -317,8 +317,8 @@ class ColBERTSearch:
             raise InputError(f"{key} is no {kind.__name__}.")
         return component.instance
 
-    def refuse(self, depth: int) -> None:
-        """Raise InputError if the engine can't search an index of the codec for ``depth`` documents."""
+    def refuse(self) -> None:
+        """Raise InputError if the engine can't search an index of the codec."""
         codec, engine = self.component("codec", Codec), self.component("search", Engine)
         if problems := list(engine.check(codec)):
             raise InputError(" ".join(problems))

@@ -142,10 +142,19 @@ def test_a_multi_vector_encoder_as_it_is_saved(saved, tmp_path):
     assert torch.equal(model.projection.weight, expected), "the trained projection is kept"
 
 
-def test_registered_markers_are_taken_back(saved, tmp_path):
+@pytest.mark.parametrize("older", [False, True], ids=["as now", "as transformers 4 wrote it"])
+def test_registered_markers_are_taken_back(saved, tmp_path, older):
     """In our layout and the official one a marker in a text is plain text, so its token must not stay special."""
+    if older:  # added tokens are in both files, and those of the configuration count
+        tokens = json.loads((saved["colbertv2"] / "tokenizer.json").read_text())["added_tokens"]
+        decoder = {str(token.pop("id")): token for token in tokens}
+        edit(
+            saved["colbertv2"] / "tokenizer_config.json", tokenizer_class="BertTokenizer", added_tokens_decoder=decoder
+        )
     convert_checkpoint(str(saved["colbertv2"]), tmp_path / "there", "sentence_transformers")
     convert_checkpoint(str(tmp_path / "there"), tmp_path / "back", "colbertv2")
+    there = load_tokenizer(tmp_path / "there")
+    assert there("[unused0]sort")["input_ids"][1] == there.convert_tokens_to_ids("[unused0]")
     for file in ("tokenizer.json", "tokenizer_config.json"):
         assert json.loads((tmp_path / "back" / file).read_text()) == json.loads((saved["colbertv2"] / file).read_text())
 
