@@ -151,6 +151,20 @@ def read_prompts(settings: Mapping[str, Any], file: Path) -> dict[str, str]:
     return {task: prompt or "" for task, prompt in chosen.items()}
 
 
+def listed_prompts(directory: Path) -> dict[str, str]:
+    """Return all prompts that are not empty of a model of sentence-transformers, by name; ``{}`` for other models.
+
+    Raises:
+        InputError: a prompt is no text, or the default prompt does not exist.
+    """
+    file = directory / SETTINGS
+    if not file.is_file():
+        return {}
+    settings = read_json(file)
+    read_prompts(settings, file)  # refuses what is no prompt
+    return {name: prompt for name, prompt in (settings.get("prompts") or {}).items() if prompt}
+
+
 def write_prompts(settings: dict[str, Any], wanted: Mapping[str, str], file: Path) -> None:
     """Change the prompts of ``settings`` such that :func:`read_prompts` returns ``wanted``; others are kept."""
     if read_prompts(settings, file) == wanted:

@@ -6,17 +6,21 @@ A random linear layer loses most of what a sentence encoder has learned; an orth
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
+from colbertv2.checkpoints.modules import listed_prompts
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.options import Projection
 from colbertv2.runtime import quieten
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,6 +113,14 @@ def colbert(
     transformer = backbone.transformer()
     if (trained := backbone.projection()) is not None:
         return ColBERT(transformer, trained, tokenizer)
+    if (prompts := listed_prompts(backbone.directory)) and not (
+        tokenization.query_prompt or tokenization.document_prompt
+    ):
+        logger.warning(
+            "%s was trained with prompts, and none is set: %s. Set model.tokenization.query_prompt and document_prompt "
+            "to those that fit your texts.",
+            backbone.name, ", ".join(f"{name} {prompt!r}" for name, prompt in prompts.items()),
+        )  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     hidden = backbone.hidden_size
     if projection == "linear":

@@ -11,12 +11,14 @@ import torch
 from architectures import tiny_encoder
 from checkpoints.layouts import TOKENIZATION, edit
 from safetensors.torch import load_file, save_file
+from support import tiny_bert
 from torch.nn.functional import gelu, normalize
 
 from colbertv2.checkpoints.layouts import layout_of, read_checkpoint, write_checkpoint
 from colbertv2.checkpoints.pretrained import load_tokenizer
 from colbertv2.checkpoints.projection import Dense
 from colbertv2.errors import InputError
+from colbertv2.files import write_json
 from colbertv2.interchange.conversion import convert_checkpoint
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
@@ -248,3 +250,15 @@ def test_markers_of_other_tokenizers_become_prompts_that_tokenise_alike(tmp_path
     ours, theirs = ColBERT.load(tmp_path / "ours").tokenizer, ColBERT.load(tmp_path / "theirs").tokenizer
     assert theirs.tokenization == tokenization
     assert ours.query_ids(TEXTS) == theirs.query_ids(TEXTS) and ours.document_ids(TEXTS) == theirs.document_ids(TEXTS)
+
+
+def test_prompts_of_a_plain_encoder_are_told(tmp_path, caplog):
+    """A single-vector model with prompts becomes a ColBERT without them only with a warning."""
+    encoder = Path(shutil.copytree(tiny_bert(), tmp_path / "encoder"))
+    write_json(encoder / "config_sentence_transformers.json", {"prompts": {"query": "query: ", "document": ""}})
+    without = dataclasses.replace(TOKENIZATION, literal_tokens=True)
+    initial.colbert(Backbone(str(encoder), None), without, 8, "linear", [], 0)
+    assert "was trained with prompts, and none is set: query 'query: '" in caplog.text
+    caplog.clear()
+    initial.colbert(Backbone(str(encoder), None), dataclasses.replace(without, query_prompt="q: "), 8, "linear", [], 0)
+    assert not caplog.text
