@@ -81,14 +81,14 @@ def centroids_report(title: str, clusters: Mapping[str, ClusterTables], shares: 
     lines = [
         f"# {title}",
         "",
-        f"{len(table) - len(full):,} centroids are without a vector. Of the others the median holds "
-        f"{np.median(full['distinct_tokens']):g} distinct tokens, and its most frequent token is "
-        f"{np.median(full['majority_share']):.0%} of its vectors; the median token lies in "
-        f"{np.median(tokens['clusters']):g} of them.",
+        f"{len(table) - len(full):,} centroids have no vector. For the others: a cluster has a median of "
+        f"{np.median(full['distinct_tokens']):g} distinct tokens, and its most frequent token makes up a median of "
+        f"{np.median(full['majority_share']):.0%} of its vectors. A token is in a median of "
+        f"{np.median(tokens['clusters']):g} clusters.",
     ]
     texts = {
-        "clusters": "The share of clusters with at most so many distinct tokens (the paper's Fig. 2a):",
-        "tokens": "The share of tokens that lie in at most so many clusters (Fig. 2b):",
+        "clusters": "Share of clusters with at most this many distinct tokens (the paper's Fig. 2a):",
+        "tokens": "Share of tokens that are in at most this many clusters (Fig. 2b):",
     }
     for of, text in texts.items():
         header = ["vectors", of, *(f"≤ {number}" for number in shares.index)]
@@ -100,13 +100,13 @@ def centroids_report(title: str, clusters: Mapping[str, ClusterTables], shares: 
         lines += ["", text, "", *markdown_rows(header, body, left=1)]
     lines += [
         "",
-        "The paper has about 90 % of clusters at 16 for MS MARCO, and less than 50 % for random vectors. Its clusters "
-        "hold some 2,300 vectors each (600 million, 2^18 centroids), these "
-        f"{table['size'].sum() / len(table):,.0f}; the fewer there are, the fewer distinct tokens there can be, of any "
-        "vectors. So compare real with random vectors at a small number of tokens where clusters are small.",
+        "In the paper, about 90 % of the clusters have at most 16 distinct tokens on MS MARCO, and less than 50 % with "
+        "random vectors. Its clusters have about 2,300 vectors each (600 million vectors, 2^18 centroids); these have "
+        f"{table['size'].sum() / len(table):,.0f}. Small clusters have few distinct tokens, whatever the vectors. So "
+        "if clusters are small, compare real and random vectors at a small number of tokens.",
         "",
-        "Residuals. Bits used is the entropy of a dimension's buckets, which are the same for all dimensions: the less "
-        "alike dimensions are, the further it is below the codec's bits.",
+        "Residuals: *bits used* is the entropy of a dimension's buckets. All dimensions share the same buckets, so the "
+        "more the dimensions differ, the more the entropy falls below the codec's bits.",
         "",
     ]
     header = ["vectors", "mean norm", "95th percentile", "deviation, least", "deviation, most", "bits used", "of"]
@@ -160,11 +160,15 @@ def supervision_report(title: str, figures: Mapping[str, Any], ranks: pd.DataFra
     lines, bound = [f"# {title}", ""], figures["false_negative_bound"]
     lines += [
         f"{figures['queries']:,} queries, {figures['unlabelled_candidates']:,} candidates without a label. The teacher "
-        f"puts {figures['share_above_positive']:.1%} of these level with the best labelled document or above it; among "
-        f"those kept as negatives {figures['share_above_positive_among_kept']:.1%}."
-        + ("" if isnan(bound) else f" If unlabelled positives score like labelled ones, at most {bound:.1%} are some."),
+        f"scores {figures['share_above_positive']:.1%} of these at least as high as the best labelled document; of "
+        f"those kept as negatives, {figures['share_above_positive_among_kept']:.1%}."
+        + (
+            ""
+            if isnan(bound)
+            else f" If unlabelled positives score like labelled ones, at most {bound:.1%} are positive."
+        ),
         "",
-        "| what became of the candidates | |",
+        "| candidates | number |",
         "|---|---:|",
         *(f"| {name} | {count:,} |" for name, count in figures["filters"].items()),
         "",
