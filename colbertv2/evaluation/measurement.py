@@ -1,8 +1,9 @@
 """Reading and writing the results of an evaluation: values per query, and the costs of its ranking.
 
-An evaluation stage has a parent named ``ranking``, declares its measures with a function ``measures`` next to its
-``run`` (:class:`~colbertv2.artifacts.stage.Stage`), and writes their values with ``write_values``. Sweeps, reports and
-tables can then read it, no matter where the stage is defined. Latency is measured as in PLAID §4.1.
+An evaluation stage has a parent named ``ranking``, gives ``@stage`` a function ``measures`` that names its measures
+(or is called ``run`` and has it beside itself, :class:`~colbertv2.artifacts.stage.Stage`), and writes their values with
+``write_values``. Sweeps, reports and tables can then read it, no matter where the stage is defined. Latency is measured
+as in PLAID §4.1.
 """
 
 from __future__ import annotations

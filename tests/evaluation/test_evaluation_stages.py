@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.build import build_node
 from colbertv2.artifacts.reader import parse
 from colbertv2.data.collection import Collection
@@ -30,6 +31,10 @@ class Made:
 
     def file(self, name: str) -> Path:
         return self.path / name
+
+    @property
+    def provides(self) -> tuple[str, ...]:
+        return Artifact(self.path, {"stage": self.stage}).provides
 
     def has(self, name: str) -> bool:
         return (self.path / name).is_file()

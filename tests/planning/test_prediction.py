@@ -6,7 +6,7 @@ import pytest
 from support import rewrite_record, shrunk, tiny_folder
 
 from colbertv2.artifacts.process import device_name
-from colbertv2.compression.clustering.rules import num_sampled_documents_rule
+from colbertv2.compression.clustering.clustering import num_sampled_documents_rule
 from colbertv2.configuration.composition import build, compose, runtime_of, target_node
 from colbertv2.planning.prediction import estimate_nodes, scaled
 from colbertv2.planning.text import to_text

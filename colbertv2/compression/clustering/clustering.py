@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 
 from colbertv2.artifacts.integrity import check_directory
 from colbertv2.compression.clustering.centroids import Centroids
-from colbertv2.compression.clustering.rules import num_centroids_rule, num_sampled_documents_rule
 from colbertv2.errors import InputError
 from colbertv2.files import read_array, read_json, write_json
 from colbertv2.schema import PositiveInt, checked
@@ -172,3 +172,27 @@ class Clustering:
             notes.append(f"{wanted} centroids wanted, clamped to the {len(centroids)} vectors there are.")
         stored = Centroids.rounded(centroids, self.centroid_bits, self.group_search_radius)
         return Clusters(stored, held_out, notes=notes)
+
+
+def num_centroids_rule(num_vectors: float) -> int:
+    """The official number of centroids, 2^⌊log2(16·√vectors)⌋.
+
+    ``num_vectors`` is the number of vectors in the collection. The official code estimates it as the number of
+    documents times their mean length.
+
+    >>> num_centroids_rule(600_000_000)  # MS MARCO passages: 2^18
+    262144
+    """
+    return 2 ** max(0, math.floor(math.log2(16 * math.sqrt(num_vectors)))) if num_vectors > 0 else 1
+
+
+def num_sampled_documents_rule(num_documents: int) -> int:
+    """The official number of documents to learn centroids from, min(1 + ⌊16·√(120·documents)⌋, documents).
+
+    It is the rule of colbert-ai (``CollectionIndexer._sample_pids``), which takes 120 tokens as the typical length of a
+    document.
+
+    >>> num_sampled_documents_rule(8_841_823), num_sampled_documents_rule(5_000)
+    (521173, 5000)
+    """
+    return min(1 + int(16 * math.sqrt(120 * num_documents)), num_documents)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from colbertv2.compression.clustering.clustering import num_centroids_rule, num_sampled_documents_rule
 from colbertv2.compression.clustering.kmeans import kmeans, normalised
-from colbertv2.compression.clustering.rules import num_centroids_rule, num_sampled_documents_rule
 from colbertv2.errors import InputError
 
 
