@@ -127,6 +127,9 @@ def run_on(processes: int, function: Callable[..., None], *arguments: Any) -> No
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         started = [pool.submit(_start, rank, processes, threads, task) for rank in range(processes)]
+        # The pool's thread may have listed the processes before the last one was started, and would never notice its
+        # death. Another task wakes it when all are listed.
+        pool.submit(int)
         try:
             for finished in as_completed(started):
                 finished.result()

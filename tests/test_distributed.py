@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
@@ -32,13 +33,27 @@ def test_a_bug_arrives_with_its_traceback():
     assert "in fail\n" in str(raised.value.__cause__)
 
 
-def die_or_wait(rank: int, world: int) -> None:
-    if rank == 0:
+def die_or_wait(rank: int, world: int, killed: int) -> None:
+    if rank == killed:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(600)
 
 
 def test_that_one_was_killed_ends_all():
     with pytest.raises(RuntimeError, match="One of 2 processes was killed"):
-        run_on(2, die_or_wait)
+        run_on(2, die_or_wait, 0)
+    assert not multiprocessing.active_children()
+
+
+def test_that_the_last_process_was_killed_is_noticed(monkeypatch):
+    """The pool lists its processes when a task is submitted, but starts the process for the task after that."""
+    spawn = ProcessPoolExecutor._spawn_process  # pyright: ignore[reportAttributeAccessIssue]
+
+    def slowly(pool: ProcessPoolExecutor) -> None:
+        time.sleep(1)
+        spawn(pool)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "_spawn_process", slowly)
+    with pytest.raises(RuntimeError, match="One of 2 processes was killed"):
+        run_on(2, die_or_wait, 1)
     assert not multiprocessing.active_children()
