@@ -193,9 +193,9 @@ def test_the_card_tells_what_the_artifacts_hold(trained, tmp_path, capsys):
     assert f"`{checkpoint.address}`" in text and "folder:…/folder" in text and "document_maxlen | 180" in text
     data = ModelCard(text).data
     assert (data.license, data.language, data.library_name) == ("mit", ["en", "de"], "PyLate")
-    told = {one.metric_name: one.metric_value for one in data.eval_results}
+    described = {one.metric_name: one.metric_value for one in data.eval_results}
     assert (
-        told["RR@10 (2 bits, Exhaustive)"] == pytest.approx(per_query(trained[0])["RR@10"].mean(), abs=1e-5)
+        described["RR@10 (2 bits, Exhaustive)"] == pytest.approx(per_query(trained[0])["RR@10"].mean(), abs=1e-5)
         and data.base_model is None
     )
     assert [one.metric_type for one in data.eval_results].count("mrr_at_10") == 2
@@ -217,24 +217,54 @@ def test_nothing_published_names_a_directory_of_this_machine(trained, tmp_path):
     assert public("/") == "…/" and public("https://ir-measur.es/a") == "https://ir-measur.es/a"
 
 
+@pytest.mark.parametrize(
+    ("text", "published", "of_queries"),
+    [
+        ("sample:1000:50:folder:/home/me/client/mine/test", "sample:1000:50:folder:…/test", "…/mine/test"),
+        ("sample:1000:50:hf:/home/me/client/mine", "sample:1000:50:hf:…/mine", "hf:…/mine"),
+        ("hf:/home/me/client/mine+de", "hf:…/mine+de", "hf:…/mine+de"),
+        ("hf:../client/mine", "hf:…/mine", "hf:…/mine"),
+        ("./client/mine", "…/mine", "…/mine"),
+        ("folder:secrets/mine/test", "folder:…/test", "folder:…/mine/test"),
+        ("~/client/~mine", "…/~mine", "…/~mine"),
+        ("/home/me/cl\nient/mine", "…/mine", "…/mine"),
+        ("file:///home/me/client/mine", "file:…/mine", "file:…/mine"),
+        ("hf:mteb/scifact/test", "hf:mteb/scifact/test", "hf:mteb/scifact/test"),
+        ("sample:1000:50:beir/scifact/test", "sample:1000:50:beir/scifact/test", "beir/scifact/test"),
+    ],
+)
+def test_of_a_path_only_the_last_part_is_published(text, published, of_queries):
+    assert public({"id": text}) == {"id": published}
+    assert public({"_target_": "a.Queries", "id": text})["id"].endswith(of_queries)
+
+
+def test_a_name_that_is_a_directory_here_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "client" / "mine").mkdir(parents=True)
+    assert public(["hf:client/mine", "client/mine", "hf:client/other"]) == ["hf:…/mine", "…/mine", "hf:client/other"]
+    queries = {"_target_": "a.Queries", "id": "hf:client/mine"}
+    assert public(queries)["id"] == "hf:…/mine"  # all of it: there is no split
+    assert public({**queries, "id": "hf:client/mine+de/test"})["id"] == "hf:…/mine+de/test"
+
+
 def test_the_runs_are_the_measured_rankings_with_their_metadata(trained, tmp_path):
     evaluation = trained[0]
     publish(evaluation, tmp_path / "out", "--author=A. Person")
     ranking = evaluation.parents["ranking"]
     (run,) = (tmp_path / "out" / "runs").glob("*.trec")
-    told, original = header(run), Ranking.read(ranking.path / "run.trec")
+    meta, original = header(run), Ranking.read(ranking.path / "run.trec")
     read = Ranking.read(run)
     assert dict(read) == dict(original) and read.tied_beyond == original.tied_beyond and len(read) > 5
-    assert list(told)[:3] == ["schema-version", "run-version", "tag"] and told["tag"] == ranking.address
-    assert {"platform", "research goal", "implementation", "method", "actor", "data"} == set(told) - set(list(told)[:3])
-    assert told["actor"] == {"role": "experimenter", "name": "A. Person"}
-    assert told["implementation"]["source"]["commit"] == ranking.record["commit"]
-    assert told["method"]["retrieval"][0]["method"] == "colbertv2.search.exhaustive.Exhaustive"
-    assert told["method"]["retrieval"][0]["params"]["depth"] == 20
-    assert told["method"]["indexing"]["codec"]["nbits"] == 2
-    assert told["data"]["test collection"]["name"] == "folder:…/folder/test"
-    assert told["data"]["training data"] == [{"name": "folder:…/folder/train", "documents": "folder:…/folder"}]
-    assert told["research goal"]["evaluation"]["reported measures"] == evaluation.arguments["measures"]
+    assert list(meta)[:3] == ["schema-version", "run-version", "tag"] and meta["tag"] == ranking.address
+    assert {"platform", "research goal", "implementation", "method", "actor", "data"} == set(meta) - set(list(meta)[:3])
+    assert meta["actor"] == {"role": "experimenter", "name": "A. Person"}
+    assert meta["implementation"]["source"]["commit"] == ranking.record["commit"]
+    assert meta["method"]["retrieval"][0]["method"] == "colbertv2.search.exhaustive.Exhaustive"
+    assert meta["method"]["retrieval"][0]["params"]["depth"] == 20
+    assert meta["method"]["indexing"]["codec"]["nbits"] == 2
+    assert meta["data"]["test collection"]["name"] == "folder:…/folder/test"
+    assert meta["data"]["training data"] == [{"name": "folder:…/folder/train", "documents": "folder:…/folder"}]
+    assert meta["research goal"]["evaluation"]["reported measures"] == evaluation.arguments["measures"]
 
 
 def test_an_untrained_model_is_said_to_be_untrained(trained, tmp_path):
