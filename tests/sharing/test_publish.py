@@ -370,12 +370,49 @@ def test_evaluations_whose_artifacts_are_gone_are_left_out_and_named(evaluations
     assert f"note: {evaluations[1].address} is left out" in said and "1 evaluations and 1 runs" in said
 
 
-def test_a_backbone_of_the_hub_is_the_base_model(evaluations, tmp_path):
-    checkpoint = checkpoint_of(evaluations[0])
+def published_from(evaluation: Artifact, name: str, inputs: dict, out: Path) -> str:
+    """The card of a checkpoint that was made from the backbone ``name``."""
+    checkpoint = checkpoint_of(evaluation)
     first = checkpoint.parents["checkpoint"]
-    backbone = {**first.arguments["backbone"], "name": "google-bert/bert-base-uncased"}
-    rewrite_record(first, arguments={**first.arguments, "backbone": backbone})
-    publish(checkpoint, tmp_path / "out")
-    text = (tmp_path / "out" / "README.md").read_text()
+    backbone = {**first.arguments["backbone"], "name": name}
+    rewrite_record(first, arguments={**first.arguments, "backbone": backbone}, inputs=inputs)
+    publish(checkpoint, out)
+    return (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize("inputs", [{"backbone": {"local": False}}, {}], ids=["recorded", "an earlier artifact"])
+def test_a_backbone_of_the_hub_is_the_base_model(evaluations, tmp_path, inputs):
+    text = published_from(evaluations[0], "google-bert/bert-base-uncased", inputs, tmp_path / "out")
     assert ModelCard(text).data.base_model == "google-bert/bert-base-uncased"
     assert "from `google-bert/bert-base-uncased`" in text
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_local_directory_is_not_the_base_model(evaluations, tmp_path, monkeypatch, recorded):
+    first = checkpoint_of(evaluations[0]).parents["checkpoint"]
+    assert first.record["inputs"]["backbone"] == {"local": True}
+    monkeypatch.chdir(tmp_path)
+    if not recorded:
+        (tmp_path / "client" / "official").mkdir(parents=True)
+    inputs = first.record["inputs"] if recorded else {}
+    text = published_from(evaluations[0], "client/official", inputs, tmp_path / "out")
+    assert ModelCard(text).data.base_model is None and "from `…/official`" in text and "client" not in text
+
+
+def test_an_evaluation_with_other_prompts_or_another_length_says_so(trained, tmp_path):
+    wanted = [*shrunk(trained[0].path.parents[2] / "folder", tmp_path / "artifacts"), "pipeline=untrained"]
+    plain = build(compose([*wanted, *PAPER]))
+    other = ["collection.query_prompt='the query: '", "collection.document_prompt=''", "document_maxlen=64"]
+    prompts = ["model.tokenization.query_prompt='a list '", "model.tokenization.document_prompt='a file '"]
+    publish(checkpoint_of(plain), tmp_path / "plain")
+    text = (tmp_path / "plain" / "README.md").read_text()
+    assert "measured with" not in text and "prompt_name" not in text and "is_query=True)\n" in text
+    measured = build(compose([*wanted, *PAPER, *prompts, *other]))
+    publish(checkpoint_of(measured), tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    (note,) = [line for line in text.splitlines() if "measured with" in line]
+    assert note.startswith("- folder:…/folder/test, ") and f"(`{measured.parents['ranking'].address}`): " in note
+    assert 'query_prompt `"the query: "`, where the published weights have `"a list "`' in note
+    assert 'document_prompt none, where the published weights have `"a file "`' in note
+    assert "document_maxlen 64, where the published weights have 180." in note
+    assert 'is_query=True, prompt_name="query")' in text and 'is_query=False, prompt_name="document")' in text
