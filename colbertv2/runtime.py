@@ -92,7 +92,7 @@ class Runtime:
     device: str = "auto"
     devices: Processes = 1
     threads: Threads | None = None
-    attention: Literal["eager", "sdpa", "flash_attention_2"] | None = None
+    attention: Literal["eager", "sdpa"] | None = None
     batch_tokens: PositiveInt = 2048
     shard_documents: PositiveInt = 25_000
     latency_queries: PositiveInt = 50

@@ -153,7 +153,7 @@ def test_the_names_of_costs_are_written_once():
 
 
 def test_stages_write_no_reports_of_their_own():
-    """Markdown is made in ``reporting``, where the other reports are."""
+    """Markdown is made in ``reporting``, where the other reports are, and in rooms above the stages."""
     found = [name for name, file in MODULES.items() if "markdown_rows(" in file.read_text(encoding="utf-8")]
     assert {room_of(name) for name in found} <= {"reporting", "reproduction", "sharing", "commands"}
 

@@ -21,8 +21,7 @@ DENSE_KEYS = {
 }  # fmt: skip
 STATES = "token_embeddings"  # what sentence-transformers calls the vectors of all tokens
 ACTIVATION_NAME = re.compile(r"torch\.nn\.(?:modules\.(?:\w+\.)?)?(\w+)")
-# Names of prompts that sentence-transformers uses for a task if none is asked for; the first that exists counts.
-PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
+TASKS = ("query", "document")  # also the names of their prompts
 
 
 class Module(NamedTuple):
@@ -124,10 +123,10 @@ def write_dense(layer: Dense, directory: Path, earlier: Mapping[str, Any]) -> No
 
 
 def read_prompts(settings: Mapping[str, Any], file: Path) -> dict[str, str]:
-    """Return the prompts that stand before queries and documents, as sentence-transformers 6 chooses them.
+    """Return the prompts named ``query`` and ``document``, which stand before these texts; empty without them.
 
-    That of a task is named ``query``, or ``document``, ``passage`` or ``corpus``. Without any of these names, the
-    default prompt stands before every text. Other prompts are used only by callers that name them, so not here.
+    ``encode_query`` and ``encode_document`` of sentence-transformers 6 use only these. Other prompts, the default one
+    too, are used by callers that name them.
 
     Args:
         settings: the content of ``config_sentence_transformers.json``.
@@ -145,10 +144,7 @@ def read_prompts(settings: Mapping[str, Any], file: Path) -> dict[str, str]:
         raise InputError(
             f"{file}: default_prompt_name is {default!r}; expected null or one of: {', '.join(prompts) or 'none'}."
         )
-    chosen = {task: next((prompts[name] for name in names if name in prompts), None) for task, names in PROMPTS.items()}
-    if all(prompt is None for prompt in chosen.values()) and default is not None:
-        return dict.fromkeys(PROMPTS, prompts[default] or "")
-    return {task: prompt or "" for task, prompt in chosen.items()}
+    return {task: prompts.get(task) or "" for task in TASKS}
 
 
 def listed_prompts(directory: Path) -> dict[str, str]:
@@ -182,14 +178,8 @@ def prompt_names(directory: Path) -> dict[str, str]:
 
 def write_prompts(settings: dict[str, Any], wanted: Mapping[str, str], file: Path) -> None:
     """Change the prompts of ``settings`` such that :func:`read_prompts` returns ``wanted``; others are kept."""
-    if read_prompts(settings, file) == wanted:
-        return
-    prompts = dict(settings.get("prompts") or {})
-    for task, names in PROMPTS.items():
-        for name in names[1:]:
-            prompts.pop(name, None)
-        prompts[task] = wanted[task]
-    settings["prompts"] = prompts
+    if read_prompts(settings, file) != wanted:
+        settings["prompts"] = {**(settings.get("prompts") or {}), **wanted}
 
 
 def refuse_unknown(values: Mapping[str, Any], known: Collection[str], file: Path) -> None:

@@ -59,7 +59,7 @@ def read_pylate(directory: Path) -> Checkpoint:
     settings = read_json(file)
     refuse_unknown(settings, KNOWN_SETTINGS, file)
     refuse_changed_texts(directory)
-    prompts = read_prompts(settings, file)
+    prompts = pylate_prompts(settings, file)
     words = typed(settings, "skiplist_words", list, list(PUNCTUATION), file)
     if not all(isinstance(word, str) for word in words):
         raise InputError(f"{file}: skiplist_words is {words!r}; expected a list of words.")
@@ -110,6 +110,28 @@ def read_pylate(directory: Path) -> Checkpoint:
         tokenizer_files,
         {**carried(directory), "pylate": own},
     )
+
+
+def pylate_prompts(settings: dict[str, Any], file: Path) -> dict[str, str]:
+    """Return the prompts before queries and documents; ``file`` is for messages.
+
+    PyLate puts the default prompt before every text, and others only if a caller names them. So the default counts, and
+    without one the prompts named ``query`` and ``document``, as sentence-transformers 6 reads a model of PyLate.
+
+    Raises:
+        InputError: a prompt is no text, the default prompt does not exist, or both kinds are there and differ.
+    """
+    named = read_prompts(settings, file)
+    default = settings.get("default_prompt_name")
+    everywhere: str | None = (settings.get("prompts") or {}).get(default) if default is not None else None
+    if not everywhere:
+        return named
+    if any(prompt not in ("", everywhere) for prompt in named.values()):
+        raise InputError(
+            f"{file} has the default prompt {default!r} and other prompts named query or document; it is not clear "
+            "which the model was trained with. Set default_prompt_name to null, or remove the others."
+        )
+    return dict.fromkeys(named, everywhere)
 
 
 def layer_paths(modules: list[Module], file: Path) -> list[str]:
@@ -172,9 +194,10 @@ def write_pylate(checkpoint: Checkpoint, directory: Path) -> None:
         "do_query_expansion": tokenization.query_augmentation,
         "attend_to_expansion_tokens": tokenization.attend_to_mask_tokens,
     }
-    write_prompts(
-        settings, {"query": tokenization.query_prompt, "document": tokenization.document_prompt}, directory / SETTINGS
-    )
+    wanted = {"query": tokenization.query_prompt, "document": tokenization.document_prompt}
+    if pylate_prompts(settings, directory / SETTINGS) != wanted:
+        settings["default_prompt_name"] = None
+        write_prompts(settings, wanted, directory / SETTINGS)
     if "transformer" in own:
         write_json(directory / TRANSFORMER, own["transformer"])
     save_file(contiguous(checkpoint.encoder.items()), directory / "model.safetensors", metadata={"format": "pt"})

@@ -56,7 +56,7 @@ FIXED: dict[str, tuple[Any, ...]] = {
     "processing_kwargs": ({}, None),
     "do_lower_case": (False, None),
 }
-OTHERS = {"query_length", "document_length", "query_expansion", "unpad_inputs", "max_seq_length"}
+OTHERS = {"query_length", "document_length", "query_expansion", "max_seq_length", "unpad_inputs"}
 EXPANSION_KEYS = {"strategy", "attend", "token", "length"}
 MASK_KEYS = {"skiplist_words", "skiplist_tasks", "keep_only_token_ids"}
 OF_TOKENS = {"module_input_name": STATES, "module_output_name": STATES}
@@ -96,7 +96,7 @@ def read_sentence_transformers(directory: Path) -> Checkpoint:
     refuse_other_normalisation(directory / places["Normalize"] / "config.json")
     config = read_json(directory / "config.json")
     tokenizer = load_tokenizer(directory)
-    longest = min(tokenizer.model_max_length, positions_of(encoder_config(config)), LARGEST)
+    longest = longest_text(transformer, tokenizer, config, transformer_file)
     expansion = read_expansion(transformer, tokenizer, transformer_file)
     if expansion and "MultiVectorMask" not in places:
         raise InputError(f"{transformer_file} has query_expansion, but no MultiVectorMask says that it is scored.")
@@ -185,6 +185,14 @@ def refuse_newer_or_other(
     refuse_unknown(transformer, FIXED.keys() | OTHERS, transformer_file)
     for key in ("query_length", "document_length"):
         typed(transformer, key, int, None, transformer_file)
+
+
+def longest_text(
+    transformer: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, config: Mapping[str, Any], file: Path
+) -> int:
+    """The maximum length in tokens of texts without a length of their own; ``file`` is for messages."""
+    given = typed(transformer, "max_seq_length", int, None, file)
+    return given or min(tokenizer.model_max_length, positions_of(encoder_config(config)), LARGEST)
 
 
 def read_expansion(transformer: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, file: Path) -> dict[str, Any]:
@@ -299,11 +307,8 @@ def written_transformer(
 ) -> dict[str, Any]:
     """Return the settings of the transformer module; an absent length stays absent if it means the same."""
     transformer = dict(NEW_TRANSFORMER if earlier is None else earlier)
-    longest = min(
-        load_tokenizer(directory).model_max_length,
-        positions_of(encoder_config(read_json(directory / "config.json"))),
-        LARGEST,
-    )
+    config, file = read_json(directory / "config.json"), directory / TRANSFORMER
+    longest = longest_text(transformer, load_tokenizer(directory), config, file)
     if tokenization.document_maxlen != (transformer.get("document_length") or longest):
         transformer["document_length"] = tokenization.document_maxlen
     expansion = transformer.get("query_expansion") or {}

@@ -1,5 +1,6 @@
 """The points of a sweep: the configurations that one command line describes, as Hydra itself parses it."""
 
+import re
 import shlex
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
@@ -83,9 +84,10 @@ def idle_overrides(point: Point) -> Iterator[str]:
 
 
 def is_idle(key: str, config: DictConfig) -> bool:
-    """Whether a key at the top is a plain value that is no setting and that no reference reads."""
-    plain = OmegaConf.is_missing(config, key) or (key in config and not OmegaConf.is_config(config._get_node(key)))
-    return plain and key not in SETTINGS and f"${{{key}" not in str(OmegaConf.to_container(config, resolve=False))
+    """Whether a key at the top is a value or a list that is no setting and that no reference reads."""
+    plain = OmegaConf.is_missing(config, key) or (key in config and not OmegaConf.is_dict(config._get_node(key)))
+    read = re.search(rf"\$\{{{key}[}}.:,\[]", str(OmegaConf.to_container(config, resolve=False)))
+    return plain and key not in SETTINGS and not read
 
 
 def axes_of(points: Sequence[Point]) -> dict[str, list[str]]:

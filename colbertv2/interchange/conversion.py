@@ -51,7 +51,13 @@ def convert_checkpoint(source: str, destination: Path, layout: str) -> str:
     """
     checkpoint = read_checkpoint(locate(source))
     write_checkpoint(checkpoint, destination, layout)
-    return f"{checkpoint.describe()}\nwritten to {destination} ({layout})"
+    note = ""
+    if layout == "pylate" and (checkpoint.tokenization.query_prompt or checkpoint.tokenization.document_prompt):
+        note = (
+            "\nPyLate uses a prompt only if it is named: encode(queries, is_query=True, prompt_name='query') and "
+            "encode(documents, is_query=False, prompt_name='document')."
+        )
+    return f"{checkpoint.describe()}\nwritten to {destination} ({layout}){note}"
 
 
 def convert_index(source: Path, destination: Path, layout: str, doc_ids: Path | None, checkpoint: str | None) -> str:

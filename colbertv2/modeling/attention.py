@@ -14,22 +14,15 @@ def with_attention(model: Model, kernel: str | None) -> Model:
 
     Args:
         model: a model with an attribute ``transformer``, such as a ``ColBERT`` or a ``CrossEncoder``.
-        kernel: ``eager``, ``sdpa`` or ``flash_attention_2``; ``None`` leaves what transformers chose.
+        kernel: ``eager`` or ``sdpa``; ``None`` leaves what transformers chose. Flash attention is no choice: it skips
+            tokens that nothing attends to, and so the ``[MASK]`` tokens of query augmentation, and needs 16 bits.
 
     Raises:
-        InputError: the kernel is not installed, the architecture lacks it, or it would change the vectors: flash
-            attention skips tokens that nothing attends to, and so the ``[MASK]`` tokens of query augmentation.
+        InputError: the architecture lacks the kernel.
     """
     if kernel is None:
         return model
     holder: Any = model
-    tokenization = getattr(holder.tokenizer, "tokenization", None)
-    unattended = tokenization and tokenization.query_augmentation and not tokenization.attend_to_mask_tokens
-    if kernel.startswith("flash") and unattended:
-        raise InputError(
-            "runtime.attention=flash_attention_2 can't encode queries that are augmented with [MASK] tokens which "
-            "others do not attend to; set runtime.attention=sdpa."
-        )
     try:
         holder.transformer.set_attn_implementation(kernel)
     except (ValueError, ImportError, AttributeError) as error:

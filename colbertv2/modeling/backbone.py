@@ -74,6 +74,8 @@ class Backbone:
         ]
         identity = {"sha256": sha256_of_weights(self.directory), "settings": sha256_of(tuple(sorted(settings)))}
         if (layout := layout_of(self.directory)) in ("pylate", "sentence_transformers"):
+            for folder in sorted(self.directory.glob("*_Dense")):
+                weight_files(folder)  # pickled weights are not read
             identity["projection"] = sha256_of(tuple(sorted(self.directory.glob("*/*.safetensors"))))
             if layout != "pylate" or not is_plain(self.projection() or ()):  # a plain matrix has no settings
                 identity["layers"] = sha256_of(tuple(sorted(self.directory.glob("*/*.json"))))

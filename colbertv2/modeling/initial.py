@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import fields
-from typing import TYPE_CHECKING, get_args
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -59,6 +59,26 @@ def backbone_of(checkpoint: Node) -> Backbone | None:
     while "checkpoint" in checkpoint.parents:
         checkpoint = checkpoint.parents["checkpoint"]
     return checkpoint.bound.get("backbone")
+
+
+def prompt_problems(checkpoint: Node, **prompts: str | None) -> Iterator[str]:
+    """Yield a message for a collection's prompt that leaves no room for text, before any work.
+
+    Args:
+        checkpoint: the checkpoint that will encode with it.
+        prompts: ``query_prompt`` or ``document_prompt``; ``None`` is no prompt of the collection's own.
+    """
+    given = {name: prompt for name, prompt in prompts.items() if prompt}
+    start = checkpoint
+    while "checkpoint" in start.parents:
+        start = start.parents["checkpoint"]
+    if not given or "backbone" not in start.bound or "tokenization" not in start.bound:
+        return
+    backbone, changes = start.bound["backbone"], dict[str, Any](given)
+    try:
+        tokenizer_of(backbone, replace(tokenization(backbone, start.bound["tokenization"]), **changes))
+    except InputError as error:
+        yield str(error).replace("model.tokenization.", "The collection's ")
 
 
 def conflicts(backbone: Backbone, chosen: Tokenization, dim: int) -> Iterator[str]:

@@ -47,6 +47,8 @@ class ProjectionLayers(nn.Sequential):
     Args:
         layers: at least one layer, whose sizes fit each other.
 
+    >>> import torch
+    >>> from colbertv2.checkpoints.projection import Dense
     >>> ProjectionLayers([Dense(torch.eye(2), torch.ones(2), "ReLU")])(torch.tensor([-3.0, 1.0]))
     tensor([0., 2.], grad_fn=<ReluBackward0>)
     """

@@ -62,17 +62,16 @@ class Tokenizer:
         if tokenization.literal_tokens:
             tokenizer.add_tokens([one for one in (tokenization.query_marker, tokenization.document_marker) if one])
         self.skipped = torch.tensor(sorted(skipped), dtype=torch.long)
-        self._refuse_long_prompts()
-
-    def _refuse_long_prompts(self) -> None:
         for name in ("query", "document"):
-            length = getattr(self.tokenization, f"{name}_maxlen")
-            rows = self.query_ids([""]) if name == "query" else self.document_ids([""])
-            if getattr(self.tokenization, f"{name}_prompt") and len(rows[0]) >= length:
-                raise InputError(
-                    f"model.tokenization.{name}_prompt fills all {length} tokens of {name}_maxlen; expected a prompt "
-                    "that leaves room for the text."
-                )
+            self._refuse_long(name, getattr(tokenization, f"{name}_prompt"))
+
+    def _refuse_long(self, name: str, prompt: str) -> None:
+        length, marker = getattr(self.tokenization, f"{name}_maxlen"), getattr(self, f"{name}_marker")
+        if prompt and len(self._ids([""], marker, prompt, length)[0]) >= length:
+            raise InputError(
+                f"model.tokenization.{name}_prompt fills all {length} tokens of {name}_maxlen; expected a prompt that "
+                "leaves room for the text."
+            )
 
     def _token_id(self, token: str | None, knob: str) -> int | None:
         return None if token is None else self._known_id(token, knob)
@@ -94,6 +93,8 @@ class Tokenizer:
 
         ``prompt`` replaces that of the tokenization, if it is not None.
         """
+        if prompt is not None:
+            self._refuse_long("query", prompt)
         chosen = self.tokenization.query_prompt if prompt is None else prompt
         return self._ids(texts, self.query_marker, chosen, self.tokenization.query_maxlen)
 
@@ -102,6 +103,8 @@ class Tokenizer:
 
         ``prompt`` replaces that of the tokenization, if it is not None.
         """
+        if prompt is not None:
+            self._refuse_long("document", prompt)
         chosen = self.tokenization.document_prompt if prompt is None else prompt
         return self._ids(texts, self.document_marker, chosen, self.tokenization.document_maxlen)
 

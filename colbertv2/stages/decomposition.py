@@ -58,6 +58,7 @@ def run(
     from colbertv2.evaluation.measures import evaluate
     from colbertv2.evaluation.protocols import judged
     from colbertv2.indexing.index import Index
+    from colbertv2.modeling.attention import with_attention
     from colbertv2.modeling.colbert import ColBERT
     from colbertv2.reporting.analysis_figures import draw_decomposition
     from colbertv2.reporting.analysis_reports import decomposition_report
@@ -72,7 +73,8 @@ def run(
         return evaluate(*judged(ranked, queries), [measure], depth)[measure]
 
     def vectors(of: Artifact) -> list[np.ndarray]:
-        model = ColBERT.load(of.ancestor("checkpoint").path, query_prompt=queries.prompt).to(runtime.torch_device)
+        loaded = ColBERT.load(of.ancestor("checkpoint").path, query_prompt=queries.prompt)
+        model = with_attention(loaded, runtime.attention).to(runtime.torch_device)
         return model.encode_queries([text for _, text in texts], runtime.batch_tokens)
 
     columns = {}

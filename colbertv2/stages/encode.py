@@ -113,10 +113,11 @@ def encode_shards(
     )
 
 
-def check(checkpoint: Node, document_maxlen: int | None, **_: object) -> Iterator[str]:
-    """Check that the model can read documents of ``document_maxlen`` tokens."""
-    from colbertv2.modeling.initial import backbone_of
+def check(checkpoint: Node, documents: Collection, document_maxlen: int | None, **_: object) -> Iterator[str]:
+    """Check that the model can read documents of ``document_maxlen`` tokens, and that their prompt leaves room."""
+    from colbertv2.modeling.initial import backbone_of, prompt_problems
 
+    yield from prompt_problems(checkpoint, document_prompt=documents.prompt)
     backbone = backbone_of(checkpoint)
     if backbone and (problem := too_long("document_maxlen", document_maxlen, backbone.max_length)):
         yield problem

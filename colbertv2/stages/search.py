@@ -100,6 +100,9 @@ def search_part(
     ranking_of(results, searcher.index.doc_ids).write(out / f"run.{rank}.trec", tag="part")
 
 
-def check(index: Node, engine: Engine, **_: object) -> Iterator[str]:
-    """Check that the engine supports the codec."""
+def check(index: Node, queries: Queries, engine: Engine, **_: object) -> Iterator[str]:
+    """Check that the engine supports the codec, and that the queries' prompt leaves room for text."""
+    from colbertv2.modeling.initial import prompt_problems
+
+    yield from prompt_problems(index.ancestor("checkpoint"), query_prompt=queries.prompt)
     yield from engine.check(index.bound["codec"])

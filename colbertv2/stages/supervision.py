@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +14,6 @@ from colbertv2.files import read_json, write_json
 from colbertv2.runtime import Runtime
 from colbertv2.schema import PositiveInt, Precision, Seed
 from colbertv2.training.examples import SCORED_FILE, Example, read_examples, training_examples
-
-if TYPE_CHECKING:
-    pass
 
 FILTERS = ("outside_window", "labelled", "suspected", "relabelled", "kept")
 

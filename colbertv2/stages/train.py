@@ -66,9 +66,18 @@ def run(
 
 
 def check(
-    queries: Queries, dev_queries: Queries | None, validation: Node | None, recipe: Recipe, **_: object
+    checkpoint: Node,
+    documents: Collection,
+    queries: Queries,
+    dev_queries: Queries | None,
+    validation: Node | None,
+    recipe: Recipe,
+    **_: object,
 ) -> Iterator[str]:
     """Check that training and validation use the same prompt, and that a search validation can choose weights."""
+    from colbertv2.modeling.initial import prompt_problems
+
+    yield from prompt_problems(checkpoint, query_prompt=queries.prompt, document_prompt=documents.prompt)
     if dev_queries is not None and dev_queries.prompt != queries.prompt:
         yield (
             f"collection.dev.prompt is {dev_queries.prompt!r}, but collection.train.prompt is {queries.prompt!r}; "

@@ -223,15 +223,16 @@ def search_values(
 def search_value(model: ColBERT, one: SearchedSet, measure: str, batch_tokens: int, precision: str) -> float:
     """The mean of a measure over the queries of one collection."""
     from colbertv2.evaluation.measures import evaluate, parsed_measure
-    from colbertv2.evaluation.protocols import judged
+    from colbertv2.evaluation.protocols import judged, most_removed
     from colbertv2.parallel import gathered_objects, rank_and_world
     from colbertv2.search.exhaustive import search_decoded
     from colbertv2.search.scoring import named
 
     parsed = parsed_measure(measure)
     assert parsed is not None  # ensured by SearchValidation
-    # One document more, as the protocol of BEIR removes one. Ties are only known to be complete among all documents.
-    depth = len(one.doc_ids) if parsed.expected or parsed.cutoff is None else parsed.cutoff + 1
+    # More documents, as protocols remove some. Ties are only known to be complete among all documents.
+    cutoff = None if parsed.expected else parsed.cutoff
+    depth = len(one.doc_ids) if cutoff is None else cutoff + most_removed(one.queries)
     rank, world = rank_and_world()
     texts = one.queries.texts(one.query_ids)
     query_vectors = model.encode_queries(texts, batch_tokens, prompt=one.queries.prompt)

@@ -120,7 +120,48 @@ def test_prompts_of_pylate_are_honoured_without_a_default(saved):
     assert (found.query_prompt, found.document_prompt) == ("b: ", "b: ")
     edit(file, prompts={"query": None, "passage": "p: "}, default_prompt_name=None)
     found = read_checkpoint(saved["pylate"]).tokenization
-    assert (found.query_prompt, found.document_prompt) == ("", "p: ")
+    assert (found.query_prompt, found.document_prompt) == ("", "")
+    edit(file, prompts={"query": "q: ", "both": "b: "}, default_prompt_name="both")
+    with pytest.raises(InputError, match="default prompt 'both' and other prompts named query or document"):
+        read_checkpoint(saved["pylate"])
+
+
+@pytest.mark.parametrize(
+    ("prompts", "default", "expected"),
+    [
+        ({"passage": "p: "}, "passage", ("", "")),
+        ({"corpus": "c: "}, None, ("", "")),
+        ({"other": "o: "}, "other", ("", "")),
+        ({"query": "q: ", "document": "d: ", "other": "o: "}, "other", ("q: ", "d: ")),
+        ({"query": None, "document": "d: "}, None, ("", "d: ")),
+    ],
+)
+def test_prompts_count_as_encode_query_and_encode_document_use_them(saved, prompts, default, expected):
+    """sentence-transformers 6.2 always has prompts named query and document, so no other name is ever looked up."""
+    file = saved["sentence_transformers"] / "config_sentence_transformers.json"
+    edit(file, prompts=prompts, default_prompt_name=default)
+    found = read_checkpoint(saved["sentence_transformers"]).tokenization
+    assert (found.query_prompt, found.document_prompt) == expected
+
+
+def test_the_length_of_all_texts_counts_without_other_lengths(saved):
+    file = saved["sentence_transformers"] / "sentence_bert_config.json"
+    edit(file, max_seq_length=24, document_length=None, query_expansion=None)
+    found = read_checkpoint(saved["sentence_transformers"]).tokenization
+    assert (found.query_maxlen, found.document_maxlen) == (24, 24)
+    edit(file, max_seq_length="24")
+    with pytest.raises(InputError, match="max_seq_length is '24'; expected int"):
+        read_checkpoint(saved["sentence_transformers"])
+
+
+def test_a_backbone_with_pickled_layers_is_refused(layered, tmp_path):
+    """Their hash was not part of the identity, so two heads had the same address."""
+    convert_checkpoint(str(layered), tmp_path / "model", "pylate")
+    weights = tmp_path / "model" / "2_Dense" / "model.safetensors"
+    torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
+    weights.unlink()
+    with pytest.raises(InputError, match=r"2_Dense has no \*\.safetensors"):
+        Backbone(str(tmp_path / "model"), None).identity()
 
 
 def test_a_multi_vector_encoder_as_it_is_saved(saved, tmp_path):
@@ -165,7 +206,7 @@ def test_settings_of_the_transformer_and_the_mask_are_honoured(saved):
     made = saved["sentence_transformers"]
     edit(made / "sentence_bert_config.json", query_expansion=None, query_length=9, document_length=None)
     edit(made / "2_MultiVectorMask" / "config.json", skiplist_words=["list", "nowhere"])
-    edit(made / "config_sentence_transformers.json", prompts={"query": "q: ", "corpus": "[unused1]d: "})
+    edit(made / "config_sentence_transformers.json", prompts={"query": "q: ", "document": "[unused1]d: "})
     found = read_checkpoint(made).tokenization
     assert (found.query_maxlen, found.document_maxlen, found.query_augmentation) == (9, 512, False)
     assert (found.skip_punctuation, found.skiplist) == (False, ("list",))

@@ -94,5 +94,9 @@ def test_a_group_that_does_not_exist_is_refused(small):
     (point,) = collect(["+ablatoin=bits", *small])
     with pytest.raises(InputError, match=r"\+ablatoin=bits chooses no file of a group"):
         _ = point.address
+    for misspelt in ("+precisio=bf16-mixed", "+kmeans_iteration=4", "+measure=[RR@10]"):
+        (point,) = collect([misspelt, *small])
+        with pytest.raises(InputError, match="nothing reads the new key"):
+            _ = point.address
     (point,) = collect(["+size=2", "codec.nbits=${size}", *small])
     assert point.config.codec.nbits == 2 and point.address

@@ -70,12 +70,6 @@ def test_attention_kernels_agree(tmp_path):
     assert files[0] == files[1], "the kernel is no part of a checkpoint"
 
 
-def test_flash_attention_is_refused_where_it_would_drop_augmentation(tmp_path):
-    unattended = dataclasses.replace(MARKED, attend_to_mask_tokens=False)
-    with pytest.raises(InputError, match="can't encode queries that are augmented"):
-        with_attention(model_of("bert", tmp_path, unattended), "flash_attention_2")
-
-
 def test_a_vocabulary_without_marker_or_mask_is_named(tmp_path):
     backbone = Backbone(str(tiny_bert()), None)
     with pytest.raises(InputError, match=r"query_marker is '\[Q\]', which is not in the tokenizer's vocabulary"):

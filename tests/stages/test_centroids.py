@@ -99,7 +99,9 @@ def test_a_run_ends_with_the_sizes_of_its_index(small):
 def test_centroids_of_other_vectors_are_refused(small):
     config = compose(small)
     OmegaConf.set_struct(config, False)
-    config.pipeline.other = {**config.pipeline.embeddings, "document_maxlen": 12}
+    embeddings = {"_target_": "colbertv2.stages.encode.run", "document_maxlen": 12, "precision": "32-true"}
+    embeddings |= {"checkpoint": config.pipeline.embeddings.checkpoint, "documents": "${collection.documents}"}
+    config.pipeline.other = embeddings
     config.pipeline.index.centroids.embeddings = "${pipeline.other}"
     with pytest.raises(InputError, match="other embeddings"):
         plan(config)

@@ -75,8 +75,8 @@ def test_what_others_found_is_left_out_when_it_is_ranked_anew(world, tmp_path):
     config.pipeline.reranked.candidates = {
         "_target_": "colbertv2.stages.external_ranking.run",
         "file": {"_target_": "colbertv2.data.file.File", "path": str(run)},
-        "documents": config.collection.documents,
-        "queries": config.collection.eval,
+        "documents": "${collection.documents}",
+        "queries": "${collection.eval}",
         "depth": 20,
     }
     reranked = build(config)

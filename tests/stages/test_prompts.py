@@ -75,3 +75,18 @@ def test_a_trained_checkpoint_keeps_the_prompts_it_was_trained_with(small):
 def test_training_and_validation_must_agree_on_the_prompt(small):
     with pytest.raises(InputError, match=r"collection\.dev\.prompt is 'other: '"):
         build(compose(["target=round1", *COLLECTION, "collection.dev.prompt='other: '", *small]))
+
+
+@pytest.mark.parametrize("target", ["embeddings", "ranking", "round1"])
+def test_a_prompt_that_leaves_no_room_is_refused_before_any_work(small, target):
+    key = "document" if target == "embeddings" else "query"
+    long = f"collection.{key}_prompt='{'sort the list ' * 60}'"
+    with pytest.raises(InputError, match=rf"The collection's {key}_prompt fills all"):
+        build(compose([f"target={target}", long, *([] if target == "round1" else ["pipeline=untrained"]), *small]))
+
+
+def test_a_prompt_of_one_call_is_checked_too(small):
+    model = ColBERT.load(build(compose(["pipeline=untrained", "target=initial", *small])).path)
+    assert len(model.encode_queries(["sort"], prompt="the ")[0]) == len(model.encode_queries(["the sort"])[0])
+    with pytest.raises(InputError, match="query_prompt fills all"):
+        model.encode_queries(["sort"], prompt="sort the list " * 60)

@@ -129,6 +129,20 @@ def test_a_document_without_text_is_never_found(tmp_path):
     assert with_it == values_of(ranker(), validation({"own": without}, measure="AP"))
 
 
+def test_documents_that_a_protocol_removes_take_no_place(tmp_path):
+    """BRIGHT removes what a query excludes (grade −100); these documents had taken the places of the others."""
+    folder = tiny_folder(tmp_path / "folder")
+    qrels = folder / "qrels" / "dev.tsv"
+    lines = [qrels.read_text().splitlines()[0]]
+    for number in range(1, 30, 3):  # of each query, one document counts, which is not the one that it asks for
+        counts = (number + 15) % 30
+        lines += [f"q{number}\td{other}\t{1 if other == counts else -100}" for other in range(30)]
+    qrels.write_text("\n".join(lines) + "\n")
+    queries = Queries(f"folder:{folder}/dev", protocol="bright")
+    wanted = validation({"own": {"documents": Collection(f"folder:{folder}"), "eval": queries}}, measure="nDCG@1")
+    assert values_of(ranker(), wanted)[wanted.metric] == 1.0
+
+
 def test_the_log_has_every_collection_and_their_mean(collections, tmp_path):
     plain = trained(tmp_path / "plain", recipe())
     watched = trained(tmp_path / "watched", recipe(search_validation=validation(collections)))
