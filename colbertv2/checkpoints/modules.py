@@ -161,21 +161,6 @@ def listed_prompts(directory: Path) -> dict[str, str]:
     return {name: prompt for name, prompt in (settings.get("prompts") or {}).items() if prompt}
 
 
-def prompt_names(directory: Path) -> dict[str, str]:
-    """Return task → the name of its prompt, for callers that must name it; ``{}`` if all prompts are empty.
-
-    Raises:
-        InputError: see :func:`listed_prompts`.
-    """
-    if not listed_prompts(directory):
-        return {}
-    stored = read_json(directory / SETTINGS)["prompts"]
-    found = {
-        task: next((name for name in names if stored.get(name) is not None), None) for task, names in PROMPTS.items()
-    }
-    return {task: name for task, name in found.items() if name is not None}
-
-
 def write_prompts(settings: dict[str, Any], wanted: Mapping[str, str], file: Path) -> None:
     """Change the prompts of ``settings`` such that :func:`read_prompts` returns ``wanted``; others are kept."""
     if read_prompts(settings, file) != wanted:

@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 from colbertv2.artifacts.integrity import verify
 from colbertv2.checkpoints.layouts import read_checkpoint, write_checkpoint
-from colbertv2.checkpoints.modules import prompt_names
+from colbertv2.checkpoints.pylate import prompt_names
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import per_query
 from colbertv2.files import atomic_path, write_json

@@ -84,7 +84,7 @@ def card(found: Publication, checkpoint: Checkpoint, sharing: Sharing, prompts: 
         checkpoint: the weights that are published.
         sharing: what the user says.
         prompts: task → the name of its prompt in the published weights, see
-            :func:`~colbertv2.checkpoints.modules.prompt_names`.
+            :func:`~colbertv2.checkpoints.pylate.prompt_names`.
 
     Raises:
         InputError: a file of an artifact is missing or damaged.

@@ -17,6 +17,9 @@ from support import rewrite_record, shrunk, tiny_folder
 from colbertv2 import ColBERT, Ranking, build, compose
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.checkpoints.layouts import WRITERS
+from colbertv2.checkpoints.pylate import prompt_names
+from colbertv2.commands import convert
+from colbertv2.commands import publish as publish_command
 from colbertv2.commands.command_line import main
 from colbertv2.evaluation.measurement import per_query
 from colbertv2.evaluation.measures import fraction
@@ -308,13 +311,14 @@ def test_a_failed_push_is_said_and_keeps_the_directory(
     monkeypatch.setenv("HF_TOKEN", token)
     hub.broken = broken
     said = refused(capsys, trained[0], tmp_path / "out", "--push=me/my-model")
-    assert message in said and f"hf upload me/my-model {tmp_path / 'out'}" in said
+    assert message in said and f"To try again: hf upload me/my-model {tmp_path / 'out'}" in said
     assert hub.commits == {} and (tmp_path / "out" / "README.md").is_file()
 
 
 def test_a_hub_that_is_not_there_is_said(trained, tmp_path, hub, monkeypatch, capsys):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    assert "Check the network" in refused(capsys, trained[0], tmp_path / "out", "--push=me/my-model")
+    said = refused(capsys, trained[0], tmp_path / "out", "--push=me/my-model")
+    assert "Error: " in said and "Check the network" in said
 
 
 def test_wrong_words_are_refused_before_any_work(trained, tmp_path, hub, monkeypatch, capsys):
@@ -415,4 +419,21 @@ def test_an_evaluation_with_other_prompts_or_another_length_says_so(trained, tmp
     assert 'query_prompt `"the query: "`, where the published weights have `"a list "`' in note
     assert 'document_prompt none, where the published weights have `"a file "`' in note
     assert "document_maxlen 64, where the published weights have 180." in note
+    assert prompt_names(tmp_path / "out") == {"query": "query", "document": "document"}
     assert 'is_query=True, prompt_name="query")' in text and 'is_query=False, prompt_name="document")' in text
+
+
+def test_only_a_prompt_that_pylate_would_not_use_is_named(tmp_path):
+    assert prompt_names(tmp_path) == {}
+    for settings, named in [
+        ({"prompts": {"query": "q ", "document": ""}}, {"query": "query"}),
+        ({"prompts": {"query": "q ", "all": "q "}, "default_prompt_name": "all"}, {}),
+    ]:
+        (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(settings))
+        assert prompt_names(tmp_path) == named
+
+
+def test_convert_and_publish_offer_the_same_layouts(monkeypatch):
+    monkeypatch.setitem(WRITERS, "another", None)
+    assert convert.arguments(["checkpoint", "a", "b", "--to", "another"]).layout == "another"
+    assert publish_command.arguments(["a", "b", "--license", "mit", "--to", "another"]).layout == "another"
