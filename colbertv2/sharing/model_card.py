@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -17,7 +16,7 @@ from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import index_statistics, per_query, remarks, timing
 from colbertv2.evaluation.measures import NOTHING, fraction, plain
-from colbertv2.sharing.provenance import Publication, in_order, parent, public, rounds, trainings
+from colbertv2.sharing.provenance import Publication, in_order, parent, public, public_arguments, rounds, trainings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -300,9 +299,7 @@ def engine_of(ranking: Artifact) -> str:
 def backbone_of(checkpoint: Artifact) -> str:
     """The name of the encoder that the first training started from, without the directories of this machine."""
     first = rounds(checkpoint)[-1]
-    name = str((first.arguments.get("backbone") or {}).get("name", first.address))
-    local = first.record.get("inputs", {}).get("backbone", {}).get("local")  # earlier artifacts do not say
-    return f"…/{PurePath(name).name}" if local and not name.startswith("pypi:") else str(public(name))
+    return str((public_arguments(first).get("backbone") or {}).get("name", first.address))
 
 
 def training_text(number: int, training: Artifact) -> str:

@@ -127,7 +127,26 @@ def rounds(checkpoint: Artifact) -> list[Artifact]:
 def lineage(publication: Publication) -> list[dict[str, Any]]:
     """Everything upstream of the checkpoint and its evaluations: how each artifact was made, in the order of work."""
     artifacts = in_order(one for start in (publication.checkpoint, *publication.evaluations) for one in start.lineage())
-    return [public({name: one.record[name] for name in PUBLISHED_KEYS if name in one.record}) for one in artifacts]
+    return [
+        {
+            name: public_arguments(one) if name == "arguments" else public(one.record[name])
+            for name in PUBLISHED_KEYS
+            if name in one.record
+        }
+        for one in artifacts
+    ]
+
+
+def public_arguments(artifact: Artifact) -> dict[str, Any]:
+    """The arguments of an artifact as :func:`public` has them, also the names of models in local directories.
+
+    Artifacts of earlier versions do not say which models were local.
+    """
+    arguments = public(artifact.arguments)
+    for role, facts in artifact.record.get("inputs", {}).items():
+        if facts.get("local") and isinstance(arguments.get(role), dict) and "/" in str(arguments[role].get("name")):
+            arguments[role]["name"] = f"…/{Path(arguments[role]['name']).name}"
+    return arguments
 
 
 def in_order(artifacts: Iterable[Artifact]) -> list[Artifact]:

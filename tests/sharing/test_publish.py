@@ -400,7 +400,8 @@ def test_a_local_directory_is_not_the_base_model(evaluations, tmp_path, monkeypa
         (tmp_path / "client" / "official").mkdir(parents=True)
     inputs = first.record["inputs"] if recorded else {}
     text = published_from(evaluations[0], "client/official", inputs, tmp_path / "out")
-    assert ModelCard(text).data.base_model is None and "from `…/official`" in text and "client" not in text
+    assert ModelCard(text).data.base_model is None and "from `…/official`" in text
+    assert "client" not in text + (tmp_path / "out" / "lineage.json").read_text()
 
 
 def test_an_evaluation_with_other_prompts_or_another_length_says_so(trained, tmp_path):
