@@ -100,7 +100,7 @@ def _build(node: Node, runtime: Runtime, done: dict[str, Artifact]) -> Artifact:
                 raise InputError(f"{path} has no {RECORD}, so it is not complete; move it away and build again.")
             for parent in node.parents.values():
                 _build(parent, runtime, done)
-            with _failures_told(node, path), locked(path.with_name(f".{path.name}.lock"), path.name):
+            with _failures_reported(node, path), locked(path.with_name(f".{path.name}.lock"), path.name):
                 cached = Artifact.present(path)  # the process that held the lock before may have built it
                 if not cached:
                     _fill(node, path, done, runtime)
@@ -130,7 +130,7 @@ def _fill(node: Node, path: Path, artifacts: dict[str, Artifact], runtime: Runti
 
 
 @contextmanager
-def _failures_told(node: Node, path: Path) -> Iterator[None]:
+def _failures_reported(node: Node, path: Path) -> Iterator[None]:
     """Add the failing node to the message of an error, and note the failure in a file next to the missing artifact."""
     where = f"{node.key} (stage {node.stage.name}, {node.address})"
     try:

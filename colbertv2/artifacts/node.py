@@ -173,7 +173,7 @@ class Node:
 
     @cached_property
     def sizes(self) -> dict[str, dict[str, Any]]:
-        """Sizes of the components that have a method ``size() -> dict``, by argument; used only for plans."""
+        """Sizes of the components that have a method ``size() -> dict``, by argument; for plans and model cards."""
         return {
             name: leaf.instance.size()
             for name, leaf in self.values.items()

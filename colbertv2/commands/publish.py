@@ -64,5 +64,5 @@ def publish(asked: argparse.Namespace) -> str:
         check_push(asked.push)
     from colbertv2.sharing.directory import write_directory
 
-    told = write_directory(asked.artifact, asked.root, asked.destination, sharing)
-    return f"{told}\npushed: {push(asked.destination, asked.push, asked.private)}" if asked.push else told
+    message = write_directory(asked.artifact, asked.root, asked.destination, sharing)
+    return f"{message}\npushed: {push(asked.destination, asked.push, asked.private)}" if asked.push else message

@@ -81,6 +81,13 @@ class Backbone:
                 identity["layers"] = sha256_of(tuple(sorted(self.directory.glob("*/*.json"))))
         return identity
 
+    def size(self) -> dict[str, bool]:
+        """Return what an artifact records beside the identity: whether the model was read from a ``local`` directory.
+
+        A name such as ``out/official`` could be of the hub, too.
+        """
+        return {"local": Path(self.name).is_dir()}
+
     @cached_property
     def checkpoint(self) -> Checkpoint | None:
         """The content of the ColBERT checkpoint, if it is one in any layout; ``None`` for any other encoder."""

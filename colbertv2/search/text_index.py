@@ -29,7 +29,7 @@ from colbertv2.modeling.colbert import ColBERT
 from colbertv2.runtime import Runtime
 from colbertv2.search.engine import Engine
 from colbertv2.search.exhaustive import Exhaustive
-from colbertv2.search.reranking import Hit, bar_of, checked_queries, checked_texts, hits
+from colbertv2.search.reranking import Hit, bar_of, check_k, checked_queries, checked_texts, hits
 from colbertv2.search.searcher import Searcher
 
 TEXTS, INDEX = "texts.json", "index"
@@ -100,7 +100,7 @@ class TextIndex:
             path: a new directory for the index; None for one that is removed together with this object.
             ids: an id for each text, without whitespace; None for the places in the list, ``"0"``, ``"1"``, ….
             codec: how vectors are compressed; None for ``ResidualCodec(2)``, 36 bytes per token at 128 dimensions.
-            clustering: the centroids, for a codec that has some; None for the rules of the paper.
+            clustering: the centroids, only for codecs with centroids; None chooses their number as the paper does.
             engine: as for the class.
             seed: the seed of sample and centroids.
             batch_tokens: tokens per encoding batch; more are faster on a GPU.
@@ -184,10 +184,9 @@ class TextIndex:
         Of equal scores the text with the greater id comes first, as everywhere in this project.
 
         Raises:
-            InputError: ``k`` is below 1, or a query is not a string or has nothing but whitespace.
+            InputError: ``k`` is no whole number or below 1, or a query is not a string or has nothing but whitespace.
         """
-        if k < 1:
-            raise InputError(f"k is {k}; expected at least 1.")
+        check_k(k)
         if isinstance(queries, str):
             return self.search([queries], k)[0]
         queries, bar = checked_queries(queries), bar_of(self.progress)

@@ -6,6 +6,7 @@ from tqdm import tqdm
 
 from colbertv2.artifacts.integrity import verify
 from colbertv2.checkpoints.layouts import read_checkpoint, write_checkpoint
+from colbertv2.checkpoints.pylate import prompt_names
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import per_query
 from colbertv2.files import atomic_path, write_json
@@ -46,7 +47,7 @@ def write_directory(name: str, root: Path, destination: Path, sharing: Sharing) 
         measures.setdefault(one.parents["ranking"].address, {}).update(dict.fromkeys(per_query(one).columns))
     with atomic_path(destination, directory=False) as out:
         write_checkpoint(checkpoint, out, sharing.layout)
-        (out / CARD).write_text(card(found, checkpoint, sharing), encoding="utf-8", newline="\n")
+        (out / CARD).write_text(card(found, checkpoint, sharing, prompt_names(out)), encoding="utf-8", newline="\n")
         write_json(out / LINEAGE, lineage(found))
         for ranking in {one.parents["ranking"].address: one.parents["ranking"] for one in found.evaluations}.values():
             (out / RUNS).mkdir(exist_ok=True)

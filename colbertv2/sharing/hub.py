@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+from colbertv2.checkpoints.pretrained import brief
 from colbertv2.errors import InputError
 
 
@@ -59,23 +60,18 @@ def push(directory: Path, name: str, private: bool) -> str:
     except Exception as error:  # the hub's client raises a dozen unrelated types; all mean "not pushed"
         raise InputError(
             f"{directory} is complete, but pushing it to {api.endpoint}/{name} failed: {reason(error)} The hub "
-            f"confirmed no commit. Then push it by: hf upload {name} {shlex.quote(str(directory))}"
+            f"did not confirm a commit. To try again: hf upload {name} {shlex.quote(str(directory))}"
         ) from error
 
 
 def reason(error: Exception) -> str:
     """Why the hub's client failed, and what to do about it."""
+    what = ": ".join(filter(None, (type(error).__name__, brief(error))))
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status == 401:
         return "the token is not valid (401). Log in again (hf auth login), or set HF_TOKEN."
     if status == 403:
         return "the token may not write there (403). Use a token with the right to write, or a name of your own."
     if status is not None:
-        return f"the hub answered {status} ({brief(error)}). Try again later, or read its answer."
-    return f"{brief(error)}. Check the network, and HF_ENDPOINT if it is set."
-
-
-def brief(error: Exception) -> str:
-    """The type and the first line of an error's message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]:.200}" if lines else type(error).__name__
+        return f"the hub answered {status} ({what}). Try again later, or read its answer."
+    return f"{what}. Check the network, and HF_ENDPOINT if it is set."

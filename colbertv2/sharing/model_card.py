@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -11,10 +12,11 @@ import yaml
 
 from colbertv2.artifacts.artifact import Artifact, location
 from colbertv2.checkpoints.checkpoint import Checkpoint
+from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import index_statistics, per_query, remarks, timing
 from colbertv2.evaluation.measures import NOTHING, fraction, plain
-from colbertv2.sharing.provenance import Publication, in_order, public, rounds, trainings
+from colbertv2.sharing.provenance import Publication, in_order, parent, public, public_arguments, rounds, trainings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +35,8 @@ PYLATE = """```python
 from pylate import models
 
 model = models.ColBERT(model_name_or_path="{name}")
+queries = model.encode(["a query"], is_query=True{query})
+documents = model.encode(["a text", "another text"], is_query=False{document})
 ```"""
 SENTENCE_TRANSFORMERS = """```python
 from sentence_transformers import MultiVectorEncoder
@@ -71,13 +75,15 @@ class Sharing:
     author: str | None = None
 
 
-def card(found: Publication, checkpoint: Checkpoint, sharing: Sharing) -> str:
+def card(found: Publication, checkpoint: Checkpoint, sharing: Sharing, prompts: Mapping[str, str]) -> str:
     """The text of the model card (``README.md``), with the metadata that the hub reads at its top.
 
     Args:
         found: the artifacts.
         checkpoint: the weights that are published.
         sharing: what the user says.
+        prompts: task → the name of its prompt in the published weights, see
+            :func:`~colbertv2.checkpoints.pylate.prompt_names`.
 
     Raises:
         InputError: a file of an artifact is missing or damaged.
@@ -99,10 +105,10 @@ def card(found: Publication, checkpoint: Checkpoint, sharing: Sharing) -> str:
         dim=checkpoint.dim,
         backbone=backbone_of(found.checkpoint),
         properties=properties(checkpoint),
-        uses=uses(sharing),
+        uses=uses(sharing, prompts),
         results=results(found, values),
         caption=caption(),
-        notes=notes(found),
+        notes=notes(found, checkpoint.tokenization),
         rounds=[{"text": training_text(number, one), "recipe": recipe(one)} for number, one in enumerate(trained, 1)],
         made=made(found.checkpoint),
         licence=f"`{sharing.licence}`" + (f", {sharing.author}" if sharing.author else ""),
@@ -114,7 +120,7 @@ def metadata(found: Publication, sharing: Sharing, values: Mapping[str, pd.DataF
     from huggingface_hub import ModelCardData
 
     backbone = backbone_of(found.checkpoint)
-    on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", backbone)
+    on_hub = re.fullmatch(r"[\w.-]+/[\w.-]+", backbone)  # no local directory: those begin with "…/"
     return ModelCardData(
         license=sharing.licence,
         language=list(sharing.language) or None,
@@ -156,12 +162,16 @@ def metric(measure: str) -> str:
     return METRICS.get(name, name.lower()) + (f"_at_{cutoff}" if cutoff else "")
 
 
-def uses(sharing: Sharing) -> dict[str, str]:
-    """System → how it loads the model, or what to do first if it can't read the layout."""
+def uses(sharing: Sharing, prompts: Mapping[str, str]) -> dict[str, str]:
+    """System → how it loads the model, or what to do first if it can't read the layout.
+
+    PyLate puts a prompt before a text only if the caller names it; ``prompts`` has the names, by task.
+    """
+    named = {task: f', prompt_name="{prompts[task]}"' if task in prompts else "" for task in ("query", "document")}
     texts = {"colbertv2": OURS.format(name=sharing.name)}
     for system, (layouts, how) in READ_BY.items():
         text = how if sharing.layout in layouts else CONVERT
-        texts[system] = text.format(name=sharing.name, layout=sharing.layout)
+        texts[system] = text.format(name=sharing.name, layout=sharing.layout, **named)
     return texts
 
 
@@ -176,14 +186,14 @@ def properties(checkpoint: Checkpoint) -> str:
     ]
     for field in fields(checkpoint.tokenization):
         value = getattr(checkpoint.tokenization, field.name)
-        rows.append([field.name, ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else told(value)])
+        rows.append([field.name, ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else as_words(value)])
     return "\n".join(markdown_rows(["property", "value"], rows, padded=False))
 
 
-def told(value: object) -> str:
+def as_words(value: object) -> str:
     """A setting as a reader would say it.
 
-    >>> told(True), told(None), told(32)
+    >>> as_words(True), as_words(None), as_words(32)
     ('yes', 'none', '32')
     """
     return {True: "yes", False: "no", None: "none"}[value] if value is None or isinstance(value, bool) else str(value)
@@ -237,9 +247,43 @@ def caption() -> str:
     )
 
 
-def notes(found: Publication) -> list[str]:
-    """What a reader of the results must know, each once."""
-    return list(dict.fromkeys(f"{queries_of(one)}: {remark}" for one in found.evaluations for remark in remarks(one)))
+def notes(found: Publication, tokenization: Tokenization) -> list[str]:
+    """What a reader of the results must know, each once; ``tokenization`` is that of the published weights."""
+    found_notes = [f"{queries_of(one)}: {remark}" for one in found.evaluations for remark in remarks(one)]
+    for one in found.evaluations:
+        if other := measured_otherwise(one, tokenization):
+            ranking = one.parents["ranking"]
+            codec = index_statistics(ranking).get("codec", NOTHING)
+            name = f"{queries_of(one)}, {codec}, {engine_of(ranking)} (`{ranking.address}`)"
+            found_notes.append(f"{name}: measured with {'; '.join(other)}.")
+    return list(dict.fromkeys(found_notes))
+
+
+def measured_otherwise(evaluation: Artifact, tokenization: Tokenization) -> list[str]:
+    """The prompts and the length that an evaluation was measured with, as far as the published weights have others."""
+    ranking = evaluation.parents["ranking"]
+    index = parent(ranking, "index")
+    embeddings = index and parent(index, "embeddings")
+    encoded = embeddings.arguments if embeddings else {}
+    measured = {
+        "query_prompt": (ranking.arguments.get("queries") or {}).get("prompt"),
+        "document_prompt": (encoded.get("documents") or {}).get("prompt"),
+        "document_maxlen": encoded.get("document_maxlen"),
+    }
+    return [
+        f"{name} {shown(value)}, where the published weights have {shown(getattr(tokenization, name))}"
+        for name, value in measured.items()
+        if value not in (None, getattr(tokenization, name))  # None is as the weights have it
+    ]
+
+
+def shown(value: str | int) -> str:
+    """A prompt or a length, such that spaces of a prompt can be seen.
+
+    >>> shown("query: "), shown(""), shown(300)
+    ('`"query: "`', 'none', '300')
+    """
+    return str(value) if isinstance(value, int) else f"`{json.dumps(value, ensure_ascii=False)}`" if value else "none"
 
 
 def queries_of(evaluation: Artifact) -> str:
@@ -255,7 +299,7 @@ def engine_of(ranking: Artifact) -> str:
 def backbone_of(checkpoint: Artifact) -> str:
     """The name of the encoder that the first training started from, without the directories of this machine."""
     first = rounds(checkpoint)[-1]
-    return str(public(first.arguments.get("backbone", {})).get("name", first.address))
+    return str((public_arguments(first).get("backbone") or {}).get("name", first.address))
 
 
 def training_text(number: int, training: Artifact) -> str:

@@ -1,4 +1,4 @@
-"""What is told of a model's artifacts in public: how it was trained and what was measured, without local paths."""
+"""What is published of a model's artifacts: how it was trained and what was measured, without local paths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from colbertv2.files import read_json
 
 WEIGHTS = "colbert.json"  # every stage that writes a checkpoint writes this file
 VALUES = "per_query.csv"  # … and every evaluation this one
-TOLD = (  # of every record upstream
+SCHEMES = re.compile(r"((?:[\w-]+:)*)(.*)", re.DOTALL)  # as "sample:1000:50:folder:" before a path
+OF_FILES = ("folder:", "dpr-qas:", "peerqa:")  # what follows is always a path
+PLACED = re.compile(r"(?:~[^/]*|\.{1,2})?/.*", re.DOTALL)  # a path, by its beginning
+PUBLISHED_KEYS = (  # of every record upstream
     "stage", "version", "address", "parents", "arguments", "created", "seconds", "device", "commit", "dirty",
     "versions",
 )  # fmt: skip
@@ -37,7 +40,7 @@ class Publication:
 
 
 def publication(name: str, root: Path) -> Publication:
-    """Find what there is to tell of an artifact.
+    """Find what there is to publish of an artifact.
 
     Args:
         name: the address or directory of a checkpoint, with all its evaluations in the same root; or of an evaluation,
@@ -124,7 +127,26 @@ def rounds(checkpoint: Artifact) -> list[Artifact]:
 def lineage(publication: Publication) -> list[dict[str, Any]]:
     """Everything upstream of the checkpoint and its evaluations: how each artifact was made, in the order of work."""
     artifacts = in_order(one for start in (publication.checkpoint, *publication.evaluations) for one in start.lineage())
-    return [public({name: one.record[name] for name in TOLD if name in one.record}) for one in artifacts]
+    return [
+        {
+            name: public_arguments(one) if name == "arguments" else public(one.record[name])
+            for name in PUBLISHED_KEYS
+            if name in one.record
+        }
+        for one in artifacts
+    ]
+
+
+def public_arguments(artifact: Artifact) -> dict[str, Any]:
+    """The arguments of an artifact as :func:`public` has them, also the names of models in local directories.
+
+    Artifacts of earlier versions do not say which models were local.
+    """
+    arguments = public(artifact.arguments)
+    for role, facts in artifact.record.get("inputs", {}).items():
+        if facts.get("local") and isinstance(arguments.get(role), dict) and "/" in str(arguments[role].get("name")):
+            arguments[role]["name"] = f"…/{Path(arguments[role]['name']).name}"
+    return arguments
 
 
 def in_order(artifacts: Iterable[Artifact]) -> list[Artifact]:
@@ -134,24 +156,47 @@ def in_order(artifacts: Iterable[Artifact]) -> list[Artifact]:
 
 
 def public(value: Any, parts: int = 1) -> Any:
-    """A value without the directories of this machine: of an absolute path only the last part is kept.
+    """A value without the directories of this machine: of a path only the last part is kept.
 
-    Of the queries of a folder the last two parts are kept: the folder and its split.
+    A path begins with ``/``, ``~``, ``./`` or ``../``, or with a scheme of files such as ``folder:``; other names with
+    a ``/`` are paths if there is such a file or directory here. Of queries the last two parts are kept if the last is
+    a split.
 
     >>> public({"id": "folder:/home/me/mine", "name": "~/models/bert", "of": ["beir/scifact"], "k": 3})
     {'id': 'folder:…/mine', 'name': '…/bert', 'of': ['beir/scifact'], 'k': 3}
     >>> public({"_target_": "colbertv2.data.queries.Queries", "id": "folder:/home/me/mine/test"})["id"]
     'folder:…/mine/test'
+    >>> public("sample:1000:50:hf:../clients/mine"), public("sample:1000:50:beir/scifact")
+    ('sample:1000:50:hf:…/mine', 'sample:1000:50:beir/scifact')
     """
     if isinstance(value, dict):
         parts = 2 if str(value.get("_target_")).endswith(".Queries") else 1
         return {key: public(item, parts) for key, item in value.items()}
     if isinstance(value, list):
         return [public(item, parts) for item in value]
-    if (
-        isinstance(value, str)
-        and "://" not in value
-        and (found := re.fullmatch(r"((?:[\w-]+:)?)((?:~[^/]*)?/.*)", value))
-    ):
-        return f"{found[1]}…/{'/'.join(Path(found[2]).parts[1:][-parts:])}"
-    return value
+    return public_text(value, parts) if isinstance(value, str) else value
+
+
+def public_text(text: str, parts: int) -> str:
+    """A text with at most the last ``parts`` parts of it, if it is a path; see :func:`public`."""
+    found = SCHEMES.fullmatch(text)
+    if found is None or "/" not in text or ("://" in text and not text.startswith("file:")):
+        return text
+    schemes, path = found[1], found[2]
+    place = Path(re.sub(r"\+[^/]*", "", path))  # without the subset of a data set
+    if not (PLACED.fullmatch(path) or schemes.endswith(OF_FILES) or is_here(place) or is_here(place.parent, deep=True)):
+        return text
+    if "+" in path.rpartition("/")[2] or is_here(place) or not (schemes.endswith("folder:") or is_here(place.parent)):
+        parts = 1  # the last part is the data set itself, or may be: it is not known to be a split
+    kept = [part for part in Path(re.sub(r"^~[^/]*", "", path)).parts if not re.fullmatch(r"/+|\.\.", part)]
+    return f"{schemes}…/{'/'.join(kept[-parts:])}"
+
+
+def is_here(path: Path, deep: bool = False) -> bool:
+    """Whether a file or directory of this name exists here; with ``deep`` only for a name of several parts."""
+    if deep and len(path.parts) < 2:
+        return False
+    try:
+        return path.expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long, an unknown user, or a zero byte: no path
+        return False

@@ -179,15 +179,40 @@ def test_wrong_input_is_refused_before_any_work(model, tmp_path, monkeypatch, ar
 
 
 def test_wrong_queries_are_refused(small, model):
-    for queries, k, message in [(" ", 1, "a query without words"), (["a", None], 1, "NoneType"), ("a", 0, "k is 0")]:
+    for queries, k, message in [
+        (" ", 1, "a query without words"),
+        (["a", None], 1, "NoneType"),
+        ("a", 0, "k is 0"),
+        ("a", "3", "k is '3', str; expected a whole number"),
+        ("a", 2.0, "k is 2.0, float"),
+        ("a", True, "k is True, bool"),
+        (None, 1, "queries is None, NoneType; expected a string or a list of strings"),
+        (5, 1, "queries is 5, int"),
+        ({"a": "b"}, 1, "queries is .*, dict"),
+    ]:
         with pytest.raises(InputError, match=message):
             small.search(queries, k)
         with pytest.raises(InputError, match=message):
             rerank(model, queries, TEXTS if isinstance(queries, str) else [TEXTS] * 2, k)
     with pytest.raises(InputError, match="2 queries and 3 lists"):
         rerank(model, ["a", "b"], [TEXTS] * 3)
-    with pytest.raises(InputError, match="list of strings"):
-        rerank(model, ["a", "b"], TEXTS[:2])
+    with pytest.raises(InputError, match="k is None"):
+        small.search("a", None)
+    for queries, texts, message in [
+        (["a", "b"], TEXTS[:2], r"texts\[0\] is one str; expected a list of strings"),
+        (["a", "b"], None, "texts is None, NoneType; expected one list of strings for each query"),
+        (["a", "b"], "ab", "texts is one str; expected one list of strings for each query"),
+        (["a", "b"], [TEXTS, None], r"texts\[1\] is None, NoneType; expected a list of strings"),
+        ("a", None, "texts is None, NoneType; expected a list of strings"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            rerank(model, queries, texts)
+
+
+def test_texts_may_be_any_iterable_and_k_any_whole_number(small, model):
+    expected = rerank(model, ["sort", "python"], [TEXTS, TEXTS], k=2)
+    assert rerank(model, iter(["sort", "python"]), (iter(TEXTS) for _ in range(2)), k=np.int64(2)) == expected
+    assert small.search("sort", k=np.int64(2)) == small.search("sort", k=2)
 
 
 def test_an_untrained_model_is_made_only_of_an_encoder(tmp_path):

@@ -17,6 +17,9 @@ from support import rewrite_record, shrunk, tiny_folder
 from colbertv2 import ColBERT, Ranking, build, compose
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.checkpoints.layouts import WRITERS
+from colbertv2.checkpoints.pylate import prompt_names
+from colbertv2.commands import convert
+from colbertv2.commands import publish as publish_command
 from colbertv2.commands.command_line import main
 from colbertv2.evaluation.measurement import per_query
 from colbertv2.evaluation.measures import fraction
@@ -193,9 +196,9 @@ def test_the_card_tells_what_the_artifacts_hold(trained, tmp_path, capsys):
     assert f"`{checkpoint.address}`" in text and "folder:…/folder" in text and "document_maxlen | 180" in text
     data = ModelCard(text).data
     assert (data.license, data.language, data.library_name) == ("mit", ["en", "de"], "PyLate")
-    told = {one.metric_name: one.metric_value for one in data.eval_results}
+    described = {one.metric_name: one.metric_value for one in data.eval_results}
     assert (
-        told["RR@10 (2 bits, Exhaustive)"] == pytest.approx(per_query(trained[0])["RR@10"].mean(), abs=1e-5)
+        described["RR@10 (2 bits, Exhaustive)"] == pytest.approx(per_query(trained[0])["RR@10"].mean(), abs=1e-5)
         and data.base_model is None
     )
     assert [one.metric_type for one in data.eval_results].count("mrr_at_10") == 2
@@ -217,24 +220,54 @@ def test_nothing_published_names_a_directory_of_this_machine(trained, tmp_path):
     assert public("/") == "…/" and public("https://ir-measur.es/a") == "https://ir-measur.es/a"
 
 
+@pytest.mark.parametrize(
+    ("text", "published", "of_queries"),
+    [
+        ("sample:1000:50:folder:/home/me/client/mine/test", "sample:1000:50:folder:…/test", "…/mine/test"),
+        ("sample:1000:50:hf:/home/me/client/mine", "sample:1000:50:hf:…/mine", "hf:…/mine"),
+        ("hf:/home/me/client/mine+de", "hf:…/mine+de", "hf:…/mine+de"),
+        ("hf:../client/mine", "hf:…/mine", "hf:…/mine"),
+        ("./client/mine", "…/mine", "…/mine"),
+        ("folder:secrets/mine/test", "folder:…/test", "folder:…/mine/test"),
+        ("~/client/~mine", "…/~mine", "…/~mine"),
+        ("/home/me/cl\nient/mine", "…/mine", "…/mine"),
+        ("file:///home/me/client/mine", "file:…/mine", "file:…/mine"),
+        ("hf:mteb/scifact/test", "hf:mteb/scifact/test", "hf:mteb/scifact/test"),
+        ("sample:1000:50:beir/scifact/test", "sample:1000:50:beir/scifact/test", "beir/scifact/test"),
+    ],
+)
+def test_of_a_path_only_the_last_part_is_published(text, published, of_queries):
+    assert public({"id": text}) == {"id": published}
+    assert public({"_target_": "a.Queries", "id": text})["id"].endswith(of_queries)
+
+
+def test_a_name_that_is_a_directory_here_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "client" / "mine").mkdir(parents=True)
+    assert public(["hf:client/mine", "client/mine", "hf:client/other"]) == ["hf:…/mine", "…/mine", "hf:client/other"]
+    queries = {"_target_": "a.Queries", "id": "hf:client/mine"}
+    assert public(queries)["id"] == "hf:…/mine"  # all of it: there is no split
+    assert public({**queries, "id": "hf:client/mine+de/test"})["id"] == "hf:…/mine+de/test"
+
+
 def test_the_runs_are_the_measured_rankings_with_their_metadata(trained, tmp_path):
     evaluation = trained[0]
     publish(evaluation, tmp_path / "out", "--author=A. Person")
     ranking = evaluation.parents["ranking"]
     (run,) = (tmp_path / "out" / "runs").glob("*.trec")
-    told, original = header(run), Ranking.read(ranking.path / "run.trec")
+    meta, original = header(run), Ranking.read(ranking.path / "run.trec")
     read = Ranking.read(run)
     assert dict(read) == dict(original) and read.tied_beyond == original.tied_beyond and len(read) > 5
-    assert list(told)[:3] == ["schema-version", "run-version", "tag"] and told["tag"] == ranking.address
-    assert {"platform", "research goal", "implementation", "method", "actor", "data"} == set(told) - set(list(told)[:3])
-    assert told["actor"] == {"role": "experimenter", "name": "A. Person"}
-    assert told["implementation"]["source"]["commit"] == ranking.record["commit"]
-    assert told["method"]["retrieval"][0]["method"] == "colbertv2.search.exhaustive.Exhaustive"
-    assert told["method"]["retrieval"][0]["params"]["depth"] == 20
-    assert told["method"]["indexing"]["codec"]["nbits"] == 2
-    assert told["data"]["test collection"]["name"] == "folder:…/folder/test"
-    assert told["data"]["training data"] == [{"name": "folder:…/folder/train", "documents": "folder:…/folder"}]
-    assert told["research goal"]["evaluation"]["reported measures"] == evaluation.arguments["measures"]
+    assert list(meta)[:3] == ["schema-version", "run-version", "tag"] and meta["tag"] == ranking.address
+    assert {"platform", "research goal", "implementation", "method", "actor", "data"} == set(meta) - set(list(meta)[:3])
+    assert meta["actor"] == {"role": "experimenter", "name": "A. Person"}
+    assert meta["implementation"]["source"]["commit"] == ranking.record["commit"]
+    assert meta["method"]["retrieval"][0]["method"] == "colbertv2.search.exhaustive.Exhaustive"
+    assert meta["method"]["retrieval"][0]["params"]["depth"] == 20
+    assert meta["method"]["indexing"]["codec"]["nbits"] == 2
+    assert meta["data"]["test collection"]["name"] == "folder:…/folder/test"
+    assert meta["data"]["training data"] == [{"name": "folder:…/folder/train", "documents": "folder:…/folder"}]
+    assert meta["research goal"]["evaluation"]["reported measures"] == evaluation.arguments["measures"]
 
 
 def test_an_untrained_model_is_said_to_be_untrained(trained, tmp_path):
@@ -278,13 +311,14 @@ def test_a_failed_push_is_said_and_keeps_the_directory(
     monkeypatch.setenv("HF_TOKEN", token)
     hub.broken = broken
     said = refused(capsys, trained[0], tmp_path / "out", "--push=me/my-model")
-    assert message in said and f"hf upload me/my-model {tmp_path / 'out'}" in said
+    assert message in said and f"To try again: hf upload me/my-model {tmp_path / 'out'}" in said
     assert hub.commits == {} and (tmp_path / "out" / "README.md").is_file()
 
 
 def test_a_hub_that_is_not_there_is_said(trained, tmp_path, hub, monkeypatch, capsys):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
-    assert "Check the network" in refused(capsys, trained[0], tmp_path / "out", "--push=me/my-model")
+    said = refused(capsys, trained[0], tmp_path / "out", "--push=me/my-model")
+    assert "Error: " in said and "Check the network" in said
 
 
 def test_wrong_words_are_refused_before_any_work(trained, tmp_path, hub, monkeypatch, capsys):
@@ -340,12 +374,67 @@ def test_evaluations_whose_artifacts_are_gone_are_left_out_and_named(evaluations
     assert f"note: {evaluations[1].address} is left out" in said and "1 evaluations and 1 runs" in said
 
 
-def test_a_backbone_of_the_hub_is_the_base_model(evaluations, tmp_path):
-    checkpoint = checkpoint_of(evaluations[0])
+def published_from(evaluation: Artifact, name: str, inputs: dict, out: Path) -> str:
+    """The card of a checkpoint that was made from the backbone ``name``."""
+    checkpoint = checkpoint_of(evaluation)
     first = checkpoint.parents["checkpoint"]
-    backbone = {**first.arguments["backbone"], "name": "google-bert/bert-base-uncased"}
-    rewrite_record(first, arguments={**first.arguments, "backbone": backbone})
-    publish(checkpoint, tmp_path / "out")
-    text = (tmp_path / "out" / "README.md").read_text()
+    backbone = {**first.arguments["backbone"], "name": name}
+    rewrite_record(first, arguments={**first.arguments, "backbone": backbone}, inputs=inputs)
+    publish(checkpoint, out)
+    return (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize("inputs", [{"backbone": {"local": False}}, {}], ids=["recorded", "an earlier artifact"])
+def test_a_backbone_of_the_hub_is_the_base_model(evaluations, tmp_path, inputs):
+    text = published_from(evaluations[0], "google-bert/bert-base-uncased", inputs, tmp_path / "out")
     assert ModelCard(text).data.base_model == "google-bert/bert-base-uncased"
     assert "from `google-bert/bert-base-uncased`" in text
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_local_directory_is_not_the_base_model(evaluations, tmp_path, monkeypatch, recorded):
+    first = checkpoint_of(evaluations[0]).parents["checkpoint"]
+    assert first.record["inputs"]["backbone"] == {"local": True}
+    monkeypatch.chdir(tmp_path)
+    if not recorded:
+        (tmp_path / "client" / "official").mkdir(parents=True)
+    inputs = first.record["inputs"] if recorded else {}
+    text = published_from(evaluations[0], "client/official", inputs, tmp_path / "out")
+    assert ModelCard(text).data.base_model is None and "from `…/official`" in text
+    assert "client" not in text + (tmp_path / "out" / "lineage.json").read_text()
+
+
+def test_an_evaluation_with_other_prompts_or_another_length_says_so(trained, tmp_path):
+    wanted = [*shrunk(trained[0].path.parents[2] / "folder", tmp_path / "artifacts"), "pipeline=untrained"]
+    plain = build(compose([*wanted, *PAPER]))
+    other = ["collection.query_prompt='the query: '", "collection.document_prompt=''", "document_maxlen=64"]
+    prompts = ["model.tokenization.query_prompt='a list '", "model.tokenization.document_prompt='a file '"]
+    publish(checkpoint_of(plain), tmp_path / "plain")
+    text = (tmp_path / "plain" / "README.md").read_text()
+    assert "measured with" not in text and "prompt_name" not in text and "is_query=True)\n" in text
+    measured = build(compose([*wanted, *PAPER, *prompts, *other]))
+    publish(checkpoint_of(measured), tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    (note,) = [line for line in text.splitlines() if "measured with" in line]
+    assert note.startswith("- folder:…/folder/test, ") and f"(`{measured.parents['ranking'].address}`): " in note
+    assert 'query_prompt `"the query: "`, where the published weights have `"a list "`' in note
+    assert 'document_prompt none, where the published weights have `"a file "`' in note
+    assert "document_maxlen 64, where the published weights have 180." in note
+    assert prompt_names(tmp_path / "out") == {"query": "query", "document": "document"}
+    assert 'is_query=True, prompt_name="query")' in text and 'is_query=False, prompt_name="document")' in text
+
+
+def test_only_a_prompt_that_pylate_would_not_use_is_named(tmp_path):
+    assert prompt_names(tmp_path) == {}
+    for settings, named in [
+        ({"prompts": {"query": "q ", "document": ""}}, {"query": "query"}),
+        ({"prompts": {"query": "q ", "all": "q "}, "default_prompt_name": "all"}, {}),
+    ]:
+        (tmp_path / "config_sentence_transformers.json").write_text(json.dumps(settings))
+        assert prompt_names(tmp_path) == named
+
+
+def test_convert_and_publish_offer_the_same_layouts(monkeypatch):
+    monkeypatch.setitem(WRITERS, "another", None)
+    assert convert.arguments(["checkpoint", "a", "b", "--to", "another"]).layout == "another"
+    assert publish_command.arguments(["a", "b", "--license", "mit", "--to", "another"]).layout == "another"
