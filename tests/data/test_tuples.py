@@ -39,7 +39,8 @@ def test_layouts(record, expected):
     [
         ({"query": "q", "pos": ["a", "b"], "neg": ["c"]}, [(["a", "c"], [None, None]), (["b", "c"], [None, None])]),
         ({"query": "q", "pos": ["a", "b"], "neg": []}, [(["a"], [None]), (["b"], [None])]),
-        ({"query": "q", "pos": ["a", "b"], "neg": "c", "scores": [3, 2, 1]}, [(["a", "c"], [3, 1]), (["b", "c"], [2, 1])]),
+        ({"query": "q", "pos": ["a", "b"], "scores": [3, 2]}, [(["a"], [3]), (["b"], [2])]),
+        ({"query": "q", "pos": ["a", "b"], "neg": "c", "label": [3,2,1]}, [(["a", "c"], [3, 1]), (["b", "c"], [2, 1])]),
         ({"qid": 1, "pos_id": "[2, 3]", "neg_id": 4}, [(["2", "4"], [None, None]), (["3", "4"], [None, None])]),
     ],
 )  # fmt: skip
