@@ -12,7 +12,7 @@ from colbertv2.errors import InputError
 
 HASHED_DOCUMENTS = 100_000
 EMPTY = ("refuse", "keep")
-IDENTITIES: dict[tuple[type, str, str, str], dict[str, str | int]] = {}  # key: class, id, ``empty``, fingerprint
+IDENTITIES: dict[tuple[type, str, str, str], dict[str, Any]] = {}  # key: class, id, ``empty``, fingerprint
 logger = logging.getLogger(__name__)
 
 
@@ -149,11 +149,12 @@ class Collection:
         """Return the number of texts and estimates of their length in characters, as ``text_size`` does, for plans."""
         return text_size(self.id, len(self), self)
 
-    def identity(self) -> dict[str, str | int]:
+    def identity(self) -> dict[str, Any]:
         """Return what identifies the content: the number of ``documents``, a ``sha256`` of ids and texts, a prompt.
 
-        The hash covers the first 100,000 documents; of a larger collection, only the number covers the others.
-        It is computed once per process, or once per fingerprint of the file for a local folder.
+        The hash covers the first 100,000 documents. For a larger collection the identity of its ``source`` is added if
+        its handler has a method ``identity``, as that of Hugging Face's tables; otherwise only the number covers the
+        other documents. It is computed once per process, or once per fingerprint of the file for a local folder.
         """
         from colbertv2.data.opening import content_digest
 
@@ -161,7 +162,13 @@ class Collection:
         key = type(self), self.id, self.empty, handler.fingerprint() if hasattr(handler, "fingerprint") else ""
         if key not in IDENTITIES:
             digest = content_digest(islice(self, HASHED_DOCUMENTS))
-            IDENTITIES[key] = {"documents": len(self), "sha256": digest}
+            beyond = len(self) > HASHED_DOCUMENTS and hasattr(handler, "identity")
+            source = handler.identity() if beyond else None
+            IDENTITIES[key] = {
+                "documents": len(self),
+                "sha256": digest,
+                **({} if source is None else {"source": source}),
+            }
         return {**IDENTITIES[key], **({} if self.prompt is None else {"prompt": self.prompt})}
 
 

@@ -13,16 +13,24 @@ or all        ``document_ids``, ``doc_ids``, ``passage_ids``      ``documents``,
 scores        ``scores``, ``labels``, ``label``, ``score``        the same
 ============  ==================================================  =========================================
 
-A list of all documents has the positive first, as in PyLate; with ``labels`` it is the first with the highest one. As
-many scores as documents are the teacher's scores. One fewer are margins, positive minus negative, as of
+A list of all documents has the positive first, as in PyLate; with ``labels``, the positive is the first document with
+the highest label. A row with a list of positives, as in the format of FlagEmbedding, is one tuple for each of them,
+with the same negatives.
+
+As many scores as documents are the teacher's scores. One fewer are margins, positive minus negative, as of
 ``MarginMSELoss``: the positive then gets 0 and a negative minus its margin, as only differences enter the losses.
+
+Some rows have no positive: pairs without negatives whose score or label is 0 or less, and lists of documents whose
+labels all are. They are left out, and a warning gives their number.
 
 Texts get ids from their hash, so the same text is the same document or query in every table.
 """
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from colbertv2.data.readers import checked_text
@@ -38,6 +46,7 @@ NEGATIVE = {
 }
 ALL = {True: ("document_ids", "doc_ids", "passage_ids"), False: ("documents", "docs", "passages")}
 SCORES = ("scores", "labels", "label", "score")
+logger = logging.getLogger(__name__)
 
 
 class Columns(NamedTuple):
@@ -95,42 +104,91 @@ class TrainingTuple(NamedTuple):
 
 
 def read_tuples(table: TableSplit, columns: Columns) -> Iterator[TrainingTuple]:
-    """Yield the tuples of a table.
+    """Yield the tuples of a table: those of its first row, then those of its second, ….
 
     Raises:
-        InputError: the table can't be read, or a row is malformed; the message has its number, from 1.
+        InputError: the table can't be read, no row has a positive, or a row is malformed; the message has its number,
+            from 1.
     """
+    number = without = 0
     for number, record in enumerate(table.rows(), start=1):
         try:
-            yield parse_tuple(record, columns)
+            found = parse_tuples(record, columns)
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise InputError(f"{table.where}, row {number}: {error}.") from error
+        without += not found
+        yield from found
+    if without == number > 0:
+        raise InputError(
+            f"{table.where} has no positive: {columns.scores} is 0 or less in all {number:,} rows. Give a label above "
+            "0 to what is relevant, or remove the column."
+        )
+    if without:
+        warn_of_left_out(table.where, str(columns.scores), without, number)
 
 
-def parse_tuple(record: Mapping[str, Any], columns: Columns) -> TrainingTuple:
-    """Parse a row.
+@cache  # the same table is read for its documents, its queries and its judgements
+def warn_of_left_out(where: str, scores: str, without: int, number: int) -> None:
+    """Log how many rows of a table have no positive."""
+    logger.warning(
+        "%s: %s of %s rows have no positive, as their %s is 0 or less; they and their texts are left out. If these are "
+        "scores of a teacher and no grades, remove the column.",
+        where,
+        f"{without:,}",
+        f"{number:,}",
+        scores,
+    )
+
+
+def parse_tuples(record: Mapping[str, Any], columns: Columns) -> list[TrainingTuple]:
+    """Parse a row: one tuple for each positive; none if its labels say that nothing is relevant.
 
     Raises:
         ValueError, TypeError, KeyError, OverflowError, RecursionError: it is malformed.
 
     >>> columns = Columns.among(["query", "positive", "negative", "score"])
-    >>> parse_tuple({"query": "q", "positive": "a", "negative": "b", "score": 2.5}, columns)
-    TrainingTuple(query='q', documents=['a', 'b'], scores=[0.0, -2.5])
+    >>> parse_tuples({"query": "q", "positive": "a", "negative": "b", "score": 2.5}, columns)
+    [TrainingTuple(query='q', documents=['a', 'b'], scores=[0.0, -2.5])]
+    >>> columns = Columns.among(["query", "pos", "neg"])
+    >>> [one.documents for one in parse_tuples({"query": "q", "pos": ["a", "b"], "neg": ["c"]}, columns)]
+    [['a', 'c'], ['b', 'c']]
     """
+    query = value_of(record[columns.query], columns, columns.query)
     if columns.all:
         documents = [value_of(one, columns, columns.all) for one in listed(record[columns.all], as_json=True)]
-    else:
-        assert columns.positive
-        named = [columns.positive, *columns.negatives]
-        documents = [value_of(one, columns, name) for name in named for one in listed(record[name], columns.by_id)]
-    if not documents:
-        raise ValueError("no documents")
-    scores = scores_of(record, columns, len(documents))
-    if columns.all and columns.scores in ("labels", "label") and None not in scores:
-        best = max(range(len(scores)), key=lambda place: (scores[place], -place))
-        documents.insert(0, documents.pop(best))
-        scores.insert(0, scores.pop(best))
-    return TrainingTuple(value_of(record[columns.query], columns, columns.query), documents, scores)
+        if not documents:
+            raise ValueError("no documents")
+        scores = scores_of(record, columns, len(documents))
+        if columns.scores in ("labels", "label"):
+            grades = [0.0 if one is None else one for one in scores]  # a column of scores has no None
+            best = grades.index(max(grades))
+            if grades[best] <= 0:
+                return []
+            documents.insert(0, documents.pop(best))
+            scores.insert(0, scores.pop(best))
+        return [TrainingTuple(query, documents, scores)]
+    assert columns.positive
+    positives = documents_of(record, columns, [columns.positive])
+    negatives = documents_of(record, columns, columns.negatives)
+    if not positives:
+        raise ValueError(f"no documents as {columns.positive}")
+    scores = scores_of(
+        record, columns, len(positives) + len(negatives), margins=len(positives) == 1 and negatives != []
+    )
+    given, of_negatives = scores[: len(positives)], scores[len(positives) :]
+    if not negatives and any(score is not None and score <= 0 for score in given):
+        if len(positives) > 1:
+            raise ValueError(f"{columns.scores} of 0 or less for one of several documents as {columns.positive}")
+        return []
+    return [
+        TrainingTuple(query, [positive, *negatives], [score, *of_negatives])
+        for positive, score in zip(positives, given, strict=True)
+    ]
+
+
+def documents_of(record: Mapping[str, Any], columns: Columns, names: Sequence[str]) -> list[str]:
+    """The ids or texts in some columns of a row; ValueError if one is neither, or empty."""
+    return [value_of(one, columns, name) for name in names for one in listed(record[name], columns.by_id)]
 
 
 def listed(value: Any, as_json: bool) -> list[Any]:
@@ -158,11 +216,17 @@ def value_of(value: Any, columns: Columns, name: str) -> str:
     return text
 
 
-def scores_of(record: Mapping[str, Any], columns: Columns, number: int) -> list[float | None]:
+def scores_of(record: Mapping[str, Any], columns: Columns, number: int, margins: bool = False) -> list[float | None]:
     """The scores of a row's documents; None for each without a column of scores.
 
+    Args:
+        record: the row.
+        columns: its columns.
+        number: how many documents it has.
+        margins: whether one score fewer than documents may be given: the margins of one positive.
+
     Raises:
-        ValueError, TypeError, OverflowError: there are neither as many scores as documents nor one fewer.
+        ValueError, TypeError, OverflowError: there are neither as many scores as documents nor as many margins.
     """
     if columns.scores is None:
         return [None] * number
@@ -171,7 +235,7 @@ def scores_of(record: Mapping[str, Any], columns: Columns, number: int) -> list[
         raise ValueError(f"{columns.scores} are not all finite")
     if len(found) == number:
         return [*found]
-    if len(found) == number - 1 and columns.all is None:
+    if len(found) == number - 1 and margins:
         return [0.0, *(-one for one in found)]
     raise ValueError(f"{number} documents and {len(found)} {columns.scores}")
 

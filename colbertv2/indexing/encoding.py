@@ -1,15 +1,22 @@
-"""Encoding documents into embeddings, shard by shard; the stage ``encode`` and ``TextIndex`` share it."""
+"""Encoding documents into embeddings, shard by shard, and the queries that a codec learns from.
+
+The stages, ``TextIndex`` and the adapter for MTEB share it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from colbertv2.data.collection import is_empty
 from colbertv2.indexing.embeddings import EmbeddingsWriter
 
 if TYPE_CHECKING:
+    from colbertv2.compression.codec import Codec
     from colbertv2.indexing.building import Bar
     from colbertv2.modeling.colbert import ColBERT
 
@@ -61,3 +68,17 @@ def write_shards(
         )
         kept = (own[:0] if is_empty(text) else own for text, own in zip(texts, vectors, strict=True))
         writer.add(list(ids), *stacked(kept, model.dim), number)
+
+
+def sampled_vectors(
+    codec: Codec, encode: Callable[[list[str], str | None], list[NDArray[np.float32]]]
+) -> NDArray[np.float32] | None:
+    """Vectors of the queries that a codec learns from, float32 ``[n, dim]``; None if it learns from none.
+
+    Args:
+        codec: its ``queries``, if it has any, may have a prompt of their own.
+        encode: takes texts and the text before each of them (None for the model's own); gives ``[Lq, dim]`` for each.
+    """
+    if not (texts := codec.sample_queries()):
+        return None
+    return np.concatenate(encode(texts, getattr(getattr(codec, "queries", None), "prompt", None)))

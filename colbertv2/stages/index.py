@@ -67,12 +67,14 @@ def query_vectors(codec: Codec, embeddings: Artifact, runtime: Runtime) -> NDArr
 
     Returns ``None`` if the codec learns from no queries.
     """
-    if not (texts := codec.sample_queries()):
-        return None
-    from colbertv2.modeling.colbert import encoded_queries
+    from colbertv2.indexing.encoding import sampled_vectors
 
-    prompt = getattr(getattr(codec, "queries", None), "prompt", None)
-    return np.concatenate(encoded_queries(embeddings.ancestor("checkpoint").path, texts, runtime, prompt=prompt))
+    def encode(texts: list[str], prompt: str | None) -> list[NDArray[np.float32]]:
+        from colbertv2.modeling.colbert import encoded_queries
+
+        return encoded_queries(embeddings.ancestor("checkpoint").path, texts, runtime, prompt=prompt)
+
+    return sampled_vectors(codec, encode)
 
 
 def unneeded(codec: type[Codec], **_: object) -> Iterator[str]:

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from colbertv2.data.collection import Collection
-from colbertv2.data.tuples import Columns, parse_tuple
+from colbertv2.data.tuples import Columns, parse_tuples
 from colbertv2.errors import InputError
 
 BY_ID = [
@@ -31,7 +31,60 @@ TEXTS = [
 def test_layouts(record, expected):
     columns = Columns.among(list(record))
     assert columns is not None and columns.by_id == ((record, expected) in BY_ID)
-    assert parse_tuple(record, columns) == expected
+    assert parse_tuples(record, columns) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"query": "q", "pos": ["a", "b"], "neg": ["c"]}, [(["a", "c"], [None, None]), (["b", "c"], [None, None])]),
+        ({"query": "q", "pos": ["a", "b"], "neg": []}, [(["a"], [None]), (["b"], [None])]),
+        ({"query": "q", "pos": ["a", "b"], "scores": [3, 2]}, [(["a"], [3]), (["b"], [2])]),
+        ({"query": "q", "pos": ["a", "b"], "neg": "c", "label": [3,2,1]}, [(["a", "c"], [3, 1]), (["b", "c"], [2, 1])]),
+        ({"qid": 1, "pos_id": "[2, 3]", "neg_id": 4}, [(["2", "4"], [None, None]), (["3", "4"], [None, None])]),
+    ],
+)  # fmt: skip
+def test_each_of_several_positives_is_a_tuple(record, expected):
+    columns = Columns.among(list(record))
+    assert columns is not None
+    assert [(one.documents, one.scores) for one in parse_tuples(record, columns)] == expected
+
+
+@pytest.mark.parametrize(
+    ("record", "positives"),
+    [
+        ({"question": "q", "answer": "a", "label": 0}, []),
+        ({"question": "q", "answer": "a", "label": 1}, ["a"]),
+        ({"question": "q", "answer": "a", "score": -1.5}, []),
+        ({"query_id": "q", "positive_id": "a", "label": 0}, []),
+        ({"query": "q", "documents": ["a", "b"], "labels": [0, 0]}, []),
+        ({"query": "q", "documents": ["a", "b"], "labels": [0, 1]}, ["b"]),
+        ({"query": "q", "documents": ["a", "b"], "scores": [-3, -2]}, ["a"]),  # a teacher's
+        ({"query": "q", "positive": "a", "negative": "b", "label": 0}, ["a"]),  # a margin
+        ({"query": "q", "positive": "a", "negative": "b", "label": [-3, -2]}, ["a"]),  # a teacher's
+    ],
+)
+def test_a_label_of_0_is_no_positive(record, positives):
+    columns = Columns.among(list(record))
+    assert columns is not None
+    assert [one.documents[0] for one in parse_tuples(record, columns)] == positives
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"query": "q", "pos": [], "neg": ["c"]}, "no documents as pos"),
+        ({"query": "q", "positive": None, "negative": "c"}, "no documents as positive"),
+        ({"query": "q", "pos": ["a", "b"], "neg": ["c"], "scores": [3, 2]}, "3 documents and 2 scores"),
+        ({"query": "q", "pos": ["a", "b"], "scores": [1, 0]}, "scores of 0 or less for one of several"),
+        ({"query": "q", "answer": "a", "label": None}, "1 documents and 0 label"),
+    ],
+)
+def test_rows_that_name_no_positive_are_refused(record, message):
+    columns = Columns.among(list(record))
+    assert columns is not None
+    with pytest.raises(ValueError, match=message):
+        parse_tuples(record, columns)
 
 
 def test_without_datasets_the_message_says_what_to_install(tmp_path, monkeypatch):
@@ -80,4 +133,4 @@ def test_malformed_rows_are_refused(change, message):
     columns = Columns.among(list(record))
     assert columns is not None
     with pytest.raises((ValueError, TypeError), match=message):
-        parse_tuple(record, columns)
+        parse_tuples(record, columns)

@@ -7,15 +7,20 @@ it.
 import ast
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pages import ROOT, blocks, check_snippet
 from support import shrunk, tiny_folder
 
+from colbertv2.compression.codec import Codec
+from colbertv2.compression.product import ProductCodec
 from colbertv2.configuration.composition import build, compose
 from colbertv2.errors import InputError
 from colbertv2.files import read_json
+from colbertv2.interchange import mteb as mteb_adapter
 from colbertv2.interchange.mteb import ColBERTSearch, settings_of
 
 mteb = pytest.importorskip("mteb", reason="needs the extra mteb: docs/guides/interchange.md")
@@ -151,6 +156,64 @@ def test_an_index_is_kept_and_found_again(folder, checkpoint, tmp_path, monkeypa
     corpus = [{"id": f"d{number}", "title": "", "text": f"list {number}"} for number in range(60)]
     scores(fresh("codec=fp16"), task_of(folder, corpus=corpus))
     assert len(list((tmp_path / "kept").iterdir())) == 3
+
+
+def queries_of(file: Path, prompt: str) -> str:
+    """The override for a codec that learns from the queries of a folder."""
+    return f"codec.queries={{_target_:colbertv2.data.queries.Queries,id:'folder:{file.parent}/test',prompt:'{prompt}'}}"
+
+
+def test_the_name_of_a_kept_index_covers_all_that_made_it(folder, checkpoint, tmp_path, monkeypatch):
+    copy = tiny_folder(tmp_path / "folder", documents=60)
+
+    def name(*overrides) -> str:
+        model = ColBERTSearch(checkpoint, [*overrides, *QUIET], directory=tmp_path / "kept")
+        return model.place("task", ["a"], lambda: iter(["text"])).name
+
+    learning = ["codec=product", queries_of(copy / "queries.jsonl", "")]
+    before, plain = name(*learning), name("codec=product")
+    assert before == name(*learning) != plain
+    text = (copy / "queries.jsonl").read_text()
+    (copy / "queries.jsonl").write_text(text.replace('"text": "', '"text": "again ', 30))
+    assert name(*learning) != before  # the same file has other queries
+    assert name("codec=product", "runtime.attention=eager", "depth=7", "search=plaid") == plain
+    for changed in mteb_adapter.STAGES:
+        with monkeypatch.context() as patch:
+            real = mteb_adapter.stage_of
+            patch.setattr(
+                mteb_adapter,
+                "stage_of",
+                lambda function, real=real, changed=changed: replace(
+                    real(function), version=99 if real(function).name == changed else real(function).version
+                ),
+            )
+            assert name("codec=product") != plain
+
+
+def test_a_codec_learns_from_no_queries_but_those_that_are_given(folder, checkpoint, monkeypatch):
+    assert ColBERTSearch(checkpoint, ["codec=product", *QUIET]).component("codec", Codec).queries is None
+    with pytest.raises(InputError, match="refers to other settings, which have no part here"):
+        ColBERTSearch(checkpoint, ["codec=product", "codec.queries=${collection.train}"])
+    model = ColBERTSearch(checkpoint, ["codec=product", queries_of(folder / "queries.jsonl", "find: "), *QUIET])
+    seen = []
+    learn = ProductCodec.learn
+    monkeypatch.setattr(
+        ProductCodec,
+        "learn",
+        lambda self, clusters, queries=None: seen.append((self, queries)) or learn(self, clusters, queries),
+    )
+    task = task_of(folder)
+    assert 0.1 < scores(model, task)["ndcg_at_10"] < 1
+    ((codec, vectors),) = seen
+    expected, bare = (model.model.encode_queries(codec.sample_queries(), prompt=one) for one in ("find: ", None))
+    np.testing.assert_allclose(vectors, np.concatenate(expected), atol=1e-5)
+    assert len(vectors) != len(np.concatenate(bare))  # the prompt makes them longer
+
+
+def test_the_kernel_of_attention_is_that_of_the_runtime(checkpoint):
+    for kernel in ("eager", "sdpa"):
+        model = ColBERTSearch(checkpoint, [*QUIET, f"runtime.attention={kernel}"]).model
+        assert model.transformer.config._attn_implementation == kernel
 
 
 def test_the_example_of_the_guide():

@@ -1,6 +1,7 @@
 """An index of texts finds what a pipeline finds, and refuses wrong input before any work."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -107,6 +108,17 @@ def test_a_codec_that_learns_from_queries_gets_their_vectors(model, monkeypatch)
     monkeypatch.setattr(Float16Codec, "learn", lambda self, clusters, queries: seen.append(queries))
     TextIndex.build(model, TEXTS, codec=Float16Codec(), progress=False)
     np.testing.assert_array_equal(seen[0], np.concatenate(model.encode_queries(["sort", "read a list"])))
+
+
+def test_the_queries_that_a_codec_learns_from_keep_their_prompt(model, monkeypatch):
+    seen = []
+    asked = SimpleNamespace(prompt="find: ")
+    monkeypatch.setattr(Float16Codec, "queries", asked, raising=False)
+    monkeypatch.setattr(Float16Codec, "sample_queries", lambda self: ["sort"], raising=True)
+    monkeypatch.setattr(Float16Codec, "learn", lambda self, clusters, queries: seen.append(queries))
+    TextIndex.build(model, TEXTS, codec=Float16Codec(), progress=False)
+    np.testing.assert_array_equal(seen[0], model.encode_queries(["sort"], prompt="find: ")[0])
+    assert not np.array_equal(seen[0], model.encode_queries(["sort"])[0])
 
 
 def test_saved_and_opened_it_finds_the_same(small, model, tmp_path):

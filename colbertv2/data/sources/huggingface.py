@@ -7,10 +7,12 @@
   (subset ``de``). The split is that of the judgements. Without ``score`` every listed document is relevant;
 - PyLate's: ``documents`` (``document_id``, ``text``) and ``queries`` (``query_id``, ``text``), without judgements;
 - tuples of texts (:mod:`colbertv2.data.tuples`), as of sentence-transformers: the documents are their texts, and a
-  query's positives are relevant. The subset is the name of the table; without a split, all splits count.
+  query's positives are relevant, all those of a row that has several. The subset is the name of the table; without a
+  split, all splits count.
 
 Local files are checked strictly, as a local folder is: an id must occur once, and judgements must name existing queries
-and documents. A data set of the hub is used as it is. Documents are streamed into ``ir_datasets``' store.
+and documents. Repeated ids and unknown judgements in a data set of the hub are not checked. Documents are streamed into
+``ir_datasets``' store.
 """
 
 from array import array
@@ -39,7 +41,7 @@ GRADES = ("score", "relevance", "label")
 HIGHEST = 9999  # a grade, as in a local folder
 
 
-class HubDocs(TextDocs):
+class TableDocs(TextDocs):
     """The documents of a table; ids are checked for repetitions if the table is local, with 8 bytes per id."""
 
     source = "huggingface"
@@ -50,6 +52,10 @@ class HubDocs(TextDocs):
     def fingerprint(self) -> str:
         return self.tables.fingerprint(self.table)
 
+    def identity(self) -> dict[str, str]:
+        """What identifies the content: the hash of local files, or the commit and names of a table of the hub."""
+        return self.tables.identity(self.table)
+
     def texts(self) -> Iterator[Text]:
         seen = array("q")
         for record in text_records(self.table, DOCUMENT_IDS, DOCUMENT_TEXTS):
@@ -59,7 +65,7 @@ class HubDocs(TextDocs):
             refuse_repeated(self.table, np.frombuffer(seen, np.int64))
 
 
-class HubQueries(BaseQueries):
+class TableQueries(BaseQueries):
     """The queries of a table."""
 
     def __init__(self, table: TableSplit) -> None:
@@ -77,10 +83,10 @@ class HubQueries(BaseQueries):
         return (GenericQuery(record.id, joined(record.title, record.text)) for record in records)
 
 
-class HubQrels(BaseQrels):
+class TableQrels(BaseQrels):
     """The judgements of a table."""
 
-    def __init__(self, table: TableSplit, documents: HubDocs, queries: HubQueries) -> None:
+    def __init__(self, table: TableSplit, documents: TableDocs, queries: TableQueries) -> None:
         self.table, self.documents, self.queries = table, documents, queries
 
     def qrels_iter(self) -> Iterator[TrecQrel]:
@@ -134,6 +140,10 @@ class TupleDocs(TextDocs):
 
     def fingerprint(self) -> str:
         return sha256("".join(map(self.tables.fingerprint, self.splits)).encode())[:16]
+
+    def identity(self) -> list[dict[str, str]]:
+        """What identifies the content of each split."""
+        return [self.tables.identity(one) for one in self.splits]
 
     def texts(self) -> Iterator[Text]:
         seen: set[int] = set()
@@ -256,7 +266,7 @@ def refuse_repeated(table: TableSplit, seen: np.ndarray) -> None:
     faults.finish()
 
 
-def hub_dataset(text: str) -> Dataset:
+def table_dataset(text: str) -> Dataset:
     """Return the dataset of ``<where>``: documents, queries and judgements, as far as there are any.
 
     Raises:
@@ -268,17 +278,17 @@ def hub_dataset(text: str) -> Dataset:
     corpus = tables.first([f"{prefix}{name}" for name in DOCUMENT_TABLES])
     if corpus is None or (subset and not prefix and holds_tuples(tables)):
         return tuple_dataset(tables)
-    documents = HubDocs(tables, required(tables, corpus, split, exact=False))
+    documents = TableDocs(tables, required(tables, corpus, split, exact=False))
     judged = subset if subset and not prefix else tables.first([f"{prefix}{name}" for name in QRELS_TABLES])
     asked = tables.first([f"{prefix}{name}" for name in QUERY_TABLES])
     if asked is None and split is None:
         return Dataset(documents)
     if asked is None:
         raise InputError(f"{tables.where} has no table {prefix}queries; its tables: {', '.join(tables.names)}.")
-    queries = HubQueries(required(tables, asked, split, exact=judged is None and split is not None))
+    queries = TableQueries(required(tables, asked, split, exact=judged is None and split is not None))
     if judged is None or (split is None and len(tables.splits(judged)) > 1):
         return Dataset(documents, queries)
-    return Dataset(documents, queries, HubQrels(required(tables, judged, split, exact=True), documents, queries))
+    return Dataset(documents, queries, TableQrels(required(tables, judged, split, exact=True), documents, queries))
 
 
 def tuple_dataset(tables: Tables) -> Dataset:
@@ -347,4 +357,4 @@ def required(tables: Tables, name: str, split: str | None, exact: bool) -> Table
 
 def register() -> None:
     """Register the pattern with ``ir_datasets``; registering it again changes nothing."""
-    ir_datasets.registry.register_pattern(r"^hf:(.+)$", lambda _, groups: hub_dataset(groups[0]))
+    ir_datasets.registry.register_pattern(r"^hf:(.+)$", lambda _, groups: table_dataset(groups[0]))

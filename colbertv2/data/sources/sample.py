@@ -99,6 +99,11 @@ class SampleDocs(StoredDocs):
     def fingerprint(self) -> str:
         return self.sample.fingerprint()
 
+    def identity(self) -> Any:
+        """What identifies the content of the source's documents; None if that is not known without reading them."""
+        of_source = getattr(self.sample.source.docs_handler(), "identity", None)
+        return None if of_source is None else of_source()
+
     def read(self) -> Iterator[Any]:
         return self.sample.documents()
 

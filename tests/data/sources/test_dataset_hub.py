@@ -26,12 +26,13 @@ for name in ("mteb/gone", "mteb/tiny@v9", "mteb/tiny/dev", "mteb/tiny+de"):
         Queries(f"hf:{name}").identity()
     except InputError as error:
         wrong[name] = str(error)
+source = documents.dataset.docs_handler().identity()
 table = TupleTable("some/triplets@COMMIT+triplet/train")
 found = {
     "documents": dict(documents), "same": dict(Collection("hf:mteb/tiny@COMMIT")) == dict(documents),
     "queries": dict(queries), "qrels": queries.qrels.judgements, "missing": queries.qrels.unknown(documents),
-    "wrong": wrong, "identity": table.identity(), "examples": [example.documents for example in table],
-    "texts": dict(Collection("hf:some/triplets+triplet/train")),
+    "wrong": wrong, "identity": table.identity(), "source": source,
+    "examples": [example.documents for example in table], "texts": dict(Collection("hf:some/triplets+triplet/train")),
 }
 print("found:" + json.dumps(found))
 """.replace("COMMIT", COMMIT)
@@ -74,6 +75,7 @@ def test_data_sets_of_the_hub(tmp_path):
     assert "no split dev; name one of them as /split: test" in found["wrong"]["mteb/tiny/dev"]
     assert "no table de, nor de-corpus; name one of its tables as +subset" in found["wrong"]["mteb/tiny+de"]
     assert found["identity"] == {"dataset": "some/triplets, table triplet, split train", "revision": COMMIT}
+    assert found["source"] == {"dataset": "mteb/tiny, table corpus, split corpus", "revision": COMMIT}
     assert [len(documents) for documents in found["examples"]] == [2]
     assert set(found["texts"]) == set(found["examples"][0]) and sorted(found["texts"].values()) == ["a", "b"]
     assert any("/resolve/" in request and COMMIT in request for request in requests)

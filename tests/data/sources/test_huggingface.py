@@ -1,6 +1,7 @@
 """Collections of Hugging Face datasets, from local files in the layouts of BEIR, MTEB, PyLate and tuples of texts."""
 
 import json
+import logging
 import tracemalloc
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from colbertv2.data import collection
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.data.sources.huggingface import grade_of
@@ -144,6 +146,52 @@ def test_tuples_of_texts_are_a_collection(tmp_path):
     assert dict(queries) == {text_id(text): text for text in "qr"}
     assert dict(queries.qrels[text_id("q")]) == {text_id("a"): 1, text_id("b"): 1}
     assert queries.qrels.unknown(documents) == []
+
+
+def test_all_positives_of_a_row_are_relevant(tmp_path):
+    """The format of FlagEmbedding."""
+    jsonl(
+        tmp_path / "train.jsonl",
+        {"query": "q", "pos": ["a", "b"], "neg": ["c"]},
+        {"query": "r", "pos": ["b"], "neg": []},
+    )
+    documents, queries = Collection(f"hf:{tmp_path}"), Queries(f"hf:{tmp_path}/train")
+    assert {text for _, text in documents} == set("abc")
+    assert dict(queries.qrels[text_id("q")]) == {text_id("a"): 1, text_id("b"): 1}
+    assert dict(queries.qrels[text_id("r")]) == {text_id("b"): 1}
+
+
+def test_pairs_with_label_0_are_left_out_and_counted(tmp_path, caplog):
+    rows = {"question": ["q", "q", "r"], "answer": ["a", "b", "a"], "label": [1, 0, 0]}
+    parquet(tmp_path / "train.parquet", **rows)
+    with caplog.at_level(logging.WARNING):
+        queries = Queries(f"hf:{tmp_path}/train")
+        assert dict(queries) == {text_id("q"): "q"} and dict(queries.qrels[text_id("q")]) == {text_id("a"): 1}
+    (warning,) = [record.getMessage() for record in caplog.records if "no positive" in record.getMessage()]
+    assert "2 of 3 rows have no positive, as their label is 0 or less" in warning
+    parquet(tmp_path / "none" / "train.parquet", question=["q"], answer=["a"], label=[0])
+    with pytest.raises(InputError, match=r"has no positive: label is 0 or less in all 1 rows"):
+        Queries(f"hf:{tmp_path}/none/train").identity()
+
+
+@pytest.mark.parametrize("layout", ["corpus", "tuples", "sample"])
+def test_above_the_limit_the_files_are_part_of_the_identity(layout, tmp_path, monkeypatch):
+    monkeypatch.setattr(collection, "HASHED_DOCUMENTS", 2)
+
+    def identity(*texts: str) -> dict:
+        folder = tmp_path / "-".join(texts)
+        if layout == "tuples":
+            parquet(folder / "train.parquet", query=["q"] * len(texts), positive=list(texts))
+        else:
+            parquet(folder / "corpus.parquet", _id=[f"d{place}" for place in range(len(texts))], text=list(texts))
+            parquet(folder / "queries.parquet", _id=["q"], text=["?"])
+            parquet(folder / "qrels-test.parquet", **{"query-id": ["q"], "corpus-id": ["d0"]})
+        return Collection(f"sample:9:1:hf:{folder}/test" if layout == "sample" else f"hf:{folder}").identity()
+
+    if layout == "sample":
+        assert set(identity("a", "b", "c")) == {"documents", "sha256", "source"}
+    assert identity("a", "b", "c") != identity("a", "b", "d")
+    assert identity("a", "b").keys() == {"documents", "sha256"}  # the address of a smaller collection stays
 
 
 def test_what_save_to_disk_wrote(tmp_path):
