@@ -125,8 +125,10 @@ def composed(own, small):
     return lambda *overrides: compose([*small, *overrides], directories=(CONF, own))
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-@pytest.mark.parametrize(("codec", "kind"), [("scaled", ScaledBytes), ("offset", CentroidAndHalf)])
+@pytest.mark.parametrize(
+    ("codec", "kind", "devices"),
+    [("scaled", ScaledBytes, 1), ("offset", CentroidAndHalf, 1), ("offset", CentroidAndHalf, 2)],
+)
 def test_a_codec_is_built_opened_and_searched(composed, tmp_path, same_results, codec, kind, devices):
     here = [f"runtime.devices={devices}", f"runtime.root={tmp_path}"]
     built = build(composed(f"codec={codec}", "target=ranking", *here))
