@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from colbertv2.ablation.findings import Findings
 
 RESAMPLING_SEED = 0
+FIGURES = ("pareto_*", "effects", "differences", "training")  # names without suffix
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -70,11 +71,17 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:
-    """Draw the figures that apply to this sweep, and return their titles by file name (without suffix)."""
+    """Draw the figures that apply to this sweep, and return their titles by file name (without suffix).
+
+    Figures of an earlier report in ``out`` are removed, as not every sweep has every figure.
+    """
     from colbertv2.ablation.conclusions import TRADED
     from colbertv2.evaluation.measurement import COSTS
     from colbertv2.reporting import sweep_figures as figures
 
+    for name in FIGURES:
+        for earlier in out.glob(f"{name}.*"):
+            earlier.unlink()
     measure = findings.cells.measures[0]
     drawn = {
         f"pareto_{cost}": f"{measure} against {COSTS[cost].words}"

@@ -6,6 +6,7 @@ Weights are read only from safetensors, and no remote code is run.
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache, cached_property
@@ -180,6 +181,11 @@ def locate(name: str) -> Path:
         return directory_with_config(Path(name), name)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise InputError(f"The model is to be read from {name!r}, but there is no such directory.")
+    if re.fullmatch(r"[a-z_]+-[0-9a-f]{10}", name):
+        raise InputError(
+            f"{name!r} is no directory; it looks like the address of an artifact. Give its path: "
+            f"artifacts/{name.rpartition('-')[0]}/{name}"
+        )
     try:
         return Path(snapshot_download(name, allow_patterns=WANTED_FILES))
     except Exception as error:  # the hub's client raises a dozen unrelated types; all mean "not available"

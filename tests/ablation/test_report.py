@@ -47,6 +47,13 @@ def test_from_a_sweep_to_its_report(small, tmp_path):
         and sweep.stdout.count("\npipeline.index.centroids: centroids") == 6
     )
     root = next(word.partition("=")[2] for word in small if word.startswith("runtime.root="))
+    (tmp_path / "out").mkdir()
+    for earlier in (
+        "training.png",
+        "effects.svg",
+        "notes.txt",
+    ):  # figures of another sweep, a file of ours
+        (tmp_path / "out" / earlier).write_text("earlier")
     made = run(
         "colbertv2 report",
         *arguments,
@@ -69,6 +76,8 @@ def test_from_a_sweep_to_its_report(small, tmp_path):
         "pareto_bytes_per_token.png", "pareto_bytes_per_token.svg",
     }  # fmt: skip
     assert "1 of 4 cells has no values" in text
+    kept = {file.name for file in out.iterdir() if file.read_bytes() == b"earlier"}
+    assert kept == {"notes.txt"}, "no figure of another sweep stays beside the new tables"
 
 
 def test_runs_of_a_sweep_share_a_group_in_wandb(small, tmp_path):

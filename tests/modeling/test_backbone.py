@@ -4,7 +4,7 @@ import pytest
 from huggingface_hub.utils import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from colbertv2.errors import InputError
-from colbertv2.modeling.backbone import Backbone
+from colbertv2.modeling.backbone import Backbone, locate
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,8 @@ def test_the_hub_does_not_give_a_model(monkeypatch, kind, expected):
     message = str(raised.value)
     assert message.startswith("'someone/some-model' is not a local directory") and expected in message
     assert "give its path" in message and "model=minilm" in message
+
+
+def test_the_address_of_an_artifact_is_no_model_of_the_hub():
+    with pytest.raises(InputError, match=r"looks like the address .* artifacts/train/train-8901c471dd"):
+        locate("train-8901c471dd")
