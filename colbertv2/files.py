@@ -162,6 +162,12 @@ def load_npy(file: Path, mapped: bool = False) -> NDArray[Any]:
     """
     import numpy as np
 
+    if mapped:  # numpy ends the process if it maps an array of zero bytes per value (|S0, |V0)
+        with open(file, "rb") as opened:
+            old = np.lib.format.read_magic(opened) == (1, 0)
+            read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
+            if read(opened)[2].itemsize == 0:
+                raise ValueError("its values have no bytes")
     array = np.load(file, "r" if mapped else None, allow_pickle=False)
     if not isinstance(array, np.ndarray):
         raise ValueError("a zip archive")
