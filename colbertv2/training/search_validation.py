@@ -230,9 +230,10 @@ def search_value(model: ColBERT, one: SearchedSet, measure: str, batch_tokens: i
 
     parsed = parsed_measure(measure)
     assert parsed is not None  # ensured by SearchValidation
-    # More documents, as protocols remove some. Ties are only known to be complete among all documents.
+    # More documents, as protocols remove some; the 1 is for the query's own document, which `beir` removes. Ties are
+    # only known to be complete among all documents.
     cutoff = None if parsed.expected else parsed.cutoff
-    depth = len(one.doc_ids) if cutoff is None else cutoff + most_removed(one.queries)
+    depth = len(one.doc_ids) if cutoff is None else cutoff + 1 + most_removed(one.queries)
     rank, world = rank_and_world()
     texts = one.queries.texts(one.query_ids)
     query_vectors = model.encode_queries(texts, batch_tokens, prompt=one.queries.prompt)

@@ -143,6 +143,18 @@ def test_documents_that_a_protocol_removes_take_no_place(tmp_path):
     assert values_of(ranker(), wanted)[wanted.metric] == 1.0
 
 
+def test_the_own_document_that_beir_removes_takes_no_place(tmp_path):
+    """A search to depth 1 had found only the document with the query's id, and nothing was left to judge."""
+    folder = tiny_folder(tmp_path / "folder")
+    (folder / "queries.jsonl").write_text((folder / "corpus.jsonl").read_text())  # each finds itself first
+    numbers = range(1, 30, 3)
+    rows = [f"d{number}\td{other}\t1" for number in numbers for other in range(30) if other != number]
+    (folder / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\n" + "\n".join(rows) + "\n")
+    one = {"documents": Collection(f"folder:{folder}"), "eval": Queries(f"folder:{folder}/dev", protocol="beir")}
+    wanted = validation({"own": one}, measure="nDCG@1")
+    assert values_of(ranker(), wanted)[wanted.metric] == 1.0
+
+
 def test_the_log_has_every_collection_and_their_mean(collections, tmp_path):
     plain = trained(tmp_path / "plain", recipe())
     watched = trained(tmp_path / "watched", recipe(search_validation=validation(collections)))
