@@ -62,14 +62,14 @@ class Tokenizer:
         if tokenization.literal_tokens:
             tokenizer.add_tokens([one for one in (tokenization.query_marker, tokenization.document_marker) if one])
         self.skipped = torch.tensor(sorted(skipped), dtype=torch.long)
-        for name in ("query", "document"):
-            self._refuse_long(name, getattr(tokenization, f"{name}_prompt"))
+        for task in ("query", "document"):
+            self._refuse_long(task, getattr(tokenization, f"{task}_prompt"))
 
-    def _refuse_long(self, name: str, prompt: str) -> None:
-        length, marker = getattr(self.tokenization, f"{name}_maxlen"), getattr(self, f"{name}_marker")
-        if prompt and len(self._ids([""], marker, prompt, length)[0]) >= length:
+    def _refuse_long(self, task: str, prompt: str) -> None:
+        length = getattr(self.tokenization, f"{task}_maxlen")
+        if prompt and len(self._rows(task, [""], prompt)[0]) >= length:
             raise InputError(
-                f"model.tokenization.{name}_prompt fills all {length} tokens of {name}_maxlen; expected a prompt that "
+                f"model.tokenization.{task}_prompt fills all {length} tokens of {task}_maxlen; expected a prompt that "
                 "leaves room for the text."
             )
 
@@ -83,30 +83,31 @@ class Tokenizer:
             )
         return vocabulary[token]
 
-    def _ids(self, texts: list[str], marker: int | None, prompt: str, maxlen: int) -> list[list[int]]:
+    def _rows(self, task: str, texts: list[str], prompt: str) -> list[list[int]]:
+        marker, maxlen = getattr(self, f"{task}_marker"), getattr(self.tokenization, f"{task}_maxlen")
         texts = [prompt + text for text in texts] if prompt else texts
         ids = self.tokenizer(texts, truncation=True, max_length=maxlen - (marker is not None))["input_ids"]
         return ids if marker is None else [[row[0], marker, *row[1:]] for row in ids]
+
+    def _ids(self, task: str, texts: list[str], prompt: str | None) -> list[list[int]]:
+        if prompt is None:
+            return self._rows(task, texts, getattr(self.tokenization, f"{task}_prompt"))
+        self._refuse_long(task, prompt)
+        return self._rows(task, texts, prompt)
 
     def query_ids(self, texts: list[str], prompt: str | None = None) -> list[list[int]]:
         """Return the token ids of queries, with marker, prompt and special tokens, before augmentation.
 
         ``prompt`` replaces that of the tokenization, if it is not None.
         """
-        if prompt is not None:
-            self._refuse_long("query", prompt)
-        chosen = self.tokenization.query_prompt if prompt is None else prompt
-        return self._ids(texts, self.query_marker, chosen, self.tokenization.query_maxlen)
+        return self._ids("query", texts, prompt)
 
     def document_ids(self, texts: list[str], prompt: str | None = None) -> list[list[int]]:
         """Return the token ids of documents, with marker, prompt and special tokens.
 
         ``prompt`` replaces that of the tokenization, if it is not None.
         """
-        if prompt is not None:
-            self._refuse_long("document", prompt)
-        chosen = self.tokenization.document_prompt if prompt is None else prompt
-        return self._ids(texts, self.document_marker, chosen, self.tokenization.document_maxlen)
+        return self._ids("document", texts, prompt)
 
     def pad_queries(self, rows: list[list[int]]) -> Encoding:
         """Pad a batch of queries; with augmentation all are ``query_maxlen`` long, and all tokens are scored."""
