@@ -54,11 +54,14 @@ def tokenizer_of(backbone: Backbone, wanted: Tokenization | None) -> Tokenizer:
     return Tokenizer(backbone.tokenizer(), tokenization(backbone, wanted))
 
 
+def start_of(checkpoint: Node) -> Node:
+    """Return the checkpoint that a pipeline's checkpoint was trained from: itself, if it was not trained."""
+    return checkpoint.furthest("checkpoint") if "checkpoint" in checkpoint.parents else checkpoint
+
+
 def backbone_of(checkpoint: Node) -> Backbone | None:
     """Return the backbone that a pipeline's checkpoint was trained from, or ``None`` if its stages name none."""
-    while "checkpoint" in checkpoint.parents:
-        checkpoint = checkpoint.parents["checkpoint"]
-    return checkpoint.bound.get("backbone")
+    return start_of(checkpoint).bound.get("backbone")
 
 
 def prompt_problems(checkpoint: Node, **prompts: str | None) -> Iterator[str]:
@@ -69,14 +72,12 @@ def prompt_problems(checkpoint: Node, **prompts: str | None) -> Iterator[str]:
         prompts: ``query_prompt`` or ``document_prompt``; ``None`` is no prompt of the collection's own.
     """
     given = {name: prompt for name, prompt in prompts.items() if prompt}
-    start = checkpoint
-    while "checkpoint" in start.parents:
-        start = start.parents["checkpoint"]
-    if not given or "backbone" not in start.bound or "tokenization" not in start.bound:
+    start = start_of(checkpoint).bound
+    if not given or "backbone" not in start or "tokenization" not in start:
         return
-    backbone, changes = start.bound["backbone"], dict[str, Any](given)
+    backbone, changes = start["backbone"], dict[str, Any](given)
     try:
-        tokenizer_of(backbone, replace(tokenization(backbone, start.bound["tokenization"]), **changes))
+        tokenizer_of(backbone, replace(tokenization(backbone, start["tokenization"]), **changes))
     except InputError as error:
         yield str(error).replace("model.tokenization.", "The collection's ")
 
