@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 StageFunction = TypeVar("StageFunction", bound=Callable[..., None])
 
 RESERVED = ("out", "runtime")
-
-
 PACKAGE = "colbertv2.stages."  # the stages below it are known by their names alone
 
 

@@ -22,7 +22,7 @@ from colbertv2.checkpoints.pretrained import (
     understood,
     without_pooler,
 )
-from colbertv2.checkpoints.projection import Projection, check_chain, is_plain, named_tensors
+from colbertv2.checkpoints.projection import Dense, check_chain, is_plain, named_tensors
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
@@ -60,7 +60,7 @@ class Checkpoint:
     layout: str
     config: dict[str, Any]
     encoder: dict[str, Tensor]
-    projection: Projection
+    projection: tuple[Dense, ...]
     tokenization: Tokenization
     sources: dict[str, str]
     tokenizer: dict[str, bytes]

@@ -14,7 +14,7 @@ from colbertv2.checkpoints.checkpoint import (
     typed,
     write_common,
 )
-from colbertv2.checkpoints.projection import Dense, Projection, is_plain, named_tensors
+from colbertv2.checkpoints.projection import Dense, is_plain, named_tensors
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
@@ -55,7 +55,7 @@ def read_ours(directory: Path) -> Checkpoint:
     )
 
 
-def read_projection(file: Path, layers: Any, settings: Path) -> Projection:
+def read_projection(file: Path, layers: Any, settings: Path) -> tuple[Dense, ...]:
     """Read the layers of the projection.
 
     Args:
@@ -109,7 +109,7 @@ def write_ours(checkpoint: Checkpoint, directory: Path) -> None:
     write_settings(directory, replace(checkpoint.tokenization, literal_tokens=literal), checkpoint.projection)
 
 
-def write_settings(directory: Path, tokenization: Tokenization, projection: Projection) -> None:
+def write_settings(directory: Path, tokenization: Tokenization, projection: tuple[Dense, ...]) -> None:
     """Write ``colbert.json`` and the projection: all that our layout adds to an encoder."""
     from safetensors.torch import save_file
 

@@ -89,9 +89,6 @@ class Dense:
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
-Projection = tuple[Dense, ...]
-
-
 def check_chain(projection: Sequence[Dense], hidden: int) -> None:
     """Check that the layers fit the encoder and each other.
 

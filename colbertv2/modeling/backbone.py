@@ -23,7 +23,7 @@ from colbertv2.checkpoints.pretrained import (
     text_positions,
     without_pooler,
 )
-from colbertv2.checkpoints.projection import Projection, is_plain
+from colbertv2.checkpoints.projection import Dense, is_plain
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, sha256_of_files
@@ -151,7 +151,7 @@ class Backbone:
         has_mask = read_json(settings).get("mask_token") is not None
         return has_mask and all(vocabulary.token_to_id(word) is not None for word in words)
 
-    def projection(self) -> Projection | None:
+    def projection(self) -> tuple[Dense, ...] | None:
         """Return the trained projection of a ColBERT checkpoint; ``None`` for any other encoder."""
         return self.checkpoint.projection if self.checkpoint else None
 

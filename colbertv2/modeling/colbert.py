@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from colbertv2.checkpoints.layouts import read_checkpoint
 from colbertv2.checkpoints.own import write_settings
 from colbertv2.checkpoints.pretrained import load_tokenizer, refuse_longer
-from colbertv2.checkpoints.projection import Dense, Projection
+from colbertv2.checkpoints.projection import Dense
 from colbertv2.errors import within
 from colbertv2.modeling.attention import with_attention
 from colbertv2.modeling.backbone import locate
@@ -64,7 +64,7 @@ class ColBERT(nn.Module):
     gradient_cache_chunk: int | None = None  # documents encoded at a time in training (encoded_by_length)
     gather = False  # whether all pairs include the documents of all processes
 
-    def __init__(self, transformer: PreTrainedModel, projection: Tensor | Projection, tokenizer: Tokenizer):
+    def __init__(self, transformer: PreTrainedModel, projection: Tensor | tuple[Dense, ...], tokenizer: Tokenizer):
         super().__init__()
         for name in ("query_maxlen", "document_maxlen"):
             refuse_longer(name, getattr(tokenizer.tokenization, name), transformer.config)
