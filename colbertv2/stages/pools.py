@@ -182,9 +182,11 @@ def sizes_of(index: Index) -> dict[str, int]:
 
 
 def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, **_: object) -> Iterator[str]:
-    """Check that the pools consist of the encoded documents, and that model, codec and engine fit together."""
+    """Check that the pools consist of the encoded documents, and that model, prompt, codec and engine fit together."""
     from colbertv2.data.queries import document_pools
+    from colbertv2.modeling.initial import prompt_problems
 
+    yield from prompt_problems(embeddings.ancestor("checkpoint"), query_prompt=queries.prompt)
     documents = Collection(queries.id)
     if embeddings.bound["documents"].identity() != documents.identity():
         yield (

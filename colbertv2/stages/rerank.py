@@ -69,7 +69,10 @@ def run(
 
 
 def check(candidates: Node, index: Node, queries: Queries, candidate_depth: int, depth: int) -> Iterator[str]:
-    """Check that the candidates are for these queries, from the documents of the index, and that there are enough."""
+    """Check that the candidates fit the queries and the index, and that the queries' prompt leaves room for text."""
+    from colbertv2.modeling.initial import prompt_problems
+
+    yield from prompt_problems(index.ancestor("checkpoint"), query_prompt=queries.prompt)
     given = candidates.bound
     if "queries" in given and differ(given["queries"], queries):
         yield "the candidates are for other queries; both must use the same."

@@ -133,6 +133,7 @@ def test_embeddings_that_were_made_elsewhere_are_used_for_the_same_papers(tmp_pa
         (["codec=fp16", "search=plaid"], "Plaid probes centroids"),
         (["codec.nbits=1", "model.dim=12"], "do not fill bytes"),
         (["depth=0"], "of at least 1"),
+        ([f"+collection.eval.prompt='{'sort the list ' * 60}'"], "The collection's query_prompt fills all"),
         (["collection.eval.id=stdlib/test"], "use one id"),
         (["collection.eval.id=peerqa:${collection.path}/sentence"], "use one id"),
     ],

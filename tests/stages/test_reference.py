@@ -140,6 +140,7 @@ def test_every_target_is_there_and_the_index_is_built_once(small):
         ("reranking.depth=61", "at most 60 candidates"),
         ("reranking.depth=0", "'candidate_depth' is 0"),
         ("pipeline.reranked.depth=0", "'depth' is 0"),
+        (f"collection.query_prompt='{'sort the list ' * 60}'", "The collection's query_prompt fills all"),
         ("pipeline.bm25_ranking.queries=${collection.dev}", "other queries"),
         ("pipeline.agreement.depths=[]", "at least one"),
         ("pipeline.agreement.persistence=1.5", "less than 1"),
