@@ -167,6 +167,18 @@ def write_prompts(settings: dict[str, Any], wanted: Mapping[str, str], file: Pat
         settings["prompts"] = {**(settings.get("prompts") or {}), **wanted}
 
 
+def skiplist_words(values: Mapping[str, Any], default: Sequence[str], file: Path) -> list[str]:
+    """Return the words of ``skiplist_words``, whose tokens in documents are not scored.
+
+    Raises:
+        InputError: they are no list of words.
+    """
+    words = typed(values, "skiplist_words", list, list(default), file)
+    if not all(isinstance(word, str) for word in words):
+        raise InputError(f"{file}: skiplist_words is {words!r}; expected a list of words.")
+    return words
+
+
 def refuse_unknown(values: Mapping[str, Any], known: Collection[str], file: Path) -> None:
     """Raise InputError for a key of a settings file that is not understood, unless its value is empty or false."""
     if unknown := sorted(key for key in values if key not in known and values[key]):

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import string
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colbertv2.checkpoints.pretrained import load_tokenizer
 from colbertv2.checkpoints.tokenization import Tokenization
 
 if TYPE_CHECKING:
@@ -50,7 +48,9 @@ def are_punctuation(words: Collection[str], tokenizer: PreTrainedTokenizerBase) 
     return (found & punctuation_tokens(tokenizer)) <= set(words)
 
 
-def read_skiplist(words: Sequence[str], directory: Path, unknown_words: bool) -> tuple[bool, tuple[str, ...]]:
+def read_skiplist(
+    words: Sequence[str], tokenizer: PreTrainedTokenizerBase, unknown_words: bool
+) -> tuple[bool, tuple[str, ...]]:
     """Return whether ``skiplist_words`` leave out all punctuation, and which other tokens they leave out.
 
     PyLate and sentence-transformers look up each word as the token of that spelling. So PyLate's default, the bare
@@ -59,11 +59,10 @@ def read_skiplist(words: Sequence[str], directory: Path, unknown_words: bool) ->
 
     Args:
         words: the words of the file.
-        directory: the checkpoint, for its tokenizer.
+        tokenizer: the checkpoint's tokenizer.
         unknown_words: whether a word that the vocabulary lacks is looked up as the unknown token, which is then left
             out, as in PyLate; in sentence-transformers such a word does nothing.
     """
-    tokenizer = load_tokenizer(directory)
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     unknown: Any = tokenizer.unk_token if unknown_words else None
     tokens = list(dict.fromkeys(token for word in words if (token := word if word in vocabulary else unknown)))
@@ -73,11 +72,10 @@ def read_skiplist(words: Sequence[str], directory: Path, unknown_words: bool) ->
     return True, tuple(token for token in tokens if token not in punctuation)
 
 
-def written_skiplist(tokenization: Tokenization, directory: Path) -> list[str]:
+def written_skiplist(tokenization: Tokenization, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return ``skiplist_words`` that :func:`read_skiplist` turns back into this tokenization's settings."""
     if not tokenization.skip_punctuation:
         return list(tokenization.skiplist)
-    tokenizer = load_tokenizer(directory)
     words = [symbol for symbol in PUNCTUATION if symbol in tokenizer.get_vocab()]
     if not are_punctuation(words, tokenizer):
         words = sorted(punctuation_tokens(tokenizer))

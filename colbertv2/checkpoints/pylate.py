@@ -25,9 +25,11 @@ from colbertv2.checkpoints.modules import (
     read_dense,
     read_prompts,
     refuse_unknown,
+    skiplist_words,
     write_dense,
     write_prompts,
 )
+from colbertv2.checkpoints.pretrained import load_tokenizer
 from colbertv2.checkpoints.punctuation import PUNCTUATION, read_skiplist, written_skiplist
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
@@ -62,11 +64,9 @@ def read_pylate(directory: Path) -> Checkpoint:
     refuse_unknown(settings, KNOWN_SETTINGS, file)
     refuse_changed_texts(directory)
     prompts = pylate_prompts(settings, file)
-    words = typed(settings, "skiplist_words", list, list(PUNCTUATION), file)
-    if not all(isinstance(word, str) for word in words):
-        raise InputError(f"{file}: skiplist_words is {words!r}; expected a list of words.")
+    words = skiplist_words(settings, PUNCTUATION, file)
     tokenizer_files = read_tokenizer(directory)
-    punctuation, skiplist = read_skiplist(words, directory, unknown_words=True)
+    punctuation, skiplist = read_skiplist(words, load_tokenizer(directory), unknown_words=True)
     tokenization = Tokenization(
         query_maxlen=typed(settings, "query_length", int, 32, file),
         document_maxlen=typed(settings, "document_length", int, 180, file),
@@ -199,7 +199,7 @@ def write_pylate(checkpoint: Checkpoint, directory: Path) -> None:
     # The modules may come from other_layouts.json of a foreign checkpoint.
     paths = layer_paths(listed_modules(directory / MODULES), directory / MODULES)
     write_common(checkpoint, directory, checkpoint.config, without="pylate")
-    words = written_skiplist(tokenization, directory)
+    words = written_skiplist(tokenization, load_tokenizer(directory))
     if set(words) != set(settings.get("skiplist_words", ["none said"])):
         settings["skiplist_words"] = words
     settings |= {

@@ -32,6 +32,7 @@ from colbertv2.checkpoints.modules import (
     read_dense,
     read_prompts,
     refuse_unknown,
+    skiplist_words,
     write_dense,
     write_prompts,
 )
@@ -103,7 +104,7 @@ def read_sentence_transformers(directory: Path) -> Checkpoint:
     prompts = read_prompts(settings, file)
     query_marker, query_prompt = split(prompts["query"], tokenizer)
     document_marker, document_prompt = split(prompts["document"], tokenizer)
-    punctuation, skiplist = read_skiplist(mask.get("skiplist_words") or [], directory, unknown_words=False)
+    punctuation, skiplist = read_skiplist(mask.get("skiplist_words") or [], tokenizer, unknown_words=False)
     tokenization = Tokenization(
         query_maxlen=expansion.get("length") or transformer.get("query_length") or longest,
         document_maxlen=transformer.get("document_length") or longest,
@@ -230,10 +231,7 @@ def read_mask(directory: Path) -> dict[str, Any]:
     file = directory / "config.json"
     mask = read_json(file)
     refuse_unknown(mask, MASK_KEYS, file)
-    words = typed(mask, "skiplist_words", list, [], file)
-    if not all(isinstance(word, str) for word in words):
-        raise InputError(f"{file}: skiplist_words is {words!r}; expected a list of words.")
-    if words and mask.get("skiplist_tasks") not in (None, ["document"], "document"):
+    if skiplist_words(mask, (), file) and mask.get("skiplist_tasks") not in (None, ["document"], "document"):
         raise InputError(
             f"{file}: skiplist_tasks is {mask['skiplist_tasks']!r}; only ['document'] is understood: queries keep all "
             "their tokens."
@@ -293,22 +291,30 @@ def write_sentence_transformers(checkpoint: Checkpoint, directory: Path) -> None
                 )
         write_prompts(settings, read, directory / SETTINGS)
     write_json(directory / SETTINGS, settings)
-    write_json(directory / TRANSFORMER, written_transformer(own.get("transformer"), tokenization, directory))
+    write_json(directory / TRANSFORMER, written_transformer(own.get("transformer"), tokenization, tokenizer, directory))
     for number, (path, layer) in enumerate(zip(dense_paths(found), layers, strict=True)):
         write_dense(layer, directory / path, configs[number] if number < len(configs) else OF_TOKENS)
-    write_mask(own.get("mask") or {}, tokenization, directory, places.get("MultiVectorMask"))
+    if "MultiVectorMask" in places:
+        (directory / places["MultiVectorMask"]).mkdir()
+        mask = written_mask(own.get("mask") or {}, tokenization, tokenizer)
+        write_json(directory / places["MultiVectorMask"] / "config.json", mask)
+    elif tokenization.query_augmentation or written_skiplist(tokenization, tokenizer):
+        raise InputError("The modules of this model have no MultiVectorMask, which its tokenization needs.")
     (directory / places["Normalize"]).mkdir()
     write_json(directory / places["Normalize"] / "config.json", OF_TOKENS)
     save_file(contiguous(checkpoint.encoder.items()), directory / "model.safetensors", metadata={"format": "pt"})
 
 
 def written_transformer(
-    earlier: Mapping[str, Any] | None, tokenization: Tokenization, directory: Path
+    earlier: Mapping[str, Any] | None,
+    tokenization: Tokenization,
+    tokenizer: PreTrainedTokenizerBase,
+    directory: Path,
 ) -> dict[str, Any]:
     """Return the settings of the transformer module; an absent length stays absent if it means the same."""
     transformer = dict(NEW_TRANSFORMER if earlier is None else earlier)
     config, file = read_json(directory / "config.json"), directory / TRANSFORMER
-    longest = longest_text(transformer, load_tokenizer(directory), config, file)
+    longest = longest_text(transformer, tokenizer, config, file)
     if tokenization.document_maxlen != (transformer.get("document_length") or longest):
         transformer["document_length"] = tokenization.document_maxlen
     expansion = transformer.get("query_expansion") or {}
@@ -330,22 +336,15 @@ def written_transformer(
     return transformer
 
 
-def write_mask(mask: dict[str, Any], tokenization: Tokenization, directory: Path, place: str | None) -> None:
-    """Write which tokens of documents are scored; ``place`` is the directory of the mask, if there is one.
-
-    Raises:
-        InputError: there is none, but tokens are to be left out or masks to be scored.
-    """
-    words = written_skiplist(tokenization, directory)
-    if place is None:
-        if words or tokenization.query_augmentation:
-            raise InputError("The modules of this model have no MultiVectorMask, which its tokenization needs.")
-        return
-    read = read_skiplist(mask.get("skiplist_words") or [], directory, unknown_words=False)
-    if not mask or read != (tokenization.skip_punctuation, tokenization.skiplist):
-        mask = {"skiplist_words": words, "skiplist_tasks": ["document"], "keep_only_token_ids": None}
-    (directory / place).mkdir()
-    write_json(directory / place / "config.json", mask)
+def written_mask(
+    earlier: dict[str, Any], tokenization: Tokenization, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, Any]:
+    """Return the settings of which tokens of documents are scored; earlier ones stay if they mean the same."""
+    read = read_skiplist(earlier.get("skiplist_words") or [], tokenizer, unknown_words=False)
+    if earlier and read == (tokenization.skip_punctuation, tokenization.skiplist):
+        return earlier
+    words = written_skiplist(tokenization, tokenizer)
+    return {"skiplist_words": words, "skiplist_tasks": ["document"], "keep_only_token_ids": None}
 
 
 def new_modules(layers: int) -> list[dict[str, Any]]:
