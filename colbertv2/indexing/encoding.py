@@ -1,21 +1,24 @@
-"""Encoding documents into embeddings, shard by shard, and the queries that a codec learns from.
+"""Encoding documents into embeddings, shard by shard, or into an index, and the queries that a codec learns from.
 
 The stages, ``TextIndex`` and the adapter for MTEB share it.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.data.collection import is_empty
-from colbertv2.indexing.embeddings import EmbeddingsWriter
+from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
 
 if TYPE_CHECKING:
+    from colbertv2.compression.clustering.clustering import Clustering
     from colbertv2.compression.codec import Codec
     from colbertv2.indexing.building import Bar
     from colbertv2.modeling.colbert import ColBERT
@@ -82,3 +85,66 @@ def sampled_vectors(
     if not (texts := codec.sample_queries()):
         return None
     return np.concatenate(encode(texts, getattr(getattr(codec, "queries", None), "prompt", None)))
+
+
+def build_index(
+    model: ColBERT,
+    documents: Iterable[tuple[str, str]],
+    num_documents: int,
+    codec: Codec,
+    out: Path,
+    *,
+    clustering: Clustering | None,
+    seed: int,
+    shard_documents: int,
+    batch_tokens: int,
+    precision: str,
+    bar: Bar,
+) -> None:
+    """Encode documents and write their index to ``out``, in this process and on the model's device.
+
+    The vectors are in a directory beside ``out`` until the index is complete.
+
+    Args:
+        model: encodes the documents, and the queries that the codec learns from.
+        documents: ``(id, text)`` of each.
+        num_documents: how many there are.
+        codec: how vectors are compressed.
+        out: the new directory of the index.
+        clustering: for a codec with centroids; None for the paper's settings.
+        seed: seed of the sample and of k-means.
+        shard_documents: how many documents are encoded before their vectors are written.
+        batch_tokens: maximum number of tokens in a batch.
+        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        bar: shows progress, as ``Runtime.bar`` does.
+    """
+    from colbertv2.indexing.index import Index
+
+    vectors = out.with_name(f"{out.name}.vectors")
+    try:
+        writer = EmbeddingsWriter(vectors, model.dim)
+        write_shards(
+            model,
+            documents,
+            writer,
+            size=shard_documents,
+            num_shards=-(-num_documents // shard_documents),
+            batch_tokens=batch_tokens,
+            precision=precision,
+            bar=bar,
+        )
+        writer.close()
+        Index.build(
+            Embeddings.open(vectors),
+            codec,
+            out,
+            seed=seed,
+            bar=bar,
+            clustering=clustering,
+            queries=sampled_vectors(
+                codec, lambda texts, prompt: model.encode_queries(texts, batch_tokens, prompt=prompt)
+            ),
+            device=model.device,
+        )
+    finally:
+        shutil.rmtree(vectors, ignore_errors=True)

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -263,40 +262,21 @@ class ColBERTSearch:
             show: whether to show progress.
         """
         from colbertv2.compression.clustering.clustering import Clustering
-        from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
-        from colbertv2.indexing.encoding import sampled_vectors, write_shards
-        from colbertv2.indexing.index import Index
+        from colbertv2.indexing.encoding import build_index
 
-        codec, clustering = self.component("codec", Codec), self.component("clustering", Clustering)
-        bar, size, tokens = self.bar(show), self.runtime.shard_documents, self.runtime.batch_tokens
-        vectors = out.with_name(f"{out.name}.vectors")
-        try:
-            writer = EmbeddingsWriter(vectors, self.model.dim)
-            write_shards(
-                self.model,
-                zip(ids, texts, strict=True),
-                writer,
-                size=size,
-                num_shards=-(-len(ids) // size),
-                batch_tokens=tokens,
-                precision=self.settings.precision,
-                bar=bar,
-            )
-            writer.close()
-            Index.build(
-                Embeddings.open(vectors),
-                codec,
-                out,
-                seed=self.settings.kmeans_seed,
-                bar=bar,
-                clustering=clustering,
-                queries=sampled_vectors(
-                    codec, lambda asked, prompt: self.model.encode_queries(asked, tokens, prompt=prompt)
-                ),
-                device=self.runtime.device_of(0),
-            )
-        finally:
-            shutil.rmtree(vectors, ignore_errors=True)
+        build_index(
+            self.model,
+            zip(ids, texts, strict=True),
+            len(ids),
+            self.component("codec", Codec),
+            out,
+            clustering=self.component("clustering", Clustering),
+            seed=self.settings.kmeans_seed,
+            shard_documents=self.runtime.shard_documents,
+            batch_tokens=self.runtime.batch_tokens,
+            precision=self.settings.precision,
+            bar=self.bar(show),
+        )
 
     def place(self, task: str, ids: Sequence[str], texts: Callable[[], Iterator[str]]) -> Path:
         """The directory of an index: its name has a digest of the checkpoint, the settings and the documents."""

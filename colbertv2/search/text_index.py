@@ -22,8 +22,7 @@ from colbertv2.data.collection import is_empty
 from colbertv2.data.readers import is_id
 from colbertv2.errors import InputError
 from colbertv2.files import atomic_path, read_array, read_json_value, write_json
-from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
-from colbertv2.indexing.encoding import sampled_vectors, write_shards
+from colbertv2.indexing.encoding import build_index
 from colbertv2.indexing.index import Index
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.runtime import Runtime
@@ -123,34 +122,20 @@ class TextIndex:
             temporary = tempfile.TemporaryDirectory(prefix="text-index-")
             path = Path(temporary.name) / INDEX
         place = Path(path)
-        bar = bar_of(progress)
         with atomic_path(place) as out:
-            size = Runtime.shard_documents
-            with tempfile.TemporaryDirectory(dir=out) as folder:
-                writer = EmbeddingsWriter(Path(folder), model.dim)
-                write_shards(
-                    model,
-                    zip(names, texts, strict=True),
-                    writer,
-                    size=size,
-                    num_shards=-(-len(texts) // size),
-                    batch_tokens=batch_tokens,
-                    precision=precision,
-                    bar=bar,
-                )
-                writer.close()
-                Index.build(
-                    Embeddings.open(Path(folder)),
-                    codec,
-                    out / INDEX,
-                    seed=seed,
-                    bar=bar,
-                    clustering=clustering,
-                    queries=sampled_vectors(
-                        codec, lambda asked, prompt: model.encode_queries(asked, batch_tokens, prompt=prompt)
-                    ),
-                    device=model.device,
-                )
+            build_index(
+                model,
+                zip(names, texts, strict=True),
+                len(texts),
+                codec,
+                out / INDEX,
+                clustering=clustering,
+                seed=seed,
+                shard_documents=Runtime.shard_documents,
+                batch_tokens=batch_tokens,
+                precision=precision,
+                bar=bar_of(progress),
+            )
             write_json(out / TEXTS, texts)
             for name, vectors in probe_vectors(model).items():
                 np.save(out / name, vectors)

@@ -184,7 +184,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG.values(), ids=WRONG)
 def test_wrong_input_is_refused_before_any_work(model, tmp_path, monkeypatch, arguments, message):
-    monkeypatch.setattr(text_index, "write_shards", lambda *_, **__: pytest.fail("it encoded"))
+    monkeypatch.setattr(text_index, "build_index", lambda *_, **__: pytest.fail("it encoded"))
     with pytest.raises(InputError, match=message):
         TextIndex.build(model, arguments.pop("texts", TEXTS), tmp_path / "new", **arguments)
     assert list(tmp_path.iterdir()) == []
