@@ -9,6 +9,7 @@ from typing import Any
 
 from colbertv2.data.readers import is_id
 from colbertv2.errors import InputError
+from colbertv2.schema import MaxLength
 
 HASHED_DOCUMENTS = 100_000
 EMPTY = ("refuse", "keep")
@@ -37,6 +38,7 @@ class Collection:
         empty: what to do with documents without text in a local folder: ``refuse`` or ``keep`` them.
         prompt: text that ColBERT models put before every document, such as ``"passage: "``; ``None`` leaves the
             model's own ``document_prompt``. No other system sees it.
+        maxlen: tokens at which ColBERT models cut the documents; ``None`` leaves the model's own ``document_maxlen``.
 
     Raises:
         InputError: the id is unknown or has no documents, its files can't be fetched, or ``empty`` is not one of the
@@ -50,13 +52,17 @@ class Collection:
     """
 
     prompt: str | None = None
+    maxlen: int | None = None
 
-    def __init__(self, id: str, empty: str = "refuse", prompt: str | None = None) -> None:
+    def __init__(
+        self, id: str, empty: str = "refuse", prompt: str | None = None, maxlen: MaxLength | None = None
+    ) -> None:
         if empty not in EMPTY:
             raise InputError(f"empty is {empty!r}; expected {' or '.join(EMPTY)}.")
         self.id = id
         self.empty = empty
         self.prompt = prompt
+        self.maxlen = maxlen
         self.opened: tuple[int, Any] | None = None
         self.left_out = 0
         if not self.dataset.has_docs():
@@ -150,7 +156,9 @@ class Collection:
         return text_size(self.id, len(self), self)
 
     def identity(self) -> dict[str, Any]:
-        """Return what identifies the content: the number of ``documents``, a ``sha256`` of ids and texts, a prompt.
+        """Return what identifies the content: the number of ``documents``, a ``sha256`` of ids and texts.
+
+        A prompt and a length are included if they are set.
 
         The hash covers the first 100,000 documents. For a larger collection the identity of its ``source`` is added if
         its handler has a method ``identity``, as that of Hugging Face's tables; otherwise only the number covers the
@@ -169,7 +177,13 @@ class Collection:
                 "sha256": digest,
                 **({} if source is None else {"source": source}),
             }
-        return {**IDENTITIES[key], **({} if self.prompt is None else {"prompt": self.prompt})}
+        return {**IDENTITIES[key], **text_settings(self)}
+
+
+def text_settings(texts: Any) -> dict[str, Any]:
+    """The ``prompt`` and the ``maxlen`` of a collection or of queries, as far as they are set."""
+    given = {"prompt": texts.prompt, "maxlen": texts.maxlen}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def number_of_repetitions(store: Any) -> int:

@@ -13,10 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from colbertv2.data.collection import Collection, text_size, valid_id, without_cache
+from colbertv2.data.collection import Collection, text_settings, text_size, valid_id, without_cache
 from colbertv2.data.readers import Faults, lines
 from colbertv2.errors import InputError
 from colbertv2.files import sha256
+from colbertv2.schema import MaxLength
 
 LOOKED_UP = 1000  # at most this many relevant documents are looked up in a collection
 logger = logging.getLogger(__name__)
@@ -107,6 +108,7 @@ class Queries:
         ids: a file with the ids of the queries to keep, one per line; ``None`` keeps all.
         prompt: text that ColBERT models put before every query, such as ``"query: "``; ``None`` leaves the model's own
             ``query_prompt``. No other system sees it.
+        maxlen: tokens at which ColBERT models cut the queries; ``None`` leaves the model's own ``query_maxlen``.
 
     Raises:
         InputError: the id is unknown or has no queries; ``part`` and ``dev_fraction`` do not fit together; or the
@@ -120,6 +122,7 @@ class Queries:
     """
 
     prompt: str | None = None
+    maxlen: int | None = None
 
     def __init__(
         self,
@@ -130,6 +133,7 @@ class Queries:
         protocol: str = "trec",
         ids: str | None = None,
         prompt: str | None = None,
+        maxlen: MaxLength | None = None,
     ) -> None:
         if part is not None and part not in PARTS:
             raise InputError(f"part is {part!r}; expected train, dev or null.")
@@ -147,6 +151,7 @@ class Queries:
         self.protocol = protocol
         self.ids = ids
         self.prompt = prompt
+        self.maxlen = maxlen
         if not self.dataset.has_queries():
             raise InputError(f"{id!r} has no queries; use one of its splits, such as {id}/test.")
 
@@ -274,9 +279,9 @@ class Queries:
         """Return what identifies the content: the number of ``queries`` and a ``sha256`` of ids, texts and judgements.
 
         With DPR's protocols the hash also covers the answers. A protocol other than ``trec`` is included by name, and
-        so is a prompt.
+        so are a prompt and a length if they are set.
         """
-        return {**self.content, **({} if self.prompt is None else {"prompt": self.prompt})}
+        return {**self.content, **text_settings(self)}
 
     @cached_property
     def content(self) -> dict[str, str | int]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.data.collection import is_empty
+from colbertv2.data.collection import is_empty, text_settings
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
 
 if TYPE_CHECKING:
@@ -74,17 +75,18 @@ def write_shards(
 
 
 def sampled_vectors(
-    codec: Codec, encode: Callable[[list[str], str | None], list[NDArray[np.float32]]]
+    codec: Codec, encode: Callable[..., list[NDArray[np.float32]]]
 ) -> NDArray[np.float32] | None:
     """Vectors of the queries that a codec learns from, float32 ``[n, dim]``; None if it learns from none.
 
     Args:
-        codec: its ``queries``, if it has any, may have a prompt of their own.
-        encode: takes texts and the text before each of them (None for the model's own); gives ``[Lq, dim]`` for each.
+        codec: its ``queries``, if it has any, may have a prompt and a length of their own.
+        encode: takes texts, and ``prompt`` and ``maxlen`` as far as these are set; gives ``[Lq, dim]`` for each text.
     """
     if not (texts := codec.sample_queries()):
         return None
-    return np.concatenate(encode(texts, getattr(getattr(codec, "queries", None), "prompt", None)))
+    queries = getattr(codec, "queries", None)
+    return np.concatenate(encode(texts, **(text_settings(queries) if queries else {})))
 
 
 def build_index(
@@ -141,9 +143,7 @@ def build_index(
             seed=seed,
             bar=bar,
             clustering=clustering,
-            queries=sampled_vectors(
-                codec, lambda texts, prompt: model.encode_queries(texts, batch_tokens, prompt=prompt)
-            ),
+            queries=sampled_vectors(codec, partial(model.encode_queries, batch_tokens=batch_tokens)),
             device=model.device,
         )
     finally:

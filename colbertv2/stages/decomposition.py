@@ -73,9 +73,10 @@ def run(
         return evaluate(*judged(ranked, queries), [measure], depth)[measure]
 
     def vectors(of: Artifact) -> list[np.ndarray]:
-        loaded = ColBERT.load(of.ancestor("checkpoint").path, query_prompt=queries.prompt)
+        loaded = ColBERT.load(of.ancestor("checkpoint").path)
         model = with_attention(loaded, runtime.attention).to(runtime.torch_device)
-        return model.encode_queries([text for _, text in texts], runtime.batch_tokens)
+        asked = [text for _, text in texts]
+        return model.encode_queries(asked, runtime.batch_tokens, prompt=queries.prompt, maxlen=queries.maxlen)
 
     columns = {}
     if unprojected is not None:

@@ -41,8 +41,8 @@ def run(
     Args:
         checkpoint: the ColBERT checkpoint to encode with.
         documents: the collection.
-        document_maxlen: maximum number of tokens per document; ``None`` truncates as in training. The paper trains with
-            180 and encodes BEIR and LoTTE with 300.
+        document_maxlen: maximum number of tokens per document; ``None`` takes that of the collection, or else truncates
+            as in training. The paper trains with 180 and encodes BEIR and LoTTE with 300.
         precision: ``32-true``, or ``bf16-mixed`` or ``16-mixed`` if that is faster on the device.
     """
     from colbertv2.modeling.colbert import ColBERT
@@ -97,7 +97,7 @@ def encode_shards(
     from colbertv2.modeling.attention import with_attention
     from colbertv2.modeling.colbert import ColBERT
 
-    loaded = ColBERT.load(checkpoint, document_maxlen, document_prompt=documents.prompt)
+    loaded = ColBERT.load(checkpoint, document_maxlen or documents.maxlen, document_prompt=documents.prompt)
     model = with_attention(loaded, runtime.attention).to(runtime.device_of(rank))
     write_shards(
         model,
@@ -115,9 +115,9 @@ def encode_shards(
 
 def check(checkpoint: Node, documents: Collection, document_maxlen: int | None, **_: object) -> Iterator[str]:
     """Check that the model can read documents of ``document_maxlen`` tokens, and that their prompt leaves room."""
-    from colbertv2.modeling.initial import backbone_of, prompt_problems
+    from colbertv2.modeling.initial import backbone_of, text_problems
 
-    yield from prompt_problems(checkpoint, document_prompt=documents.prompt)
+    yield from text_problems(checkpoint, documents=documents)
     backbone = backbone_of(checkpoint)
     if backbone and (problem := too_long("document_maxlen", document_maxlen, backbone.max_length)):
         yield problem

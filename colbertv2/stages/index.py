@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,10 +70,10 @@ def query_vectors(codec: Codec, embeddings: Artifact, runtime: Runtime) -> NDArr
     """
     from colbertv2.indexing.encoding import sampled_vectors
 
-    def encode(texts: list[str], prompt: str | None) -> list[NDArray[np.float32]]:
+    def encode(texts: list[str], **settings: Any) -> list[NDArray[np.float32]]:
         from colbertv2.modeling.colbert import encoded_queries
 
-        return encoded_queries(embeddings.ancestor("checkpoint").path, texts, runtime, prompt=prompt)
+        return encoded_queries(embeddings.ancestor("checkpoint").path, texts, runtime, **settings)
 
     return sampled_vectors(codec, encode)
 

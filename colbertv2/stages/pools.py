@@ -72,7 +72,8 @@ def run(
     positions = pool_positions(vectors.doc_ids, queries)
     asked = dict(queries)
     checkpoint = embeddings.ancestor("checkpoint").path
-    found = encoded_queries(checkpoint, list(asked.values()), runtime, prompt=queries.prompt)
+    texts = list(asked.values())
+    found = encoded_queries(checkpoint, texts, runtime, prompt=queries.prompt, maxlen=queries.maxlen)
     encoded = dict(zip(asked, found, strict=True))
     timed = set(list(asked)[: runtime.latency_queries])
     results: dict[str, Results] = {}
@@ -184,9 +185,9 @@ def sizes_of(index: Index) -> dict[str, int]:
 def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, **_: object) -> Iterator[str]:
     """Check that the pools consist of the encoded documents, and that model, prompt, codec and engine fit together."""
     from colbertv2.data.queries import document_pools
-    from colbertv2.modeling.initial import prompt_problems
+    from colbertv2.modeling.initial import text_problems
 
-    yield from prompt_problems(embeddings.ancestor("checkpoint"), query_prompt=queries.prompt)
+    yield from text_problems(embeddings.ancestor("checkpoint"), queries)
     documents = Collection(queries.id)
     if embeddings.bound["documents"].identity() != documents.identity():
         yield (

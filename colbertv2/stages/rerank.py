@@ -52,7 +52,8 @@ def run(
     texts, device = list(queries), runtime.device_of(0)
     ids = [[document for document, _ in first.get(query_id, ())][:candidate_depth] for query_id, _ in texts]
     checkpoint = index.ancestor("checkpoint").path
-    vectors = encoded_queries(checkpoint, [text for _, text in texts], runtime, prompt=queries.prompt)
+    asked = [text for _, text in texts]
+    vectors = encoded_queries(checkpoint, asked, runtime, prompt=queries.prompt, maxlen=queries.maxlen)
     searcher = Searcher(Index.open(index.path), Exhaustive(), device)
     results = {}
     for start in runtime.bar(range(0, len(texts), QUERIES_AT_ONCE), "re-rank", f"× {QUERIES_AT_ONCE} queries"):
@@ -69,10 +70,10 @@ def run(
 
 
 def check(candidates: Node, index: Node, queries: Queries, candidate_depth: int, depth: int) -> Iterator[str]:
-    """Check that the candidates fit the queries and the index, and that the queries' prompt leaves room for text."""
-    from colbertv2.modeling.initial import prompt_problems
+    """Check that the candidates fit the queries and the index, and that the model can use the queries' prompt and length."""
+    from colbertv2.modeling.initial import text_problems
 
-    yield from prompt_problems(index.ancestor("checkpoint"), query_prompt=queries.prompt)
+    yield from text_problems(index.ancestor("checkpoint"), queries)
     given = candidates.bound
     if "queries" in given and differ(given["queries"], queries):
         yield "the candidates are for other queries; both must use the same."

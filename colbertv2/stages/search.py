@@ -54,8 +54,9 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: PositiveInt
     texts = [text for _, text in queries]
     asked = texts if runtime.devices == 1 and are_kept(texts) else texts[: runtime.latency_queries]
     checkpoint = index.ancestor("checkpoint").path
-    vectors = encoded_queries(checkpoint, asked, runtime, prompt=queries.prompt)[: runtime.latency_queries]
-    milliseconds = milliseconds_per_query(lambda one: searcher.search([one], depth), vectors)
+    vectors = encoded_queries(checkpoint, asked, runtime, prompt=queries.prompt, maxlen=queries.maxlen)
+    timed = vectors[: runtime.latency_queries]
+    milliseconds = milliseconds_per_query(lambda one: searcher.search([one], depth), timed)
     write_json(out / "timing.json", {"ms_per_query": milliseconds, "searched_by": searcher.path})
 
 
@@ -92,7 +93,8 @@ def search_part(
     searcher = Searcher(Index.open(index.path), engine, device)
     texts = list(queries)[rank::world]
     checkpoint = index.ancestor("checkpoint").path
-    vectors = encoded_queries(checkpoint, [text for _, text in texts], runtime, rank, queries.prompt)
+    asked = [text for _, text in texts]
+    vectors = encoded_queries(checkpoint, asked, runtime, rank, queries.prompt, queries.maxlen)
     results = {}
     for start in runtime.bar(range(0, len(texts), QUERIES_AT_ONCE), "search", f"× {QUERIES_AT_ONCE} queries"):
         found = searcher.find(vectors[start : start + QUERIES_AT_ONCE], depth)
@@ -101,8 +103,8 @@ def search_part(
 
 
 def check(index: Node, queries: Queries, engine: Engine, **_: object) -> Iterator[str]:
-    """Check that the engine supports the codec, and that the queries' prompt leaves room for text."""
-    from colbertv2.modeling.initial import prompt_problems
+    """Check that the engine supports the codec, and that the model can use the queries' prompt and length."""
+    from colbertv2.modeling.initial import text_problems
 
-    yield from prompt_problems(index.ancestor("checkpoint"), query_prompt=queries.prompt)
+    yield from text_problems(index.ancestor("checkpoint"), queries)
     yield from engine.check(index.bound["codec"])

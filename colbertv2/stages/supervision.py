@@ -107,7 +107,13 @@ def student_scores(
     from colbertv2.modeling.colbert import ColBERT
     from colbertv2.modeling.maxsim import maxsim_all_pairs
 
-    loaded = ColBERT.load(checkpoint.path, query_prompt=queries.prompt, document_prompt=documents.prompt)
+    loaded = ColBERT.load(
+        checkpoint.path,
+        documents.maxlen,
+        query_prompt=queries.prompt,
+        document_prompt=documents.prompt,
+        query_maxlen=queries.maxlen,
+    )
     model = with_attention(loaded, runtime.attention).to(runtime.torch_device)
     ids = list(dict.fromkeys(document for example in examples for document in example.documents))
     encoded = model.encode_documents(documents.texts(ids), runtime.batch_tokens, precision=precision)

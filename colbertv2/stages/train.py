@@ -50,7 +50,13 @@ def run(
     from colbertv2.training.data import TextLookup
     from colbertv2.training.fit import fit
 
-    model = ColBERT.load(checkpoint.path, query_prompt=queries.prompt, document_prompt=documents.prompt)
+    model = ColBERT.load(
+        checkpoint.path,
+        documents.maxlen,
+        query_prompt=queries.prompt,
+        document_prompt=documents.prompt,
+        query_maxlen=queries.maxlen,
+    )
     with_attention(model, runtime.attention)
     fit(
         model,
@@ -74,15 +80,17 @@ def check(
     recipe: Recipe,
     **_: object,
 ) -> Iterator[str]:
-    """Check that training and validation use the same prompt, and that a search validation can choose weights."""
-    from colbertv2.modeling.initial import prompt_problems
+    """Check that training and validation use the same prompt and length, and that a search validation can choose weights."""
+    from colbertv2.modeling.initial import text_problems
 
-    yield from prompt_problems(checkpoint, query_prompt=queries.prompt, document_prompt=documents.prompt)
-    if dev_queries is not None and dev_queries.prompt != queries.prompt:
-        yield (
-            f"collection.dev.prompt is {dev_queries.prompt!r}, but collection.train.prompt is {queries.prompt!r}; "
-            "expected the same, as one model is trained."
-        )
+    yield from text_problems(checkpoint, queries, documents)
+    for name in ("prompt", "maxlen"):
+        own, of_dev = getattr(queries, name), getattr(dev_queries or queries, name)
+        if own != of_dev:
+            yield (
+                f"collection.dev.{name} is {of_dev!r}, but collection.train.{name} is {own!r}; expected the same, as "
+                "one model is trained."
+            )
     if recipe.search_validation is not None:
         yield from recipe.search_validation.problems()
     if recipe.patience is not None and recipe.deciding_metric(validation is not None) is None:

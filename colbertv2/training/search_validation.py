@@ -236,7 +236,7 @@ def search_value(model: ColBERT, one: SearchedSet, measure: str, batch_tokens: i
     depth = len(one.doc_ids) if cutoff is None else cutoff + 1 + most_removed(one.queries)
     rank, world = rank_and_world()
     texts = one.queries.texts(one.query_ids)
-    query_vectors = model.encode_queries(texts, batch_tokens, prompt=one.queries.prompt)
+    query_vectors = model.encode_queries(texts, batch_tokens, prompt=one.queries.prompt, maxlen=one.queries.maxlen)
     index = encoded(model, one.documents, one.doc_ids[rank::world], batch_tokens, precision)
     found = [named(each, one.doc_ids[rank::world]) for each in search_decoded(index, query_vectors, depth)]
     parts = gathered_objects(found)
@@ -253,7 +253,9 @@ def encoded(
     kept: list[NDArray[np.float16]] = []
     for start in range(0, len(doc_ids), ENCODED_AT_ONCE):
         texts = documents.texts(doc_ids[start : start + ENCODED_AT_ONCE])
-        found = model.encode_documents(texts, batch_tokens, precision=precision, prompt=documents.prompt)
+        found = model.encode_documents(
+            texts, batch_tokens, precision=precision, prompt=documents.prompt, maxlen=documents.maxlen
+        )
         for text, vectors in zip(texts, found, strict=True):
             kept.append(vectors[: 0 if is_empty(text) else None].astype(np.float16))
     return MemoryVectors(doc_ids, kept)

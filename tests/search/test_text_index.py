@@ -112,7 +112,7 @@ def test_a_codec_that_learns_from_queries_gets_their_vectors(model, monkeypatch)
 
 def test_the_queries_that_a_codec_learns_from_keep_their_prompt(model, monkeypatch):
     seen = []
-    asked = SimpleNamespace(prompt="find: ")
+    asked = SimpleNamespace(prompt="find: ", maxlen=None)
     monkeypatch.setattr(Float16Codec, "queries", asked, raising=False)
     monkeypatch.setattr(Float16Codec, "sample_queries", lambda self: ["sort"], raising=True)
     monkeypatch.setattr(Float16Codec, "learn", lambda self, clusters, queries: seen.append(queries))
