@@ -12,6 +12,10 @@ class InputError(ValueError):
     """
 
 
+class Unavailable(InputError):
+    """Data that exist but are not here: they can't be downloaded, or must be fetched by hand."""
+
+
 @contextmanager
 def within(place: Path) -> Iterator[None]:
     """Put ``place`` in front of the message of any ``InputError`` raised inside, unless the message names it already.

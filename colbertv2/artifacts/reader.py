@@ -15,7 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from colbertv2.artifacts.node import Component, Node, Unreadable, leaves, transform
-from colbertv2.artifacts.stage import stage_of
+from colbertv2.artifacts.stage import Stage, stage_of
 from colbertv2.errors import InputError
 
 
@@ -40,16 +40,32 @@ def parse(config: Any) -> Node:
 
 def parse_value(config: Any) -> Any:
     """Like :func:`parse`, for any kind of argument: a node, component, mapping, list or plain value."""
-    return _Reader().read(OmegaConf.create(config) if isinstance(config, (dict, list)) else config, "")
+    return Reader().read(OmegaConf.create(config) if isinstance(config, (dict, list)) else config)
 
 
-class _Reader:
-    def __init__(self) -> None:
+class Reader:
+    """Read values from one configuration or from several ones that share nodes; equal nodes become one object.
+
+    Args:
+        place: a key whose value differs between these configurations. Nodes that read from it, also through other
+            nodes, get :attr:`label` after their key.
+    """
+
+    label = ""  # of the configuration that is being read
+
+    def __init__(self, place: str = "") -> None:
+        self.place = place
+        self.labelled: set[int] = set()  # ids of nodes
         self.read_before: dict[int, tuple[Any, Any]] = {}  # id → container (kept, so that its id is not reused), value
         self.under_way: list[int] = []
         self.nodes: dict[str, Node] = {}
 
-    def read(self, value: Any, key: str) -> Any:
+    def read(self, value: Any, key: str = "") -> Any:
+        """Read a node, component, mapping, list or plain value; ``key`` is its place, if it does not know it itself.
+
+        Raises:
+            InputError: nodes read each other in a cycle.
+        """
         if not isinstance(value, (DictConfig, ListConfig)):
             return _plain(value, key)
         key = value._get_full_key("") or key or "configuration"  # the key of a reference's target, not of the reference
@@ -81,7 +97,16 @@ class _Reader:
         # Equal parents are already one object, so their ids suffice to compare nodes.
         content = transform(values, lambda leaf: {"node": id(leaf)} if isinstance(leaf, Node) else _content(leaf))
         written = json.dumps([target, content], sort_keys=True, default=repr)
-        return self.nodes.setdefault(written, Node(key, declared, values))
+        return self.nodes.setdefault(written, self._node(key, declared, values))
+
+    def _node(self, key: str, declared: Stage, values: dict[str, Any]) -> Node:
+        found = [leaf for _, leaf in leaves(values)]
+        varies = any(isinstance(leaf, Component) and leaf.key.startswith(f"{self.place}.") for leaf in found)
+        if self.label and (varies or any(id(leaf) in self.labelled for leaf in found)):
+            node = Node(f"{key} ({self.label})", declared, values)
+            self.labelled.add(id(node))
+            return node
+        return Node(key, declared, values)
 
     def _items(self, config: Any, keys: Iterable[Any], prefix: str) -> Iterator[tuple[str, Any]]:
         for name in keys:

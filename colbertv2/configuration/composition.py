@@ -15,9 +15,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.build import PlanStep, build_node, plan_node
-from colbertv2.artifacts.node import Component, Node
-from colbertv2.artifacts.reader import parse, parse_value
-from colbertv2.artifacts.validate import component_problems, suggestion, validate
+from colbertv2.artifacts.node import Component
+from colbertv2.artifacts.reader import parse_value
+from colbertv2.artifacts.validate import component_problems, validate
+from colbertv2.configuration.collections import with_listed
+from colbertv2.configuration.targets import target_node, value_at
 from colbertv2.errors import InputError
 from colbertv2.files import configuration_directory
 from colbertv2.runtime import Runtime
@@ -35,6 +37,10 @@ SETTINGS = {  # the keys of conf/config.yaml that are not groups; checked whethe
     "kmeans_seed": Seed,
     "notes": list[Text],
     "objectives": list[Text] | None,
+    "suite.name": Text | None,  # pyright: ignore[reportOperatorIssue]
+    "suite.measure": Text | None,  # pyright: ignore[reportOperatorIssue]
+    "suite.baselines": bool,
+    "suite.systems": dict[str, Text],
     "report.title": Text | None,  # pyright: ignore[reportOperatorIssue]
     "report.measure": Text | None,  # pyright: ignore[reportOperatorIssue]
     "report.baseline": dict[str, Any],
@@ -54,7 +60,7 @@ def compose(
         directories: the directory of that file, then further directories to search for groups.
     """
     with initialized(directories) as search_path:
-        return hydra.compose(config_name, [*search_path, *overrides])
+        return with_listed(hydra.compose(config_name, [*search_path, *overrides]))
 
 
 def runtime_of(config: DictConfig) -> Runtime:
@@ -63,7 +69,7 @@ def runtime_of(config: DictConfig) -> Runtime:
     Raises:
         InputError: it has an unknown field or a wrong value.
     """
-    component = parse_value(_value(config, "runtime"))
+    component = parse_value(value_at(config, "runtime"))
     if problems := list(component_problems({"runtime": component})):
         raise InputError("\n".join(problems))
     if not isinstance(component, Component) or not isinstance(component.instance, Runtime):
@@ -71,40 +77,12 @@ def runtime_of(config: DictConfig) -> Runtime:
     return component.instance
 
 
-def target_node(config: DictConfig) -> Node:
-    """The node that ``target`` names, as a dotted key of ``pipeline``.
-
-    Raises:
-        InputError: ``pipeline`` has no such node.
-    """
-    target, pipeline = _value(config, "target"), _value(config, "pipeline")
-    if not isinstance(target, str):
-        raise InputError(f"target is {type(target).__name__}; expected the name of a node, such as metrics.")
-    found = _value(config, f"pipeline.{target}")
-    if not isinstance(found, DictConfig):
-        known = [str(name) for name in pipeline] if isinstance(pipeline, DictConfig) else []
-        raise InputError(f"target: the pipeline has no node {target!r}{suggestion(str(target), known)}")
-    return parse(found)
-
-
-def _value(config: DictConfig, key: str) -> Any:
-    """The value at a dotted key; ``None`` if there is none.
-
-    Raises:
-        InputError: the value is a reference that can't be resolved.
-    """
-    try:
-        return OmegaConf.select(config, key)
-    except OmegaConfBaseException as error:
-        raise InputError(f"{key}: {str(error).splitlines()[0]}") from error
-
-
 def setting_problems(config: DictConfig) -> Iterator[str]:
     """Yield a sentence for each wrong value among ``SETTINGS``, even if no stage reads it, such as ``publish``."""
     for key, hint in SETTINGS.items():
         above, _, name = key.rpartition(".")
         try:
-            parent = _value(config, above) if above else config
+            parent = value_at(config, above) if above else config
         except InputError as error:
             yield str(error)
             continue

@@ -23,7 +23,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.validate import validate
-from colbertv2.configuration.composition import CONF, EXPERIMENTS, SETTINGS, setting_problems, target_node
+from colbertv2.configuration.collections import with_listed
+from colbertv2.configuration.composition import CONF, EXPERIMENTS, SETTINGS, setting_problems
+from colbertv2.configuration.targets import target_node
 from colbertv2.errors import InputError
 
 SEEDS = ("seed", "kmeans_seed")  # axes whose effect is noise, in training or in k-means
@@ -151,10 +153,10 @@ def composed(flags: Namespace, searched: bool) -> Iterator[tuple[list[str], Dict
     name = flags.config_name or "config"
     master = loader.load_configuration(name, flags.overrides, RunMode.MULTIRUN, validate_sweep_overrides=False)
     if (master.hydra.mode or (RunMode.MULTIRUN if flags.multirun else RunMode.RUN)) == RunMode.RUN:
-        yield flags.overrides, without_hydra(loader.load_configuration(name, flags.overrides, RunMode.RUN))
+        yield flags.overrides, with_listed(without_hydra(loader.load_configuration(name, flags.overrides, RunMode.RUN)))
         return
     for overrides in jobs(loader, master, searched):
-        yield overrides, without_hydra(loader.load_sweep_config(master, overrides))
+        yield overrides, with_listed(without_hydra(loader.load_sweep_config(master, overrides)))
 
 
 def jobs(loader: ConfigLoader, master: DictConfig, searched: bool) -> list[list[str]]:

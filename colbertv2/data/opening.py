@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from colbertv2.errors import InputError
+from colbertv2.errors import InputError, Unavailable
 from colbertv2.files import sha256
 
 try:
@@ -99,14 +99,14 @@ def reading(dataset_id: str, handler: Any) -> Iterator[None]:
     except InputError:
         raise
     except (*DAMAGED, ImportError, OSError, RuntimeError, ValueError) as error:
-        raise InputError(complaint(dataset_id, places(handler), error)) from error
+        raise complaint(dataset_id, places(handler), error) from error
 
 
-def complaint(dataset_id: str, files: "list[Place]", error: Exception) -> str:
-    """The message for a dataset that can't be read: what is wrong and what to do."""
+def complaint(dataset_id: str, files: "list[Place]", error: Exception) -> InputError:
+    """The error for a dataset that can't be read: what is wrong and what to do; ``Unavailable`` if its files lack."""
     reason = f"{type(error).__name__}: {shorten(str(error), 160)}"
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
-        return (
+        return InputError(
             f"{dataset_id!r} is not ready in IR_DATASETS_HOME ({ir_datasets.util.home_path()}), and you may not write "
             f"there or read its files ({reason}). Open it once as a user who may write there, or set IR_DATASETS_HOME "
             "to a directory of your own."
@@ -115,13 +115,13 @@ def complaint(dataset_id: str, files: "list[Place]", error: Exception) -> str:
     # ir_datasets raises a RuntimeError for a malformed line.
     if isinstance(error, DAMAGED) or (isinstance(error, RuntimeError) and all_here):
         here = [f"{file}, {file.path.stat().st_size:,} of them present" for file in files if file.path.exists()]
-        return (
+        return InputError(
             f"A file of {dataset_id!r} is cut short or damaged ({reason}). Delete it and fetch it again: "
             f"{'; '.join(here) or 'see the message above'}."
         )
     if isinstance(error, ImportError | ValueError) or all_here:  # a package that few datasets need; a full disk
-        return f"{dataset_id!r} can't be read ({reason})."
-    return (  # requests' exceptions are OSErrors; a wrong checksum is a RuntimeError
+        return InputError(f"{dataset_id!r} can't be read ({reason}).")
+    return Unavailable(  # requests' exceptions are OSErrors; a wrong checksum is a RuntimeError
         f"The files of {dataset_id!r} are missing and could not be downloaded ({reason}). "
         f"Set IR_DATASETS_HOME (now {ir_datasets.util.home_path()}) to a directory that has them, or place them by "
         f"hand: {'; '.join(map(str, files)) or 'see the message above'}."

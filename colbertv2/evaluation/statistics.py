@@ -28,6 +28,7 @@ BATCH_VALUES = 2_000_000
 QUERIES = 2  # the axis of the queries
 
 Values = NDArray[np.float64]
+Strata = Sequence[Values]  # one array per collection, with the same seeds and its own queries
 
 
 class ConfidenceInterval(NamedTuple):

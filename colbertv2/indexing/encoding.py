@@ -74,9 +74,7 @@ def write_shards(
         writer.add(list(ids), *stacked(kept, model.dim), number)
 
 
-def sampled_vectors(
-    codec: Codec, encode: Callable[..., list[NDArray[np.float32]]]
-) -> NDArray[np.float32] | None:
+def sampled_vectors(codec: Codec, encode: Callable[..., list[NDArray[np.float32]]]) -> NDArray[np.float32] | None:
     """Vectors of the queries that a codec learns from, float32 ``[n, dim]``; None if it learns from none.
 
     Args:

@@ -97,18 +97,14 @@ class Tokenizer:
             self._refuse_long(task, prompt_used, length)
         return self._rows(task, texts, prompt_used, length)
 
-    def query_ids(
-        self, texts: list[str], prompt: str | None = None, maxlen: int | None = None
-    ) -> list[list[int]]:
+    def query_ids(self, texts: list[str], prompt: str | None = None, maxlen: int | None = None) -> list[list[int]]:
         """Return the token ids of queries, with marker, prompt and special tokens, before augmentation.
 
         ``prompt`` and ``maxlen`` replace those of the tokenization, if they are not None.
         """
         return self._ids("query", texts, prompt, maxlen)
 
-    def document_ids(
-        self, texts: list[str], prompt: str | None = None, maxlen: int | None = None
-    ) -> list[list[int]]:
+    def document_ids(self, texts: list[str], prompt: str | None = None, maxlen: int | None = None) -> list[list[int]]:
         """Return the token ids of documents, with marker, prompt and special tokens.
 
         ``prompt`` and ``maxlen`` replace those of the tokenization, if they are not None.

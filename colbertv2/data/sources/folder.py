@@ -21,7 +21,7 @@ from ir_datasets.formats import BaseQrels, BaseQueries, GenericQuery, TrecQrel
 from colbertv2.data.collection import is_empty
 from colbertv2.data.readers import LISTED, Faults, Text, read_judgements, read_texts
 from colbertv2.data.sources.stores import StoredDocs, file_fingerprint
-from colbertv2.errors import InputError
+from colbertv2.errors import InputError, Unavailable
 from colbertv2.files import read_json, write_json
 
 CORPUS_FILES = ("corpus.jsonl", "collection.jsonl", "collection.tsv")
@@ -147,7 +147,8 @@ def folder_dataset(path: str) -> Dataset:
     corpora = corpus_files(folder)
     if len(corpora) != 1:
         found = " and ".join(corpora) or ("none of them" if folder.is_dir() else "no such folder")
-        raise InputError(f"Expected one of {', '.join(CORPUS_FILES)} in {folder}, found {found}.")
+        kind = InputError if folder.is_dir() else Unavailable
+        raise kind(f"Expected one of {', '.join(CORPUS_FILES)} in {folder}, found {found}.")
     documents = FolderDocs(folder / corpora[0])
     suffix = f".{split}" if split else ""
     queries = existing(folder, [f"queries{suffix}.tsv", f"queries{suffix}.jsonl", "queries.tsv", "queries.jsonl"])

@@ -1,4 +1,4 @@
-"""The embedded collections ``stdlib`` and ``stdlib-small``: code search over the running Python's standard library.
+"""The embedded collections ``stdlib``, ``stdlib-small`` and four by topic: code search over Python's standard library.
 
 A document is the source of a function or method without its docstring; a query is the docstring's first sentence; the
 only relevant document of a query is the function it was taken from. So relevance is known by construction, nothing is
@@ -7,8 +7,9 @@ in two splits; all splits search the same documents. The library's source files 
 about 5,300 pairs on Python 3.11. Functions that share a qualified name (a property's getter and setter, variants per
 platform) would share an id, so only the first of them is kept.
 
-``stdlib`` has all pairs, ``stdlib-small`` half of them, chosen by a hash of the document id; both have the splits
-``/train``, ``/dev`` and ``/test``. A query's id is ``q-`` + its document's id, so tools that drop results whose id
+``stdlib`` has all pairs, ``stdlib-small`` half of them, chosen by a hash of the document id. ``stdlib-network``,
+``stdlib-language``, ``stdlib-data`` and ``stdlib-system`` have those of the modules of one topic. All have the splits
+``/train``, ``/dev`` and ``/test``, and a query is in the same split everywhere. A query's id is ``q-`` + its document's id, so tools that drop results whose id
 equals the query's lose nothing. Documents and queries also have a ``pool_id``, their top-level module, and queries have
 ``answers``, the function's own name, to try search within pools and evaluation by answers.
 
@@ -45,7 +46,20 @@ MINIMUM_QUERY_WORDS = 5
 LEFT_OUT = re.compile(r"test|tests|idle_test|turtledemo|site-packages|dist-packages|__pycache__|config-.*")
 SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bcf\.)(?<!\bvs\.)(?<!\betc\.)\s")
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-NAMES = ("stdlib", "stdlib-small")
+TOPICS = {  # top-level modules by topic; all others are of the topic "system"
+    "network": """asynchat asyncio asyncore base64 cgi cgitb email ftplib hashlib hmac html http imaplib ipaddress mailbox
+        mailcap mimetypes netrc nntplib nturl2path poplib quopri secrets selectors smtpd smtplib socket socketserver ssl
+        telnetlib urllib uuid webbrowser wsgiref xmlrpc""",
+    "language": """__future__ _py_abc abc ast bdb cmd code codeop compileall contextlib dataclasses dis distutils doctest
+        ensurepip enum functools idlelib imp importlib inspect lib2to3 linecache modulefinder pdb pickletools pkgutil
+        profile pstats py_compile pyclbr pydoc rlcompleter runpy site symtable sysconfig timeit token tokenize trace
+        traceback tracemalloc types typing unittest venv warnings weakref zipapp zipimport""",
+    "data": """_collections_abc _pydecimal _strptime bisect calendar codecs collections configparser copy copyreg csv
+        datetime dbm decimal difflib encodings fractions gettext graphlib heapq json locale numbers operator pickle
+        plistlib pprint random re sqlite3 statistics string stringprep textwrap tomllib xml zoneinfo""",
+}
+TOPIC_OF = {module: topic for topic, modules in TOPICS.items() for module in modules.split()}
+NAMES = ("stdlib", "stdlib-small", *(f"stdlib-{topic}" for topic in (*TOPICS, "system")))
 
 
 class Pair(NamedTuple):
@@ -274,15 +288,22 @@ def digest_of_running_library() -> str:
     return library_digest(Path(sysconfig.get_path("stdlib")))
 
 
+def belongs(pair: Pair, name: str) -> bool:
+    """Whether the collection ``name``, one of ``NAMES``, has the pair."""
+    if name == "stdlib-small":
+        return is_small(pair)
+    return name in ("stdlib", f"stdlib-{TOPIC_OF.get(pair.module, 'system')}")
+
+
 @cache
 def selection(name: str, split: str | None) -> list[Pair]:
-    """Return the pairs of a collection (``stdlib`` or ``stdlib-small``), or only those of ``split``."""
+    """Return the pairs of a collection, or only those of ``split``."""
     split_of = split_of_module()
-    return [pair for pair in pairs() if (name == "stdlib" or is_small(pair)) and split in (None, split_of[pair.module])]
+    return [pair for pair in pairs() if belongs(pair, name) and split in (None, split_of[pair.module])]
 
 
 def register() -> None:
-    """Register both collections and their splits with ``ir_datasets``, once per process."""
+    """Register the collections and their splits with ``ir_datasets``, once per process."""
     for name in NAMES:
         if name in ir_datasets.registry:
             continue

@@ -1,0 +1,192 @@
+"""The node that ``target`` names; with a suite, the node that brings its evaluations on all collections together."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from colbertv2.artifacts.node import Component, Node, leaves
+from colbertv2.artifacts.reader import Reader, parse, parse_value
+from colbertv2.artifacts.stage import stage_of
+from colbertv2.artifacts.validate import suggestion
+from colbertv2.errors import InputError, Unavailable
+
+SUITE = "colbertv2.stages.suite.run"
+OWN = "ColBERT"  # the row of the target
+BASELINES = {"BM25": "bm25_metrics", "single vector": "single_vector_metrics"}
+EVALUATED = "evaluated"  # the key whose value differs from collection to collection
+
+
+def value_at(config: DictConfig, key: str) -> Any:
+    """The value at a dotted key; ``None`` if there is none.
+
+    Raises:
+        InputError: the value is a reference that can't be resolved.
+    """
+    try:
+        return OmegaConf.select(config, key)
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise InputError(f"{key}: {str(error).splitlines()[0]}") from error
+
+
+def target_node(config: DictConfig, failed: Mapping[str, str] | None = None) -> Node:
+    """The node that ``target`` names, as a dotted key of ``pipeline``; with a suite, :func:`suite_node`.
+
+    Args:
+        config: the composed configuration.
+        failed: collections of the suite whose evaluation failed, with the reason; they are left out.
+
+    Raises:
+        InputError: ``pipeline`` has no such node, or the suite can't be evaluated.
+    """
+    if value_at(config, "suite.listed"):
+        return suite_node(config, failed or {})
+    return parse(configuration_of(config, value_at(config, "target")))
+
+
+def configuration_of(config: DictConfig, target: Any) -> DictConfig:
+    """The configuration of a node of the pipeline.
+
+    Raises:
+        InputError: the pipeline has no such node.
+    """
+    if not isinstance(target, str):
+        raise InputError(f"target is {type(target).__name__}; expected the name of a node, such as metrics.")
+    found, pipeline = value_at(config, f"pipeline.{target}"), value_at(config, "pipeline")
+    if not isinstance(found, DictConfig):
+        known = [str(name) for name in pipeline] if isinstance(pipeline, DictConfig) else []
+        raise InputError(f"target: the pipeline has no node {target!r}{suggestion(target, known)}")
+    return found
+
+
+def suite_node(config: DictConfig, failed: Mapping[str, str]) -> Node:
+    """The node that brings the evaluations of ``target`` on all collections of the suite together.
+
+    The pipeline is read once for each collection, with ``evaluated`` set to it. What does not depend on it, such as the
+    trainings, is the same node for all.
+
+    Raises:
+        InputError: a collection can't be evaluated for another reason than that its files are not here, or none can;
+            or the target is no evaluation.
+    """
+    missing: dict[str, str] = {}
+    measures: dict[str, str] = {}
+    evaluations: dict[str, dict[str, Node]] = {}
+    reader = Reader(EVALUATED)
+    for name, one in config.suite.listed.items():
+        if (reason := failed.get(name) or unavailable(name, one)) is not None:
+            missing[name] = " ".join(reason.split())
+            continue
+        on_it = evaluated_on(config, one)
+        reader.label = str(name)
+        measures[name] = on_it.measures[0]
+        for row, node in rows_of(on_it, reader).items():
+            evaluations.setdefault(row, {})[name] = node
+    if not evaluations:
+        listed = "\n".join(f"  {name}: {reason}" for name, reason in missing.items())
+        raise InputError(f"No collection of the suite can be evaluated:\n{listed}")
+    refuse_equal(evaluations[next(iter(evaluations))])
+    chosen = config.suite.name or f"{len(config.suite.listed)} collections"
+    values = {
+        "evaluations": evaluations,
+        "measures": measures,
+        "missing": missing,
+        "baseline": baseline_of(config, reader) or next(reversed(evaluations)),
+        "title": f"{config.collection.name} → {chosen}",
+        "notes": OmegaConf.to_container(config.notes, resolve=True),
+        "seed": config.seed,
+    }
+    declared = stage_of(get_object(SUITE))
+    assert declared is not None
+    return Node("suite", declared, values)
+
+
+def evaluated_on(config: DictConfig, collection: DictConfig) -> DictConfig:
+    """A copy of ``config`` that evaluates on ``collection``, whose own measure comes first."""
+    changed = copy.deepcopy(config)
+    with open_dict(changed):
+        changed[EVALUATED] = collection
+        if own := collection.get("measure") or config.suite.measure:
+            changed.measures = [own, *(one for one in config.measures if one != own)]
+    return changed
+
+
+def rows_of(config: DictConfig, reader: Reader) -> dict[str, Node]:
+    """The evaluations that become rows: baselines if wanted, further systems, and the target or the rows of a table."""
+    wanted = {**(BASELINES if config.suite.baselines else {}), **config.suite.systems}
+    found = {row: reader.read(configuration_of(config, target)) for row, target in wanted.items()}
+    target = reader.read(configuration_of(config, config.target))
+    own = target.values.get("systems") if isinstance(target, Node) and target.stage.name == "table" else {OWN: target}
+    rows = {**found, **own} if isinstance(own, dict) else found
+    for row, node in rows.items():
+        if not isinstance(node, Node) or node.stage.measures is None:
+            raise InputError(
+                f"target={config.target} can't be evaluated on a suite: {row!r} is no evaluation. Use target=metrics, "
+                "another node that evaluates, or a table."
+            )
+    return rows
+
+
+def baseline_of(config: DictConfig, reader: Reader) -> str | None:
+    """The row that the others are compared with, if the target is a table that names one."""
+    target = configuration_of(config, config.target)
+    return str(target.baseline) if "systems" in target and "baseline" in target else None
+
+
+def unavailable(name: str, collection: DictConfig) -> str | None:
+    """Why the files of a collection can't be had; None if they are here.
+
+    Raises:
+        InputError: anything else is wrong with the collection, such as that it has no judgements.
+    """
+    where = f"The suite's collection {name!r}"
+    for key in ("documents", "eval"):
+        if (component := parse_value(value_at(collection, key))) is None:
+            raise InputError(f"{where} has no {'test queries' if key == 'eval' else key}, so nothing can be evaluated.")
+        if not isinstance(component, Component) or not all(
+            not hasattr(leaf, "problem") for _, leaf in leaves(component.values)
+        ):
+            continue  # the validation of the complete graph says what is wrong
+        try:
+            identity = component.instance.identity()
+            if key == "eval" and not identity.get("queries"):
+                raise InputError("it has no queries.")
+        except Unavailable as error:
+            return str(error)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+    return None
+
+
+def refuse_equal(evaluations: Mapping[str, Node]) -> None:
+    """Refuse two collections with the same documents and queries, which would count twice in the mean.
+
+    Raises:
+        InputError: there are two such collections.
+    """
+    seen: dict[str, str] = {}
+    for name, node in evaluations.items():
+        if (first := seen.setdefault(node.address, name)) != name:
+            raise InputError(
+                f"The suite's collections {first!r} and {name!r} have the same documents and queries, so they would "
+                "count twice in the mean; remove one of them."
+            )
+
+
+def members(node: Node) -> dict[str, dict[str, Node]]:
+    """The evaluations of a suite's node, collection → row → node; empty for any other node."""
+    if node.stage.name != "suite" or node.stage.outside:
+        return {}
+    found: dict[str, dict[str, Node]] = {}
+    for row, evaluations in node.values["evaluations"].items():
+        for name, evaluation in evaluations.items():
+            found.setdefault(name, {})[row] = evaluation
+    return found
+
+
+def trained_on(node: Node) -> Iterator[Node]:
+    """The trainings that a node rests on: nodes upstream with training examples and queries."""
+    return (step for step in node.lineage() if step.parents.get("examples") and step.values.get("queries") is not None)
