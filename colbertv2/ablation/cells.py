@@ -4,11 +4,14 @@ An axis of a sweep is either a *factor*, whose effect is of interest, or a *seed
 separate kinds of seeds, those of training and those of k-means.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
+
+from colbertv2.evaluation.variance import Strata, Values
 
 
 @dataclass(frozen=True)
@@ -17,70 +20,110 @@ class Cell:
 
     Args:
         factors: factor → value, as written on the command line: ``{"codec.nbits": "2", "search": "plaid"}``.
-        values: measure → ``[training seeds, k-means seeds, queries]``; empty if any of these was not run or failed.
+        values: measure → name of a collection → ``[training seeds, k-means seeds, queries]``. A collection on which any
+            of its seeds was not run or failed is left out.
         costs: means over the seeds of ``bytes_per_token``, ``bytes_per_document``, ``ms_per_query``, ``build_seconds``;
             unknown costs are left out.
-        problem: why there are no values: an error, or that it was not run; ``None`` if there are values.
+        problem: why values are missing: an error, or that it was not run; ``None`` if none are missing.
         command: the command that runs it.
+        trained: addresses of the trainings (artifacts of stage ``train``) that its artifacts rest on, of all seeds. Two
+            cells that differ in them hold models that were trained apart.
 
-    >>> Cell({"codec.nbits": "2"}, {"RR@10": np.ones((2, 1, 30))}, {}, None, "").name
+    >>> Cell({"codec.nbits": "2"}, {"RR@10": {"scifact": np.ones((2, 1, 30))}}, {}, None, "").name
     'codec.nbits=2'
     """
 
     factors: Mapping[str, str]
-    values: Mapping[str, NDArray[np.float64]]
+    values: Mapping[str, Mapping[str, Values]]
     costs: Mapping[str, float]
     problem: str | None
     command: str
+    trained: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
         """Its factors as overrides, separated by commas."""
         return ", ".join(f"{factor}={value}" for factor, value in self.factors.items())
 
-    def per_query(self, measure: str) -> NDArray[np.float64]:
-        """The value of each query, averaged over all seeds: float64 ``[queries]``."""
-        return self.values[measure].mean(axis=(0, 1))
+    def covers(self, collections: Collection[str]) -> bool:
+        """Whether it has values of every measure for all of these collections."""
+        return bool(self.values) and all(set(collections) <= set(found) for found in self.values.values())
+
+    def strata(self, measure: str, collections: Sequence[str]) -> Strata:
+        """The values of each collection, in this order: ``[training seeds, k-means seeds, queries]`` each."""
+        return [self.values[measure][collection] for collection in collections]
+
+    def per_query(self, measure: str, collection: str) -> Values:
+        """The value of each query of a collection, averaged over all seeds: float64 ``[queries]``."""
+        return self.values[measure][collection].mean(axis=(0, 1))
 
     def mean(self, measure: str) -> float:
-        """The mean over seeds and queries."""
-        return float(self.values[measure].mean())
+        """The mean over its collections of their means over seeds and queries."""
+        return float(np.mean([found.mean() for found in self.values[measure].values()]))
 
 
 @dataclass(frozen=True)
 class Cells:
-    """A sweep: all its cells, evaluated on the same queries with the same seeds.
+    """A sweep: all its cells, evaluated on the same queries of the same collections with the same seeds.
 
     Args:
         title: title of the report.
         factors: factor → its values in the order of the sweep, at least two.
         training_seeds: as written on the command line; a single one if the sweep does not vary them.
         kmeans_seeds: likewise.
-        queries: ids, in the order of the values.
+        queries: name of each collection (at least one) → ids of its queries, in the order of the values.
         measures: names of the measures; the conclusions are about the first one.
         cells: in the order of the sweep. A complete factorial design has one for every combination of values.
         baseline: the cell that the others are compared with; it is one of ``cells``.
         warnings: sentences that a reader must know, for example that two versions of the code built the cells.
         commands: the commands that build the sweep and make this report.
+        kmeans_follows: whether the k-means seed moved with the training seed, so that their effects can't be separated.
     """
 
     title: str
     factors: Mapping[str, Sequence[str]]
     training_seeds: Sequence[str]
     kmeans_seeds: Sequence[str]
-    queries: Sequence[str]
+    queries: Mapping[str, Sequence[str]]
     measures: Sequence[str]
     cells: Sequence[Cell]
     baseline: Cell
     warnings: Sequence[str] = field(default_factory=list)
     commands: Sequence[str] = field(default_factory=list)
+    kmeans_follows: bool = False
+
+    @property
+    def collections(self) -> list[str]:
+        """The names of the collections."""
+        return list(self.queries)
 
     @property
     def complete(self) -> list[Cell]:
-        """The cells that have values."""
-        return [cell for cell in self.cells if cell.values]
+        """The cells that have values for all collections."""
+        return [cell for cell in self.cells if cell.covers(self.collections)]
 
     @property
     def others(self) -> list[Cell]:
-        """The cells that have values, without the baseline."""
+        """The cells that have values for all collections, without the baseline."""
         return [cell for cell in self.complete if cell is not self.baseline]
+
+    def of(self, collection: str) -> Cells:
+        """The same sweep on one of its collections; costs stay those of the whole sweep."""
+        if self.collections == [collection]:
+            return self
+
+        def restricted(cell: Cell) -> Cell:
+            values = {
+                name: {collection: found[collection]} for name, found in cell.values.items() if collection in found
+            }
+            return replace(cell, values=values, problem=None if values else cell.problem)
+
+        cells = [restricted(cell) for cell in self.cells]
+        place = next(i for i, cell in enumerate(self.cells) if cell is self.baseline)
+        return replace(
+            self,
+            title=f"{self.title}: {collection}",
+            queries={collection: self.queries[collection]},
+            cells=cells,
+            baseline=cells[place],
+        )

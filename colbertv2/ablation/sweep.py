@@ -68,6 +68,12 @@ class Sweep:
         """The axes whose effect is noise."""
         return {key: values for key, values in self.axes.items() if key in SEEDS}
 
+    @property
+    def kmeans_follows(self) -> bool:
+        """Whether the k-means seed moves with the training seed, as it does by default if only that is an axis."""
+        moves = len({point.config.kmeans_seed for point in self.points}) > 1
+        return moves and "seed" in self.seeds and "kmeans_seed" not in self.axes
+
     @cached_property
     def results(self) -> list[Artifact | None]:
         """The artifact of each point; ``None`` if it does not exist."""
@@ -129,12 +135,13 @@ class Sweep:
             factors=self.factors,
             training_seeds=seeds[0],
             kmeans_seeds=seeds[1],
-            queries=queries,
+            queries={self.points[0].config.collection.name: queries},
             measures=measures,
             cells=cells,
             baseline=baseline(cells, OmegaConf.to_container(settings.baseline)),  # pyright: ignore[reportArgumentType]
             warnings=[*self.not_known(), *self.versions(), *identical(self.by_name())],
             commands=[self.command("colbertv2"), self.command("colbertv2", "report")],
+            kmeans_follows=self.kmeans_follows,
         )
 
     def settings(self) -> dict[tuple[str, ...], list[int]]:
@@ -170,12 +177,21 @@ class Sweep:
                 problem = self.problem(place) if place >= 0 else "the sweep has no point for some of its seeds"
                 return Cell(factors, {}, {}, problem, self.points[max(place, members[0])].command)
         shape = (len(seeds[0]), len(seeds[1]), len(queries))
+        collection = self.points[members[0]].config.collection.name
         found = {
-            measure: np.stack([tables[i].loc[list(queries), measure].to_numpy(float) for i in wanted]).reshape(shape)
+            measure: {
+                collection: np.stack([tables[i].loc[list(queries), measure].to_numpy(float) for i in wanted]).reshape(
+                    shape
+                )
+            }
             for measure in measures
         }
         built = [artifact for i in wanted if (artifact := self.results[i]) is not None]
-        return Cell(factors, found, mean_costs([costs(one) for one in built]), None, self.points[members[0]].command)
+        trained = frozenset(
+            node.address for i in wanted for node in self.points[i].node.lineage() if node.stage.name == "train"
+        )
+        means = mean_costs([costs(one) for one in built])
+        return Cell(factors, found, means, None, self.points[members[0]].command, trained)
 
     def problem(self, place: int) -> str:
         """Why the point at ``place`` has no result."""
