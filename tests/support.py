@@ -149,6 +149,9 @@ def agree(found: list, exact: list, tolerance: float = 1e-3) -> None:
         np.testing.assert_allclose(scores, all_scores[: len(scores)], atol=tolerance)
 
 
+COLLECTION = "made up"  # the name of the collection of ``made_cells``
+
+
 def made_cells(
     factors: dict[str, list[str]],
     effect: Callable[[dict[str, str]], float] = lambda setting: 0.0,
@@ -180,11 +183,13 @@ def made_cells(
         if not grid and sum(setting[factor] != baseline[factor] for factor in factors) > 1:
             continue
         values = {
-            measure: effect(setting)
-            + difficulty[measure]
-            + rng.normal(0, noise[0], (seeds[0], 1, 1))
-            + rng.normal(0, noise[1], (1, seeds[1], 1))
-            + rng.normal(0, noise[2], (*seeds, queries))
+            measure: {
+                COLLECTION: effect(setting)
+                + difficulty[measure]
+                + rng.normal(0, noise[0], (seeds[0], 1, 1))
+                + rng.normal(0, noise[1], (1, seeds[1], 1))
+                + rng.normal(0, noise[2], (*seeds, queries))
+            }
             for measure in measures
         }
         command = "python -m colbertv2 " + " ".join(f"{factor}={value}" for factor, value in setting.items())
@@ -197,7 +202,7 @@ def made_cells(
         factors=factors,
         training_seeds=[str(seed) for seed in range(seeds[0])],
         kmeans_seeds=[str(seed) for seed in range(seeds[1])],
-        queries=[f"q{number}" for number in range(queries)],
+        queries={COLLECTION: [f"q{number}" for number in range(queries)]},
         measures=list(measures),
         cells=cells,
         baseline=next(cell for cell in cells if cell.factors == baseline),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from colbertv2.evaluation.statistics import Strata, Values
+from colbertv2.evaluation.variance import Strata, Values
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Cell:
     costs: Mapping[str, float]
     problem: str | None
     command: str
-    trained: Collection[str] = frozenset()
+    trained: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:

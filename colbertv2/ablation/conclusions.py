@@ -11,7 +11,9 @@ from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.findings import Effects, Findings, Interaction
 from colbertv2.evaluation.measurement import COSTS
 from colbertv2.evaluation.measures import fraction, plain, signed
-from colbertv2.evaluation.statistics import POWER, ConfidenceInterval, Contrast
+from colbertv2.evaluation.intervals import ConfidenceInterval
+from colbertv2.evaluation.statistics import Contrast
+from colbertv2.evaluation.variance import POWER
 
 TRADED = ("bytes_per_token", "ms_per_query")  # costs that quality is compared with
 
@@ -30,7 +32,7 @@ def conclude(findings: Findings) -> list[str]:
         sentences += interaction_sentences(effects.interactions, measure)
         sentences += share_sentence(effects)
     else:
-        if effects.explanation and (len(cells.factors) > 1 or not cells.baseline.values):
+        if effects.explanation and (len(cells.factors) > 1 or not cells.baseline.covers(cells.collections)):
             sentences.append(effects.explanation)
         for cell in cells.others:
             if contrast := findings.comparisons[measure].get(cell.name):

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import combinations, product
 
 import numpy as np
-from numpy.typing import NDArray
 
 from colbertv2.ablation.cells import Cells
-from colbertv2.evaluation.statistics import Contrast, Estimate, contrasts, estimate, variation_shares
+from colbertv2.evaluation.statistics import Contrast, Estimate, contrasts, estimate
+from colbertv2.evaluation.variance import Strata, seed_means, variation_shares
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def find_effects(cells: Cells, measure: str, seed: int) -> Effects:
         measure: one of ``cells.measures``.
         seed: the seed of the resampling.
     """
-    if not cells.baseline.values:
+    if not cells.baseline.covers(cells.collections):
         return Effects([], [], {}, f"The baseline {cells.baseline.name} has no values, so nothing is compared with it.")
     lacking = missing_settings(cells)
     if lacking and len(cells.factors) > 1:
@@ -105,7 +105,7 @@ def missing_settings(cells: Cells) -> list[str]:
 
 
 class Grid:
-    """The values of a complete design as one array ``[levels of each factor …, training, k-means, queries]``.
+    """The values of a complete design, of each collection ``[levels of each factor …, training, k-means, queries]``.
 
     If there is only one factor, levels without values are left out.
 
@@ -117,32 +117,48 @@ class Grid:
     def __init__(self, cells: Cells, measure: str) -> None:
         held = {factor: {cell.factors[factor] for cell in cells.complete} for factor in cells.factors}
         self.factors = {factor: [v for v in levels if v in held[factor]] for factor, levels in cells.factors.items()}
-        found = {
-            tuple(cell.factors[factor] for factor in cells.factors): cell.values[measure] for cell in cells.complete
-        }
-        values = np.stack([found[levels] for levels in product(*self.factors.values())])
-        self.values = values.reshape(*map(len, self.factors.values()), *values.shape[1:])
+        self.cells = list(cells.complete)
+        found = {tuple(cell.factors[factor] for factor in cells.factors): cell for cell in cells.complete}
+        ordered = [found[levels].strata(measure, cells.collections) for levels in product(*self.factors.values())]
+        sizes = [len(levels) for levels in self.factors.values()]
+        self.strata = [np.stack(values).reshape(*sizes, *values[0].shape) for values in zip(*ordered, strict=True)]
         self.baseline = dict(cells.baseline.factors)
 
     def others(self, factor: str) -> list[str]:
         """The levels of ``factor`` other than the baseline's."""
         return [level for level in self.factors[factor] if level != self.baseline[factor]]
 
-    def marginal(self, setting: Mapping[str, str]) -> NDArray[np.float64]:
-        """The mean of all cells with the levels in ``setting``: ``[training seeds, k-means seeds, queries]``."""
-        chosen = self.values
+    def marginal(self, setting: Mapping[str, str]) -> Strata:
+        """The mean of all cells with the levels in ``setting``, of each collection."""
+        chosen = self.strata
         for axis, (factor, levels) in enumerate(self.factors.items()):
             if factor in setting:
-                chosen = chosen.take([levels.index(setting[factor])], axis=axis)
-        return chosen.mean(axis=tuple(range(len(self.factors))))
+                chosen = [values.take([levels.index(setting[factor])], axis=axis) for values in chosen]
+        return [values.mean(axis=tuple(range(len(self.factors)))) for values in chosen]
+
+    def trained(self, setting: Mapping[str, str]) -> frozenset[str]:
+        """The trainings of all cells with the levels in ``setting``."""
+        there = [cell for cell in self.cells if all(cell.factors[key] == level for key, level in setting.items())]
+        return frozenset(address for cell in there for address in cell.trained)
+
+    def trained_apart(self, *settings: Mapping[str, str]) -> bool:
+        """Whether the models of these settings were not all trained together."""
+        return len({self.trained(setting) for setting in settings}) > 1
+
+
+def minus(first: Strata, second: Strata) -> Strata:
+    """The differences of two systems on each collection."""
+    return [one - other for one, other in zip(first, second, strict=True)]
 
 
 def main_effects(grid: Grid, seed: int) -> list[MainEffect]:
     """Compute one main effect per level of every factor, in the order of the sweep."""
     settings = [(factor, level) for factor in grid.factors for level in grid.others(factor)]
+    pairs = [({factor: level}, {factor: grid.baseline[factor]}) for factor, level in settings]
     tested = contrasts(
-        [grid.marginal({factor: level}) - grid.marginal({factor: grid.baseline[factor]}) for factor, level in settings],
+        [minus(grid.marginal(one), grid.marginal(base)) for one, base in pairs],
         seed,
+        [grid.trained_apart(one, base) for one, base in pairs],
     )
     found = dict(zip(settings, tested, strict=True))
     return [
@@ -161,20 +177,31 @@ def interactions(grid: Grid, seed: int) -> list[Interaction]:
         for b in grid.others(two)
     ]
 
-    def beyond_the_sum(factors: tuple[str, str], levels: tuple[str, str]) -> NDArray[np.float64]:
+    def corners(factors: tuple[str, str], levels: tuple[str, str]) -> list[dict[str, str]]:
         (one, two), (a, b) = factors, levels
         base_one, base_two = grid.baseline[one], grid.baseline[two]
-        alone = grid.marginal({one: a, two: base_two}) + grid.marginal({one: base_one, two: b})
-        return grid.marginal({one: a, two: b}) - alone + grid.marginal({one: base_one, two: base_two})
+        return [
+            {one: first, two: second} for first, second in ((a, b), (a, base_two), (base_one, b), (base_one, base_two))
+        ]
 
-    tested = contrasts([beyond_the_sum(*setting) for setting in settings], seed)
+    def beyond_the_sum(settings: Sequence[Mapping[str, str]]) -> Strata:
+        both, one, other, neither = map(grid.marginal, settings)
+        return minus(minus(both, one), minus(other, neither))
+
+    squares = [corners(*setting) for setting in settings]
+    tested = contrasts(
+        [beyond_the_sum(square) for square in squares],
+        seed,
+        [grid.trained_apart(*square) for square in squares],
+        reach=2.0,
+    )
     return [Interaction(factors, levels, found) for (factors, levels), found in zip(settings, tested, strict=True)]
 
 
 def shares(grid: Grid) -> dict[tuple[str, ...], float]:
     """The share of the sum of squares between the cells' means that each set of factors explains beyond its subsets."""
     names = list(grid.factors)
-    found = variation_shares(grid.values.mean(axis=(-3, -2, -1)))
+    found = variation_shares(np.mean([values.mean(axis=(-3, -2, -1)) for values in grid.strata], axis=0))
     return {tuple(names[axis] for axis in axes): share for axes, share in found.items()}
 
 
@@ -205,7 +232,7 @@ def find(cells: Cells, seed: int) -> Findings:
     return Findings(
         cells=cells,
         estimates={
-            measure: {cell.name: estimate(cell.values[measure], seed) for cell in cells.complete}
+            measure: {cell.name: estimate(cell.strata(measure, cells.collections), seed) for cell in cells.complete}
             for measure in cells.measures
         },
         comparisons={measure: compare_cells(cells, measure, seed) for measure in cells.measures},
@@ -224,13 +251,12 @@ def compare_cells(cells: Cells, measure: str, seed: int) -> dict[str, Contrast]:
     Returns:
         Name of each cell → its difference from the baseline; empty if the baseline has no values.
     """
-    if not cells.baseline.values:
+    if not cells.baseline.covers(cells.collections):
         return {}
-    baseline = cells.baseline.values[measure]
-    return dict(
-        zip(
-            [cell.name for cell in cells.others],
-            contrasts([cell.values[measure] - baseline for cell in cells.others], seed),
-            strict=True,
-        )
+    baseline = cells.baseline.strata(measure, cells.collections)
+    tested = contrasts(
+        [minus(cell.strata(measure, cells.collections), baseline) for cell in cells.others],
+        seed,
+        [cell.trained != cells.baseline.trained for cell in cells.others],
     )
+    return dict(zip([cell.name for cell in cells.others], tested, strict=True))

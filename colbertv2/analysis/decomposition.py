@@ -130,7 +130,7 @@ def changes(values: pd.DataFrame, seed: int) -> pd.DataFrame:
     differences = [values[step].to_numpy() - values[before].to_numpy() for before, step in pairwise(steps)]
     rows = [{"mean": values[steps[0]].mean()}]
     for step, difference, found in zip(
-        steps[1:], differences, contrasts([one[None, None] for one in differences], seed), strict=True
+        steps[1:], differences, contrasts([[one[None, None]] for one in differences], seed), strict=True
     ):
         rows.append(
             {

@@ -59,7 +59,9 @@ def main(arguments: Sequence[str]) -> None:
         warnings=findings.cells.warnings,
         commands=findings.cells.commands,
         hovers={
-            figures.POINT.format(i): hover(cell, findings) for i, cell in enumerate(findings.cells.cells) if cell.values
+            figures.POINT.format(i): hover(cell, findings)
+            for i, cell in enumerate(findings.cells.cells)
+            if cell.covers(findings.cells.collections)
         },
     )
     print(tables["cells"].markdown())

@@ -1,63 +1,63 @@
-"""The statistics of evaluations: tests, confidence intervals, contrasts and detectable differences.
+"""The statistics of evaluations: tests, confidence intervals and contrasts, of one collection or of a suite of several.
 
-Values are per query, ``[queries]``, or ``[training seeds, k-means seeds, queries]``, paired by seed and query. The test
-is Fisher's randomisation test of the mean difference. It assumes nothing about the distribution of per-query values
-(RR@10 takes only eleven values), stays valid and is exact for the few queries of a small folder, and agrees with the
-t-test on large sets (Smucker et al., CIKM 2007; Urbano et al., SIGIR 2019).
-
-An unknown value is NaN (such as a measure beyond the depth of a ranking), and so is everything computed from it.
+Values are ``[training seeds, k-means seeds, queries]`` of each collection, paired by seed and query. Means over several
+collections are macro means (:mod:`colbertv2.evaluation.variance`).
 
 A difference may be generalised to other queries, to other seeds, or to both. Each case has its own interval, because a
-test over queries does not see the variation between seeds (Reimers and Gurevych, EMNLP 2017).
+test over queries does not see the variation between seeds (Reimers and Gurevych, EMNLP 2017). For the same reason there
+are two tests. † is Fisher's randomisation test over queries: it is about these models. ‡ is about recipes: it also asks
+whether the difference would be there with other training seeds.
+
+An unknown value is NaN (such as a measure beyond the depth of a ranking), and so is everything computed from it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
-from math import prod
-from typing import NamedTuple
+from math import inf, isnan, nan
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-LEVEL = 0.05
-POWER = 0.8
+from colbertv2.evaluation.intervals import (
+    BATCH_VALUES,
+    RESAMPLES,
+    ConfidenceInterval,
+    error_of_seeds,
+    seeds_interval,
+    stratified_intervals,
+    t_interval,
+    t_test,
+)
+from colbertv2.evaluation.variance import (
+    LEVEL,
+    StandardError,
+    Strata,
+    Values,
+    combined_error,
+    detectable_difference,
+    query_error,
+    seed_means,
+)
+
 FEWEST_SEEDS = 3  # with two, the variance between seeds rests on one degree of freedom
-RESAMPLES = 9_999
-BATCH_VALUES = 2_000_000
-QUERIES = 2  # the axis of the queries
-
-Values = NDArray[np.float64]
-Strata = Sequence[Values]  # one array per collection, with the same seeds and its own queries
-
-
-class ConfidenceInterval(NamedTuple):
-    """A 95 % confidence interval.
-
-    Args:
-        low: its lower end.
-        high: its upper end.
-    """
-
-    low: float
-    high: float
-
-    def __contains__(self, value: object) -> bool:
-        return isinstance(value, int | float) and self.low <= value <= self.high
+FEW_DIFFERING = 20  # with fewer queries that differ, the bootstrap's interval is too narrow
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean of values ``[training seeds, k-means seeds, queries]`` and its uncertainty.
+    """The mean of a measure over the collections, and its uncertainty.
 
     Args:
-        mean: the mean of all values.
-        queries: the interval over other queries with these seeds: a bootstrap of the means over seeds.
+        mean: the macro mean.
+        queries: the interval over other queries with these seeds: a bootstrap of the means over seeds, within each
+            collection.
         training: the interval over other training seeds with these queries: a t-interval of the means over k-means
             seeds and queries; None with one training seed.
         kmeans: the interval over other k-means seeds, likewise from the means over training seeds and queries.
-        error: the standard error over other queries *and* other seeds (``combined_error``); None with one query.
+        error: the standard error over other queries *and* other seeds (``combined_error``); None if a collection has
+            one query.
         degrees: the degrees of freedom of ``error``.
+        limits: the values that the mean can take; no interval goes beyond them.
     """
 
     mean: float
@@ -66,16 +66,20 @@ class Estimate:
     kmeans: ConfidenceInterval | None
     error: float | None
     degrees: float | None
+    limits: tuple[float, float] = (-inf, inf)
 
     @property
     def combined(self) -> ConfidenceInterval | None:
-        """The interval over queries and seeds together: the t-interval from ``error``; None with one query."""
-        from scipy import stats
+        """The interval over queries and seeds together: the t-interval from ``error``; None if there is no error.
 
-        if self.error is None:
+        It is widened to contain the intervals over queries, training seeds and k-means seeds. Without that, it covers
+        the mean in 87 % of cases only, where two seeds vary more than the queries.
+        """
+        if self.error is None or self.degrees is None:
             return None
-        reach = self.error * float(stats.t.isf(LEVEL / 2, self.degrees))
-        return ConfidenceInterval(self.mean - reach, self.mean + reach)
+        alone = [found for found in (self.queries, self.training, self.kmeans) if found]
+        ends = [t_interval(self.mean, StandardError(self.error, self.degrees), self.limits), *alone]
+        return ConfidenceInterval(min(one.low for one in ends), max(one.high for one in ends))
 
 
 @dataclass(frozen=True)
@@ -84,28 +88,46 @@ class Contrast:
 
     Args:
         difference: the difference of the measure.
-        p: p-value of the two-sided paired randomisation test of the means over seeds, Holm-adjusted over the family.
-        detectable: the smallest true difference that is detected with these queries and seeds with power .8 at the
-            level of Holm's first step (``detectable_difference``); None if it can't be given.
-        few_seeds: whether there are two training seeds or two k-means seeds, too few to say what is detectable. With
-            one seed of a kind, ``detectable`` is about this seed only.
+        p: p-value (†) of the two-sided paired randomisation test of the means over seeds, Holm-adjusted over the
+            family. It is about other queries with these models.
+        detectable: the smallest true difference that this test detects with power .8 at the level of Holm's first
+            step; None if it can detect nothing, because too few queries differ for its p to fall below the level.
+        differing: the number of queries that differ.
+        trained_apart: whether what differs was trained, so that another seed would have given another difference.
+        p_recipes: p-value (‡) that is also about other training seeds (``recipe_test``), Holm-adjusted; None if what
+            differs was not trained, or with one training seed.
+        detectable_recipes: the smallest true difference that ‡ detects with power of about .8; None where ``p_recipes``
+            or ``detectable`` is None, and with ``few_seeds``.
+        few_seeds: whether there are two training seeds or two k-means seeds, too few to say what ‡ detects.
     """
 
     difference: Estimate
     p: float
     detectable: float | None
+    differing: int
+    trained_apart: bool = False
+    p_recipes: float | None = None
+    detectable_recipes: float | None = None
     few_seeds: bool = False
 
     @property
     def significant(self) -> bool:
-        """Whether the adjusted p is below .05."""
+        """Whether the adjusted p of † is below .05."""
         return self.p < LEVEL
+
+    @property
+    def significant_recipes(self) -> bool:
+        """Whether the adjusted p of ‡ is below .05; it is not where there is no such test."""
+        return self.p_recipes is not None and self.p_recipes < LEVEL
+
+    @property
+    def narrow(self) -> bool:
+        """Whether so few queries differ that the interval over queries is too narrow."""
+        return 0 < self.differing < FEW_DIFFERING
 
 
 def paired_test(first: ArrayLike, second: ArrayLike, seed: int) -> float:
-    """Compute the two-sided p-value of a paired randomisation test of equal means.
-
-    The test is exact if 2^queries is at most 9,999; otherwise it uses 9,999 seeded resamples.
+    """Compute the two-sided p-value of a paired randomisation test of two systems on one collection.
 
     Args:
         first: per-query values of a system, [num_queries].
@@ -115,24 +137,57 @@ def paired_test(first: ArrayLike, second: ArrayLike, seed: int) -> float:
     >>> paired_test([1.0, 0.5, 0.0], [1.0, 0.5, 0.0], seed=0)
     1.0
     """
+    return randomisation_test([np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)], seed)
+
+
+def randomisation_test(differences: Sequence[Values], seed: int) -> float:
+    """Compute the two-sided p-value of Fisher's randomisation test of a mean difference over a suite.
+
+    The null hypothesis is that the two systems are exchangeable: which of them has which value of a query is chance, so
+    the difference of every query has a symmetric distribution around 0. No shape of distribution is assumed beyond that
+    (RR@10 takes only eleven values). It is not a test of equal means alone: if the differences are very skewed (a few
+    large gains, many small losses), it can reject too often although the means are equal. The test agrees with the
+    t-test on large sets (Smucker et al., CIKM 2007; Urbano et al., SIGIR 2019).
+
+    The signs of the differences are flipped within each collection, and the statistic is the macro mean: each of the n
+    differences of one of C collections is multiplied by 1/(C·n) and all are added. The test is exact if 2^d is at most
+    9,999 for d differences other than 0; otherwise it uses 9,999 seeded resamples.
+
+    Args:
+        differences: per-query differences [num_queries] of each collection.
+        seed: the seed of the resamples.
+
+    >>> randomisation_test([np.array([0.5, 0.2, 0.1]), np.array([0.3, 0.4, 0.0])], seed=0)  # 5 of 5 are greater
+    0.0625
+    """
     from scipy import stats
 
-    differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    if np.isnan(differences).any():
-        return float("nan")
-    differences = differences[differences != 0]  # flipping the sign of zero changes nothing
-    if len(differences) < 2:  # with one sign to flip both outcomes are equally extreme
+    # A common factor changes no p, so the first collection's is 1 and one collection's values are tested as they are.
+    scaled = np.concatenate([one * (len(differences[0]) / len(one)) for one in differences])
+    if np.isnan(scaled).any():
+        return nan
+    scaled = scaled[scaled != 0]  # flipping the sign of zero changes nothing
+    if len(scaled) < 2:  # with one sign to flip both outcomes are equally extreme
         return 1.0
     result = stats.permutation_test(
-        (differences,),
+        (scaled,),
         lambda values, axis: values.sum(axis=axis),
         permutation_type="samples",
         vectorized=True,
         n_resamples=RESAMPLES,
-        batch=max(1, BATCH_VALUES // len(differences)),
+        batch=max(1, BATCH_VALUES // len(scaled)),
         rng=np.random.default_rng(seed),
     )
     return float(min(result.pvalue, 1.0))
+
+
+def smallest_p(differing: int) -> float:
+    """The smallest p that the randomisation test can give if this many queries differ.
+
+    >>> smallest_p(3), smallest_p(1000)
+    (0.25, 0.0002)
+    """
+    return min(1.0, 2.0 * max(2.0**-differing, 1 / (RESAMPLES + 1)))
 
 
 def holm(p_values: ArrayLike) -> Values:
@@ -169,210 +224,117 @@ def compare(systems: Sequence[Values], baseline: Values, seed: int) -> Values:
     return holm([paired_test(values, baseline, seed) for values in systems])
 
 
-def bootstrap_intervals(values: ArrayLike, seed: int, confidence: float = 0.95) -> Values:
-    """Compute percentile bootstrap intervals of the means over queries.
+def estimate(strata: Strata, seed: int, limits: tuple[float, float] = (0.0, 1.0)) -> Estimate:
+    """Compute the macro mean of a measure and its intervals.
 
     Args:
-        values: per-query values [num_queries, num_measures]; all measures share the same resamples.
+        strata: values ``[training seeds, k-means seeds, queries]`` of each collection.
         seed: the seed of the resamples.
-        confidence: the confidence level.
+        limits: between which a mean lies if all values do; no interval then goes beyond them.
 
-    Returns:
-        low and high ends [num_measures, 2]; with one query both are its value.
-    """
-    from scipy import stats
-
-    table = np.asarray(values, dtype=np.float64)
-    if len(table) < 2:
-        return np.repeat(table.mean(axis=0)[:, None], 2, axis=1)
-    if (lacking := np.isnan(table).any(axis=0)).any():
-        found = np.full((table.shape[1], 2), np.nan)
-        if not lacking.all():
-            found[~lacking] = bootstrap_intervals(table[:, ~lacking], seed, confidence)
-        return found
-    interval = stats.bootstrap(
-        (table.T,),
-        np.mean,
-        axis=-1,
-        vectorized=True,
-        method="percentile",
-        confidence_level=confidence,
-        n_resamples=RESAMPLES,
-        batch=max(1, BATCH_VALUES // table.size),
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return np.stack([interval.low, interval.high], axis=1)
-
-
-def t_interval(means: Values) -> ConfidenceInterval | None:
-    """Student's t-interval of the mean of values per seed, ``[seeds]``; None with one seed."""
-    from scipy import stats
-
-    if len(means) < 2:
-        return None
-    reach = float(means.std(ddof=1) / np.sqrt(len(means)) * stats.t.isf(LEVEL / 2, len(means) - 1))
-    return ConfidenceInterval(float(means.mean()) - reach, float(means.mean()) + reach)
-
-
-def estimate(values: Values, seed: int) -> Estimate:
-    """Compute the mean of ``[training seeds, k-means seeds, queries]`` and its intervals.
-
-    >>> estimate(np.arange(12.0).reshape(3, 1, 4), seed=0).training  # 1.5, 5.5 and 9.5
+    >>> estimate([np.arange(12.0).reshape(3, 1, 4)], seed=0).training  # 1.5, 5.5 and 9.5
     ConfidenceInterval(low=-4.436..., high=15.436...)
     """
-    if np.isnan(values).any():
-        return Estimate(float("nan"), ConfidenceInterval(float("nan"), float("nan")), None, None, None, None)
-    low, high = bootstrap_intervals(values.mean(axis=(0, 1))[:, None], seed)[0].tolist()
-    error, degrees = combined_error(values) or (None, None)
+    if any(np.isnan(values).any() for values in strata):
+        return Estimate(nan, ConfidenceInterval(nan, nan), None, None, None, None)
+    if any(values.min() < limits[0] or values.max() > limits[1] for values in strata):
+        limits = (-inf, inf)
+    low, high = stratified_intervals([values.mean(axis=(0, 1))[:, None] for values in strata], seed)[0].tolist()
+    means = seed_means(strata)
+    error, degrees = combined_error(strata) or (None, None)
     return Estimate(
-        mean=float(values.mean()),
+        mean=float(np.mean([values.mean() for values in strata])),
         queries=ConfidenceInterval(low, high),
-        training=t_interval(values.mean(axis=(1, 2))),
-        kmeans=t_interval(values.mean(axis=(0, 2))),
+        training=seeds_interval(means.mean(axis=1), limits),
+        kmeans=seeds_interval(means.mean(axis=0), limits),
         error=error,
         degrees=degrees,
+        limits=limits,
     )
 
 
-def combined_error(values: Values) -> tuple[float, float] | None:
-    """The standard error of the mean when queries and seeds are all samples, and its degrees of freedom.
+def recipe_test(strata: Strata, p: float) -> float:
+    """The p-value (‡) of a difference between recipes: with other queries and other training seeds.
 
-    The model has completely crossed random effects: a value is the mean plus an effect of the training seed t, the
-    k-means seed k and the query q, of each pair of them and of all three, with variances σ². The mean of T·K·Q values
-    then has the variance
-
-        σ²_t/T + σ²_k/K + σ²_q/Q + σ²_tk/TK + σ²_tq/TQ + σ²_kq/KQ + σ²_tkq/TKQ.
-
-    (If k-means seeds mean something different under every training seed, then σ²_k = σ²_kq = 0.) The expected mean
-    square M of a set of factors is the sum of the variances of all effects that contain these factors, each times the
-    number of values that share the effect. Therefore, the signed sum
-
-        (M_t + M_k + M_q − M_tk − M_tq − M_kq + M_tkq) / TKQ
-
-    is an unbiased estimate of the variance (Cornfield and Tukey, 1956). A factor with one level drops out: with one
-    seed of each kind, M_q/Q remains, the square of the usual standard error. The sum's degrees of freedom are
-    Satterthwaite's (1946), (Σ ±M)² / Σ (M² / degrees of M). The sum can be smaller than M_t, M_k or M_q, although its
-    expectation is not. In that case the largest of these three is used, so that the error is never below that of one
-    factor alone.
+    It is the largest of three: that of †, that of the t-test with ``combined_error``, and that of the t-test of the
+    means of each training seed. So ‡ is never easier to get than any of its parts. The middle one is the only one that
+    asks about queries and seeds at once, but with few seeds its error can come out too small by chance.
 
     Args:
-        values: ``[training seeds, k-means seeds, queries]``.
+        strata: differences ``[training seeds, k-means seeds, queries]`` of each collection.
+        p: the p-value of the randomisation test.
 
     Returns:
-        (error, degrees); None with one query, which says nothing about other queries.
+        NaN with one training seed.
     """
-    if values.shape[QUERIES] < 2:
-        return None
-    parts = []  # sign, mean square / number of values, degrees
-    for factors, effect in effects_of(values).items():
-        degrees = prod(values.shape[axis] - 1 for axis in factors)
-        if factors and degrees:
-            levels = prod(values.shape[axis] for axis in factors)
-            parts.append((len(factors), float((effect**2).sum()) / degrees / levels, degrees))
-    total = sum(part if order % 2 else -part for order, part, _ in parts)
-    largest, its_degrees = max((part, degrees) for order, part, degrees in parts if order == 1)
-    if total <= largest:
-        return float(np.sqrt(largest)), float(its_degrees)
-    return float(np.sqrt(total)), float(total**2 / sum(part**2 / degrees for _, part, degrees in parts))
+    means = seed_means(strata).mean(axis=1)
+    between, combined = error_of_seeds(means), combined_error(strata)
+    if between is None or isnan(p):
+        return nan
+    mean = float(means.mean())
+    return max(p, t_test(mean, between), t_test(mean, combined) if combined else 1.0)
 
 
-def effects_of(values: Values) -> dict[tuple[int, ...], Values]:
-    """Split values into the mean, main effects and interactions: orthogonal parts that sum to ``values``.
-
-    Args:
-        values: one value for each combination of the axes' levels.
-
-    Returns:
-        axes → their effects beyond those of every subset, of size one along all other axes; ``()`` is the mean.
-
-    >>> {axes: part.ravel().tolist() for axes, part in effects_of(np.array([[1.0, 2.0], [3.0, 6.0]])).items()}
-    {(): [3.0], (0,): [-1.5, 1.5], (1,): [-1.0, 1.0], (0, 1): [0.5, -0.5, -0.5, 0.5]}
-    """
-    axes = range(values.ndim)
-    parts: dict[tuple[int, ...], Values] = {}
-    for size in range(values.ndim + 1):
-        for chosen in combinations(axes, size):
-            left = tuple(axis for axis in axes if axis not in chosen)
-            inner = [part for held, part in parts.items() if set(held) < set(chosen)]
-            parts[chosen] = values.mean(axis=left, keepdims=True) - sum(inner, np.zeros(()))
-    return parts
-
-
-def variation_shares(means: Values) -> dict[tuple[int, ...], float]:
-    """The share of the sum of squares between ``means`` that each set of axes accounts for, beyond its subsets.
-
-    Args:
-        means: one mean for each combination of the axes' levels.
-
-    Returns:
-        axes → share; the shares sum to 1. Empty if all means are equal.
-
-    >>> variation_shares(np.array([[0.0, 1.0], [0.0, 1.0]]))
-    {(0,): 0.0, (1,): 1.0, (0, 1): 0.0}
-    """
-    squares = {
-        axes: float((np.broadcast_to(part, means.shape) ** 2).sum()) for axes, part in effects_of(means).items() if axes
-    }
-    total = sum(squares.values())
-    return {axes: square / total for axes, square in squares.items()} if total > 1e-20 else {}
-
-
-def contrasts(family: Sequence[Values], seed: int) -> list[Contrast]:
+def contrasts(
+    family: Sequence[Strata], seed: int, trained_apart: Sequence[bool] = (), reach: float = 1.0
+) -> list[Contrast]:
     """Test differences together as one family.
 
     Args:
-        family: differences ``[training seeds, k-means seeds, queries]``, one array per test.
+        family: differences ``[training seeds, k-means seeds, queries]`` of each collection, for each test.
         seed: the seed of the resamples.
+        trained_apart: for each test, whether what differs was trained; empty if it was not in any.
+        reach: the largest difference that is possible where all values are differences of at most this size.
 
     Returns:
-        one contrast per array, with p-values adjusted over the family. With two seeds of a kind there is no detectable
-        difference: its error would rest on one degree of freedom.
+        one contrast for each test, with p-values adjusted over the family.
 
-    >>> [contrast] = contrasts([np.full((1, 1, 8), 0.25)], seed=0)
+    >>> [contrast] = contrasts([[np.full((1, 1, 8), 0.25)]], seed=0)
     >>> contrast.difference.mean, contrast.p  # eight of eight queries are better
     (0.25, 0.0078125)
     """
     # In floating point .3 − .1 − .2 is not 0, and a test of many such values would find their common sign.
-    family = [np.round(values, 12) for values in family]
-    per_query = [np.round(values.mean(axis=(0, 1)), 12) for values in family]
-    p_values = holm([paired_test(values, np.zeros_like(values), seed) for values in per_query])
+    family = [[np.round(values, 12) for values in strata] for strata in family]
+    per_query = [[np.round(values.mean(axis=(0, 1)), 12) for values in strata] for strata in family]
+    raw = [randomisation_test(differences, seed) for differences in per_query]
+    asked = trained_apart or [False] * len(family)
+    raw_recipes = [
+        recipe_test(strata, p) if apart else nan for strata, p, apart in zip(family, raw, asked, strict=True)
+    ]
+    p_values = holm(raw)
+    p_recipes = np.maximum(holm(raw_recipes), p_values)  # † is one of its parts, but may be in a larger family
+    tests, recipe_tests = (int(np.count_nonzero(~np.isnan(found))) for found in (raw, raw_recipes))
     found = []
-    for values, p in zip(family, p_values.tolist(), strict=True):
-        difference = estimate(values, seed)
-        few = any(1 < seeds < FEWEST_SEEDS for seeds in values.shape[:QUERIES])
-        detectable = None if few else detectable_difference(difference, values.shape[QUERIES], len(family))
-        found.append(Contrast(difference, p, detectable, few))
+    for place, (strata, differences) in enumerate(zip(family, per_query, strict=True)):
+        differing = sum(int(np.count_nonzero(np.nan_to_num(one))) for one in differences)
+        few = any(1 < seeds < FEWEST_SEEDS for seeds in strata[0].shape[:2])
+        shown = recipes = None
+        if not isnan(raw[place]) and smallest_p(differing) * tests < LEVEL and (error := query_error(strata)):
+            shown = detectable_difference(error, tests)
+            if not isnan(raw_recipes[place]) and not few:
+                recipes = detectable_recipes(strata, recipe_tests, shown)
+        found.append(
+            Contrast(
+                difference=estimate(strata, seed, (-reach, reach)),
+                p=float(p_values[place]),
+                detectable=shown,
+                differing=differing,
+                trained_apart=asked[place],
+                p_recipes=None if isnan(p_recipes[place]) else float(p_recipes[place]),
+                detectable_recipes=recipes,
+                few_seeds=few,
+            )
+        )
     return found
 
 
-def detectable_difference(difference: Estimate, queries: int, comparisons: int) -> float | None:
-    """The smallest true difference that a test like this one detects with probability .8.
-
-    The test is the two-sided t-test with the error and the degrees of freedom ν of ``combined_error``, at level
-    .05 / comparisons (the strictest step of Holm's procedure), with critical value c. It detects a difference of d
-    standard errors with probability E[Φ(d − c·S) + Φ(−d − c·S)], where S² = χ²_ν / ν accounts for the uncertainty of
-    the estimated error. The randomisation test, which is over queries only, detects it at least as often; but its p is
-    at least 2 / 2^n with n queries, and at least 2 / 10,000 with resamples.
+def detectable_recipes(strata: Strata, comparisons: int, shown: float) -> float:
+    """The smallest true difference that ‡ detects: the largest of those that its parts detect.
 
     Args:
-        difference: the difference whose error is known.
-        queries: the number of queries.
-        comparisons: the number of tests that the p-values are adjusted for.
-
-    Returns:
-        the difference, in units of the measure; None if no query differs, or if p can't fall below the level.
+        strata: differences ``[training seeds, k-means seeds, queries]`` of each collection.
+        comparisons: the number of tests of recipes in the family.
+        shown: what † detects.
     """
-    from scipy import optimize, stats
-
-    level = LEVEL / comparisons
-    if not difference.error or difference.degrees is None or max(2.0**-queries, 1 / (RESAMPLES + 1)) * 2 >= level:
-        return None
-    critical = float(stats.t.isf(level / 2, difference.degrees))
-    middles = (np.arange(2000) + 0.5) / 2000  # the expectation over S as a mean over its quantiles
-    thresholds = critical * np.sqrt(stats.chi2.ppf(middles, difference.degrees) / difference.degrees)
-
-    def lacking(distance: float) -> float:
-        found = stats.norm.cdf(distance - thresholds) + stats.norm.cdf(-distance - thresholds)
-        return float(found.mean()) - POWER
-
-    return difference.error * float(optimize.brentq(lacking, 0.0, thresholds[-1] + 10.0))  # pyright: ignore[reportArgumentType]
+    parts = [error_of_seeds(seed_means(strata).mean(axis=1)), combined_error(strata)]
+    return max([shown, *(detectable_difference(part, comparisons) for part in parts if part)])

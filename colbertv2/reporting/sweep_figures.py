@@ -175,14 +175,14 @@ def draw_differences(findings: Findings, path: Path) -> bool:
         False, and nothing is written, if there is no cell besides the baseline.
     """
     cells, measure = findings.cells, findings.cells.measures[0]
-    if not cells.others or not cells.baseline.values:
+    if not cells.others or not cells.baseline.covers(cells.collections):
         return False
-    base = cells.baseline.per_query(measure)
-    chosen = sorted(cells.others, key=lambda cell: -abs(cell.mean(measure) - base.mean()))[:PANELS]
+    chosen = sorted(cells.others, key=lambda cell: -abs(cell.mean(measure) - cells.baseline.mean(measure)))[:PANELS]
     chosen = [cell for cell in cells.others if cell in chosen]
     figure, all_axes = panels(len(chosen), width=2.9, height=2.9)
     for axes, cell in zip(all_axes, chosen, strict=True):
-        draw_sorted(axes, cell.per_query(measure) - base)
+        pairs = [(cell.per_query(measure, one), cells.baseline.per_query(measure, one)) for one in cells.collections]
+        draw_sorted(axes, np.concatenate([values - base for values, base in pairs]))
         axes.set_title(wrap(short(cell, cells), 32), fontsize=LABEL_SIZE + 1)
     reach = 1.05 * max(abs(limit) for axes in all_axes for limit in axes.dataLim.intervaly)
     all_axes[0].set_ylim(-reach or -1, reach or 1)

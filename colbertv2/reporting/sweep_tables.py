@@ -9,7 +9,8 @@ from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.findings import Findings
 from colbertv2.evaluation.measurement import COSTS, IN_TABLES
 from colbertv2.evaluation.measures import NOTHING, fraction, plain, signed
-from colbertv2.evaluation.statistics import FEWEST_SEEDS, RESAMPLES, ConfidenceInterval, Contrast, Estimate
+from colbertv2.evaluation.intervals import RESAMPLES, ConfidenceInterval
+from colbertv2.evaluation.statistics import FEWEST_SEEDS, Contrast, Estimate
 from colbertv2.reporting.rendering import ReportTable
 
 FAILED = "—"
@@ -47,7 +48,7 @@ def cells_table(findings: Findings) -> ReportTable:
     body = []
     for cell in cells.cells:
         setting = [cell.factors[factor] for factor in cells.factors]
-        if not cell.values:
+        if not cell.covers(cells.collections):
             body.append(setting + [FAILED] * (len(header) - len(setting)))
             continue
         contrasts = {measure: findings.comparisons[measure].get(cell.name) for measure in cells.measures}
@@ -58,12 +59,12 @@ def cells_table(findings: Findings) -> ReportTable:
             + [plain(cell.costs.get(cost, float("nan")), 1) for cost in costs]
         )
     caption = (
-        f"Means over {len(cells.queries):,} queries, {counted(len(cells.training_seeds), 'training seed')} and "
+        f"Means over {queries_of(cells)}, {counted(len(cells.training_seeds), 'training seed')} and "
         f"{counted(len(cells.kmeans_seeds), 'k-means seed')}. In brackets {INTERVAL}. "
         f"Δ: difference from {cells.baseline.name}; † p < .05, {TEST}, Holm-adjusted over the "
         f"{counted(len(cells.others), 'comparison')} of each measure. {detectable_note(cells)}"
     )
-    lacking = [cell for cell in cells.cells if not cell.values]
+    lacking = [cell for cell in cells.cells if not cell.covers(cells.collections)]
     notes = [f"{FAILED} {cell.name}: {one_line(cell.problem)}. Run: `{cell.command}`" for cell in lacking]
     numbers = pd.DataFrame([cell_numbers(findings, cell) for cell in cells.cells])
     return ReportTable(cells.title, numbers, header, body, len(cells.factors), [caption, *notes])
@@ -216,6 +217,14 @@ def bracket(found: ConfidenceInterval | None) -> str:
 def mark(contrast: Contrast | None) -> str:
     """A dagger if the adjusted p is below .05, otherwise nothing."""
     return " †" if contrast and contrast.significant else ""
+
+
+def queries_of(cells: Cells) -> str:
+    """How many queries the means are over: ``50 queries``, or ``2 collections (a: 50 queries, b: 9 queries)``."""
+    numbers = {name: f"{len(ids):,} queries" for name, ids in cells.queries.items()}
+    if len(numbers) == 1:
+        return next(iter(numbers.values()))
+    return f"{len(numbers)} collections ({', '.join(f'{name}: {number}' for name, number in numbers.items())})"
 
 
 def counted(number: int, what: str) -> str:

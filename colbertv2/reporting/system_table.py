@@ -17,7 +17,9 @@ from colbertv2.evaluation.measurement import (
     unknown_of,
 )
 from colbertv2.evaluation.measures import NOTHING, fraction, plain
-from colbertv2.evaluation.statistics import LEVEL, RESAMPLES, bootstrap_intervals, compare
+from colbertv2.evaluation.intervals import RESAMPLES, bootstrap_intervals
+from colbertv2.evaluation.statistics import compare
+from colbertv2.evaluation.variance import LEVEL
 from colbertv2.reporting.rendering import ReportTable
 
 

@@ -227,7 +227,7 @@ def results(found: Publication, values: Mapping[str, pd.DataFrame]) -> str:
 
 def with_intervals(table: pd.DataFrame) -> dict[str, str]:
     """Measure → its mean and 95 % interval, ``.712 [.690, .734]``; a dash if it is not known."""
-    from colbertv2.evaluation.statistics import bootstrap_intervals
+    from colbertv2.evaluation.intervals import bootstrap_intervals
 
     ends = bootstrap_intervals(table.to_numpy(), SEED)
     return {
@@ -238,7 +238,7 @@ def with_intervals(table: pd.DataFrame) -> dict[str, str]:
 
 def caption() -> str:
     """What the numbers of the table of results are."""
-    from colbertv2.evaluation.statistics import RESAMPLES
+    from colbertv2.evaluation.intervals import RESAMPLES
 
     return (
         f"Means over the queries; in brackets 95 % percentile bootstrap intervals over queries ({RESAMPLES:,} "

@@ -16,7 +16,8 @@ import pandas as pd
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.configuration.composition import EXPERIMENTS, build, compose
 from colbertv2.evaluation.measurement import per_query
-from colbertv2.evaluation.statistics import paired_test, t_interval
+from colbertv2.evaluation.intervals import seeds_interval
+from colbertv2.evaluation.statistics import paired_test
 from colbertv2.reporting.rendering import markdown_rows
 
 MEASURES = ("nDCG@10", "RR@10", "R@10", "R@100")
@@ -68,7 +69,7 @@ def metrics(row: Row, seed: int, overrides: Sequence[str]) -> Artifact:
 
 def half_width(values: Sequence[float]) -> float:
     """Half the width of the 95 % t-interval of a mean over seeds; NaN with one seed."""
-    interval = t_interval(np.array(values))
+    interval = seeds_interval(np.array(values))
     return float("nan") if interval is None else (interval.high - interval.low) / 2
 
 
@@ -117,9 +118,9 @@ def to_markdown(table: pd.DataFrame, seconds: float) -> str:
 
 
 def with_interval(value: float, half: float) -> str:
-    """Format a mean with its half-width, ``.812 ± .010``."""
+    """Format a mean with its half-width, ``.812 ± .010``; without it where there is none, or all seeds give one value."""
     shown = f"{value:.3f}".removeprefix("0")
-    return shown if np.isnan(half) else f"{shown} ± {half:.3f}".replace("± 0.", "± .")
+    return shown if np.isnan(half) or half == 0 else f"{shown} ± {half:.3f}".replace("± 0.", "± .")
 
 
 def seconds_upstream(artifact: Artifact) -> float:

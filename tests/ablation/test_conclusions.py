@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import made_cells
+from support import COLLECTION, made_cells
 
 from colbertv2.ablation.cells import Cell
 from colbertv2.ablation.conclusions import (
@@ -133,7 +133,11 @@ def test_holes_and_a_failed_baseline_are_told():
 def test_pareto_leaves_what_no_other_dominates(points):
     made = made_cells({"a": [str(i) for i in range(len(points))]}, queries=1)
     cells = [
-        replace(cell, values={"RR@10": 0 * cell.values["RR@10"] + quality}, costs={"ms_per_query": float(cost)})
+        replace(
+            cell,
+            values={"RR@10": {COLLECTION: 0 * cell.values["RR@10"][COLLECTION] + quality}},
+            costs={"ms_per_query": float(cost)},
+        )
         for cell, (quality, cost) in zip(made.cells, points, strict=True)
     ]
     left = {cell.name for cell in pareto(cells, "RR@10", "ms_per_query")}

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import made_cells
+from support import COLLECTION, made_cells
 
 from colbertv2.ablation.findings import compare_cells, find_effects
-from colbertv2.evaluation.statistics import bootstrap_intervals, holm, paired_test
+from colbertv2.evaluation.intervals import bootstrap_intervals
+from colbertv2.evaluation.statistics import holm, paired_test
 
 AXES = {"codec.nbits": ["2", "1", "4"], "num_centroids": ["64", "128"], "nprobe": ["1", "2"]}
 
@@ -30,10 +31,10 @@ def effects(cells):
 
 def mean_over_seeds(cells, **levels):
     """The mean value per query of the cells with these levels, computed in a loop (``_nbits`` means ``.nbits``)."""
-    total, count = np.zeros(len(cells.queries)), 0
+    total, count = np.zeros(len(cells.queries[COLLECTION])), 0
     for cell in cells.cells:
         if all(cell.factors[factor.replace("_nbits", ".nbits")] == level for factor, level in levels.items()):
-            for seeds in cell.values["RR@10"]:
+            for seeds in cell.values["RR@10"][COLLECTION]:
                 for values in seeds:
                     total, count = total + values, count + 1
     return total / count

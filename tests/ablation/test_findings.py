@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 from scipy import stats
-from support import made_cells
+from support import COLLECTION, made_cells
 
 from colbertv2.ablation.findings import compare_cells
-from colbertv2.evaluation.statistics import bootstrap_intervals, holm, paired_test
+from colbertv2.evaluation.intervals import bootstrap_intervals
+from colbertv2.evaluation.statistics import holm, paired_test
 
 
 def test_a_comparison_is_the_statistics_of_the_paired_differences():
@@ -12,10 +13,10 @@ def test_a_comparison_is_the_statistics_of_the_paired_differences():
     cells = made_cells({"codec.nbits": ["2", "1", "4"]}, lambda s: gain[s["codec.nbits"]], seeds=(3, 2))
     found = compare_cells(cells, "RR@10", seed=7)
     assert list(found) == ["codec.nbits=1", "codec.nbits=4"]
-    base = cells.baseline.values["RR@10"]
+    base = cells.baseline.values["RR@10"][COLLECTION]
     p_values = []
     for cell in cells.others:
-        values = cell.values["RR@10"] - base
+        values = cell.values["RR@10"][COLLECTION] - base
         difference = found[cell.name].difference
         per_query = np.array([values[:, :, q].mean() for q in range(50)])
         assert difference.mean == pytest.approx(per_query.mean())
@@ -26,7 +27,9 @@ def test_a_comparison_is_the_statistics_of_the_paired_differences():
         ):
             expected = stats.t.interval(0.95, len(means) - 1, np.mean(means), stats.sem(means))
             np.testing.assert_allclose(interval, expected)
-        p_values.append(paired_test(cell.per_query("RR@10"), cells.baseline.per_query("RR@10"), 7))
+        p_values.append(
+            paired_test(cell.per_query("RR@10", COLLECTION), cells.baseline.per_query("RR@10", COLLECTION), 7)
+        )
     np.testing.assert_allclose([contrast.p for contrast in found.values()], holm(p_values))
     assert found["codec.nbits=1"].significant and not found["codec.nbits=4"].significant
 

@@ -28,17 +28,19 @@ def build_all(sweep: Sweep) -> Sweep:
 def test_cells_hold_the_values_of_every_seed_by_query(small):
     arguments = ["-m", "codec=residual,fp16", "seed=1,2", "kmeans_seed=5,6,7", *small]
     sweep = build_all(Sweep.collect(arguments))
-    cells = sweep.cells()
+    cells, name = sweep.cells(), sweep.points[0].config.collection.name
     assert cells.factors == {"codec": ["residual", "fp16"]}
     assert (cells.training_seeds, cells.kmeans_seeds) == (["1", "2"], ["5", "6", "7"])
-    assert cells.measures[:2] == ["RR@10", "nDCG@10"] and len(cells.queries) == 10
+    assert cells.measures[:2] == ["RR@10", "nDCG@10"] and cells.collections == [name] and len(cells.queries[name]) == 10
     for cell in cells.cells:
-        assert {name: found.shape for name, found in cell.values.items()} == dict.fromkeys(cells.measures, (2, 3, 10))
+        assert {measure: found[name].shape for measure, found in cell.values.items()} == dict.fromkeys(
+            cells.measures, (2, 3, 10)
+        )
     for point, artifact in zip(sweep.points, sweep.results, strict=True):
         cell = next(cell for cell in cells.cells if cell.factors["codec"] == point.overrides["codec"])
         table = pd.read_csv(artifact.path / "per_query.csv", index_col="query_id")
         place = int(point.overrides["seed"]) - 1, int(point.overrides["kmeans_seed"]) - 5
-        np.testing.assert_array_equal(cell.values["nDCG@10"][place], table.loc[cells.queries, "nDCG@10"])
+        np.testing.assert_array_equal(cell.values["nDCG@10"][name][place], table.loc[cells.queries[name], "nDCG@10"])
     assert cells.cells[1].costs["bytes_per_token"] == 32.0 and cells.cells[0].costs["bytes_per_token"] == 8.0
     assert set(cells.cells[0].costs) == {"bytes_per_token", "bytes_per_document", "ms_per_query", "build_seconds"}
     # Points that do not depend on the seed of k-means are reported: fp16 has no centroids.
@@ -124,5 +126,5 @@ def test_agreement_with_exact_search_is_compared_like_any_measure(small):
     cells = build_all(Sweep.collect(arguments)).cells()
     assert cells.measures[0] == "RBO" and "found@10" in cells.measures
     assert all({"ms_per_query", "bytes_per_token"} <= set(cell.costs) for cell in cells.cells)
-    few, many = (cell.values["RBO"].mean() for cell in cells.cells)
+    few, many = (cell.mean("RBO") for cell in cells.cells)
     assert few < many

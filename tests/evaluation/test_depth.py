@@ -19,7 +19,8 @@ from colbertv2.commands.run import objectives, print_points, results
 from colbertv2.configuration.composition import build, compose, target_node
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import depth_of, per_query, remarks, summary, unknown_measures, write_values
-from colbertv2.evaluation.statistics import bootstrap_intervals, compare, contrasts, holm, paired_test
+from colbertv2.evaluation.intervals import bootstrap_intervals
+from colbertv2.evaluation.statistics import compare, contrasts, holm, paired_test
 from colbertv2.reporting.sweep_tables import make_tables
 from colbertv2.reproduction.measure import quantities
 
@@ -117,9 +118,9 @@ def test_statistics_of_what_is_not_known():
     np.testing.assert_array_equal(np.isnan(compare([values, lacking], values / 2, seed=0)), [False, True])
     alone, both = (bootstrap_intervals(one, seed=0) for one in (values[:, None], np.stack([lacking, values], axis=1)))
     assert np.isnan(both[0]).all() and np.array_equal(both[1], alone[0])
-    first, second = contrasts([values[None, None], lacking[None, None]], seed=0)
+    first, second = contrasts([[values[None, None]], [lacking[None, None]]], seed=0)
     assert not second.significant and second.detectable is None and np.isnan(second.difference.mean)
-    assert first == contrasts([values[None, None]], seed=0)[0]  # no test is none of the family
+    assert first == contrasts([[values[None, None]]], seed=0)[0]  # no test is none of the family
 
 
 def test_a_query_named_like_nothing_is_read_as_it_is(tmp_path):

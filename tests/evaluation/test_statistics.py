@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from colbertv2.evaluation.statistics import bootstrap_intervals, compare, holm, paired_test
+from colbertv2.evaluation.intervals import bootstrap_intervals
+from colbertv2.evaluation.statistics import compare, holm, paired_test
 
 
 def reciprocal_ranks(rng, n, shift=0.0):
