@@ -9,9 +9,9 @@ from itertools import groupby
 
 from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.findings import Effects, Findings, Interaction
+from colbertv2.evaluation.intervals import ConfidenceInterval
 from colbertv2.evaluation.measurement import COSTS
 from colbertv2.evaluation.measures import fraction, plain, signed
-from colbertv2.evaluation.intervals import ConfidenceInterval
 from colbertv2.evaluation.statistics import Contrast
 from colbertv2.evaluation.variance import POWER
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from colbertv2.ablation.cells import Cells
 from colbertv2.evaluation.statistics import Contrast, Estimate, contrasts, estimate
-from colbertv2.evaluation.variance import Strata, seed_means, variation_shares
+from colbertv2.evaluation.variance import Strata, variation_shares
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,11 @@ def unknown_measures(node: Node) -> dict[str, str]:
 
 
 def write_values(
-    values: pd.DataFrame, out: Path, unknown: Mapping[str, str] | None = None, notes: Sequence[str] = ()
+    values: pd.DataFrame,
+    out: Path,
+    unknown: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
+    numbers: Mapping[str, float] | None = None,
 ) -> None:
     """Write ``per_query.csv``, and ``metrics.json`` with the means and the number of queries.
 
@@ -110,6 +114,7 @@ def write_values(
             empty in ``per_query.csv``, and its mean is null in ``metrics.json``.
         unknown: measure → why it is unknown; written to ``metrics.json``.
         notes: sentences about how the values were computed; written to ``metrics.json``.
+        numbers: the means and costs to write; None takes the means over all queries.
 
     >>> import pandas as pd
     >>> import tempfile
@@ -119,7 +124,8 @@ def write_values(
     {'RR@10': 0.75, 'queries': 2}
     """
     values.to_csv(out / "per_query.csv", lineterminator="\n")
-    means = {name: None if math.isnan(mean) else mean for name, mean in values.mean().to_dict().items()}
+    found = values.mean().to_dict() if numbers is None else numbers
+    means = {name: None if math.isnan(mean) else mean for name, mean in found.items()}
     said = {"unknown": dict(unknown or {}), "notes": list(notes)}
     held = {name: remark for name, remark in said.items() if remark}
     write_json(out / "metrics.json", {**means, "queries": len(values), **held})
@@ -157,8 +163,10 @@ def index_statistics(ranking: Artifact) -> dict[str, Any]:
 def costs(evaluation: Artifact) -> dict[str, float]:
     """Those costs (``COSTS``) that are known of an evaluation's search and its index: name → value.
 
-    ``build_seconds`` is the time it took to build the index and its centroids.
+    ``build_seconds`` is the time it took to build the index and its centroids. A suite has written its own.
     """
+    if "ranking" not in evaluation.record["parents"]:
+        return {}
     ranking = evaluation.parents["ranking"]
     found = {**timing(ranking), **index_statistics(ranking)}
     if index := ranking.parents.get("index"):

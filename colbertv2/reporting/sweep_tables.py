@@ -7,9 +7,9 @@ import pandas as pd
 
 from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.findings import Findings
+from colbertv2.evaluation.intervals import RESAMPLES, ConfidenceInterval
 from colbertv2.evaluation.measurement import COSTS, IN_TABLES
 from colbertv2.evaluation.measures import NOTHING, fraction, plain, signed
-from colbertv2.evaluation.intervals import RESAMPLES, ConfidenceInterval
 from colbertv2.evaluation.statistics import FEWEST_SEEDS, Contrast, Estimate
 from colbertv2.reporting.rendering import ReportTable
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.errors import InputError
+from colbertv2.evaluation.intervals import RESAMPLES, bootstrap_intervals
 from colbertv2.evaluation.measurement import (
     COSTS,
     IN_TABLES,
@@ -17,7 +18,6 @@ from colbertv2.evaluation.measurement import (
     unknown_of,
 )
 from colbertv2.evaluation.measures import NOTHING, fraction, plain
-from colbertv2.evaluation.intervals import RESAMPLES, bootstrap_intervals
 from colbertv2.evaluation.statistics import compare
 from colbertv2.evaluation.variance import LEVEL
 from colbertv2.reporting.rendering import ReportTable

@@ -70,7 +70,7 @@ def run(
 
 
 def check(candidates: Node, index: Node, queries: Queries, candidate_depth: int, depth: int) -> Iterator[str]:
-    """Check that the candidates fit the queries and the index, and that the model can use the queries' prompt and length."""
+    """Check that the candidates fit the queries and the index, and that the model can use their texts."""
     from colbertv2.modeling.initial import text_problems
 
     yield from text_problems(index.ancestor("checkpoint"), queries)

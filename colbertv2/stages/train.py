@@ -80,7 +80,7 @@ def check(
     recipe: Recipe,
     **_: object,
 ) -> Iterator[str]:
-    """Check that training and validation use the same prompt and length, and that a search validation can choose weights."""
+    """Check that training and validation read texts alike, and that a search validation can choose weights."""
     from colbertv2.modeling.initial import text_problems
 
     yield from text_problems(checkpoint, queries, documents)

@@ -15,8 +15,8 @@ import pandas as pd
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.configuration.composition import EXPERIMENTS, build, compose
-from colbertv2.evaluation.measurement import per_query
 from colbertv2.evaluation.intervals import seeds_interval
+from colbertv2.evaluation.measurement import per_query
 from colbertv2.evaluation.statistics import paired_test
 from colbertv2.reporting.rendering import markdown_rows
 

@@ -1,4 +1,4 @@
-"""The embedded collections ``stdlib``, ``stdlib-small`` and four by topic: code search over Python's standard library.
+"""The embedded collections ``stdlib``, ``stdlib-small`` and four by topic: code search over the standard library.
 
 A document is the source of a function or method without its docstring; a query is the docstring's first sentence; the
 only relevant document of a query is the function it was taken from. So relevance is known by construction, nothing is
@@ -9,9 +9,10 @@ platform) would share an id, so only the first of them is kept.
 
 ``stdlib`` has all pairs, ``stdlib-small`` half of them, chosen by a hash of the document id. ``stdlib-network``,
 ``stdlib-language``, ``stdlib-data`` and ``stdlib-system`` have those of the modules of one topic. All have the splits
-``/train``, ``/dev`` and ``/test``, and a query is in the same split everywhere. A query's id is ``q-`` + its document's id, so tools that drop results whose id
-equals the query's lose nothing. Documents and queries also have a ``pool_id``, their top-level module, and queries have
-``answers``, the function's own name, to try search within pools and evaluation by answers.
+``/train``, ``/dev`` and ``/test``, and a query is in the same split everywhere. A query's id is ``q-`` + its document's
+id, so tools that drop results whose id equals the query's lose nothing. Documents and queries also have a ``pool_id``,
+their top-level module, and queries have ``answers``, the function's own name, to try search within pools and evaluation
+by answers.
 
 >>> import ir_datasets
 >>> from colbertv2.data.opening import register_sources
@@ -47,16 +48,22 @@ LEFT_OUT = re.compile(r"test|tests|idle_test|turtledemo|site-packages|dist-packa
 SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\bcf\.)(?<!\bvs\.)(?<!\betc\.)\s")
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 TOPICS = {  # top-level modules by topic; all others are of the topic "system"
-    "network": """asynchat asyncio asyncore base64 cgi cgitb email ftplib hashlib hmac html http imaplib ipaddress mailbox
-        mailcap mimetypes netrc nntplib nturl2path poplib quopri secrets selectors smtpd smtplib socket socketserver ssl
-        telnetlib urllib uuid webbrowser wsgiref xmlrpc""",
-    "language": """__future__ _py_abc abc ast bdb cmd code codeop compileall contextlib dataclasses dis distutils doctest
-        ensurepip enum functools idlelib imp importlib inspect lib2to3 linecache modulefinder pdb pickletools pkgutil
-        profile pstats py_compile pyclbr pydoc rlcompleter runpy site symtable sysconfig timeit token tokenize trace
-        traceback tracemalloc types typing unittest venv warnings weakref zipapp zipimport""",
-    "data": """_collections_abc _pydecimal _strptime bisect calendar codecs collections configparser copy copyreg csv
-        datetime dbm decimal difflib encodings fractions gettext graphlib heapq json locale numbers operator pickle
-        plistlib pprint random re sqlite3 statistics string stringprep textwrap tomllib xml zoneinfo""",
+    "network": """
+        asynchat asyncio asyncore base64 cgi cgitb email ftplib hashlib hmac html http imaplib ipaddress
+        mailbox mailcap mimetypes netrc nntplib nturl2path poplib quopri secrets selectors smtpd smtplib
+        socket socketserver ssl telnetlib urllib uuid webbrowser wsgiref xmlrpc
+    """,
+    "language": """
+        __future__ _py_abc abc ast bdb cmd code codeop compileall contextlib dataclasses dis distutils doctest
+        ensurepip enum functools idlelib imp importlib inspect lib2to3 linecache modulefinder pdb pickletools
+        pkgutil profile pstats py_compile pyclbr pydoc rlcompleter runpy site symtable sysconfig timeit token
+        tokenize trace traceback tracemalloc types typing unittest venv warnings weakref zipapp zipimport
+    """,
+    "data": """
+        _collections_abc _pydecimal _strptime bisect calendar codecs collections configparser copy copyreg csv
+        datetime dbm decimal difflib encodings fractions gettext graphlib heapq json locale numbers operator
+        pickle plistlib pprint random re sqlite3 statistics string stringprep textwrap tomllib xml zoneinfo
+    """,
 }
 TOPIC_OF = {module: topic for topic, modules in TOPICS.items() for module in modules.split()}
 NAMES = ("stdlib", "stdlib-small", *(f"stdlib-{topic}" for topic in (*TOPICS, "system")))
