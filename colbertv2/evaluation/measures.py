@@ -235,10 +235,17 @@ def fraction(value: float) -> str:
 def signed(value: float) -> str:
     """Format a difference like ``fraction``, with a minus sign if it is negative.
 
-    >>> signed(-0.0281), signed(0.015), signed(-0.0001)
-    ('−.028', '.015', '.000')
+    A value that three decimals would make zero gets as many as show its sign, at most nine: whether an interval
+    contains zero must be seen from its ends.
+
+    >>> signed(-0.0281), signed(0.015), signed(-0.00036), signed(0.0)
+    ('−.028', '.015', '−.0004', '.000')
     """
-    return ("−" if round(value, 3) < 0 else "") + fraction(abs(value))
+    if math.isnan(value):
+        return NOTHING
+    decimals = next((number for number in range(3, 10) if round(abs(value), number)), 3)
+    shown = f"{abs(value):.{decimals}f}"
+    return ("−" if round(value, decimals) < 0 else "") + (shown.removeprefix("0") if abs(value) < 1 else shown)
 
 
 def plain(value: float, decimals: int) -> str:

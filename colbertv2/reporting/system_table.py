@@ -7,6 +7,7 @@ import pandas as pd
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.errors import InputError
+from colbertv2.evaluation.intervals import RESAMPLES, bootstrap_intervals
 from colbertv2.evaluation.measurement import (
     COSTS,
     IN_TABLES,
@@ -17,7 +18,6 @@ from colbertv2.evaluation.measurement import (
     unknown_of,
 )
 from colbertv2.evaluation.measures import NOTHING, fraction, plain
-from colbertv2.evaluation.intervals import RESAMPLES, bootstrap_intervals
 from colbertv2.evaluation.statistics import compare
 from colbertv2.evaluation.variance import LEVEL
 from colbertv2.reporting.rendering import ReportTable
@@ -177,7 +177,8 @@ def to_markdown(
         f"Means over {table['queries'].iloc[0]:,} queries{f'; the collection holds {held}' if held else ''}. "
         f"In brackets 95 % percentile bootstrap intervals over queries ({RESAMPLES:,} resamples). "
         f"† differs from {baseline} with p < .05: two-sided paired randomisation test ({RESAMPLES:,} resamples), "
-        f"p-values Holm-adjusted over the {len(table) - 1} comparisons of each measure."
+        f"p-values Holm-adjusted over the {len(table) - 1} comparisons of each measure. It is about "
+        "other queries with these models, not about other trainings."
     )
     return ReportTable(title, table, header, body, 2, [caption, *notes]).markdown(level=1)
 

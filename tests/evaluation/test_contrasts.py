@@ -10,7 +10,6 @@ from colbertv2.evaluation.variance import (
     combined_error,
     detectable_difference,
     effects_of,
-    query_error,
 )
 
 

@@ -18,8 +18,8 @@ from colbertv2.commands.checks import check_objectives
 from colbertv2.commands.run import objectives, print_points, results
 from colbertv2.configuration.composition import build, compose, target_node
 from colbertv2.errors import InputError
-from colbertv2.evaluation.measurement import depth_of, per_query, remarks, summary, unknown_measures, write_values
 from colbertv2.evaluation.intervals import bootstrap_intervals
+from colbertv2.evaluation.measurement import depth_of, per_query, remarks, summary, unknown_measures, write_values
 from colbertv2.evaluation.statistics import compare, contrasts, holm, paired_test
 from colbertv2.reporting.sweep_tables import make_tables
 from colbertv2.reproduction.measure import quantities
