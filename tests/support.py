@@ -157,11 +157,12 @@ def made_cells(
     effect: Callable[[dict[str, str]], float] = lambda setting: 0.0,
     *,
     seeds: tuple[int, int] = (1, 1),
-    queries: int = 50,
+    queries: int | dict[str, int] = 50,
     measures: tuple[str, ...] = ("RR@10",),
     noise: tuple[float, float, float] = (0.0, 0.0, 0.02),
     fails: Callable[[dict[str, str]], bool] = lambda setting: False,
     grid: bool = True,
+    trained: str = "",
 ) -> Cells:
     """A sweep with known effects; its baseline is the first value of every factor.
 
@@ -172,10 +173,13 @@ def made_cells(
             k-means seed, and for each value. In addition, queries differ with a deviation of .2, the same way in all
             settings.
         fails: whether a setting has no values.
+        queries: how many; of each collection if there are several.
         grid: whether to have all combinations, or only those that differ from the baseline in one factor.
+        trained: the factor of training: each of its values has models of its own.
     """
     rng = np.random.default_rng(0)
-    difficulty = {measure: rng.normal(0.5, 0.2, queries) for measure in measures}
+    sizes = {COLLECTION: queries} if isinstance(queries, int) else queries
+    difficulty = {measure: {name: rng.normal(0.5, 0.2, size) for name, size in sizes.items()} for measure in measures}
     baseline = {factor: values[0] for factor, values in factors.items()}
     cells = []
     for place, chosen in enumerate(itertools.product(*factors.values())):
@@ -184,11 +188,12 @@ def made_cells(
             continue
         values = {
             measure: {
-                COLLECTION: effect(setting)
-                + difficulty[measure]
+                name: effect(setting)
+                + difficulty[measure][name]
                 + rng.normal(0, noise[0], (seeds[0], 1, 1))
                 + rng.normal(0, noise[1], (1, seeds[1], 1))
-                + rng.normal(0, noise[2], (*seeds, queries))
+                + rng.normal(0, noise[2], (*seeds, size))
+                for name, size in sizes.items()
             }
             for measure in measures
         }
@@ -196,13 +201,14 @@ def made_cells(
         costs = {"bytes_per_token": 20.0 + place, "bytes_per_document": 900.0 + 30 * place, "ms_per_query": 9.0 - place}
         failed = fails(setting)
         problem = "InputError: no such codec;\nexpected one of residual, fp16." if failed else None
-        cells.append(Cell(setting, {} if failed else values, {} if failed else costs, problem, command))
+        address = frozenset({f"train-{setting.get(trained, '')}"})
+        cells.append(Cell(setting, {} if failed else values, {} if failed else costs, problem, command, address))
     return Cells(
         title="Made up",
         factors=factors,
         training_seeds=[str(seed) for seed in range(seeds[0])],
         kmeans_seeds=[str(seed) for seed in range(seeds[1])],
-        queries={COLLECTION: [f"q{number}" for number in range(queries)]},
+        queries={name: [f"q{number}" for number in range(size)] for name, size in sizes.items()},
         measures=list(measures),
         cells=cells,
         baseline=next(cell for cell in cells if cell.factors == baseline),

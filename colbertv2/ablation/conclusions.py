@@ -1,19 +1,28 @@
 """State what a sweep shows, in generated sentences that claim no more than the statistics support.
 
 A difference is stated only if its adjusted p is below .05. Otherwise, the sentence does not say that there is no
-difference, but how large a true difference would have to be to be found.
+difference, but how large a true difference would have to be to be found. If what differs was trained, a sentence says
+whether it is about these models or about their recipes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.findings import Effects, Findings, Interaction
-from colbertv2.evaluation.intervals import ConfidenceInterval
+from colbertv2.ablation.wording import (
+    amount,
+    detectability,
+    difference_of,
+    evidence,
+    interval,
+    mean_of,
+    probability,
+    seed_claim,
+)
+from colbertv2.evaluation.across import FEW_COLLECTIONS, Summary
 from colbertv2.evaluation.measurement import COSTS
 from colbertv2.evaluation.measures import fraction, plain, signed
-from colbertv2.evaluation.statistics import Contrast
-from colbertv2.evaluation.variance import POWER
 
 TRADED = ("bytes_per_token", "ms_per_query")  # costs that quality is compared with
 
@@ -29,14 +38,17 @@ def conclude(findings: Findings) -> list[str]:
     sentences = []
     if factorial:
         sentences += main_effect_sentences(effects, cells, measure)
-        sentences += interaction_sentences(effects.interactions, measure)
+        sentences += interaction_sentences(effects.interactions, cells, measure)
         sentences += share_sentence(effects)
     else:
         if effects.explanation and (len(cells.factors) > 1 or not cells.baseline.covers(cells.collections)):
             sentences.append(effects.explanation)
         for cell in cells.others:
             if contrast := findings.comparisons[measure].get(cell.name):
-                sentences.append(f"{against(cell, cells.baseline)}: {difference_of(contrast, measure, cells)}.")
+                sentences.append(
+                    f"{against(cell, cells.baseline)}: {difference_of(contrast, mean_of(measure, cells), cells)}."
+                )
+    sentences += collection_sentences(findings, measure)
     for cost in TRADED:
         sentences += pareto_sentence(cells, measure, cost)
     return sentences + unknown_sentences(cells)
@@ -56,52 +68,6 @@ def against(cell: Cell, baseline: Cell) -> str:
     )
 
 
-def difference_of(contrast: Contrast, measure: str, cells: Cells) -> str:
-    """``RR@10 is .028 lower (…)``, or that no difference was shown, and how large one would have been found."""
-    mean = contrast.difference.mean
-    if contrast.significant:
-        found = f"{measure} is {amount(mean)} {'higher' if mean > 0 else 'lower'} ({evidence(contrast)})"
-        return found + seed_doubt(contrast, cells)
-    if not contrast.difference.mean and contrast.difference.error == 0:
-        return f"no query differs in {measure}"
-    return f"no difference in {measure} was shown ({signed(mean)}, {evidence(contrast)}); {detectability(contrast)}"
-
-
-def evidence(contrast: Contrast) -> str:
-    """The interval over queries and the p-value, as text."""
-    return f"95 % interval {interval(contrast.difference.queries)}, Holm-adjusted p {probability(contrast.p)}"
-
-
-def detectability(contrast: Contrast) -> str:
-    """How large a true difference would have been found, as text."""
-    if contrast.few_seeds:
-        return "two seeds are too few to tell which true difference would have been found"
-    if contrast.detectable is None:
-        return (
-            "it is not known which true difference would have been found, since there are too few queries for so many "
-            "tests, or no query differs"
-        )
-    power = f"{POWER:.1f}".removeprefix("0")
-    return f"a true difference of {amount(contrast.detectable)} would have been found with probability {power}"
-
-
-def seed_doubt(contrast: Contrast, cells: Cells) -> str:
-    """Why a difference may still be due to the seed, as text; empty if no interval over seeds includes 0."""
-    difference = contrast.difference
-    held = {
-        f"{len(cells.training_seeds)} training seeds": difference.training,
-        f"{len(cells.kmeans_seeds)} k-means seeds": difference.kmeans,
-        "queries and seeds together": difference.combined if difference.training or difference.kmeans else None,
-    }
-    doubts = [f"the interval over {name} ({interval(found)})" for name, found in held.items() if found and 0 in found]
-    if not doubts:
-        return ""
-    return (
-        f"; but {' and '.join(doubts)} {'include' if len(doubts) > 1 else 'includes'} 0, so the difference may be due "
-        "to the seed"
-    )
-
-
 def main_effect_sentences(effects: Effects, cells: Cells, measure: str) -> list[str]:
     """One sentence for each level other than the baseline's."""
     sentences = []
@@ -109,12 +75,12 @@ def main_effect_sentences(effects: Effects, cells: Cells, measure: str) -> list[
         if effect.contrast:
             others = " and ".join(factor for factor in cells.factors if factor != effect.factor)
             pair = f"{effect.factor}={effect.level} against {cells.baseline.factors[effect.factor]}"
-            found = difference_of(effect.contrast, measure, cells)
+            found = difference_of(effect.contrast, mean_of(measure, cells), cells)
             sentences.append(f"{pair}, averaged over {others}: {found}.")
     return sentences
 
 
-def interaction_sentences(interactions: Sequence[Interaction], measure: str) -> list[str]:
+def interaction_sentences(interactions: Sequence[Interaction], cells: Cells, measure: str) -> list[str]:
     """For each pair of factors, one sentence per interaction, or a sentence that no interaction was shown."""
     sentences = []
     for (first, second), group in groupby(interactions, key=lambda one: one.factors):
@@ -123,17 +89,60 @@ def interaction_sentences(interactions: Sequence[Interaction], measure: str) -> 
         for one in shown:
             mean = one.contrast.difference.mean
             sentences.append(
-                f"Interaction: {measure} of {first}={one.levels[0]} with {second}={one.levels[1]} is {amount(mean)} "
-                f"{'higher' if mean > 0 else 'lower'} than the sum of their two effects ({evidence(one.contrast)})."
+                f"Interaction: {mean_of(measure, cells)} of {levels_of(one)} is {amount(mean)} "
+                f"{'higher' if mean > 0 else 'lower'} than the sum of their two effects ({evidence(one.contrast)})"
+                f"{seed_claim(one.contrast, cells)}."
             )
         if not shown:
             least = min(one.contrast.p for one in family)
-            hardest = max(family, key=lambda one: one.contrast.detectable or 0.0).contrast
+            known = [one for one in family if one.contrast.detectable is not None]
+            hardest = max(known or family, key=lambda one: one.contrast.detectable or 0.0).contrast
+            blind = [levels_of(one) for one in family if one not in known] if known else []
             sentences.append(
                 f"No interaction of {first} and {second} was shown (smallest Holm-adjusted p {probability(least)}); "
-                f"{detectability(hardest)}."
+                f"{detectability(hardest)}"
+                + (f"; of {' and of '.join(blind)} nothing can be shown, as too few queries differ." if blind else ".")
             )
     return sentences
+
+
+def levels_of(one: Interaction) -> str:
+    """The two levels of an interaction, as text."""
+    (first, second), (a, b) = one.factors, one.levels
+    return f"{first}={a} with {second}={b}"
+
+
+def collection_sentences(findings: Findings, measure: str) -> list[str]:
+    """For each cell of a sweep on several collections, two sentences on how far these agree; else none."""
+    cells = findings.cells
+    return [
+        f"{against(cell, cells.baseline)}, collection by collection: {sentence}"
+        for cell in cells.others
+        if (found := findings.summaries.get(measure, {}).get(cell.name))
+        for sentence in summary_sentences(found, measure)
+    ]
+
+
+def summary_sentences(found: Summary, measure: str) -> list[str]:
+    """How many collections agree, and what they say of a further one."""
+    number, shown, signs = found.collections, found.shown, found.signs
+    counts = (
+        f"{measure} is shown to be higher on {shown.wins} of {number} and lower on {shown.losses} (Holm-adjusted over "
+        f"all settings and collections); by sign alone it is higher on {signs.wins}, equal on {signs.ties} and lower "
+        f"on {signs.losses}."
+    )
+    if (effects := found.random_effects) is None:
+        return [counts]
+    further = f", and on a further collection from {interval(effects.prediction)}" if effects.prediction else ""
+    few = number < FEW_COLLECTIONS
+    caution = f"; {number} collections tell very little about others, as τ is estimated from {number} numbers"
+    return [
+        counts,
+        f"if these were drawn from many collections, the mean difference would be {signed(effects.mean)} (95 % "
+        f"interval {interval(effects.interval)}){further}. The true differences vary between collections with a "
+        f"standard deviation τ of {fraction(effects.tau)} (I² {effects.heterogeneity:.0%}, Q "
+        f"{plain(effects.q, 1)}, p {probability(effects.p)}){caution if few else ''}.",
+    ]
 
 
 def share_sentence(effects: Effects) -> list[str]:
@@ -185,32 +194,14 @@ def unknown_sentences(cells: Cells) -> list[str]:
     sentences = []
     if lacking := len(cells.cells) - len(cells.complete):
         sentences.append(f"{lacking} of {len(cells.cells)} cells {'has' if lacking == 1 else 'have'} no values.")
-    single: Mapping[str, Sequence[str]] = {"training": cells.training_seeds, "k-means": cells.kmeans_seeds}
+    single = {"training": cells.training_seeds} | ({} if cells.kmeans_follows else {"k-means": cells.kmeans_seeds})
     names = [name for name, seeds in single.items() if len(seeds) == 1]
     if names:
         counted = " and ".join(f"one {name} seed" for name in names)
         sentences.append(f"There is only {counted}, so nothing is known about other {' and '.join(names)} seeds.")
+    if cells.kmeans_follows:
+        sentences.append(
+            "Training and k-means seeds moved together (kmeans_seed follows seed unless it is set), so their effects "
+            "can't be told apart."
+        )
     return sentences
-
-
-def interval(found: ConfidenceInterval) -> str:
-    """An interval as text: ``−.041 to −.015``."""
-    return f"{signed(found.low)} to {signed(found.high)}"
-
-
-def amount(value: float) -> str:
-    """The absolute value as text, never zero.
-
-    >>> amount(-0.0281), amount(0.0002)
-    ('.028', 'less than .001')
-    """
-    return fraction(abs(value)) if abs(value) >= 0.0005 else "less than .001"
-
-
-def probability(p: float) -> str:
-    """A p-value as text, to follow the letter p.
-
-    >>> probability(0.0312), probability(0.0002)
-    ('= .031', '< .001')
-    """
-    return f"= {fraction(p)}" if p >= 0.001 else "< .001"

@@ -6,12 +6,13 @@ each query, so that the tests stay paired.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, product
 
 import numpy as np
 
 from colbertv2.ablation.cells import Cells
+from colbertv2.evaluation.across import Summary, summarise
 from colbertv2.evaluation.statistics import Contrast, Estimate, contrasts, estimate
 from colbertv2.evaluation.variance import Strata, variation_shares
 
@@ -212,14 +213,20 @@ class Findings:
     Args:
         cells: the sweep.
         estimates: measure → name of each cell with values → its mean with intervals.
-        comparisons: measure → name of each cell with values but the baseline → its difference from the baseline.
-        effects: measure → main effects and interactions.
+        comparisons: measure → name of each cell with values but the baseline → its difference from the baseline. Of
+            several collections it is that of the macro mean.
+        effects: measure → main effects and interactions, likewise.
+        by_collection: collection → measure → cell → its difference from the baseline on this collection, Holm-adjusted
+            over all cells and collections; empty if there is one collection.
+        summaries: measure → cell → what these differences say together; empty if there is one collection.
     """
 
     cells: Cells
     estimates: Mapping[str, Mapping[str, Estimate]]
     comparisons: Mapping[str, Mapping[str, Contrast]]
     effects: Mapping[str, Effects]
+    by_collection: Mapping[str, Mapping[str, Mapping[str, Contrast]]] = field(default_factory=dict)
+    summaries: Mapping[str, Mapping[str, Summary]] = field(default_factory=dict)
 
 
 def find(cells: Cells, seed: int) -> Findings:
@@ -229,6 +236,8 @@ def find(cells: Cells, seed: int) -> Findings:
         cells: the sweep.
         seed: the seed of the resampling.
     """
+    apart = {measure: compare_on_each(cells, measure, seed) for measure in cells.measures}
+    several = len(cells.collections) > 1
     return Findings(
         cells=cells,
         estimates={
@@ -237,6 +246,10 @@ def find(cells: Cells, seed: int) -> Findings:
         },
         comparisons={measure: compare_cells(cells, measure, seed) for measure in cells.measures},
         effects={measure: find_effects(cells, measure, seed) for measure in cells.measures},
+        by_collection={one: {measure: apart[measure][one] for measure in cells.measures} for one in cells.collections}
+        if several
+        else {},
+        summaries={measure: summaries(cells, measure, apart[measure]) for measure in cells.measures} if several else {},
     )
 
 
@@ -260,3 +273,56 @@ def compare_cells(cells: Cells, measure: str, seed: int) -> dict[str, Contrast]:
         [cell.trained != cells.baseline.trained for cell in cells.others],
     )
     return dict(zip([cell.name for cell in cells.others], tested, strict=True))
+
+
+def compare_on_each(cells: Cells, measure: str, seed: int) -> dict[str, dict[str, Contrast]]:
+    """Compare the cells with the baseline on each collection, all as one family of tests (Holm).
+
+    A cell that lacks values for a collection is compared on the others.
+
+    Args:
+        cells: the sweep.
+        measure: one of ``cells.measures``.
+        seed: the seed of the resampling.
+
+    Returns:
+        collection → name of each cell → its difference from the baseline. Without a test if there is one collection,
+        whose comparisons are those of ``compare_cells``.
+    """
+    found: dict[str, dict[str, Contrast]] = {collection: {} for collection in cells.collections}
+    if len(cells.collections) < 2:
+        return found
+    pairs = [
+        (collection, cell)
+        for collection in cells.collections
+        for cell in cells.cells
+        if cell is not cells.baseline and cell.covers([collection]) and cells.baseline.covers([collection])
+    ]
+    tested = contrasts(
+        [minus(cell.strata(measure, [one]), cells.baseline.strata(measure, [one])) for one, cell in pairs],
+        seed,
+        [cell.trained != cells.baseline.trained for _, cell in pairs],
+    )
+    for (collection, cell), contrast in zip(pairs, tested, strict=True):
+        found[collection][cell.name] = contrast
+    return found
+
+
+def summaries(cells: Cells, measure: str, tested: Mapping[str, Mapping[str, Contrast]]) -> dict[str, Summary]:
+    """What the comparisons on each collection say together, of each cell that has values for all collections.
+
+    Args:
+        cells: the sweep.
+        measure: one of ``cells.measures``.
+        tested: as from ``compare_on_each``.
+    """
+    if not cells.baseline.covers(cells.collections):
+        return {}
+    baseline = cells.baseline.strata(measure, cells.collections)
+    return {
+        cell.name: summarise(
+            minus(cell.strata(measure, cells.collections), baseline),
+            [tested[one][cell.name] for one in cells.collections],
+        )
+        for cell in cells.others
+    }

@@ -187,11 +187,13 @@ class Sweep:
             for measure in measures
         }
         built = [artifact for i in wanted if (artifact := self.results[i]) is not None]
-        trained = frozenset(
-            node.address for i in wanted for node in self.points[i].node.lineage() if node.stage.name == "train"
-        )
         means = mean_costs([costs(one) for one in built])
-        return Cell(factors, found, means, None, self.points[members[0]].command, trained)
+        return Cell(factors, found, means, None, self.points[members[0]].command, self.trained(wanted))
+
+    def trained(self, members: Sequence[int]) -> frozenset[str]:
+        """The addresses of the trainings of ColBERT that the points at ``members`` rest on."""
+        nodes = [node for place in members for node in self.points[place].node.lineage()]
+        return frozenset(node.address for node in nodes if node.stage.name == "train")
 
     def problem(self, place: int) -> str:
         """Why the point at ``place`` has no result."""

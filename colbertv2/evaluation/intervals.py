@@ -1,4 +1,4 @@
-"""Confidence intervals of means: by bootstrap over the queries of one or several collections, and Student's over seeds."""
+"""Confidence intervals of means: by bootstrap over the queries of collections, and of Student over seeds."""
 
 from collections.abc import Sequence
 from math import inf, nan

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from subprocess import CalledProcessError
 from typing import TYPE_CHECKING, NamedTuple
 
 from colbertv2.errors import InputError
@@ -65,7 +66,8 @@ def evaluate(
         one row per judged query (index ``query_id``, in the order of ``qrels``), one column per measure (as named).
 
     Raises:
-        InputError: a measure is invalid (all invalid ones are named), or there are no judgements.
+        InputError: a measure is invalid (all invalid ones are named), there are no judgements, or a grade is above 4
+            with ERR or ``nDCG(dcg='exp-log2')``.
 
     >>> evaluate(Ranking({"q": [("a", 2.0), ("b", 1.0)]}), {"q": {"b": 1}}, ["RR@10"])["RR@10"].to_dict()
     {'q': 0.5}
@@ -79,26 +81,33 @@ def evaluate(
     parsed = parse(measures)
     if not qrels:
         raise InputError("There are no judgements to evaluate against; expected at least one judged query.")
-    # Use −rank as the score: the tools that ir_measures calls break ties in different ways. Number the queries: gdeval
-    # reads only ids that are numbers.
+    # Use −rank as the score: the tools that ir_measures calls break ties in different ways. Number the queries and the
+    # documents: gdeval reads only query ids that are numbers, and no id of a judged document that contains a space.
     query_ids = list(qrels)
     numbers = {query_id: str(number) for number, query_id in enumerate(query_ids)}
-    run = {
-        numbers[query_id]: {doc_id: -float(rank) for rank, (doc_id, _) in enumerate(found)}
-        for query_id, found in ranking.items()
-        if query_id in qrels
-    }
-    # trec_eval's nDCG may never end, nor let other threads run, if all grades of a query are negative. A 0 in their
-    # place changes no measure: there is no relevant document either way.
-    judgements = {
-        numbers[query_id]: dict(grades) if max(grades.values(), default=0) >= 0 else dict.fromkeys(grades, 0)
-        for query_id, grades in qrels.items()
-    }
+    run: dict[str, dict[str, float]] = {}
+    judgements: dict[str, dict[str, int]] = {}
+    for query_id, grades in qrels.items():
+        found = [doc_id for doc_id, _ in ranking.get(query_id, ())]
+        documents = {doc_id: f"d{number}" for number, doc_id in enumerate(dict.fromkeys([*found, *grades]))}
+        if query_id in ranking:
+            run[numbers[query_id]] = {documents[doc_id]: -float(rank) for rank, doc_id in enumerate(found)}
+        # trec_eval's nDCG may never end, nor let other threads run, if all grades of a query are negative. A 0 in their
+        # place changes no measure: there is no relevant document either way.
+        sensible = grades if max(grades.values(), default=0) >= 0 else dict.fromkeys(grades, 0)
+        judgements[numbers[query_id]] = {documents[doc_id]: grade for doc_id, grade in sensible.items()}
     frame = pd.DataFrame(0.0, index=pd.Index(query_ids, name="query_id"), columns=list(measures))
     plain_ones = [one.measure for one in parsed.values() if not one.expected]
     values: dict[str, dict[str, float]] = {str(measure): {} for measure in plain_ones}
-    for metric in ir_measures.iter_calc(plain_ones, judgements, run) if plain_ones else ():
-        values[str(metric.measure)][query_ids[int(metric.query_id)]] = float(metric.value)
+    try:
+        for metric in ir_measures.iter_calc(plain_ones, judgements, run) if plain_ones else ():
+            values[str(metric.measure)][query_ids[int(metric.query_id)]] = float(metric.value)
+    except CalledProcessError as error:  # of gdeval, the only tool that is a process of its own
+        largest = max(grade for grades in qrels.values() for grade in grades.values())
+        raise InputError(
+            f"One of {', '.join(values)} is computed by gdeval, which takes grades up to 4 and failed; the largest "
+            f"grade here is {largest}. Leave out ERR and nDCG(dcg='exp-log2'), or change the grades."
+        ) from error
     for name, one in parsed.items():
         if one.expected:
             found = {
@@ -235,10 +244,17 @@ def fraction(value: float) -> str:
 def signed(value: float) -> str:
     """Format a difference like ``fraction``, with a minus sign if it is negative.
 
-    >>> signed(-0.0281), signed(0.015), signed(-0.0001)
-    ('−.028', '.015', '.000')
+    A value that three decimals would make zero gets as many as show its sign, at most nine: whether an interval
+    contains zero must be seen from its ends.
+
+    >>> signed(-0.0281), signed(0.015), signed(-0.00036), signed(0.0)
+    ('−.028', '.015', '−.0004', '.000')
     """
-    return ("−" if round(value, 3) < 0 else "") + fraction(abs(value))
+    if math.isnan(value):
+        return NOTHING
+    decimals = next((number for number in range(3, 10) if round(abs(value), number)), 3)
+    shown = f"{abs(value):.{decimals}f}"
+    return ("−" if round(value, decimals) < 0 else "") + (shown.removeprefix("0") if abs(value) < 1 else shown)
 
 
 def plain(value: float, decimals: int) -> str:

@@ -25,6 +25,8 @@ LATEX = str.maketrans(
         "Δ": r"$\Delta$",
         "×": r"$\times$",
         "†": r"\textdagger{}",
+        "‡": r"\textdaggerdbl{}",
+        "§": r"\S{}",
         "…": r"\dots{}",
     }
 )

@@ -1,16 +1,17 @@
 """The tables of an ablation's report: cells, main effects, interactions, shares, and intervals over seeds."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 
 from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.findings import Findings
+from colbertv2.ablation.wording import counted, seed_words, training_words
 from colbertv2.evaluation.intervals import RESAMPLES, ConfidenceInterval
 from colbertv2.evaluation.measurement import COSTS, IN_TABLES
 from colbertv2.evaluation.measures import NOTHING, fraction, plain, signed
-from colbertv2.evaluation.statistics import FEWEST_SEEDS, Contrast, Estimate
+from colbertv2.evaluation.statistics import FEW_DIFFERING, Contrast, Estimate
 from colbertv2.reporting.rendering import ReportTable
 
 FAILED = "—"
@@ -44,7 +45,16 @@ def cells_table(findings: Findings) -> ReportTable:
     cells = findings.cells
     first = cells.measures[0]
     costs = [cost for cost in IN_TABLES if any(cost in cell.costs for cell in cells.cells)]
-    header = [*cells.factors, *cells.measures, f"Δ {first}", "detectable", *(COSTS[cost].column for cost in costs)]
+    tested = findings.comparisons[first].values()
+    recipes = any(contrast.p_recipes is not None for contrast in tested)
+    comparisons = counted(len(cells.others), "comparison")
+    header = [
+        *cells.factors,
+        *cells.measures,
+        f"Δ {first}",
+        *detectable_header(recipes),
+        *(COSTS[cost].column for cost in costs),
+    ]
     body = []
     for cell in cells.cells:
         setting = [cell.factors[factor] for factor in cells.factors]
@@ -55,14 +65,13 @@ def cells_table(findings: Findings) -> ReportTable:
         body.append(
             setting
             + [with_interval(findings.estimates[m][cell.name]) + mark(contrasts[m]) for m in cells.measures]
-            + difference_and_detectable(contrasts[first])
+            + difference_and_detectable(contrasts[first], recipes)
             + [plain(cell.costs.get(cost, float("nan")), 1) for cost in costs]
         )
     caption = (
-        f"Means over {queries_of(cells)}, {counted(len(cells.training_seeds), 'training seed')} and "
-        f"{counted(len(cells.kmeans_seeds), 'k-means seed')}. In brackets {INTERVAL}. "
-        f"Δ: difference from {cells.baseline.name}; † p < .05, {TEST}, Holm-adjusted over the "
-        f"{counted(len(cells.others), 'comparison')} of each measure. {detectable_note(cells)}"
+        f"Means over {queries_of(cells)}, {seed_words(cells)}. In brackets {INTERVAL}. "
+        f"Δ: difference from {cells.baseline.name}. {marks_note(tested)} "
+        f"{adjusted(f'the {comparisons} of each measure')} {detectable_note(recipes)}"
     )
     lacking = [cell for cell in cells.cells if not cell.covers(cells.collections)]
     notes = [f"{FAILED} {cell.name}: {one_line(cell.problem)}. Run: `{cell.command}`" for cell in lacking]
@@ -95,19 +104,22 @@ def estimate_numbers(name: str, found: Estimate | None) -> dict[str, object]:
 
 
 def contrast_numbers(name: str, found: Contrast | None) -> dict[str, object]:
-    """The columns of its estimate, ``name_p`` and ``name_detectable``."""
+    """The columns of its estimate, ``name_p`` and ``name_detectable`` (†), those of recipes (‡), ``name_differing``."""
     row = estimate_numbers(name, found and found.difference)
-    return row | {f"{name}_p": found and found.p, f"{name}_detectable": found and found.detectable}
+    fields = ("p", "detectable", "p_recipes", "detectable_recipes", "differing")
+    return row | {f"{name}_{field}": found and getattr(found, field) for field in fields}
 
 
 def main_effects_table(findings: Findings) -> ReportTable:
     """Make the table of main effects: one row per measure and level."""
     cells = findings.cells
     body, numbers = [], []
+    tested = [one.contrast for found in findings.effects.values() for one in found.main if one.contrast]
+    recipes = any(contrast.p_recipes is not None for contrast in tested)
     for measure in cells.measures:
         for effect in findings.effects[measure].main:
             keys = [measure, effect.factor, effect.level]
-            cells_of_row = difference_and_detectable(effect.contrast)
+            cells_of_row = difference_and_detectable(effect.contrast, recipes)
             body.append([*keys, with_interval(effect.mean), *cells_of_row])
             numbers.append(
                 dict(zip(("measure", "factor", "level"), keys, strict=True))
@@ -116,29 +128,30 @@ def main_effects_table(findings: Findings) -> ReportTable:
             )
     caption = (
         "The mean of every level over all levels of the other factors, and its difference Δ from the baseline level. "
-        f"In brackets {INTERVAL}. † p < .05: {TEST}, Holm-adjusted over all levels of all factors. "
-        f"{detectable_note(cells)}"
+        f"In brackets {INTERVAL}. {marks_note(tested)} {adjusted('all levels of all factors')} "
+        f"{detectable_note(recipes)}"
     )
-    header = ["Measure", "Factor", "Level", "Mean", "Δ", "detectable"]
+    header = ["Measure", "Factor", "Level", "Mean", "Δ", *detectable_header(recipes)]
     return ReportTable("Main effects", pd.DataFrame(numbers), header, body, 3, [caption])
 
 
 def interactions_table(findings: Findings) -> ReportTable:
     """Make the table of interactions: one row per measure and pair of levels."""
     body, numbers = [], []
+    tested = [one.contrast for found in findings.effects.values() for one in found.interactions]
+    recipes = any(contrast.p_recipes is not None for contrast in tested)
     for measure in findings.cells.measures:
         for one in findings.effects[measure].interactions:
             pair = [f"{factor}={level}" for factor, level in zip(one.factors, one.levels, strict=True)]
-            body.append([measure, *pair, *difference_and_detectable(one.contrast)])
+            body.append([measure, *pair, *difference_and_detectable(one.contrast, recipes)])
             numbers.append(
                 {"measure": measure, "first": pair[0], "second": pair[1]} | contrast_numbers("beyond", one.contrast)
             )
     caption = (
         "The effect of two levels together beyond the sum of their separate effects, averaged over all other factors. "
-        f"In brackets {INTERVAL}. † p < .05: {TEST}, Holm-adjusted over all pairs of levels. "
-        f"{detectable_note(findings.cells)}"
+        f"In brackets {INTERVAL}. {marks_note(tested)} {adjusted('all pairs of levels')} {detectable_note(recipes)}"
     )
-    header = ["Measure", "One", "With", "Beyond the sum", "detectable"]
+    header = ["Measure", "One", "With", "Beyond the sum", *detectable_header(recipes)]
     return ReportTable("Interactions", pd.DataFrame(numbers), header, body, 3, [caption])
 
 
@@ -176,9 +189,10 @@ def seeds_table(findings: Findings) -> ReportTable:
             body[-1] += [bracket(getattr(found, kind)) for kind in kinds]
             numbers.append({"measure": measure, "cell": cell.name, "of": what} | estimate_numbers("value", found))
     caption = (
-        f"95 % intervals over other queries, other training seeds ({len(cells.training_seeds)} here), other k-means "
-        f"seeds ({len(cells.kmeans_seeds)} here), and other queries and seeds together, of the difference from "
-        f"{cells.baseline.name}. A single seed gives no interval."
+        f"95 % intervals over other queries, other training seeds ({training_words(cells)} here), other k-means seeds "
+        f"({'not told apart' if cells.kmeans_follows else f'{len(cells.kmeans_seeds)} here'}), and other queries and "
+        f"seeds together, of the difference from {cells.baseline.name}. The last contains the others. A single seed "
+        "gives no interval."
     )
     header = ["Measure", "Cell", "Of", "Value", "queries", *kinds.values()]
     return ReportTable("Intervals over seeds", pd.DataFrame(numbers), header, body, 3, [caption])
@@ -189,24 +203,62 @@ def with_interval(found: Estimate) -> str:
     return NOTHING if math.isnan(found.mean) else f"{signed(found.mean)} {bracket(found.queries)}"
 
 
-def difference_and_detectable(contrast: Contrast | None) -> list[str]:
-    """The cells of the two columns; dashes for the baseline, which has no difference."""
+def detectable_header(recipes: bool) -> list[str]:
+    """The names of the columns with the smallest difference that † detects and, if there is that test, ‡."""
+    return ["detectable", "detectable ‡"] if recipes else ["detectable"]
+
+
+def difference_and_detectable(contrast: Contrast | None, recipes: bool) -> list[str]:
+    """The cells of the difference and of ``detectable_header``; dashes for the baseline, which has no difference."""
+    nothing = plain(float("nan"), 1)
     if contrast is None:
-        return [plain(float("nan"), 1)] * 2
-    if contrast.few_seeds and not math.isnan(contrast.difference.mean):
-        detectable = FEW_SEEDS
-    else:
-        detectable = plain(float("nan"), 1) if contrast.detectable is None else fraction(contrast.detectable)
-    return [with_interval(contrast.difference) + mark(contrast), detectable]
+        return [nothing] * (3 if recipes else 2)
+    narrow = " §" if contrast.narrow else ""
+    shown = [with_interval(contrast.difference) + narrow + mark(contrast)]
+    shown.append(nothing if contrast.detectable is None else fraction(contrast.detectable))
+    if not recipes:
+        return shown
+    if contrast.p_recipes is not None and contrast.few_seeds:
+        return [*shown, FEW_SEEDS]
+    return [*shown, nothing if contrast.detectable_recipes is None else fraction(contrast.detectable_recipes)]
 
 
-def detectable_note(cells: Cells) -> str:
-    """What the column ``detectable`` says for these seeds."""
-    numbers = len(cells.training_seeds), len(cells.kmeans_seeds)
-    if any(1 < number < FEWEST_SEEDS for number in numbers):
-        return f"{FEW_SEEDS.capitalize()}: two seeds are too few to tell which true difference would be found."
-    drawn = "queries and seeds" if max(numbers) > 1 else "queries"
-    return f"Detectable: the smallest true difference that is found with probability .8 if {drawn} are drawn again."
+def marks_note(tested: Collection[Contrast]) -> str:
+    """What the marks say of the differences in a table: of these models, or of their recipes."""
+    notes = [f"† p < .05: {TEST}."]
+    if any(contrast.p_recipes is not None for contrast in tested):
+        notes.append(
+            "† is about these models and other queries. ‡ p < .05 for other training seeds too, so it is about the "
+            "recipes: the largest p of †, of a t-test of the means of each training seed, and of a t-test with the "
+            "error over queries and seeds."
+        )
+    elif any(contrast.trained_apart for contrast in tested):
+        notes.append(
+            "† is about these models and other queries: with one training seed nothing is known of other trainings by "
+            "the same recipes."
+        )
+    if any(contrast.narrow for contrast in tested):
+        notes.append(f"§ Fewer than {FEW_DIFFERING} queries differ: the interval over queries is too narrow.")
+    return " ".join(notes)
+
+
+def adjusted(family: str) -> str:
+    """The sentence on the family of tests."""
+    return f"All p are Holm-adjusted over {family}."
+
+
+def detectable_note(recipes: bool) -> str:
+    """What the columns of ``detectable_header`` say."""
+    note = (
+        "Detectable: the smallest true difference that † finds with probability .8 if queries are drawn again; a dash "
+        "if too few queries differ for any †."
+    )
+    if not recipes:
+        return note
+    return (
+        f"{note} Detectable ‡: the same for ‡, if queries and training seeds are drawn again; {FEW_SEEDS}: two are too "
+        "few to tell."
+    )
 
 
 def bracket(found: ConfidenceInterval | None) -> str:
@@ -215,8 +267,10 @@ def bracket(found: ConfidenceInterval | None) -> str:
 
 
 def mark(contrast: Contrast | None) -> str:
-    """A dagger if the adjusted p is below .05, otherwise nothing."""
-    return " †" if contrast and contrast.significant else ""
+    """† if the adjusted p over queries is below .05, with ‡ if that over queries and training seeds is too."""
+    if contrast is None or not contrast.significant:
+        return ""
+    return " †‡" if contrast.significant_recipes else " †"
 
 
 def queries_of(cells: Cells) -> str:
@@ -225,11 +279,6 @@ def queries_of(cells: Cells) -> str:
     if len(numbers) == 1:
         return next(iter(numbers.values()))
     return f"{len(numbers)} collections ({', '.join(f'{name}: {number}' for name, number in numbers.items())})"
-
-
-def counted(number: int, what: str) -> str:
-    """A number with its noun: ``1 training seed``, ``3 training seeds``."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def one_line(text: str | None) -> str:

@@ -177,7 +177,8 @@ def to_markdown(
         f"Means over {table['queries'].iloc[0]:,} queries{f'; the collection holds {held}' if held else ''}. "
         f"In brackets 95 % percentile bootstrap intervals over queries ({RESAMPLES:,} resamples). "
         f"† differs from {baseline} with p < .05: two-sided paired randomisation test ({RESAMPLES:,} resamples), "
-        f"p-values Holm-adjusted over the {len(table) - 1} comparisons of each measure."
+        f"p-values Holm-adjusted over the {len(table) - 1} comparisons of each measure. It is about "
+        "other queries with these models, not about other trainings."
     )
     return ReportTable(title, table, header, body, 2, [caption, *notes]).markdown(level=1)
 

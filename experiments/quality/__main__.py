@@ -118,9 +118,9 @@ def to_markdown(table: pd.DataFrame, seconds: float) -> str:
 
 
 def with_interval(value: float, half: float) -> str:
-    """Format a mean with its half-width, ``.812 ± .010``; without it where there is none, or all seeds give one value."""
+    """Format a mean with its half-width, ``.812 ± .010``; without it if there is none, or if all seeds are equal."""
     shown = f"{value:.3f}".removeprefix("0")
-    return shown if np.isnan(half) or half == 0 else f"{shown} ± {half:.3f}".replace("± 0.", "± .")
+    return shown if np.isnan(half) or half < 1e-9 else f"{shown} ± {half:.3f}".replace("± 0.", "± .")
 
 
 def seconds_upstream(artifact: Artifact) -> float:

@@ -15,7 +15,8 @@ from colbertv2.ablation.conclusions import (
     unknown_sentences,
 )
 from colbertv2.ablation.findings import Interaction, find
-from colbertv2.evaluation.statistics import ConfidenceInterval, Contrast, Estimate
+from colbertv2.evaluation.intervals import ConfidenceInterval
+from colbertv2.evaluation.statistics import Contrast, Estimate
 
 AXIS = {"codec.nbits": ["2", "1", "4"]}
 LOWER = Estimate(-0.0281, ConfidenceInterval(-0.0412, -0.0149), None, None, 0.0066, 299)
@@ -25,28 +26,72 @@ def one_bit(setting):
     return -0.03 * (setting["codec.nbits"] == "1")
 
 
+def told_of(contrast, cells=None):
+    return difference_of(contrast, "RR@10", cells or made_cells(AXIS))
+
+
 def test_a_difference_is_told_with_its_evidence():
-    told = difference_of(Contrast(LOWER, 0.0012, 0.02), "RR@10", made_cells(AXIS))
+    told = told_of(Contrast(LOWER, 0.0012, 0.02, 300))
     assert told == "RR@10 is .028 lower (95 % interval −.041 to −.015, Holm-adjusted p = .001)"
     higher = Estimate(0.0002, ConfidenceInterval(0.0001, 0.0003), None, None, 0.0001, 299)
-    told = difference_of(Contrast(higher, 0.0004, 0.02), "RR@10", made_cells(AXIS))
-    assert told.startswith("RR@10 is less than .001 higher") and told.endswith("p < .001)")
+    told = told_of(Contrast(higher, 0.0004, 0.02, 300))
+    assert told.startswith("RR@10 is less than .001 higher (95 % interval .0001 to .0003") and told.endswith(
+        "p < .001)"
+    )
 
 
 @pytest.mark.parametrize("p", [0.05, 0.61])
 def test_without_significance_nothing_is_called_lower(p):
-    told = difference_of(Contrast(LOWER, p, 0.009), "RR@10", made_cells(AXIS))
+    told = told_of(Contrast(LOWER, p, 0.009, 300))
     assert told.startswith("no difference in RR@10 was shown (−.028, 95 % interval −.041 to −.015, Holm-adjusted p = ")
     assert told.endswith("; a true difference of .009 would have been found with probability .8")
 
 
 def test_what_cannot_be_found_is_not_promised():
-    told = difference_of(Contrast(LOWER, 0.06, None), "RR@10", made_cells(AXIS))
-    assert "not known which true difference would have been found" in told and "probability" not in told
-    told = difference_of(Contrast(LOWER, 0.06, None, few_seeds=True), "RR@10", made_cells(AXIS))
-    assert told.endswith("; two seeds are too few to tell which true difference would have been found")
+    told = told_of(Contrast(LOWER, 0.25, None, 3))
+    assert "(too narrow: only 3 queries differ)" in told and "probability" not in told
+    assert told.endswith("; only 3 queries differ, too few to show any difference in so many tests")
+    assert "only 1 query differ" in told_of(Contrast(LOWER, 1.0, None, 1))
     same = Estimate(0.0, ConfidenceInterval(0, 0), None, None, 0.0, 299)
-    assert difference_of(Contrast(same, 1.0, None), "RR@10", made_cells(AXIS)) == "no query differs in RR@10"
+    assert told_of(Contrast(same, 1.0, None, 0)) == "no query differs in RR@10"
+
+
+def test_models_that_were_trained_apart_are_told_apart_from_their_recipes():
+    def made(p, p_recipes, detectable_recipes=None, few=False):
+        return Contrast(LOWER, p, 0.009, 300, True, p_recipes, detectable_recipes, few)
+
+    one_seed = told_of(made(0.001, None))
+    assert one_seed.startswith("RR@10 of these models is .028 lower (")
+    assert one_seed.endswith("; with one training seed this says nothing of other trainings by the same recipes")
+    cells = made_cells(AXIS, seeds=(3, 1))
+    both = told_of(made(0.001, 0.02, 0.03), cells)
+    assert both.startswith("RR@10 is .028 lower (")
+    assert both.endswith("; with other training seeds too (‡, Holm-adjusted p = .020)")
+    models = told_of(made(0.001, 0.2, 0.03), cells)
+    assert models.startswith("RR@10 of these models is .028 lower (")
+    assert models.endswith(
+        "; with other training seeds no difference was shown (Holm-adjusted p = .200), where one of .030 would have "
+        "been found with probability .8"
+    )
+    assert told_of(made(0.001, 0.2, few=True), cells).endswith("two seeds are too few to tell which true difference "
+                                                               "would have been found")  # fmt: skip
+    neither = told_of(made(0.3, 0.4, 0.03), cells)
+    assert neither.endswith(
+        "a true difference of .009 between these models would have been found with probability .8, and one of .030 "
+        "between their recipes"
+    )
+    assert told_of(made(0.3, None)).endswith("; with one training seed nothing is known of their recipes")
+
+
+def test_recipes_that_only_seem_to_differ_are_not_called_better():
+    cells = made_cells(AXIS, one_bit, seeds=(3, 1), noise=(0.05, 0.0, 0.02), trained="codec.nbits")
+    found = find(cells, 0)
+    contrast = found.comparisons["RR@10"]["codec.nbits=1"]
+    assert contrast.significant and not contrast.significant_recipes
+    assert "of these models" in conclude(found)[0]
+    assert "no difference was shown" in conclude(found)[0]
+    single = conclude(find(made_cells(AXIS, one_bit, trained="codec.nbits"), 0))[0]
+    assert "of these models" in single and "says nothing of other trainings" in single
 
 
 def test_an_interval_over_seeds_that_includes_zero_is_told():
@@ -54,16 +99,18 @@ def test_an_interval_over_seeds_that_includes_zero_is_told():
     doubtful = replace(
         LOWER, training=ConfidenceInterval(-0.06, 0.004), kmeans=ConfidenceInterval(-0.03, -0.02), degrees=100
     )
-    told = difference_of(Contrast(doubtful, 0.001, 0.02), "RR@10", cells)
+    told = told_of(Contrast(doubtful, 0.001, 0.02, 300), cells)
     assert told.endswith(
         "; but the interval over 3 training seeds (−.060 to .004) includes 0, so the difference may be due to the seed"
     )
     both = replace(doubtful, kmeans=ConfidenceInterval(-0.06, 0.01), error=0.02, degrees=2.0)
-    told = difference_of(Contrast(both, 0.001, 0.02), "RR@10", cells)
-    assert "2 k-means seeds (−.060 to .010) and the interval over queries and seeds together" in told
-    assert "include 0" in told
+    told = told_of(Contrast(both, 0.001, 0.02, 300), cells)
+    assert "3 training seeds (−.060 to .004) and the interval over 2 k-means seeds (−.060 to .010) include 0" in told
     sure = replace(doubtful, training=ConfidenceInterval(-0.05, -0.01))
-    assert "due to the seed" not in difference_of(Contrast(sure, 0.001, 0.02), "RR@10", cells)
+    together = replace(sure, error=0.02)
+    told = told_of(Contrast(together, 0.001, 0.02, 300), cells)
+    assert "but the interval over queries and seeds together (−.068 to .012) includes 0" in told
+    assert "due to the seed" not in told_of(Contrast(sure, 0.001, 0.02, 300), cells)
 
 
 def test_seeds_that_matter_more_than_the_knob_are_found_in_made_up_values():
@@ -107,13 +154,52 @@ def test_a_factorial_design_is_told_by_its_effects():
 
 def test_the_interaction_that_is_hardest_to_find_is_the_one_told():
     family = [
-        Interaction(("a", "b"), ("1", "1"), Contrast(LOWER, 0.4, 0.01)),
-        Interaction(("a", "b"), ("2", "1"), Contrast(LOWER, 0.2, 0.03)),
+        Interaction(("a", "b"), ("1", "1"), Contrast(LOWER, 0.4, 0.01, 300)),
+        Interaction(("a", "b"), ("2", "1"), Contrast(LOWER, 0.2, 0.03, 300)),
     ]
-    assert interaction_sentences(family, "RR@10") == [
+    assert interaction_sentences(family, made_cells(AXIS), "RR@10") == [
         "No interaction of a and b was shown (smallest Holm-adjusted p = .200); "
         "a true difference of .030 would have been found with probability .8."
     ]
+
+
+def test_a_pair_of_which_nothing_can_be_shown_hides_nothing_and_is_named():
+    family = [
+        Interaction(("a", "b"), ("1", "1"), Contrast(LOWER, 0.4, None, 3)),
+        Interaction(("a", "b"), ("2", "1"), Contrast(LOWER, 0.2, 0.03, 300)),
+    ]
+    assert interaction_sentences(family, made_cells(AXIS), "RR@10") == [
+        "No interaction of a and b was shown (smallest Holm-adjusted p = .200); a true difference of .030 would have "
+        "been found with probability .8; of a=1 with b=1 nothing can be shown, as too few queries differ."
+    ]
+    [nothing] = interaction_sentences(family[:1], made_cells(AXIS), "RR@10")
+    assert nothing.endswith("only 3 queries differ, too few to show any difference in so many tests.")
+
+
+def test_an_interaction_that_may_be_due_to_the_seed_is_told_so():
+    doubtful = replace(LOWER, training=ConfidenceInterval(-0.06, 0.004), degrees=100)
+    family = [Interaction(("a", "b"), ("1", "1"), Contrast(doubtful, 0.001, 0.02, 300))]
+    [told] = interaction_sentences(family, made_cells(AXIS, seeds=(3, 1)), "RR@10")
+    assert "lower than the sum" in told and told.endswith("so the difference may be due to the seed.")
+
+
+def test_seeds_that_moved_together_are_told_so():
+    cells = replace(made_cells(AXIS, one_bit, seeds=(3, 1)), kmeans_follows=True)
+    told = conclude(find(cells, 0))
+    assert "Training and k-means seeds moved together" in told[-1] and not any("one k-means" in one for one in told)
+
+
+SUITE = {"a": 40, "b": 60, "c": 50}
+
+
+def test_several_collections_are_told_by_their_mean_and_each():
+    found = find(made_cells(AXIS, one_bit, queries=SUITE), 0)
+    told = conclude(found)
+    assert told[0].startswith("codec.nbits=1 against 2: the mean RR@10 of 3 collections is .0")
+    [counts] = [one for one in told if one.startswith("codec.nbits=1 against 2, collection by collection: RR@10 is")]
+    assert "higher on 0 of 3 and lower on 3 (Holm" in counts and "equal on 0 and lower on 3." in counts
+    [further] = [one for one in told if one.startswith("codec.nbits=1 against 2, collection by collection: if these")]
+    assert "3 collections tell very little about others" in further and "on a further collection from −" in further
 
 
 def test_holes_and_a_failed_baseline_are_told():

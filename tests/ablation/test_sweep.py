@@ -128,3 +128,25 @@ def test_agreement_with_exact_search_is_compared_like_any_measure(small):
     assert all({"ms_per_query", "bytes_per_token"} <= set(cell.costs) for cell in cells.cells)
     few, many = (cell.mean("RBO") for cell in cells.cells)
     assert few < many
+
+
+def test_k_means_seeds_that_follow_training_seeds_are_found(small):
+    def follows(*seeds: str) -> bool:
+        return Sweep.collect(["-m", "codec.nbits=1,2", *seeds, *small]).kmeans_follows
+
+    assert follows("seed=1,2")
+    assert not follows("seed=1,2", "kmeans_seed=7")
+    assert not follows("seed=1,2", "kmeans_seed=1,2")
+    assert not follows("kmeans_seed=1,2") and not follows("seed=1")
+    sweep = build_all(Sweep.collect(["-m", "codec.nbits=1,2", "seed=1,2", *small]))
+    assert sweep.cells().kmeans_follows and len(sweep.cells().kmeans_seeds) == 1
+
+
+def test_cells_know_the_trainings_they_rest_on():
+    """From the configuration alone: which cells hold models that were trained apart."""
+    sweep = Sweep.collect(["-m", "codec.nbits=1,2", "training.round1.batch_size=4,8", "seed=1,2", "pipeline=round1"])
+    found = {setting: sweep.trained(members) for setting, members in sweep.settings().items()}
+    assert all(len(addresses) == 2 for addresses in found.values())  # one of each seed
+    assert found["1", "4"] == found["2", "4"] != found["1", "8"] == found["2", "8"]
+    untrained = Sweep.collect(["-m", "codec.nbits=1,2", "pipeline=untrained"])
+    assert all(untrained.trained(members) == frozenset() for members in untrained.settings().values())

@@ -85,3 +85,23 @@ def test_a_query_with_negative_grades_alone_has_no_relevant_document():
         negative = {doc_id: -int(random.integers(1, 3)) for doc_id in random.permutation(list("abcdefg"))[:3]}
         values = evaluate(Ranking(results), {"q": positive, "r": negative, "s": positive, "t": negative}, names)
         assert (values.loc[["r", "t"]] == 0).all(axis=None) and (values.loc[["q", "s"], "RR"] > 0).all()
+
+
+EXPONENTIAL = ["ERR@10", "nDCG(dcg='exp-log2')@10"]  # computed by gdeval, which reads files
+
+
+@pytest.mark.parametrize("query_id", ["q", "PLAIN-1", "1", "文", "7.0", "q" * 300])
+@pytest.mark.parametrize("other", ["b", "b c", "b c 2 d", "x\ny", "", "文'\"#\\", "0"])
+def test_no_id_of_a_query_or_a_judged_document_is_odd(query_id, other):
+    ranking = Ranking({query_id: [("z", 2.0), ("a", 1.0)]})
+    values = evaluate(ranking, {query_id: {other: 1, "a": 1}}, EXPONENTIAL).loc[query_id]
+    assert values["ERR@10"] == pytest.approx(1 / 16 / 2, abs=1e-5)  # (2^1 − 1) / 2^4 at rank 2
+    ideal = 1 + 1 / math.log2(3)
+    assert values["nDCG(dcg='exp-log2')@10"] == pytest.approx(1 / math.log2(3) / ideal, abs=1e-5)
+
+
+def test_grades_that_gdeval_does_not_take_are_refused(capfd):
+    ranking, qrels = Ranking({"q": [("a", 1.0)]}), {"q": {"a": 5}}
+    with pytest.raises(InputError, match="grades up to 4 and failed; the largest grade here is 5"):
+        evaluate(ranking, qrels, ["ERR@10", "RR@10"])
+    assert evaluate(ranking, qrels, ["RR@10", "nDCG@10"]).loc["q"].tolist() == [1, 1]

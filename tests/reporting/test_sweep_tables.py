@@ -1,11 +1,11 @@
 import io
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
-from support import made_cells
+from support import COLLECTION, made_cells
 
-from colbertv2.ablation.conclusions import conclude
 from colbertv2.ablation.findings import find
 from colbertv2.reporting.rendering import ReportTable, escape
 from colbertv2.reporting.sweep_tables import make_tables
@@ -44,30 +44,66 @@ def test_a_row_a_cell_with_differences_marks_and_costs(findings, tables):
     assert marked == [contrasts[c.name].significant if c.name in contrasts else False for c in findings.cells.cells]
     assert "Holm-adjusted over the 5 comparisons" in table.notes[0]
     assert "50 queries, 3 training seeds and 3 k-means seeds" in table.notes[0]
-    assert (
-        "Detectable: the smallest true difference that is found with probability .8 if queries and seeds are"
-        in (table.notes[0])
-    )
+    assert "Detectable: the smallest true difference that † finds with probability .8 if queries are" in table.notes[0]
     assert re.fullmatch(r"\.\d{3}", row[5])
 
 
-@pytest.mark.parametrize("seeds", [(2, 1), (1, 2), (2, 3)])
-def test_two_seeds_give_no_detectable_difference(seeds):
-    found = find(made_cells(AXES, one_bit, seeds=seeds), 0)
-    tables = make_tables(found)
+@pytest.mark.parametrize("seeds", [(1, 1), (2, 1), (1, 2), (2, 3)])
+def test_what_the_printed_test_detects_does_not_depend_on_the_number_of_seeds(seeds):
+    tables = make_tables(find(made_cells(AXES, one_bit, seeds=seeds), 0))
     for name, place in (("cells", 4), ("main_effects", 5), ("interactions", 4)):
         told = [row[place] for row in tables[name].body if row[place - 1] != "–"]
-        assert told and set(told) == {"few seeds"}
-        assert "Few seeds: two seeds are too few to tell" in tables[name].notes[0]
-    assert pd.read_csv(io.StringIO(tables["cells"].csv()))["RR@10_difference_detectable"].isna().all()
-    assert not any("probability .8" in sentence for sentence in conclude(found))
-    assert any("two seeds are too few to tell" in sentence for sentence in conclude(found))
+        assert told and all(re.fullmatch(r"\.0[012]\d", one) for one in told)  # of two seeds it was .04 to .1
+        assert "‡" not in tables[name].notes[0]
 
 
-def test_one_seed_gives_a_detectable_difference_over_queries_only():
-    tables = make_tables(find(made_cells(AXES, one_bit), 0))
-    assert "with probability .8 if queries are drawn again" in tables["cells"].notes[0]
-    assert all(re.fullmatch(r"\.\d{3}", row[4]) for row in tables["cells"].body[1:])
+@pytest.mark.parametrize(("seeds", "shown"), [((2, 1), "few seeds"), ((3, 2), "few seeds"), ((3, 1), r"\.\d{3}")])
+def test_recipes_have_a_mark_and_a_detectable_difference_of_their_own(seeds, shown):
+    found = find(made_cells(AXES, one_bit, seeds=seeds, noise=(0.001, 0.0, 0.02), trained="codec.nbits"), 0)
+    tables = make_tables(found)
+    for name in ("cells", "main_effects", "interactions"):
+        assert (
+            "detectable ‡" in tables[name].header and "‡ p < .05 for other training seeds too" in tables[name].notes[0]
+        )
+    body, place = tables["cells"].body, tables["cells"].header.index("detectable ‡")
+    same, apart = body[1], body[2]
+    assert same[place] == "–"  # n_way is no factor of training here
+    assert re.fullmatch(shown, apart[place])
+    rows = pd.read_csv(io.StringIO(tables["cells"].csv()))
+    contrasts = found.comparisons["RR@10"]
+    for cell, row, shown_row in zip(found.cells.cells, rows.to_dict("records"), body, strict=True):
+        if cell.name in contrasts:
+            contrast = contrasts[cell.name]
+            assert pd.isna(row["RR@10_difference_p_recipes"]) == (cell.factors["codec.nbits"] == "2")
+            assert row["RR@10_difference_differing"] == 50
+            assert shown_row[3].endswith("‡") == contrast.significant_recipes
+    assert any(contrast.significant_recipes for contrast in contrasts.values()) == (seeds[0] == 3)
+
+
+def test_one_training_seed_says_nothing_of_recipes():
+    tables = make_tables(find(made_cells(AXES, one_bit, trained="codec.nbits"), 0))
+    assert "detectable ‡" not in tables["cells"].header
+    assert "with one training seed nothing is known of other trainings" in tables["cells"].notes[0]
+
+
+def test_where_few_queries_differ_the_interval_is_marked():
+    cells = made_cells({"codec.nbits": ["2", "1"]}, noise=(0.0, 0.0, 0.0))
+    cells.others[0].values["RR@10"][COLLECTION][..., :7] += 0.1
+    table = make_tables(find(cells, 0))["cells"]
+    assert table.body[1][2].endswith("] § †") and "§ Fewer than 20 queries differ" in table.notes[0]
+    assert "§" not in make_tables(find(made_cells(AXES), 0))["cells"].notes[0]
+
+
+def test_k_means_seeds_that_moved_are_in_the_caption():
+    cells = replace(made_cells(AXES, one_bit, seeds=(3, 1)), kmeans_follows=True)
+    tables = make_tables(find(cells, 0))
+    assert "50 queries, 3 training seeds (each with a k-means seed of its own). In" in tables["cells"].notes[0]
+    assert not any("1 k-means" in note or "1 here" in note for table in tables.values() for note in table.notes)
+
+
+def test_several_collections_are_in_the_caption():
+    tables = make_tables(find(made_cells(AXES, one_bit, queries={"a": 30, "b": 40}), 0))
+    assert "Means over 2 collections (a: 30 queries, b: 40 queries), 1 training seed" in tables["cells"].notes[0]
 
 
 def test_csv_holds_what_was_computed(findings, tables):
