@@ -72,10 +72,15 @@ def to_build(targets: Sequence[Node], root: Path) -> list[Node]:
     return needed[::-1]
 
 
-def build_node(node: Node, runtime: Runtime) -> Artifact:
+def build_node(node: Node, runtime: Runtime, done: dict[str, Artifact] | None = None) -> Artifact:
     """Return the artifact of a node. Reuse it if it is complete; otherwise build it, after its missing ancestors.
 
     The ancestors of a complete artifact are not needed: they may have been deleted to save space.
+
+    Args:
+        node: the node to build.
+        runtime: where and how.
+        done: artifacts by address that are used as they are and not reported again; those that are built are added.
 
     Raises:
         InputError: the configuration is wrong, this machine lacks what a stage needs, or a stage refused its input.
@@ -88,7 +93,7 @@ def build_node(node: Node, runtime: Runtime) -> Artifact:
             lacking += [f"{step.key}: {lack}" for lack in step.stage.lacks(**step.bound)]
     if lacking:
         raise InputError("\n".join(dict.fromkeys(lacking)))
-    return _build(node, runtime, done={})
+    return _build(node, runtime, {} if done is None else done)
 
 
 def _build(node: Node, runtime: Runtime, done: dict[str, Artifact]) -> Artifact:

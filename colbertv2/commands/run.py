@@ -22,13 +22,15 @@ from omegaconf.errors import OmegaConfBaseException
 from colbertv2 import tracking
 from colbertv2.ablation.linter import check_axes
 from colbertv2.artifacts.artifact import Artifact, location
-from colbertv2.artifacts.build import PlanStep, build_node, failure_of, plan_node
+from colbertv2.artifacts.build import BuildError, PlanStep, build_node, failure_of, plan_node
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.process import byte_size
 from colbertv2.commands.checks import check_places, check_point, problems_of
+from colbertv2.configuration.collections import with_listed
 from colbertv2.configuration.composition import CONF, runtime_of
 from colbertv2.configuration.points import Point, as_mapping, axes_of, collect, find_experiments, names_of, overrides_of
 from colbertv2.configuration.provenance import describe, describe_changes, origins
+from colbertv2.configuration.targets import members, target_node
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import measures_of, own_costs, remarks, summary
 from colbertv2.evaluation.measures import NOTHING
@@ -55,7 +57,7 @@ def command(task: Callable[[DictConfig], Any]) -> None:
     def job(config: DictConfig) -> Any:  # may run in another process: only its result or exception comes back
         composed.append(True)
         try:
-            return task(config)
+            return task(with_listed(config))
         except InputError as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
@@ -105,8 +107,9 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
         print(describe_job(config), end="\n\n")
         print_steps(plan_node(node, runtime.root))
     print_shortages(node, runtime)
+    print_missing(node)
     print()
-    artifact = build_node(node, runtime)
+    artifact, failed = build_members(config, node, runtime) if members(node) else (build_node(node, runtime), {})
     print(f"\n{config.target}: {artifact.path} ({byte_size(artifact.record['bytes'])})")
     if settings.mode != RunMode.MULTIRUN and (found := results(node, artifact)):
         print(f"\n{text_rows([found])}")
@@ -117,7 +120,39 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
     if config.publish is not None:
         _publish(artifact, Path(config.publish).expanduser())
     tracking.log(config, name, node, artifact, runtime)
+    if failed:
+        raise InputError(listed(failed, f"{len(failed)} of {len(members(node))} collections failed"))
     return objectives(artifact, wanted) if wanted else None
+
+
+def build_members(config: DictConfig, node: Node, runtime: Runtime) -> tuple[Artifact, dict[str, str]]:
+    """Build a suite collection by collection, and bring together those that did not fail.
+
+    Returns:
+        The artifact of the suite, and why collections failed, by name.
+
+    Raises:
+        InputError: all collections failed.
+    """
+    failed: dict[str, str] = {}
+    done: dict[str, Artifact] = {}
+    for name, rows in members(node).items():
+        try:
+            for evaluation in rows.values():
+                build_node(evaluation, runtime, done)
+        except (InputError, BuildError) as error:
+            failed[name] = str(error)
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+    if len(failed) == len(members(node)):
+        raise InputError("\n".join(dict.fromkeys(failed.values())))
+    return build_node(target_node(config, failed) if failed else node, runtime, done), failed
+
+
+def print_missing(node: Node) -> None:
+    """Print a line to standard error for each collection of a suite that is missing."""
+    if members(node):
+        for name, reason in node.values["missing"].items():
+            print(f"Warning: the collection {name} is missing and left out of the mean: {reason}", file=sys.stderr)
 
 
 def print_steps(steps: Sequence[PlanStep]) -> None:

@@ -1,7 +1,7 @@
 """The node that ``target`` names; with a suite, the node that brings its evaluations on all collections together."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from hydra.utils import get_object
@@ -44,6 +44,8 @@ def target_node(config: DictConfig, failed: Mapping[str, str] | None = None) -> 
     """
     if value_at(config, "suite.listed"):
         return suite_node(config, failed or {})
+    if value_at(config, "collection.name") == "none":
+        raise InputError("collection=none has nothing to evaluate on; choose a suite, such as suite=embedded.")
     return parse(configuration_of(config, value_at(config, "target")))
 
 
@@ -88,14 +90,13 @@ def suite_node(config: DictConfig, failed: Mapping[str, str]) -> Node:
     if not evaluations:
         listed = "\n".join(f"  {name}: {reason}" for name, reason in missing.items())
         raise InputError(f"No collection of the suite can be evaluated:\n{listed}")
-    refuse_equal(evaluations[next(iter(evaluations))])
     chosen = config.suite.name or f"{len(config.suite.listed)} collections"
     values = {
         "evaluations": evaluations,
         "measures": measures,
         "missing": missing,
         "baseline": baseline_of(config, reader) or next(reversed(evaluations)),
-        "title": f"{config.collection.name} → {chosen}",
+        "title": chosen if config.collection.name == "none" else f"{config.collection.name} → {chosen}",
         "notes": OmegaConf.to_container(config.notes, resolve=True),
         "seed": config.seed,
     }
@@ -161,21 +162,6 @@ def unavailable(name: str, collection: DictConfig) -> str | None:
     return None
 
 
-def refuse_equal(evaluations: Mapping[str, Node]) -> None:
-    """Refuse two collections with the same documents and queries, which would count twice in the mean.
-
-    Raises:
-        InputError: there are two such collections.
-    """
-    seen: dict[str, str] = {}
-    for name, node in evaluations.items():
-        if (first := seen.setdefault(node.address, name)) != name:
-            raise InputError(
-                f"The suite's collections {first!r} and {name!r} have the same documents and queries, so they would "
-                "count twice in the mean; remove one of them."
-            )
-
-
 def members(node: Node) -> dict[str, dict[str, Node]]:
     """The evaluations of a suite's node, collection → row → node; empty for any other node."""
     if node.stage.name != "suite" or node.stage.outside:
@@ -185,8 +171,3 @@ def members(node: Node) -> dict[str, dict[str, Node]]:
         for name, evaluation in evaluations.items():
             found.setdefault(name, {})[row] = evaluation
     return found
-
-
-def trained_on(node: Node) -> Iterator[Node]:
-    """The trainings that a node rests on: nodes upstream with training examples and queries."""
-    return (step for step in node.lineage() if step.parents.get("examples") and step.values.get("queries") is not None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
+from colbertv2.data.queries import Queries
 from colbertv2.evaluation.measurement import measures_of, write_values
 from colbertv2.runtime import Runtime
 from colbertv2.schema import Seed
@@ -104,10 +105,19 @@ def write_means(systems: Mapping[str, System], missing: Sequence[str], out: Path
 def check(
     evaluations: dict[str, dict[str, Node]], measures: dict[str, str], baseline: str, **_: object
 ) -> Iterator[str]:
-    """Check that every system has the measure that leads on each collection, and that the baseline is a row."""
+    """Check that the rows have the measures that lead, that the baseline is a row, and that collections differ."""
     if baseline not in evaluations:
         yield f"baseline {baseline!r} is not a row; expected one of {', '.join(evaluations)}."
     for row, held in evaluations.items():
         for name, evaluation in held.items():
-            if measures[name] not in (known := measures_of(evaluation)):
-                yield f"{row!r} is not evaluated by {measures[name]} on {name}, only by {', '.join(known) or 'nothing'}."
+            if (measure := measures[name]) not in (known := measures_of(evaluation)):
+                yield f"{row!r} is not evaluated by {measure} on {name}, only by {', '.join(known) or 'nothing'}."
+    seen: dict[object, str] = {}
+    for name, evaluation in last(evaluations).items():
+        if isinstance(queries := evaluation.bound.get("queries"), Queries):
+            first = seen.setdefault(queries.content["sha256"], name)
+            if first != name:
+                yield (
+                    f"the collections {first!r} and {name!r} have the same queries, so they would count twice in the "
+                    "mean; remove one of them."
+                )
