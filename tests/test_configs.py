@@ -19,8 +19,9 @@ from colbertv2.search.plaid import Plaid
 GROUPS = sorted(
     (file.parent.name, file.stem)
     for file in CONF.glob("*/*.yaml")
-    if file.parent.name not in ("training", "collection", "validation")
+    if file.parent.name not in ("training", "collection", "validation", "suite")
 )
+SUITES = sorted(file.stem for file in CONF.glob("suite/*.yaml"))
 MOUNTED = {
     "round": "round@pipeline.round2",
     "source": "source@pipeline.round2.candidates",
@@ -110,11 +111,24 @@ def test_every_collection_composes(choice, tmp_path):
         "beir": ["collection.set=scifact/test"],
         "nano_beir": ["collection.set=scifact"],
         "bright": ["collection.set=biology"],
+        "stdlib_topic": ["collection.topic=network"],
         "msmarco_local_eval": [f"collection.ids={tmp_path}/ids.txt"],
         **{name: [f"collection.questions={tmp_path}/qa.csv"] for name in ("nq", "triviaqa", "squad")},
     }
     config = compose([f"collection={choice}", *required.get(choice, [])])
     assert {"name", "documents", "train", "dev", "eval"} <= set(config.collection)
+
+
+@pytest.mark.parametrize("choice", SUITES)
+def test_every_suite_composes(choice):
+    """Each of its names stands for a collection with documents and test queries, and no two are the same."""
+    config = compose([f"suite={choice}"])
+    if choice == "none":
+        assert "listed" not in config.suite
+        return
+    ids = [one["eval"].id for one in config.suite.listed.values()]
+    assert len(ids) == len(set(ids)) == len(config.suite.collections) >= 3
+    assert all(one.documents.id for one in config.suite.listed.values())
 
 
 @pytest.mark.parametrize("file", EXPERIMENT_FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")

@@ -11,7 +11,7 @@ from colbertv2.configuration.composition import EXPERIMENTS, compose
 
 SHARED = ("depth", "document_maxlen", "precision", "measures", "kmeans_iterations", "seed", "kmeans_seed")
 CHOICES: list[tuple[str, ...]] = [
-    ("analysis=[decomposition,centroids,baselines]",),
+    ("analysis=[decomposition,centroids]",),
     ("codec=product", "clustering=grouped"),
     ("pipeline=three_rounds",),
     ("pipeline=untrained",),
@@ -21,6 +21,7 @@ CHOICES: list[tuple[str, ...]] = [
     *((f"+{file.parent.name}={file.stem}",) for file in sorted(EXPERIMENTS.glob("[bdq]*/*.yaml"))),
 ]
 EXCEPTIONS = {  # what is named like a shared key and need not follow it, and why
+    "collection.document_maxlen": "belongs to the collection's texts; the shared one wins where it is set",
     "mining.depth": "how many candidates are mined is a matter of training, not of the ranking that is evaluated",
     "mining.clustering.kmeans_iterations": "a budget mines with a fast index, and says so in its file",
     "model.tokenization.document_maxlen": "the length in training, to which document_maxlen: null refers",

@@ -42,7 +42,7 @@ def test_a_collection_can_be_mounted_anywhere(name):
     assert [line for line in lines if "${collection" in line and not line.startswith("#")] == []
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - RELEASED - {"ir_datasets", "folder", "huggingface", "peerqa"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - RELEASED - {"ir_datasets", "folder", "huggingface", "peerqa", "stdlib_topic", "none", "mixture"}))
 def test_splits_are_disjoint_and_judge_the_documents(name, request):
     if name in SHARED:
         request.getfixturevalue("shared_collections")
@@ -54,6 +54,17 @@ def test_splits_are_disjoint_and_judge_the_documents(name, request):
         assert ids and not ids & seen
         seen |= ids
         assert queries.qrels.unknown(documents) == []
+
+
+@pytest.mark.parametrize("topic", ["network", "language", "data", "system"])
+def test_a_topic_of_the_library_keeps_its_splits(topic):
+    """Its test queries are test queries of the complete collection, so that nothing trained on that has seen them."""
+    found = parts(group("stdlib_topic", topic=topic))
+    complete = parts(group("stdlib"))
+    for split in ("train", "dev", "eval"):
+        ids = {query_id for query_id, _ in found[split]}
+        assert len(ids) > 50 and ids < {query_id for query_id, _ in complete[split]}
+        assert found[split].qrels.unknown(found["documents"]) == []
 
 
 def test_any_id_of_ir_datasets():

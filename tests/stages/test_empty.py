@@ -51,8 +51,8 @@ def test_no_system_finds_them(world):
     untrained = [*overrides, "pipeline=untrained", "depth=40"]
     targets = {
         "search": [*untrained, "target=ranking", "search=exhaustive"],
-        "BM25": [*untrained, "analysis=baselines", "target=bm25_ranking"],
-        "single vector": [*untrained, "analysis=baselines", "target=single_vector_ranking"],
+        "BM25": [*untrained, "target=bm25_ranking"],
+        "single vector": [*untrained, "target=single_vector_ranking"],
         "random": [
             *overrides,
             "source@pipeline.round2.candidates=random",
@@ -99,6 +99,6 @@ def test_a_collection_of_nothing_else_is_refused(tmp_path):
     folder = tiny_folder(tmp_path / "folder", documents=3)
     (folder / "corpus.jsonl").write_text("".join(json.dumps({"_id": f"d{n}", "text": ""}) + "\n" for n in range(3)))
     overrides = [*shrunk(folder, tmp_path / "artifacts"), "collection.empty=keep", "pipeline=untrained"]
-    for target in (["target=metrics"], ["analysis=baselines", "target=single_vector_metrics"]):
+    for target in (["target=metrics"], ["target=single_vector_metrics"]):
         with pytest.raises((InputError, BuildError), match=r"no vectors|no document with text"):
             build(compose([*overrides, *target]))
