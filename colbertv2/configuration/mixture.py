@@ -13,7 +13,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from colbertv2.artifacts.node import Component, Node, leaves, transform
-from colbertv2.artifacts.reader import Reader, content_of, identifying
+from colbertv2.artifacts.reader import Reader, content_of, identifying, parse_value
 from colbertv2.artifacts.stage import Stage, stage_of
 from colbertv2.errors import InputError
 
@@ -56,6 +56,7 @@ class MixtureReader(Reader):
         super().__init__(place)
         self.names: list[str] = []
         if is_mixture(config):
+            refuse_equal(config.collection.listed)
             self.names = [str(name) for name in config.collection.listed]
             sampling = {key: config.collection[key] for key in SETTINGS if key in config.collection}
             self.sampling = Component("collection", SAMPLING, sampling)
@@ -173,6 +174,24 @@ class MixtureReader(Reader):
     def unique(self, key: str, declared: Stage, values: dict[str, Any]) -> Node:
         """The node with these arguments; equal nodes are one object."""
         return self.merged_nodes.setdefault(content_of(declared, values), Node(key, declared, values))
+
+
+def refuse_equal(listed: Mapping[str, DictConfig]) -> None:
+    """Refuse two collections that are configured alike; ``mixed_examples`` finds those that only have equal content.
+
+    Raises:
+        InputError: there are two such collections.
+    """
+    seen: list[tuple[str, Any]] = []
+    for name, one in listed.items():
+        values = parse_value(one)
+        content = [values.get(key) for key in ("documents", "train")]
+        if content[1] is not None and (first := next((other for other, its in seen if same([its, content])), None)):
+            raise InputError(
+                f"collection.collections: {first!r} and {name!r} have the same queries and documents, so they would be "
+                "trained on twice; remove one of them."
+            )
+        seen.append((str(name), content))
 
 
 def is_training(node: Node) -> bool:
