@@ -94,10 +94,7 @@ class Reader:
             return Component(key, target, values)
         if declared.unneeded is not None:
             values |= dict.fromkeys(unneeded(declared.unneeded, values))
-        # Equal parents are already one object, so their ids suffice to compare nodes.
-        content = transform(values, lambda leaf: {"node": id(leaf)} if isinstance(leaf, Node) else _content(leaf))
-        written = json.dumps([target, content], sort_keys=True, default=repr)
-        return self.nodes.setdefault(written, self._node(key, declared, values))
+        return self.nodes.setdefault(content_of(declared, values), self._node(key, declared, values))
 
     def _node(self, key: str, declared: Stage, values: dict[str, Any]) -> Node:
         found = [leaf for _, leaf in leaves(values)]
@@ -138,7 +135,17 @@ def unneeded(of_stage: Callable[..., Iterable[str]], values: dict[str, Any]) -> 
         return []
 
 
-def _content(leaf: Any) -> Any:
+def content_of(declared: Stage, values: dict[str, Any]) -> str:
+    """A text that is equal for equal nodes. Equal parents must already be one object, as their ids are compared."""
+    function = declared.function
+    content = [function.__module__, function.__qualname__, transform(values, identifying)]
+    return json.dumps(content, sort_keys=True, default=repr)
+
+
+def identifying(leaf: Any) -> Any:
+    """A leaf of the arguments as it is compared: a node by its id, a component by its configuration."""
+    if isinstance(leaf, Node):
+        return {"node": id(leaf)}
     return leaf.config if isinstance(leaf, Component) else repr(leaf)
 
 

@@ -40,6 +40,8 @@ def with_listed(config: DictConfig) -> DictConfig:
             )
             with open_dict(config):
                 config[group].listed = found
+                if group == "collection" and config.collection.get("name") is None:
+                    config.collection.name = "+".join(found)
     return config
 
 

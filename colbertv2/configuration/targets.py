@@ -9,9 +9,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from colbertv2.artifacts.node import Component, Node, leaves
-from colbertv2.artifacts.reader import Reader, parse, parse_value
+from colbertv2.artifacts.reader import parse, parse_value
 from colbertv2.artifacts.stage import stage_of
 from colbertv2.artifacts.validate import suggestion
+from colbertv2.configuration.mixture import MixtureReader, is_mixture, one_by_one
 from colbertv2.errors import InputError, Unavailable
 
 SUITE = "colbertv2.stages.suite.run"
@@ -46,7 +47,48 @@ def target_node(config: DictConfig, failed: Mapping[str, str] | None = None) -> 
         return suite_node(config, failed or {})
     if value_at(config, "collection.name") == "none":
         raise InputError("collection=none has nothing to evaluate on; choose a suite, such as suite=embedded.")
+    if is_mixture(config):
+        return mixture_node(config, failed or {})
     return parse(configuration_of(config, value_at(config, "target")))
+
+
+def mixture_node(config: DictConfig, failed: Mapping[str, str]) -> Node:
+    """The target of a mixture without a suite: a training, or the evaluations on the collections of the mixture.
+
+    Raises:
+        InputError: see :func:`target_node`; or the target is neither, so there is one for each collection.
+    """
+    target = value_at(config, "target")
+    found = read_target(config, target, MixtureReader("", config))
+    if not isinstance(found[0], Node):
+        _, first = next(one_by_one(config))
+        return parse(configuration_of(first, target))  # which says what it is instead
+    if all(node is found[0] for node in found):
+        return found[0]
+    if found[0].stage.measures is None and found[0].stage.name != "table":
+        raise InputError(
+            f"target={target}: a mixture has such a node for each of its collections. Expected a training or an "
+            f"evaluation; for this node, train on one of {', '.join(config.collection.listed)} alone."
+        )
+    own = {name: one for name, one in config.collection.listed.items() if one.get("eval") is not None}
+    if not own:
+        raise InputError("No collection of the mixture has test queries; choose a suite, or a training as the target.")
+    changed = config.copy()
+    with open_dict(changed):
+        changed.suite.listed = own
+        changed.suite.name = config.suite.name or "its collections"
+    return suite_node(changed, failed)
+
+
+def read_target(config: DictConfig, target: Any, reader: MixtureReader) -> list[Any]:
+    """The node of the pipeline that is called ``target``; with a mixture, the one of each of its collections.
+
+    Raises:
+        InputError: the pipeline has no such node; or a collection can't be trained on.
+    """
+    if not is_mixture(config):
+        return [reader.read(configuration_of(config, target))]
+    return reader.merged([reader.read(configuration_of(one, target)) for _, one in one_by_one(config)])
 
 
 def configuration_of(config: DictConfig, target: Any) -> DictConfig:
@@ -77,7 +119,7 @@ def suite_node(config: DictConfig, failed: Mapping[str, str]) -> Node:
     missing: dict[str, str] = {}
     measures: dict[str, str] = {}
     evaluations: dict[str, dict[str, Node]] = {}
-    reader = Reader(EVALUATED)
+    reader = MixtureReader(EVALUATED, config)
     for name, one in config.suite.listed.items():
         if (reason := failed.get(name) or unavailable(name, one)) is not None:
             missing[name] = " ".join(reason.split())
@@ -115,11 +157,11 @@ def evaluated_on(config: DictConfig, collection: DictConfig) -> DictConfig:
     return changed
 
 
-def rows_of(config: DictConfig, reader: Reader) -> dict[str, Node]:
+def rows_of(config: DictConfig, reader: MixtureReader) -> dict[str, Node]:
     """The evaluations that become rows: baselines if wanted, further systems, and the target or the rows of a table."""
     wanted = {**(BASELINES if config.suite.baselines else {}), **config.suite.systems}
-    found = {row: reader.read(configuration_of(config, target)) for row, target in wanted.items()}
-    target = reader.read(configuration_of(config, config.target))
+    found = {row: read_target(config, target, reader)[0] for row, target in wanted.items()}
+    target = read_target(config, config.target, reader)[0]
     own = target.values.get("systems") if isinstance(target, Node) and target.stage.name == "table" else {OWN: target}
     rows = {**found, **own} if isinstance(own, dict) else found
     for row, node in rows.items():
@@ -131,7 +173,7 @@ def rows_of(config: DictConfig, reader: Reader) -> dict[str, Node]:
     return rows
 
 
-def baseline_of(config: DictConfig, reader: Reader) -> str | None:
+def baseline_of(config: DictConfig, reader: MixtureReader) -> str | None:
     """The row that the others are compared with, if the target is a table that names one."""
     target = configuration_of(config, config.target)
     return str(target.baseline) if "systems" in target and "baseline" in target else None

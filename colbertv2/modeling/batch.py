@@ -8,16 +8,27 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 
+class TextSettings(NamedTuple):
+    """The prompt of a text and the tokens at which it is cut; ``None`` leaves the model's own."""
+
+    prompt: str | None
+    maxlen: int | None
+
+
 class Tuples(NamedTuple):
     """n-way tuples as text, before tokenisation.
 
     Args:
         queries: B texts.
         documents: B·n texts: the n candidates of the first query, positive first, then those of the second, etc.
+        query_settings, document_settings: the settings of each of these texts, as they may be of several collections;
+            ``None`` if all have the model's own.
     """
 
     queries: list[str]
     documents: list[str]
+    query_settings: list[TextSettings] | None = None
+    document_settings: list[TextSettings] | None = None
 
 
 def length_groups(attention_mask: Tensor, groups: int = 8) -> list[tuple[Tensor, int]]:

@@ -110,7 +110,10 @@ class ColBERT(nn.Module):
 
     def collate(self, tuples: Tuples) -> tuple[Encoding, Encoding]:
         """Tokenise the queries and documents of a batch."""
-        return self.tokenizer.queries(tuples.queries), self.tokenizer.documents(tuples.documents)
+        return (
+            self.tokenizer.queries(tuples.queries, tuples.query_settings),
+            self.tokenizer.documents(tuples.documents, tuples.document_settings),
+        )
 
     def batch_scores(self, inputs: tuple[Encoding, Encoding], all_pairs: bool) -> tuple[Tensor, Tensor | None]:
         """Return MaxSim of a training batch: with each query's candidates ``[B, n]``, and of all pairs ``[B, B·n]``.

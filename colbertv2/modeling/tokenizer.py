@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
@@ -19,6 +20,8 @@ from colbertv2.errors import InputError
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+    from colbertv2.modeling.batch import TextSettings
 
 
 class Encoding(NamedTuple):
@@ -111,21 +114,24 @@ class Tokenizer:
         """
         return self._ids("document", texts, prompt, maxlen)
 
-    def pad_queries(self, rows: list[list[int]], maxlen: int | None = None) -> Encoding:
+    def pad_queries(self, rows: list[list[int]], maxlen: int | Sequence[int] | None = None) -> Encoding:
         """Pad a batch of queries.
 
-        With augmentation, all are ``maxlen`` tokens long (None: ``query_maxlen``), and all tokens are scored.
+        With augmentation, each is ``maxlen`` tokens long (None: ``query_maxlen``), and all these tokens are scored. If
+        there is a length for each query, the shorter ones are padded further with tokens that are not scored.
         """
         import torch
 
         if not self.tokenization.query_augmentation:
             ids, real = pad(rows, self.tokenizer.pad_token_id)
             return Encoding(ids, real.long(), real)
-        ids, real = pad(rows, self.mask, maxlen or self.tokenization.query_maxlen)
+        lengths = [maxlen or self.tokenization.query_maxlen] if not isinstance(maxlen, Sequence) else maxlen
+        ids, real = pad(rows, self.mask, max(lengths))
         if self.padding is not None:
             ids = ids.masked_fill(ids == self.padding, self.mask)
-        attention = torch.ones_like(ids) if self.tokenization.attend_to_mask_tokens else real.long()
-        return Encoding(ids, attention, torch.ones_like(real))
+        within = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).expand_as(real)
+        attention = within.long() if self.tokenization.attend_to_mask_tokens else real.long()
+        return Encoding(ids, attention, within.clone())
 
     def pad_documents(self, rows: list[list[int]]) -> Encoding:
         """Pad a batch of documents to its longest; punctuation, the skiplist and spelled padding are not scored."""
@@ -134,13 +140,30 @@ class Tokenizer:
         ids, real = pad(rows, self.tokenizer.pad_token_id)
         return Encoding(ids, real.long(), real & ~torch.isin(ids, self.skipped))
 
-    def queries(self, texts: list[str]) -> Encoding:
-        """Tokenise and pad a batch of queries."""
-        return self.pad_queries(self.query_ids(texts))
+    def queries(self, texts: list[str], settings: Sequence[TextSettings] | None = None) -> Encoding:
+        """Tokenise and pad a batch of queries, each with its own ``settings``, or all with the model's."""
+        if settings is None:
+            return self.pad_queries(self.query_ids(texts))
+        lengths = [one.maxlen or self.tokenization.query_maxlen for one in settings]
+        return self.pad_queries(rows_of(self.query_ids, texts, settings), lengths)
 
-    def documents(self, texts: list[str]) -> Encoding:
-        """Tokenise and pad a batch of documents."""
-        return self.pad_documents(self.document_ids(texts))
+    def documents(self, texts: list[str], settings: Sequence[TextSettings] | None = None) -> Encoding:
+        """Tokenise and pad a batch of documents, each with its own ``settings``, or all with the model's."""
+        if settings is None:
+            return self.pad_documents(self.document_ids(texts))
+        return self.pad_documents(rows_of(self.document_ids, texts, settings))
+
+
+def rows_of(
+    ids_of: Callable[..., list[list[int]]], texts: Sequence[str], settings: Sequence[TextSettings]
+) -> list[list[int]]:
+    """The token ids of texts, each with its own settings: ``ids_of`` is called once for those with equal settings."""
+    rows: list[list[int]] = [[]] * len(texts)
+    for chosen in dict.fromkeys(settings):
+        places = [place for place, own in enumerate(settings) if own == chosen]
+        for place, row in zip(places, ids_of([texts[place] for place in places], *chosen), strict=True):
+            rows[place] = row
+    return rows
 
 
 def pad(rows: list[list[int]], filler: Any, length: int | None = None) -> tuple[Tensor, Tensor]:

@@ -141,6 +141,8 @@ class Step:
         if "depth" in self.arguments and "queries" in self.inputs:
             queries = self.arguments.get("num_queries") or self.texts("queries")
             return queries * min(self.arguments["depth"], self.texts("documents"))
+        if mixed := [parent for role, parent in self.parents.items() if role.startswith("examples.")]:
+            return sum(parent.results for parent in mixed)
         return next(self.parents[role] for role in RESULT_ROLES if role in self.parents).results
 
     @cached_property
@@ -311,5 +313,5 @@ STAGES: dict[str, Callable[[Step], Cost]] = {
     "supervision": supervision,
     **dict.fromkeys(("evaluate", "agreement"), evaluated),
     **dict.fromkeys(("table", "index_size"), lambda step: Cost(3, 60e6, 60_000)),
-    **dict.fromkeys(("examples", "random_candidates", "external_ranking"), rewritten),
+    **dict.fromkeys(("examples", "mixed_examples", "random_candidates", "external_ranking"), rewritten),
 }

@@ -16,7 +16,16 @@ from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import index_statistics, per_query, remarks, timing
 from colbertv2.evaluation.measures import NOTHING, fraction, plain
-from colbertv2.sharing.provenance import Publication, in_order, parent, public, public_arguments, rounds, trainings
+from colbertv2.sharing.provenance import (
+    Publication,
+    in_order,
+    parent,
+    public,
+    public_arguments,
+    rounds,
+    sources_of,
+    trainings,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -307,10 +316,10 @@ def training_text(number: int, training: Artifact) -> str:
     arguments = public(training.arguments)
     sizes = training.record.get("inputs", {})
     data = [
-        f"{role.replace('_', ' ')} `{arguments[role]['id']}`"
+        f"{role.replace('_', ' ')} {' + '.join(f'`{source}`' for source in sources_of(arguments[role]))}"
         + (f" ({sizes[role]['texts']:,})" if "texts" in sizes.get(role, {}) else "")
         for role in ("documents", "queries", "dev_queries")
-        if isinstance(arguments.get(role), dict) and "id" in arguments[role]
+        if sources_of(arguments.get(role))
     ]
     device = training.record.get("device", "an unknown device")
     made_by = example_stages(training)

@@ -149,6 +149,18 @@ def public_arguments(artifact: Artifact) -> dict[str, Any]:
     return arguments
 
 
+def sources_of(component: Any) -> list[str]:
+    """The ids of a collection or of queries, as recorded; of a mixture, those of all its collections.
+
+    >>> sources_of({"id": "stdlib"}), sources_of({"parts": {"a": {"id": "stdlib"}, "b": {"id": "beir/scifact"}}})
+    (['stdlib'], ['stdlib', 'beir/scifact'])
+    """
+    if not isinstance(component, dict):
+        return []
+    parts = component.get("parts", {"": component})
+    return [str(one["id"]) for one in parts.values() if "id" in one]
+
+
 def in_order(artifacts: Iterable[Artifact]) -> list[Artifact]:
     """The artifacts, each once, in the order in which they were made; ``Artifact.lineage`` has children first."""
     each = {one.address: one for one in artifacts}

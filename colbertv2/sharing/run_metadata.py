@@ -15,7 +15,7 @@ import yaml
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.evaluation.ranking import METADATA_END, METADATA_START, stored_ranking
-from colbertv2.sharing.provenance import parent, public, trainings
+from colbertv2.sharing.provenance import parent, public, sources_of, trainings
 
 SCHEMA = 0.1
 HASH = "# "
@@ -94,11 +94,13 @@ def metadata(ranking: Artifact, checkpoint: Artifact, measures: Sequence[str], a
         "data": {
             "test collection": {"name": test.get("id"), "topics": test.get("id"), "documents": documents.get("id")},
             "training data": [
-                {
-                    "name": public(one.arguments["queries"]).get("id"),
-                    "documents": public(one.arguments["documents"]).get("id"),
-                }
+                {"name": name, "documents": documents}
                 for one in trainings(checkpoint)
+                for name, documents in zip(
+                    sources_of(public(one.arguments["queries"])),
+                    sources_of(public(one.arguments["documents"])),
+                    strict=False,
+                )
             ],
         },
     }

@@ -7,6 +7,7 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
+from colbertv2.data.mixture import parts_of
 from colbertv2.data.queries import Queries
 from colbertv2.runtime import Runtime
 from colbertv2.schema import Seed
@@ -83,14 +84,17 @@ def check(
     """Check that training and validation read texts alike, and that a search validation can choose weights."""
     from colbertv2.modeling.initial import text_problems
 
-    yield from text_problems(checkpoint, queries, documents)
-    for name in ("prompt", "maxlen"):
-        own, of_dev = getattr(queries, name), getattr(dev_queries or queries, name)
-        if own != of_dev:
-            yield (
-                f"collection.dev.{name} is {of_dev!r}, but collection.train.{name} is {own!r}; expected the same, as "
-                "one model is trained."
-            )
+    trained = parts_of(queries)
+    for part, of_part in parts_of(documents).items():
+        yield from text_problems(checkpoint, trained[part], of_part)
+    for part, of_dev in parts_of(dev_queries or queries).items():
+        for name in ("prompt", "maxlen"):
+            own, other = getattr(trained[part], name), getattr(of_dev, name)
+            if own != other:
+                yield (
+                    f"collection.dev.{name} is {other!r}, but collection.train.{name} is {own!r}; expected the same, "
+                    f"as one model is trained{f' ({part})' if part else ''}."
+                )
     if recipe.search_validation is not None:
         yield from recipe.search_validation.problems()
     if recipe.patience is not None and recipe.deciding_metric(validation is not None) is None:

@@ -1,5 +1,6 @@
 """Training batches as a pure function of (seed, step), so that a resumed run continues exactly where it stopped."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,11 +11,13 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from colbertv2.data.collection import Collection
+from colbertv2.data.mixture import MixedCollection, MixedQueries, part_of
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
-from colbertv2.modeling.batch import Tuples, excluded_in_batch
+from colbertv2.modeling.batch import TextSettings, Tuples, excluded_in_batch
 from colbertv2.parallel import rank_and_world
 from colbertv2.training.examples import Example
+from colbertv2.training.mixture import EpochOrder, MixtureOrder, counts_of
 from colbertv2.training.negatives import NegativeSampling
 
 Item = TypeVar("Item")
@@ -47,30 +50,52 @@ class DevBatch:
     Args:
         inputs: the texts, tokenised by the ranker.
         relevance: ``[B, n]``, 1 for the positive, 0 for all others.
+        part: the collection of a mixture that they are of; empty for a single collection.
+        weight: their weight in the mean over the dev set, on average 1: all collections count the same.
     """
 
     inputs: Any
     relevance: Tensor
+    part: str = ""
+    weight: float = 1.0
 
 
 class TextLookup:
-    """Look up the texts of examples: a call turns examples into :class:`Tuples`."""
+    """Look up the texts of examples: a call turns examples into :class:`Tuples`.
+
+    Texts of several collections (:mod:`colbertv2.data.mixture`) keep their collection's prompt and length.
+    """
 
     def __init__(self, queries: Queries, documents: Collection):
         self.queries = queries
         self.documents = documents
 
     def __call__(self, examples: Sequence[Example]) -> Tuples:
+        asked = [example.query_id for example in examples]
         ids = [document for example in examples for document in example.documents]
-        return Tuples(self.queries.texts([example.query_id for example in examples]), self.documents.texts(ids))
+        return Tuples(
+            self.queries.texts(asked),
+            self.documents.texts(ids),
+            settings_of(self.queries, asked),
+            settings_of(self.documents, ids),
+        )
+
+
+def settings_of(texts: Queries | Collection, ids: Sequence[str]) -> list[TextSettings] | None:
+    """The prompt and length of each text of a mixture; ``None`` for a single collection, whose own the model has."""
+    if not isinstance(texts, MixedQueries | MixedCollection):
+        return None
+    of_parts = {name: TextSettings(one.prompt, one.maxlen) for name, one in texts.parts.items()}
+    return [of_parts[part_of(texts.parts, id)] for id in ids]
 
 
 class TrainingBatches(IterableDataset[TrainingBatch]):
     """Iterate over the batches of a training run, with sampled negatives, tokenised.
 
     If there are several processes, each yields its part of every batch. Every epoch is one seeded permutation of the
-    examples; a batch may span two epochs. The iterable has no length, as Lightning would count a resumed loader's
-    length from its start.
+    examples; a batch may span two epochs. Of several collections, each has its own epochs
+    (:class:`~colbertv2.training.mixture.MixtureOrder`). The iterable has no length, as Lightning would count a resumed
+    loader's length from its start.
 
     Args:
         examples: examples with at least n−1 negatives each.
@@ -110,21 +135,18 @@ class TrainingBatches(IterableDataset[TrainingBatch]):
         self.examples, self.texts, self.collate = examples, texts, collate
         self.n_way, self.negatives, self.batch_size, self.groups = n_way, negatives, batch_size, groups
         self.steps, self.seed, self.first = steps, seed, first
-        self.epoch_order: tuple[int, np.ndarray] | None = None
-
-    def order(self, epoch: int) -> np.ndarray:
-        """Return the permutation of an epoch; the last result is cached."""
-        if self.epoch_order is None or self.epoch_order[0] != epoch:
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.examples))
-            self.epoch_order = (epoch, order)
-        return self.epoch_order[1]
+        queries = getattr(texts, "queries", None)
+        if isinstance(queries, MixedQueries) and queries.sampling is not None:
+            counts = counts_of(examples, [*queries.parts])
+            self.order = MixtureOrder(counts, queries.sampling, batch_size, groups, steps, seed)
+        else:
+            self.order = EpochOrder(len(examples), [seed])
 
     def chosen(self, step: int) -> list[Example]:
         """Return the examples of a step with their sampled negatives, for all processes."""
         chosen = []
         for position in range(step * self.batch_size, (step + 1) * self.batch_size):
-            epoch, within = divmod(position, len(self.examples))
-            example = self.examples[self.order(epoch)[within]]
+            example = self.examples[self.order.place(position)]
             chosen.append(self.negatives.draw(example, self.n_way, np.random.default_rng([self.seed, 1, position])))
         return chosen
 
@@ -169,6 +191,8 @@ class DevBatches(Dataset[DevBatch]):
 
     def __init__(self, examples: Sequence[Example], texts: TextLookup, collate: Callable[[Tuples], Any]):
         self.examples, self.texts, self.collate = examples, texts, collate
+        self.parts = collections_of(examples, texts)
+        self.counts = Counter(self.parts)
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -177,7 +201,26 @@ class DevBatches(Dataset[DevBatch]):
         example = self.examples[item]
         relevance = torch.zeros(1, len(example.documents))
         relevance[:, 0] = 1
-        return DevBatch(self.collate(self.texts([example])), relevance)
+        part = self.parts[item]
+        weight = len(self.parts) / len(self.counts) / self.counts[part]
+        return DevBatch(self.collate(self.texts([example])), relevance, part, weight)
+
+
+def collections_of(examples: Sequence[Example], texts: TextLookup) -> list[str]:
+    """The collection of a mixture that each example is of; empty names for a single collection."""
+    queries = getattr(texts, "queries", None)
+    if not isinstance(queries, MixedQueries):
+        return [""] * len(examples)
+    return [part_of(queries.parts, example.query_id) for example in examples]
+
+
+def sampled_dev(examples: Sequence[Example], texts: TextLookup, count: int, seed: int) -> list[Example]:
+    """Sample ``count`` examples of the dev set, of each collection of a mixture equally many; see :func:`sampled`."""
+    names = collections_of(examples, texts)
+    different = dict.fromkeys(names)
+    places = ([place for place, name in enumerate(names) if name == one] for one in different)
+    each = max(1, count // max(1, len(different)))
+    return [examples[place] for own in places for place in sampled(own, each, seed)]
 
 
 def sampled(items: Sequence[Item], count: int | None, seed: int) -> list[Item]:

@@ -29,6 +29,7 @@ from colbertv2.training.data import (
     TrainingBatch,
     TrainingBatches,
     sampled,
+    sampled_dev,
     spans_processes,
 )
 from colbertv2.training.examples import Example
@@ -107,7 +108,10 @@ class RankingModule(lightning.LightningModule):
         if batch is None:  # there is only a search
             return
         own, _ = self.ranker.batch_scores(batch.inputs, all_pairs=False)
-        self.log(DEV_METRIC, reciprocal_rank(own, batch.relevance).mean(), prog_bar=True, batch_size=len(own))
+        value = reciprocal_rank(own, batch.relevance).mean()
+        self.log(DEV_METRIC, value * batch.weight, prog_bar=True, batch_size=len(own))
+        if batch.part:
+            self.log(f"dev/{batch.part}/RR@10", value, batch_size=len(own))
 
     def on_validation_epoch_end(self) -> None:
         """Search, if it is time to."""
@@ -190,7 +194,7 @@ def fit(
         )
     checkpoints = out / "checkpoints"
     resume = newest_checkpoint(checkpoints)
-    dev_examples = sampled(validation, recipe.validation_queries, seed)
+    dev_examples = sampled_dev(validation, validation_texts, recipe.validation_queries, seed)
     searched = recipe.search_validation.sets() if recipe.search_validation else []
     metric = recipe.deciding_metric(bool(dev_examples))
     before: dict[str, float] = {}
