@@ -10,7 +10,7 @@ from colbertv2.ablation.findings import Findings
 from colbertv2.ablation.wording import counted, seed_words, training_words
 from colbertv2.evaluation.intervals import RESAMPLES, ConfidenceInterval
 from colbertv2.evaluation.measurement import COSTS, IN_TABLES
-from colbertv2.evaluation.measures import NOTHING, fraction, plain, signed
+from colbertv2.evaluation.measures import NOTHING, plain, signed
 from colbertv2.evaluation.statistics import FEW_DIFFERING, Contrast, Estimate
 from colbertv2.reporting.rendering import ReportTable
 
@@ -215,12 +215,12 @@ def difference_and_detectable(contrast: Contrast | None, recipes: bool) -> list[
         return [nothing] * (3 if recipes else 2)
     narrow = " §" if contrast.narrow else ""
     shown = [with_interval(contrast.difference) + narrow + mark(contrast)]
-    shown.append(nothing if contrast.detectable is None else fraction(contrast.detectable))
+    shown.append(nothing if contrast.detectable is None else signed(contrast.detectable))
     if not recipes:
         return shown
     if contrast.p_recipes is not None and contrast.few_seeds:
         return [*shown, FEW_SEEDS]
-    return [*shown, nothing if contrast.detectable_recipes is None else fraction(contrast.detectable_recipes)]
+    return [*shown, nothing if contrast.detectable_recipes is None else signed(contrast.detectable_recipes)]
 
 
 def marks_note(tested: Collection[Contrast]) -> str:

@@ -374,7 +374,7 @@ EXPERIMENT_PAGES = {
     "ablation": (
         "Ablations",
         "One file per question: `python -m colbertv2 +ablation=bits collection=scifact`. "
-        "[Sweeps and statistics](../../guides/sweeps.md) explains the report.",
+        "[Sweeps](../../guides/sweeps.md) and [Statistics](../../guides/statistics.md) explain the report.",
     ),
     "demo": ("Demos", "What `make demo` and the notebooks run."),
     "budget": ("Budgets", "Settings for a small machine, to add to any command: `+budget=two_cores`."),

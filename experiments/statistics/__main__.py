@@ -28,6 +28,7 @@ from experiments.statistics.simulations import (
     query_coverage,
     recipe_alarms,
     seed_coverage,
+    skewed_alarms,
 )
 
 COLLECTIONS = ("cranfield", "vaswani", "scifact")
@@ -37,6 +38,7 @@ SIZES = (300, 7_000)
 DOMINANT = 0.02  # a deviation between seeds that is larger than that over queries
 SECTIONS = {
     "False alarms": "Two systems that are equally good. A test should find a difference in 5 % of experiments at most.",
+    "Skewed differences": "What † does not test: the means are equal here, but the systems are not exchangeable.",
     "Coverage": "An interval should cover the true value in 95 % of experiments.",
     "Power": "† should find the difference that is called detectable in 80 % of experiments.",
     "Over collections": "Differences of a normal distribution over collections, each with a standard error of .005 to "
@@ -50,10 +52,12 @@ def differences(collection: str) -> Values:
     config = compose([f"collection={collection}"]).collection
     documents, queries = instantiate(config.documents), instantiate(config.eval)
     found = [
-        evaluate(bm25.index(documents).search(queries, DEPTH), queries.qrels, [MEASURE])[MEASURE].to_numpy()
+        evaluate(bm25.index(documents).search(queries, DEPTH), queries.qrels, [MEASURE])[MEASURE].to_numpy(
+            dtype=np.float64
+        )
         for bm25 in (FIRST, SECOND)
     ]
-    return np.round(found[0] - found[1], 12)
+    return np.asarray(found[0] - found[1], dtype=np.float64).round(12)
 
 
 def simulate(pools: Mapping[str, Values], scale: float, rng: np.random.Generator) -> Iterator[tuple[str, Rate]]:
@@ -63,7 +67,7 @@ def simulate(pools: Mapping[str, Values], scale: float, rng: np.random.Generator
         return max(20, round(number * scale))
 
     everything = [np.concatenate(list(pools.values()))]
-    alarms, coverage, found, over = SECTIONS
+    alarms, skew, coverage, found, over = SECTIONS
     for rate in false_alarms(pools, runs(1_000), rng):
         yield alarms, rate
     for size in SIZES:
@@ -71,6 +75,8 @@ def simulate(pools: Mapping[str, Values], scale: float, rng: np.random.Generator
             yield alarms, rate
     for rate in recipe_alarms(list(pools.values()), [len(pool) for pool in pools.values()], runs(2_000), rng):
         yield alarms, rate
+    for rate in skewed_alarms(runs(300), rng):
+        yield skew, rate
     for rate in query_coverage(pools, runs(1_000), rng):
         yield coverage, rate
     for rate in few_coverage(everything[0], 300, runs(1_000), rng):

@@ -18,6 +18,7 @@ from colbertv2.evaluation.variance import LEVEL, Values, detectable_difference, 
 
 SEED_DEVIATION = 0.005  # of a model's mean between trainings by one recipe; a difference of two has √2 of it
 OWN_SHARE = 0.25  # the share of the queries whose difference has another sign with another seed
+RARE = 0.03  # the share of queries that gain, for skewed differences
 FAMILY = 10  # comparisons of a family, for the power at the first step of Holm's procedure
 
 
@@ -119,6 +120,15 @@ def recipe_alarms(pools: Sequence[Values], sizes: Sequence[int], runs: int, rng:
             yield Rate("‡, equal recipes", f"{where}, {seeds} seeds", recipes, runs, LEVEL)
 
 
+def skewed_alarms(runs: int, rng: np.random.Generator) -> Iterator[Rate]:
+    """The rates of † where the means are equal, but not the systems: few queries gain much, the others lose little."""
+    for number in (76, 300):
+        gains = rng.random((runs, number)) < RARE
+        samples = np.where(gains, 1 - RARE, -RARE)  # the mean is 0
+        times = sum(randomisation_test([one], 0) < LEVEL for one in samples)
+        yield Rate("†, equal means", f"{number:,} queries, {RARE:.0%} gain", times, runs, LEVEL)
+
+
 def by_t_test(strata: Sequence[Values]) -> float:
     """The p-value of the t-test over queries, which takes no time, in place of the randomisation test."""
     found = query_error(strata)
@@ -142,10 +152,12 @@ def query_coverage(pools: Mapping[str, Values], runs: int, rng: np.random.Genera
         yield Rate("interval over queries", where, times, runs, 1 - LEVEL)
 
 
-def few_coverage(pool: Values, number: int, runs: int, rng: np.random.Generator) -> Iterator[Rate]:
-    """How often the interval over queries covers the true difference where few queries differ."""
-    for differing in (5, 10, 20, 40):
-        apart = pool[pool != 0]
+def few_coverage(
+    pool: Values, number: int, runs: int, rng: np.random.Generator, few: Sequence[int] = (5, 10, 20, 40)
+) -> Iterator[Rate]:
+    """How often the interval over queries covers the true difference where few of ``number`` queries differ."""
+    apart = pool[pool != 0]
+    for differing in few:
         covered = 0
         for _ in range(runs):
             sample = np.where(rng.random(number) < differing / number, drawn(rng, apart, number), 0.0)
@@ -170,7 +182,7 @@ def seed_coverage(pools: Mapping[str, Values], deviation: float, runs: int, rng:
             found = estimate([trained(rng, pool, len(pool), effects) for pool in pools.values()], 0, (-1.0, 1.0))
             assert found.combined and found.error is not None and found.degrees is not None
             whole += 0.0 in found.combined
-            alone += abs(found.mean) <= found.error * stats.t.isf(LEVEL / 2, found.degrees)
+            alone += abs(found.mean) <= found.error * float(stats.t.isf(LEVEL / 2, found.degrees))
         where = f"{len(pools)} collections, {seeds} seeds of sd {deviation}"
         yield Rate("interval over queries and seeds", where, whole, runs, 1 - LEVEL)
         yield Rate("the same from its error alone", where, alone, runs, 1 - LEVEL)

@@ -50,3 +50,8 @@ def test_means_intervals_and_p_values():
 def test_one_seed_has_no_interval():
     assert np.isnan(half_width([0.5]))
     assert with_interval(0.7661, float("nan")) == ".766" and with_interval(0.7661, 0.0123) == ".766 ± .012"
+
+
+def test_seeds_that_change_nothing_have_no_interval_either():
+    assert with_interval(0.7661, half_width([0.7661, 0.7661, 0.7661])) == ".766"
+    assert with_interval(0.7661, half_width([0.7661, 0.7662, 0.7661])) == ".766 ± .000"
