@@ -28,6 +28,7 @@ class Cell:
         command: the command that runs it.
         trained: addresses of the trainings (artifacts of stage ``train``) that its artifacts rest on, of all seeds. Two
             cells that differ in them hold models that were trained apart.
+        costs_on: collection → its costs; ``costs`` has their means.
 
     >>> Cell({"codec.nbits": "2"}, {"RR@10": {"scifact": np.ones((2, 1, 30))}}, {}, None, "").name
     'codec.nbits=2'
@@ -39,6 +40,7 @@ class Cell:
     problem: str | None
     command: str
     trained: frozenset[str] = frozenset()
+    costs_on: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -108,7 +110,7 @@ class Cells:
         return [cell for cell in self.complete if cell is not self.baseline]
 
     def of(self, collection: str) -> Cells:
-        """The same sweep on one of its collections; costs stay those of the whole sweep."""
+        """The same sweep on one of its collections."""
         if self.collections == [collection]:
             return self
 
@@ -116,7 +118,9 @@ class Cells:
             values = {
                 name: {collection: found[collection]} for name, found in cell.values.items() if collection in found
             }
-            return replace(cell, values=values, problem=None if values else cell.problem)
+            own = {name: found for name, found in values.items() if found}
+            costs = cell.costs_on.get(collection, cell.costs)
+            return replace(cell, values=own, costs=costs, problem=None if own else cell.problem)
 
         cells = [restricted(cell) for cell in self.cells]
         place = next(i for i, cell in enumerate(self.cells) if cell is self.baseline)

@@ -19,14 +19,18 @@ from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.linter import identical
 from colbertv2.artifacts.artifact import Artifact, location
 from colbertv2.artifacts.build import failure_of
+from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.validate import validate
 from colbertv2.configuration.composition import runtime_of
 from colbertv2.configuration.points import SEEDS, Point, axes_of, collect
+from colbertv2.configuration.targets import OWN, members
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import COSTS, costs, measures_of, not_known, per_query, unknown_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from colbertv2.evaluation.variance import Values
 
 UNCOMMITTED = " with uncommitted changes"
 LOGS = "log*/metrics.csv"  # the logs of a training; a resumed one has several
@@ -75,28 +79,31 @@ class Sweep:
         return moves and "seed" in self.seeds and "kmeans_seed" not in self.axes
 
     @cached_property
-    def results(self) -> list[Artifact | None]:
-        """The artifact of each point; ``None`` if it does not exist."""
+    def results(self) -> list[dict[str, Artifact]]:
+        """The evaluations of each point that exist, by collection."""
         return [self.result(point) for point in self.points]
 
-    def result(self, point: Point) -> Artifact | None:
-        """The artifact of a point; ``None`` if it does not exist or its configuration is wrong.
+    def result(self, point: Point) -> dict[str, Artifact]:
+        """The evaluations of a point that exist, by collection; empty if its configuration is wrong.
 
         Raises:
-            InputError: it does not have values for each query.
+            InputError: its target has no values for each query.
         """
         try:
-            path = location(runtime_of(point.config).root, point.address)
+            root, _ = runtime_of(point.config).root, point.address
         except InputError:
-            return None
-        if not Artifact.present(path):
-            return None
-        if not measures_of(point.node):
-            raise InputError(
-                f"target={point.config.target} is an artifact of {point.node.stage.name}, which has no values per "
-                "query; a report needs those that stages such as evaluate and agreement write. Use target=metrics."
-            )
-        return Artifact.open(path)
+            return {}
+        found = {}
+        for collection, node in evaluations_of(point).items():
+            if Artifact.present(path := location(root, node.address)):
+                if not measures_of(node):
+                    raise InputError(
+                        f"target={point.config.target} is an artifact of {node.stage.name}, which has no values per "
+                        "query; a report needs those that stages such as evaluate and agreement write. Use "
+                        "target=metrics."
+                    )
+                found[collection] = Artifact.open(path)
+        return found
 
     def cells(self) -> Cells:
         """The values of all points, by cell.
@@ -112,9 +119,11 @@ class Sweep:
             )
         if not any(self.results):
             raise InputError(self.nothing_there())
-        tables = {i: per_query(found) for i, found in enumerate(self.results) if found is not None}
-        queries, measures = common(list(tables.values()))
-        known = [name for name in measures if not any(table[name].isna().any() for table in tables.values())]
+        tables = [{name: per_query(one) for name, one in found.items()} for found in self.results]
+        queries, measures = common(tables, alone=not any(members(point.node) for point in self.points))
+        known = [
+            name for name in measures if not any(one[name].isna().any() for found in tables for one in found.values())
+        ]
         lacking = self.not_known()
         if settings.measure is not None and settings.measure not in known:
             expected = ", ".join(known) or "none"
@@ -127,21 +136,27 @@ class Sweep:
         measures = [first, *(name for name in measures if name != first)]
         seeds = [self.seeds.get(name, [self.points[0].overrides.get(name, "")]) for name in SEEDS]
         cells = [
-            self.cell(dict(zip(self.factors, chosen, strict=True)), members, seeds, tables, measures, queries)
-            for chosen, members in self.settings().items()
+            self.cell(dict(zip(self.factors, chosen, strict=True)), places, seeds, tables, measures, queries)
+            for chosen, places in self.settings().items()
         ]
         return Cells(
-            title=settings.title or f"{' × '.join(self.factors)} on {self.points[0].config.collection.name}",
+            title=settings.title or f"{' × '.join(self.factors)} on {self.evaluated(queries)}",
             factors=self.factors,
             training_seeds=seeds[0],
             kmeans_seeds=seeds[1],
-            queries={self.points[0].config.collection.name: queries},
+            queries=queries,
             measures=measures,
             cells=cells,
             baseline=baseline(cells, OmegaConf.to_container(settings.baseline)),  # pyright: ignore[reportArgumentType]
-            warnings=[*self.not_known(), *self.versions(), *identical(self.by_name())],
+            warnings=[*self.missing(), *self.not_known(), *self.versions(), *self.identical()],
             commands=[self.command("colbertv2"), self.command("colbertv2", "report")],
             kmeans_follows=self.kmeans_follows,
+        )
+
+    def evaluated(self, queries: Mapping[str, Sequence[str]]) -> str:
+        """What the sweep was evaluated on, for its title."""
+        return self.points[0].config.suite.name or (
+            next(iter(queries)) if len(queries) == 1 else f"{len(queries)} collections"
         )
 
     def settings(self) -> dict[tuple[str, ...], list[int]]:
@@ -154,90 +169,112 @@ class Sweep:
     def cell(
         self,
         factors: Mapping[str, str],
-        members: Sequence[int],
+        places: Sequence[int],
         seeds: Sequence[Sequence[str]],
-        tables: Mapping[int, pd.DataFrame],
+        tables: Sequence[Mapping[str, pd.DataFrame]],
         measures: Sequence[str],
-        queries: Sequence[str],
+        queries: Mapping[str, Sequence[str]],
     ) -> Cell:
-        """The cell of one setting of the factors; without values if a point for one of the pairs of seeds is missing.
+        """The cell of one setting of the factors, with the collections that were evaluated for all pairs of seeds.
 
         Args:
             factors: the setting.
-            members: positions of its points.
+            places: positions of its points.
             seeds: the training seeds and the k-means seeds.
-            tables: values per query, by position of the point.
+            tables: values per query, of each point by collection.
             measures: columns of the tables to use.
-            queries: ids, in the order of the values.
+            queries: collection → ids, in the order of the values.
         """
-        places = {tuple(self.points[i].overrides.get(name, "") for name in SEEDS): i for i in members}
-        wanted = [places.get(pair, -1) for pair in product(*seeds)]
-        for place in wanted:
-            if place not in tables:
-                problem = self.problem(place) if place >= 0 else "the sweep has no point for some of its seeds"
-                return Cell(factors, {}, {}, problem, self.points[max(place, members[0])].command)
-        shape = (len(seeds[0]), len(seeds[1]), len(queries))
-        collection = self.points[members[0]].config.collection.name
-        found = {
-            measure: {
-                collection: np.stack([tables[i].loc[list(queries), measure].to_numpy(float) for i in wanted]).reshape(
-                    shape
-                )
-            }
-            for measure in measures
-        }
-        built = [artifact for i in wanted if (artifact := self.results[i]) is not None]
-        means = mean_costs([costs(one) for one in built])
-        return Cell(factors, found, means, None, self.points[members[0]].command, self.trained(wanted))
+        command = self.points[places[0]].command
+        by_seeds = {tuple(self.points[i].overrides.get(name, "") for name in SEEDS): i for i in places}
+        wanted = [by_seeds.get(pair, -1) for pair in product(*seeds)]
+        if -1 in wanted:
+            return Cell(factors, {}, {}, "the sweep has no point for some of its seeds", command)
+        values: dict[str, dict[str, Values]] = {measure: {} for measure in measures}
+        costs_on: dict[str, dict[str, float]] = {}
+        problems: dict[str, str] = {}
+        for name, ids in queries.items():
+            if (lacking := next((i for i in wanted if name not in tables[i]), None)) is not None:
+                problems[name], command = self.problem(lacking, name), self.points[lacking].command
+                continue
+            shape = (len(seeds[0]), len(seeds[1]), len(ids))
+            for measure in measures:
+                found = [tables[i][name].loc[list(ids), measure].to_numpy(float) for i in wanted]
+                values[measure][name] = np.stack(found).reshape(shape)
+            costs_on[name] = mean_costs([costs(self.results[i][name]) for i in wanted])
+        if len(problems) == len(queries):
+            return Cell(factors, {}, {}, "; ".join(dict.fromkeys(problems.values())), command)
+        problem = "; ".join(f"on {name}: {reason}" for name, reason in problems.items()) or None
+        trained = self.trained(wanted)
+        return Cell(factors, values, mean_costs([*costs_on.values()]), problem, command, trained, costs_on)
 
     def trained(self, members: Sequence[int]) -> frozenset[str]:
         """The addresses of the trainings of ColBERT that the points at ``members`` rest on."""
         nodes = [node for place in members for node in self.points[place].node.lineage()]
         return frozenset(node.address for node in nodes if node.stage.name == "train")
 
-    def problem(self, place: int) -> str:
-        """Why the point at ``place`` has no result."""
+    def problem(self, place: int, collection: str) -> str:
+        """Why the point at ``place`` has no result on a collection."""
         point = self.points[place]
         try:
             validate(point.node)
             root = runtime_of(point.config).root
         except InputError as error:
             return str(error)
-        failures = (failure_of(location(root, node.address)) for node in point.node.lineage())
+        node = evaluations_of(point).get(collection)
+        if node is None:
+            return point.node.values.get("missing", {}).get(collection, "not part of this suite")
+        failures = (failure_of(location(root, step.address)) for step in node.lineage())
         return next((failure for failure in failures if failure), "not run")
 
-    def by_name(self) -> dict[str, Artifact]:
-        """The artifacts that are built, by the name of the point."""
-        return {
-            ", ".join(f"{key}={point.overrides.get(key, '')}" for key in self.axes): found
-            for point, found in zip(self.points, self.results, strict=True)
-            if found is not None
-        }
+    def built(self) -> list[tuple[str, str, Artifact]]:
+        """The evaluations that exist: the name of the point, the collection, the artifact."""
+        names = [", ".join(f"{key}={point.overrides.get(key, '')}" for key in self.axes) for point in self.points]
+        return [(name, *one) for name, found in zip(names, self.results, strict=True) for one in found.items()]
+
+    def missing(self) -> list[str]:
+        """A warning for each collection of a suite that is missing at some points."""
+        found = {name: reason for point in self.points for name, reason in point.node.values.get("missing", {}).items()}
+        return [f"The collection {name} is missing: {reason.rstrip('.')}." for name, reason in found.items()]
 
     def not_known(self) -> list[str]:
         """A warning for each measure and reason why it is not known, with the names of the points concerned."""
-        found: dict[tuple[str, str], list[str]] = {}
-        for name, artifact in self.by_name().items():
+        found: dict[tuple[str, str], dict[str, None]] = {}
+        for name, _, artifact in self.built():
             for measure, reason in unknown_of(artifact).items():
-                found.setdefault((measure, reason), []).append(name)
+                found.setdefault((measure, reason), {})[name] = None
         return [not_known([measure], f"{reason} ({'; '.join(names)})") for (measure, reason), names in found.items()]
+
+    def identical(self) -> list[str]:
+        """A warning for each group of points with the same rankings, on one collection or on all of them."""
+        collections: dict[str, dict[str, Artifact]] = {}
+        for name, collection, artifact in self.built():
+            collections.setdefault(collection, {})[name] = artifact
+        said: dict[str, list[str]] = {}
+        for collection, artifacts in collections.items():
+            for sentence in identical(artifacts):
+                said.setdefault(sentence, []).append(collection)
+        return [
+            sentence if len(where) == len(collections) else f"On {', '.join(where)}: {sentence}"
+            for sentence, where in said.items()
+        ]
 
     def training_logs(self) -> dict[str, Path]:
         """The log of every training of ColBERT that only some points depend on, by the name of the first such point."""
         logs: dict[str, tuple[str, Path]] = {}
         counts: dict[str, int] = {}
-        for name, artifact in self.by_name().items():
-            for one in artifact.lineage():
-                if one.stage == "train":
-                    counts[one.address] = counts.get(one.address, 0) + 1
-                    logs.setdefault(one.address, (name, one.file(max(fnmatch.filter(one.record["sha256"], LOGS)))))
-        shared = len(self.by_name())
-        return {f"{name} ({address})": log for address, (name, log) in logs.items() if counts[address] < shared}
+        names = {name for name, _, _ in self.built()}
+        trained = {(name, one.address): one for name, _, found in self.built() for one in found.lineage()}
+        for (name, _), one in trained.items():
+            if one.stage == "train":
+                counts[one.address] = counts.get(one.address, 0) + 1
+                logs.setdefault(one.address, (name, one.file(max(fnmatch.filter(one.record["sha256"], LOGS)))))
+        return {f"{name} ({address})": log for address, (name, log) in logs.items() if counts[address] < len(names)}
 
     def versions(self) -> list[str]:
         """A warning for each stage that was run by several versions of the code, or with uncommitted changes."""
         commits: dict[str, dict[str, set[str]]] = {}
-        for artifact in {found.address: found for found in self.results if found is not None}.values():
+        for artifact in {found.address: found for _, _, found in self.built()}.values():
             for one in artifact.lineage():
                 code = (one.record["commit"] or "unknown")[:7] + (UNCOMMITTED if one.record["dirty"] else "")
                 commits.setdefault(one.stage, {}).setdefault(code, set()).add(one.address)
@@ -257,7 +294,9 @@ class Sweep:
 
     def nothing_there(self) -> str:
         """The message that no point is built, and how to build them."""
-        problems = dict.fromkeys(self.problem(i) for i in range(len(self.points)))
+        problems = dict.fromkeys(
+            self.problem(i, name) for i, point in enumerate(self.points) for name in evaluations_of(point) or [""]
+        )
         lines = [f"  {problem}" for problem in problems if problem != "not run"]
         return "\n".join(
             [
@@ -268,19 +307,48 @@ class Sweep:
         )
 
 
-def common(tables: Sequence[pd.DataFrame]) -> tuple[list[str], list[str]]:
-    """The queries and measures of all tables.
+def evaluations_of(point: Point) -> dict[str, Node]:
+    """The evaluations of a point, by collection: of a suite, those of the target on each of its collections.
 
     Raises:
-        InputError: they differ in their queries, or have no measure in common.
+        InputError: the target is a table, which has several evaluations on each collection.
     """
-    queries = list(tables[0].index)
-    if any(set(table.index) != set(queries) for table in tables):
+    try:
+        node = point.node
+    except InputError:
+        return {}
+    if not (held := members(node)):
+        return {str(point.config.collection.name): node}
+    if any(OWN not in rows for rows in held.values()):
         raise InputError(
-            "The points were evaluated on different queries, so they can't be compared query by query; make one report "
-            "per collection."
+            f"target={point.config.target} is a table with several systems; a report needs one evaluation at each "
+            "point. Use target=metrics."
         )
-    measures = [name for name in tables[0].columns if all(name in table.columns for table in tables)]
+    return {name: rows[OWN] for name, rows in held.items()}
+
+
+def common(tables: Sequence[Mapping[str, pd.DataFrame]], alone: bool) -> tuple[dict[str, list[str]], list[str]]:
+    """The queries of each collection, and the measures that all tables have.
+
+    Args:
+        tables: values per query, of each point by collection.
+        alone: whether each point was evaluated on one collection, without a suite.
+
+    Raises:
+        InputError: points differ in the queries of a collection, or all tables have no measure in common.
+    """
+    queries: dict[str, list[str]] = {}
+    for found in tables:
+        for name, table in found.items():
+            ids = queries.setdefault(name, list(table.index))
+            if set(table.index) != set(ids) or (alone and len(queries) > 1):
+                raise InputError(
+                    "The points were evaluated on different queries, so they can't be compared query by query; "
+                    "evaluate all of them on the same collections with a suite: "
+                    f"suite.collections=[{','.join(queries)}]."
+                )
+    every = [table for found in tables for table in found.values()]
+    measures = [name for name in every[0].columns if all(name in table.columns for table in every)]
     if not measures:
         raise InputError("The points have no measure in common; evaluate them with the same `measures`.")
     return queries, measures
@@ -307,7 +375,9 @@ def baseline(cells: Sequence[Cell], wanted: Mapping[str, Any]) -> Cell:
     if not matching:
         shown = ", ".join(f"{key}={value}" for key, value in wanted.items())
         raise InputError(f"report.baseline is {shown}; expected a cell of this sweep: {factors_of(cells)}.")
-    if (chosen := next((cell for cell in matching if cell.values), None)) is None:
+    whole = {collection for cell in cells for found in cell.values.values() for collection in found}
+    ordered = sorted(matching, key=lambda cell: not cell.covers(whole))
+    if (chosen := next((cell for cell in ordered if cell.values), None)) is None:
         problem, command = matching[0].problem, matching[0].command
         raise InputError(f"The baseline {matching[0].name} has no values ({problem}); build it first:\n  {command}")
     return chosen

@@ -25,7 +25,7 @@ def measures(arguments: Mapping[str, Any]) -> list[str]:
 
 def last(rows: Mapping[str, Any]) -> Any:
     """The last row, which is that of the target."""
-    return rows[next(reversed(rows))]
+    return list(rows.values())[-1]
 
 
 def common(names: Sequence[Sequence[str]]) -> list[str]:
