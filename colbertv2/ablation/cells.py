@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+import yaml
 
+from colbertv2.errors import InputError
 from colbertv2.evaluation.variance import Strata, Values
 
 
@@ -131,3 +134,42 @@ class Cells:
             cells=cells,
             baseline=cells[place],
         )
+
+
+def baseline(cells: Sequence[Cell], wanted: Mapping[str, Any]) -> Cell:
+    """The first cell that has values and the levels in ``wanted``.
+
+    Args:
+        cells: the cells of the sweep.
+        wanted: factor → level; keys that are not factors of this sweep are ignored.
+
+    Raises:
+        InputError: there is no such cell, or it has no values.
+    """
+    matching = [
+        cell for cell in cells if all(same(cell.factors[key], wanted[key]) for key in cell.factors if key in wanted)
+    ]
+    if not matching:
+        shown = ", ".join(f"{key}={value}" for key, value in wanted.items())
+        raise InputError(f"report.baseline is {shown}; expected a cell of this sweep: {factors_of(cells)}.")
+    whole = {collection for cell in cells for found in cell.values.values() for collection in found}
+    ordered = sorted(matching, key=lambda cell: not cell.covers(whole))
+    if (chosen := next((cell for cell in ordered if cell.values), None)) is None:
+        problem, command = matching[0].problem, matching[0].command
+        raise InputError(f"The baseline {matching[0].name} has no values ({problem}); build it first:\n  {command}")
+    return chosen
+
+
+def same(written: str, value: Any) -> bool:
+    """Whether the text of an override means this value.
+
+    >>> same("1", 1.0), same("null", None), same("residual", "residual"), same("2", 4)
+    (True, True, True, False)
+    """
+    return written == str(value) or yaml.safe_load(written) == value
+
+
+def factors_of(cells: Sequence[Cell]) -> str:
+    """The factors of the cells with their values, as text."""
+    found = {key: dict.fromkeys(cell.factors[key] for cell in cells) for key in cells[0].factors}
+    return "; ".join(f"{key}={','.join(values)}" for key, values in found.items())

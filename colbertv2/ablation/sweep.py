@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import yaml
 from omegaconf import OmegaConf
 
-from colbertv2.ablation.cells import Cell, Cells
+from colbertv2.ablation.cells import Cell, Cells, baseline
 from colbertv2.ablation.linter import identical
 from colbertv2.artifacts.artifact import Artifact, location
 from colbertv2.artifacts.build import failure_of
@@ -24,6 +23,7 @@ from colbertv2.artifacts.validate import validate
 from colbertv2.configuration.composition import runtime_of
 from colbertv2.configuration.points import SEEDS, Point, axes_of, collect
 from colbertv2.configuration.targets import OWN, members
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import COSTS, costs, measures_of, not_known, per_query, unknown_of
 
@@ -232,6 +232,12 @@ class Sweep:
         names = [", ".join(f"{key}={point.overrides.get(key, '')}" for key in self.axes) for point in self.points]
         return [(name, *one) for name, found in zip(names, self.results, strict=True) for one in found.items()]
 
+    def texts(self) -> dict[str, dict[str, str]]:
+        """The texts of the queries of each collection, by id; without collections whose evaluation names no queries."""
+        nodes = {name: node for point in self.points for name, node in evaluations_of(point).items()}
+        asked = {name: node.bound.get("queries") for name, node in nodes.items()}
+        return {name: dict(queries) for name, queries in asked.items() if isinstance(queries, Queries)}
+
     def missing(self) -> list[str]:
         """A warning for each collection of a suite that is missing at some points."""
         found = {name: reason for point in self.points for name, reason in point.node.values.get("missing", {}).items()}
@@ -357,42 +363,3 @@ def common(tables: Sequence[Mapping[str, pd.DataFrame]], alone: bool) -> tuple[d
 def mean_costs(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The mean of each cost that is known for all points."""
     return {name: float(np.mean([one[name] for one in found])) for name in COSTS if all(name in one for one in found)}
-
-
-def baseline(cells: Sequence[Cell], wanted: Mapping[str, Any]) -> Cell:
-    """The first cell that has values and the levels in ``wanted``.
-
-    Args:
-        cells: the cells of the sweep.
-        wanted: factor → level; keys that are not factors of this sweep are ignored.
-
-    Raises:
-        InputError: there is no such cell, or it has no values.
-    """
-    matching = [
-        cell for cell in cells if all(same(cell.factors[key], wanted[key]) for key in cell.factors if key in wanted)
-    ]
-    if not matching:
-        shown = ", ".join(f"{key}={value}" for key, value in wanted.items())
-        raise InputError(f"report.baseline is {shown}; expected a cell of this sweep: {factors_of(cells)}.")
-    whole = {collection for cell in cells for found in cell.values.values() for collection in found}
-    ordered = sorted(matching, key=lambda cell: not cell.covers(whole))
-    if (chosen := next((cell for cell in ordered if cell.values), None)) is None:
-        problem, command = matching[0].problem, matching[0].command
-        raise InputError(f"The baseline {matching[0].name} has no values ({problem}); build it first:\n  {command}")
-    return chosen
-
-
-def same(written: str, value: Any) -> bool:
-    """Whether the text of an override means this value.
-
-    >>> same("1", 1.0), same("null", None), same("residual", "residual"), same("2", 4)
-    (True, True, True, False)
-    """
-    return written == str(value) or yaml.safe_load(written) == value
-
-
-def factors_of(cells: Sequence[Cell]) -> str:
-    """The factors of the cells with their values, as text."""
-    found = {key: dict.fromkeys(cell.factors[key] for cell in cells) for key in cells[0].factors}
-    return "; ".join(f"{key}={','.join(values)}" for key, values in found.items())

@@ -6,7 +6,9 @@ which contains all of them. Prints the main table and the conclusions. If wandb 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +20,11 @@ from colbertv2.configuration.composition import runtime_of
 
 if TYPE_CHECKING:
     from colbertv2.ablation.findings import Findings
+    from colbertv2.reporting.page import Section
 
 RESAMPLING_SEED = 0
-FIGURES = ("pareto_*", "effects", "differences", "training")  # names without suffix
+ALONE = "Its tests are a family of their own, so p can differ from those of all collections together."
+FIGURES = ("pareto_*", "collections", "forest", "effects", "differences", "training")  # names without suffix
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -33,17 +37,20 @@ def main(arguments: Sequence[str]) -> None:
     from colbertv2.ablation.conclusions import conclude
     from colbertv2.ablation.findings import find
     from colbertv2.reporting import sweep_figures as figures
+    from colbertv2.reporting.collection_tables import collection_tables
     from colbertv2.reporting.page import Section, write_page
     from colbertv2.reporting.sweep_tables import make_tables, sweep_report
 
     sweep = Sweep.collect(arguments)
     check_axes(sweep.points)
     findings = find(sweep.cells(), RESAMPLING_SEED)
-    tables, sentences = make_tables(findings), conclude(findings)
+    tables, sentences = {**collection_tables(findings), **make_tables(findings)}, conclude(findings)
     out = Path(sweep.points[0].config.report.out)
     out.mkdir(parents=True, exist_ok=True)
     pictures = draw(findings, sweep, out)
-    for name, table in tables.items():
+    views = views_of(findings, sweep)
+    queries = {f"queries_{file_name(one.view)}": one.table for one in views if one.title.startswith("Queries of")}
+    for name, table in {**tables, **{name: one for name, one in queries.items() if one}}.items():
         (out / f"{name}.csv").write_text(table.csv(), encoding="utf-8")
         (out / f"{name}.tex").write_text(table.latex(), encoding="utf-8")
     text = sweep_report(findings, tables, sentences, pictures)
@@ -55,6 +62,7 @@ def main(arguments: Sequence[str]) -> None:
         sections=[
             *(Section(title, figure=out / f"{name}.svg") for name, title in pictures.items()),
             *(Section(table.title, table=table) for table in tables.values()),
+            *views,
         ],
         warnings=findings.cells.warnings,
         commands=findings.cells.commands,
@@ -64,12 +72,36 @@ def main(arguments: Sequence[str]) -> None:
             if cell.covers(findings.cells.collections)
         },
     )
-    print(tables["cells"].markdown())
+    print(tables["collections" if "collections" in tables else "cells"].markdown())
     print("\n".join(["", *(f"- {sentence}" for sentence in sentences)]))
     print("\n".join(f"Warning: {warning}" for warning in findings.cells.warnings))
     print(f"\nreport: {out / 'report.html'}")
     runtime = runtime_of(sweep.points[0].config)
     tracking.log_report(out / "report.html", findings.cells.title, sweep.points, tables, runtime)
+
+
+def views_of(findings: Findings, sweep: Sweep) -> list[Section]:
+    """The sections on each collection alone, of which a reader chooses one: conclusions, cells, single queries."""
+    from colbertv2.ablation.conclusions import conclude
+    from colbertv2.ablation.findings import find
+    from colbertv2.reporting.collection_tables import queries_table
+    from colbertv2.reporting.page import Section
+    from colbertv2.reporting.sweep_tables import cells_table
+
+    sections, texts = [], sweep.texts()
+    for name in findings.cells.collections:
+        cells = findings.cells.of(name)
+        if len(findings.cells.collections) > 1:
+            alone = find(replace(cells, measures=cells.measures[:1]), RESAMPLING_SEED)
+            title = f"{name} alone"
+            sections.append(Section(title, ALONE, table=cells_table(alone), view=name, sentences=conclude(alone)))
+        sections.append(Section(f"Queries of {name}", table=queries_table(cells, name, texts.get(name, {})), view=name))
+    return sections
+
+
+def file_name(name: str) -> str:
+    """The name of a collection as part of a file's name."""
+    return re.sub(r"[^\w.-]+", "_", name)
 
 
 def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:
@@ -79,6 +111,7 @@ def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:
     """
     from colbertv2.ablation.conclusions import TRADED
     from colbertv2.evaluation.measurement import COSTS
+    from colbertv2.reporting import collection_figures as maps
     from colbertv2.reporting import sweep_figures as figures
 
     for name in FIGURES:
@@ -90,6 +123,10 @@ def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:
         for cost in TRADED
         if figures.draw_pareto(findings, cost, out / f"pareto_{cost}")
     }
+    if maps.draw_map(findings, out / "collections"):
+        drawn["collections"] = f"{measure} by collection, minus that of {findings.cells.baseline.name}"
+    if maps.draw_forest(findings, out / "forest"):
+        drawn["forest"] = "The difference on each collection"
     if figures.draw_effects(findings, out / "effects"):
         drawn["effects"] = "The effect of each factor"
     if figures.draw_differences(findings, out / "differences"):

@@ -22,12 +22,16 @@ class Section:
         text: a sentence or two below it.
         figure: an SVG file, copied into the page.
         table: a table.
+        view: the choice at the top of the page with which it is shown; empty for a section that is always shown.
+        sentences: listed below the heading.
     """
 
     title: str
     text: str = ""
     figure: Path | None = None
     table: ReportTable | None = None
+    view: str = ""
+    sentences: Sequence[str] = ()
 
 
 def write_page(
@@ -46,7 +50,8 @@ def write_page(
         path: the file to write; missing folders are made.
         title: the title of the page.
         sentences: the conclusions, at the top.
-        sections: the tables and figures, in order.
+        sections: the tables and figures, in order. If some belong to a view, the reader chooses one; first is that of
+            the first such section.
         warnings: sentences to read first.
         commands: the commands that made the results, at the end.
         hovers: id of a point in the figures (``set_gid`` in matplotlib) → the text of its tooltip.
@@ -66,6 +71,8 @@ def write_page(
             "text": section.text,
             "svg": inline(section.figure, number, section.title) if section.figure else "",
             "table": section.table,
+            "view": section.view,
+            "sentences": section.sentences,
         }
         for number, section in enumerate(sections)
     ]
@@ -73,6 +80,7 @@ def write_page(
         title=title,
         sentences=sentences,
         sections=content,
+        views=list(dict.fromkeys(section.view for section in sections if section.view)),
         warnings=warnings,
         commands=commands,
         hovers=dict(hovers or {}),

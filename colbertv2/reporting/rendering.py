@@ -26,6 +26,9 @@ LATEX = str.maketrans(
         "×": r"$\times$",
         "†": r"\textdagger{}",
         "‡": r"\textdaggerdbl{}",
+        "τ": r"$\tau$",
+        "²": r"\textsuperscript{2}",
+        "→": r"$\rightarrow$",
         "§": r"\S{}",
         "…": r"\dots{}",
     }
@@ -88,6 +91,7 @@ class ReportTable:
         body: the cells of every row, formatted for readers.
         left: the number of left-aligned columns; the others are right-aligned.
         notes: sentences below the table; the first is its caption.
+        best: the places (row, column) of the cells that are printed in bold, where that is possible.
     """
 
     title: str
@@ -96,6 +100,7 @@ class ReportTable:
     body: Sequence[Sequence[str]]
     left: int
     notes: Sequence[str] = field(default_factory=list)
+    best: Collection[tuple[int, int]] = ()
 
     def csv(self) -> str:
         """The numbers, with all digits."""
@@ -118,7 +123,14 @@ class ReportTable:
         import pandas as pd
 
         caption = " ".join([f"{self.title}.", *self.notes[:1]])
-        frame = pd.DataFrame([list(map(escape, row)) for row in self.body], columns=list(map(escape, self.header)))
+        escaped = [
+            [
+                f"\\textbf{{{escape(cell)}}}" if (place, column) in self.best else escape(cell)
+                for column, cell in enumerate(row)
+            ]
+            for place, row in enumerate(self.body)
+        ]
+        frame = pd.DataFrame(escaped, columns=list(map(escape, self.header)))
         columns = "l" * self.left + "r" * (len(self.header) - self.left)
         return frame.to_latex(index=False, escape=False, column_format=columns, caption=escape(caption), position="t")
 

@@ -36,7 +36,8 @@ def test_cells_hold_the_values_of_every_seed_by_query(small):
         assert {measure: found[name].shape for measure, found in cell.values.items()} == dict.fromkeys(
             cells.measures, (2, 3, 10)
         )
-    for point, artifact in zip(sweep.points, sweep.results, strict=True):
+    for point, found in zip(sweep.points, sweep.results, strict=True):
+        [artifact] = found.values()
         cell = next(cell for cell in cells.cells if cell.factors["codec"] == point.overrides["codec"])
         table = pd.read_csv(artifact.path / "per_query.csv", index_col="query_id")
         place = int(point.overrides["seed"]) - 1, int(point.overrides["kmeans_seed"]) - 5
@@ -94,7 +95,8 @@ def test_a_point_that_fails_is_shown_with_its_error_and_the_others_stand(small, 
 
 def test_two_versions_of_the_code_are_a_warning(small):
     sweep = build_all(Sweep.collect(["-m", "codec.nbits=1,2", "document_maxlen=8", *small]))
-    index = sweep.results[0].parents["ranking"].parents["index"]
+    [evaluation] = sweep.results[0].values()
+    index = evaluation.parents["ranking"].parents["index"]
     rewrite_record(index, commit="0123456789", dirty=False)
     assert any("Stage index was run by several versions of the code" in one and "0123456" in one
                for one in Sweep.collect(sweep.arguments).cells().warnings)  # fmt: skip
