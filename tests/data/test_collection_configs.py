@@ -42,7 +42,9 @@ def test_a_collection_can_be_mounted_anywhere(name):
     assert [line for line in lines if "${collection" in line and not line.startswith("#")] == []
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - RELEASED - {"ir_datasets", "folder", "huggingface", "peerqa", "mixture"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(NAMES) - RELEASED - {"ir_datasets", "folder", "huggingface", "peerqa", "mixture"})
+)
 def test_splits_are_disjoint_and_judge_the_documents(name, request):
     if name in SHARED:
         request.getfixturevalue("shared_collections")
