@@ -31,6 +31,8 @@ from colbertv2.configuration.composition import CONF, runtime_of
 from colbertv2.configuration.points import Point, as_mapping, axes_of, collect, find_experiments, names_of, overrides_of
 from colbertv2.configuration.provenance import describe, describe_changes, origins
 from colbertv2.configuration.targets import members, target_node
+from colbertv2.data.leakage import leakage_warnings
+from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import measures_of, own_costs, remarks, summary
 from colbertv2.evaluation.measures import NOTHING
@@ -107,7 +109,7 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
         print(describe_job(config), end="\n\n")
         print_steps(plan_node(node, runtime.root))
     print_shortages(node, runtime)
-    print_missing(node)
+    print_doubts(node)
     print()
     artifact, failed = build_members(config, node, runtime) if members(node) else (build_node(node, runtime), {})
     print(f"\n{config.target}: {artifact.path} ({byte_size(artifact.record['bytes'])})")
@@ -148,11 +150,20 @@ def build_members(config: DictConfig, node: Node, runtime: Runtime) -> tuple[Art
     return build_node(target_node(config, failed) if failed else node, runtime, done), failed
 
 
-def print_missing(node: Node) -> None:
-    """Print a line to standard error for each collection of a suite that is missing."""
-    if members(node):
-        for name, reason in node.values["missing"].items():
-            print(f"Warning: the collection {name} is missing and left out of the mean: {reason}", file=sys.stderr)
+def print_doubts(node: Node) -> None:
+    """Print a line to standard error for each collection of a suite that is missing, or that was trained on."""
+    held = members(node)
+    for name, reason in node.values["missing"].items() if held else ():
+        print(f"Warning: the collection {name} is missing and left out of the mean: {reason}", file=sys.stderr)
+    trained = {
+        step.address: queries
+        for step in node.lineage()
+        if step.parents.get("examples") and isinstance(queries := step.bound.get("queries"), Queries)
+    }
+    evaluated = {name: next(iter(rows.values())).bound.get("queries") for name, rows in held.items()}
+    asked = {name: queries for name, queries in evaluated.items() if isinstance(queries, Queries)}
+    for sentence in leakage_warnings(trained, asked):
+        print(f"Warning: {sentence}", file=sys.stderr)
 
 
 def print_steps(steps: Sequence[PlanStep]) -> None:

@@ -30,9 +30,12 @@ SETTINGS = ("sampling", "temperature", "batches")
 
 def is_mixture(config: DictConfig) -> bool:
     """Whether ``collection`` lists collections to train on."""
-    if OmegaConf.is_missing(config.get("collection") or {}, "collections"):
+    group = config.get("collection")
+    if not isinstance(group, DictConfig):
+        return False
+    if OmegaConf.is_missing(group, "collections"):
         raise InputError("collection.collections has no value; list what to train on: [scifact,folder:data/mine].")
-    return bool(OmegaConf.select(config, "collection.listed"))
+    return bool(group.get("listed"))
 
 
 def one_by_one(config: DictConfig) -> Iterator[tuple[str, DictConfig]]:

@@ -62,6 +62,7 @@ def run(
         notes: sentences to print below the table.
         seed: the seed of the resampling.
     """
+    from colbertv2.data.leakage import leakage_warnings
     from colbertv2.reporting.suite_table import SuiteResult, costs_table, find, quality_table
     from colbertv2.reporting.system_table import read_system
 
@@ -70,11 +71,23 @@ def run(
         for row, held in evaluations.items()
     }
     result = SuiteResult(systems, measures, missing, baseline)
-    table = quality_table(result, find(result, seed), title, notes)
+    found = leakage_warnings(*trained_and_evaluated(last(evaluations)))
+    table = quality_table(result, find(result, seed), title, [*found, *notes])
     (out / "table.md").write_text(f"{table.markdown(level=1)}\n{costs_table(result).markdown()}", encoding="utf-8")
     (out / "table.csv").write_text(table.csv(), encoding="utf-8")
     (out / "table.tex").write_text(table.latex(), encoding="utf-8")
     write_means(last(systems), list(missing), out)
+
+
+def trained_and_evaluated(evaluations: Mapping[str, Artifact]) -> tuple[dict[str, Queries], dict[str, Queries]]:
+    """The queries of the trainings that evaluations rest on, by address, and those of the evaluations."""
+    steps = {step.address: step for evaluation in evaluations.values() for step in evaluation.lineage()}
+    trained = {
+        address: step.component("queries")
+        for address, step in steps.items()
+        if step.record["parents"].get("examples") and step.arguments.get("queries")
+    }
+    return trained, {name: one.component("queries") for name, one in evaluations.items() if "queries" in one.arguments}
 
 
 def write_means(systems: Mapping[str, System], missing: Sequence[str], out: Path) -> None:
