@@ -75,7 +75,9 @@ def listed(wanted: Any, group: str) -> dict[str, DictConfig]:
         raise InputError(f"{key}: {' '.join(str(error).split())}") from error
     found: dict[str, DictConfig] = {}
     for place, (name, written, changes) in enumerate(chosen):
-        one = OmegaConf.merge(composed[f"one{place}"], changes)
+        one = composed[f"one{place}"]
+        OmegaConf.set_struct(one, False)  # changes may set what the class of a component takes, but its file leaves out
+        one = OmegaConf.merge(one, changes)
         assert isinstance(one, DictConfig)
         name = name or str(one.name)
         if name in found:

@@ -16,6 +16,7 @@ from colbertv2.configuration.mixture import MixtureReader, is_mixture, one_by_on
 from colbertv2.errors import InputError, Unavailable
 
 SUITE = "colbertv2.stages.suite.run"
+UNDEFINED = "colbertv2.evaluation.protocols.undefined"
 OWN = "ColBERT"  # the row of the target
 BASELINES = {"BM25": "bm25_metrics", "single vector": "single_vector_metrics"}
 EVALUATED = "evaluated"  # the key whose value differs from collection to collection
@@ -148,12 +149,22 @@ def suite_node(config: DictConfig, failed: Mapping[str, str]) -> Node:
 
 
 def evaluated_on(config: DictConfig, collection: DictConfig) -> DictConfig:
-    """A copy of ``config`` that evaluates on ``collection``, whose own measure comes first."""
+    """A copy of ``config`` that evaluates on ``collection``.
+
+    The measure that leads there comes first, and those that its protocol does not define are left out.
+
+    Raises:
+        InputError: its protocol defines none of the measures.
+    """
     changed = copy.deepcopy(config)
+    leading = [own] if (own := collection.get("measure") or config.suite.measure) else []
+    wanted = list(dict.fromkeys([*leading, *config.measures]))
+    lacking = get_object(UNDEFINED)(OmegaConf.select(collection, "eval.protocol") or "trec", wanted)
+    if not (known := [name for name in wanted if name not in lacking]):
+        raise InputError(f"The protocol of {collection.name} defines none of {', '.join(wanted)}; give others.")
     with open_dict(changed):
         changed[EVALUATED] = collection
-        if own := collection.get("measure") or config.suite.measure:
-            changed.measures = [own, *(one for one in config.measures if one != own)]
+        changed.measures = known
     return changed
 
 

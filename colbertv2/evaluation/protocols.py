@@ -30,11 +30,14 @@ from unicodedata import category, normalize
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Qrels, Queries
 from colbertv2.errors import InputError
+from colbertv2.evaluation.measures import parsed_measure
 from colbertv2.evaluation.ranking import Ranking
 
 Matcher = Callable[[str], bool]
 BETWEEN = "\0"  # a control character, so no token contains it
 EXCLUDED = -100  # ir_datasets' grade of a document that BRIGHT excludes for a query
+BY_ANSWERS = "dpr"  # how the names of protocols by answers begin
+DEFINED_BY_ANSWERS = ("Success", "RR", "P")
 LOOKED_AT = 1000  # documents per query that are searched for answers
 Judged = tuple[Ranking, Mapping[str, Mapping[str, int]]]
 
@@ -127,6 +130,21 @@ def most_removed(queries: Queries) -> int:
     if queries.protocol != "bright":
         return 0
     return max((list(grades.values()).count(EXCLUDED) for grades in queries.qrels.values()), default=0)
+
+
+def undefined(protocol: str, measures: Sequence[str]) -> list[str]:
+    """The measures that a protocol does not define, in the given order.
+
+    By answers, only what a ranking shows is known: Success, RR and P. Recall, and the ideal ranking of nDCG and AP, are
+    not, because nobody knows which other documents contain an answer.
+
+    >>> undefined("dpr", ["Success@5", "R@100", "nDCG@10"]), undefined("trec", ["R@100"])
+    (['R@100', 'nDCG@10'], [])
+    """
+    if not protocol.startswith(BY_ANSWERS):
+        return []
+    parsed = {name: parsed_measure(name) for name in measures}
+    return [name for name, one in parsed.items() if one is not None and one.measure.NAME not in DEFINED_BY_ANSWERS]
 
 
 def unjudgeable(queries: Queries) -> Iterator[str]:

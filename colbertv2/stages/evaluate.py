@@ -25,10 +25,15 @@ def check(ranking: Node | None, queries: Queries, measures: list[str]) -> list[s
     The ranking must be deep enough for at least one measure; the others are then reported as not known.
     """
     from colbertv2.evaluation.measures import parse, unknown
-    from colbertv2.evaluation.protocols import most_removed, unjudgeable
+    from colbertv2.evaluation.protocols import most_removed, undefined, unjudgeable
 
     parse(measures)
     reasons = list(unjudgeable(queries))
+    if lacking := undefined(queries.protocol, measures):
+        reasons.append(
+            f"the protocol {queries.protocol} does not define {', '.join(lacking)}, since nobody knows which other "
+            "documents contain answers; leave them out of measures, as in measures=[Success@5,Success@20]."
+        )
     depth = None if ranking is None else counted_depth(depth_of(ranking), most_removed(queries))
     if len(unknown(measures, depth)) == len(measures):
         reasons.append(
