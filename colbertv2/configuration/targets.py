@@ -111,7 +111,7 @@ def suite_node(config: DictConfig, failed: Mapping[str, str]) -> Node:
     """The node that brings the evaluations of ``target`` on all collections of the suite together.
 
     The pipeline is read once for each collection, with ``evaluated`` set to it. What does not depend on it, such as the
-    trainings, is the same node for all.
+    trainings, is the same node for all. A target that does not depend on it at all is returned as it is.
 
     Raises:
         InputError: a collection can't be evaluated for another reason than that its files are not here, or none can;
@@ -120,6 +120,10 @@ def suite_node(config: DictConfig, failed: Mapping[str, str]) -> Node:
     missing: dict[str, str] = {}
     measures: dict[str, str] = {}
     evaluations: dict[str, dict[str, Node]] = {}
+    first = evaluated_on(config, next(iter(config.suite.listed.values())))
+    alone = read_target(first, config.target, MixtureReader(EVALUATED, config))
+    if isinstance(alone[0], Node) and all(node is alone[0] for node in alone) and not is_evaluated(alone[0]):
+        return alone[0]
     reader = MixtureReader(EVALUATED, config)
     for name, one in config.suite.listed.items():
         if (reason := failed.get(name) or unavailable(name, one)) is not None:
@@ -146,6 +150,12 @@ def suite_node(config: DictConfig, failed: Mapping[str, str]) -> Node:
     declared = stage_of(get_object(SUITE))
     assert declared is not None
     return Node("suite", declared, values)
+
+
+def is_evaluated(node: Node) -> bool:
+    """Whether a node reads what is evaluated on, itself or upstream."""
+    read = (leaf for step in node.lineage() for _, leaf in leaves(step.values))
+    return any(isinstance(leaf, Component) and leaf.key.startswith(f"{EVALUATED}.") for leaf in read)
 
 
 def evaluated_on(config: DictConfig, collection: DictConfig) -> DictConfig:

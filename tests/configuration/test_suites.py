@@ -125,6 +125,12 @@ def test_only_evaluations_and_tables_have_a_suite(folders, small):
         target_node(compose([*small, "pipeline=untrained", listed(folders, "one", "two"), "target=index"]))
 
 
+def test_a_training_needs_no_suite(folders, small):
+    """So the same command line, with target=round1, trains what the suite will evaluate."""
+    with_suite = target_node(compose([*small, listed(folders, "one", "two"), "target=round1"]))
+    assert with_suite.address == target_node(compose([*small, "target=round1"])).address
+
+
 def test_nothing_to_evaluate_on_is_said(small):
     with pytest.raises(InputError, match="choose a suite"):
         target_node(compose(["collection=none", *(one for one in small if not one.startswith("collection"))]))
