@@ -32,6 +32,7 @@ GROUPS = {
     "pipeline": "The method, as a graph of stages. `target` names the node to build.",
     "round": "One round of training after the first. A pipeline can use it several times.",
     "collection": "What is searched, and with which queries: [Your data](../../guides/data.md).",
+    "suite": "What is evaluated on, if not the collection itself: [Suites](../../guides/suites.md).",
     "model": "The encoder to start from, and how texts become tokens.",
     "training": "One training: its losses, negatives, steps and batch. A run has three: `training.round1`, "
     "`training.teacher` and `training.round2`. Each file below is described where it is the default.",
