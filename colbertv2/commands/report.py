@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from colbertv2.reporting.page import Section
 
 RESAMPLING_SEED = 0
+QUERIES = "Queries of "  # and the name of a collection: the title of a table
 ALONE = "Its tests are a family of their own, so p can differ from those of all collections together."
 FIGURES = ("pareto_*", "collections", "forest", "effects", "differences", "training")  # names without suffix
 
@@ -49,8 +50,11 @@ def main(arguments: Sequence[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     pictures = draw(findings, sweep, out)
     views = views_of(findings, sweep)
-    queries = {f"queries_{file_name(one.view)}": one.table for one in views if one.title.startswith("Queries of")}
-    for name, table in {**tables, **{name: one for name, one in queries.items() if one}}.items():
+    for one in views:
+        if one.table and one.title.startswith(QUERIES):
+            name = file_name(one.title.removeprefix(QUERIES))
+            (out / f"queries_{name}.csv").write_text(one.table.csv(), encoding="utf-8")
+    for name, table in tables.items():
         (out / f"{name}.csv").write_text(table.csv(), encoding="utf-8")
         (out / f"{name}.tex").write_text(table.latex(), encoding="utf-8")
     text = sweep_report(findings, tables, sentences, pictures)
@@ -81,7 +85,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def views_of(findings: Findings, sweep: Sweep) -> list[Section]:
-    """The sections on each collection alone, of which a reader chooses one: conclusions, cells, single queries."""
+    """The sections on single queries; of several collections a reader chooses one, with its cells and conclusions."""
     from colbertv2.ablation.conclusions import conclude
     from colbertv2.ablation.findings import find
     from colbertv2.reporting.collection_tables import queries_table
@@ -89,13 +93,15 @@ def views_of(findings: Findings, sweep: Sweep) -> list[Section]:
     from colbertv2.reporting.sweep_tables import cells_table
 
     sections, texts = [], sweep.texts()
+    several = len(findings.cells.collections) > 1
     for name in findings.cells.collections:
         cells = findings.cells.of(name)
-        if len(findings.cells.collections) > 1:
+        if several:
             alone = find(replace(cells, measures=cells.measures[:1]), RESAMPLING_SEED)
             title = f"{name} alone"
             sections.append(Section(title, ALONE, table=cells_table(alone), view=name, sentences=conclude(alone)))
-        sections.append(Section(f"Queries of {name}", table=queries_table(cells, name, texts.get(name, {})), view=name))
+        table = queries_table(cells, name, texts.get(name, {}))
+        sections.append(Section(table.title, table=table, view=name if several else ""))
     return sections
 
 

@@ -41,6 +41,8 @@ def page(tmp_path_factory) -> Path:
         sections=[
             *(Section(name, text=cost, figure=out / f"{name}.svg") for name, cost in pictures.items()),
             *(Section(table.title, table=table) for table in make_tables(findings).values()),
+            Section("Of one", view="one"),
+            Section("Of two", view="two"),
             Section("Rates", text="Of learning.", table=RATES),
         ],
         warnings=["Mixed <versions>"],
@@ -120,6 +122,10 @@ def test_in_a_browser_tables_sort_and_points_tell_what_they_are(page, tmp_path, 
         point.focus()  # by keyboard as well
         assert tip.is_visible()
         assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")  # wide things scroll by themselves
+        of_one, of_two = (opened.get_by_role("heading", name=name) for name in ("Of one", "Of two"))
+        assert of_one.is_visible() and not of_two.is_visible()
+        opened.get_by_label("Show").select_option("two")
+        assert of_two.is_visible() and not opened.get_by_text("Of one").is_visible()
         opened.screenshot(path=tmp_path / "page.png", full_page=True)
         assert (tmp_path / "page.png").stat().st_size > 50_000
         assert requests == [page.as_uri()] and errors == []

@@ -1,0 +1,96 @@
+"""A sweep over a suite, from the points to the files of its report."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import shrunk, tiny_folder
+
+from colbertv2.ablation.sweep import Sweep
+from colbertv2.commands import report
+from colbertv2.configuration.composition import build
+from colbertv2.errors import InputError
+from colbertv2.evaluation.measurement import per_query
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory) -> list[str]:
+    directory = tmp_path_factory.mktemp("collections")
+    folders = {name: tiny_folder(directory / name, size) for name, size in (("one", 30), ("two", 24))}
+    listed = ", ".join(f"{name}: 'folder:{folder}'" for name, folder in folders.items())
+    overrides = shrunk(folders["one"], tmp_path_factory.mktemp("artifacts"))
+    return [*overrides, "pipeline=untrained", f"suite.collections={{{listed}}}", "measures=[nDCG@10]"]
+
+
+@pytest.fixture(scope="module")
+def built(words) -> Sweep:
+    sweep = Sweep.collect(["-m", "codec.nbits=1,2", "seed=1,2", *words])
+    for point in sweep.points:
+        build(point.config)
+    return Sweep.collect(sweep.arguments)
+
+
+def test_cells_hold_the_values_of_each_collection(built):
+    cells = built.cells()
+    assert cells.collections == ["one", "two"] and len(cells.complete) == 2
+    for point, found in zip(built.points, built.results, strict=True):
+        cell = next(cell for cell in cells.cells if cell.factors["codec.nbits"] == point.overrides["codec.nbits"])
+        for name, evaluation in found.items():
+            values = cell.values["nDCG@10"][name][int(point.overrides["seed"]) - 1, 0]
+            expected = per_query(evaluation).loc[cells.queries[name], "nDCG@10"]
+            np.testing.assert_array_equal(values, expected)
+    assert cells.cells[0].costs_on["one"]["bytes_per_token"] == cells.of("one").cells[0].costs["bytes_per_token"]
+
+
+def test_the_report_has_a_part_for_each_collection(built, tmp_path, capsys):
+    report.main([*built.arguments, f"report.out={tmp_path}"])
+    names = {file.name for file in tmp_path.iterdir()}
+    assert {"collections.csv", "collections.tex", "across_collections.csv", "collections.png", "forest.svg"} <= names
+    assert {"queries_one.csv", "queries_two.csv"} <= names
+    html = (tmp_path / "report.html").read_text()
+    assert "<option>one</option><option>two</option>" in html and "one alone" in html
+    assert "the the list file" in (tmp_path / "queries_one.csv").read_text()  # the text of a query
+    assert "collection by collection" in capsys.readouterr().out
+
+
+def test_a_point_that_lacks_one_collection_keeps_the_others(words, tmp_path):
+    sweep = Sweep.collect(["-m", "codec.nbits=1,4", *words, f"runtime.root={tmp_path}"])
+    build(sweep.points[0].config)
+    alone = sweep.points[1].config.copy()
+    alone.suite.listed = {"one": alone.suite.listed["one"]}
+    build(alone)
+    cells = Sweep.collect(sweep.arguments).cells()
+    assert [cell.covers(["one"]) for cell in cells.cells] == [True, True]
+    assert [cell.covers(["one", "two"]) for cell in cells.cells] == [True, False]
+    assert cells.cells[1].problem == "on two: not run"
+
+
+def test_points_on_different_collections_need_a_suite(words, tmp_path):
+    folders = [tiny_folder(tmp_path / name, size) for name, size in (("a", 30), ("b", 24))]
+    rest = [word for word in words if not word.startswith(("suite.", "collection.path"))]
+    sweep = Sweep.collect(["-m", f"collection.path={folders[0]},{folders[1]}", *rest])
+    for point in sweep.points:
+        build(point.config)
+    with pytest.raises(InputError, match="evaluate all of them on the same collections with a suite"):
+        Sweep.collect(sweep.arguments).cells()
+
+
+def test_a_table_is_no_point_of_a_report(words):
+    demo = [word for word in words if not word.startswith("pipeline")]
+    sweep = Sweep.collect(["-m", "codec.nbits=1,2", *demo, "pipeline=demo", "target=table"])
+    with pytest.raises(InputError, match="is a table with several systems"):
+        sweep.cells()
+
+
+def test_what_is_trained_on_is_an_axis(words, tmp_path):
+    """A transfer matrix: the axis is ``collection``, the columns are the suite."""
+    other = Path(tiny_folder(tmp_path / "other", 27))
+    first = next(word for word in words if word.startswith("collection.path="))
+    rest = [word for word in words if word not in (first, "pipeline=untrained")]
+    axis = f"{first},{other}"
+    sweep = Sweep.collect(["-m", axis, *rest, "pipeline=round1", f"runtime.root={tmp_path / 'artifacts'}"])
+    for point in sweep.points:
+        build(point.config)
+    cells = Sweep.collect(sweep.arguments).cells()
+    assert cells.collections == ["one", "two"] and len(cells.complete) == 2
+    assert cells.cells[0].trained != cells.cells[1].trained
