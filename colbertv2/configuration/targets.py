@@ -46,7 +46,7 @@ def target_node(config: DictConfig, failed: Mapping[str, str] | None = None) -> 
     """
     if value_at(config, "suite.listed"):
         return suite_node(config, failed or {})
-    if value_at(config, "collection.name") == "none":
+    if value_at(config, f"{EVALUATED}.name") == "none":
         raise InputError("collection=none has nothing to evaluate on; choose a suite, such as suite=embedded.")
     if is_mixture(config):
         return mixture_node(config, failed or {})
@@ -175,6 +175,25 @@ def evaluated_on(config: DictConfig, collection: DictConfig) -> DictConfig:
     with open_dict(changed):
         changed[EVALUATED] = collection
         changed.measures = known
+    return changed
+
+
+def on_one_collection(config: DictConfig) -> DictConfig:
+    """The configuration whose target is the evaluation on the only collection of the suite, without the suite's tables.
+
+    The collection may be one whose files are not here. A configuration without a suite is returned as it is.
+
+    Raises:
+        InputError: the suite has several collections.
+    """
+    listed = value_at(config, "suite.listed")
+    if not listed:
+        return config
+    if len(listed) > 1:
+        raise InputError(f"suite.collections: expected one collection; found {', '.join(listed)}.")
+    changed = evaluated_on(config, *listed.values())
+    with open_dict(changed):
+        changed.suite.listed = None
     return changed
 
 

@@ -32,7 +32,8 @@ STORED = 2 * 128 + 36  # bytes per token: 128 dimensions in float16, and the sam
 class Row:
     """One row of a table, with one value per measure.
 
-    In a file, ``under`` adds overrides that several rows share, and ``grid`` expands one row into many (``points``).
+    In a file, ``under`` adds overrides that several rows share; ``collections`` (:func:`by_collection`) and ``grid``
+    (:func:`points`) expand one row into many.
 
     Args:
         row: its name.
@@ -144,7 +145,8 @@ def parsed(name: str, table: Mapping[str, Any]) -> Experiment:
     rows = [
         row_of(point, f"row {number}")
         for number, row in enumerate(table.pop("rows"), start=1)
-        for point in points({**common, **under(settings, row)})
+        for one in by_collection({**common, **under(settings, row)})
+        for point in points(one)
     ]
     checked(Experiment, {"name": name, "rows": rows, **table}, "reproduce")
     if len({row.row for row in rows}) < len(rows):
@@ -165,6 +167,30 @@ def under(settings: Mapping[str, Sequence[str]], row: Mapping[str, Any]) -> dict
     if name not in settings:
         raise InputError(f"{row.get('row')}: the table has no settings {name!r}{suggestion(name, list(settings))}")
     return {**row, "with": [*settings[name], *row.get("with", [])]}
+
+
+def by_collection(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Expand a row into one row for each of its ``collections``; without ``collections``, the row itself.
+
+    The keys are collections as a suite lists them, and the values are the keys of the row on that collection. It is
+    evaluated as the only member of a suite, with everything that belongs to the collection.
+
+    Raises:
+        InputError: ``collections`` is not a mapping from collections to mappings.
+
+    >>> block = {"of": "bm25_metrics", "collections": {"beir/nq": {"row": "NQ"}, "beir/fiqa/test": {"row": "FiQA"}}}
+    >>> by_collection(block)[0]
+    {'of': 'bm25_metrics', 'row': 'NQ', 'with': ['suite.collections=[beir/nq]']}
+    """
+    row = dict(row)
+    if (collections := row.pop("collections", None)) is None:
+        return [row]
+    if not isinstance(collections, dict) or not all(isinstance(own, dict) for own in collections.values()):
+        raise InputError(f"collections is {collections!r}; expected collection → keys of its row.")
+    return [
+        {**row, **own, "with": [*row.get("with", []), f"suite.collections=[{name}]", *own.get("with", [])]}
+        for name, own in collections.items()
+    ]
 
 
 def points(row: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from colbertv2.artifacts.node import Component, Node, Unreadable, leaves
 from colbertv2.artifacts.process import device_name
 from colbertv2.configuration.composition import compose, runtime_of, target_node
 from colbertv2.configuration.points import as_mapping
+from colbertv2.configuration.targets import on_one_collection
 from colbertv2.data.collection import Collection, sampled
 from colbertv2.data.file import File
 from colbertv2.data.queries import Queries
@@ -101,12 +102,11 @@ def truncated(node: Node) -> list[dict[str, float]]:
         return []
     tokenization, bound = tokenizer.tokenization, node.bound
     if node.stage.name == "encode":
-        maxlen = bound["document_maxlen"] or tokenization.document_maxlen
+        maxlen = bound["document_maxlen"] or bound["documents"].maxlen or tokenization.document_maxlen
         return [{"documents": share_cut(tokenizer, bound["documents"], maxlen, tokenization.document_marker)}]
     if node.stage.name in ("search", "pools", "rerank"):
-        return [
-            {"queries": share_cut(tokenizer, bound["queries"], tokenization.query_maxlen, tokenization.query_marker)}
-        ]
+        maxlen = bound["queries"].maxlen or tokenization.query_maxlen
+        return [{"queries": share_cut(tokenizer, bound["queries"], maxlen, tokenization.query_marker)}]
     return []
 
 
@@ -127,9 +127,13 @@ def overrides_of_small(config: DictConfig, overrides: Sequence[str], at_hand: bo
         at_hand: whether the collection may be read; if not, the embedded one is used and nothing is downloaded.
     """
     sample = f"sample:{SMALL_DOCUMENTS}:{SMALL_QUERIES}:{(at_hand and source_of(config)) or EMBEDDED}"
-    chosen: dict[str, object] = {"collection.documents.id": sample, "collection.eval.id": sample}
-    if "ids" in config.collection.eval:
-        chosen["collection.eval.ids"] = "null"
+    chosen: dict[str, object] = {}
+    if config.suite.collections:
+        chosen["suite.collections"] = f"[{sample}]"
+    else:
+        chosen |= {"collection.documents.id": sample, "collection.eval.id": sample}
+        if "ids" in config.collection.eval:
+            chosen["collection.eval.ids"] = "null"
     for part in ("train", "dev"):
         if config.collection.get(part) is not None:
             chosen |= {f"collection.{part}.id": sample, f"collection.{part}.part": "null"}
@@ -145,7 +149,7 @@ def overrides_of_small(config: DictConfig, overrides: Sequence[str], at_hand: bo
 def source_of(config: DictConfig) -> str | None:
     """The id of the evaluated collection if it has judgements to draw a sample by (DPR's questions have none)."""
     try:
-        return str(config.collection.eval.id) if Queries(config.collection.eval.id).judgements else None
+        return str(config.evaluated.eval.id) if Queries(config.evaluated.eval.id).judgements else None
     except (InputError, OmegaConfBaseException):  # for example, a path is not set
         return None
 
@@ -229,13 +233,13 @@ def without_places(text: str) -> str:
 def configured(table: Experiment, row: Row, overrides: Sequence[str]) -> tuple[list[str], DictConfig]:
     """The overrides of a row, and the configuration they compose."""
     words = merged([f"+{GROUP}={table.name}", f"target={row.of}", *row.overrides, *overrides])
-    return words, compose(words)
+    return words, on_one_collection(compose(words))
 
 
 def shrunk(words: Sequence[str], config: DictConfig, at_hand: bool) -> tuple[list[str], DictConfig]:
     """The overrides of a small run, and the configuration they compose; see :func:`overrides_of_small`."""
     words = overrides_of_small(config, words, at_hand)
-    return words, compose(words)
+    return words, on_one_collection(compose(words))
 
 
 def unavailable(node: Node) -> Iterator[str]:

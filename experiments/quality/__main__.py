@@ -12,9 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from omegaconf import DictConfig
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.configuration.composition import EXPERIMENTS, build, compose
+from colbertv2.configuration.targets import on_one_collection
 from colbertv2.evaluation.intervals import seeds_interval
 from colbertv2.evaluation.measurement import per_query
 from colbertv2.evaluation.statistics import paired_test
@@ -22,6 +24,8 @@ from colbertv2.reporting.rendering import markdown_rows
 
 MEASURES = ("nDCG@10", "RR@10", "R@10", "R@100")
 TEST = ("collection=scifact",)
+CRANFIELD, VASWANI = ("suite.collections=[cranfield]",), ("suite.collections=[vaswani]",)
+UNTRAINED = "pipeline.embeddings.checkpoint=${pipeline.initial}"
 
 
 class Row(NamedTuple):
@@ -55,16 +59,22 @@ ROWS = (
     Row(FINAL, "untrained, uncompressed", "untrained_metrics", TEST),
     Row(FINAL, "round 3, uncompressed", "round3_metrics", TEST, against="untrained, uncompressed"),
     Row(FINAL, "round 3, 2 bits", "metrics", TEST, against="round 3, uncompressed"),
-    Row(ELSEWHERE, "Cranfield, untrained", "cranfield_untrained"),
-    Row(ELSEWHERE, "Cranfield, trained on SciFact", "cranfield_trained", against="Cranfield, untrained"),
-    Row(ELSEWHERE, "Vaswani, untrained", "vaswani_untrained"),
-    Row(ELSEWHERE, "Vaswani, trained on SciFact", "vaswani_trained", against="Vaswani, untrained"),
+    Row(ELSEWHERE, "Cranfield, untrained", "metrics", (*CRANFIELD, UNTRAINED)),
+    Row(ELSEWHERE, "Cranfield, trained on SciFact", "metrics", CRANFIELD, against="Cranfield, untrained"),
+    Row(ELSEWHERE, "Vaswani, untrained", "metrics", (*VASWANI, UNTRAINED)),
+    Row(ELSEWHERE, "Vaswani, trained on SciFact", "metrics", VASWANI, against="Vaswani, untrained"),
 )  # fmt: skip
+
+
+def configured(row: Row, seed: int, overrides: Sequence[str]) -> DictConfig:
+    """The configuration whose target is the evaluation of a row."""
+    words = ["+quality=scifact", f"target={row.target}", f"seed={seed}", *row.overrides, *overrides]
+    return on_one_collection(compose(words))
 
 
 def metrics(row: Row, seed: int, overrides: Sequence[str]) -> Artifact:
     """The evaluation of a row; it is built if it is not in the cache."""
-    return build(compose(["+quality=scifact", f"target={row.target}", f"seed={seed}", *row.overrides, *overrides]))
+    return build(configured(row, seed, overrides))
 
 
 def half_width(values: Sequence[float]) -> float:

@@ -3,22 +3,39 @@
 import numpy as np
 import pandas as pd
 import pytest
-from omegaconf import OmegaConf
 from support import shrunk, tiny_folder
 
-from colbertv2.configuration.composition import compose, plan
-from experiments.quality.__main__ import MEASURES, ROWS, half_width, tabulate, to_markdown, with_interval
+from colbertv2.configuration.composition import plan, target_node
+from experiments.quality.__main__ import (
+    ELSEWHERE,
+    MEASURES,
+    ROWS,
+    configured,
+    half_width,
+    tabulate,
+    to_markdown,
+    with_interval,
+)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.target}{row.overrides}")
 def test_every_row_plans(row, tmp_path):
     small = shrunk(tiny_folder(tmp_path / "folder"), tmp_path / "artifacts")
-    config = compose(["+quality=scifact", *row.overrides, *small, f"target={row.target}"])
-    elsewhere = OmegaConf.select(config, "elsewhere")
-    for name in ("cranfield", "vaswani"):  # their files may not be here
-        elsewhere[name].documents.id = config.collection.documents.id
-        elsewhere[name].eval.id = config.collection.eval.id
+    config = configured(row, 1, small)
+    for part in ("documents", "eval"):  # the files of another collection may not be here
+        config.evaluated[part].id = config.collection[part].id
     assert plan(config)[-1].key == f"pipeline.{row.target}"
+
+
+def test_rows_elsewhere_evaluate_the_first_and_the_last_checkpoint():
+    for row in ROWS:
+        if row.block == ELSEWHERE:
+            config = configured(row, 1, [])
+            evaluation = target_node(config)
+            assert config.evaluated.name == row.name.partition(",")[0].lower()
+            trained = evaluation.ancestor("checkpoint").key == "pipeline.round3.checkpoint"
+            assert trained == ("trained on" in row.name) and row.name.count("untrained") == (not trained)
+            assert evaluation.ancestor("index").values["codec"].values["nbits"] == 2
 
 
 def test_rows_are_compared_with_rows_of_their_block():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from colbertv2.configuration.composition import CONF
+from colbertv2.configuration.composition import CONF, compose
 from colbertv2.errors import InputError
 from colbertv2.reproduction.experiment import Experiment, names, parsed, points
 
@@ -34,7 +34,6 @@ def test_tables_of_the_paper_have_their_values():
     beir = {row.row: row for row in Experiment.read("beir").rows}
     assert sum(row.of == "metrics" and "PLAID" not in row.row for row in beir.values()) == 13
     assert beir["SciFact"].published == {"nDCG@10": 0.693} and beir["SciFact"].others["SPLADEv2"] == 0.693
-    assert "model.tokenization.query_maxlen=300" in beir["ArguAna"].overrides
     lotte = Experiment.read("lotte_test")
     assert len(lotte.rows) == 24 and next(r for r in lotte.rows if r.row == "Pooled, search").published == {
         "Success@5": 0.716
@@ -50,6 +49,27 @@ def test_a_grid_makes_a_row_of_each_point_and_common_values_reach_all():
     assert [one.row for one in table.rows] == ["a: bits=1, seed=3", "a: bits=2, seed=3"]
     assert table.rows[1].overrides == ["x=1", "k.bits=2", "seed=3"] and table.rows[1].passages == 5
     assert table.rows[0].allowed("RR@10") == 0.1
+
+
+def test_a_block_makes_a_row_of_each_collection():
+    own = {"row": "NQ", "published": {"RR@10": 0.3}, "with": ["y=2"], "tolerance": 0.2}
+    block = {"of": "bm25_metrics", "with": ["x=1"], "collections": {"beir/nq": own, "vaswani": {**own, "row": "V"}}}
+    first, second = parsed("t", {**TABLE, "tolerance": 0.1, "rows": [block]}).rows
+    assert (first.row, first.of, second.row) == ("NQ", "bm25_metrics", "V") and first.allowed("RR@10") == 0.2
+    assert first.overrides == ["x=1", "suite.collections=[beir/nq]", "y=2"]
+    with pytest.raises(InputError, match="expected collection → keys of its row"):
+        parsed("t", {**TABLE, "rows": [{**block, "collections": ["beir/nq"]}]})
+
+
+@pytest.mark.parametrize("name", ["beir", "collections", "lotte_dev", "lotte_test"])
+def test_the_collections_of_a_table_are_those_of_its_suites(name):
+    found: dict[str, list[str]] = {}
+    for row in Experiment.read(name).rows:
+        words = dict(word.split("=", 1) for word in row.overrides)
+        found.setdefault(words.get("suite", ""), []).append(words["suite.collections"].strip("[]"))
+    for suite, collections in found.items():
+        config = compose([f"+paper={name}", *([f"suite={suite}"] if suite else [])])
+        assert list(dict.fromkeys(collections)) == list(config.suite.collections)
 
 
 def test_rows_share_overrides_by_name():

@@ -6,13 +6,15 @@ import re
 import ir_datasets
 import pandas as pd
 import pytest
+from support import shrunk as shrunk_pipeline
+from support import tiny_folder
 
 from colbertv2.artifacts.validate import validate
 from colbertv2.commands.reproduce import main, read, with_earlier
-from colbertv2.configuration.composition import target_node
+from colbertv2.configuration.composition import compose, target_node
 from colbertv2.errors import InputError
 from colbertv2.reproduction.experiment import Experiment, Row, names
-from colbertv2.reproduction.measure import configured, measure, shrunk
+from colbertv2.reproduction.measure import configured, measure, shrunk, truncated
 
 
 @pytest.fixture
@@ -42,7 +44,22 @@ def test_every_kind_of_row_plans_small(here, name):
     for row in kinds(table):
         _, config = shrunk(*configured(table, row, here), at_hand=False)
         validate(target_node(config))
-        assert config.collection.eval.id.startswith("sample:")
+        assert config.evaluated.eval.id.startswith("sample:")
+
+
+def test_what_belongs_to_a_collection_comes_with_it(here):
+    _, config = configured(*row_of("beir", "ArguAna"), here)
+    queries = target_node(config).ancestor("ranking").values["queries"]
+    assert queries.values["maxlen"] == 300 and queries.values["protocol"] == "beir"
+
+
+def test_the_share_of_queries_that_are_cut_is_at_the_length_of_the_collection(tmp_path):
+    small = [*shrunk_pipeline(tiny_folder(tmp_path / "folder"), tmp_path / "artifacts"), "pipeline=untrained"]
+    shares = [
+        truncated(target_node(compose([*small, f"collection.query_maxlen={maxlen}", "target=ranking"])))[0]["queries"]
+        for maxlen in ("4", "null")
+    ]
+    assert shares == [1.0, 0.0]
 
 
 def test_arithmetic_needs_nothing_and_is_compared(here):

@@ -129,13 +129,11 @@ def test_the_recipe_runs(tmp_path):
     assert metrics.ancestor("embeddings").arguments["document_maxlen"] == 10
 
 
-@pytest.mark.parametrize("target", ["contrastive_metrics", "mined_metrics", "vaswani_trained"])
+@pytest.mark.parametrize("target", ["contrastive_metrics", "mined_metrics", "metrics"])
 def test_ingredients_run(tmp_path_factory, target):
     directory = tmp_path_factory.getbasetemp() / "ingredients"  # shared: a second run reuses artifacts of the first
     folder = directory / "folder" if directory.exists() else tiny_folder(directory / "folder")
     overrides = ["+quality=scifact", *shrunk(folder, directory / "artifacts"), "denoising=none"]
-    for name in ("cranfield", "vaswani"):
-        overrides += [f"elsewhere.{name}.documents.id=folder:{folder}", f"elsewhere.{name}.eval.id=folder:{folder}/dev"]
     built = build(compose([*overrides, f"target={target}", "training.undistilled.n_way=3"]))
     assert json.loads((built.path / "metrics.json").read_text())["queries"] == 10
     trained = built.ancestor("checkpoint")
