@@ -90,3 +90,28 @@ def test_a_prompt_of_one_call_is_checked_too(small):
     assert len(model.encode_queries(["sort"], prompt="the ")[0]) == len(model.encode_queries(["the sort"])[0])
     with pytest.raises(InputError, match="query_prompt fills all"):
         model.encode_queries(["sort"], prompt="sort the list " * 60)
+
+
+def test_a_collections_lengths_are_what_the_model_would_do(small):
+    """The vectors and the ranking are those of the same weights with these lengths."""
+    overrides = ["pipeline=untrained", "model.projection=orthogonal", *small]
+    lengths = {"query_maxlen": 5, "document_maxlen": 6}
+    of_model = build(compose([*overrides, *(f"model.tokenization.{key}={one}" for key, one in lengths.items())]))
+    of_collection = build(compose([*overrides, *(f"collection.{key}={one}" for key, one in lengths.items())]))
+    first, second = (one.ancestor("embeddings").path for one in (of_model, of_collection))
+    assert np.array_equal(vectors_of(first), vectors_of(second))
+    ranks = [Ranking.read(one.ancestor("ranking").path / "run.trec") for one in (of_model, of_collection)]
+    assert dict(ranks[0]) == dict(ranks[1])
+    assert len({address([*overrides, f"collection.{key}={one}"]) for key, one in lengths.items()}) == 2
+
+
+def test_the_length_at_the_top_wins_over_that_of_a_collection(small):
+    overrides = ["pipeline=untrained", "target=embeddings", *small, "document_maxlen=8"]
+    chosen = build(compose([*overrides, "collection.document_maxlen=6"])).path
+    assert np.array_equal(vectors_of(chosen), vectors_of(build(compose(overrides)).path))
+
+
+@pytest.mark.parametrize(("key", "target"), [("query", "ranking"), ("document", "embeddings")])
+def test_a_length_that_the_model_cannot_read_is_refused(small, key, target):
+    with pytest.raises(InputError, match=rf"The collection's {key}_maxlen is 900; expected at most 512"):
+        build(compose(["pipeline=untrained", *small, f"collection.{key}_maxlen=900", f"target={target}"]))

@@ -99,3 +99,10 @@ def test_leakage_is_said_before_any_work_and_in_the_table(small, folders, tmp_pa
     main([*words, "pipeline=round1", f"suite.collections=[folder:{other}]"])
     said = capsys.readouterr()
     assert "Leakage: 10 of 30 test queries" in said.err and "Leakage: 10 of 30 test queries" in said.out
+
+
+def test_every_key_of_a_suite_changes_the_table(small):
+    plain = build(compose(small)).file("table.md").read_text()
+    for key in ("suite.name=named", "suite.measure=R@10", "suite.baselines=true", "+suite.systems.second=bm25_metrics"):
+        assert build(compose([*small, key])).file("table.md").read_text() != plain, key
+    assert "R@10; queries" in build(compose([*small, "suite.measure=R@10"])).file("table.md").read_text()
