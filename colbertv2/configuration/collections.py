@@ -8,6 +8,7 @@ stands for many collections says in its key ``reference`` how one of them is wri
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
@@ -21,6 +22,8 @@ from colbertv2.artifacts.validate import suggestion
 from colbertv2.errors import InputError
 
 LISTS = ("suite", "collection")  # the groups that may list collections, under ``collections``
+# What was found by each loader, by the list as text: the points of a sweep have the same list.
+KNOWN: "WeakKeyDictionary[ConfigLoader, dict[str, Any]]" = WeakKeyDictionary()
 PLACEHOLDER = re.compile(r"{(\w+)}")
 
 
@@ -35,9 +38,11 @@ def with_listed(config: DictConfig) -> DictConfig:
     for group in LISTS:
         wanted = OmegaConf.select(config, f"{group}.collections", throw_on_missing=False)
         if wanted is not None:
-            found = listed(
-                OmegaConf.to_container(wanted, resolve=True) if OmegaConf.is_config(wanted) else wanted, group
-            )
+            plain = OmegaConf.to_container(wanted, resolve=True) if OmegaConf.is_config(wanted) else wanted
+            known = KNOWN.setdefault(GlobalHydra.instance().config_loader(), {})
+            if (key := f"{group} {plain!r}") not in known:
+                known[key] = listed(plain, group)
+            found = known[key]
             with open_dict(config):
                 config[group].listed = found
                 if group == "collection" and config.collection.get("name") is None:
@@ -123,8 +128,12 @@ def overrides_of(written: str, place: str, loader: ConfigLoader, key: str) -> li
 
 def references(loader: ConfigLoader, files: Sequence[str]) -> list[tuple[str, str]]:
     """The files that stand for many collections, each with its ``reference``, the most specific first."""
-    repository = getattr(loader, "repository")  # noqa: B009 - not part of the interface, but of Hydra's only loader
-    found = {name: repository.load_config(f"collection/{name}").config.get("reference") for name in files}
+    known = KNOWN.setdefault(loader, {})
+    if "references" not in known:
+        repository = getattr(loader, "repository")  # noqa: B009 - not part of the interface, but of Hydra's only loader
+        found = {name: repository.load_config(f"collection/{name}").config.get("reference") for name in files}
+        known["references"] = found
+    found = known["references"]
     return sorted(
         ((name, reference) for name, reference in found.items() if reference),
         key=lambda item: -len(PLACEHOLDER.sub("", item[1])),

@@ -81,6 +81,17 @@ def mixture_node(config: DictConfig, failed: Mapping[str, str]) -> Node:
     return suite_node(changed, failed)
 
 
+def without_lists(config: DictConfig) -> DictConfig:
+    """A copy of ``config`` without the listed collections of its suite, which a pipeline does not read."""
+    suite = config.suite.copy()
+    with open_dict(suite):
+        suite.listed = None
+    shallow = copy.copy(config)
+    with open_dict(shallow):
+        shallow.suite = suite
+    return copy.deepcopy(shallow)
+
+
 def read_target(config: DictConfig, target: Any, reader: MixtureReader) -> list[Any]:
     """The node of the pipeline that is called ``target``; with a mixture, the one of each of its collections.
 
@@ -166,7 +177,7 @@ def evaluated_on(config: DictConfig, collection: DictConfig) -> DictConfig:
     Raises:
         InputError: its protocol defines none of the measures.
     """
-    changed = copy.deepcopy(config)
+    changed = without_lists(config)
     leading = [own] if (own := collection.get("measure") or config.suite.measure) else []
     wanted = list(dict.fromkeys([*leading, *config.measures]))
     lacking = get_object(UNDEFINED)(OmegaConf.select(collection, "eval.protocol") or "trec", wanted)
