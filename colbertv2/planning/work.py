@@ -312,6 +312,6 @@ STAGES: dict[str, Callable[[Step], Cost]] = {
     "decomposition": decomposition,
     "supervision": supervision,
     **dict.fromkeys(("evaluate", "agreement"), evaluated),
-    **dict.fromkeys(("table", "index_size"), lambda step: Cost(3, 60e6, 60_000)),
+    **dict.fromkeys(("table", "suite", "index_size"), lambda step: Cost(3, 60e6, 60_000)),
     **dict.fromkeys(("examples", "mixed_examples", "random_candidates", "external_ranking"), rewritten),
 }
