@@ -53,6 +53,13 @@ def test_a_sweep_moves_what_its_file_says_and_every_axis_is_read(small, file):
         values = ["codec.nbits=1,2", "clustering.centroid_factor=0.5,1.0", "search.nprobe=1,2", "search.ndocs=256,1024"]
         values += ["search.centroid_score_threshold=0.2,0.5"]
         points = collect(["-m", "search=plaid", *values, *overrides])
+    elif file.stem == "training_collection":  # with collections that need no download
+        overrides = [one for one in overrides if not one.startswith("collection")]
+        own = ["collection=stdlib_small,stdlib", "suite.collections=[stdlib_small,stdlib]"]
+        points = collect([f"+ablation={file.stem}", *own, *overrides])
+        assert {key.rpartition(" ")[2] for key in moved([one.node for one in points]) if "metrics" in key} == {
+            "(stdlib-small)", "(stdlib)"
+        }  # fmt: skip
     else:
         points = collect([f"+ablation={file.stem}", *overrides])
         assert 2 <= len(points) <= 60 and axes_of(points)
