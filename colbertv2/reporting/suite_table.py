@@ -160,7 +160,8 @@ def caption(result: SuiteResult) -> str:
         pairs = len(result.others) * len(result.known)
         text += (
             f" † differs from {result.baseline} with p < .05: two-sided paired randomisation test over queries, "
-            f"Holm-adjusted over the {pairs} comparisons on collections, and over the {len(result.others)} of means."
+            f"Holm-adjusted over the {pairs} comparisons on collections, and over the {len(result.others)} of means. "
+            "It is about other queries with these models, not about other trainings."
         )
     return text
 
