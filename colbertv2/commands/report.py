@@ -124,15 +124,16 @@ def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:
         for earlier in out.glob(f"{name}.*"):
             earlier.unlink()
     measure = findings.cells.measures[0]
-    drawn = {
-        f"pareto_{cost}": f"{measure} against {COSTS[cost].words}"
-        for cost in TRADED
-        if figures.draw_pareto(findings, cost, out / f"pareto_{cost}")
-    }
+    drawn: dict[str, str] = {}
     if maps.draw_map(findings, out / "collections"):
         drawn["collections"] = f"{measure} by collection, minus that of {findings.cells.baseline.name}"
     if maps.draw_forest(findings, out / "forest"):
         drawn["forest"] = "The difference on each collection"
+    drawn |= {
+        f"pareto_{cost}": f"{measure} against {COSTS[cost].words}"
+        for cost in TRADED
+        if figures.draw_pareto(findings, cost, out / f"pareto_{cost}")
+    }
     if figures.draw_effects(findings, out / "effects"):
         drawn["effects"] = "The effect of each factor"
     if figures.draw_differences(findings, out / "differences"):

@@ -51,7 +51,7 @@ def write_page(
         title: the title of the page.
         sentences: the conclusions, at the top.
         sections: the tables and figures, in order. If some belong to a view, the reader chooses one; first is that of
-            the first such section.
+            the first such section. They stand together.
         warnings: sentences to read first.
         commands: the commands that made the results, at the end.
         hovers: id of a point in the figures (``set_gid`` in matplotlib) → the text of its tooltip.
