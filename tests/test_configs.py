@@ -135,7 +135,14 @@ def test_every_suite_composes(choice):
 def test_every_experiment_composes_and_plans(small, file: Path):
     # With any line above it, Hydra would ignore it and silently run the default.
     assert file.read_text().splitlines()[0] == "# @package _global_"
-    overrides = with_pools(small) if "/pipeline: pooled" in file.read_text() else small
+    text = file.read_text()
+    overrides = with_pools(small) if "/pipeline: pooled" in text else small
+    folder = next(word for word in small if word.startswith("collection.path=")).replace("collection.path=", "folder:")
+    if "override /collection: mixture" in text:
+        overrides = [word for word in small if not word.startswith("collection")]
+        overrides.append(f"collection.collections=[{folder}]")
+    if "/suite: " in text or "- common\n" in text or "suite:\n" in text:  # what it is evaluated on would be downloaded
+        overrides = [*overrides, f"suite.collections=[{folder}]"]
     assert plan(compose([f"+{file.parent.name}={file.stem}", *overrides]))
 
 

@@ -41,7 +41,9 @@ def test_the_device_is_the_runtimes_and_what_searched_is_recorded(tmp_path, monk
 def test_queries_are_encoded_once_for_all_indexes_of_one_checkpoint(tmp_path, monkeypatch):
     folder, encoded = tiny_folder(tmp_path / "folder", splits=("test",)), []
     encode = ColBERT.encode_queries
-    monkeypatch.setattr(ColBERT, "encode_queries", lambda self, *given: encoded.append(1) or encode(self, *given))
+    monkeypatch.setattr(
+        ColBERT, "encode_queries", lambda self, *given, **more: encoded.append(1) or encode(self, *given, **more)
+    )
     overrides = ["pipeline=untrained", "search=exhaustive", "target=ranking", *shrunk(folder, tmp_path / "artifacts")]
     runs = {
         (build(compose([*overrides, f"codec={codec}"])).path / "run.trec").read_text()
