@@ -148,7 +148,13 @@ class Sweep:
             measures=measures,
             cells=cells,
             baseline=baseline(cells, OmegaConf.to_container(settings.baseline)),  # pyright: ignore[reportArgumentType]
-            warnings=[*self.missing(), *self.not_known(), *self.versions(), *self.identical()],
+            warnings=[
+                *self.points[0].config.notes,
+                *self.missing(),
+                *self.not_known(),
+                *self.versions(),
+                *self.identical(),
+            ],
             commands=[self.command("colbertv2"), self.command("colbertv2", "report")],
             kmeans_follows=self.kmeans_follows,
         )

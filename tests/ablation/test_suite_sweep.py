@@ -43,12 +43,13 @@ def test_cells_hold_the_values_of_each_collection(built):
 
 
 def test_the_report_has_a_part_for_each_collection(built, tmp_path, capsys):
-    report.main([*built.arguments, f"report.out={tmp_path}"])
+    report.main([*built.arguments, f"report.out={tmp_path}", "notes=[A remark.]"])
     names = {file.name for file in tmp_path.iterdir()}
     assert {"collections.csv", "collections.tex", "across_collections.csv", "collections.png", "forest.svg"} <= names
     assert {"queries_one.csv", "queries_two.csv"} <= names
     html = (tmp_path / "report.html").read_text()
     assert "<option>one</option><option>two</option>" in html and "one alone" in html
+    assert "> A remark." in (tmp_path / "report.md").read_text()
     assert "the the list file" in (tmp_path / "queries_one.csv").read_text()  # the text of a query
     assert "collection by collection" in capsys.readouterr().out
 
