@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
-from colbertv2.data.readers import Faults, lines
+from colbertv2.data.readers import Faults, is_id, lines
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.training.examples import Example, read_examples, teacher_score
@@ -130,8 +130,8 @@ def read_ranking(path: Path) -> Ranking:
     none, or labels in their column) each document's score is minus its rank.
 
     Raises:
-        InputError: with the lines that have another number of columns or a rank that is not a whole number, or repeat
-            a document or a rank of their query.
+        InputError: with the lines that have another number of columns, an id that is empty or contains whitespace, or a
+            rank that is not a whole number, or repeat a document or a rank of their query.
     """
     faults = Faults(path)
     found: dict[str, dict[int, tuple[str, float | None]]] = {}
@@ -146,7 +146,9 @@ def read_ranking(path: Path) -> Ranking:
             faults.add(number, f"expected query, document, rank and perhaps score between tabs, found {line[:60]!r}")
             continue
         ranks = found.setdefault(query_id, {})
-        if len(columns) > 5:
+        if wrong := [one for one in (query_id, doc_id) if not is_id(one)]:
+            faults.add(number, f"the id {wrong[0]!r} is empty or contains whitespace")
+        elif len(columns) > 5:
             faults.add(number, f"expected 3 to 5 columns (query, document, rank, score, label), found {len(columns)}")
         elif rank in ranks or (query_id, doc_id) in seen:
             faults.add(number, f"query {query_id!r} already has rank {rank} or document {doc_id!r}")

@@ -178,3 +178,11 @@ def test_nothing_is_left_of_a_failure(folder, capsys, content, options, message)
     with pytest.raises(SystemExit):
         convert.main(["examples", str(folder / "examples.jsonl"), str(folder / "out"), "--to", "pylate", *texts])
     assert message in capsys.readouterr().err and sorted(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("line", ["q\t\t1", "\ta\t1", "q\ta b\t1"])
+def test_an_id_that_a_run_cannot_hold_is_named_with_its_line(tmp_path, line):
+    """The file and the line were missing from the message; a property test found it."""
+    (tmp_path / "ranking.tsv").write_text(f"q\ta\t2\n{line}\n")
+    with pytest.raises(InputError, match=r"ranking\.tsv.*\n?.*line 2.*is empty or contains whitespace"):
+        read_ranking(tmp_path / "ranking.tsv")
