@@ -38,7 +38,7 @@ nb_merge_streams = True
 
 # The reference. Names of other projects are not resolved, since a build asks the network for nothing.
 nitpicky = True
-TYPE_VARIABLES = "Item|Model|Query|Record|Result|StageFunction|Class"
+TYPE_VARIABLES = "Item|Model|Part|Query|Record|Result|StageFunction|Class"
 nitpick_ignore_regex = [
     ("py:.*", r"(?!colbertv2\.).*"),
     ("py:class", rf"colbertv2\.[\w.]+\.({TYPE_VARIABLES})"),
