@@ -101,6 +101,11 @@ class Component:
     target: str
     values: dict[str, Any]
 
+    @property
+    def readable(self) -> bool:
+        """Whether all its values could be read, so that it can be constructed."""
+        return not any(isinstance(leaf, Unreadable) for _, leaf in leaves(self.values))
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration it was read from."""

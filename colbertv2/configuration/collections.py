@@ -132,9 +132,8 @@ def references(loader: ConfigLoader, files: Sequence[str]) -> list[tuple[str, st
     if "references" not in known:
         repository = getattr(loader, "repository")  # noqa: B009 - not part of the interface, but of Hydra's only loader
         found = {name: repository.load_config(f"collection/{name}").config.get("reference") for name in files}
-        known["references"] = found
-    found = known["references"]
-    return sorted(
-        ((name, reference) for name, reference in found.items() if reference),
-        key=lambda item: -len(PLACEHOLDER.sub("", item[1])),
-    )
+        known["references"] = sorted(
+            ((name, reference) for name, reference in found.items() if reference),
+            key=lambda item: -len(PLACEHOLDER.sub("", item[1])),
+        )
+    return known["references"]

@@ -12,7 +12,7 @@ from typing import Any
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from colbertv2.artifacts.node import Component, Node, leaves, transform
+from colbertv2.artifacts.node import Component, Node, transform
 from colbertv2.artifacts.reader import Reader, content_of, identifying, parse_value
 from colbertv2.artifacts.stage import Stage, stage_of
 from colbertv2.errors import InputError
@@ -168,7 +168,7 @@ class MixtureReader(Reader):
                 where = f"The collection {name!r} of the mixture"
                 if component is None:
                     raise InputError(f"{where} has no {what}; remove it from collection.collections.")
-                if not any(hasattr(leaf, "problem") for _, leaf in leaves(component.values)):
+                if component.readable:
                     try:
                         len(component.instance)
                     except InputError as error:

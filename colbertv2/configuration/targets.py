@@ -10,9 +10,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from colbertv2.artifacts.node import Component, Node, leaves
 from colbertv2.artifacts.reader import parse, parse_value
-from colbertv2.artifacts.stage import stage_of
 from colbertv2.artifacts.validate import suggestion
-from colbertv2.configuration.mixture import MixtureReader, is_mixture, one_by_one
+from colbertv2.configuration.mixture import MixtureReader, is_mixture, one_by_one, stage_at
 from colbertv2.errors import InputError, Unavailable
 
 SUITE = "colbertv2.stages.suite.run"
@@ -158,9 +157,7 @@ def suite_node(config: DictConfig, failed: Mapping[str, str]) -> Node:
         "notes": OmegaConf.to_container(config.notes, resolve=True),
         "seed": config.seed,
     }
-    declared = stage_of(get_object(SUITE))
-    assert declared is not None
-    return Node("suite", declared, values)
+    return Node("suite", stage_at(SUITE), values)
 
 
 def is_evaluated(node: Node) -> bool:
@@ -240,9 +237,7 @@ def unavailable(name: str, collection: DictConfig) -> str | None:
     for key in ("documents", "eval"):
         if (component := parse_value(value_at(collection, key))) is None:
             raise InputError(f"{where} has no {'test queries' if key == 'eval' else key}, so nothing can be evaluated.")
-        if not isinstance(component, Component) or not all(
-            not hasattr(leaf, "problem") for _, leaf in leaves(component.values)
-        ):
+        if not isinstance(component, Component) or not component.readable:
             continue  # the validation of the complete graph says what is wrong
         try:
             identity = component.instance.identity()

@@ -172,6 +172,11 @@ def costs(evaluation: Artifact) -> dict[str, float]:
     if index := ranking.parents.get("index"):
         own = [index, *(parent for role, parent in index.parents.items() if role == "centroids")]
         found["build_seconds"] = sum(one.record["seconds"] for one in own)
+    return known_costs(found)
+
+
+def known_costs(found: Mapping[str, Any]) -> dict[str, float]:
+    """Those of the numbers that are costs (``COSTS``) and known: name → value."""
     return {name: float(value) for name in COSTS if (value := found.get(name)) is not None}
 
 
@@ -182,7 +187,7 @@ def own_costs(artifact: Artifact) -> dict[str, float]:
     """
     sizes = read_json(artifact.file("statistics.json")) if artifact.has("statistics.json") else {}
     found = {**timing(artifact), **sizes}
-    return {name: float(value) for name in COSTS if (value := found.get(name)) is not None}
+    return known_costs(found)
 
 
 def summary(evaluation: Artifact) -> dict[str, float | None]:

@@ -6,11 +6,12 @@ import numpy as np
 
 from colbertv2.ablation.findings import Findings
 from colbertv2.evaluation.measures import signed
+from colbertv2.reporting.collection_tables import MEAN, row_of
 from colbertv2.reporting.labels import wrap
 from colbertv2.reporting.quality_figure import COLOURS, GREY, LABEL_SIZE, save
 from colbertv2.reporting.sweep_figures import PANELS, columns_of, head, panels, short
 
-LINE, MEAN = COLOURS[0], COLOURS[1]
+LINE, DIAMOND = COLOURS[0], COLOURS[1]  # a collection, the mean
 MAP = "RdBu"  # red is worse, blue is better, also for the colour-blind
 STRONG = 0.6  # share of the largest difference above which the text of a field is white
 
@@ -41,14 +42,14 @@ def draw_forest(findings: Findings, path: Path) -> bool:
         found = [findings.by_collection[name][measure][cell.name] for name in cells.collections]
         for place, contrast in zip(places, [*found, compared[cell.name]], strict=True):
             difference = contrast.difference
-            colour, shape = (MEAN, "D") if place < 1 else (LINE, "o")
+            colour, shape = (DIAMOND, "D") if place < 1 else (LINE, "o")
             axes.plot(difference.queries, [place] * 2, "-", color=colour, linewidth=1.4)
             filled = colour if contrast.significant else "white"
             axes.plot(difference.mean, place, shape, color=colour, markerfacecolor=filled, markersize=6)
         axes.axvline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         axes.grid(axis="x", color="#e6e6e6", linewidth=0.8)
         axes.grid(False, axis="y")
-        axes.set_yticks(places, [*cells.collections, "mean"], fontsize=LABEL_SIZE)
+        axes.set_yticks(places, [*cells.collections, MEAN], fontsize=LABEL_SIZE)
         axes.set_title(wrap(short(cell, cells), 36), fontsize=LABEL_SIZE + 1)
         axes.set_xlabel(f"difference in {measure}", fontsize=LABEL_SIZE)
     most = f" (the {len(chosen)} of {len(others)} that differ most)" if len(chosen) < len(others) else ""
@@ -74,14 +75,8 @@ def draw_map(findings: Findings, path: Path) -> bool:
     rows = [cell for cell in cells.cells if any(cell.covers([name]) for name in names)]
     if len(names) < 2 or len(rows) < 2:
         return False
-    gaps = np.full((len(rows), len(names) + 1), np.nan)
-    for place, cell in enumerate(rows):
-        for column, name in enumerate(names):
-            if cell.covers([name]) and cells.baseline.covers([name]):
-                own, base = cell.values[measure][name], cells.baseline.values[measure][name]
-                gaps[place, column] = own.mean() - base.mean()
-        if cell.covers(names) and cells.baseline.covers(names):
-            gaps[place, -1] = cell.mean(measure) - cells.baseline.mean(measure)
+    means = np.array([[*row_of(cell, cells, measure).values()] for cell in rows])  # NaN where there are no values
+    gaps = means - [*row_of(cells.baseline, cells, measure).values()]
     reach = float(np.nanmax(np.abs(gaps))) or 1.0
     width, height = 2.4 + 0.95 * gaps.shape[1], 1.6 + 0.3 * len(rows)
     figure, (axes,) = panels(1, width=width, height=height)
@@ -93,7 +88,7 @@ def draw_map(findings: Findings, path: Path) -> bool:
         text = "–" if np.isnan(value) else signed(value)
         axes.text(column, place, text, ha="center", va="center", color=colour, fontsize=LABEL_SIZE)
     axes.axvline(len(names) - 0.5, color="black", linewidth=1.2)
-    axes.set_xticks(range(len(names) + 1), [wrap(name, 13) for name in (*names, "mean")], fontsize=LABEL_SIZE)
+    axes.set_xticks(range(len(names) + 1), [wrap(name, 13) for name in (*names, MEAN)], fontsize=LABEL_SIZE)
     axes.set_yticks(range(len(rows)), [short(cell, cells) for cell in rows], fontsize=LABEL_SIZE)
     axes.tick_params(length=0)
     head(figure, f"{cells.title}: {measure} minus that of {short(cells.baseline, cells)}", width)

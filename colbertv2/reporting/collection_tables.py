@@ -7,13 +7,14 @@ import pandas as pd
 
 from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.findings import Findings
+from colbertv2.ablation.wording import seed_words
 from colbertv2.evaluation.across import FEW_COLLECTIONS, Tally
 from colbertv2.evaluation.measures import NOTHING, fraction, signed
 from colbertv2.evaluation.statistics import Contrast
 from colbertv2.reporting.rendering import ReportTable
+from colbertv2.reporting.suite_table import MEAN
 from colbertv2.reporting.sweep_tables import FAILED, adjusted, bracket, mark, marks_note
 
-MEAN = "mean"
 SHOWN_QUERIES = 30  # the most rows of a table of queries
 TEXT_CHARACTERS = 90  # of a query, in a table
 
@@ -32,26 +33,28 @@ def values_table(findings: Findings) -> ReportTable:
     """Make the table of values: one row per cell, one column per collection and the mean; the best are in bold."""
     cells, measure = findings.cells, findings.cells.measures[0]
     values = [row_of(cell, cells, measure) for cell in cells.cells]
+    compared = on_each(findings)
     body = [
-        [cell.factors[factor] for factor in cells.factors] + [shown(findings, cell, name) for name in columns_of(cells)]
-        for cell in cells.cells
+        [*cell.factors.values(), *(shown(value, compared.get(name, {}).get(cell.name)) for name, value in row.items())]
+        for cell, row in zip(cells.cells, values, strict=True)
     ]
     left = len(cells.factors)
     numbers = pd.DataFrame([{**cell.factors, **row} for cell, row in zip(cells.cells, values, strict=True)])
-    tested = [one for by_cell in on_each(findings).values() for one in by_cell.values()]
+    tested = [one for by_cell in compared.values() for one in by_cell.values()]
     caption = (
-        f"{measure}, means over {' and '.join(seed_counts(cells))}. The mean is over collections, each with the same "
+        f"{measure}, means over {seed_words(cells)}. The mean is over collections, each with the same "
         f"weight. Marks: differs from {cells.baseline.name}. {marks_note(tested)} "
         f"{adjusted('all cells and collections, and over the cells for the mean')} Bold: the largest of a column."
     )
     return ReportTable(
-        "Cell by collection", numbers, [*cells.factors, *columns_of(cells)], body, left, [caption], best(values, left)
+        "Cell by collection",
+        numbers,
+        [*cells.factors, *cells.collections, MEAN],
+        body,
+        left,
+        [caption],
+        best(values, left),
     )
-
-
-def columns_of(cells: Cells) -> list[str]:
-    """The collections and the mean."""
-    return [*cells.collections, MEAN]
 
 
 def row_of(cell: Cell, cells: Cells, measure: str) -> dict[str, float]:
@@ -78,18 +81,9 @@ def on_each(findings: Findings) -> Mapping[str, Mapping[str, Contrast]]:
     return {**found, MEAN: findings.comparisons[measure]}
 
 
-def shown(findings: Findings, cell: Cell, name: str) -> str:
+def shown(value: float, contrast: Contrast | None) -> str:
     """A mean with the marks of its difference from the baseline; a dash where the cell has no values."""
-    value = row_of(cell, findings.cells, findings.cells.measures[0])[name]
-    if np.isnan(value):
-        return FAILED
-    return fraction(value) + mark(on_each(findings).get(name, {}).get(cell.name))
-
-
-def seed_counts(cells: Cells) -> list[str]:
-    """The numbers of seeds, as text."""
-    counts = {"training seed": len(cells.training_seeds), "k-means seed": len(cells.kmeans_seeds)}
-    return [f"{number} {what}{'' if number == 1 else 's'}" for what, number in counts.items()]
+    return FAILED if np.isnan(value) else fraction(value) + mark(contrast)
 
 
 def differences_table(findings: Findings) -> ReportTable:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from colbertv2.evaluation.measurement import COSTS, IN_TABLES
+from colbertv2.evaluation.measurement import COSTS, IN_TABLES, known_costs
 from colbertv2.evaluation.measures import NOTHING, fraction, plain, signed
 from colbertv2.evaluation.statistics import Contrast, Estimate, contrasts, estimate
 from colbertv2.reporting.rendering import ReportTable
@@ -190,8 +190,7 @@ def reasons(result: SuiteResult) -> list[str]:
 
 def costs_of(system: System) -> dict[str, float]:
     """The costs of a row on a collection, by name, as far as they are known."""
-    found = {**system.statistics, "ms_per_query": system.ms_per_query}
-    return {name: float(value) for name in COSTS if (value := found.get(name)) is not None}
+    return known_costs({**system.statistics, "ms_per_query": system.ms_per_query})
 
 
 def costs_table(result: SuiteResult) -> ReportTable:

@@ -39,6 +39,7 @@ import ir_datasets
 from ir_datasets.datasets.base import Dataset
 from ir_datasets.formats import BaseQrels, BaseQueries, TrecQrel
 
+from colbertv2.data.leakage import normalised
 from colbertv2.data.sources.stores import MemoryDocs
 from colbertv2.files import sha256, write_atomically
 
@@ -173,11 +174,6 @@ def extract(root: Path) -> list[Pair]:
                 seen |= keys
                 found.append(pair)
     return found
-
-
-def normalised(text: str) -> str:
-    """Return ``text`` in lower case with single spaces, to compare duplicates."""
-    return " ".join(text.lower().split())
 
 
 def library_digest(root: Path) -> str:
