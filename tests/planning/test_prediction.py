@@ -215,4 +215,5 @@ def test_the_engine_itself_says_how_long_it_takes(small):
             ("exhaustive", f"search._target_={__name__}.Slow"),
         )
     )
-    assert probing == pytest.approx(plaid) and slow > 100 * 100  # 10 queries, and those that measure latency
+    assert probing == pytest.approx(plaid)
+    assert slow > 10_000 * probing  # a ratio: the seconds themselves are scaled to the speed of the machine
