@@ -24,7 +24,9 @@ from colbertv2.indexing.index import Index
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
+from colbertv2.modeling.tokenizer import Tokenizer
 from colbertv2.runtime import Runtime
+from colbertv2.stages.reduce import protected_of, special_ids
 from colbertv2.training.data import TextLookup
 from colbertv2.training.examples import Example
 from colbertv2.training.fit import RankingModule, fit
@@ -74,6 +76,20 @@ CODEC = [
     ("product", "codec.seed", 7, FEW | {"codec.num_queries": 3}),
     ("residual", "kmeans_iterations", 1, FEW),
     ("product", "kmeans_iterations", 1, FEW),
+]
+
+# file, key, another value
+REDUCTION = [
+    *(
+        (file, *case)
+        for file in ("hierarchical", "kmeans", "sequential", "idf", "first", "random")
+        for case in (("factor", 3), ("num_vectors", 2), ("protected", "first"))
+    ),
+    *((file, "normalise", False) for file in ("hierarchical", "kmeans", "sequential")),
+    ("kmeans", "iterations", 1),
+    ("kmeans", "seed", 7),
+    ("random", "seed", 7),
+    ("stop_words", "words", ["python", "list"]),
 ]
 
 NARROW = {"ndocs": 40, "centroid_margin": 0.5, "residual_variance_fraction": 1.0, "nexact": 10}
@@ -134,6 +150,11 @@ def test_every_key_of_a_clustering_is_tried(choice):
     assert set(keys("clustering", choice)) == {key for key, *_ in CLUSTERING}
 
 
+@pytest.mark.parametrize("choice", files("reduction"))
+def test_every_key_of_a_reduction_is_tried(choice):
+    assert set(keys("reduction", choice)) == {key for file, key, _ in REDUCTION if file == choice}
+
+
 @pytest.mark.parametrize("choice", files("search"))
 def test_every_key_of_a_search_engine_is_tried(choice):
     assert set(keys("search", choice)) == {key for file, key, *_ in SEARCH if file == choice}
@@ -163,6 +184,27 @@ def decoded(tmp_path_factory):
 @pytest.mark.parametrize(("choice", "key", "value", "beside"), CODEC, ids=[".".join(case[:2]) for case in CODEC])
 def test_every_key_of_a_codec_moves_the_decoded_vectors(decoded, choice, key, value, beside):
     assert not np.array_equal(decoded(choice, beside), decoded(choice, beside | {key: value}))
+
+
+@pytest.fixture(scope="module")
+def words() -> Tokenizer:
+    config = compose(["model.backbone.sha256=null", f"model.backbone.name={tiny_bert()}"])
+    return initial.tokenizer_of(instantiate(config.model.backbone), instantiate(config.model.tokenization))
+
+
+@pytest.mark.parametrize(("choice", "key", "value"), REDUCTION, ids=[".".join(case[:2]) for case in REDUCTION])
+def test_every_key_of_a_reduction_moves_the_vectors(words, choice, key, value):
+    vocabulary = words.tokenizer.get_vocab()
+    ids = np.array([vocabulary[word] for word in ["[CLS]", "[unused1]", *WORDS[:17], "the", "[SEP]"]])
+    vectors = unit(np.random.default_rng(0).normal(size=(len(ids), 8)))
+
+    def reduced(changed: dict[str, Any]) -> np.ndarray:
+        reduction = instantiate({"_convert_": "all", **compose([f"reduction={choice}"]).reduction, **changed})
+        reduction.learn(words, [np.unique(ids[start:]) for start in range(len(ids))])
+        return reduction.reduce(vectors, ids, protected_of(reduction, ids, special_ids(words)))
+
+    found = [reduced({}), reduced({}), reduced({key: value} | ({"factor": None} if key == "num_vectors" else {}))]
+    assert np.array_equal(found[0], found[1]) and not np.array_equal(found[0], found[2])
 
 
 @pytest.fixture(scope="module")

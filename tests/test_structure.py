@@ -26,7 +26,7 @@ LAYERS = [  # lowest first: a module imports from its own layer and from those a
     ["evaluation"],
     ["checkpoints"],
     ["modeling"],
-    ["compression"],
+    ["compression", "reduction"],
     ["indexing"],
     ["search"],
     ["training"],

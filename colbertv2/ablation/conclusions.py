@@ -24,7 +24,7 @@ from colbertv2.evaluation.across import FEW_COLLECTIONS, Summary
 from colbertv2.evaluation.measurement import COSTS
 from colbertv2.evaluation.measures import fraction, plain, signed
 
-TRADED = ("bytes_per_token", "ms_per_query")  # costs that quality is compared with
+SAME_COST = 1.01  # costs within this ratio are the same
 
 
 def conclude(findings: Findings) -> list[str]:
@@ -49,9 +49,23 @@ def conclude(findings: Findings) -> list[str]:
                     f"{against(cell, cells.baseline)}: {difference_of(contrast, mean_of(measure, cells), cells)}."
                 )
     sentences += collection_sentences(findings, measure)
-    for cost in TRADED:
+    for cost in traded(cells):
         sentences += pareto_sentence(cells, measure, cost)
     return sentences + unknown_sentences(cells)
+
+
+def traded(cells: Cells) -> tuple[str, str]:
+    """The costs that quality is compared with: bytes and milliseconds.
+
+    The bytes are per token, as in the papers. They are per document if cells with the same bytes per token differ in
+    these: such cells keep other numbers of vectors or of centroids.
+    """
+    sizes: dict[float, list[float]] = {}
+    for cell in cells.complete:
+        if "bytes_per_token" in cell.costs and "bytes_per_document" in cell.costs:
+            sizes.setdefault(cell.costs["bytes_per_token"], []).append(cell.costs["bytes_per_document"])
+    differ = any(max(found) > SAME_COST * min(found) for found in sizes.values())
+    return "bytes_per_document" if differ else "bytes_per_token", "ms_per_query"
 
 
 def against(cell: Cell, baseline: Cell) -> str:

@@ -1,9 +1,10 @@
 """The loss caused by each step between exact MaxSim and a search engine's result, query by query.
 
-The steps are unprojected → projected → centroids → residual → probed → engine:
+The steps are unprojected → projected → reduced → centroids → residual → probed → engine:
 
 - ``unprojected``: token vectors of the backbone's size;
 - ``projected``: vectors after the projection, uncompressed;
+- ``reduced``: fewer vectors per document, if the index was made from a reduction, still uncompressed;
 - ``centroids``: each vector replaced by its centroid;
 - ``residual``: each vector decoded from its centroid and residual;
 - ``probed``: the same, but only documents that the engine's first stage finds;
@@ -31,6 +32,7 @@ from colbertv2.search.scoring import Found, best_documents, probed_documents, sc
 STEPS = {
     "unprojected": "token vectors of the backbone's size",
     "projected": "projected, uncompressed",
+    "reduced": "fewer vectors per document",
     "centroids": "centroids alone",
     "residual": "centroids and residuals",
     "probed": "only documents that are probed",

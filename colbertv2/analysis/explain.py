@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from colbertv2.artifacts.artifact import Artifact
 from colbertv2.compression.codec import Codec
 from colbertv2.data.collection import Collection, is_empty
 from colbertv2.errors import InputError
@@ -36,6 +37,13 @@ def document_token_ids(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[N
     while batch := list(islice(stream, BATCH_DOCUMENTS)):
         for text, ids in zip(batch, scored_ids(tokenizer.documents(batch)), strict=True):
             yield ids[:0] if is_empty(text) else ids
+
+
+def document_tokenizer(encoded: Artifact) -> Tokenizer:
+    """The tokenizer of documents as the stage ``encode`` used it for ``encoded``, with its length and prompt."""
+    documents = encoded.component("documents")
+    maxlen = encoded.arguments["document_maxlen"] or documents.maxlen
+    return ColBERT.load(encoded.ancestor("checkpoint").path, maxlen, document_prompt=documents.prompt).tokenizer
 
 
 def token_names(tokenizer: Tokenizer, ids: NDArray[np.integer]) -> list[str]:

@@ -93,7 +93,12 @@ class Reader:
                 return Unreadable(key, f"the component {target!r} reads a node; only stages can, so pass it to one.")
             return Component(key, target, values)
         if declared.unneeded is not None:
-            values |= dict.fromkeys(unneeded(declared.unneeded, values))
+            named = called(declared.unneeded, values) or ()
+            values |= {name: None for name in named if isinstance(values.get(name), Node)}
+        if declared.replaced is not None:
+            instead = values.get(called(declared.replaced, values) or "")
+            if isinstance(instead, Node):
+                return instead
         return self.nodes.setdefault(content_of(declared, values), self._node(key, declared, values))
 
     def _node(self, key: str, declared: Stage, values: dict[str, Any]) -> Node:
@@ -121,18 +126,23 @@ class Reader:
                 yield name, self.read(value, key)
 
 
-def unneeded(of_stage: Callable[..., Iterable[str]], values: dict[str, Any]) -> list[str]:
-    """The parents that a stage does not need; none if an argument is missing or wrong, which validation reports.
+def called(function: Callable[..., Any], values: dict[str, Any]) -> Any:
+    """What a stage's ``unneeded`` or ``replaced`` returns; ``None`` if an argument is missing or wrong.
+
+    Validation reports such arguments.
 
     Args:
-        of_stage: the stage's function ``unneeded``.
+        function: takes the arguments of the stage by name, components as their classes.
         values: arguments of the stage by name.
     """
-    kinds = {name: get_object(leaf.target) if isinstance(leaf, Component) else leaf for name, leaf in values.items()}
     try:
-        return [name for name in of_stage(**kinds) if isinstance(values.get(name), Node)]
+        kinds = {
+            name: get_object(leaf.target) if isinstance(leaf, Component) else leaf for name, leaf in values.items()
+        }
+        found = function(**kinds)
+        return found if isinstance(found, (str, type(None))) else list(found)
     except (TypeError, AttributeError):
-        return []
+        return None
 
 
 def content_of(declared: Stage, values: dict[str, Any]) -> str:

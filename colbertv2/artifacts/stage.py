@@ -95,6 +95,15 @@ class Stage:
         """
         return self.beside("unneeded")
 
+    @property
+    def replaced(self) -> Callable[..., str | None] | None:
+        """A function that names the parent that stands in the place of a node; ``None`` if there is none.
+
+        It takes the stage's arguments as ``unneeded`` does. If it returns the name of a parent, as for a reduction that
+        keeps everything, the stage is not run, and whatever reads the node reads that parent.
+        """
+        return self.beside("replaced")
+
     def beside(self, name: str) -> Callable[..., Any] | None:
         """The function that belongs to the stage under ``name``; ``None`` if there is none."""
         if name in self.given or self.function.__name__ != "run":
@@ -111,6 +120,7 @@ def stage(
     lacks: Callable[..., Iterable[str]] | None = None,
     measures: Callable[[Mapping[str, Any]], Sequence[str]] | None = None,
     unneeded: Callable[..., Iterable[str]] | None = None,
+    replaced: Callable[..., str | None] | None = None,
 ) -> Callable[[StageFunction], StageFunction]:
     """A decorator that declares a function as a stage; it can still be called as an ordinary function.
 
@@ -122,6 +132,7 @@ def stage(
         lacks: see :class:`Stage`.
         measures: see :class:`Stage`.
         unneeded: see :class:`Stage`.
+        replaced: see :class:`Stage`.
 
     Raises:
         TypeError: a parameter has a default or is variadic, or ``out`` or ``runtime`` is not keyword-only.
@@ -134,7 +145,7 @@ def stage(
     >>> stage_of(run).version
     1
     """
-    functions = {"check": check, "lacks": lacks, "measures": measures, "unneeded": unneeded}
+    functions = {"check": check, "lacks": lacks, "measures": measures, "unneeded": unneeded, "replaced": replaced}
     given = {name: function for name, function in functions.items() if function is not None}
 
     def declare(function: StageFunction) -> StageFunction:

@@ -115,7 +115,7 @@ def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:
 
     Figures of an earlier report in ``out`` are removed, as not every sweep has every figure.
     """
-    from colbertv2.ablation.conclusions import TRADED
+    from colbertv2.ablation.conclusions import traded
     from colbertv2.evaluation.measurement import COSTS
     from colbertv2.reporting import collection_figures as maps
     from colbertv2.reporting import sweep_figures as figures
@@ -131,7 +131,7 @@ def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:
         drawn["forest"] = "The difference on each collection"
     drawn |= {
         f"pareto_{cost}": f"{measure} against {COSTS[cost].words}"
-        for cost in TRADED
+        for cost in traded(findings.cells)
         if figures.draw_pareto(findings, cost, out / f"pareto_{cost}")
     }
     if figures.draw_effects(findings, out / "effects"):
@@ -145,7 +145,7 @@ def draw(findings: Findings, sweep: Sweep, out: Path) -> dict[str, str]:
 
 def hover(cell: Cell, findings: Findings) -> str:
     """The name, measures and costs of a cell, one per line, as shown when pointing at it in a figure."""
-    from colbertv2.ablation.conclusions import TRADED
+    from colbertv2.ablation.conclusions import traded
     from colbertv2.evaluation.measurement import COSTS
     from colbertv2.evaluation.measures import fraction, plain
 
@@ -155,5 +155,7 @@ def hover(cell: Cell, findings: Findings) -> str:
         lines.append(
             f"{measure} {fraction(found.mean)} [{fraction(found.queries.low)}, {fraction(found.queries.high)}]"
         )
-    costs = [f"{plain(cell.costs[cost], 1)} {COSTS[cost].words}" for cost in TRADED if cost in cell.costs]
+    costs = [
+        f"{plain(cell.costs[cost], 1)} {COSTS[cost].words}" for cost in traded(findings.cells) if cost in cell.costs
+    ]
     return "\n".join([*lines, *costs])

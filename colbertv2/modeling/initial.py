@@ -67,6 +67,15 @@ def backbone_of(checkpoint: Node) -> Backbone | None:
     return start_of(checkpoint).bound.get("backbone")
 
 
+def document_length(encoded: Node) -> int | None:
+    """The number of tokens at which the stage ``encode`` cuts documents; ``None`` if its model does not say."""
+    own = encoded.bound.get("document_maxlen") or encoded.bound["documents"].maxlen
+    start = start_of(encoded.ancestor("checkpoint")).bound
+    if own or "backbone" not in start or "tokenization" not in start:
+        return own
+    return tokenization(start["backbone"], start["tokenization"]).document_maxlen
+
+
 def text_problems(
     checkpoint: Node, queries: Queries | None = None, documents: Collection | None = None
 ) -> Iterator[str]:

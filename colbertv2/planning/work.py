@@ -23,6 +23,7 @@ TRANSFORMER_SHARE = 0.4  # the share of that rate that a transformer reaches (ex
 CHARACTERS = 4.0  # per token
 SCORED = 0.75  # the share of a document's tokens that are kept: vectors of punctuation are not
 GROUPED_SHARE = 0.3  # the share of exact assignment's products that assignment by groups computes
+REDUCED_SECONDS = 3e-5  # per vector that is pooled by Ward's method; the other rules are faster
 LINE_BYTES = 75.0  # per document in a ranking
 SHARD_DOCUMENTS = 25_000  # documents whose vectors are in memory at once
 LATENCY_SEARCHES = 150  # searches that measure latency, in addition to one per query
@@ -118,8 +119,9 @@ class Step:
 
     @property
     def vectors(self) -> float:
-        """Number of token vectors of its documents."""
-        return self.embeddings.disk / (2 * self.dim)
+        """Number of vectors of its documents, after a reduction if there is one."""
+        index = self.parents.get("index", self)
+        return index.parents.get("embeddings", index).disk / (2 * self.dim)
 
     def texts(self, name: str) -> float:
         """Number of texts in the argument ``name``, ``queries`` or ``documents``."""
@@ -197,6 +199,16 @@ def encode(step: Step) -> Cost:
     disk = SCORED * tokens * 2 * step.dim
     held = 5 * disk * min(1, SHARD_DOCUMENTS / max(1, step.texts("documents")))
     return loaded(step, tokens) + Cost(tokens / 4e5, held, disk)
+
+
+def reduce(step: Step) -> Cost:
+    """The budget says how many vectors are left; a shard of them is in memory before and after."""
+    before, budget, documents = step.vectors, step.inputs["reduction"], step.texts("documents")
+    kept = before / (budget["factor"] or 1)
+    if budget["num_vectors"]:
+        kept = min(before, documents * budget["num_vectors"])
+    held = 6 * step.dim * before * min(1, SHARD_DOCUMENTS / max(1, documents))
+    return Cost(before * REDUCED_SECONDS, held, kept * 2 * step.dim)
 
 
 def train(step: Step) -> Cost:
@@ -298,6 +310,7 @@ STAGES: dict[str, Callable[[Step], Cost]] = {
     "initialise": initialise,
     "unprojected": lambda step: loaded(step) + saved(step),
     "encode": encode,
+    "reduce": reduce,
     "train": train,
     "teacher": train,
     "score": score,

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from colbertv2.ablation.cells import Cell, Cells
-from colbertv2.ablation.conclusions import pareto
+from colbertv2.ablation.conclusions import SAME_COST, pareto
 from colbertv2.ablation.findings import Findings
 from colbertv2.evaluation.measurement import COSTS
 from colbertv2.evaluation.statistics import Estimate
@@ -36,7 +36,6 @@ LONG_LEVEL = 14  # characters; the names of longer levels are slanted and take r
 LABELLED = 12  # the most points of a Pareto front that get a label
 PANELS = 6  # the most cells whose queries are drawn
 COLUMNS = 3  # the most panels in a row
-SAME_COST = 1.01  # if all costs are within this ratio, there is no trade-off to draw
 POINT = "point-{}"  # the id of a cell's point in the SVG, with the cell's position in the sweep
 
 

@@ -31,7 +31,7 @@ from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import index_statistics, measures_of, summary
 from colbertv2.files import read_json
 from colbertv2.modeling.backbone import Backbone
-from colbertv2.modeling.initial import tokenizer_of
+from colbertv2.modeling.initial import document_length, tokenizer_of
 from colbertv2.modeling.tokenizer import Tokenizer
 from colbertv2.reproduction.experiment import GROUP, EncodingCost, Experiment, Row
 from colbertv2.runtime import Runtime
@@ -102,7 +102,7 @@ def truncated(node: Node) -> list[dict[str, float]]:
         return []
     tokenization, bound = tokenizer.tokenization, node.bound
     if node.stage.name == "encode":
-        maxlen = bound["document_maxlen"] or bound["documents"].maxlen or tokenization.document_maxlen
+        maxlen = document_length(node) or tokenization.document_maxlen
         return [{"documents": share_cut(tokenizer, bound["documents"], maxlen, tokenization.document_marker)}]
     if node.stage.name in ("search", "pools", "rerank"):
         maxlen = bound["queries"].maxlen or tokenization.query_maxlen

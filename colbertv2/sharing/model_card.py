@@ -18,6 +18,7 @@ from colbertv2.evaluation.measurement import index_statistics, per_query, remark
 from colbertv2.evaluation.measures import NOTHING, fraction, plain
 from colbertv2.sharing.provenance import (
     Publication,
+    encoded_for,
     in_order,
     parent,
     public,
@@ -272,14 +273,17 @@ def measured_otherwise(evaluation: Artifact, tokenization: Tokenization) -> list
     """The prompts and the length that an evaluation was measured with, as far as the published weights have others."""
     ranking = evaluation.parents["ranking"]
     index = parent(ranking, "index")
-    embeddings = index and parent(index, "embeddings")
+    embeddings = index and encoded_for(index)
     encoded = embeddings.arguments if embeddings else {}
     measured = {
         "query_prompt": (ranking.arguments.get("queries") or {}).get("prompt"),
         "document_prompt": (encoded.get("documents") or {}).get("prompt"),
         "document_maxlen": encoded.get("document_maxlen"),
     }
-    return [
+    reduced = index and parent(index, "embeddings")
+    reduction = reduced and reduced.arguments.get("reduction")
+    fewer = [f"fewer vectors per document (`{json.dumps(public(reduction))}`)"] if reduction else []
+    return fewer + [
         f"{name} {shown(value)}, where the published weights have {shown(getattr(tokenization, name))}"
         for name, value in measured.items()
         if value not in (None, getattr(tokenization, name))  # None is as the weights have it

@@ -79,16 +79,28 @@ def parent(artifact: Artifact, role: str) -> Artifact | None:
     return None if address is None else Artifact.open(location(artifact.path.parents[1], address))
 
 
+def encoded_for(index: Artifact) -> Artifact | None:
+    """The embeddings of all tokens that an index was made from, before any reduction; None if it has none.
+
+    Raises:
+        InputError: an artifact on the way was deleted or is damaged.
+    """
+    found = parent(index, "embeddings")
+    while found and "embeddings" in found.record["parents"]:
+        found = parent(found, "embeddings")
+    return found
+
+
 def checkpoint_of(evaluation: Artifact) -> Artifact | None:
     """The checkpoint whose index was searched; None if there was no such index, as for BM25.
 
     Raises:
         InputError: an artifact on the way was deleted or is damaged.
     """
-    found: Artifact | None = evaluation
-    for role in ("ranking", "index", "embeddings", "checkpoint"):
-        found = found and parent(found, role)
-    return found
+    ranking = parent(evaluation, "ranking")
+    index = ranking and parent(ranking, "index")
+    encoded = index and encoded_for(index)
+    return encoded and parent(encoded, "checkpoint")
 
 
 def evaluations_of(checkpoint: Artifact) -> tuple[list[Artifact], list[str]]:

@@ -15,7 +15,7 @@ import yaml
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.evaluation.ranking import METADATA_END, METADATA_START, stored_ranking
-from colbertv2.sharing.provenance import parent, public, sources_of, trainings
+from colbertv2.sharing.provenance import encoded_for, parent, public, sources_of, trainings
 
 SCHEMA = 0.1
 HASH = "# "
@@ -49,7 +49,7 @@ def metadata(ranking: Artifact, checkpoint: Artifact, measures: Sequence[str], a
     record = ranking.record
     versions = {name: number for name, number in record["versions"].items() if number is not None}
     index = parent(ranking, "index")
-    embeddings = index and parent(index, "embeddings")
+    embeddings = index and encoded_for(index)
     test = public(ranking.arguments.get("queries", {}))
     documents = public(embeddings.arguments["documents"]) if embeddings else {}
     return {

@@ -68,17 +68,15 @@ def run(
         sampled_documents,
         token_table,
     )
-    from colbertv2.analysis.explain import document_token_ids, token_names
+    from colbertv2.analysis.explain import document_token_ids, document_tokenizer, token_names
     from colbertv2.indexing.index import Index
-    from colbertv2.modeling.colbert import ColBERT
     from colbertv2.reporting.analysis_reports import centroids_report
     from colbertv2.reporting.centroids_figure import ClusterTables, draw_centroids, draw_residuals
 
     opened, encoded = Index.open(index.path), index.ancestor("embeddings")
     codec = opened.codec
     assert isinstance(codec, ResidualCodec)  # ensured by ``check``
-    checkpoint = encoded.ancestor("checkpoint").path
-    tokenizer = ColBERT.load(checkpoint, encoded.arguments["document_maxlen"]).tokenizer
+    tokenizer = document_tokenizer(encoded)
 
     def spelled(ids: np.ndarray) -> list[str]:
         return token_names(tokenizer, ids)
@@ -167,5 +165,7 @@ def check(index: Node, documents: Collection, **_: object) -> Iterator[str]:
     """Check that the index has a residual codec, and that ``documents`` are those of the index."""
     if not isinstance(codec := index.bound["codec"], ResidualCodec):
         yield f"{codec!r} is not a residual codec; set codec=residual or another of its kind."
-    if index.ancestor("embeddings").bound["documents"].identity() != documents.identity():
+    if "embeddings" in (encoded := index.ancestor("embeddings")).parents:
+        yield "the vectors of the index are not those of single tokens; set reduction=none."
+    if encoded.bound["documents"].identity() != documents.identity():
         yield "the documents are not those of the index; both must read the same collection."

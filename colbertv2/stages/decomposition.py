@@ -78,11 +78,16 @@ def run(
         asked = [text for _, text in texts]
         return model.encode_queries(asked, runtime.batch_tokens, prompt=queries.prompt, maxlen=queries.maxlen)
 
-    columns = {}
+    columns, first = {}, "projected"
     if unprojected is not None:
         wide = Embeddings.open(unprojected.path)
         columns["unprojected"] = evaluated(search_decoded(Uncompressed(wide), vectors(unprojected), depth))
-    steps = search_steps(opened, embeddings, engine, vectors(encoded), depth)
+    asked = vectors(encoded)
+    if all_tokens := encoded.parents.get("embeddings"):
+        columns["projected"] = evaluated(search_decoded(Uncompressed(Embeddings.open(all_tokens.path)), asked, depth))
+        first = "reduced"
+    steps = search_steps(opened, embeddings, engine, asked, depth)
+    steps = {first: steps.pop("projected"), **steps}
     values = pd.DataFrame(columns | {step: evaluated(found) for step, found in steps.items()})
     table = changes(values, seed)
     values.to_csv(out / "decomposition.csv", lineterminator="\n")
@@ -106,7 +111,7 @@ def check(
         yield f"{type(index.bound['codec']).__name__} has no centroids, which this stage needs; use codec=residual."
     yield from unjudgeable(queries)
     if unprojected is not None:
-        encoded = index.parents["embeddings"].bound, unprojected.bound
+        encoded = index.furthest("embeddings").bound, unprojected.bound
         if len({repr((one["documents"].identity(), one["document_maxlen"])) for one in encoded}) > 1:
             yield (
                 "unprojected has other documents than the index, or another document_maxlen; encode both the same way."

@@ -17,6 +17,7 @@ import yaml
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
+from colbertv2.artifacts.stage import stage_of
 from colbertv2.configuration.composition import CONF, EXPERIMENTS, compose
 from colbertv2.schema import hints_of, written
 
@@ -42,6 +43,7 @@ GROUPS = {
     "source": "Where the candidates of a round come from: `source@pipeline.round2.candidates=bm25`.",
     "mining": "How many candidates are retrieved and scored for training.",
     "denoising": "Which candidates must not be used as negatives.",
+    "reduction": "Fewer vectors per document: [Fewer vectors per document](../../guides/reduction.md).",
     "clustering": "How centroids are found. All codecs share them.",
     "codec": "How a token vector is stored: [Codecs and engines](../../guides/codecs.md).",
     "search": "The engine that searches the index: [Codecs and engines](../../guides/codecs.md).",
@@ -201,6 +203,16 @@ class References:
         self.above: dict[str, list[str]] = {}
         self.needed = self.upstream(f"pipeline.{values['target']}")
 
+    def replaced(self, node: str) -> bool:
+        """Whether a parent stands in the place of a node, with the components that are chosen here."""
+        arguments = at(self.values, node)
+        declared = stage_of(get_object(arguments["_target_"]))
+        if declared is None or declared.replaced is None:
+            return False
+        read = {name: next(references(f"{node}.{name}", value), "") for name, value in arguments.items()}
+        targets = {name: at(self.values, f"{place}._target_") for name, place in read.items() if place}
+        return declared.replaced(**{name: get_object(target) for name, target in targets.items() if target}) is not None
+
     def upstream(self, target: str) -> list[str]:
         """The nodes that a target needs, itself too."""
         if target in self.above:
@@ -224,7 +236,12 @@ class References:
             new = {path for path, read in self.readers if within(read, one) or within(one, read)} - reached
             reached |= new
             queue += new
-        return [node.removeprefix("pipeline.") for node in self.needed if any(within(leaf, node) for leaf in reached)]
+        found = [node for node in self.needed if any(within(leaf, node) for leaf in reached)]
+        return [node.removeprefix("pipeline.") for node in found if self.reads(node, key) or not self.replaced(node)]
+
+    def reads(self, node: str, key: str) -> bool:
+        """Whether a node reads a key itself."""
+        return any(within(path, node) and within(key, read) for path, read in self.readers)
 
     def first(self, key: str) -> list[str]:
         """The affected nodes that no other affected node precedes."""

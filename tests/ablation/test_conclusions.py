@@ -12,6 +12,7 @@ from colbertv2.ablation.conclusions import (
     difference_of,
     interaction_sentences,
     pareto,
+    traded,
     unknown_sentences,
 )
 from colbertv2.ablation.findings import Interaction, find
@@ -240,3 +241,15 @@ def test_pareto_is_told_where_costs_are_known():
     without = replace(cells, cells=[replace(cell, costs={}) for cell in cells.cells])
     without = replace(without, baseline=without.cells[0])
     assert "dominated" not in " ".join(conclude(find(without, 0)))
+
+
+def test_bytes_are_per_document_where_bytes_per_token_hide_a_difference():
+    """Pooling keeps the bytes of a vector and makes fewer vectors: a front of bytes per token showed one cost."""
+    cells = made_cells({"codec.nbits": ["1", "2"], "reduction.factor": ["1", "2"]})
+    assert traded(cells) == ("bytes_per_token", "ms_per_query")
+    for cell in cells.cells:
+        cell.costs["bytes_per_token"] = 20.0 if cell.factors["codec.nbits"] == "1" else 36.0
+    assert traded(cells) == ("bytes_per_document", "ms_per_query")
+    for cell in cells.cells:
+        cell.costs["bytes_per_document"] = 100 * cell.costs["bytes_per_token"]
+    assert traded(cells) == ("bytes_per_token", "ms_per_query")

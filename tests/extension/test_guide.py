@@ -14,9 +14,10 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.commands import plan, report
 
 GUIDE = [*blocks(site_pages()["guides/extend.md"])]
-KINDS = {"codec", "search", "training", "source", "collection", "pipeline"}
+KINDS = {"codec", "reduction", "search", "training", "source", "collection", "pipeline"}
 SWEEP = ["codec=halves,residual", "search=first_part,exhaustive", "source@pipeline.round2.candidates=shortest"]
 SWEEP += ["training@training.round2=hinge", "collection=letters", "pipeline=mine", "target=hits"]
+SWEEP += ["reduction=every_other"]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,8 @@ def test_all_kinds_of_parts_in_one_module_are_swept_planned_and_reported(project
         first = values.loc[[f"q{number}" for number in range(13)]]
         later = values.loc[[f"q{number}" for number in range(13, 26)]]
         assert first["hit@5"].sum() > 0 and (later["hit@5"].sum() > 0) == ("FirstPart" not in engine)
-        checkpoint = ranking.ancestor("embeddings").parents["checkpoint"]
+        assert "EveryOther" in ranking.ancestor("embeddings").arguments["reduction"]["_target_"]
+        checkpoint = ranking.ancestor("checkpoint")
         assert pandas.read_csv(checkpoint.path / "log" / "metrics.csv")["train/hinge"].notna().any()
         assert checkpoint.parents["examples"].parents["candidates"].stage == "shortest"
 

@@ -1,0 +1,102 @@
+"""Token pooling: similar vectors of a document are replaced by their mean (Clavié et al. 2024, arXiv:2409.14683)."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from colbertv2.reduction.reduction import BudgetedReduction, seeded
+from colbertv2.schema import PositiveInt, Seed, checked
+
+
+@dataclass
+class Pooling(BudgetedReduction):
+    """The vectors of a document are divided into as many clusters as the budget allows; each becomes its mean.
+
+    Args:
+        factor, num_vectors, protected: see :class:`~colbertv2.reduction.reduction.BudgetedReduction`.
+        normalise: whether the means are scaled to length 1, as the residual codec does with every vector it decodes.
+    """
+
+    normalise: bool
+
+    @abstractmethod
+    def clusters(self, vectors: NDArray[np.float32], ids: NDArray[np.int64], number: int) -> NDArray[np.integer]:
+        """The cluster ``[n]`` of each of ``vectors [n, dim]``; at most ``number`` of them, with ``1 < number < n``."""
+
+    def select(
+        self, vectors: NDArray[np.float32], ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The mean of each cluster."""
+        number = self.budget(len(vectors))
+        if number == len(vectors):
+            labels = np.arange(len(vectors))
+        elif number == 1:
+            labels = np.zeros(len(vectors), np.int64)
+        else:
+            labels = self.clusters(vectors, ids, number)
+        _, first, places, sizes = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
+        means = np.zeros((len(first), vectors.shape[1]), np.float32)
+        np.add.at(means, places, vectors)
+        means /= sizes[:, None]
+        if self.normalise:
+            means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+        return means, first
+
+
+@checked
+@dataclass
+class HierarchicalPooling(Pooling):
+    """Clusters by Ward's method on cosine distances: in each step the two that are most alike are joined.
+
+    The clusters are those of sentence-transformers 6. According to its documentation, PyLate up to 1.3.4 clusters the
+    rows of the matrix of distances instead.
+
+    >>> pooling = HierarchicalPooling(factor=2, num_vectors=None, protected="none", normalise=True)
+    >>> vectors = np.array([[1, 0], [0, 1], [1, 0], [0, 1]], np.float32)
+    >>> pooling.reduce(vectors, np.arange(4), np.zeros(4, bool)).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+
+    def clusters(self, vectors: NDArray[np.float32], ids: NDArray[np.int64], number: int) -> NDArray[np.integer]:
+        """The tree of all joins, cut where ``number`` clusters are left; exact ties may leave fewer."""
+        from scipy.cluster.hierarchy import fcluster, linkage
+        from scipy.spatial.distance import squareform
+
+        distances = np.clip(1 - vectors @ vectors.T, 0, 2)
+        return fcluster(linkage(squareform(distances, checks=False), "ward"), number, "maxclust")
+
+
+@checked
+@dataclass
+class KMeansPooling(Pooling):
+    """Clusters by k-means, from centroids drawn by k-means++ (Clavié et al. 2024, §3).
+
+    Args:
+        iterations: of k-means.
+        seed: of the first centroids.
+    """
+
+    iterations: PositiveInt
+    seed: Seed
+
+    def clusters(self, vectors: NDArray[np.float32], ids: NDArray[np.int64], number: int) -> NDArray[np.integer]:
+        """The nearest centroid of each vector; a centroid may stay without vectors."""
+        import warnings
+
+        from scipy.cluster.vq import kmeans2
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "One of the clusters is empty")
+            return kmeans2(vectors, number, iter=self.iterations, minit="++", rng=seeded(self.seed, ids))[1]
+
+
+@checked
+@dataclass
+class SequentialPooling(Pooling):
+    """Clusters of consecutive tokens, as many in each as possible (Clavié et al. 2024, §3): the simplest pooling."""
+
+    def clusters(self, vectors: NDArray[np.float32], ids: NDArray[np.int64], number: int) -> NDArray[np.integer]:
+        """``number`` runs of consecutive vectors, whose lengths differ by at most one."""
+        return np.arange(len(vectors)) * number // len(vectors)
