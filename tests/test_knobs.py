@@ -86,6 +86,16 @@ SEARCH = [
     *((file, *case) for file in ("plaid", "plaid-k10", "plaid-k100", "plaid-k1000") for case in PLAID),
     ("vanilla_colbertv2", "nprobe", 2, {"nprobe": 1, "ncandidates": 150}),
     ("vanilla_colbertv2", "ncandidates", 15, {"ncandidates": 5}),
+    *(
+        (file, *case)
+        for file in ("xtr", "warp")
+        for case in (
+            ("nprobe", 2, {"nprobe": 1}),
+            ("num_tokens", 5, {"num_tokens": 100}),
+            ("imputation_tokens", 400, {"imputation_tokens": 1, "nprobe": 4}),
+            ("imputation_tokens", "sqrt", {"imputation_tokens": None, "num_tokens": 5}),
+        )
+    ),
     ("cascade", "nprobe", 1, {}),
     ("cascade", "ndocs", 10, NARROW),
     ("cascade", "centroid_margin", 0.0, NARROW),
