@@ -44,6 +44,7 @@ ZERO = {  # where 0 is an ordinary value, and what it means
     "retriever_weight": "the teacher's score alone",
     "margin": "suspect is what scores above the positive",
     "inverted_bytes": "no inverted list",
+    "hyperplanes": "one partition",
     "centroid_score_threshold": "a cosine",
     "centroid_margin": "only the tokens of the best centroid",
     "residual_variance_fraction": "no bytes of residuals",

@@ -45,6 +45,7 @@ GROUPS = {
     "clustering": "How centroids are found. All codecs share them.",
     "codec": "How a token vector is stored: [Codecs and engines](../../guides/codecs.md).",
     "search": "The engine that searches the index: [Codecs and engines](../../guides/codecs.md).",
+    "first_stage": "What proposes candidates in `pipeline=two_stage`: [Two stages](../../guides/codecs.md#two-stages).",
     "bm25": "The lexical baseline, which also supplies the first negatives.",
     "analysis": "Nodes that explain a result. They can be added to any pipeline.",
     "runtime": "Where and how things run. No key here changes a result, so none is part of an address: "
