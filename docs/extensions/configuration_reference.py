@@ -27,6 +27,8 @@ MOUNTS = {
     "source": "pipeline.round2.candidates",
     "validation": "training.round1.search_validation",
 }  # where a group is in the configuration, if not at its name
+NODES = ("first_stage",)  # groups that are a node themselves, which pipelines read
+NEEDED = {"first_stage": "pipeline=two_stage"}  # what reads a group, if not the default pipeline
 TRAININGS = {"contrastive": "training.round1", "cross_encoder": "training.teacher"}
 GROUPS = {
     "pipeline": "The method, as a graph of stages. `target` names the node to build.",
@@ -198,7 +200,8 @@ class References:
             (path, read) for path, value in leaves(values) for read in references(path, value)
         ]
         stages = [path for path, value in leaves(values) if path.endswith("._target_") and ".stages." in str(value)]
-        self.nodes = [path.removesuffix("._target_") for path in stages if path.startswith("pipeline.")]
+        nodes = [path.removesuffix("._target_") for path in stages]
+        self.nodes = [node for node in nodes if node.startswith("pipeline.") or node in NODES]
         self.above: dict[str, list[str]] = {}
         self.needed = self.upstream(f"pipeline.{values['target']}")
 
@@ -219,17 +222,21 @@ class References:
 
     def affected(self, key: str) -> list[str]:
         """The needed nodes that read a key, directly or through others, in the pipeline's order, without its name."""
+        return [node.removeprefix("pipeline.") for node in self.reached(key)]
+
+    def reached(self, key: str) -> list[str]:
+        """As ``affected``, with the pipeline's name."""
         reached, queue = {key}, [key]
         while queue:
             one = queue.pop()
             new = {path for path, read in self.readers if within(read, one) or within(one, read)} - reached
             reached |= new
             queue += new
-        return [node.removeprefix("pipeline.") for node in self.needed if any(within(leaf, node) for leaf in reached)]
+        return [node for node in self.needed if any(within(leaf, node) for leaf in reached)]
 
     def first(self, key: str) -> list[str]:
         """The affected nodes that no other affected node precedes."""
-        found = [f"pipeline.{one}" for one in self.affected(key)]
+        found = self.reached(key)
         return [node.removeprefix("pipeline.") for node in found if not {*self.upstream(node)} & ({*found} - {node})]
 
 
@@ -268,7 +275,7 @@ def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 def chosen(group: str, choice: str) -> References:
     """The default configuration with a file in its place: to compose each would take minutes."""
-    default = composed()
+    default = composed(*(NEEDED[group],) if group in NEEDED else ())
     if choice == at_default(group):
         return default
     values = copy.deepcopy(default.values)
