@@ -49,8 +49,9 @@ def test_every_choice_of_every_group_plans(small, tmp_path, group, choice):
     key = MOUNTED.get(group, group)
     overrides = [f"{key}={choice}", "target=metrics", *(with_pools(small) if choice == "pooled" else small)]
     if choice.startswith("external"):  # any file will do
-        node = "examples" if choice == "external_examples" else "round2.candidates"
-        overrides.append(f"pipeline.{node}.file.path={__file__}")
+        nodes = {"external_examples": "pipeline.examples", "external": "pipeline.round2.candidates"}
+        node = "first_stage" if group == "first_stage" else nodes[choice]
+        overrides.append(f"{node}.file.path={__file__}")
     if choice == "dataset_examples":
         pytest.importorskip("datasets", reason="needs the extra datasets")
         (tmp_path / "train.jsonl").write_text('{"query_id": "q0", "document_ids": ["d0", "d1"]}\n')
@@ -70,6 +71,8 @@ def test_every_choice_of_every_group_plans(small, tmp_path, group, choice):
         pytest.importorskip(choice, reason=f"logger={choice} needs {choice}, an extra")
     if group == "search":
         overrides.append("codec=residual")
+    if group == "first_stage":
+        overrides.append("pipeline=two_stage")
     steps = plan(compose(overrides))
     assert steps[-1].key == "pipeline.metrics"
 

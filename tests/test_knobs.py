@@ -21,6 +21,7 @@ from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.configuration.composition import CONF, build, compose
 from colbertv2.indexing.index import Index
+from colbertv2.indexing.packed import Packed
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
@@ -102,12 +103,24 @@ SEARCH = [
     *((file, *case) for file in ("plaid", "plaid-k10", "plaid-k100", "plaid-k1000") for case in PLAID),
     ("vanilla_colbertv2", "nprobe", 2, {"nprobe": 1, "ncandidates": 150}),
     ("vanilla_colbertv2", "ncandidates", 15, {"ncandidates": 5}),
+    *(
+        (file, *case)
+        for file in ("xtr", "warp")
+        for case in (
+            ("nprobe", 2, {"nprobe": 1}),
+            ("num_tokens", 5, {"num_tokens": 100}),
+            ("imputation_tokens", 400, {"imputation_tokens": 1, "nprobe": 4}),
+            ("imputation_tokens", "sqrt", {"imputation_tokens": None, "num_tokens": 5}),
+        )
+    ),
     ("cascade", "nprobe", 1, {}),
     ("cascade", "ndocs", 10, NARROW),
     ("cascade", "centroid_margin", 0.0, NARROW),
     ("cascade", "residual_variance_fraction", 0.0, NARROW),
     ("cascade", "nexact", 20, NARROW | {"residual_variance_fraction": 0.0}),
 ]
+
+MUVERA = {"repetitions": 2, "hyperplanes": 1, "projection_dim": 4, "final_dim": 32, "fill_empty": False, "centre": True}
 
 WEIGHTS = {  # the key changes the learned weights: file, another value, further overrides
     "objectives.in_batch.weight": ("distillation", 0.0, {}),
@@ -222,6 +235,27 @@ def test_every_key_of_a_search_engine_moves_the_ranking(index, choice, key, valu
         return [positions.tolist() for positions, _, _ in engine.search(index, queries, 10)]
 
     assert ranking(beside) == ranking(beside) != ranking(beside | {key: value})
+
+
+def test_every_key_of_muvera_is_tried():
+    own = {key.removeprefix("encoding.") for key in keys("first_stage", "muvera") if key.startswith("encoding.")}
+    assert own == {*MUVERA} and {"seed", "depth", "embeddings"} <= {*keys("first_stage", "muvera")}
+
+
+@pytest.mark.parametrize("key", [*MUVERA, "seed"])
+def test_every_key_of_muvera_moves_the_ranking(key):
+    random = np.random.default_rng(0)
+    documents = Packed(unit(random.normal(size=(800, 16)) + 0.5), np.full(100, 8))
+    queries = [unit(random.normal(size=(6, 16))) for _ in range(8)]
+    small = {"repetitions": 3, "hyperplanes": 3, "projection_dim": 8}
+
+    def ranking(settings: dict[str, Any], seed: int) -> list[list[int]]:
+        encoding = OmegaConf.merge(compose(["first_stage=muvera"]).first_stage.encoding, small, settings)
+        index = instantiate(encoding).index([documents], [f"d{place}" for place in range(100)], 16, seed)
+        return [index.find(query, 10).positions.tolist() for query in queries]
+
+    other = ranking({}, 1) if key == "seed" else ranking({key: MUVERA[key]}, 0)
+    assert ranking({}, 0) == ranking({}, 0) != other
 
 
 class Texts:

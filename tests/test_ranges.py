@@ -24,6 +24,7 @@ from colbertv2.search.cascade import Cascade
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid
 from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
+from colbertv2.search.xtr import XTR
 
 for module in pkgutil.iter_modules(stages.__path__):
     importlib.import_module(f"colbertv2.stages.{module.name}")
@@ -43,6 +44,7 @@ ZERO = {  # where 0 is an ordinary value, and what it means
     "retriever_weight": "the teacher's score alone",
     "margin": "suspect is what scores above the positive",
     "inverted_bytes": "no inverted list",
+    "hyperplanes": "one partition",
     "centroid_score_threshold": "a cosine",
     "centroid_margin": "only the tokens of the best centroid",
     "residual_variance_fraction": "no bytes of residuals",
@@ -109,7 +111,10 @@ def test_a_measure_that_cannot_be_computed_is_refused(measure):
 
 @pytest.mark.parametrize(
     "engine",
-    [Exhaustive(), Cascade(), Plaid(nprobe=LARGEST), VanillaColBERTv2(nprobe=LARGEST), Cascade(nprobe=LARGEST)],
+    [
+        *(Exhaustive(), Cascade(), Plaid(nprobe=LARGEST), VanillaColBERTv2(nprobe=LARGEST), Cascade(nprobe=LARGEST)),
+        *(XTR(nprobe=LARGEST, num_tokens=LARGEST, imputation_tokens=LARGEST), XTR(nprobe=LARGEST)),
+    ],
     ids=repr,
 )
 def test_the_largest_depth_and_probes_mean_all(tmp_path, engine):

@@ -150,14 +150,26 @@ def index_statistics(ranking: Artifact) -> dict[str, Any]:
     """Read the ``statistics.json`` (sizes) of the index that a ranking was searched in.
 
     A ranking without an index may have statistics of its own; otherwise, as for an imported ranking, the result is
-    empty.
+    empty. Candidates from another index add theirs to ``bytes_per_document``, which is left out if it is not known.
 
     Raises:
         InputError: there is an index, but its statistics are missing or damaged.
     """
     if "index" in ranking.parents:
-        return read_json(ranking.parents["index"].file("statistics.json"))
+        return with_candidates(ranking, read_json(ranking.parents["index"].file("statistics.json")))
     return read_json(ranking.file("statistics.json")) if ranking.has("statistics.json") else {}
+
+
+def with_candidates(ranking: Artifact, statistics: dict[str, Any]) -> dict[str, Any]:
+    """The statistics of a ranking's index, with the size of what its candidates were searched in, if it has some."""
+    if "candidates" not in ranking.parents:
+        return statistics
+    candidates, index = ranking.parents["candidates"], ranking.parents["index"]
+    if "index" in candidates.parents and candidates.parents["index"].address == index.address:
+        return statistics
+    added = index_statistics(candidates).get("bytes_per_document")
+    own = statistics.get("bytes_per_document")
+    return {**statistics, "bytes_per_document": None if added is None or own is None else own + added}
 
 
 def costs(evaluation: Artifact) -> dict[str, float]:

@@ -226,6 +226,25 @@ class Index:
         return np.zeros(self.num_vectors, np.int16)
 
     @cached_property
+    def token_lists(self) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.int64]]:
+        """The vectors of every centroid: row numbers ``[T]``, ascending within a list, and offsets ``[K + 1]``.
+
+        The lists on disk hold documents; these are made in memory at first use, with 4 bytes per vector.
+
+        Raises:
+            InputError: the codec has no centroids.
+        """
+        from colbertv2.kernels.lists import group_rows
+
+        if self.stored_codes is None:
+            raise self.no_centroids()
+        codes = self.stored_codes[:]
+        rows = np.empty(self.num_vectors, np.uint32 if self.num_vectors <= 2**32 else np.uint64)
+        offsets = offsets_of(np.bincount(codes, minlength=self.num_centroids))
+        group_rows(codes, offsets, rows)
+        return rows, offsets
+
+    @cached_property
     def full(self) -> NDArray[np.int64]:
         """Ascending positions of the documents that have vectors. Search never finds any other document."""
         return np.flatnonzero(self.lengths)

@@ -162,3 +162,18 @@ def concatenation(data, offsets, lengths, low_bits, num_documents):
             return found, False
         place += lengths[i]
     return found, True
+
+
+@compiled()
+def group_rows(codes, offsets, rows):
+    """Fill ``rows [T]`` with the numbers of the rows of each list, ascending within a list; the lists end to end.
+
+    Args:
+        codes: ``[T]``, the list of each row.
+        offsets: ``[K + 1]``, where each list begins.
+    """
+    ends = offsets[:-1].copy()
+    for row in range(len(codes)):
+        code = codes[row]
+        rows[ends[code]] = row
+        ends[code] += 1

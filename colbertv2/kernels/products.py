@@ -161,3 +161,22 @@ def maxsim(columns, bounds, vectors, offsets, floor, scores):
             for place in range(bounds[query], bounds[query + 1]):
                 total += best[place]
             scores[query, document] = total
+
+
+@compiled(fastmath=True)
+def pair_products(left, right, lefts, rights, found):
+    """``found [P]``: the dot products of the vectors ``left[lefts]`` with the vectors ``right[rights]``.
+
+    Sums are not those of :func:`product`, but equal pairs of vectors have equal ones here too.
+
+    Args:
+        left: ``[m, dim]``.
+        right: ``[n, dim]``.
+        lefts, rights: ``[P]``, rows of both.
+    """
+    for pair in range(len(found)):
+        own, other = left[lefts[pair]], right[rights[pair]]
+        total = np.float32(0)
+        for place in range(len(own)):
+            total += own[place] * other[place]
+        found[pair] = total

@@ -245,6 +245,11 @@ def maxsim(columns: Array, bounds: Array, vectors: Array, offsets: Array, floor:
         scores[:, document] = [best[start:end].sum() for start, end in pairwise(bounds)]
 
 
+def pair_products(left: Array, right: Array, lefts: Array, rights: Array, found: Array) -> None:
+    """``found [P]``: the dot products of the vectors ``left[lefts]`` with the vectors ``right[rights]``."""
+    found[:] = (left[lefts] * right[rights]).sum(axis=1)
+
+
 # Loops of the codecs; see codecs.
 
 
@@ -359,3 +364,8 @@ def collect(
             if 0 <= centroid < len(ends):
                 documents[ends[centroid]] = document + place
                 ends[centroid] += 1
+
+
+def group_rows(codes: Array, offsets: Array, rows: Array) -> None:
+    """Fill ``rows [T]`` with the numbers of the rows of each list, ascending within a list; the lists end to end."""
+    rows[:] = np.argsort(codes, kind="stable")

@@ -284,6 +284,15 @@ def bm25(step: Step) -> Cost:
     return Cost(characters / 2e6 + searches, 8 * characters) + rows(step)
 
 
+def fixed_dimensional(step: Step) -> Cost:
+    """Every vector is projected once per repetition, and every query is compared with all encodings."""
+    encoding, documents = instantiate(step.arguments["encoding"]), step.texts("documents")
+    values = documents * encoding.dimensions(step.dim)
+    queries = step.texts("queries") + LATENCY_SEARCHES
+    seconds = 3e-7 * step.vectors * encoding.repetitions + 1e-9 * values * queries
+    return loaded(step, queries * step.maxlen("queries")) + Cost(seconds, 4 * values) + rows(step, 1e-5)
+
+
 def decomposition(step: Step) -> Cost:
     """All vectors are scored several times."""
     values = step.vectors * step.dim
@@ -322,6 +331,7 @@ STAGES: dict[str, Callable[[Step], Cost]] = {
     "rerank": lambda step: loaded(step, step.texts("queries") * step.maxlen("queries")) + rows(step, 2e-4),
     "bm25": bm25,
     "single_vector": lambda step: loaded(step, step.texts("documents") * step.tokens("documents", 256)) + rows(step),
+    "fixed_dimensional": fixed_dimensional,
     "decomposition": decomposition,
     "supervision": supervision,
     **dict.fromkeys(("evaluate", "agreement"), evaluated),

@@ -124,6 +124,17 @@ def best_documents(
     return Found(positions[best[:k]], scores[best[:k]], tied)
 
 
+def inner_products(matrix: NDArray[np.float32], vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``[n]``: the dot products of ``vector [d]`` with the rows of ``matrix [n, d]``; equal rows have equal ones.
+
+    Not by BLAS, whose last bits depend on the row.
+
+    >>> inner_products(np.eye(2, dtype=np.float32), np.array([3, 4], np.float32)).tolist()
+    [3.0, 4.0]
+    """
+    return np.einsum("nd,d->n", matrix, vector)
+
+
 def kept_positions(
     positions: NDArray[np.int64], scores: NDArray[np.float32], number: int, ranks: NDArray[np.int32]
 ) -> NDArray[np.int64]:
@@ -159,11 +170,25 @@ def nearest_centroids(similarities: NDArray[np.float32], nprobe: int) -> NDArray
     >>> nearest_centroids(np.array([[0.1, 0.2], [0.9, 0.8], [0.5, 0.1]], np.float32), nprobe=1).tolist()
     [1]
     """
+    if nprobe >= len(similarities):
+        return np.arange(len(similarities))
+    return np.unique(nearest_of_each(similarities, nprobe))
+
+
+def nearest_of_each(similarities: NDArray[np.float32], number: int) -> NDArray[np.int64]:
+    """``[Lq, number]``: the nearest centroids of each query vector, the nearest first; all if there are fewer.
+
+    Args:
+        similarities: ``[num_centroids, Lq]``.
+
+    >>> nearest_of_each(np.array([[0.1, 0.2], [0.9, 0.8], [0.5, 0.1]], np.float32), number=2).tolist()
+    [[1, 2], [1, 0]]
+    """
     num_centroids, length = similarities.shape
-    if nprobe >= num_centroids:
-        return np.arange(num_centroids)
+    if number >= num_centroids:
+        return np.argsort(-similarities.T, axis=1, kind="stable")
     from colbertv2.kernels.queries import nearest_rows
 
-    found = np.empty((length, nprobe), np.int64)
+    found = np.empty((length, number), np.int64)
     nearest_rows(similarities, found)
-    return np.unique(found)
+    return found

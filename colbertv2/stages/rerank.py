@@ -77,7 +77,8 @@ def check(candidates: Node, index: Node, queries: Queries, candidate_depth: int,
     given = candidates.bound
     if "queries" in given and differ(given["queries"], queries):
         yield "the candidates are for other queries; both must use the same."
-    if "documents" in given and differ(given["documents"], index.parents["embeddings"].bound["documents"]):
+    of = candidates.parents["embeddings"].bound if "embeddings" in candidates.parents else given
+    if "documents" in of and differ(of["documents"], index.parents["embeddings"].bound["documents"]):
         yield "the candidates are from other documents than those of the index; both must use the same."
     if "candidates" not in given and candidate_depth > (deepest := given.get("depth", candidate_depth)):
         yield (

@@ -17,7 +17,7 @@ from colbertv2.files import write_json
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.runtime import Runtime
 from colbertv2.schema import MaxLength, PositiveInt
-from colbertv2.search.scoring import Found, best_documents, ranking_of
+from colbertv2.search.scoring import Found, best_documents, inner_products, ranking_of
 
 
 @stage(version=2)
@@ -66,8 +66,7 @@ def run(
     positions, ranks = np.arange(len(ids)), inverse(greatest_first(ids))
 
     def search_one(vector: np.ndarray) -> Found:
-        # Not by BLAS, whose last bits depend on the row: equal documents are to have equal scores.
-        return best_documents(positions, np.einsum("nd,d->n", matrix, vector), depth, ranks)
+        return best_documents(positions, inner_products(matrix, vector), depth, ranks)
 
     found = {query_id: search_one(vector) for (query_id, _), vector in zip(queries, query_vectors, strict=True)}
     ranking_of(found, ids).write(out / "run.trec", tag=out.name)

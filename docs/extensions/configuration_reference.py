@@ -28,6 +28,8 @@ MOUNTS = {
     "source": "pipeline.round2.candidates",
     "validation": "training.round1.search_validation",
 }  # where a group is in the configuration, if not at its name
+NODES = ("first_stage",)  # groups that are a node themselves, which pipelines read
+NEEDED = {"first_stage": "pipeline=two_stage"}  # what reads a group, if not the default pipeline
 TRAININGS = {"contrastive": "training.round1", "cross_encoder": "training.teacher"}
 GROUPS = {
     "pipeline": "The method, as a graph of stages. `target` names the node to build.",
@@ -47,6 +49,7 @@ GROUPS = {
     "clustering": "How centroids are found. All codecs share them.",
     "codec": "How a token vector is stored: [Codecs and engines](../../guides/codecs.md).",
     "search": "The engine that searches the index: [Codecs and engines](../../guides/codecs.md).",
+    "first_stage": "What proposes candidates in `pipeline=two_stage`: [Two stages](../../guides/codecs.md#two-stages).",
     "bm25": "The lexical baseline, which also supplies the first negatives.",
     "analysis": "Nodes that explain a result. They can be added to any pipeline.",
     "runtime": "Where and how things run. No key here changes a result, so none is part of an address: "
@@ -199,7 +202,8 @@ class References:
             (path, read) for path, value in leaves(values) for read in references(path, value)
         ]
         stages = [path for path, value in leaves(values) if path.endswith("._target_") and ".stages." in str(value)]
-        self.nodes = [path.removesuffix("._target_") for path in stages if path.startswith("pipeline.")]
+        nodes = [path.removesuffix("._target_") for path in stages]
+        self.nodes = [node for node in nodes if node.startswith("pipeline.") or node in NODES]
         self.above: dict[str, list[str]] = {}
         self.needed = self.upstream(f"pipeline.{values['target']}")
 
@@ -230,6 +234,10 @@ class References:
 
     def affected(self, key: str) -> list[str]:
         """The needed nodes that read a key, directly or through others, in the pipeline's order, without its name."""
+        return [node.removeprefix("pipeline.") for node in self.reached(key)]
+
+    def reached(self, key: str) -> list[str]:
+        """As ``affected``, with the pipeline's name."""
         reached, queue = {key}, [key]
         while queue:
             one = queue.pop()
@@ -237,7 +245,7 @@ class References:
             reached |= new
             queue += new
         found = [node for node in self.needed if any(within(leaf, node) for leaf in reached)]
-        return [node.removeprefix("pipeline.") for node in found if self.reads(node, key) or not self.replaced(node)]
+        return [node for node in found if self.reads(node, key) or not self.replaced(node)]
 
     def reads(self, node: str, key: str) -> bool:
         """Whether a node reads a key itself."""
@@ -245,7 +253,7 @@ class References:
 
     def first(self, key: str) -> list[str]:
         """The affected nodes that no other affected node precedes."""
-        found = [f"pipeline.{one}" for one in self.affected(key)]
+        found = self.reached(key)
         return [node.removeprefix("pipeline.") for node in found if not {*self.upstream(node)} & ({*found} - {node})]
 
 
@@ -284,7 +292,7 @@ def joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 def chosen(group: str, choice: str) -> References:
     """The default configuration with a file in its place: to compose each would take minutes."""
-    default = composed()
+    default = composed(*(NEEDED[group],) if group in NEEDED else ())
     if choice == at_default(group):
         return default
     values = copy.deepcopy(default.values)

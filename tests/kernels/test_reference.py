@@ -342,6 +342,22 @@ def test_collect(seed, num_documents, first):
 
 
 @FEW
+@given(SEEDS, st.integers(1, 40), st.integers(0, 30))
+def test_pair_products(seed, dim, number):
+    random = np.random.default_rng(seed)
+    left, right = eighths(random, (3, dim)), eighths(random, (5, dim))
+    lefts, rights = random.integers(3, size=number), random.integers(5, size=number)
+    agree("pair_products", left, right, lefts, rights, np.empty(number, np.float32))
+
+
+@FEW
+@given(SEEDS, st.integers(0, 40))
+def test_group_rows(seed, number):
+    codes = np.random.default_rng(seed).integers(0, 6, number).astype(np.int32)
+    agree("group_rows", codes, packed.offsets_of(np.bincount(codes, minlength=6)), np.zeros(number, np.uint32))
+
+
+@FEW
 @given(SEEDS, st.integers(1, 9), st.lists(st.integers(0, 14), max_size=5), st.lists(st.integers(1, 20), min_size=1))
 def test_products(seed, dim, lengths, query_lengths):
     random = np.random.default_rng(seed)

@@ -11,8 +11,9 @@ from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.plaid import Plaid
 from colbertv2.search.searcher import Searcher
 from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
+from colbertv2.search.xtr import XTR
 
-ENGINES = [Exhaustive(), Plaid(), VanillaColBERTv2()]
+ENGINES = [Exhaustive(), Plaid(), VanillaColBERTv2(), XTR()]
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from colbertv2.search.plaid import Plaid
 from colbertv2.search.scoring import ranking_of
 from colbertv2.search.searcher import Searcher
 from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
+from colbertv2.search.xtr import XTR
 
 COPIES, OTHERS, DIM = 30, 170, 128
 ENGINES = {
@@ -33,6 +34,8 @@ ENGINES = {
     "cascade probes": Cascade(nprobe=4, ndocs=60, nexact=None),
     "vanilla": VanillaColBERTv2(nprobe=8),
     "vanilla cuts copies": VanillaColBERTv2(nprobe=8, ncandidates=12),
+    "xtr": XTR(nprobe=8, num_tokens=20, imputation_tokens=None),
+    "warp": XTR(nprobe=4),
 }
 
 

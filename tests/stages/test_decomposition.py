@@ -18,7 +18,7 @@ def small(tmp_path_factory) -> list[str]:
     return [*overrides, "runtime.device=cpu", "pipeline=untrained", "analysis=decomposition"]
 
 
-@pytest.mark.parametrize("search", ["plaid", "vanilla_colbertv2", "cascade"])
+@pytest.mark.parametrize("search", ["plaid", "vanilla_colbertv2", "cascade", "warp"])
 def test_the_last_step_is_the_engines_own_result(small, search):
     overrides = [*small, f"search={search}"]
     artifact = build(compose([*overrides, "target=decomposition"]))
