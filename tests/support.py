@@ -24,6 +24,8 @@ from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.codec import Codec
 from colbertv2.compression.product import ProductCodec
 from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.rotated import RotatedCodec
+from colbertv2.compression.ternary import TernaryCodec
 from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.files import write_json
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
@@ -35,6 +37,9 @@ CODECS: dict[str, Callable[[int], Codec]] = {  # name → a codec with so many b
     "fp16": lambda _: Float16Codec(),
     "sign": lambda _: BinaryCodec(),
     "centroids": lambda _: CentroidCodec(),
+    "ternary": lambda _: TernaryCodec(),
+    "rotated": lambda nbits: RotatedCodec(nbits),  # pyright: ignore[reportArgumentType]
+    "centred": lambda nbits: RotatedCodec(nbits, rotate=False, center=True),  # pyright: ignore[reportArgumentType]
 }
 
 WORDS = ["the", "a", "of", "in", "python", "list", "string", "join", "sort", "open"]

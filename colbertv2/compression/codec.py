@@ -77,7 +77,7 @@ class Codec(ABC):
     known: ClassVar[dict[str, type[Codec]]] = {}  # dotted name → class, for every imported subclass
 
     has_centroids: ClassVar[bool] = False  # whether the codec uses centroids, so that engines can probe them
-    sample_vectors: ClassVar[int] = 0  # how many vectors a codec without centroids learns from
+    sample_vectors: int = 0  # how many vectors a codec without centroids learns from
     vectors_array: ClassVar[str | None] = None  # the encoded array that holds the vectors unchanged, if there is one
 
     centroids: Centroids | None = None  # set by ``learn`` if ``has_centroids``

@@ -193,8 +193,10 @@ def products(vectors: Tensor, queries: Tensor) -> Tensor:
     """``vectors [T, dim] @ queries [dim, n]``, computed in products of a fixed shape, the last one padded with zeros.
 
     Equal vectors then have products that are equal to the last bit, if the library's order of summation depends only on
-    the shape.
+    the shape. Where rows are not aligned it depends on the row too, so dimensions are padded to a multiple of 16.
     """
+    if odd := -vectors.shape[1] % 16:
+        vectors, queries = pad(vectors, (0, odd)), pad(queries, (0, 0, 0, odd))
     size = PRODUCT_VECTORS.get(vectors.device.type, PRODUCT_VECTORS["cuda"])
     found = vectors.new_empty(-(-len(vectors) // size) * size, queries.shape[1])
     for start in range(0, len(vectors), size):
