@@ -18,11 +18,29 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.integrity import RECORD, digest_of
+from colbertv2.compression.binary import BinaryCodec
+from colbertv2.compression.centroid_only import CentroidCodec
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.codec import Codec
+from colbertv2.compression.product import ProductCodec
+from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.rotated import RotatedCodec
+from colbertv2.compression.ternary import TernaryCodec
+from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.files import write_json
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
 from colbertv2.indexing.index import Index
+
+CODECS: dict[str, Callable[[int], Codec]] = {  # name → a codec with so many bits, if it has any
+    "residual": lambda nbits: ResidualCodec(nbits),  # pyright: ignore[reportArgumentType]
+    "product": lambda nbits: ProductCodec(nbits),  # pyright: ignore[reportArgumentType]
+    "fp16": lambda _: Float16Codec(),
+    "sign": lambda _: BinaryCodec(),
+    "centroids": lambda _: CentroidCodec(),
+    "ternary": lambda _: TernaryCodec(),
+    "rotated": lambda nbits: RotatedCodec(nbits),  # pyright: ignore[reportArgumentType]
+    "centred": lambda nbits: RotatedCodec(nbits, rotate=False, center=True),  # pyright: ignore[reportArgumentType]
+}
 
 WORDS = ["the", "a", "of", "in", "python", "list", "string", "join", "sort", "open"]
 WORDS += ["file", "read", "write", "number", "text", "parse", "return", "value", "key", "map"]

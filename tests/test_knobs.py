@@ -75,6 +75,12 @@ CODEC = [
     ("product", "codec.num_queries", 1, FEW),
     ("product", "codec.shrinkage", 5.0, FEW),
     ("product", "codec.seed", 7, FEW | {"codec.num_queries": 3}),
+    ("centroids", "clustering.num_centroids", 16, FEW),
+    ("ternary", "clustering.num_centroids", 16, FEW),
+    ("rotated", "codec.nbits", 4, {}),
+    ("rotated", "codec.rotate", False, {}),
+    ("rotated", "codec.center", True, {}),
+    ("rotated", "codec.seed", 7, {}),
     ("residual", "kmeans_iterations", 1, FEW),
     ("product", "kmeans_iterations", 1, FEW),
 ]
@@ -154,7 +160,9 @@ WORK = {"gradient_cache_chunk": 1, "gradient_checkpointing": True, "compile": Tr
 
 @pytest.mark.parametrize("choice", files("codec"))
 def test_every_key_of_a_codec_is_tried(choice):
-    known = {key for file, key, *_ in CODEC if (file == "product") == (choice == "product")}
+    name = choice.partition("_")[0]
+    family = {"residual", "lloyd"} if name in ("residual", "lloyd") else {name}
+    known = {key for file, key, *_ in CODEC if file in family}
     assert {f"codec.{key}" for key in keys("codec", choice)} <= known
 
 

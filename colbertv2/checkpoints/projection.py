@@ -83,6 +83,24 @@ class Dense:
         """Whether it is only a matrix, as in ColBERT."""
         return self.bias is None and self.activation == "Identity" and not self.add_input
 
+    def sliced(self, dim: int) -> Dense:
+        """This layer with only its first ``dim`` outputs, ``dim`` at most ``outputs``.
+
+        >>> import torch
+        >>> str(Dense(torch.eye(3), torch.zeros(3), add_input=True).sliced(2))
+        '3 × 2 (Identity, bias, residual)'
+        """
+        if dim == self.outputs:
+            return self
+        residual = self.residual
+        if self.add_input and residual is None:  # then it is the identity
+            import torch
+
+            residual = torch.eye(self.inputs, dtype=self.weight.dtype)
+        bias = None if self.bias is None else self.bias[:dim].clone()
+        kept = None if residual is None else residual[:dim].clone()
+        return Dense(self.weight[:dim].clone(), bias, self.activation, self.add_input, kept)
+
     def tensors(self) -> dict[str, Tensor]:
         """Its tensors under the names that sentence-transformers gives them."""
         named = {"linear.weight": self.weight, "linear.bias": self.bias, "residual.weight": self.residual}

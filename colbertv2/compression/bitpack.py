@@ -65,6 +65,34 @@ def unpack(packed: NDArray[np.uint8], nbits: int) -> NDArray[np.uint8]:
     return byte_values(nbits).take(packed, axis=0).reshape(len(packed), packed.shape[1] * (8 // nbits))
 
 
+@cache
+def ternary_values() -> NDArray[np.uint8]:
+    """uint8 ``[256, 5]``: the five ternary digits, 0 to 2, of each byte below 3^5 = 243; the others do not occur."""
+    return (np.arange(256)[:, None] // 3 ** np.arange(4, -1, -1) % 3).astype(np.uint8)
+
+
+def pack_ternary(digits: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pack ternary digits ``[n, dim]`` into bytes ``[n, ⌈dim / 5⌉]``: five digits are a number in base 3.
+
+    The first digit counts most. Missing digits of the last byte are 1, the middle one.
+
+    >>> pack_ternary(np.array([[0, 0, 0, 1, 2, 2]], dtype=np.uint8))
+    array([[  5, 202]], dtype=uint8)
+    """
+    padded = np.pad(digits, ((0, 0), (0, -digits.shape[1] % 5)), constant_values=1)
+    fives = padded.reshape(len(digits), padded.shape[1] // 5, 5)
+    return (fives * np.array([81, 27, 9, 3, 1], np.uint8)).sum(axis=2, dtype=np.uint8)
+
+
+def unpack_ternary(packed: NDArray[np.uint8], dim: int) -> NDArray[np.uint8]:
+    """Unpack bytes ``[n, ⌈dim / 5⌉]`` into ternary digits ``[n, dim]``: the inverse of ``pack_ternary``.
+
+    >>> unpack_ternary(np.array([[5, 202]], dtype=np.uint8), dim=6)
+    array([[0, 0, 0, 1, 2, 2]], dtype=uint8)
+    """
+    return ternary_values().take(packed, axis=0).reshape(len(packed), 5 * packed.shape[1])[:, :dim]
+
+
 def check_nbits(nbits: int) -> None:
     """Raise InputError unless a byte holds a whole number of ``nbits``-bit values."""
     if nbits not in NBITS:

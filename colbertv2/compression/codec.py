@@ -31,14 +31,16 @@ class LookupTables:
 
     The decoded vector is ``centroids[code] + gains[gain] * concatenate(codebook[m, byte] for m, byte in stored)``. It
     is L2-normalised if ``normalise`` is true. Queries must be multiplied by ``queries`` first if that is not None.
+
+    All vectors of a codec without centroids have the code 0: a single row of ``centroids`` is added to all of them.
     """
 
     centroids: NDArray[np.float32] | None  # [K, dim], or None to add no centroid
     codebook: NDArray[np.float32]  # [M, 256, dim / M], or [1, 256, dim / M] if all bytes share it
     normalise: bool
-    queries: NDArray[np.float32] | None = None  # [dim, dim] to multiply queries by, or None
+    queries: NDArray[np.float32] | None = None  # [dim of queries, dim] to multiply queries by, or None
     gains: NDArray[np.float32] | None = None  # [256], or None for a gain of 1
-    stored: str = "residuals"  # the encoded array that holds the bytes
+    stored: str | None = "residuals"  # the encoded array that holds the bytes; None if M = 0
 
     @property
     def gain_values(self) -> NDArray[np.float32]:
@@ -75,7 +77,7 @@ class Codec(ABC):
     known: ClassVar[dict[str, type[Codec]]] = {}  # dotted name → class, for every imported subclass
 
     has_centroids: ClassVar[bool] = False  # whether the codec uses centroids, so that engines can probe them
-    sample_vectors: ClassVar[int] = 0  # how many vectors a codec without centroids learns from
+    sample_vectors: int = 0  # how many vectors a codec without centroids learns from
     vectors_array: ClassVar[str | None] = None  # the encoded array that holds the vectors unchanged, if there is one
 
     centroids: Centroids | None = None  # set by ``learn`` if ``has_centroids``

@@ -100,15 +100,20 @@ def added_up(tables: LookupTables, arrays: Arrays) -> NDArray[np.float32]:
     """Decode vectors ``[n, dim]`` by summing entries of ``tables``.
 
     Args:
-        arrays: ``codes [n]``, the array ``[n, M]`` named by ``tables.stored``, and ``gains [n]`` if there are gains.
+        arrays: the array ``[n, M]`` named by ``tables.stored``, ``codes [n]`` if there are centroids, and ``gains [n]``
+            if there are gains.
     """
     from colbertv2.kernels.codecs import decode_vectors
 
-    codes, residuals = arrays["codes"], np.ascontiguousarray(arrays[tables.stored])
-    assert tables.centroids is not None  # codes exist only with centroids
-    vectors = np.empty((len(codes), tables.centroids.shape[1]), np.float32)
+    assert tables.stored is not None  # there are bytes to decode
+    residuals = np.ascontiguousarray(arrays[tables.stored])
+    codes = arrays.get("codes", np.zeros(len(residuals), np.int32))
+    centroids = tables.centroids
+    if centroids is None:
+        centroids = np.zeros((1, residuals.shape[1] * tables.codebook.shape[2]), np.float32)
+    vectors = np.empty((len(codes), centroids.shape[1]), np.float32)
     gains = np.zeros(0, np.uint8) if tables.gains is None else np.ascontiguousarray(arrays["gains"])
     decode_vectors(
-        tables.centroids, codes, residuals, gains, tables.gain_values, tables.codebook, tables.normalise, vectors
+        centroids, codes, residuals, gains, tables.gain_values, tables.codebook, tables.normalise, vectors
     )  # fmt: skip
     return vectors

@@ -16,7 +16,7 @@ from colbertv2.compression.codec import Arrays, Codec, LookupTables, load_codec
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import greatest_first, inverse
 from colbertv2.files import read_json
-from colbertv2.indexing.codes import CODES, Codes
+from colbertv2.indexing.codes import CODES, PADDING, Codes
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.indexing.packed import Packed, offsets_of, ranges
 from colbertv2.indexing.storage import open_array, read_ids
@@ -214,6 +214,13 @@ class Index:
     def num_centroids(self) -> int:
         """The number of centroids; 0 if the codec has none."""
         return self.codec.num_centroids
+
+    @cached_property
+    def codes_or_zeros(self) -> Codes:
+        """``stored_codes``; for a codec without centroids, zeros, which take no memory until they are written to."""
+        if self.stored_codes is not None:
+            return self.stored_codes
+        return Codes(np.zeros(self.num_vectors + PADDING, np.uint8), width=1)
 
     @property
     def bytes_per_vector(self) -> int:

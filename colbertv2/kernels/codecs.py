@@ -110,7 +110,7 @@ def decode_vector(centroids, code, residuals, token, gains, gain_values, codeboo
         residuals: the bytes of all tokens, end to end.
         gains: one byte per token, or empty for a gain of 1.
         gain_values: ``[256]``, the gain that each byte encodes.
-        codebook: ``[M or 1, 256, dim / M]``.
+        codebook: ``[M or 1, 256, dim / M]``, or ``[0, 256, dim]`` if there are no bytes.
 
     Returns:
         the norm of ``out``, but at least 1e-12.
@@ -119,6 +119,11 @@ def decode_vector(centroids, code, residuals, token, gains, gain_values, codeboo
     steps = len(out) // width
     gain = gain_values[gains[token]] if len(gains) else np.float32(1)
     squares = np.float32(0)
+    if len(codebook) == 0:
+        for i in range(width):
+            out[i] = centroids[code, i]
+            squares += out[i] * out[i]
+        return np.sqrt(max(squares, np.float32(1e-24)))
     for step in range(steps):
         own = step if codebook.shape[0] > 1 else 0
         byte = residuals[token * steps + step]

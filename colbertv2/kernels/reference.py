@@ -296,6 +296,9 @@ def decode_vector(
     out: Array,
 ) -> float:  # fmt: skip
     """Decode one token into ``out [dim]``: its centroid plus its gain times its codewords; return the norm."""
+    if len(codebook) == 0:
+        out[:] = centroids[code]
+        return max(float(np.linalg.norm(out)), 1e-12)
     num_bytes = len(out) // codebook.shape[2]
     own = residuals[token * num_bytes : (token + 1) * num_bytes]
     pieces = codebook[np.arange(num_bytes) % len(codebook), own].reshape(len(out))

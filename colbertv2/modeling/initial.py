@@ -62,6 +62,13 @@ def start_of(checkpoint: Node) -> Node:
     return checkpoint.furthest("checkpoint") if "checkpoint" in checkpoint.parents else checkpoint
 
 
+def dim_of(checkpoint: Node) -> int:
+    """Return the dimensions of a pipeline's checkpoint: those of the nearest stage that says so, itself included."""
+    while "dim" not in checkpoint.bound:
+        checkpoint = checkpoint.parents["checkpoint"]
+    return checkpoint.bound["dim"]
+
+
 def backbone_of(checkpoint: Node) -> Backbone | None:
     """Return the backbone that a pipeline's checkpoint was trained from, or ``None`` if its stages name none."""
     return start_of(checkpoint).bound.get("backbone")

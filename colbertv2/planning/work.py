@@ -102,14 +102,17 @@ class Step:
 
     @property
     def dim(self) -> int:
-        """Number of dimensions of a token vector."""
-        return int(self.of_model("dim"))
+        """Number of dimensions of a token vector: as the nearest step upstream says."""
+        return int(self.arguments["dim"]) if "dim" in self.arguments else self.towards_model.dim
 
     def of_model(self, name: str) -> Any:
         """An argument of the step upstream that names the backbone of its model; ``None`` if it has none."""
-        if self.arguments.get("backbone"):
-            return self.arguments.get(name)
-        return next(self.parents[role] for role in MODEL_ROLES if role in self.parents).of_model(name)
+        return self.arguments.get(name) if self.arguments.get("backbone") else self.towards_model.of_model(name)
+
+    @property
+    def towards_model(self) -> Step:
+        """The step that this one has its model from, directly or not."""
+        return next(self.parents[role] for role in MODEL_ROLES if role in self.parents)
 
     @property
     def embeddings(self) -> Step:
@@ -318,6 +321,7 @@ def evaluated(step: Step) -> Cost:
 STAGES: dict[str, Callable[[Step], Cost]] = {
     "initialise": initialise,
     "unprojected": lambda step: loaded(step) + saved(step),
+    "sliced": lambda step: loaded(step) + saved(step),
     "encode": encode,
     "reduce": reduce,
     "train": train,
@@ -326,6 +330,7 @@ STAGES: dict[str, Callable[[Step], Cost]] = {
     "centroids": centroids,
     "centroid_analysis": lambda step: step.parents["index"].parents["centroids"].cost,
     "index": index,
+    "geometry": lambda step: Cost(step.vectors / 1e6, 2**16 * step.dim * 16, 500),
     "search": search,
     "pools": search,
     "rerank": lambda step: loaded(step, step.texts("queries") * step.maxlen("queries")) + rows(step, 2e-4),

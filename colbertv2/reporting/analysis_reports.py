@@ -10,12 +10,24 @@ import numpy as np
 import pandas as pd
 
 from colbertv2.analysis.decomposition import STEPS, most_moved
+from colbertv2.analysis.geometry import Geometry
 from colbertv2.evaluation.measures import fraction, signed
 from colbertv2.reporting.centroids_figure import ClusterTables
 from colbertv2.reporting.rendering import markdown_rows
 
 LISTED_QUERIES = 5  # so many queries that lose most by a step are listed, and as many that gain most
 LISTED_ROWS = 15  # rows in each table of centroids or tokens
+
+
+def geometry_report(found: Geometry, num_vectors: int, dim: int) -> str:
+    """The figures as a Markdown table, of ``num_vectors`` vectors of ``dim`` dimensions."""
+    body = [
+        ["mean cosine of two vectors", f"{found.mean_cosine:.3f}"],
+        ["norm of the mean vector", f"{found.mean_norm:.3f}"],
+        ["effective rank", f"{found.effective_rank:.3f}"],
+        ["variance along the first axis", f"{found.largest_share:.3f}"],
+    ]
+    return "\n".join(markdown_rows([f"{num_vectors:,} vectors of {dim} dimensions", ""], body, left=1)) + "\n"
 
 
 def decomposition_report(

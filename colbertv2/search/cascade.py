@@ -92,6 +92,8 @@ class Cascade(Engine):
         """The top ``k`` of each query ``[Lq, dim]``; InputError if the codec has no centroids."""
         from colbertv2.parallel import parallel_map
 
+        if queries and not index.num_centroids:
+            raise index.no_centroids()
         return list(parallel_map(lambda query: self.search_one(index, query, k), queries))
 
     def search_one(self, index: Index, query: NDArray[np.float32], k: int) -> Found:

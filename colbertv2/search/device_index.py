@@ -63,18 +63,20 @@ class DeviceIndex:
         self.stored = None if stored is None else self.copied(parts(stored), stored.shape, stored.dtype)
         self.centroids = self.codes = self.codebook = self.base = self.to_queries = self.gains = self.gain_values = None
         self.normalise = False
-        if tables is not None:
+        if tables is not None and tables.stored is not None:
             self.codebook = self.put(tables.codebook.reshape(-1, tables.codebook.shape[2]))
             self.base = 256 * torch.arange(len(tables.codebook), dtype=torch.int32, device=self.device)
-            self.normalise = tables.normalise
-            self.to_queries = None if tables.queries is None else self.put(tables.queries)
             if tables.gains is not None:
                 gains = index.arrays["gains"]
                 self.gains = self.copied(parts(gains), gains.shape, gains.dtype)
                 self.gain_values = self.put(tables.gains)
         self.num_centroids = 0
-        if tables is not None and tables.centroids is not None:
-            self.num_centroids, self.centroids = len(tables.centroids), self.put(tables.centroids)
+        if tables is not None:
+            self.normalise = tables.normalise
+            self.to_queries = None if tables.queries is None else self.put(tables.queries)
+            self.centroids = None if tables.centroids is None else self.put(tables.centroids)
+        if tables is not None and index.num_centroids:
+            self.num_centroids = index.num_centroids
             documents = parts(np.arange(index.num_documents))
             self.codes = self.copied(map(index.codes, documents), (index.num_vectors,), np.int32)
 
@@ -141,16 +143,22 @@ class DeviceIndex:
 
     def decode(self, rows: slice | Tensor) -> Tensor:
         """Decode the vectors at ``rows``: float32 ``[T, dim]``, in the space of the tensor that ``queries`` returns."""
-        if self.stored is None:
-            return self.put(self.index.decode_rows(rows if isinstance(rows, slice) else rows.cpu().numpy()))
-        stored = self.stored[rows]
-        if self.codebook is None or self.base is None:
+        stored = None if self.stored is None else self.stored[rows]
+        own = self.centroids
+        if own is not None and self.codes is not None:
+            own = own.index_select(0, self.codes[rows])
+        if stored is not None and self.codebook is not None and self.base is not None:
+            vectors = embedding(stored.int() + self.base, self.codebook).flatten(1)
+            if self.gains is not None and self.gain_values is not None:
+                vectors *= self.gain_values[self.gains[rows].int()][:, None]
+            if own is not None:
+                vectors += own
+        elif own is not None:
+            vectors = own
+        elif stored is not None:
             return stored.float()
-        vectors = embedding(stored.int() + self.base, self.codebook).flatten(1)
-        if self.gains is not None and self.gain_values is not None:
-            vectors *= self.gain_values[self.gains[rows].int()][:, None]
-        if self.centroids is not None and self.codes is not None:
-            vectors += self.centroids.index_select(0, self.codes[rows])
+        else:
+            return self.put(self.index.decode_rows(rows if isinstance(rows, slice) else rows.cpu().numpy()))
         if self.normalise:
             vectors /= vectors.norm(dim=1, keepdim=True).clamp_min(1e-12)
         return vectors
@@ -185,8 +193,10 @@ def products(vectors: Tensor, queries: Tensor) -> Tensor:
     """``vectors [T, dim] @ queries [dim, n]``, computed in products of a fixed shape, the last one padded with zeros.
 
     Equal vectors then have products that are equal to the last bit, if the library's order of summation depends only on
-    the shape.
+    the shape. Where rows are not aligned it depends on the row too, so dimensions are padded to a multiple of 16.
     """
+    if odd := -vectors.shape[1] % 16:
+        vectors, queries = pad(vectors, (0, odd)), pad(queries, (0, 0, 0, odd))
     size = PRODUCT_VECTORS.get(vectors.device.type, PRODUCT_VECTORS["cuda"])
     found = vectors.new_empty(-(-len(vectors) // size) * size, queries.shape[1])
     for start in range(0, len(vectors), size):
@@ -219,7 +229,7 @@ def stored_and_tables(index: Index) -> tuple[NDArray[Any] | None, LookupTables |
     The tables are None if the array holds the vectors unchanged. Both are None if only the codec itself can decode.
     """
     if (tables := index.tables) is not None:
-        return index.arrays[tables.stored], tables
+        return None if tables.stored is None else index.arrays[tables.stored], tables
     name = index.codec.vectors_array
     return (None if name is None else index.arrays[name]), None
 

@@ -38,13 +38,13 @@ class Decodable(Protocol):
 class Exhaustive(Engine):
     """Score all decoded vectors. This works with every codec and has no settings.
 
-    If the codec has centroids and lookup tables, compiled kernels score vectors with these, which is several times as
-    fast. ``search_decoded`` finds the same with any codec. Documents without vectors are never returned.
+    If the codec has lookup tables, compiled kernels score vectors with these, which is several times as fast.
+    ``search_decoded`` finds the same with any codec. Documents without vectors are never returned.
     """
 
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
         """The exact top ``k`` of each query ``[Lq, dim]``."""
-        if index.tables is None or index.tables.centroids is None:
+        if index.tables is None:
             return search_decoded(index, queries, k)
         from colbertv2.parallel import parallel_map
         from colbertv2.search.query_tables import QueryTables

@@ -53,7 +53,7 @@ class QueryTables:
     All tables of a thread share memory, so only the latest one is valid.
 
     Args:
-        index: an index with K centroids and lookup tables.
+        index: an index with lookup tables and K centroids; without centroids, K is 1, and all vectors share that row.
         query: float32 ``[L, dim]``.
 
     Attributes:
@@ -61,27 +61,28 @@ class QueryTables:
             beyond L are 0.
 
     Raises:
-        InputError: the codec has no centroids or no lookup tables.
+        InputError: the codec has no lookup tables.
     """
 
     def __init__(self, index: Index, query: NDArray[np.float32]) -> None:
         self.index = index
-        if index.stored_codes is None:
-            raise index.no_centroids()
-        if index.tables is None or index.tables.centroids is None:
+        if index.tables is None:
             raise InputError(f"{index.codec!r} has no lookup tables; use search=exhaustive or search=plaid.")
-        self.codec_tables, self.centroids = index.tables, index.tables.centroids
-        tables = index.tables
-        self.ids = index.stored_codes.bytes, index.stored_codes.width
+        self.codec_tables = tables = index.tables
+        self.ids = index.codes_or_zeros.bytes, index.codes_or_zeros.width
+        query = query if tables.queries is None else query @ tables.queries
         length, codebook, dim = len(query), tables.codebook, query.shape[1]
+        self.centroids = np.zeros((1, dim), np.float32) if tables.centroids is None else tables.centroids
         width = -(-length // LANES) * LANES
-        num_bytes, size = dim // codebook.shape[2], codebook.shape[2]
+        num_bytes, size = dim // codebook.shape[2] if len(codebook) else 0, codebook.shape[2]
         self.num_query_vectors = length
         self.query = np.zeros((width, dim), np.float32)
-        self.query[:length] = query if tables.queries is None else query @ tables.queries
+        self.query[:length] = query
+        self.residuals = np.zeros((0, 0), np.uint8) if tables.stored is None else index.arrays[tables.stored]
         self.similarities, self.bytes, self.start, self.tables = BUFFERS.of(len(self.centroids), num_bytes, width)
         np.matmul(self.centroids, self.query.T, out=self.similarities)
-        parts = np.ascontiguousarray(self.query.reshape(width, num_bytes, size).transpose(1, 2, 0))
+        pieces = self.query[:, : num_bytes * size].reshape(width, num_bytes, size)
+        parts = np.ascontiguousarray(pieces.transpose(1, 2, 0))
         self.energy = (tables.covariance * (parts @ parts.transpose(0, 2, 1))).sum(axis=(1, 2))
         self.order = np.argsort(-self.energy, kind="stable")
         largest, of_pieces = np.zeros(width, np.float32), np.zeros(width, np.float32)
@@ -113,7 +114,8 @@ class QueryTables:
     ) -> NDArray[np.float32]:
         """float32 ``[D]``: MaxSim over the tokens and residual bytes selected as in the second stage of ``Cascade``."""
         energy = np.cumsum(self.energy[self.order])
-        num_bytes = min(int(np.searchsorted(energy, residual_variance_fraction * energy[-1])) + 1, len(self.order))
+        enough = residual_variance_fraction * energy[-1:].sum()  # 0 if there are no bytes
+        num_bytes = min(int(np.searchsorted(energy, enough)) + 1, len(self.order))
         scores = np.empty(len(positions), np.float32)
         kernels.refine(
             self.bytes, *self.sums(num_bytes), int(min(np.ceil(centroid_margin * self.byte_scale), 255)),
@@ -134,7 +136,7 @@ class QueryTables:
         """The common arguments of ``kernels.refine`` and ``kernels.score``, for the most important ``num_bytes``."""
         index, tables = self.index, self.codec_tables
         return (
-            self.start, self.tables, self.order[:num_bytes], index.arrays[tables.stored], *self.ids,
+            self.start, self.tables, self.order[:num_bytes], self.residuals, *self.ids,
             self.gains, self.gain_units, self.gain_values, index.offsets, index.factors,
             self.centroids, tables.codebook, tables.normalise,
         )  # fmt: skip

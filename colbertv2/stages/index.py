@@ -86,13 +86,15 @@ def unneeded(codec: type[Codec], **_: object) -> Iterator[str]:
 
 def check(embeddings: Node, centroids: Node | None, codec: Codec) -> Iterator[str]:
     """Check that the centroids belong to these vectors, and that the codec supports the model's dimension."""
+    from colbertv2.modeling.initial import dim_of
+
     if codec.has_centroids and centroids is None:
         yield f"{type(codec).__name__} needs centroids; give the node of the stage centroids."
     if centroids is not None and "centroids" not in centroids.stage.provides:
         yield f"centroids is the node {centroids.key} of the stage {centroids.stage.name}; expected stage centroids."
     elif centroids is not None and centroids.parents["embeddings"].address != embeddings.address:
         yield "the centroids are those of other embeddings; centroids and index must read the same node."
-    yield from codec.check(embeddings.furthest("checkpoint").bound["dim"])
+    yield from codec.check(dim_of(embeddings.ancestor("checkpoint")))
 
 
 def lacks(centroids: Node | None, **_: object) -> Iterator[str]:

@@ -185,7 +185,7 @@ def sizes_of(index: Index) -> dict[str, int]:
 def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, **_: object) -> Iterator[str]:
     """Check that the pools consist of the encoded documents, and that model, prompt, codec and engine fit together."""
     from colbertv2.data.queries import document_pools
-    from colbertv2.modeling.initial import text_problems
+    from colbertv2.modeling.initial import dim_of, text_problems
 
     yield from text_problems(embeddings.ancestor("checkpoint"), queries)
     documents = Collection(queries.id)
@@ -195,7 +195,7 @@ def check(embeddings: Node, queries: Queries, codec: Codec, engine: Engine, **_:
             "use one id for both."
         )
     pool_positions(list(document_pools(queries)), queries)
-    yield from codec.check(embeddings.furthest("checkpoint").bound["dim"])
+    yield from codec.check(dim_of(embeddings.ancestor("checkpoint")))
     yield from engine.check(codec)
     if codec.sample_queries():
         yield "codec.queries can't be used when each pool has its own index; set codec.queries=null."

@@ -11,7 +11,7 @@ from colbertv2.configuration.composition import EXPERIMENTS, compose
 
 SHARED = ("depth", "document_maxlen", "precision", "measures", "kmeans_iterations", "seed", "kmeans_seed")
 CHOICES: list[tuple[str, ...]] = [
-    ("analysis=[decomposition,centroids]",),
+    ("analysis=[decomposition,centroids,sliced]",),
     ("codec=product", "clustering=grouped"),
     ("pipeline=three_rounds",),
     ("pipeline=untrained",),

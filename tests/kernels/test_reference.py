@@ -9,9 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba import njit
 from numba.core.dispatcher import Dispatcher
+from support import CODECS
 
 from colbertv2.compression.bitpack import reversed_bits
-from colbertv2.compression.product import ProductCodec
 from colbertv2.compression.quantisers import columns
 from colbertv2.indexing import packed
 from colbertv2.kernels import codecs, intrinsics, lists, products, queries, reference, scoring
@@ -245,6 +245,8 @@ def test_decoding(seed, number, num_bytes, width, shared, gained):
         agree("decode_vector", *arguments, atol=1e-5)
         nothing = [one * 0 for one in (centroids, codebook)]
         agree("decode_vector", nothing[0], *arguments[1:6], nothing[1], out[0], atol=1e-5)
+        no_bytes = np.zeros(0, np.uint8), token, np.zeros(0, np.uint8), values, np.zeros((0, 256, dim), np.float32)
+        agree("decode_vector", *arguments[:2], *no_bytes, out[0], atol=1e-5)
 
 
 @FEW
@@ -271,10 +273,9 @@ def test_tables_of_pieces(seed, num_bytes, size, shared):
     agree("piece_tables", codebook, parts, order, np.zeros((num_bytes, 256, 64), np.int16))
 
 
-@pytest.fixture(scope="module", params=["residual", "product"])
+@pytest.fixture(scope="module", params=[name for name in CODECS if name != "fp16"])
 def index(world, request):
-    codec = ProductCodec(2) if request.param == "product" else None
-    return world.index(codec, name=f"reference-{request.param}")
+    return world.index(CODECS[request.param](2), name=f"reference-{request.param}")
 
 
 @pytest.mark.parametrize("length", [1, 5, 40])

@@ -5,15 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import agree, index_of, unit
+from support import CODECS, agree, index_of, unit
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from colbertv2.compression.binary import BinaryCodec
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.codec import Codec
 from colbertv2.compression.product import ProductCodec
-from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.errors import InputError
 from colbertv2.indexing.packed import offsets_of
@@ -56,18 +54,10 @@ def exact_results(index, queries):
     ]
 
 
-CODECS = {
-    "residual": ResidualCodec,
-    "product": ProductCodec,
-    "fp16": lambda _: Float16Codec(),
-    "sign": lambda _: BinaryCodec(),
-}
-
-
 @PATHS
 @settings(max_examples=40, deadline=None)
 @given(
-    kind=st.sampled_from(["residual", "residual", "product", "product", "fp16", "sign"]),
+    kind=st.sampled_from(sorted(CODECS)),
     bits=st.sampled_from([1, 2, 4, 8]),
     dim=st.sampled_from([32, 40, 64, 768]),
     lengths=st.lists(st.integers(0, 30), min_size=1, max_size=25).filter(any),

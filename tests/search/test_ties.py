@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import no_bar, unit
+from support import CODECS, no_bar, unit
 
 from colbertv2.compression.clustering.clustering import Clustering
-from colbertv2.compression.product import ProductCodec
-from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.evaluation.measures import evaluate
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
@@ -52,7 +50,7 @@ def index_of(path, documents, doc_ids, codec):
     )
 
 
-@pytest.fixture(scope="module", params=["residual", "product", "fp16"])
+@pytest.fixture(scope="module", params=sorted(CODECS))
 def world(request, tmp_path_factory):
     """Thirty copies of one document among others, with shuffled ids; and a query that is nearest to them."""
     random = np.random.default_rng(3)
@@ -61,8 +59,7 @@ def world(request, tmp_path_factory):
     places, names = random.permutation(len(documents)), random.permutation(len(documents))
     documents = [documents[place] for place in places]
     doc_ids = [f"copy{name}" if place < COPIES else f"another{name}" for place, name in zip(places, names, strict=True)]
-    codec = {"residual": ResidualCodec(2), "product": ProductCodec(2), "fp16": Float16Codec()}[request.param]
-    index = index_of(tmp_path_factory.mktemp("ties"), documents, doc_ids, codec)
+    index = index_of(tmp_path_factory.mktemp("ties"), documents, doc_ids, CODECS[request.param](2))
     return index, unit(copy[:4] + 0.05 * random.normal(size=(4, DIM)))
 
 

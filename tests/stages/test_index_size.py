@@ -4,20 +4,16 @@ import json
 
 import numpy as np
 import pytest
-from support import index_of, unit
+from support import CODECS, index_of, unit
 
-from colbertv2.compression.binary import BinaryCodec
-from colbertv2.compression.clustering.clustering import Clustering
-from colbertv2.compression.product import ProductCodec
+from colbertv2.compression.clustering.clustering import Clustering, Clusters
 from colbertv2.compression.residual import ResidualCodec
-from colbertv2.compression.uncompressed import Float16Codec
 from colbertv2.runtime import Runtime
 from colbertv2.schema import hints_of, misfits
 from colbertv2.stages import index_size
 
 MSMARCO = {"dim": 128, "vectors": 597_900_000, "inverted_bytes": 8.0}
-CODECS = [Float16Codec(), BinaryCodec(), *(ResidualCodec(bits) for bits in (1, 2, 4, 8))]
-CODECS += [ProductCodec(2)]
+EVERY_CODEC = [*(make(2) for make in CODECS.values()), *(ResidualCodec(bits) for bits in (1, 4, 8))]
 
 
 @pytest.fixture
@@ -29,12 +25,14 @@ def sizes(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("codec", CODECS, ids=repr)
+@pytest.mark.parametrize("codec", EVERY_CODEC, ids=repr)
 def test_it_is_what_the_codec_writes_for_a_vector(sizes, codec):
     found = sizes(codec, dim=64, vectors=2**30, inverted_bytes=3.0)
     vectors = unit(np.random.default_rng(1).normal(size=(300, 64)))
     if codec.has_centroids:
         codec.learn(Clustering(num_centroids=2).fit(vectors, num_documents=9, average_length=9, seed=0, device="cpu"))
+    else:
+        codec.learn(Clusters(None, vectors))
     written = codec.encode(vectors[:5])
     assert found["bytes_per_token"] == found["GiB"] == sum(array.nbytes for array in written.values()) / 5
     assert found["GiB_with_inverted_list"] == found["GiB"] + (3 if codec.has_centroids else 0)
