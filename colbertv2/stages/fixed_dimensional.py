@@ -61,7 +61,7 @@ def run(
 
 def check(embeddings: Node, queries: Queries, encoding: FixedDimensionalEncoding, **_: object) -> Iterator[str]:
     """Check that the vectors can be encoded, and that the model can use the queries' prompt and length."""
-    from colbertv2.modeling.initial import text_problems
+    from colbertv2.modeling.initial import dim_of, text_problems
 
     yield from text_problems(embeddings.ancestor("checkpoint"), queries)
-    yield from encoding.check(embeddings.furthest("checkpoint").bound["dim"])
+    yield from encoding.check(dim_of(embeddings.ancestor("checkpoint")))
