@@ -98,9 +98,12 @@ def test_what_a_key_moves_is_what_its_ablation_says(name):
     keys = [key for key in axes if "@" not in key and key not in ("pipeline",)]
     if stated is None or not keys or len(keys) < len(axes) or stated[1].startswith("all but"):
         return
-    parent = yaml.safe_load(text).get("defaults", [])
-    chosen = [f"{one['override /search']}" for one in parent if isinstance(one, dict) and "override /search" in one]
-    found = configuration_reference.composed(*(f"search={one}" for one in chosen))
+    content = yaml.safe_load(text)
+    defaults = [part for part in content.get("defaults", []) if isinstance(part, dict)]
+    parent = {place: one for part in defaults for place, one in part.items()}
+    groups = [group for group in ("search", "analysis") if f"override /{group}" in parent]
+    chosen = [f"{group}={parent[f'override /{group}']}" for group in groups]
+    found = configuration_reference.composed(*chosen, f"target={content.get('target', 'metrics')}")
     moved = {node for key in keys for node in found.affected(key) if not node.startswith("teacher")}
     assert moved == set(stated[1].split())
 
