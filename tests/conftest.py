@@ -1,4 +1,4 @@
-"""Shared fixtures: a separate home for ir_datasets, real test collections, no network."""
+"""Shared fixtures: a separate home for ir_datasets, real test collections, no network, no deadlines."""
 
 import atexit
 import os
@@ -14,8 +14,12 @@ os.environ["IR_DATASETS_DL_DISABLE_PBAR"] = "true"
 if "PYTEST_XDIST_WORKER" in os.environ:  # a worker for each core; torch reads this when it is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import requests  # noqa: E402
+
+hypothesis.settings.register_profile("tests", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("tests")
 
 pytest_plugins = ["worlds"]  # random collections of token vectors
 

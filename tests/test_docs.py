@@ -98,9 +98,11 @@ def test_what_a_key_moves_is_what_its_ablation_says(name):
     keys = [key for key in axes if "@" not in key and key not in ("pipeline",)]
     if stated is None or not keys or len(keys) < len(axes) or stated[1].startswith("all but"):
         return
-    parents = [one for one in yaml.safe_load(text).get("defaults", []) if isinstance(one, dict)]
+    content = yaml.safe_load(text)
+    parents = [one for one in content.get("defaults", []) if isinstance(one, dict)]
     chosen = [(key, choice) for one in parents for key, choice in one.items() if key.startswith("override /")]
-    found = configuration_reference.composed(*(f"{key.removeprefix('override /')}={choice}" for key, choice in chosen))
+    groups = [f"{key.removeprefix('override /')}={choice}" for key, choice in chosen]
+    found = configuration_reference.composed(*groups, f"target={content.get('target', 'metrics')}")
     moved = {node for key in keys for node in found.affected(key) if not node.startswith("teacher")}
     assert moved == set(stated[1].split())
 
