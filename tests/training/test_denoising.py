@@ -5,7 +5,7 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colbertv2.artifacts.node import Component
@@ -74,21 +74,23 @@ def test_ratio_drops_what_the_teacher_scores_near_the_positive(ratio, left):
 SCORES = st.dictionaries(st.text(min_size=1, max_size=3), st.floats(-50, 50), max_size=12)
 
 
+@settings(max_examples=40, deadline=None)
 @given(SCORES, st.floats(0.1, 30), st.floats(0.5, 1.5), st.floats(0.125, 8))
 def test_a_ratio_does_not_depend_on_the_scale_of_the_teacher(scores, positive, ratio, scale):
-    settings = Denoising(1, 100, None, "drop", ratio=ratio)
+    denoising = Denoising(1, 100, None, "drop", ratio=ratio)
     near = {doc for doc, score in scores.items() if math.isclose(score, ratio * positive, rel_tol=1e-9)}
-    first = settings.suspects("positive!", {"positive!": positive, **scores})
-    scaled = settings.suspects(
+    first = denoising.suspects("positive!", {"positive!": positive, **scores})
+    scaled = denoising.suspects(
         "positive!", {"positive!": scale * positive, **{d: scale * s for d, s in scores.items()}}
     )
     assert set(first) - near == set(scaled) - near == {d for d, s in scores.items() if s > ratio * positive} - near
 
 
+@settings(max_examples=40, deadline=None)
 @given(SCORES, st.floats(-50, 50), st.floats(0.5, 0.99))
 def test_a_ratio_of_logits_compares_probabilities(scores, positive, ratio):
-    settings = Denoising(1, 100, None, "drop", ratio=ratio, activation="sigmoid")
-    found = settings.suspects("positive!", {"positive!": positive, **scores})
+    denoising = Denoising(1, 100, None, "drop", ratio=ratio, activation="sigmoid")
+    found = denoising.suspects("positive!", {"positive!": positive, **scores})
     assert found == sorted(found, key=lambda doc: -scores[doc])
     for doc, score in scores.items():  # sigmoid(a) > r · sigmoid(b), without a division
         left, right = 1 + math.exp(-positive), ratio * (1 + math.exp(-score))
