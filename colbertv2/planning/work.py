@@ -296,7 +296,7 @@ def evaluated(step: Step) -> Cost:
 
 STAGES: dict[str, Callable[[Step], Cost]] = {
     "initialise": initialise,
-    "unprojected": lambda step: loaded(step) + saved(step),
+    **dict.fromkeys(("unprojected", "average"), lambda step: loaded(step) + saved(step)),
     "encode": encode,
     "train": train,
     "teacher": train,
