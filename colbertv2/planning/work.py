@@ -320,8 +320,7 @@ def evaluated(step: Step) -> Cost:
 
 STAGES: dict[str, Callable[[Step], Cost]] = {
     "initialise": initialise,
-    "unprojected": lambda step: loaded(step) + saved(step),
-    "sliced": lambda step: loaded(step) + saved(step),
+    **dict.fromkeys(("unprojected", "sliced", "average"), lambda step: loaded(step) + saved(step)),
     "encode": encode,
     "reduce": reduce,
     "train": train,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
+from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
@@ -46,6 +47,17 @@ def run(candidates: Artifact, queries: Queries, denoising: Denoising, *, out: Pa
     write_json(out / "denoising.json", {"examples": count, **dict(removed), **shares})
     kept = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in removed.items() if name != "candidates")
     print(f"{count:,} examples from {removed['candidates']:,} candidates: {kept}")
+
+
+def check(candidates: Node, denoising: Denoising, **_: object) -> Iterator[str]:
+    """Check that a ratio is not taken of logits, which may be negative."""
+    teacher = candidates.parents.get("teacher")
+    logits = teacher is not None and teacher.values.get("scoring_head") == "classifier"
+    if logits and denoising.ratio is not None and denoising.activation == "none":
+        yield (
+            f"denoising.ratio is {denoising.ratio:g}, but the teacher's scores are logits, which may be "
+            "negative; set denoising.activation=sigmoid, or use denoising.margin."
+        )
 
 
 def denoised(

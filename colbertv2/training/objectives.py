@@ -1,6 +1,7 @@
 """Training losses, one small class each (ColBERTv2 §3.2, in the form of the official code).
 
 Every objective maps :class:`Scores` to a scalar. A training configuration can combine any of them, each with a weight.
+Losses that read only the teacher's order are in :mod:`colbertv2.training.rank_objectives`.
 
 These settings reproduce the losses of other systems, always with weight 1 (``make agree`` measures the agreement):
 

@@ -22,6 +22,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from colbertv2.runtime import Runtime, WatchedTraining
 from colbertv2.training.logs import loggers
+from colbertv2.training.moving_average import MovingAverage
 from colbertv2.training.recipe import Recipe
 from colbertv2.training.stopping import BestAndLast, Patience
 
@@ -40,6 +41,7 @@ def training_trainer(
         training: the step to continue from, the metrics before the first one, and devices, progress bars and profiling.
     """
     runtime, metric = training.runtime, recipe.deciding_metric(has_dev)
+    decay = recipe.optimization.moving_average_decay
     validates = has_dev or recipe.search_validation is not None
     device, several = runtime.torch_device, runtime.devices > 1
     one_device = [device.index or 0] if device.type == "cuda" else 1
@@ -61,6 +63,7 @@ def training_trainer(
         log_every_n_steps=min(5, recipe.optimization.steps),  # at least once
         callbacks=[
             checkpointing(out / "checkpoints", recipe, metric),
+            *([MovingAverage(decay)] if decay is not None else []),
             *([Patience(metric, recipe, training.before[metric])] if metric and recipe.patience else []),
             *([TQDMProgressBar(leave=True)] if runtime.progress else []),
         ],
