@@ -19,6 +19,7 @@ from colbertv2.compression.codec import Codec
 from colbertv2.data.collection import Collection, is_empty
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.indexing.index import Index
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.tokenizer import Encoding, Tokenizer
 from colbertv2.search.searcher import Searcher
@@ -223,8 +224,8 @@ def difference(
         depth: how many ranks of each ranking are searched for these documents.
 
     Raises:
-        InputError: ``k`` is below 1, ``documents`` lacks a document that was found, or the models tokenize the query
-            differently.
+        InputError: ``k`` is below 1, ``documents`` lacks a document that was found, the models tokenize the query
+            differently, or an index has not one vector per token, as after a reduction.
     """
     before, after = (
         Ranking({"query": one.searcher.search(one.model.encode_queries([query]), depth)[0]}) for one in (first, second)
@@ -233,5 +234,18 @@ def difference(
     tokens = {}
     for document, text in zip(moved.index, documents.texts(list(moved.index)), strict=True):
         maps = [explain(one.model, query, text, one.searcher.index.codec) for one in (first, second)]
+        for one, explained in zip((first, second), maps, strict=True):
+            refuse_other_vectors(one.searcher.index, document, len(explained.document_tokens))
         tokens[document] = explain_difference(*maps)
     return Difference(moved, pd.concat(tokens, names=["document"]))
+
+
+def refuse_other_vectors(index: Index, document: str, num_tokens: int) -> None:
+    """Raise InputError if an index does not have one vector for each of the ``num_tokens`` tokens of a document."""
+    stored = int(index.lengths[index.doc_ids.index(document)])
+    if stored != num_tokens:
+        raise InputError(
+            f"The index has {stored} vectors for the document {document!r}, whose text has {num_tokens} tokens. Only "
+            "an index of single tokens can be explained: set reduction=none, and load the model with the length that "
+            "documents were encoded with."
+        )

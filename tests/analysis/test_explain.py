@@ -16,6 +16,7 @@ from colbertv2.analysis.explain import (
     explain,
     explain_difference,
     ranking_difference,
+    refuse_other_vectors,
 )
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.compression.clustering.clustering import Clustering
@@ -167,6 +168,15 @@ def test_a_difference_of_rankings_goes_down_to_tokens(model, tmp_path):
     pruned = difference(coarse, pruning, QUERY, documents, k=5, depth=40)
     assert len(pruned.documents) > 2 == pruned.documents["second_rank"].notna().sum()
     assert (pruned.tokens["change"] == 0).all()
+
+
+def test_an_index_that_has_not_one_vector_per_token_is_not_explained(model, tmp_path):
+    """Its scores were compared with those of the single tokens, which did not sum to them."""
+    index = index_by(model, Float16Codec(), tmp_path)
+    document, stored = index.doc_ids[0], int(index.lengths[0])
+    refuse_other_vectors(index, document, stored)
+    with pytest.raises(InputError, match="set reduction=none"):
+        refuse_other_vectors(index, document, stored + 1)
 
 
 def test_maps_without_tokens_or_of_other_shapes_are_refused():
