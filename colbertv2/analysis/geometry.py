@@ -31,7 +31,7 @@ class Geometry:
 def geometry_of(blocks: Iterable[NDArray[np.float32]]) -> Geometry:
     """Compute the figures in one pass over blocks ``[n, dim]`` of at least two unit vectors.
 
-    The mean over all pairs needs only the sum: |Σv|² is the sum over all pairs, each vector with itself included.
+    The mean over all pairs needs only the sum: ``|Σv|²`` is the sum over all pairs, each vector with itself included.
 
     >>> geometry_of([np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], np.float32)])
     Geometry(mean_cosine=-0.3333333333333333, mean_norm=0.0, effective_rank=2.0, largest_share=0.5)
