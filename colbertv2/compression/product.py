@@ -109,7 +109,7 @@ class ProductCodec(Codec):
         weigh, unweigh = square_root(second_moment, self.shrinkage)
         codes = centroids.nearest(held_out)
         num_parts = centroids.dim * self.nbits // 8
-        rotation = balanced_axes((held_out - centroids.vectors[codes]) @ weigh, num_parts)
+        rotation = balanced_axes(centroids.residuals(held_out, codes) @ weigh, num_parts)
         self.transform, self.inverse = weigh @ rotation, rotation.T @ unweigh
         vars(self).pop("transformed_centroids", None)  # cached for earlier centroids
         transformed = np.ascontiguousarray(held_out @ self.transform, dtype=np.float32)

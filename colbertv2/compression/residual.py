@@ -73,8 +73,7 @@ class ResidualCodec(Codec):
 
     def fit_buckets(self, held_out: NDArray[np.float32]) -> None:
         """Learn cutoffs and weights from the residuals of ``held_out [n, dim]``; the centroids must be set."""
-        centroids = self.fitted()
-        residuals = held_out - centroids.vectors[centroids.nearest(held_out)]
+        residuals = self.fitted().residuals(held_out)
         self.cutoffs, self.weights = BUCKETS[self.buckets](residuals, self.nbits)
         self.average_residual = float(np.abs(residuals).mean())
 

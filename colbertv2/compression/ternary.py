@@ -51,9 +51,7 @@ class TernaryCodec(Codec):
     def learn(self, clusters: Clusters, queries: NDArray[np.float32] | None = None) -> None:
         """Set the centroids, and learn w from the residuals of held-out vectors."""
         super().learn(clusters)
-        centroids = self.fitted()
-        residuals = clusters.held_out - centroids.vectors[centroids.nearest(clusters.held_out)]
-        self.weight = ternary_weight(residuals)
+        self.weight = ternary_weight(self.fitted().residuals(clusters.held_out))
 
     def encode(self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None) -> Arrays:
         """Encode ``[n, dim]`` as ``codes`` int32 ``[n]`` and ``residuals`` uint8 ``[n, ⌈dim / 5⌉]``.
@@ -64,7 +62,7 @@ class TernaryCodec(Codec):
 
         centroids = self.fitted()
         codes = centroids.nearest(vectors) if codes is None else codes
-        residuals = vectors - centroids.vectors[codes]
+        residuals = centroids.residuals(vectors, codes)
         half = np.float32(self.weight / 2)
         digits = (residuals >= -half).view(np.uint8) + (residuals > half).view(np.uint8)
         return {"codes": codes, "residuals": pack_ternary(digits)}

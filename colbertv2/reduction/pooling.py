@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from colbertv2.compression.clustering.kmeans import normalised
 from colbertv2.reduction.reduction import BudgetedReduction, seeded
 from colbertv2.schema import PositiveInt, Seed, checked
 
@@ -40,9 +41,7 @@ class Pooling(BudgetedReduction):
         means = np.zeros((len(first), vectors.shape[1]), np.float32)
         np.add.at(means, places, vectors)
         means /= sizes[:, None]
-        if self.normalise:
-            means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
-        return means, first
+        return normalised(means) if self.normalise else means, first
 
 
 @checked

@@ -50,6 +50,10 @@ class Centroids:
         stored, unit = to_stored(vectors, bits)
         return cls(stored.astype(np.float32) * np.float32(unit), bits, group_search_radius)
 
+    def residuals(self, vectors: NDArray[np.float32], codes: NDArray[np.int32] | None = None) -> NDArray[np.float32]:
+        """``vectors [n, dim]`` minus their centroids: those of ``codes [n]``, or the nearest ones."""
+        return vectors - self.vectors[self.nearest(vectors) if codes is None else codes]
+
     def __len__(self) -> int:
         return len(self.vectors)
 
