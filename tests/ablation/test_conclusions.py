@@ -216,7 +216,7 @@ def test_holes_and_a_failed_baseline_are_told():
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pareto_leaves_what_no_other_dominates(points):
     made = made_cells({"a": [str(i) for i in range(len(points))]}, queries=1)
     cells = [

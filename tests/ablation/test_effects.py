@@ -113,7 +113,7 @@ def test_shares_are_those_of_sums_of_squares_written_out(cells, effects):
 
 
 @given(st.integers(2, 3), st.integers(2, 3), st.floats(-0.1, 0.1), st.floats(-0.1, 0.1))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_effects_that_add_up_have_no_interaction(levels, others, first, second):
     axes = {"a": [str(level) for level in range(levels)], "b": [str(level) for level in range(others)]}
     cells = made_cells(axes, lambda s: first * int(s["a"]) + second * int(s["b"]), queries=6, noise=(0.0, 0.0, 0.0))

@@ -13,7 +13,7 @@ from colbertv2.configuration.composition import build, compose
 from colbertv2.indexing.embeddings import Embeddings
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 20), st.integers(1, 6), st.floats(0, 3), st.integers(0, 99), st.integers(1, 9))
 def test_figures_are_those_of_their_definitions(number, dim, shift, seed, size):
     vectors = unit(np.random.default_rng(seed).normal(size=(number, dim)) + shift)

@@ -55,7 +55,7 @@ def test_rows_that_do_not_fill_bytes_are_refused():
         pack(np.zeros((1, 6), np.uint8), 2)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sampled_from(NBITS), st.integers(0, 5), st.integers(1, 4), st.integers(0, 999))
 def test_packed_buckets_are_those_of_bucketize_and_pack(nbits, number, num_bytes, seed):
     random = np.random.default_rng(seed)

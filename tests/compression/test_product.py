@@ -109,7 +109,7 @@ def test_axes_are_a_rotation_with_balanced_groups():
     assert np.ptp(products) < 0.5 < np.ptp(np.log(residuals.var(0)).reshape(4, 4).sum(1))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=200), st.sampled_from([1, 2, 4]))
 def test_lloyd_never_errs_more_than_quantiles(values, bits):
     values = np.array(values, np.float32)

@@ -25,7 +25,7 @@ def distances(residuals, codebook):
     return np.square(parts - codebook[None]).sum(3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 20), st.integers(1, 5), st.integers(1, 8), st.integers(0, 99), st.sampled_from([1e-3, 1.0, 30.0]))
 def test_each_part_gets_its_nearest_codeword(number, num_parts, width, seed, size):
     vectors = random_vectors(number, num_parts * width, seed + number, size)
@@ -36,7 +36,7 @@ def test_each_part_gets_its_nearest_codeword(number, num_parts, width, seed, siz
     np.testing.assert_allclose(at, expected.min(2), atol=1e-5 * size**2)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 20), st.integers(1, 5), st.integers(1, 8), st.integers(0, 99), st.sampled_from([1e-3, 1.0, 30.0]))
 def test_a_residual_is_its_nearest_shape_at_the_best_gain(number, num_parts, width, seed, size):
     vectors, centroids = (random_vectors(n, num_parts * width, s, size) for n, s in ((number, seed), (3, seed + 1000)))

@@ -70,7 +70,7 @@ def test_the_distortion_is_that_of_the_paper():
         assert abs(np.square(nearest - rotated).sum(1).mean() / expected - 1) < 0.06
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.sampled_from([1, 2, 4, 8]), st.booleans(), st.booleans(), st.integers(0, 5), st.integers(0, 99))
 def test_codes_and_decoded_vectors_are_those_of_the_formula(nbits, rotate, center, number, seed):
     sample, vectors = anisotropic(50, seed, shift=0.1), anisotropic(number, seed + 1, shift=0.1)

@@ -106,7 +106,7 @@ def outcome(name: str, folder: Path, content: bytes) -> Any:
 
 
 @pytest.mark.parametrize("name", READERS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(content=CONTENTS)
 @example(b"")
 @example(b"\xef\xbb\xbf")

@@ -79,7 +79,7 @@ def test_the_error_over_queries_is_that_of_welch():
 
 
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(2, 8), st.integers(0, 1000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_suite_of_the_same_collection_twice_has_the_seeds_of_one(t, k, q, seed):
     values = np.random.default_rng(seed).normal(size=(t, k, q))
     once, twice = estimate([values], 0), estimate([values, values], 0)
@@ -191,7 +191,7 @@ def test_equal_differences_are_one_and_vary_not_less_than_by_chance():
 
 
 @given(st.lists(st.tuples(st.floats(-1, 1), st.floats(0.001, 1)), min_size=2, max_size=12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_random_effects_are_found_for_any_differences(pairs):
     differences, errors = zip(*pairs, strict=True)
     found = random_effects(differences, errors)

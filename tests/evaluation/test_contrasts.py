@@ -96,7 +96,7 @@ def test_the_combined_error_of_one_kind_of_seed_agrees_with_sums_of_squares(axis
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(2, 8), st.integers(0, 1000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_effects_are_orthogonal_parts_of_the_values(t, k, q, seed):
     values = np.random.default_rng(seed).normal(size=(t, k, q))
     parts = effects_of(values)
@@ -107,7 +107,7 @@ def test_effects_are_orthogonal_parts_of_the_values(t, k, q, seed):
 
 
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(2, 8), st.integers(0, 1000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_combined_error_is_below_that_of_no_factor_and_follows_the_scale(t, k, q, seed):
     values = np.random.default_rng(seed).normal(size=(t, k, q))
     error, degrees = combined_error([values])

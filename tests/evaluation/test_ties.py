@@ -30,7 +30,7 @@ def orders(found):
     return [list(itertools.chain(*chosen)) for chosen in itertools.product(*map(itertools.permutations, groups))]
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     st.dictionaries(st.sampled_from("abcde"), st.sampled_from([0.0, 1.0, 2.0]), min_size=1),
     st.dictionaries(st.sampled_from("abcdefg"), st.integers(-1, 3), min_size=1),

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import no_bar
 from worlds import DIM, World
@@ -73,7 +73,6 @@ def test_vectors_of_another_norm_are_refused_by_document(tmp_path, monkeypatch, 
         Index.open(tmp_path / "index")
 
 
-@settings(deadline=None)
 @given(st.integers(1, 768), st.integers(0, 2**32 - 1))
 def test_unit_vectors_pass_in_half_precision_whatever_their_dimension(dim, seed):
     vectors = np.random.default_rng(seed).normal(size=(20, dim)).astype(np.float32)

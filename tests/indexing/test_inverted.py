@@ -39,7 +39,7 @@ def test_lists_are_the_unique_documents_of_each_centroid(tmp_path, monkeypatch, 
         assert lists.documents_of(np.array([centroid])).tolist() == expected[centroid]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), st.integers(1, 40), st.integers(1, 300))
 def test_documents_of_several_centroids_are_a_union(tmp_path, data, num_centroids, num_documents):
     random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))

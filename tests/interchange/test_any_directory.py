@@ -58,7 +58,7 @@ def archive() -> bytes:
     return file.getvalue()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(content=ARRAYS)
 @example(archive())
 @example(b"")
@@ -145,7 +145,7 @@ def changed(source: Path, target: Path, damage: tuple[str, bytes | None]) -> Pat
 
 
 @pytest.mark.parametrize("layout", ["colbert-ai", "fast-plaid"])
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_index_is_converted_or_refused(tmp_path_factory, layout, data):
     folder = tmp_path_factory.mktemp("indexes")
@@ -192,7 +192,7 @@ def checkpoints(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("layout", ["colbertv2", "official", "pylate"])
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_weights_are_read_or_refused(tmp_path_factory, checkpoints, layout, data):
     weights = sorted(path.relative_to(checkpoints[layout]) for path in checkpoints[layout].rglob("*.safetensors"))

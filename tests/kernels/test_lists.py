@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from colbertv2.kernels.lists import PADDING, best_low_bits, decode_list, encode_list
@@ -8,7 +8,6 @@ from colbertv2.kernels.reference import coded_list
 GAPS = st.one_of(st.integers(0, 3), st.integers(0, 300), st.integers(2**16, 2**20))
 
 
-@settings(deadline=None)  # the first call compiles
 @given(st.lists(st.lists(GAPS, max_size=60), min_size=1, max_size=5))
 def test_lists_end_to_end_are_as_defined_and_come_back(lists):
     numbers = [np.cumsum(np.array(gaps, np.int64) + 1) - 1 for gaps in lists]
@@ -28,7 +27,6 @@ def test_lists_end_to_end_are_as_defined_and_come_back(lists):
         start += size
 
 
-@settings(deadline=None)  # the first call compiles
 @given(st.lists(GAPS, min_size=1, max_size=60), st.data())
 def test_a_list_that_ends_too_early_is_found_out(gaps, data):
     numbers = np.cumsum(np.array(gaps, np.int64) + 1) - 1

@@ -22,7 +22,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 WITHOUT_TWIN = {  # parts of loops that have a twin, and loops over lists, which tests/indexing/test_inverted.py tests
     *("insert", "sum_up", "factor_of", "wanted_tokens", "encode_lists", "union", "concatenation"),
 }
-FEW = settings(max_examples=40, deadline=None)  # the first call compiles
+FEW = settings(max_examples=40)  # the first call compiles
 
 
 ROUTINES = {**vars(intrinsics), **vars(products)}

@@ -25,7 +25,7 @@ def padded(rows: list[np.ndarray], dim: int) -> tuple[torch.Tensor, torch.Tensor
     return vectors, mask
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(queries=lengths, documents=lengths, dim=st.integers(1, 6), seed=st.integers(0, 99))
 def test_all_forms_equal_the_naive_loop(queries, documents, dim, seed):
     generator = np.random.default_rng(seed)
@@ -46,7 +46,7 @@ def test_gradient_stays_finite_with_an_empty_document():
     assert q.grad is not None and torch.isfinite(q.grad).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     batch=st.integers(1, 3),
     n=st.integers(1, 3),

@@ -43,7 +43,7 @@ def none(length: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ALL)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(length=st.integers(1, 30), factor=st.floats(1, 8), seed=st.integers(0, 99))
 def test_the_budget_is_kept_and_protected_vectors_come_on_top(name, length, factor, seed):
     vectors, ids = document(length, seed)

@@ -18,7 +18,7 @@ from colbertv2.search.query_tables import QueryTables
 EVERYTHING = {"nprobe": None, "ndocs": None, "centroid_margin": 2.0, "residual_variance_fraction": 1.0, "nexact": None}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     product=st.booleans(),
     bits=st.sampled_from([1, 2, 4, 8]),

@@ -55,7 +55,7 @@ def exact_results(index, queries):
 
 
 @PATHS
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     kind=st.sampled_from(sorted(CODECS)),
     bits=st.sampled_from([1, 2, 4, 8]),

@@ -68,7 +68,7 @@ def naive(encoder, query, documents):
     return estimates
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 @given(
     lengths=st.lists(st.integers(0, 6), min_size=1, max_size=7).filter(any),
     query_length=st.integers(1, 5),
@@ -102,7 +102,7 @@ def test_with_one_partition_it_is_the_sum_of_similarities_to_the_mean():
         assert found == pytest.approx(expected, abs=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5),
     repetitions=st.integers(1, 4),

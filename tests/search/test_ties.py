@@ -133,7 +133,7 @@ def test_copies_have_the_same_score_wherever_they_lie(world, blocks, monkeypatch
     assert len(set(scoring.score_documents(index, query, copies).tolist())) == 1
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     vectors=st.lists(st.integers(0, 3), min_size=1, max_size=25),
     ids=st.randoms(use_true_random=False),

@@ -62,7 +62,7 @@ def indexes(tmp_path_factory):
     ]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)  # rounding may change which tokens are retrieved
+@settings(max_examples=60, derandomize=True)  # rounding may change which tokens are retrieved
 @given(
     number=st.integers(0, 3),
     query_length=st.integers(1, 5),

@@ -74,7 +74,7 @@ def test_ratio_drops_what_the_teacher_scores_near_the_positive(ratio, left):
 SCORES = st.dictionaries(st.text(min_size=1, max_size=3), st.floats(-50, 50), max_size=12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SCORES, st.floats(0.1, 30), st.floats(0.5, 1.5), st.floats(0.125, 8))
 def test_a_ratio_does_not_depend_on_the_scale_of_the_teacher(scores, positive, ratio, scale):
     denoising = Denoising(1, 100, None, "drop", ratio=ratio)
@@ -86,7 +86,7 @@ def test_a_ratio_does_not_depend_on_the_scale_of_the_teacher(scores, positive, r
     assert set(first) - near == set(scaled) - near == {d for d, s in scores.items() if s > ratio * positive} - near
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SCORES, st.floats(-50, 50), st.floats(0.5, 0.99))
 def test_a_ratio_of_logits_compares_probabilities(scores, positive, ratio):
     denoising = Denoising(1, 100, None, "drop", ratio=ratio, activation="sigmoid")

@@ -30,7 +30,7 @@ def schedules(draw):
     return schedule(name, steps, warmup, fraction)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(schedules())
 def test_every_schedule_warms_up_peaks_at_one_and_decays_to_zero_without_jumps(chosen):
     steps, warmup = chosen.steps, chosen.warmup_steps
@@ -44,7 +44,7 @@ def test_every_schedule_warms_up_peaks_at_one_and_decays_to_zero_without_jumps(c
     assert factors[steps] == chosen.factor(steps + 7) == 0, "the step after the last would be 0"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(2, 60), st.floats(0.01, 1))
 def test_wsd_is_stable_until_its_decay(steps, fraction):
     chosen = schedule("wsd", steps, 0, fraction)
@@ -54,7 +54,7 @@ def test_wsd_is_stable_until_its_decay(steps, fraction):
     assert fraction * steps - 1e-5 <= chosen.decay_steps < fraction * steps + 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 60), st.integers(0, 59))
 def test_without_a_stable_phase_wsd_is_linear(steps, warmup):
     linear, wsd = schedule("linear", steps, 0), schedule("wsd", steps, 0, 1.0)

@@ -72,7 +72,7 @@ BATCH = st.integers(2, 5).flatmap(
 TEMPERATURE = st.floats(0.3, 3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(BATCH, TEMPERATURE, st.floats(0.5, 4))
 def test_the_losses_agree_with_their_formulas(batch, temperature, highest):
     own, teacher = ([list(row[side]) for row in batch] for side in (0, 1))
@@ -95,7 +95,7 @@ def test_the_likelihoods_of_all_orders_add_up_to_one():
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=IDS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(ROW, st.randoms(use_true_random=False), st.floats(-9, 9), st.floats(0.25, 4))
 def test_order_shifts_and_the_teacher_s_scale_change_nothing(loss, row, random, shift, scale):
     own, teacher = row[0], [score + 0.0501 * place for place, score in enumerate(row[1])]  # without equal ones
@@ -107,7 +107,7 @@ def test_order_shifts_and_the_teacher_s_scale_change_nothing(loss, row, random, 
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=IDS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(ROW)
 def test_gradients_raise_the_teacher_s_best_and_lower_its_worst(loss, row):
     own, teacher = row[0], [score + 0.001 * place for place, score in enumerate(row[1])]

@@ -27,7 +27,7 @@ shapes = {
 }
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(**shapes)
 def test_without_a_radius_it_is_the_nearest_of_all(number, num_centroids, dim, seed, euclidean):
     vectors, centroids = random_vectors(number, dim, seed), random_vectors(num_centroids, dim, seed + 1)
@@ -38,7 +38,7 @@ def test_without_a_radius_it_is_the_nearest_of_all(number, num_centroids, dim, s
     np.testing.assert_allclose(scores, expected.max(1), atol=1e-5)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(group_search_radius=st.sampled_from([1e-3, 0.3, 0.7, 9.0]), **shapes)
 def test_with_a_radius_it_is_the_nearest_of_the_hopeful_groups(
     number, num_centroids, dim, seed, euclidean, group_search_radius
