@@ -1,12 +1,11 @@
 """Token pooling: similar vectors of a document are replaced by their mean (Clavié et al. 2024, arXiv:2409.14683)."""
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.compression.clustering.kmeans import normalised
 from colbertv2.reduction.reduction import BudgetedReduction, seeded
 from colbertv2.schema import PositiveInt, Seed, checked
 
@@ -20,28 +19,20 @@ class Pooling(BudgetedReduction):
         normalise: whether the means are scaled to length 1, as the residual codec does with every vector it decodes.
     """
 
-    normalise: bool
+    normalise: bool = field()  # without a default, though the base class has one
 
     @abstractmethod
     def clusters(self, vectors: NDArray[np.float32], ids: NDArray[np.int64], number: int) -> NDArray[np.integer]:
         """The cluster ``[n]`` of each of ``vectors [n, dim]``; at most ``number`` of them, with ``1 < number < n``."""
 
-    def select(
-        self, vectors: NDArray[np.float32], ids: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The mean of each cluster."""
+    def labels(self, vectors: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.integer]:
+        """The cluster of each vector."""
         number = self.budget(len(vectors))
         if number == len(vectors):
-            labels = np.arange(len(vectors))
-        elif number == 1:
-            labels = np.zeros(len(vectors), np.int64)
-        else:
-            labels = self.clusters(vectors, ids, number)
-        _, first, places, sizes = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
-        means = np.zeros((len(first), vectors.shape[1]), np.float32)
-        np.add.at(means, places, vectors)
-        means /= sizes[:, None]
-        return normalised(means) if self.normalise else means, first
+            return np.arange(len(vectors))
+        if number == 1:
+            return np.zeros(len(vectors), np.int64)
+        return self.clusters(vectors, ids, number)
 
 
 @checked

@@ -26,12 +26,12 @@ class Pruning(BudgetedReduction):
     def importance(self, ids: NDArray[np.int64]) -> NDArray[np.floating] | NDArray[np.integer]:
         """The importance ``[n]`` of each of the tokens ``ids [n]`` of a document."""
 
-    def select(
-        self, vectors: NDArray[np.float32], ids: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The vectors that are kept."""
-        kept = np.sort(np.argsort(-self.importance(ids), kind="stable")[: self.budget(len(ids))])
-        return vectors[kept], kept
+    def labels(self, vectors: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.integer]:
+        """Each vector that is kept is a group by itself."""
+        labels = np.full(len(ids), -1)
+        kept = np.argsort(-self.importance(ids), kind="stable")[: self.budget(len(ids))]
+        labels[kept] = kept
+        return labels
 
 
 @checked
@@ -122,10 +122,7 @@ class StopWordPruning(Reduction):
         rows = tokenizer.tokenizer(spelled, add_special_tokens=False)["input_ids"]
         self.ids = np.unique([row[0] for row in rows if len(row) == 1]).astype(np.int64)
 
-    def select(
-        self, vectors: NDArray[np.float32], ids: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The vectors of all other tokens."""
-        kept = np.flatnonzero(~np.isin(ids, self.ids))
-        kept = kept if len(kept) else np.arange(len(ids))
-        return vectors[kept], kept
+    def labels(self, vectors: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.integer]:
+        """All other tokens are kept, each a group by itself."""
+        every, stop_words = np.arange(len(ids)), np.isin(ids, self.ids)
+        return every if stop_words.all() else np.where(stop_words, -1, every)

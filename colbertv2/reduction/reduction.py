@@ -3,12 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Interval
 from numpy.typing import NDArray
 
+from colbertv2.compression.clustering.kmeans import normalised
 from colbertv2.errors import InputError
 from colbertv2.schema import LARGEST, PositiveInt
 
@@ -23,18 +24,21 @@ Protected = Literal["special", "first", "none"]
 class Reduction(ABC):
     """Makes fewer vectors of each document's vectors. Queries stay as they are.
 
-    A new reduction is a subclass and a YAML file. It must define ``select``, and ``learn`` if it needs to know the
-    whole collection.
+    A new reduction is a subclass and a YAML file. It must define ``labels``, and ``learn`` if it needs to know the
+    whole collection. As it returns labels and no vectors, a training can make the means too, with gradients.
 
     Attributes:
         protected: which vectors are kept as they are, in addition to the budget: ``special`` those of special tokens
             and of the document marker, ``first`` the first one, ``none`` none.
+        normalise: whether the means are scaled to length 1; ``None`` for a rule that only leaves vectors out, so that
+            all others stay as they are.
     """
 
     protected: Protected
+    normalise: bool | None = None
 
     def learn(self, tokenizer: "Tokenizer", token_ids: Iterable[NDArray[np.int64]]) -> None:  # noqa: B027
-        """Learn what ``select`` needs from the whole collection. The base class learns nothing.
+        """Learn what ``labels`` needs from the whole collection. The base class learns nothing.
 
         Args:
             tokenizer: the tokenizer of the documents.
@@ -42,18 +46,29 @@ class Reduction(ABC):
         """
 
     @abstractmethod
-    def select(
-        self, vectors: NDArray[np.float32], ids: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The new vectors of a document, made from those that are not protected.
+    def labels(self, vectors: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.integer]:
+        """The group ``[n]`` of each vector that is not protected; -1 leaves it out. Each group becomes its mean.
 
         Args:
             vectors: ``[n, dim]``, n of at least 1, L2-normalised.
             ids: ``[n]``, their tokens.
-
-        Returns:
-            The new vectors ``[m, dim]``, and for each the position ``[m]`` of the first vector it was made from.
         """
+
+    def groups(
+        self, vectors: NDArray[np.float32], ids: NDArray[np.int64], protected: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """The group ``[L]`` of each vector of a document, from 0 in the order of the first members; -1 is left out.
+
+        Each protected vector is a group by itself. Arguments are those of :meth:`reduce`.
+        """
+        labels, free = np.arange(len(vectors)), np.flatnonzero(~protected)
+        if len(free):
+            found = self.labels(vectors[free], ids[free])
+            labels[free] = np.where(found < 0, -1, found + len(vectors))  # unlike the labels of protected vectors
+        kept = labels >= 0
+        _, first, places = np.unique(labels[kept], return_index=True, return_inverse=True)
+        labels[kept] = np.argsort(np.argsort(first))[places]
+        return labels
 
     def reduce(
         self, vectors: NDArray[np.float32], ids: NDArray[np.int64], protected: NDArray[np.bool_]
@@ -65,12 +80,17 @@ class Reduction(ABC):
             ids: ``[L]``, their tokens.
             protected: ``[L]``, true for the vectors that are kept as they are.
         """
-        free = np.flatnonzero(~protected)
-        if len(free) == 0:
-            return vectors
-        made, first = self.select(vectors[free], ids[free])
-        everything = np.concatenate([vectors[protected], made])
-        return everything[np.argsort(np.concatenate([np.flatnonzero(protected), free[first]]), kind="stable")]
+        groups = self.groups(vectors, ids, protected)
+        kept = groups >= 0
+        sizes = np.bincount(groups[kept])
+        means = np.zeros((len(sizes), vectors.shape[1]), np.float32)
+        np.add.at(means, groups[kept], vectors[kept])
+        means /= sizes[:, None]
+        if self.normalise:
+            means = normalised(means)
+        unchanged = kept if self.normalise is None else protected
+        means[groups[unchanged]] = vectors[unchanged]
+        return means
 
     def size(self) -> dict[str, float | None]:
         """What plans need: the factor by which vectors become fewer, and their largest number; ``None`` is no limit."""
@@ -84,11 +104,11 @@ class Reduction(ABC):
 class NoReduction(Reduction):
     """All vectors are kept: the index reads the encoder's embeddings themselves."""
 
-    def select(
-        self, vectors: NDArray[np.float32], ids: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    protected: ClassVar[Protected] = "none"
+
+    def labels(self, vectors: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.integer]:
         """All vectors."""
-        return vectors, np.arange(len(vectors))
+        return np.arange(len(vectors))
 
 
 @dataclass

@@ -91,6 +91,36 @@ def test_each_pooled_vector_is_the_normalised_mean_of_its_cluster(name):
     np.testing.assert_allclose(found, means / np.linalg.norm(means, axis=1, keepdims=True), atol=1e-6)
 
 
+@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("name", ALL)
+def test_a_reduced_document_is_what_a_loop_over_its_groups_makes(name, normalise):
+    """To the last byte: protected and pruned vectors are untouched, and sums are taken in the order of the text."""
+    for seed, length in enumerate([0, 1, 2, 9, 40]):
+        vectors, ids = document(length, seed)
+        vectors[length // 2 :, 3] = -0.0
+        protected = ids == 4
+        reduction = made(name, factor=2.5)
+        if name in POOLINGS:
+            reduction.normalise = normalise
+        labels = iter(reduction.labels(vectors[~protected], ids[~protected]) if (~protected).any() else [])
+        groups: dict[object, list[int]] = {}
+        for place in range(length):
+            label = ("alone", place) if protected[place] else next(labels)
+            if label != -1:
+                groups.setdefault(label, []).append(place)
+        expected = np.zeros((len(groups), 8), np.float32)
+        for row, members in enumerate(groups.values()):
+            if protected[members[0]] or name not in POOLINGS:
+                expected[row] = vectors[members[0]]
+                continue
+            for place in members:
+                expected[row] += vectors[place]
+            expected[row] /= np.float32(len(members))
+            if normalise:
+                expected[row] /= np.sqrt(np.einsum("d,d->", expected[row], expected[row]))
+        assert reduction.reduce(vectors, ids, protected).tobytes() == expected.tobytes()
+
+
 def test_hierarchical_pooling_joins_copies_first():
     vectors, ids = document(5)
     copies = np.repeat(np.arange(5), [4, 1, 3, 2, 2])
