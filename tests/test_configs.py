@@ -25,6 +25,7 @@ SUITES = sorted(file.stem for file in CONF.glob("suite/*.yaml"))
 MOUNTED = {
     "round": "round@pipeline.round2",
     "source": "source@pipeline.round2.candidates",
+    "interaction": "interaction@training.round2.interaction",
     "debug": "+debug",
 }
 TRAINING = sorted(file.stem for file in CONF.glob("training/*.yaml"))
@@ -71,6 +72,8 @@ def test_every_choice_of_every_group_plans(small, tmp_path, group, choice):
         pytest.importorskip(choice, reason=f"logger={choice} needs {choice}, an extra")
     if group == "search":
         overrides.append("codec=residual")
+    if choice == "matryoshka":
+        overrides.append("training.round2.interaction.dims=[16,8]")
     if group == "first_stage":
         overrides.append("pipeline=two_stage")
     steps = plan(compose(overrides))

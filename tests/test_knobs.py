@@ -26,8 +26,8 @@ from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.tokenizer import Tokenizer
+from colbertv2.reduction.reduction import special_ids
 from colbertv2.runtime import Runtime
-from colbertv2.stages.reduce import protected_of, special_ids
 from colbertv2.training.data import TextLookup
 from colbertv2.training.examples import Example
 from colbertv2.training.fit import RankingModule, fit
@@ -164,6 +164,19 @@ WEIGHTS = {  # the key changes the learned weights: file, another value, further
     "precision": ("distillation", "bf16-mixed", {}),
     "gradient_clip": ("distillation", 0.01, {}),
 }
+INTERACTION = {  # likewise, of the group that is mounted on every training
+    "num_tokens": ("xtr", 3, {}),
+    "length_normalisation": ("maxsim", True, {}),
+    "dims": ("maxsim", [16, 8], {}),
+    "dim_weights": ("maxsim", [1.0, 3.0], {"dims": [16, 8]}),
+    "initial_temperature": ("learned_temperature", 0.5, {}),
+    "minimum_temperature": ("learned_temperature", 1.0, {"temperature_learning_rate": 0.5}),
+    "temperature_learning_rate": ("learned_temperature", 0.5, {}),
+    "reduction.factor": ("pooled", 3, {}),
+    "reduction.num_vectors": ("pooled", 2, {}),
+    "reduction.protected": ("pooled", "first", {}),
+    "reduction.normalise": ("pooled", False, {}),
+}
 LOG = {"validation_interval": 1, "validation_queries": 2}  # what is measured during training
 WORK = {"gradient_cache_chunk": 1, "gradient_checkpointing": True, "compile": True}  # how the same result is computed
 
@@ -194,6 +207,11 @@ def test_every_key_of_a_search_engine_is_tried(choice):
 @pytest.mark.parametrize("choice", files("training"))
 def test_every_key_of_a_training_is_tried(choice):
     assert set(keys("training", choice)) <= {*WEIGHTS, *LOG, *WORK}
+
+
+@pytest.mark.parametrize("choice", files("interaction"))
+def test_every_key_of_an_interaction_is_tried(choice):
+    assert set(keys("interaction", choice)) <= {*INTERACTION, "reduction"}
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +250,7 @@ def test_every_key_of_a_reduction_moves_the_vectors(words, choice, key, value):
     def reduced(changed: dict[str, Any]) -> np.ndarray:
         reduction = instantiate({"_convert_": "all", **compose([f"reduction={choice}"]).reduction, **changed})
         reduction.learn(words, [np.unique(ids[start:]) for start in range(len(ids))])
-        return reduction.reduce(vectors, ids, protected_of(reduction, ids, special_ids(words)))
+        return reduction.reduce(vectors, ids, reduction.protects(ids, special_ids(words)))
 
     found = [reduced({}), reduced({}), reduced({key: value} | ({"factor": None} if key == "num_vectors" else {}))]
     assert np.array_equal(found[0], found[1]) and not np.array_equal(found[0], found[2])
@@ -323,11 +341,11 @@ def ranker() -> ColBERT:
     return initial.colbert(Backbone(str(tiny_bert()), None), tokenization, 16, "orthogonal", [], 0)
 
 
-def trained(chosen: Recipe, out: Path, validation: list[Example]) -> ColBERT:
+def trained(chosen: Recipe, out: Path, validation: list[Example], lookup: TextLookup = LOOKUP) -> ColBERT:
     out.mkdir()
     model = ranker()
     runtime = Runtime(root=out / "root", device="cpu", wandb="disabled", progress=False)
-    fit(model, chosen, EXAMPLES, validation, LOOKUP, LOOKUP, seed=0, out=out, runtime=runtime)
+    fit(model, chosen, EXAMPLES, validation, lookup, lookup, seed=0, out=out, runtime=runtime)
     return model
 
 
@@ -351,6 +369,28 @@ def learnt(tmp_path_factory):
 def test_every_key_of_a_training_moves_the_weights(learnt, key):
     choice, value, beside = WEIGHTS[key]
     assert not torch.equal(learnt(choice, beside), learnt(choice, beside | {key: value}))
+
+
+class Longer(Texts):
+    """Texts with enough tokens to reduce."""
+
+    def texts(self, ids: list[str]) -> list[str]:
+        return [f"{text} {' '.join(WORDS[len(text) :][:7])}" for text in super().texts(ids)]
+
+
+@pytest.mark.parametrize("key", INTERACTION)
+def test_every_key_of_an_interaction_moves_the_weights(tmp_path, key):
+    choice, value, beside = INTERACTION[key]
+    config = training("distillation").copy()
+    config.interaction = compose([f"interaction@training.round1.interaction={choice}"]).training.round1.interaction
+    lookup, found = TextLookup(Longer(), Longer()), []  # pyright: ignore
+    other = {key: value} | ({"reduction.factor": None} if key == "reduction.num_vectors" else {})
+    for number, settings in enumerate((beside, other)):
+        for name, one in settings.items():
+            OmegaConf.update(config.interaction, name, one)
+        chosen = instantiate(config, _convert_="all")
+        found.append(weights(trained(chosen, tmp_path / str(number), [], lookup)))
+    assert not torch.equal(*found)
 
 
 @pytest.mark.parametrize("key", LOG)

@@ -89,7 +89,8 @@ class Component:
     Its constructor should be cheap, since it is called once to validate and again when the stage runs. A component that
     reads outside data has a method ``identity() -> dict``, which replaces its arguments in the digest: the content
     counts, not its path. A class may have a mapping ``neutral`` from arguments that were added later to the values that
-    change nothing; these are left out of the digest, so that older addresses stay.
+    change nothing; these are left out of the digest, so that older addresses stay. A neutral value may be an instance,
+    which a nested component equals if it constructs an equal one.
 
     Args:
         key: its place in the configuration, such as ``codec``.
@@ -137,7 +138,7 @@ class Component:
         if callable(identity := getattr(self.instance, "identity", None)):
             return {"_target_": self.target, "identity": identity()}
         neutral = getattr(self.instance, "neutral", {})
-        values = {key: value for key, value in self.values.items() if neutral.get(key, self) != value}
+        values = {key: value for key, value in self.values.items() if neutral.get(key, self) != bound(value)}
         return {"_target_": self.target, **transform(values, identified)}
 
 
@@ -174,7 +175,7 @@ class Node:
     @cached_property
     def bound(self) -> dict[str, Any]:
         """Arguments as a stage's ``check`` receives them: components as instances, parents as nodes."""
-        return transform(self.values, lambda leaf: leaf.instance if isinstance(leaf, Component) else leaf)
+        return transform(self.values, bound)
 
     @cached_property
     def sizes(self) -> dict[str, dict[str, Any]]:
@@ -242,6 +243,11 @@ def digest(identity: dict[str, Any]) -> str:
     """
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return sha256(canonical.encode())[:10]
+
+
+def bound(leaf: Any) -> Any:
+    """A leaf of the arguments as a check receives it: a component as its instance."""
+    return leaf.instance if isinstance(leaf, Component) else leaf
 
 
 def configured(leaf: Any) -> Any:

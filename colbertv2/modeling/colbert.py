@@ -22,7 +22,7 @@ from colbertv2.errors import within
 from colbertv2.modeling.attention import with_attention
 from colbertv2.modeling.backbone import locate
 from colbertv2.modeling.batch import Tuples, encoded_by_length
-from colbertv2.modeling.maxsim import maxsim, maxsim_all_pairs
+from colbertv2.modeling.maxsim import maxsim
 from colbertv2.modeling.options import autocast
 from colbertv2.modeling.projection import ProjectionLayers
 from colbertv2.modeling.tokenizer import Encoding, Tokenizer
@@ -124,25 +124,37 @@ class ColBERT(nn.Module):
         queries, documents = inputs
         query_vectors, document_vectors = self(queries), self.document_vectors(documents)
         with torch.autocast(query_vectors.device.type, enabled=False):  # 16-bit sums would lose the margins
-            return self.interact(query_vectors, document_vectors, queries, documents, all_pairs)
+            return self.interact(query_vectors, document_vectors, queries.scored, documents.scored, all_pairs)
 
     def interact(
-        self, query_vectors: Tensor, document_vectors: Tensor, queries: Encoding, documents: Encoding, all_pairs: bool
+        self,
+        queries: Tensor,
+        documents: Tensor,
+        query_mask: Tensor,
+        document_mask: Tensor,
+        all_pairs: bool,
+        score: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] = maxsim,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return MaxSim of a batch's vectors in the form of :meth:`batch_scores`."""
-        num_queries = len(query_vectors)
+        """Return the scores of a batch's vectors in the form of :meth:`batch_scores`.
+
+        Args:
+            queries: ``[B, Lq, dim]``.
+            documents: ``[B·n, Ld, dim]``.
+            query_mask, document_mask: ``[B, Lq]`` and ``[B·n, Ld]``, true where a vector takes part.
+            all_pairs: whether to score all pairs.
+            score: the score of queries and documents, with the arguments and the result of :func:`maxsim`.
+        """
+        num_queries, n = len(queries), len(documents) // len(queries)
         if all_pairs:
-            document_mask, first = documents.scored, 0
+            first = 0
             if self.gather:
                 first = rank_and_world()[0] * num_queries
-                document_vectors, document_mask = gathered(document_vectors, document_mask)
-            scores = maxsim_all_pairs(query_vectors, document_vectors, queries.scored, document_mask)
+                documents, document_mask = gathered(documents, document_mask)
+            scores = score(queries, documents.unsqueeze(0), query_mask, document_mask.unsqueeze(0))
             rows = torch.arange(num_queries, device=scores.device)
-            n = len(documents.scored) // num_queries
             return scores.view(num_queries, -1, n)[rows, first + rows], scores
-        per_query = (num_queries, -1, *document_vectors.shape[1:])
-        own = maxsim(
-            query_vectors, document_vectors.view(per_query), queries.scored, documents.scored.view(per_query[:3])
+        own = score(
+            queries, documents.unflatten(0, (num_queries, n)), query_mask, document_mask.unflatten(0, (num_queries, n))
         )
         return own, None
 

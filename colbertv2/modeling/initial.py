@@ -77,9 +77,14 @@ def backbone_of(checkpoint: Node) -> Backbone | None:
 def document_length(encoded: Node) -> int | None:
     """The number of tokens at which the stage ``encode`` cuts documents; ``None`` if its model does not say."""
     own = encoded.bound.get("document_maxlen") or encoded.bound["documents"].maxlen
-    start = start_of(encoded.ancestor("checkpoint")).bound
-    if own or "backbone" not in start or "tokenization" not in start:
-        return own
+    return own or trained_length(encoded.ancestor("checkpoint"))
+
+
+def trained_length(checkpoint: Node) -> int | None:
+    """The number of tokens at which a pipeline's checkpoint cuts documents; ``None`` if its stages do not say."""
+    start = start_of(checkpoint).bound
+    if "backbone" not in start or "tokenization" not in start:
+        return None
     return tokenization(start["backbone"], start["tokenization"]).document_maxlen
 
 

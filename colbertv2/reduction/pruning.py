@@ -90,7 +90,8 @@ class IdfPruning(Pruning):
 
     def importance(self, ids: NDArray[np.int64]) -> NDArray[np.integer]:
         """Falls with the number of documents that contain a token, as the inverse document frequency does."""
-        return -self.document_frequencies[ids]
+        known = ids < len(self.document_frequencies)  # a validation may search another collection
+        return -np.where(known, self.document_frequencies[np.where(known, ids, 0)], 0)
 
 
 @checked

@@ -70,6 +70,17 @@ class Reduction(ABC):
         labels[kept] = np.argsort(np.argsort(first))[places]
         return labels
 
+    def protects(self, ids: NDArray[np.int64], special: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which vectors of a document are kept as they are, ``[L]``, whatever the budget.
+
+        Args:
+            ids: ``[L]``, their tokens.
+            special: the ids of special tokens, from :func:`special_ids`.
+        """
+        if self.protected == "special":
+            return np.isin(ids, special)
+        return np.arange(len(ids)) < (1 if self.protected == "first" else 0)
+
     def reduce(
         self, vectors: NDArray[np.float32], ids: NDArray[np.int64], protected: NDArray[np.bool_]
     ) -> NDArray[np.float32]:
@@ -101,6 +112,7 @@ class Reduction(ABC):
         return ()
 
 
+@dataclass(frozen=True)
 class NoReduction(Reduction):
     """All vectors are kept: the index reads the encoder's embeddings themselves."""
 
@@ -158,6 +170,12 @@ class BudgetedReduction(Reduction):
                 f"reduction.factor is {self.factor:g}, but documents have at most {maxlen} tokens, so only a single "
                 f"vector would be left of each; expected at most {maxlen}."
             )
+
+
+def special_ids(tokenizer: "Tokenizer") -> NDArray[np.int64]:
+    """The ids of the special tokens, such as ``[CLS]`` and ``[SEP]``, and of the marker of documents."""
+    marker = [] if tokenizer.document_marker is None else [tokenizer.document_marker]
+    return np.unique([*tokenizer.tokenizer.all_special_ids, *marker]).astype(np.int64)
 
 
 def seeded(seed: int, ids: NDArray[np.int64]) -> np.random.Generator:

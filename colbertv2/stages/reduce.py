@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +15,8 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.errors import InputError
 from colbertv2.files import write_json
-from colbertv2.reduction.reduction import NoReduction, Reduction
+from colbertv2.reduction.reduction import NoReduction, Reduction, special_ids
 from colbertv2.runtime import Runtime
-
-if TYPE_CHECKING:
-    from colbertv2.modeling.tokenizer import Tokenizer
 
 
 @stage(version=1)
@@ -55,7 +51,7 @@ def run(embeddings: Artifact, documents: Collection, reduction: Reduction, *, ou
                 f"A document has {len(vectors)} vectors, but {len(ids)} tokens: {documents.id} is not what "
                 f"{embeddings.address} was encoded from, or its tokenizer has changed; encode again."
             )
-        return reduction.reduce(vectors.astype(np.float32), ids, protected_of(reduction, ids, special))
+        return reduction.reduce(vectors.astype(np.float32), ids, reduction.protects(ids, special))
 
     stream, first = token_ids("reduce"), 0
     for shard in encoded.shards():
@@ -68,19 +64,6 @@ def run(embeddings: Artifact, documents: Collection, reduction: Reduction, *, ou
     writer.close()
     kept = Embeddings.open(out).num_vectors
     write_json(out / "statistics.json", {"num_vectors_before": encoded.num_vectors, "num_vectors": kept})
-
-
-def special_ids(tokenizer: Tokenizer) -> NDArray[np.int64]:
-    """The ids of the special tokens, such as ``[CLS]`` and ``[SEP]``, and of the marker of documents."""
-    marker = [] if tokenizer.document_marker is None else [tokenizer.document_marker]
-    return np.unique([*tokenizer.tokenizer.all_special_ids, *marker]).astype(np.int64)
-
-
-def protected_of(reduction: Reduction, ids: NDArray[np.int64], special: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """``[L]``: which vectors of a document are kept as they are, whatever the budget."""
-    if reduction.protected == "special":
-        return np.isin(ids, special)
-    return np.arange(len(ids)) < (1 if reduction.protected == "first" else 0)
 
 
 def replaced(reduction: type[Reduction], **_: object) -> str | None:

@@ -13,7 +13,7 @@ from colbertv2.modeling.options import ScoringHead
 from colbertv2.runtime import Runtime
 from colbertv2.schema import MaxLength, Scale, Seed
 from colbertv2.training.examples import training_examples
-from colbertv2.training.recipe import Recipe
+from colbertv2.training.recipe import MAXSIM, Recipe
 
 
 @stage(version=1, resumable=True)
@@ -97,5 +97,7 @@ def check(backbone, encoder, examples, validation, documents, queries, recipe, m
         yield "training.teacher uses in-batch negatives, which a cross-encoder can't score; remove that objective."
     if recipe is not None and recipe.search_validation is not None:
         yield "training.teacher.search_validation is set, but a cross-encoder can't search; remove it."
+    if recipe is not None and recipe.interaction != MAXSIM:
+        yield "training.teacher.interaction is set, but a cross-encoder has no token vectors; remove it."
     if recipe is not None and recipe.patience is not None and validation is None:
         yield "training.teacher.patience is set, but there are no dev queries to validate by; remove it."

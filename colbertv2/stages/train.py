@@ -12,7 +12,7 @@ from colbertv2.data.queries import Queries
 from colbertv2.runtime import Runtime
 from colbertv2.schema import Seed
 from colbertv2.training.examples import training_examples
-from colbertv2.training.recipe import Recipe
+from colbertv2.training.recipe import MAXSIM, Recipe
 
 
 @stage(version=1, resumable=True)
@@ -46,6 +46,7 @@ def run(
         recipe: how to train.
         seed: the seed of everything random in the training.
     """
+    from colbertv2.analysis.explain import document_token_ids
     from colbertv2.modeling.attention import with_attention
     from colbertv2.modeling.colbert import ColBERT
     from colbertv2.training.data import TextLookup
@@ -59,6 +60,8 @@ def run(
         query_maxlen=queries.maxlen,
     )
     with_attention(model, runtime.attention)
+    texts = (text for _, text in documents)
+    recipe.interaction.reduction.learn(model.tokenizer, document_token_ids(model.tokenizer, texts))
     fit(
         model,
         recipe,
@@ -81,8 +84,8 @@ def check(
     recipe: Recipe,
     **_: object,
 ) -> Iterator[str]:
-    """Check that training and validation read texts alike, and that a search validation can choose weights."""
-    from colbertv2.modeling.initial import text_problems
+    """Check that training and validation read texts alike, that scores suit the model, and that weights are chosen."""
+    from colbertv2.modeling.initial import dim_of, text_problems, trained_length
 
     trained = parts_of(queries)
     for part, of_part in parts_of(documents).items():
@@ -95,6 +98,9 @@ def check(
                     f"collection.dev.{name} is {other!r}, but collection.train.{name} is {own!r}; expected the same, "
                     f"as one model is trained{f' ({part})' if part else ''}."
                 )
+    if recipe.interaction != MAXSIM:
+        maxlen = documents.maxlen or trained_length(checkpoint)
+        yield from recipe.interaction.model_problems(dim_of(checkpoint), maxlen)
     if recipe.search_validation is not None:
         yield from recipe.search_validation.problems()
     if recipe.patience is not None and recipe.deciding_metric(validation is not None) is None:

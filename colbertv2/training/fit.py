@@ -4,6 +4,7 @@ Training evaluates the ranker at step 0, keeps the checkpoint with the best dev 
 The metric is RR@10 over candidates, or that of a search (:mod:`colbertv2.training.search_validation`).
 """
 
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,7 +36,7 @@ from colbertv2.training.data import (
 from colbertv2.training.examples import Example
 from colbertv2.training.logs import name_of
 from colbertv2.training.objectives import Scores
-from colbertv2.training.recipe import DEV_METRIC, Recipe
+from colbertv2.training.recipe import DEV_METRIC, MAXSIM, Recipe
 from colbertv2.training.search_validation import SearchedSet, search_values
 from colbertv2.training.trainer import (
     best_of,
@@ -79,7 +80,12 @@ class RankingModule(lightning.LightningModule):
             ranker.transformer.gradient_checkpointing_enable({"use_reentrant": False})
         if recipe.compile:
             ranker.transformer.compile(dynamic=True)
-        self.all_pairs = any(objective.needs_all_pairs for objective in self.objectives.values())
+        self.interaction = recipe.interaction
+        needed = any(objective.needs_all_pairs for objective in self.objectives.values())
+        self.all_pairs = needed or self.interaction.needs_all_pairs
+        self.log_temperature: torch.nn.Parameter | None = None
+        if self.interaction.initial_temperature is not None:
+            self.log_temperature = torch.nn.Parameter(torch.tensor(math.log(self.interaction.initial_temperature)))
         if optimization.dropout is not None:
             for module in ranker.modules():
                 if isinstance(module, torch.nn.Dropout):
@@ -88,9 +94,11 @@ class RankingModule(lightning.LightningModule):
     def training_step(self, batch: TrainingBatch) -> Tensor:
         state = np.random.SeedSequence([self.seed, batch.step, self.global_rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
-        own, all_pairs = self.ranker.batch_scores(batch.inputs, self.all_pairs)
-        scores = Scores(own, batch.teacher, all_pairs, batch.excluded)
-        losses = {name: objective(scores) for name, objective in self.objectives.items()}
+        scores = [Scores(own, batch.teacher, every, batch.excluded) for own, every in self.scores(batch)]
+        losses = {
+            name: sum(weight * objective(one) for weight, one in zip(self.interaction.weights, scores, strict=True))
+            for name, objective in self.objectives.items()
+        }
         loss = torch.stack([objective.weight * losses[name] for name, objective in self.objectives.items()]).sum()
         if not torch.isfinite(loss):
             found = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
@@ -100,14 +108,30 @@ class RankingModule(lightning.LightningModule):
                 "scores, or lower the learning rate."
             )
         for name, value in losses.items():
-            self.log(f"train/{name}", value.detach(), batch_size=len(own), sync_dist=True)
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(own), sync_dist=True)
+            self.log(f"train/{name}", value.detach(), batch_size=len(batch.query_ids), sync_dist=True)
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch.query_ids), sync_dist=True)
         return loss
+
+    def scores(self, batch: TrainingBatch) -> list[tuple[Tensor, Tensor | None]]:
+        """The scores of a batch, divided by the temperature if one is learned: one entry for each of ``dims``."""
+        if not isinstance(self.ranker, ColBERT):
+            return [self.ranker.batch_scores(batch.inputs, self.all_pairs)]
+        found = self.interaction.scores(self.ranker, batch.inputs, self.all_pairs)
+        if self.log_temperature is None:
+            return found
+        with torch.no_grad():  # before every batch, so that a training which is resumed does the same
+            self.log_temperature.clamp_(min=math.log(self.interaction.minimum_temperature))
+        temperature = self.log_temperature.exp()
+        self.log("train/temperature", temperature.detach(), batch_size=len(batch.query_ids))
+        return [(own / temperature, None if every is None else every / temperature) for own, every in found]
 
     def validation_step(self, batch: DevBatch | None) -> None:
         if batch is None:  # there is only a search
             return
-        own, _ = self.ranker.batch_scores(batch.inputs, all_pairs=False)
+        if isinstance(self.ranker, ColBERT):
+            own = self.interaction.validation_scores(self.ranker, batch.inputs)
+        else:
+            own, _ = self.ranker.batch_scores(batch.inputs, all_pairs=False)
         value = reciprocal_rank(own, batch.relevance).mean()
         self.log(DEV_METRIC, value * batch.weight, prog_bar=True, batch_size=len(own))
         if batch.part:
@@ -119,12 +143,18 @@ class RankingModule(lightning.LightningModule):
         if validation is None or self.trainer.global_step % self.recipe.search_interval:
             return
         assert isinstance(self.ranker, ColBERT)
-        values = search_values(self.ranker, validation, self.searched, self.batch_tokens, self.recipe.precision)
-        self.log_dict(values)
+        reduction = self.interaction.reduction
+        self.log_dict(
+            search_values(self.ranker, validation, self.searched, self.batch_tokens, self.recipe.precision, reduction)
+        )
 
     def configure_optimizers(self):
+        groups: list[dict[str, Any]] = [{"params": list(self.ranker.parameters())}]
+        if self.log_temperature is not None:
+            rate = self.interaction.temperature_learning_rate
+            groups.append({"params": [self.log_temperature], "lr": rate, "weight_decay": 0.0})
         optimizer = torch.optim.AdamW(
-            self.ranker.parameters(),
+            groups,
             lr=self.optimization.learning_rate,
             weight_decay=self.optimization.weight_decay,
             # Fused, a step takes a tenth less time on a CPU. Lightning can't clip its gradients in mixed precision.
@@ -179,10 +209,12 @@ def fit(
 
     Raises:
         InputError: there are too few examples, they lack teacher scores that an objective needs, the devices do not
-            divide the batch size, a loss is not finite, or a cross-encoder is to search.
+            divide the batch size, a loss is not finite, or a cross-encoder is to search or has an interaction.
     """
     if recipe.search_validation is not None and not isinstance(ranker, ColBERT):
         raise InputError("search_validation is set, but only ColBERT can search; a cross-encoder ranks candidates.")
+    if recipe.interaction != MAXSIM and not isinstance(ranker, ColBERT):
+        raise InputError("interaction is set, but only ColBERT has token vectors; a cross-encoder needs maxsim.")
     quieten()
     lightning.seed_everything(seed, verbose=False)
     usable = recipe.usable(examples)
@@ -216,7 +248,7 @@ def fit(
     final = read_checkpoint(last)
     path, best = best_of(final)
     state = read_checkpoint(checkpoints / path.name)["state_dict"]
-    trained = {name.removeprefix("ranker."): tensor for name, tensor in state.items()}
+    trained = {name.removeprefix("ranker."): one for name, one in state.items() if name.startswith("ranker.")}
     ranker.load_state_dict(trained if metric is None or best > before[metric] else start)
     ranker.save(out)
     steps = final["global_step"]

@@ -128,6 +128,11 @@ class KLDivergence:
     needs_teacher = True
     minimum_candidates = 2
 
+    @property
+    def ignores_scale(self) -> bool:
+        """Whether a common factor of a query's scores changes nothing."""
+        return self.student_normalisation != "none"
+
     def __call__(self, scores: Scores) -> Tensor:
         from torch.nn.functional import kl_div, log_softmax
 

@@ -5,17 +5,19 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from colbertv2.errors import InputError
 from colbertv2.schema import PositiveInt, Scale, checked
 from colbertv2.training.examples import Example, Selected
+from colbertv2.training.interaction import LateInteraction
 from colbertv2.training.negatives import NegativeSampling
 from colbertv2.training.objectives import Objective
 from colbertv2.training.optimization import Optimization
 from colbertv2.training.search_validation import SearchValidation
 
 DEV_METRIC = "dev/RR@10"  # over the candidates of the dev queries
+MAXSIM = LateInteraction()
 TrainingPrecision = Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"]
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class Recipe:
             choice of the group ``validation``. ``None`` searches nothing.
         patience: stop after this many validations in a row without a better value of the metric that chooses the
             weights; ``None`` takes all steps.
+        interaction: how scores are computed from vectors; a choice of the group ``interaction``. Only for ColBERT.
 
     Raises:
         InputError: there is no loss, or the settings do not fit each other.
@@ -71,6 +74,8 @@ class Recipe:
     max_examples: PositiveInt | None = None
     search_validation: SearchValidation | None = None
     patience: PositiveInt | None = None
+    interaction: LateInteraction = MAXSIM
+    neutral: ClassVar[dict[str, Any]] = {"interaction": MAXSIM}
 
     def __post_init__(self) -> None:
         if self.max_examples is not None and self.max_examples < self.batch_size:
@@ -100,6 +105,14 @@ class Recipe:
                     f"The objective {name} needs at least 2 queries in each part of a batch, found "
                     f"batch_size={self.batch_size} and in_batch_groups={self.in_batch_groups}."
                 )
+        scaling = [name for name, value in self.interaction.scaling.items() if value]
+        if scaling and all(getattr(objective, "ignores_scale", False) for objective in self.losses.values()):
+            raise InputError(
+                f"training.interaction.{scaling[0]} is set, but every objective normalises the student's scores, so it "
+                "changes nothing; set it to its default, or student_normalisation=none."
+            )
+        if problems := list(self.interaction.batch_problems(self.batch_size, self.in_batch_groups)):
+            raise InputError("\n".join(problems))
         if self.batch_size % self.in_batch_groups:
             raise InputError(
                 f"training.batch_size is {self.batch_size}; in_batch_groups={self.in_batch_groups} does not divide it."

@@ -20,6 +20,7 @@ from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking, greatest_first, inverse
 from colbertv2.files import sha256
 from colbertv2.indexing.packed import Packed, offsets_of
+from colbertv2.reduction.reduction import NoReduction, Reduction, special_ids
 from colbertv2.schema import PositiveInt, Text, checked
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class SearchValidation:
 
     While it runs, the float16 vectors of one collection are in memory: with 20,000 documents of 180 tokens and 128
     dimensions about 0.9 GB, divided among the processes. Documents are encoded and searched as by ``codec=fp16`` and
-    ``search=exhaustive``, and cut as in training.
+    ``search=exhaustive``, and cut and reduced as in training.
 
     Args:
         collections: name → collection, as in ``conf/collection``: its ``documents`` are searched with its ``eval``
@@ -197,7 +198,12 @@ def relevant(queries: Queries, query_ids: Iterable[str]) -> set[str]:
 
 
 def search_values(
-    model: ColBERT, validation: SearchValidation, sets: Sequence[SearchedSet], batch_tokens: int, precision: str
+    model: ColBERT,
+    validation: SearchValidation,
+    sets: Sequence[SearchedSet],
+    batch_tokens: int,
+    precision: str,
+    reduction: Reduction,
 ) -> dict[str, float]:
     """Search all collections with a model and return the values for the log: of every collection, and their mean.
 
@@ -209,18 +215,21 @@ def search_values(
         sets: what is searched, as from ``validation.sets()``.
         batch_tokens: tokens per encoding batch.
         precision: Lightning's name of the training's precision; weights of 16 bits encode as they are.
+        reduction: what is done with the vectors of each document before it is searched, as in the training.
     """
     mixed = precision if precision.endswith("-mixed") else "32-true"
     if precision == "16-mixed" and model.device.type == "cpu":
         mixed = "bf16-mixed"  # as Lightning does
     values = {
-        validation.metric_of(one.name): search_value(model, one, validation.measure, batch_tokens, mixed)
+        validation.metric_of(one.name): search_value(model, one, validation.measure, batch_tokens, mixed, reduction)
         for one in sets
     }
     return {**values, validation.metric: float(np.mean(list(values.values())))}
 
 
-def search_value(model: ColBERT, one: SearchedSet, measure: str, batch_tokens: int, precision: str) -> float:
+def search_value(
+    model: ColBERT, one: SearchedSet, measure: str, batch_tokens: int, precision: str, reduction: Reduction
+) -> float:
     """The mean of a measure over the queries of one collection."""
     from colbertv2.evaluation.measures import evaluate, parsed_measure
     from colbertv2.evaluation.protocols import judged, most_removed
@@ -237,7 +246,7 @@ def search_value(model: ColBERT, one: SearchedSet, measure: str, batch_tokens: i
     rank, world = rank_and_world()
     texts = one.queries.texts(one.query_ids)
     query_vectors = model.encode_queries(texts, batch_tokens, prompt=one.queries.prompt, maxlen=one.queries.maxlen)
-    index = encoded(model, one.documents, one.doc_ids[rank::world], batch_tokens, precision)
+    index = encoded(model, one.documents, one.doc_ids[rank::world], batch_tokens, precision, reduction)
     found = [named(each, one.doc_ids[rank::world]) for each in search_decoded(index, query_vectors, depth)]
     parts = gathered_objects(found)
     results = {query_id: [pair for part in parts for pair in part[i]] for i, query_id in enumerate(one.query_ids)}
@@ -247,15 +256,27 @@ def search_value(model: ColBERT, one: SearchedSet, measure: str, batch_tokens: i
 
 
 def encoded(
-    model: ColBERT, documents: Collection, doc_ids: Sequence[str], batch_tokens: int, precision: str
+    model: ColBERT,
+    documents: Collection,
+    doc_ids: Sequence[str],
+    batch_tokens: int,
+    precision: str,
+    reduction: Reduction,
 ) -> MemoryVectors:
-    """Encode documents into memory. As in an index, a document without text has no vectors."""
+    """Encode documents into memory, and reduce them. As in an index, a document without text has no vectors."""
     kept: list[NDArray[np.float16]] = []
+    special = special_ids(model.tokenizer)
     for start in range(0, len(doc_ids), ENCODED_AT_ONCE):
         texts = documents.texts(doc_ids[start : start + ENCODED_AT_ONCE])
         found = model.encode_documents(
             texts, batch_tokens, precision=precision, prompt=documents.prompt, maxlen=documents.maxlen
         )
-        for text, vectors in zip(texts, found, strict=True):
-            kept.append(vectors[: 0 if is_empty(text) else None].astype(np.float16))
+        token_ids = model.tokenizer.document_ids(texts, documents.prompt, documents.maxlen)
+        for text, vectors, ids in zip(texts, found, token_ids, strict=True):
+            own = vectors[: 0 if is_empty(text) else None].astype(np.float16)
+            if len(own) and not isinstance(reduction, NoReduction):
+                scored = model.tokenizer.pad_documents([ids]).scored[0].numpy()
+                tokens = np.array(ids)[scored]
+                own = reduction.reduce(own.astype(np.float32), tokens, reduction.protects(tokens, special))
+            kept.append(own.astype(np.float16))
     return MemoryVectors(doc_ids, kept)

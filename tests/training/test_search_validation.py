@@ -21,6 +21,8 @@ from colbertv2.errors import InputError
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.cross_encoder import CrossEncoder
 from colbertv2.planning.prediction import estimate_nodes
+from colbertv2.reduction.pooling import SequentialPooling
+from colbertv2.reduction.reduction import NoReduction
 from colbertv2.runtime import Runtime
 from colbertv2.training import fit as fitting
 from colbertv2.training.recipe import DEV_METRIC
@@ -56,7 +58,7 @@ def validation(collections: dict, **keys) -> SearchValidation:
 
 
 def values_of(model: ColBERT, wanted: SearchValidation) -> dict[str, float]:
-    return search_values(model, wanted, wanted.sets(), 2048, "32-true")
+    return search_values(model, wanted, wanted.sets(), 2048, "32-true", NoReduction())
 
 
 def summary_of(out: Path) -> dict:
@@ -75,6 +77,16 @@ def test_the_values_are_those_of_the_pipeline(folder, collections, measure):
     found = values_of(model, validation({"test": collections["other"]}, measure=measure))
     expected = json.loads((measured.path / "metrics.json").read_text())[measure]
     assert 0 < expected < 1 and found == {f"search/test/{measure}": expected, f"search/{measure}": expected}
+
+
+def test_documents_are_reduced_as_in_the_pipeline(folder, collections):
+    overrides = ["pipeline=untrained", "codec=fp16", "target=metrics", "depth=30", "reduction=sequential"]
+    measured = build(compose([*shrunk(folder, folder.parent / "artifacts"), *overrides, "measures=[nDCG@10]"]))
+    model, wanted = ColBERT.load(measured.ancestor("checkpoint").path), validation({"test": collections["other"]})
+    pooling = SequentialPooling(factor=2, num_vectors=None, protected="special", normalise=True)
+    found = search_values(model, wanted, wanted.sets(), 2048, "32-true", pooling)
+    assert found[MEAN] == json.loads((measured.path / "metrics.json").read_text())["nDCG@10"]
+    assert found != values_of(model, wanted)
 
 
 def test_parts_of_processes_make_up_the_whole(collections, monkeypatch):
