@@ -39,7 +39,7 @@ class BestSimilarities(torch.autograd.Function):
             similarities = (flat[group] @ query.T).view(n, length, -1)
             similarities.masked_fill_(~document_mask[group].unsqueeze(-1), float("-inf"))
             best[position], winners[position] = similarities.max(1)
-            if kth is not None and k <= n * length:
+            if k is not None and kth is not None and k <= n * length:
                 kth[position] = similarities.view(n * length, -1).topk(k, dim=0).values[-1]
         ctx.save_for_backward(queries, documents, winners)
         if kth is not None:

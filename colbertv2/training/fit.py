@@ -95,10 +95,7 @@ class RankingModule(lightning.LightningModule):
         state = np.random.SeedSequence([self.seed, batch.step, self.global_rank]).generate_state(1)
         torch.manual_seed(int(state[0]))
         scores = [Scores(own, batch.teacher, every, batch.excluded) for own, every in self.scores(batch)]
-        losses = {
-            name: sum(weight * objective(one) for weight, one in zip(self.interaction.weights, scores, strict=True))
-            for name, objective in self.objectives.items()
-        }
+        losses = {name: self.interaction.mean(map(objective, scores)) for name, objective in self.objectives.items()}
         loss = torch.stack([objective.weight * losses[name] for name, objective in self.objectives.items()]).sum()
         if not torch.isfinite(loss):
             found = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())

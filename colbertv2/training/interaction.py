@@ -8,7 +8,7 @@ documents if the training reduces them. The other settings only shape the gradie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -49,8 +49,9 @@ class LateInteraction:
         reduction: train on documents that are pooled or pruned like this, instead of all their vectors. Validations
             reduce documents too.
         initial_temperature: divide scores by a temperature that is learned, from this value on, as in CLIP (Radford
-            et al. 2021, arXiv:2103.00020, §2.4). It is not part of the saved checkpoint. ``None`` divides by nothing.
-        minimum_temperature: the learned temperature stays at or above it; CLIP's is 0.01.
+            et al. 2021, arXiv:2103.00020, §2.5, from 0.07 on). It is not part of the saved checkpoint. ``None``
+            divides by nothing.
+        minimum_temperature: the learned temperature stays at or above it; in CLIP it is 0.01.
         temperature_learning_rate: its peak learning rate, with the schedule of the weights. AdamW changes the logarithm
             by about this much per step.
 
@@ -113,6 +114,11 @@ class LateInteraction:
         """The weights of ``dims``, whose sum is 1; a single one without ``dims``."""
         given = self.dim_weights or [1.0] * len(self.dims or [1])
         return [weight / sum(given) for weight in given]
+
+    def mean(self, losses: Iterable[Tensor]) -> Tensor:
+        """The mean of the losses of ``dims``, with their weights."""
+        first, *others = (weight * loss for weight, loss in zip(self.weights, losses, strict=True))
+        return sum(others, start=first)
 
     @property
     def scaling(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ WHOLE = ("pipeline", "round", "analysis", "debug", "logger")  # groups whose fil
 MOUNTS = {
     "training": "training.round2",
     "source": "pipeline.round2.candidates",
+    "interaction": "training.round2.interaction",
     "validation": "training.round1.search_validation",
 }  # where a group is in the configuration, if not at its name
 NODES = ("first_stage",)  # groups that are a node themselves, which pipelines read
@@ -39,6 +40,8 @@ GROUPS = {
     "model": "The encoder to start from, and how texts become tokens.",
     "training": "One training: its losses, negatives, steps and batch. A run has three: `training.round1`, "
     "`training.teacher` and `training.round2`. Each file below is described where it is the default.",
+    "interaction": "How training scores are computed: `interaction@training.round2.interaction=xtr`; likewise for "
+    "`training.round1`. [How training scores are computed](../../guides/training.md#how-training-scores-are-computed).",
     "validation": "Real search over small collections during a training: "
     "`+validation@training.round1.search_validation=dev`; likewise for `training.round2`. Off by default.",
     "teacher": "The cross-encoder that scores what was retrieved.",

@@ -333,9 +333,10 @@ def test_recipes_and_rankers_that_do_not_fit_are_refused(tmp_path):
             recipe(objectives=flat, interaction=interaction)
         assert recipe(objectives=flat | {"in_batch": InBatchNegatives(1.0, 1.0)}, interaction=interaction)
     teacher = CrossEncoder.pretrained(tiny_bert(), 24, "late_interaction", 0.05)
+    chosen = recipe(interaction=LateInteraction(num_tokens=9))
     with pytest.raises(InputError, match="a cross-encoder needs maxsim"):
         fit(
-            teacher, recipe(interaction=LateInteraction(num_tokens=9)), EXAMPLES, [], LOOKUP, LOOKUP, seed=0, out=tmp_path,
+            teacher, chosen, EXAMPLES, [], LOOKUP, LOOKUP, seed=0, out=tmp_path,
             runtime=Runtime(root=tmp_path, device="cpu", wandb="disabled"),
         )  # fmt: skip
 
