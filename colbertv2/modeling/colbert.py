@@ -88,8 +88,11 @@ class ColBERT(nn.Module):
 
     def vectors(self, attention_mask: Tensor, **inputs: Tensor) -> Tensor:
         """Return the result of :meth:`forward`, from ``input_ids`` or ``inputs_embeds``."""
-        states = self.transformer(attention_mask=attention_mask, **inputs)
-        return normalize(self.projection(states.last_hidden_state).float(), dim=-1)
+        return normalize(self.projected(attention_mask, **inputs), dim=-1)
+
+    def projected(self, attention_mask: Tensor, **inputs: Tensor) -> Tensor:
+        """Return the projected vectors of all tokens before they are scaled to length 1, ``[B, L, dim]`` float32."""
+        return self.projection(self.transformer(attention_mask=attention_mask, **inputs).last_hidden_state).float()
 
     def document_vectors(self, documents: Encoding) -> Tensor:
         """Return the result of :meth:`forward` for documents, ``[B, L, dim]``, with little padding encoded.
@@ -178,7 +181,7 @@ class ColBERT(nn.Module):
         if maxlen is not None:
             refuse_longer("query_maxlen", maxlen, self.transformer.config)
         rows = self.tokenizer.query_ids(list(texts), prompt, maxlen)
-        return self._encode(rows, partial(self.tokenizer.pad_queries, maxlen=maxlen), batch_tokens, bar)
+        return self.encode_rows(self, rows, partial(self.tokenizer.pad_queries, maxlen=maxlen), batch_tokens, bar)
 
     def encode_documents(
         self,
@@ -205,16 +208,29 @@ class ColBERT(nn.Module):
         if maxlen is not None:
             refuse_longer("document_maxlen", maxlen, self.transformer.config)
         rows = self.tokenizer.document_ids(list(texts), prompt, maxlen)
-        return self._encode(rows, self.tokenizer.pad_documents, batch_tokens, bar, precision)
+        return self.encode_rows(self, rows, self.tokenizer.pad_documents, batch_tokens, bar, precision)
 
-    def _encode(
+    def encode_rows(
         self,
+        compute: Callable[[Encoding], Tensor],
         rows: list[list[int]],
-        pad: Callable,
+        pad: Callable[..., Encoding],
         batch_tokens: int,
         bar: Callable = iter,
         precision: str = "32-true",
     ) -> list[np.ndarray]:
+        """Compute something for each scored token of texts: one float32 array ``[L, …]`` per text, in the given order.
+
+        Texts with the same tokens are computed once, and all texts of a batch have the same length.
+
+        Args:
+            compute: ``[B, L, …]`` for all tokens of a batch; the model itself gives their vectors.
+            rows: the token ids of each text.
+            pad: makes a batch of rows.
+            batch_tokens: maximum number of tokens in a batch.
+            bar: wraps the iterable of batches, to show progress.
+            precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        """
         rows, numbers = distinct(rows)
         encoded: list[np.ndarray] = [np.empty(0)] * len(rows)
         was_training = self.training
@@ -222,9 +238,9 @@ class ColBERT(nn.Module):
         with torch.inference_mode(), autocast(precision, self.device):
             for batch in bar(batches_by_length([len(row) for row in rows], batch_tokens)):
                 encoding = pad([rows[position] for position in batch]).to(self.device)
-                vectors, scored = self(encoding).float().cpu(), encoding.scored.cpu()
-                for position, vector, kept in zip(batch, vectors, scored, strict=True):
-                    encoded[position] = vector[kept].numpy()
+                values, scored = compute(encoding).float().cpu(), encoding.scored.cpu()
+                for position, own, kept in zip(batch, values, scored, strict=True):
+                    encoded[position] = own[kept].numpy()
         self.train(was_training)
         return [encoded[number] for number in numbers]
 

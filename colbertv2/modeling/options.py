@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 DTYPES = {"32-true": "float32", "bf16-mixed": "bfloat16", "16-mixed": "float16"}  # Lightning's name → torch's type
 Projection = Literal["orthogonal", "pca", "linear"]  # the initial projection (colbertv2.modeling.initial)
+TokenWeights = Literal["attention", "norm"]  # what a token is weighed by (colbertv2.modeling.token_weights)
 ScoringHead = Literal["late_interaction", "classifier"]  # how a cross-encoder scores a jointly encoded pair
 
 
