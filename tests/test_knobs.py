@@ -89,7 +89,7 @@ CODEC = [
 REDUCTION = [
     *(
         (file, *case)
-        for file in ("hierarchical", "kmeans", "sequential", "idf", "first", "random")
+        for file in ("hierarchical", "kmeans", "sequential", "idf", "first", "random", "attention", "norm")
         for case in (("factor", 3), ("num_vectors", 2), ("protected", "first"))
     ),
     *((file, "normalise", False) for file in ("hierarchical", "kmeans", "sequential")),
@@ -246,11 +246,12 @@ def test_every_key_of_a_reduction_moves_the_vectors(words, choice, key, value):
     vocabulary = words.tokenizer.get_vocab()
     ids = np.array([vocabulary[word] for word in ["[CLS]", "[unused1]", *WORDS[:17], "the", "[SEP]"]])
     vectors = unit(np.random.default_rng(0).normal(size=(len(ids), 8)))
+    weights = np.random.default_rng(2).random(len(ids), np.float32)
 
     def reduced(changed: dict[str, Any]) -> np.ndarray:
         reduction = instantiate({"_convert_": "all", **compose([f"reduction={choice}"]).reduction, **changed})
         reduction.learn(words, [np.unique(ids[start:]) for start in range(len(ids))])
-        return reduction.reduce(vectors, ids, reduction.protects(ids, special_ids(words)))
+        return reduction.reduce(vectors, ids, reduction.protects(ids, special_ids(words)), weights)
 
     found = [reduced({}), reduced({}), reduced({key: value} | ({"factor": None} if key == "num_vectors" else {}))]
     assert np.array_equal(found[0], found[1]) and not np.array_equal(found[0], found[2])

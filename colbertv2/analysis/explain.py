@@ -40,11 +40,16 @@ def document_token_ids(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[N
             yield ids[:0] if is_empty(text) else ids
 
 
-def document_tokenizer(encoded: Artifact) -> Tokenizer:
-    """The tokenizer of documents as the stage ``encode`` used it for ``encoded``, with its length and prompt."""
+def document_encoder(encoded: Artifact) -> ColBERT:
+    """The model as the stage ``encode`` used it for ``encoded``, with its length and prompt of documents."""
     documents = encoded.component("documents")
     maxlen = encoded.arguments["document_maxlen"] or documents.maxlen
-    return ColBERT.load(encoded.ancestor("checkpoint").path, maxlen, document_prompt=documents.prompt).tokenizer
+    return ColBERT.load(encoded.ancestor("checkpoint").path, maxlen, document_prompt=documents.prompt)
+
+
+def document_tokenizer(encoded: Artifact) -> Tokenizer:
+    """The tokenizer of documents as the stage ``encode`` used it for ``encoded``, with its length and prompt."""
+    return document_encoder(encoded).tokenizer
 
 
 def token_names(tokenizer: Tokenizer, ids: NDArray[np.integer]) -> list[str]:

@@ -205,13 +205,19 @@ def encode(step: Step) -> Cost:
 
 
 def reduce(step: Step) -> Cost:
-    """The budget says how many vectors are left; a shard of them is in memory before and after."""
+    """The budget says how many vectors are left; a shard of them is in memory before and after.
+
+    A rule that needs weights of the tokens encodes all documents once more.
+    """
     before, budget, documents = step.vectors, step.inputs["reduction"], step.texts("documents")
     kept = before / (budget["factor"] or 1)
     if budget["num_vectors"]:
         kept = min(before, documents * budget["num_vectors"])
     held = 6 * step.dim * before * min(1, SHARD_DOCUMENTS / max(1, documents))
-    return Cost(before * REDUCED_SECONDS, held, kept * 2 * step.dim)
+    cost = Cost(before * REDUCED_SECONDS, held, kept * 2 * step.dim)
+    if not budget.get("token_weights"):
+        return cost
+    return cost + loaded(step, documents * step.embeddings.tokens("documents"))
 
 
 def train(step: Step) -> Cost:

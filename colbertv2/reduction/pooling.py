@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.reduction.reduction import BudgetedReduction, seeded
+from colbertv2.reduction.reduction import BudgetedReduction, Weights, seeded
 from colbertv2.schema import PositiveInt, Seed, checked
 
 
@@ -25,7 +25,9 @@ class Pooling(BudgetedReduction):
     def clusters(self, vectors: NDArray[np.float32], ids: NDArray[np.int64], number: int) -> NDArray[np.integer]:
         """The cluster ``[n]`` of each of ``vectors [n, dim]``; at most ``number`` of them, with ``1 < number < n``."""
 
-    def labels(self, vectors: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.integer]:
+    def labels(
+        self, vectors: NDArray[np.float32], ids: NDArray[np.int64], weights: Weights = None
+    ) -> NDArray[np.integer]:
         """The cluster of each vector."""
         number = self.budget(len(vectors))
         if number == len(vectors):

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
-from colbertv2.reduction.reduction import BudgetedReduction, Protected, Reduction, seeded
+from colbertv2.modeling.options import TokenWeights
+from colbertv2.reduction.reduction import BudgetedReduction, Protected, Reduction, Weights, seeded
 from colbertv2.schema import Seed, Text, checked
 
 if TYPE_CHECKING:
@@ -23,13 +24,15 @@ class Pruning(BudgetedReduction):
     """The vectors of the most important tokens are kept, as many as the budget allows; of equal ones the earlier."""
 
     @abstractmethod
-    def importance(self, ids: NDArray[np.int64]) -> NDArray[np.floating] | NDArray[np.integer]:
-        """The importance ``[n]`` of each of the tokens ``ids [n]`` of a document."""
+    def importance(self, ids: NDArray[np.int64], weights: Weights) -> NDArray[np.floating] | NDArray[np.integer]:
+        """The importance ``[n]`` of each of a document's tokens ``ids [n]``, whose weights are ``weights [n]``."""
 
-    def labels(self, vectors: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.integer]:
+    def labels(
+        self, vectors: NDArray[np.float32], ids: NDArray[np.int64], weights: Weights = None
+    ) -> NDArray[np.integer]:
         """Each vector that is kept is a group by itself."""
         labels = np.full(len(ids), -1)
-        kept = np.argsort(-self.importance(ids), kind="stable")[: self.budget(len(ids))]
+        kept = np.argsort(-self.importance(ids, weights), kind="stable")[: self.budget(len(ids))]
         labels[kept] = kept
         return labels
 
@@ -44,7 +47,7 @@ class FirstPruning(Pruning):
     [[1.0, 0.0]]
     """
 
-    def importance(self, ids: NDArray[np.int64]) -> NDArray[np.integer]:
+    def importance(self, ids: NDArray[np.int64], weights: Weights) -> NDArray[np.integer]:
         """Falls with the position."""
         return -np.arange(len(ids))
 
@@ -60,7 +63,7 @@ class RandomPruning(Pruning):
 
     seed: Seed
 
-    def importance(self, ids: NDArray[np.int64]) -> NDArray[np.floating]:
+    def importance(self, ids: NDArray[np.int64], weights: Weights) -> NDArray[np.floating]:
         """Random numbers."""
         return seeded(self.seed, ids).random(len(ids))
 
@@ -88,10 +91,51 @@ class IdfPruning(Pruning):
             counted[distinct] += 1
         self.document_frequencies = counted
 
-    def importance(self, ids: NDArray[np.int64]) -> NDArray[np.integer]:
+    def importance(self, ids: NDArray[np.int64], weights: Weights) -> NDArray[np.integer]:
         """Falls with the number of documents that contain a token, as the inverse document frequency does."""
         known = ids < len(self.document_frequencies)  # a validation may search another collection
         return -np.where(known, self.document_frequencies[np.where(known, ids, 0)], 0)
+
+
+@dataclass
+class WeightPruning(Pruning):
+    """The tokens with the greatest weights are kept; a subclass says which weights, in ``token_weights``."""
+
+    def importance(self, ids: NDArray[np.int64], weights: Weights) -> NDArray[np.floating]:
+        """The weights themselves."""
+        if weights is None:
+            raise ValueError(f"{type(self).__name__} needs the weights of the tokens.")
+        return weights
+
+
+@checked
+@dataclass
+class AttentionPruning(WeightPruning):
+    """The tokens that receive the most attention are kept (Lassance et al. 2021, §3.1).
+
+    The attention of all heads of the encoder's last layer counts. The paper trains its models with the pruning, and
+    reports that this is better than to prune only afterwards, as is done here.
+
+    >>> pruning = AttentionPruning(factor=2, num_vectors=None, protected="none")
+    >>> weights = np.array([0.5, 1.5], np.float32)
+    >>> pruning.reduce(np.eye(2, dtype=np.float32), np.array([7, 8]), np.zeros(2, bool), weights).tolist()
+    [[0.0, 1.0]]
+    """
+
+    token_weights: ClassVar[TokenWeights | None] = "attention"
+
+
+@checked
+@dataclass
+class NormPruning(WeightPruning):
+    """The tokens whose projected vectors were longest before they were scaled to length 1 are kept.
+
+    Zong and Piwowarski (2025, arXiv:2504.12778) prune vectors whose norm is below a threshold. Their models are trained
+    so that norms are at most 1 and tell what a vector adds to a score. A model that was trained with normalised vectors
+    was never told to make unimportant ones short.
+    """
+
+    token_weights: ClassVar[TokenWeights | None] = "norm"
 
 
 @checked
@@ -123,7 +167,9 @@ class StopWordPruning(Reduction):
         rows = tokenizer.tokenizer(spelled, add_special_tokens=False)["input_ids"]
         self.ids = np.unique([row[0] for row in rows if len(row) == 1]).astype(np.int64)
 
-    def labels(self, vectors: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.integer]:
+    def labels(
+        self, vectors: NDArray[np.float32], ids: NDArray[np.int64], weights: Weights = None
+    ) -> NDArray[np.integer]:
         """All other tokens are kept, each a group by itself."""
         every, stop_words = np.arange(len(ids)), np.isin(ids, self.ids)
         return every if stop_words.all() else np.where(stop_words, -1, every)

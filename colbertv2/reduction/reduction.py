@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from annotated_types import Interval
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from colbertv2.compression.clustering.kmeans import normalised
 from colbertv2.errors import InputError
+from colbertv2.modeling.options import TokenWeights
 from colbertv2.schema import LARGEST, PositiveInt
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 # Annotations are not deferred in this module: subclasses inherit these fields, and check them by their annotations.
 Factor = Annotated[float, Interval(ge=1, le=LARGEST)]
 Protected = Literal["special", "first", "none"]
+Weights = NDArray[np.float32] | None  # of tokens, [n]
 
 
 class Reduction(ABC):
@@ -32,10 +34,13 @@ class Reduction(ABC):
             and of the document marker, ``first`` the first one, ``none`` none.
         normalise: whether the means are scaled to length 1; ``None`` for a rule that only leaves vectors out, so that
             all others stay as they are.
+        token_weights: what ``labels`` needs a weight of each token by, ``attention`` or ``norm``; documents are then
+            encoded once more (:func:`~colbertv2.modeling.token_weights.token_weights`). ``None`` needs none.
     """
 
     protected: Protected
     normalise: bool | None = None
+    token_weights: ClassVar[TokenWeights | None] = None
 
     def learn(self, tokenizer: "Tokenizer", token_ids: Iterable[NDArray[np.int64]]) -> None:  # noqa: B027
         """Learn what ``labels`` needs from the whole collection. The base class learns nothing.
@@ -46,16 +51,23 @@ class Reduction(ABC):
         """
 
     @abstractmethod
-    def labels(self, vectors: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.integer]:
+    def labels(
+        self, vectors: NDArray[np.float32], ids: NDArray[np.int64], weights: Weights = None
+    ) -> NDArray[np.integer]:
         """The group ``[n]`` of each vector that is not protected; -1 leaves it out. Each group becomes its mean.
 
         Args:
             vectors: ``[n, dim]``, n of at least 1, L2-normalised.
             ids: ``[n]``, their tokens.
+            weights: ``[n]``, the weights of these tokens that ``token_weights`` asks for.
         """
 
     def groups(
-        self, vectors: NDArray[np.float32], ids: NDArray[np.int64], protected: NDArray[np.bool_]
+        self,
+        vectors: NDArray[np.float32],
+        ids: NDArray[np.int64],
+        protected: NDArray[np.bool_],
+        weights: Weights = None,
     ) -> NDArray[np.int64]:
         """The group ``[L]`` of each vector of a document, from 0 in the order of the first members; -1 is left out.
 
@@ -63,7 +75,7 @@ class Reduction(ABC):
         """
         labels, free = np.arange(len(vectors)), np.flatnonzero(~protected)
         if len(free):
-            found = self.labels(vectors[free], ids[free])
+            found = self.labels(vectors[free], ids[free], None if weights is None else weights[free])
             labels[free] = np.where(found < 0, -1, found + len(vectors))  # unlike the labels of protected vectors
         kept = labels >= 0
         _, first, places = np.unique(labels[kept], return_index=True, return_inverse=True)
@@ -82,7 +94,11 @@ class Reduction(ABC):
         return np.arange(len(ids)) < (1 if self.protected == "first" else 0)
 
     def reduce(
-        self, vectors: NDArray[np.float32], ids: NDArray[np.int64], protected: NDArray[np.bool_]
+        self,
+        vectors: NDArray[np.float32],
+        ids: NDArray[np.int64],
+        protected: NDArray[np.bool_],
+        weights: Weights = None,
     ) -> NDArray[np.float32]:
         """The new vectors ``[m, dim]`` of a document, in the order of the text; a document without vectors stays so.
 
@@ -90,8 +106,9 @@ class Reduction(ABC):
             vectors: ``[L, dim]``, L2-normalised.
             ids: ``[L]``, their tokens.
             protected: ``[L]``, true for the vectors that are kept as they are.
+            weights: ``[L]``, the weights of the tokens that ``token_weights`` asks for.
         """
-        groups = self.groups(vectors, ids, protected)
+        groups = self.groups(vectors, ids, protected, weights)
         kept = groups >= 0
         sizes = np.bincount(groups[kept])
         means = np.zeros((len(sizes), vectors.shape[1]), np.float32)
@@ -103,9 +120,12 @@ class Reduction(ABC):
         means[groups[unchanged]] = vectors[unchanged]
         return means
 
-    def size(self) -> dict[str, float | None]:
-        """What plans need: the factor by which vectors become fewer, and their largest number; ``None`` is no limit."""
-        return {"factor": None, "num_vectors": None}
+    def size(self) -> dict[str, Any]:
+        """What plans need: the budget, and what documents are encoded for once more; ``None`` is none.
+
+        The budget is the factor by which vectors become fewer, and their largest number.
+        """
+        return {"factor": None, "num_vectors": None, "token_weights": self.token_weights}
 
     def check(self, maxlen: int) -> Iterable[str]:
         """Why documents of at most ``maxlen`` tokens can't be reduced; empty if they can."""
@@ -118,7 +138,9 @@ class NoReduction(Reduction):
 
     protected: ClassVar[Protected] = "none"
 
-    def labels(self, vectors: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.integer]:
+    def labels(
+        self, vectors: NDArray[np.float32], ids: NDArray[np.int64], weights: Weights = None
+    ) -> NDArray[np.integer]:
         """All vectors."""
         return np.arange(len(vectors))
 
@@ -154,9 +176,9 @@ class BudgetedReduction(Reduction):
         assert self.factor is not None
         return max(1, int(number // self.factor))
 
-    def size(self) -> dict[str, float | None]:
-        """The budget."""
-        return {"factor": self.factor, "num_vectors": self.num_vectors}
+    def size(self) -> dict[str, Any]:
+        """As in the base class, with this budget."""
+        return super().size() | {"factor": self.factor, "num_vectors": self.num_vectors}
 
     def check(self, maxlen: int) -> Iterable[str]:
         """Say if no document could lose a vector, or if each would keep one alone."""

@@ -13,7 +13,14 @@ from colbertv2.configuration.composition import compose
 from colbertv2.errors import InputError
 from colbertv2.modeling import initial
 from colbertv2.reduction.pooling import HierarchicalPooling, KMeansPooling, SequentialPooling
-from colbertv2.reduction.pruning import FirstPruning, IdfPruning, RandomPruning, StopWordPruning
+from colbertv2.reduction.pruning import (
+    AttentionPruning,
+    FirstPruning,
+    IdfPruning,
+    NormPruning,
+    RandomPruning,
+    StopWordPruning,
+)
 from colbertv2.reduction.reduction import NoReduction, Reduction
 
 ALL = {
@@ -79,6 +86,19 @@ def test_hierarchical_pooling_is_that_of_sentence_transformers(factor, normalise
         # The same vectors; theirs are in the order of the tree, ours in that of the text.
         assert len(found) == len(expected)
         np.testing.assert_allclose(found[np.lexsort(found.T)], expected[np.lexsort(expected.T)], atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", [AttentionPruning, NormPruning])
+def test_pruning_by_weight_keeps_the_heaviest_and_of_equal_ones_the_earlier(rule):
+    vectors, ids = document(6)
+    weights = np.array([3, 9, 1, 2, 3, 3], np.float32)
+    for budget, kept in ({"factor": 2}, [0, 1, 4]), ({"num_vectors": 1}, [1]), ({"num_vectors": 4}, [0, 1, 4, 5]):
+        pruning = rule(**{"factor": None, "num_vectors": None, "protected": "none"} | budget)
+        np.testing.assert_array_equal(pruning.reduce(vectors, ids, none(6), weights), vectors[kept])
+    protected = np.arange(6) == 1  # its weight no longer counts
+    np.testing.assert_array_equal(pruning.reduce(vectors, ids, protected, weights), vectors[[0, 1, 3, 4, 5]])
+    with pytest.raises(ValueError, match="needs the weights"):
+        pruning.reduce(vectors, ids, none(6))
 
 
 @pytest.mark.parametrize("name", POOLINGS)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from support import shrunk, tiny_folder
 
 from colbertv2.artifacts.artifact import Artifact
@@ -54,7 +55,39 @@ def test_each_document_is_pooled_by_itself_and_its_special_tokens_stay(small):
     assert after.num_vectors < before.num_vectors and after.doc_ids == before.doc_ids
 
 
-@pytest.mark.parametrize("reduction", ["kmeans", "idf", "random", "stop_words"])
+@pytest.mark.parametrize("kind", ["attention", "norm"])
+def test_each_document_keeps_its_heaviest_tokens(small, kind):
+    found = made(small, "target=reduced", f"reduction={kind}", "reduction.factor=3", "document_maxlen=20")
+    before, after = Embeddings.open(found.parents["embeddings"].path), Embeddings.open(found.path)
+    model = ColBERT.load(found.ancestor("checkpoint").path, 20).eval()
+    model.transformer.set_attn_implementation("eager")
+    for place, (_, text) in enumerate(found.component("documents")):
+        vectors = before.vectors(*before.offsets[place : place + 2].tolist())
+        encoding = model.tokenizer.documents([text])
+        with torch.no_grad():
+            inputs = {"input_ids": encoding.input_ids, "attention_mask": encoding.attention_mask}
+            states = model.transformer(**inputs, output_attentions=True)
+        if kind == "attention":
+            weights = states.attentions[-1][0].sum(dim=(0, 1))
+        else:
+            weights = model.projection(states.last_hidden_state)[0].norm(dim=-1)
+        weights = weights[encoding.scored[0]].tolist()
+        free = sorted(range(1, len(vectors) - 1), key=lambda token: -weights[token])[: max(1, (len(vectors) - 2) // 3)]
+        own = after.vectors(*after.offsets[place : place + 2].tolist())
+        np.testing.assert_array_equal(own, vectors[sorted([0, *free, len(vectors) - 1])])
+
+
+def test_weights_are_only_computed_by_a_reduction_that_needs_them(small, monkeypatch):
+    def refuse(*_, **__):
+        raise InputError("encoded again")
+
+    monkeypatch.setattr("colbertv2.modeling.token_weights.token_weights", refuse)
+    made(small, "target=reduced", "reduction=idf", "reduction.factor=5")
+    with pytest.raises(InputError, match="encoded again"):
+        made(small, "target=reduced", "reduction=norm", "reduction.factor=5")
+
+
+@pytest.mark.parametrize("reduction", ["kmeans", "idf", "random", "stop_words", "attention", "norm"])
 def test_shards_and_threads_change_nothing(small, tmp_path, reduction):
     one = made(small, "target=reduced", f"reduction={reduction}")
     two = made(
