@@ -127,6 +127,11 @@ SEARCH = [
 ]
 
 MUVERA = {"repetitions": 2, "hyperplanes": 1, "projection_dim": 4, "final_dim": 32, "fill_empty": False, "centre": True}
+SMVE = {"anchors": 40, "kept": 8, "pooling": "sum", "centre": True}
+ENCODINGS = {  # choice of first_stage: another value of each key, and the values that all have in this test
+    "muvera": (MUVERA, {"repetitions": 3, "hyperplanes": 3, "projection_dim": 8}),
+    "smve": (SMVE, {"anchors": 64, "kept": 4}),
+}
 
 WEIGHTS = {  # the key changes the learned weights: file, another value, further overrides
     "objectives.in_batch.weight": ("distillation", 0.0, {}),
@@ -274,24 +279,24 @@ def test_every_key_of_a_search_engine_moves_the_ranking(index, choice, key, valu
     assert ranking(beside) == ranking(beside) != ranking(beside | {key: value})
 
 
-def test_every_key_of_muvera_is_tried():
-    own = {key.removeprefix("encoding.") for key in keys("first_stage", "muvera") if key.startswith("encoding.")}
-    assert own == {*MUVERA} and {"seed", "depth", "embeddings"} <= {*keys("first_stage", "muvera")}
+@pytest.mark.parametrize("choice", ENCODINGS)
+def test_every_key_of_an_encoding_of_documents_is_tried(choice):
+    own = {key.removeprefix("encoding.") for key in keys("first_stage", choice) if key.startswith("encoding.")}
+    assert own == {*ENCODINGS[choice][0]} and {"seed", "depth", "embeddings"} <= {*keys("first_stage", choice)}
 
 
-@pytest.mark.parametrize("key", [*MUVERA, "seed"])
-def test_every_key_of_muvera_moves_the_ranking(key):
-    random = np.random.default_rng(0)
+@pytest.mark.parametrize(("choice", "key"), [(one, key) for one in ENCODINGS for key in (*ENCODINGS[one][0], "seed")])
+def test_every_key_of_an_encoding_of_documents_moves_the_ranking(choice, key):
+    random, (values, small) = np.random.default_rng(0), ENCODINGS[choice]
     documents = Packed(unit(random.normal(size=(800, 16)) + 0.5), np.full(100, 8))
     queries = [unit(random.normal(size=(6, 16))) for _ in range(8)]
-    small = {"repetitions": 3, "hyperplanes": 3, "projection_dim": 8}
 
     def ranking(settings: dict[str, Any], seed: int) -> list[list[int]]:
-        encoding = OmegaConf.merge(compose(["first_stage=muvera"]).first_stage.encoding, small, settings)
+        encoding = OmegaConf.merge(compose([f"first_stage={choice}"]).first_stage.encoding, small, settings)
         index = instantiate(encoding).index([documents], [f"d{place}" for place in range(100)], 16, seed)
         return [index.find(query, 10).positions.tolist() for query in queries]
 
-    other = ranking({}, 1) if key == "seed" else ranking({key: MUVERA[key]}, 0)
+    other = ranking({}, 1) if key == "seed" else ranking({key: values[key]}, 0)
     assert ranking({}, 0) == ranking({}, 0) != other
 
 

@@ -294,12 +294,11 @@ def bm25(step: Step) -> Cost:
 
 
 def fixed_dimensional(step: Step) -> Cost:
-    """Every vector is projected once per repetition, and every query is compared with all encodings."""
-    encoding, documents = instantiate(step.arguments["encoding"]), step.texts("documents")
-    values = documents * encoding.dimensions(step.dim)
+    """The queries are encoded by the model; the encoding knows its own work."""
     queries = step.texts("queries") + LATENCY_SEARCHES
-    seconds = 3e-7 * step.vectors * encoding.repetitions + 1e-9 * values * queries
-    return loaded(step, queries * step.maxlen("queries")) + Cost(seconds, 4 * values) + rows(step, 1e-5)
+    encoding = instantiate(step.arguments["encoding"])
+    seconds, held = encoding.predicted(step.texts("documents"), step.vectors, queries, step.dim)
+    return loaded(step, queries * step.maxlen("queries")) + Cost(seconds, held) + rows(step, 1e-5)
 
 
 def decomposition(step: Step) -> Cost:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from colbertv2.evaluation.ranking import greatest_first, inverse
 from colbertv2.indexing.packed import Packed, blocks
 from colbertv2.kernels.products import product
 from colbertv2.schema import PositiveInt, Seed, checked
+from colbertv2.search.document_encoding import DocumentEncoding, mean_of
 from colbertv2.search.scoring import Found, best_documents, inner_products
 
 ENCODED_VECTORS = 2**14  # vectors encoded at once
@@ -23,7 +24,7 @@ LARGEST_ENCODING = 2**20  # dimensions: 4 MiB per document
 
 @checked
 @dataclass(frozen=True)
-class FixedDimensionalEncoding:
+class FixedDimensionalEncoding(DocumentEncoding):
     """The settings of fixed-dimensional encodings.
 
     In each of ``repetitions``, random hyperplanes divide the space into 2^``hyperplanes`` partitions (SimHash). A
@@ -88,12 +89,7 @@ class FixedDimensionalEncoding:
             yield f"final_dim is {self.final_dim}, but an encoding has {whole} dimensions; lower it, or use null."
 
     def index(self, shards: Sequence[Packed], doc_ids: list[str], dim: int, seed: Seed) -> FixedDimensionalIndex:
-        """Encode documents, in memory.
-
-        Args:
-            shards: the vectors of all documents, in the order of ``doc_ids``; they may be memory-mapped.
-            dim: dimensions of a vector.
-            seed: of hyperplanes and projections.
+        """Encode documents, in memory; see :meth:`DocumentEncoding.index`.
 
         Raises:
             InputError: the settings do not fit ``dim``.
@@ -107,14 +103,10 @@ class FixedDimensionalEncoding:
             encoded += encoder.documents(shard)
         return FixedDimensionalIndex(encoder, np.concatenate(encoded), np.flatnonzero(np.concatenate(lengths)), doc_ids)
 
-
-def mean_of(shards: Iterable[Packed], dim: int) -> NDArray[np.float32]:
-    """``[dim]``: the mean of all vectors; zeros if there are none."""
-    total, number = np.zeros(dim), 0
-    for shard in shards:
-        total += shard.vectors.sum(axis=0, dtype=np.float64)
-        number += len(shard.vectors)
-    return (total / max(number, 1)).astype(np.float32)
+    def predicted(self, documents: float, vectors: float, queries: float, dim: int) -> tuple[float, float]:
+        """Every vector is projected once per repetition, and every query is compared with all encodings."""
+        values = documents * self.dimensions(dim)
+        return 3e-7 * vectors * self.repetitions + 1e-9 * values * queries, 4 * values
 
 
 class Encoder:
@@ -232,6 +224,7 @@ class FixedDimensionalIndex:
         self, encoder: Encoder, encodings: NDArray[np.float32], positions: NDArray[np.int64], doc_ids: list[str]
     ) -> None:
         self.encoder, self.encodings, self.positions, self.doc_ids = encoder, encodings, positions, doc_ids
+        self.dimensions = encodings.shape[1]
         self.ranks = inverse(greatest_first(doc_ids))
 
     @property

@@ -1,4 +1,7 @@
-"""Stage: rank documents by MUVERA's fixed-dimensional encodings, as candidates for re-ranking."""
+"""Stage: rank documents by encodings of a fixed number of dimensions, one per document, as candidates for re-ranking.
+
+The encoding is MUVERA's, which is dense, or SMVE's, which is sparse.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,21 +14,21 @@ from colbertv2.evaluation.measurement import milliseconds_per_query
 from colbertv2.files import write_json
 from colbertv2.runtime import Runtime
 from colbertv2.schema import PositiveInt, Seed
-from colbertv2.search.fixed_dimensional import FixedDimensionalEncoding
+from colbertv2.search.document_encoding import DocumentEncoding
 
 
 @stage(version=1)
 def run(
     embeddings: Artifact,
     queries: Queries,
-    encoding: FixedDimensionalEncoding,
+    encoding: DocumentEncoding,
     *,
     depth: PositiveInt,
     seed: Seed,
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Encode each document as one vector, and rank all documents by inner products, exhaustively.
+    """Encode each document as one vector, and rank documents by inner products.
 
     Writes ``run.trec``, ``timing.json`` {"ms_per_query"} and ``statistics.json`` {"num_documents", "dimensions",
     "bytes_per_document"}. The time includes turning a query's vectors into one, but not the model. Documents without
@@ -34,9 +37,9 @@ def run(
     Args:
         embeddings: the uncompressed vectors of the documents.
         queries: the queries, which are encoded by the model that encoded the documents.
-        encoding: the settings.
+        encoding: the kind of encoding, and its settings.
         depth: maximum number of documents per query.
-        seed: the seed of hyperplanes and projections.
+        seed: the seed of everything that the encoding draws at random.
     """
     from colbertv2.indexing.embeddings import Embeddings
     from colbertv2.modeling.colbert import encoded_queries
@@ -53,13 +56,13 @@ def run(
     write_json(out / "timing.json", {"ms_per_query": milliseconds})
     statistics = {
         "num_documents": len(index.doc_ids),
-        "dimensions": index.encodings.shape[1],
+        "dimensions": index.dimensions,
         "bytes_per_document": index.bytes_per_document,
     }
     write_json(out / "statistics.json", statistics)
 
 
-def check(embeddings: Node, queries: Queries, encoding: FixedDimensionalEncoding, **_: object) -> Iterator[str]:
+def check(embeddings: Node, queries: Queries, encoding: DocumentEncoding, **_: object) -> Iterator[str]:
     """Check that the vectors can be encoded, and that the model can use the queries' prompt and length."""
     from colbertv2.modeling.initial import dim_of, text_problems
 

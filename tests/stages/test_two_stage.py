@@ -10,10 +10,11 @@ from colbertv2.configuration.composition import build, compose, plan
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import costs, per_query
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.reporting.system_table import read_system
 
 STAGES = {"bm25": "bm25", "single_vector": "single_vector", "muvera": "fixed_dimensional"}
-STAGES |= {"external": "external_ranking"}
+STAGES |= {"smve": "fixed_dimensional", "external": "external_ranking"}
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +80,26 @@ def test_muvera_stores_one_vector_per_document_and_finds_more_the_deeper_its_can
     assert agreed["found@10"].mean() == 1.0 and agreed["overlap@10"].mean() < 1.0
 
 
+def test_smve_stores_no_more_entries_than_vectors_keep_and_finds_more_if_they_keep_more(built):
+    few, more = (built("smve", "first_stage_agreement", f"first_stage.encoding.kept={kept}") for kept in (1, 64))
+    found = []
+    for agreement in (few, more):
+        candidates = agreement.parents["ranking"]
+        statistics = json.loads((candidates.path / "statistics.json").read_text())
+        kept, lengths = candidates.arguments["encoding"]["kept"], Embeddings.open(candidates.parents["embeddings"].path)
+        lists = 4 * (16384 + 1) / 40  # where the list of each anchor begins
+        assert lists < statistics["bytes_per_document"] <= lists + 8 * kept * lengths.num_vectors / 40
+        assert statistics["num_documents"] == 40 and statistics["dimensions"] == 16384
+        found.append(per_query(agreement)["overlap@10"].mean())
+    assert found[0] < found[1]
+
+
 @pytest.mark.parametrize(
     ("choice", "override", "expected"),
     [
         ("muvera", "first_stage.encoding.projection_dim=17", "projection_dim is 17, but a vector has 16 dimensions"),
         ("muvera", "first_stage.encoding.hyperplanes=-1", "'hyperplanes' is -1"),
+        ("smve", "first_stage.encoding.kept=20000", "kept is 20000, but there are 16384 anchors"),
         ("muvera", "first_stage.queries=${collection.dev}", "other queries"),
         ("muvera", "reranking.depth=41", "at most 40 candidates"),
         ("muvera", f"collection.query_prompt='{'sort the list ' * 60}'", "The collection's query_prompt fills all"),
