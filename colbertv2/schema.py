@@ -30,6 +30,7 @@ Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]  # accepted by numpy, torch 
 Fraction = Annotated[float, Interval(ge=0, le=1)]
 Weight = Annotated[float, Interval(ge=0, le=1e6)]
 Scale = Annotated[float, Interval(ge=1e-6, le=1e6)]  # a factor or a divisor, such as a temperature
+Factor = Annotated[float, Interval(ge=1, le=LARGEST)]  # by which something becomes fewer
 Text = Annotated[str, MinLen(1)]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]  # for encoding and scoring, with Lightning's names
 

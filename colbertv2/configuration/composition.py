@@ -23,7 +23,7 @@ from colbertv2.configuration.targets import target_node, value_at
 from colbertv2.errors import InputError
 from colbertv2.files import configuration_directory
 from colbertv2.runtime import Runtime
-from colbertv2.schema import MaxLength, PositiveInt, Precision, Seed, Text, misfits
+from colbertv2.schema import Factor, MaxLength, PositiveInt, Precision, Seed, Text, misfits
 
 SETTINGS = {  # the keys of conf/config.yaml that are not groups; checked whether or not the target reads them
     "target": Text,
@@ -32,6 +32,8 @@ SETTINGS = {  # the keys of conf/config.yaml that are not groups; checked whethe
     "precision": Precision,
     "measures": list[Text],
     "kmeans_iterations": PositiveInt,
+    "reduction_factor": Factor | None,  # pyright: ignore[reportOperatorIssue]
+    "reduction_num_vectors": PositiveInt | None,  # pyright: ignore[reportOperatorIssue]
     "publish": Text | None,  # pyright: ignore[reportOperatorIssue]
     "seed": Seed,
     "kmeans_seed": Seed,

@@ -3,22 +3,20 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from annotated_types import Interval
 from numpy.typing import NDArray
 
 from colbertv2.compression.clustering.kmeans import normalised
 from colbertv2.errors import InputError
 from colbertv2.modeling.options import TokenWeights
-from colbertv2.schema import LARGEST, PositiveInt
+from colbertv2.schema import Factor, PositiveInt
 
 if TYPE_CHECKING:
     from colbertv2.modeling.tokenizer import Tokenizer
 
 # Annotations are not deferred in this module: subclasses inherit these fields, and check them by their annotations.
-Factor = Annotated[float, Interval(ge=1, le=LARGEST)]
 Protected = Literal["special", "first", "none"]
 Weights = NDArray[np.float32] | None  # of tokens, [n]
 
@@ -166,7 +164,7 @@ class BudgetedReduction(Reduction):
         if (self.factor is None) == (self.num_vectors is None):
             raise InputError(
                 f"reduction.factor is {self.factor} and reduction.num_vectors is {self.num_vectors}; expected exactly "
-                "one of them, the other null."
+                "one of them, the other null, such as reduction_factor=null reduction_num_vectors=32."
             )
 
     def budget(self, number: int) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from colbertv2.compression.clustering.kmeans import normalised
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import greatest_first, inverse
 from colbertv2.indexing.packed import Packed, blocks
@@ -45,8 +46,9 @@ class SparseEncoding(DocumentEncoding):
         kept: how many anchors each vector keeps, those with the largest projections.
         pooling: what a document's encoding holds of the projections that its vectors keep of one anchor: their
             ``mean``, as in the implementations above, ``sum`` or ``max``. Queries always hold the sum.
-        centre: whether to subtract the mean of the documents' vectors from all vectors, of queries too. For a model
-            whose vectors all point in similar directions, so that all keep the same few anchors.
+        centre: whether to subtract the mean of the documents' vectors from all vectors, of queries too, and to scale
+            them to length 1 again. For a model whose vectors all point in similar directions, so that all keep the same
+            few anchors.
 
     Raises:
         InputError: a value is out of range.
@@ -77,7 +79,7 @@ class SparseEncoding(DocumentEncoding):
         """Encode documents into an inverted index, in memory; see :meth:`DocumentEncoding.index`."""
         from scipy.sparse import vstack
 
-        encoder = SparseEncoder(self, dim, mean_of(shards, dim) if self.centre else np.zeros(dim, np.float32), seed)
+        encoder = SparseEncoder(self, dim, mean_of(shards, dim), seed)
         encoded = [one for shard in shards for one in encoder.documents(shard)]
         return SparseIndex(encoder, vstack([encoder.rows([], [], [0]), *encoded]).T.tocsr(), doc_ids)
 
@@ -93,7 +95,7 @@ class SparseEncoder:
 
     Args:
         dim: dimensions of a vector.
-        mean: ``[dim]``, subtracted from all vectors.
+        mean: ``[dim]``, the mean of the documents' vectors, for centring.
         seed: of the anchors.
     """
 
@@ -106,9 +108,11 @@ class SparseEncoder:
         """The anchors that each of ``vectors [n, dim]`` keeps, and its projections onto them, ``[n, kept]`` both."""
         import torch
 
+        if self.settings.centre:
+            vectors = normalised(vectors - self.mean)
         size, places, values = max(1, PROJECTED_VALUES // self.settings.anchors), [], []
         for first in range(0, len(vectors), size):
-            projections = product(vectors[first : first + size] - self.mean, self.anchors)
+            projections = product(vectors[first : first + size], self.anchors)
             largest = torch.topk(torch.from_numpy(projections), self.settings.kept)
             places.append(largest.indices.numpy())
             values.append(largest.values.numpy())

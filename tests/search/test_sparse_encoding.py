@@ -40,10 +40,10 @@ def scores_of(index, query):
 def naive(vectors, encoder, pool):
     """Anchor → pooled projection of those vectors that keep it, one vector and anchor after another."""
     held: dict[int, list[float]] = {}
-    for vector in vectors:
-        projections = [
-            float((vector - encoder.mean) @ encoder.anchors[:, one]) for one in range(encoder.settings.anchors)
-        ]
+    for own in vectors:
+        centred = own - encoder.mean
+        vector = centred / np.linalg.norm(centred) if encoder.settings.centre else own
+        projections = [float(vector @ encoder.anchors[:, one]) for one in range(encoder.settings.anchors)]
         for anchor in sorted(range(len(projections)), key=lambda one: -projections[one])[: encoder.settings.kept]:
             held.setdefault(anchor, []).append(projections[anchor])
     return {anchor: float(pool(values)) for anchor, values in held.items()}

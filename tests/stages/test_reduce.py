@@ -7,8 +7,10 @@ import pytest
 import torch
 from support import shrunk, tiny_folder
 
+from colbertv2.ablation.linter import check_axes
 from colbertv2.artifacts.artifact import Artifact
-from colbertv2.configuration.composition import build, compose, plan, target_node
+from colbertv2.configuration.composition import CONF, build, compose, plan, target_node
+from colbertv2.configuration.points import collect
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.indexing.embeddings import Embeddings
@@ -37,6 +39,47 @@ def test_without_a_reduction_the_index_reads_the_embeddings_and_its_address_stay
     assert target_node(compose([*small, "target=reduced"])).stage.name == "encode"
     direct = compose([*small, "target=index", "pipeline.index.embeddings=${pipeline.embeddings}"])
     assert target_node(direct).address == index.address
+
+
+def test_one_budget_reaches_every_rule_that_has_one_and_beside_them_none(small):
+    def arguments(*overrides: str) -> dict:
+        node = target_node(compose([*small, "target=reduced", *overrides]))
+        return node.arguments["reduction"] if node.stage.name == "reduce" else {}
+
+    budgeted = [
+        file.stem
+        for file in (CONF / "reduction").glob("*.yaml")
+        if "factor" in compose([f"reduction={file.stem}"]).reduction
+    ]
+    assert len(budgeted) >= 8
+    for choice in budgeted:
+        assert (arguments(f"reduction={choice}")["factor"], arguments(f"reduction={choice}")["num_vectors"]) == (
+            2,
+            None,
+        )
+        found = arguments(f"reduction={choice}", "reduction_factor=null", "reduction_num_vectors=9")
+        assert (found["factor"], found["num_vectors"]) == (None, 9)
+        assert arguments(f"reduction={choice}", "reduction_factor=3") == arguments(
+            f"reduction={choice}", "reduction.factor=3"
+        )
+    for choice in ("none", "stop_words"):
+        assert arguments(f"reduction={choice}", "reduction_factor=3") == arguments(f"reduction={choice}")
+
+
+def test_the_shared_budget_leaves_addresses_as_they_were(small):
+    literal = ["reduction.factor=2", "reduction.num_vectors=null"]
+    for choice in ("hierarchical", "random"):
+        shared, own = ([*small, "target=reduced", f"reduction={choice}", *more] for more in ([], literal))
+        assert target_node(compose(shared)).address == target_node(compose(own)).address
+
+
+def test_a_sweep_over_rules_and_budgets_has_points_without_a_reduction(small):
+    points = collect([*small, "target=reduced", "reduction=none,first", "reduction_factor=2,3", "-m"])
+    check_axes(points)
+    addresses = [point.address for point in points]
+    assert len(points) == 4 and addresses[0] == addresses[1] and len({*addresses}) == 3
+    with pytest.raises(InputError, match="No stage on the way to target=reduced reads reduction_factor"):
+        check_axes(collect([*small, "target=reduced", "reduction=none", "reduction_factor=2,3", "-m"]))
 
 
 def test_each_document_is_pooled_by_itself_and_its_special_tokens_stay(small):
@@ -133,6 +176,8 @@ def test_the_decomposition_shows_the_loss_of_the_reduction(small):
     [
         (["reduction=first", "reduction.factor=null"], "expected exactly one of them"),
         (["reduction=first", "reduction.factor=null", "reduction.num_vectors=500"], "none would lose a vector"),
+        (["reduction=none", "reduction_factor=0.5"], "'reduction_factor' is 0.5"),
+        (["reduction=first", "reduction_num_vectors=3"], "expected exactly one of them"),
         (["reduction=hierarchical", "reduction.factor=300"], "only a single vector would be left"),
         (["reduction=hierarchical", "reduction.factor=0.5"], "expected a number of at least 1"),
         (["reduction=first", f"pipeline.reduced.documents={OTHER}"], "not those of the embeddings"),
