@@ -98,6 +98,11 @@ class LateInteraction:
                 f"interaction.dim_weights is {self.dim_weights} and dims is {dims}; expected a weight for each of "
                 "dims, or null."
             )
+        if (weights := self.reduction.token_weights) is not None:
+            raise InputError(
+                f"interaction.reduction is {type(self.reduction).__name__}, which needs the {weights} of each token, but "
+                "a training does not compute it; use one that needs vectors and tokens only, such as hierarchical."
+            )
         if self.initial_temperature is not None and self.initial_temperature < self.minimum_temperature:
             raise InputError(
                 f"interaction.initial_temperature is {self.initial_temperature:g}; expected at least "

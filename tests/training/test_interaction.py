@@ -358,6 +358,7 @@ def test_recipes_and_rankers_that_do_not_fit_are_refused(tmp_path):
              "training.round2.interaction.reduction.num_vectors=200"],
             "none would lose a vector",
         ),
+        (["reduction@training.round2.interaction.reduction=attention"], "needs the attention of each token"),
         (["+interaction@training.teacher.interaction=xtr"], "a cross-encoder has no token vectors"),
     ],
 )  # fmt: skip
