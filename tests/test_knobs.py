@@ -25,6 +25,7 @@ from colbertv2.indexing.packed import Packed
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
+from colbertv2.modeling.projection import ProjectionLayers
 from colbertv2.modeling.tokenizer import Tokenizer
 from colbertv2.runtime import Runtime
 from colbertv2.stages.reduce import protected_of, special_ids
@@ -98,6 +99,8 @@ REDUCTION = [
     ("random", "seed", 7),
     ("stop_words", "words", ["python", "list"]),
 ]
+
+HEAD = {"factor": 3.0, "depth": 3, "activation": "ReLU", "residual": False, "bias": True}
 
 NARROW = {"ndocs": 40, "centroid_margin": 0.5, "residual_variance_fraction": 1.0, "nexact": 10}
 PLAID = [
@@ -236,6 +239,21 @@ def test_every_key_of_a_reduction_moves_the_vectors(words, choice, key, value):
 
     found = [reduced({}), reduced({}), reduced({key: value} | ({"factor": None} if key == "num_vectors" else {}))]
     assert np.array_equal(found[0], found[1]) and not np.array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("choice", ["feed_forward", "glu"])
+def test_every_key_of_a_head_moves_the_vectors(choice):
+    config = compose([f"head={choice}"]).head
+    tried = HEAD | {"gated": not config.gated}
+    states = torch.randn(9, 12, generator=torch.Generator().manual_seed(1))
+
+    def vectors(changed: dict[str, Any]) -> torch.Tensor:
+        shape = instantiate(OmegaConf.merge(config, changed))
+        return ProjectionLayers(shape.layers(12, 4, None, torch.Generator().manual_seed(0)))(states)
+
+    assert set(keys("head", choice)) == set(tried) and torch.equal(vectors({}), vectors({}))
+    for key, value in tried.items():
+        assert config[key] != value and not torch.equal(vectors({}), vectors({key: value})), key
 
 
 @pytest.fixture(scope="module")

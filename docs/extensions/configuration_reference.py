@@ -37,6 +37,7 @@ GROUPS = {
     "collection": "What is searched, and with which queries: [Your data](../../guides/data.md).",
     "suite": "What is evaluated on, if not the collection itself: [Suites](../../guides/suites.md).",
     "model": "The encoder to start from, and how texts become tokens.",
+    "head": "The shape of the projection: [Shape of the projection](../../guides/training.md#shape-of-the-projection).",
     "training": "One training: its losses, negatives, steps and batch. A run has three: `training.round1`, "
     "`training.teacher` and `training.round2`. Each file below is described where it is the default.",
     "validation": "Real search over small collections during a training: "
