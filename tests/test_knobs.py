@@ -158,6 +158,7 @@ WEIGHTS = {  # the key changes the learned weights: file, another value, further
     "optimization.schedule": ("distillation", "cosine", {}),
     "optimization.decay_fraction": ("distillation", 0.75, {"optimization.schedule": "wsd"}),
     "optimization.moving_average_decay": ("distillation", 0.5, {}),
+    "optimization.optimizer": ("distillation", "muon", {}),
     "n_way": ("distillation", 4, {}),
     "negatives.strategy": ("distillation", "top", {}),
     "negatives.temperature": ("distillation", 0.1, {"negatives.strategy": "teacher"}),

@@ -1,5 +1,6 @@
 """Stage: provide a cross-encoder teacher, either a released one or one trained here."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
@@ -99,3 +100,9 @@ def check(backbone, encoder, examples, validation, documents, queries, recipe, m
         yield "training.teacher.search_validation is set, but a cross-encoder can't search; remove it."
     if recipe is not None and recipe.patience is not None and validation is None:
         yield "training.teacher.patience is set, but there are no dev queries to validate by; remove it."
+
+
+def lacks(recipe: Recipe | None, **_: object) -> Iterator[str]:
+    """Say what the recipe needs and this machine lacks."""
+    if recipe is not None:
+        yield from recipe.lacks()

@@ -102,3 +102,8 @@ def check(
             f"training patience is {recipe.patience}, but no metric chooses the weights, so none can get better; use "
             "dev queries, or a search_validation with selects=true."
         )
+
+
+def lacks(recipe: Recipe, **_: object) -> Iterator[str]:
+    """Say what the recipe needs and this machine lacks."""
+    yield from recipe.lacks()

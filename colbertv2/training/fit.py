@@ -35,6 +35,7 @@ from colbertv2.training.data import (
 from colbertv2.training.examples import Example
 from colbertv2.training.logs import name_of
 from colbertv2.training.objectives import Scores
+from colbertv2.training.optimizers import optimizer_for
 from colbertv2.training.recipe import DEV_METRIC, Recipe
 from colbertv2.training.search_validation import SearchedSet, search_values
 from colbertv2.training.trainer import (
@@ -123,13 +124,11 @@ class RankingModule(lightning.LightningModule):
         self.log_dict(values)
 
     def configure_optimizers(self):
-        optimizer = torch.optim.AdamW(
-            self.ranker.parameters(),
-            lr=self.optimization.learning_rate,
-            weight_decay=self.optimization.weight_decay,
-            # Fused, a step takes a tenth less time on a CPU. Lightning can't clip its gradients in mixed precision.
-            fused="mixed" not in self.trainer.precision,
-        )
+        # In mixed precision, Lightning can't clip the gradients of a fused step.
+        fused = "mixed" not in self.trainer.precision
+        optimizer = optimizer_for(self.ranker.parameters(), self.ranker.transformer, self.optimization, fused)
+        if self.optimization.optimizer == "schedule_free":  # its warm-up is in its average, too
+            return optimizer
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.optimization.factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -3,7 +3,7 @@
 import logging
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -130,6 +130,10 @@ class Recipe:
         if self.search_validation is not None and self.search_validation.selects:
             return self.search_validation.metric
         return DEV_METRIC if has_dev else None
+
+    def lacks(self) -> Iterator[str]:
+        """Say what the training needs and this machine lacks."""
+        yield from self.optimization.lacks()
 
     def usable(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Return the examples with at least ``n_way`` − 1 negatives; they are read once.
