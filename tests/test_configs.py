@@ -26,6 +26,7 @@ MOUNTED = {
     "round": "round@pipeline.round2",
     "source": "source@pipeline.round2.candidates",
     "debug": "+debug",
+    "lora": "lora@training.round2.lora",
 }
 TRAINING = sorted(file.stem for file in CONF.glob("training/*.yaml"))
 COLLECTIONS = sorted(file.stem for file in CONF.glob("collection/*.yaml"))

@@ -5,6 +5,7 @@ A key that is in a file but not in a table fails a test: whoever adds a key must
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,7 @@ WEIGHTS = {  # the key changes the learned weights: file, another value, further
     "precision": ("distillation", "bf16-mixed", {}),
     "gradient_clip": ("distillation", 0.01, {}),
 }
+LORA = {"rank": 2, "alpha": 4.0, "dropout": 0.5, "target_modules": ["query", "value"]}
 LOG = {"validation_interval": 1, "validation_queries": 2}  # what is measured during training
 WORK = {"gradient_cache_chunk": 1, "gradient_checkpointing": True, "compile": True}  # how the same result is computed
 
@@ -370,6 +372,17 @@ def learnt(tmp_path_factory):
 def test_every_key_of_a_training_moves_the_weights(learnt, key):
     choice, value, beside = WEIGHTS[key]
     assert not torch.equal(learnt(choice, beside), learnt(choice, beside | {key: value}))
+
+
+def test_every_key_of_lora_moves_the_weights(tmp_path):
+    pytest.importorskip("peft", reason="needs the extra lora")
+    assert set(keys("lora", "default")) == set(LORA)
+    config, found = compose(["+lora@chosen=default"]).chosen, []
+    for place, changed in enumerate([{}, {}, *({key: value} for key, value in LORA.items())]):
+        lora = instantiate(OmegaConf.merge(config, changed), _convert_="all")
+        chosen = replace(recipe("distillation", {"optimization.steps": 2}), lora=lora)
+        found.append(weights(trained(chosen, tmp_path / str(place), [])))
+    assert torch.equal(found[0], found[1]) and not any(torch.equal(found[0], one) for one in found[2:])
 
 
 @pytest.mark.parametrize("key", LOG)

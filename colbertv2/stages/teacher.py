@@ -92,6 +92,8 @@ def check(backbone, encoder, examples, validation, documents, queries, recipe, m
         )
     if (backbone is None) == (encoder is None):
         yield "teacher.backbone and teacher.encoder: set exactly one of the two; the other must be null."
+    if recipe is not None and recipe.lora is not None:
+        yield from recipe.lora.problems(start)
     if recipe is not None and not (examples and documents and queries):
         yield "teacher.recipe is set, but examples, documents or queries are null; a trained teacher needs all three."
     if recipe is not None and any(objective.needs_all_pairs for objective in recipe.losses.values()):

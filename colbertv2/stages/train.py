@@ -81,8 +81,8 @@ def check(
     recipe: Recipe,
     **_: object,
 ) -> Iterator[str]:
-    """Check that training and validation read texts alike, and that a search validation can choose weights."""
-    from colbertv2.modeling.initial import text_problems
+    """Check that training and validation read texts alike, and that the recipe fits the checkpoint and the dev set."""
+    from colbertv2.modeling.initial import backbone_of, text_problems
 
     trained = parts_of(queries)
     for part, of_part in parts_of(documents).items():
@@ -95,6 +95,8 @@ def check(
                     f"collection.dev.{name} is {other!r}, but collection.train.{name} is {own!r}; expected the same, "
                     f"as one model is trained{f' ({part})' if part else ''}."
                 )
+    if recipe.lora is not None:
+        yield from recipe.lora.problems(backbone_of(checkpoint))
     if recipe.search_validation is not None:
         yield from recipe.search_validation.problems()
     if recipe.patience is not None and recipe.deciding_metric(validation is not None) is None:

@@ -82,8 +82,8 @@ class RankingModule(lightning.LightningModule):
             ranker.transformer.compile(dynamic=True)
         self.all_pairs = any(objective.needs_all_pairs for objective in self.objectives.values())
         if optimization.dropout is not None:
-            for module in ranker.modules():
-                if isinstance(module, torch.nn.Dropout):
+            for name, module in ranker.named_modules():
+                if isinstance(module, torch.nn.Dropout) and "lora_dropout" not in name:
                     module.p = optimization.dropout
 
     def training_step(self, batch: TrainingBatch) -> Tensor:
@@ -191,6 +191,8 @@ def fit(
         raise InputError(
             f"training.batch_size is {recipe.batch_size}; expected a multiple of the {runtime.devices} devices."
         )
+    if recipe.lora is not None:
+        recipe.lora.add(ranker.transformer, seed)
     checkpoints = out / "checkpoints"
     resume = newest_checkpoint(checkpoints)
     dev_examples = sampled_dev(validation, validation_texts, recipe.validation_queries, seed)
@@ -217,6 +219,8 @@ def fit(
     state = read_checkpoint(checkpoints / path.name)["state_dict"]
     trained = {name.removeprefix("ranker."): tensor for name, tensor in state.items()}
     ranker.load_state_dict(trained if metric is None or best > before[metric] else start)
+    if recipe.lora is not None:
+        recipe.lora.merge(ranker.transformer)
     ranker.save(out)
     steps = final["global_step"]
     shutil.rmtree(checkpoints)

@@ -94,7 +94,7 @@ class Optimization:
         if self.optimizer == "schedule_free" and find_spec("schedulefree") is None:
             yield "optimizer=schedule_free needs the package schedulefree; run: pip install 'colbertv2[schedule_free]'"
         if self.optimizer == "muon" and tuple(map(int, version("torch").split(".")[:2])) < MUON_SINCE:
-            yield f"optimizer=muon needs torch 2.9 or newer, found {version('torch')}; update it, or choose another one."
+            yield f"optimizer=muon needs torch 2.9 or newer, found {version('torch')}; update it, or use another one."
 
     @property
     def decay_steps(self) -> int:

@@ -5,11 +5,12 @@ import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from colbertv2.errors import InputError
 from colbertv2.schema import PositiveInt, Scale, checked
 from colbertv2.training.examples import Example, Selected
+from colbertv2.training.lora import LoRA
 from colbertv2.training.negatives import NegativeSampling
 from colbertv2.training.objectives import Objective
 from colbertv2.training.optimization import Optimization
@@ -49,6 +50,8 @@ class Recipe:
             choice of the group ``validation``. ``None`` searches nothing.
         patience: stop after this many validations in a row without a better value of the metric that chooses the
             weights; ``None`` takes all steps.
+        lora: train low-rank updates of the encoder's matrices; a choice of the group ``lora``. ``None`` trains all
+            weights.
 
     Raises:
         InputError: there is no loss, or the settings do not fit each other.
@@ -71,6 +74,8 @@ class Recipe:
     max_examples: PositiveInt | None = None
     search_validation: SearchValidation | None = None
     patience: PositiveInt | None = None
+    lora: LoRA | None = None
+    neutral: ClassVar[dict[str, object]] = {"lora": None}
 
     def __post_init__(self) -> None:
         if self.max_examples is not None and self.max_examples < self.batch_size:
@@ -134,6 +139,8 @@ class Recipe:
     def lacks(self) -> Iterator[str]:
         """Say what the training needs and this machine lacks."""
         yield from self.optimization.lacks()
+        if self.lora is not None:
+            yield from self.lora.lacks()
 
     def usable(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Return the examples with at least ``n_way`` − 1 negatives; they are read once.

@@ -27,6 +27,7 @@ MOUNTS = {
     "training": "training.round2",
     "source": "pipeline.round2.candidates",
     "validation": "training.round1.search_validation",
+    "lora": "training.round2.lora",
 }  # where a group is in the configuration, if not at its name
 NODES = ("first_stage",)  # groups that are a node themselves, which pipelines read
 NEEDED = {"first_stage": "pipeline=two_stage"}  # what reads a group, if not the default pipeline
@@ -42,6 +43,8 @@ GROUPS = {
     "`training.teacher` and `training.round2`. Each file below is described where it is the default.",
     "validation": "Real search over small collections during a training: "
     "`+validation@training.round1.search_validation=dev`; likewise for `training.round2`. Off by default.",
+    "lora": "Low-rank updates of an encoder's matrices, trained instead of all weights: "
+    "`lora@training.round2.lora=default`; likewise for `training.round1` and `training.teacher`. Off by default.",
     "teacher": "The cross-encoder that scores what was retrieved.",
     "source": "Where the candidates of a round come from: `source@pipeline.round2.candidates=bm25`.",
     "mining": "How many candidates are retrieved and scored for training.",

@@ -8,14 +8,13 @@ import pytest
 import torch
 from support import shrunk, tiny_folder
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from trainings import EXAMPLES, LOOKUP, ranker, recipe, trained, weights
+from trainings import EXAMPLES, Interrupted, ranker, recipe, trained, weights
 
 from colbertv2.artifacts.node import Component
 from colbertv2.configuration.composition import build, compose
 from colbertv2.errors import InputError
 from colbertv2.training import fit as fitting
 from colbertv2.training import optimization
-from colbertv2.training.data import TextLookup
 from colbertv2.training.optimization import Optimization
 from colbertv2.training.optimizers import MuonAndAdamW, matrices, optimizer_for
 from colbertv2.training.recipe import Recipe
@@ -89,20 +88,6 @@ def test_schedule_free_validates_the_average_and_validation_changes_nothing(tmp_
         np.testing.assert_allclose(ranked[2 * place], expected[step - 1], atol=2e-6)
     saved = parameters(model)
     assert min(np.abs(saved - one).max() for one in [parameters(ranker()), *expected[1::2]]) < 2e-6
-
-
-class Interrupted(TextLookup):
-    """A lookup that raises at a given batch, where a killed process would stop."""
-
-    def __init__(self, after: int):
-        super().__init__(LOOKUP.queries, LOOKUP.documents)
-        self.left = after
-
-    def __call__(self, examples):
-        self.left -= 1
-        if self.left < 0:
-            raise RuntimeError("killed")
-        return super().__call__(examples)
 
 
 @pytest.mark.parametrize(
