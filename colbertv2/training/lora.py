@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from annotated_types import Interval
 
@@ -112,10 +112,12 @@ class LoRA:
 
         encoder = transformer.base_model
         for parent in list(encoder.modules()):
-            for name, layer in list(parent.named_children()):
-                if isinstance(layer, LoraLayer):
-                    layer.merge()  # pyright: ignore[reportAttributeAccessIssue] (which every such layer has)
-                    setattr(parent, name, layer.get_base_layer())
+            adapted: dict[str, Any] = {
+                name: layer for name, layer in parent.named_children() if isinstance(layer, LoraLayer)
+            }
+            for name, layer in adapted.items():
+                layer.merge()
+                setattr(parent, name, layer.get_base_layer())
         encoder.requires_grad_(True)
         if hasattr(encoder, "peft_config"):
             del encoder.peft_config

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from transformers import PreTrainedModel
 
@@ -41,7 +41,7 @@ def optimizer_for(
     return AdamW(trained, fused=fused, **settings)
 
 
-def matrices(transformer: PreTrainedModel) -> Iterator[nn.Parameter]:
+def matrices(transformer: PreTrainedModel) -> Iterator[Tensor]:
     """The weights of all linear layers of an encoder, without embeddings and without a classifier on top of it."""
     for module in transformer.base_model.modules():
         if isinstance(module, nn.Linear):
