@@ -27,6 +27,7 @@ MOUNTED = {
     "source": "source@pipeline.round2.candidates",
     "interaction": "interaction@training.round2.interaction",
     "debug": "+debug",
+    "lora": "lora@training.round2.lora",
 }
 TRAINING = sorted(file.stem for file in CONF.glob("training/*.yaml"))
 COLLECTIONS = sorted(file.stem for file in CONF.glob("collection/*.yaml"))

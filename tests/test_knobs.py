@@ -5,6 +5,7 @@ A key that is in a file but not in a table fails a test: whoever adds a key must
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from colbertv2.indexing.packed import Packed
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
+from colbertv2.modeling.projection import ProjectionLayers
 from colbertv2.modeling.tokenizer import Tokenizer
 from colbertv2.reduction.reduction import special_ids
 from colbertv2.runtime import Runtime
@@ -99,6 +101,8 @@ REDUCTION = [
     ("stop_words", "words", ["python", "list"]),
 ]
 
+HEAD = {"factor": 3.0, "depth": 3, "activation": "ReLU", "residual": False, "bias": True}
+
 NARROW = {"ndocs": 40, "centroid_margin": 0.5, "residual_variance_fraction": 1.0, "nexact": 10}
 PLAID = [
     ("nprobe", 2, {"nprobe": 1, "centroid_score_threshold": -1.0, "ndocs": 600}),
@@ -160,6 +164,7 @@ WEIGHTS = {  # the key changes the learned weights: file, another value, further
     "optimization.schedule": ("distillation", "cosine", {}),
     "optimization.decay_fraction": ("distillation", 0.75, {"optimization.schedule": "wsd"}),
     "optimization.moving_average_decay": ("distillation", 0.5, {}),
+    "optimization.optimizer": ("distillation", "muon", {}),
     "n_way": ("distillation", 4, {}),
     "negatives.strategy": ("distillation", "top", {}),
     "negatives.temperature": ("distillation", 0.1, {"negatives.strategy": "teacher"}),
@@ -182,6 +187,7 @@ INTERACTION = {  # likewise, of the group that is mounted on every training
     "reduction.protected": ("pooled", "first", {}),
     "reduction.normalise": ("pooled", False, {}),
 }
+LORA = {"rank": 2, "alpha": 4.0, "dropout": 0.5, "target_modules": ["query", "value"]}
 LOG = {"validation_interval": 1, "validation_queries": 2}  # what is measured during training
 WORK = {"gradient_cache_chunk": 1, "gradient_checkpointing": True, "compile": True}  # how the same result is computed
 
@@ -260,6 +266,21 @@ def test_every_key_of_a_reduction_moves_the_vectors(words, choice, key, value):
 
     found = [reduced({}), reduced({}), reduced({key: value} | ({"factor": None} if key == "num_vectors" else {}))]
     assert np.array_equal(found[0], found[1]) and not np.array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("choice", ["feed_forward", "glu"])
+def test_every_key_of_a_head_moves_the_vectors(choice):
+    config = compose([f"head={choice}"]).head
+    tried = HEAD | {"gated": not config.gated}
+    states = torch.randn(9, 12, generator=torch.Generator().manual_seed(1))
+
+    def vectors(changed: dict[str, Any]) -> torch.Tensor:
+        shape = instantiate(OmegaConf.merge(config, changed))
+        return ProjectionLayers(shape.layers(12, 4, None, torch.Generator().manual_seed(0)))(states)
+
+    assert set(keys("head", choice)) == set(tried) and torch.equal(vectors({}), vectors({}))
+    for key, value in tried.items():
+        assert config[key] != value and not torch.equal(vectors({}), vectors({key: value})), key
 
 
 @pytest.fixture(scope="module")
@@ -397,6 +418,17 @@ def test_every_key_of_an_interaction_moves_the_weights(tmp_path, key):
         chosen = instantiate(config, _convert_="all")
         found.append(weights(trained(chosen, tmp_path / str(number), [], lookup)))
     assert not torch.equal(*found)
+
+
+def test_every_key_of_lora_moves_the_weights(tmp_path):
+    pytest.importorskip("peft", reason="needs the extra lora")
+    assert set(keys("lora", "default")) == set(LORA)
+    config, found = compose(["+lora@chosen=default"]).chosen, []
+    for place, changed in enumerate([{}, {}, *({key: value} for key, value in LORA.items())]):
+        lora = instantiate(OmegaConf.merge(config, changed), _convert_="all")
+        chosen = replace(recipe("distillation", {"optimization.steps": 2}), lora=lora)
+        found.append(weights(trained(chosen, tmp_path / str(place), [])))
+    assert torch.equal(found[0], found[1]) and not any(torch.equal(found[0], one) for one in found[2:])
 
 
 @pytest.mark.parametrize("key", LOG)

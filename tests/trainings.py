@@ -35,6 +35,20 @@ EXAMPLES = [
 ]
 
 
+class Interrupted(TextLookup):
+    """A lookup that raises at a given batch, where a killed process would stop."""
+
+    def __init__(self, after: int):
+        super().__init__(LOOKUP.queries, LOOKUP.documents)
+        self.left = after
+
+    def __call__(self, examples):
+        self.left -= 1
+        if self.left < 0:
+            raise RuntimeError("killed")
+        return super().__call__(examples)
+
+
 def ranker(seed: int = 0) -> ColBERT:
     tokenization = Tokenization(12, 12, None, None, False, False, False)
     return initial.colbert(Backbone(str(tiny_bert()), None), tokenization, 16, "orthogonal", [], seed)

@@ -187,12 +187,23 @@ class Node:
         }
 
     @cached_property
+    def covered(self) -> dict[str, Any]:
+        """The arguments that the digest includes: all but the stage's neutral components."""
+        later = {name: self.values.get(name) for name in self.stage.neutral}
+        neutral = {
+            name
+            for name, leaf in later.items()
+            if isinstance(leaf, Component) and type(leaf.instance) is self.stage.neutral[name]
+        }
+        return {name: leaf for name, leaf in self.values.items() if name not in neutral}
+
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """The mapping whose digest makes the address."""
         return {
             "stage": self.stage.name,
             "version": self.stage.version,
-            "arguments": transform(self.values, identified),
+            "arguments": transform(self.covered, identified),
             "order": [role for role in self.parents if "." in role],
             **({"function": self.stage.outside} if self.stage.outside else {}),
         }

@@ -33,6 +33,8 @@ class Stage:
             a ranking whose system may have kept fewer documents than ``depth``.
         function: the stage function itself.
         given: the functions that :func:`stage` was given, by name.
+        neutral: for arguments that were added later, the class of the component that changes nothing; such a component
+            is no part of the identity, so that older addresses stay.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Stage:
     provides: tuple[str, ...]
     function: Callable[..., None]
     given: Mapping[str, Callable[..., Any]]
+    neutral: Mapping[str, type]
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -121,6 +124,7 @@ def stage(
     measures: Callable[[Mapping[str, Any]], Sequence[str]] | None = None,
     unneeded: Callable[..., Iterable[str]] | None = None,
     replaced: Callable[..., str | None] | None = None,
+    neutral: Mapping[str, type] | None = None,
 ) -> Callable[[StageFunction], StageFunction]:
     """A decorator that declares a function as a stage; it can still be called as an ordinary function.
 
@@ -133,6 +137,7 @@ def stage(
         measures: see :class:`Stage`.
         unneeded: see :class:`Stage`.
         replaced: see :class:`Stage`.
+        neutral: see :class:`Stage`.
 
     Raises:
         TypeError: a parameter has a default or is variadic, or ``out`` or ``runtime`` is not keyword-only.
@@ -161,7 +166,7 @@ def stage(
                 raise TypeError(f"{where}: needs the keyword-only parameter {name!r}.")
         own = function.__name__
         name = function.__module__.rpartition(".")[2] if own == "run" else own
-        setattr(function, "stage", Stage(name, version, resumable, tuple(provides), function, given))  # noqa: B010
+        setattr(function, "stage", Stage(name, version, resumable, tuple(provides), function, given, neutral or {}))  # noqa: B010
         return function
 
     return declare

@@ -106,9 +106,17 @@ def write_dense(layer: Dense, directory: Path, earlier: Mapping[str, Any]) -> No
         layer: the layer.
         directory: where to write it.
         earlier: its configuration as it was read; its way to write the same settings is kept.
+
+    Raises:
+        InputError: the layer has a gate.
     """
     from safetensors.torch import save_file
 
+    if layer.gate is not None:
+        raise InputError(
+            f"The projection has a gated layer (GLU), {layer}, which the Dense layers of PyLate and "
+            "sentence-transformers can't express. Use the layout colbertv2."
+        )
     directory.mkdir()
     config = dict(earlier)
     name = config.get("activation_function")

@@ -110,7 +110,7 @@ def write_official(checkpoint: Checkpoint, directory: Path) -> None:
             (not tokenization.query_augmentation, "queries without augmentation"),
             (bool(tokenization.skiplist), "a skiplist of other tokens than punctuation"),
             (bool(tokenization.query_prompt or tokenization.document_prompt), "prompts"),
-            (not is_plain(checkpoint.projection), "a projection with several layers, a bias or an activation"),
+            (not is_plain(checkpoint.projection), "a projection with several layers, a bias, a gate or an activation"),
         )
         if wrong
     ]

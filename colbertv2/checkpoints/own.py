@@ -90,6 +90,8 @@ def read_projection(file: Path, layers: Any, settings: Path) -> tuple[Dense, ...
             layer["activation"],
             layer["add_input"],
             tensors.get(f"{number}.residual.weight"),
+            tensors.get(f"{number}.gate.weight"),
+            tensors.get(f"{number}.gate.bias"),
         )
         for number, layer in enumerate(layers)
     )

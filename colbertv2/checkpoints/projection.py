@@ -23,6 +23,9 @@ ACTIVATIONS = ("Identity", "ReLU", "GELU", "SiLU", "Tanh", "Sigmoid", "ELU", "Le
 class Dense:
     """One layer: ``activation(weight · x + bias)``, plus ``residual · x`` or ``x`` with a residual connection.
 
+    With a gate it is ``activation(gate · x + gate_bias) * (weight · x + bias)``, a gated linear unit (Shazeer 2020,
+    arXiv:2002.05202), plus the same residual connection.
+
     Args:
         weight: ``[outputs, inputs]``, in the stored dtype.
         bias: ``[outputs]``, or ``None`` for none.
@@ -30,6 +33,8 @@ class Dense:
         add_input: whether there is a residual connection.
         residual: its weight ``[outputs, inputs]``; ``None`` if inputs and outputs have the same size, or if there is no
             residual connection.
+        gate: ``[outputs, inputs]``, or ``None`` for no gate.
+        gate_bias: ``[outputs]``, or ``None`` for none.
 
     Raises:
         InputError: a tensor has another shape than the others demand, or the activation is unknown.
@@ -44,6 +49,8 @@ class Dense:
     activation: str = "Identity"
     add_input: bool = False
     residual: Tensor | None = None
+    gate: Tensor | None = None
+    gate_bias: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.weight.ndim != 2 or not self.weight.numel():
@@ -62,11 +69,18 @@ class Dense:
                 f"The weight of a projection's residual connection is {found or 'missing'}; expected "
                 f"{wanted or 'none'}."
             )
+        if self.gate is not None and list(self.gate.shape) != shape:
+            raise InputError(f"A projection's gate is {list(self.gate.shape)}; expected {shape}, as its weight.")
+        if self.gate_bias is not None and (self.gate is None or list(self.gate_bias.shape) != shape[:1]):
+            raise InputError(
+                f"The bias of a projection's gate is {list(self.gate_bias.shape)}; expected {shape[:1]} and a gate."
+            )
 
     def __str__(self) -> str:
+        gate = " gate" if self.gate is not None else ""
         bias = ", bias" if self.bias is not None else ""
         residual = ", residual" if self.add_input else ""
-        return f"{self.inputs} × {self.outputs} ({self.activation}{bias}{residual})"
+        return f"{self.inputs} × {self.outputs} ({self.activation}{gate}{bias}{residual})"
 
     @property
     def inputs(self) -> int:
@@ -81,7 +95,7 @@ class Dense:
     @property
     def plain(self) -> bool:
         """Whether it is only a matrix, as in ColBERT."""
-        return self.bias is None and self.activation == "Identity" and not self.add_input
+        return self.bias is None and self.activation == "Identity" and not self.add_input and self.gate is None
 
     def sliced(self, dim: int) -> Dense:
         """This layer with only its first ``dim`` outputs, ``dim`` at most ``outputs``.
@@ -97,13 +111,29 @@ class Dense:
             import torch
 
             residual = torch.eye(self.inputs, dtype=self.weight.dtype)
-        bias = None if self.bias is None else self.bias[:dim].clone()
-        kept = None if residual is None else residual[:dim].clone()
-        return Dense(self.weight[:dim].clone(), bias, self.activation, self.add_input, kept)
+
+        def kept(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor[:dim].clone()
+
+        return Dense(
+            self.weight[:dim].clone(),
+            kept(self.bias),
+            self.activation,
+            self.add_input,
+            kept(residual),
+            kept(self.gate),
+            kept(self.gate_bias),
+        )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its tensors under the names that sentence-transformers gives them."""
-        named = {"linear.weight": self.weight, "linear.bias": self.bias, "residual.weight": self.residual}
+        """Its tensors under the names that sentence-transformers gives them; it has none for a gate's."""
+        named = {
+            "linear.weight": self.weight,
+            "linear.bias": self.bias,
+            "residual.weight": self.residual,
+            "gate.weight": self.gate,
+            "gate.bias": self.gate_bias,
+        }
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 

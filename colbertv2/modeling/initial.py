@@ -20,6 +20,7 @@ from colbertv2.data.collection import Collection, text_settings
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.modeling.backbone import Backbone
+from colbertv2.modeling.head import Head, LinearHead
 from colbertv2.modeling.options import Projection
 from colbertv2.runtime import quieten
 
@@ -140,8 +141,22 @@ def conflicts(backbone: Backbone, chosen: Tokenization, dim: int) -> Iterator[st
             )
 
 
+def head_problems(backbone: Backbone, head: Head, dim: int, projection: str) -> Iterator[str]:
+    """Yield the reasons why the backbone can't get this head, before any work."""
+    if backbone.checkpoint is None:
+        yield from head.problems(backbone.hidden_size, dim, starts=projection != "linear")
+    elif head != LinearHead():
+        yield f"{backbone.name} is a ColBERT checkpoint, whose trained projection is kept; expected head=linear."
+
+
 def colbert(
-    backbone: Backbone, tokenization: Tokenization, dim: int, projection: str, sample: list[str], seed: int
+    backbone: Backbone,
+    tokenization: Tokenization,
+    dim: int,
+    projection: str,
+    sample: list[str],
+    seed: int,
+    head: Head | None = None,
 ) -> ColBERT:
     """Create an untrained ColBERT from ``backbone``; a ColBERT checkpoint keeps its own trained projection.
 
@@ -153,10 +168,12 @@ def colbert(
             ``linear`` (torch's default for linear layers, for a backbone that will be trained for long).
         sample: documents for ``pca``; ignored otherwise.
         seed: the seed of the random projections.
+        head: the shape of the projection, which starts as ``projection`` says: with ``linear``, all its layers are
+            random. ``None`` is a single linear layer.
 
     Raises:
-        InputError: the projection is unknown, ``dim`` exceeds the backbone's hidden size, or the tokenization or
-            ``dim`` contradicts the backbone's checkpoint.
+        InputError: the projection is unknown, ``dim`` exceeds the backbone's hidden size, the tokenization or ``dim``
+            contradicts the backbone's checkpoint, or the head does not fit.
     """
     import torch
 
@@ -165,7 +182,8 @@ def colbert(
 
     if projection not in PROJECTIONS:
         raise InputError(f"model.projection is {projection!r}; expected one of {', '.join(PROJECTIONS)}.")
-    if problems := list(conflicts(backbone, tokenization, dim)):
+    head = head or LinearHead()
+    if problems := [*conflicts(backbone, tokenization, dim), *head_problems(backbone, head, dim, projection)]:
         raise InputError("\n".join(problems))
     if dim > backbone.hidden_size:
         raise InputError(f"model.dim is {dim}; expected at most the backbone's hidden size {backbone.hidden_size}.")
@@ -183,14 +201,12 @@ def colbert(
         )  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
     hidden = backbone.hidden_size
-    if projection == "linear":
-        bound = hidden**-0.5
-        return ColBERT(transformer, torch.empty(dim, hidden).uniform_(-bound, bound, generator=generator), tokenizer)
+    start = None
     if projection == "orthogonal":
-        return ColBERT(transformer, torch.linalg.qr(torch.randn(hidden, dim, generator=generator)).Q.T, tokenizer)
-    return ColBERT(
-        transformer, principal_components(ColBERT(transformer, torch.eye(hidden), tokenizer), sample, dim), tokenizer
-    )
+        start = torch.linalg.qr(torch.randn(hidden, dim, generator=generator)).Q.T
+    elif projection == "pca":
+        start = principal_components(ColBERT(transformer, torch.eye(hidden), tokenizer), sample, dim)
+    return ColBERT(transformer, head.layers(hidden, dim, start, generator), tokenizer)
 
 
 def untrained(name: str, dim: int = 128, seed: int = 42) -> ColBERT:

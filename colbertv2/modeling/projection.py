@@ -16,10 +16,12 @@ class DenseLayer(nn.Module):
         self.activation: nn.Module = getattr(nn, layer.activation)()
         self.add_input = layer.add_input
         self.residual = None if layer.residual is None else linear(layer.residual)
+        self.gate = None if layer.gate is None else linear(layer.gate, layer.gate_bias)
 
     def forward(self, states: Tensor) -> Tensor:
         """Map ``[…, inputs]`` to ``[…, outputs]``."""
-        mapped = self.activation(self.linear(states))
+        mapped = self.linear(states)
+        mapped = self.activation(mapped) if self.gate is None else self.activation(self.gate(states)) * mapped
         if self.add_input:
             return mapped + (states if self.residual is None else self.residual(states))
         return mapped
@@ -38,6 +40,8 @@ class DenseLayer(nn.Module):
             type(self.activation).__name__,
             self.add_input,
             None if self.residual is None else kept(self.residual.weight),
+            None if self.gate is None else kept(self.gate.weight),
+            None if self.gate is None else kept(self.gate.bias),
         )
 
 

@@ -29,7 +29,7 @@ def run(checkpoint: Artifact, others: dict[str, Artifact], *, out: Path, runtime
 
 
 def check(checkpoint: Node, others: dict[str, Node], **_: object) -> Iterator[str]:
-    """Check that all checkpoints have one architecture, dimension and tokenization, as far as their stages say."""
+    """Check that all checkpoints have one architecture, dimension, head and tokenization, as far as stages say."""
     from colbertv2.modeling.initial import start_of
 
     if not others:
@@ -43,7 +43,7 @@ def check(checkpoint: Node, others: dict[str, Node], **_: object) -> Iterator[st
             if own[key] != found[key]:
                 yield (
                     f"average.others.{name} has {key} {found[key]}, but average.checkpoint has {own[key]}; only "
-                    "checkpoints of one architecture, dimension and tokenization can be averaged."
+                    "checkpoints of one architecture, dimension, head and tokenization can be averaged."
                 )
 
 
@@ -58,4 +58,4 @@ def described(start: Node) -> dict[str, object]:
     known: dict[str, object] = {key: config[key] for key in SIZES if key in config}
     if "tokenization" in values:
         known["tokenization"] = tokenization(backbone, values["tokenization"])
-    return known | {"dim": values["dim"]} if "dim" in values else known
+    return known | {key: values[key] for key in ("dim", "head") if key in values}

@@ -9,16 +9,18 @@ from colbertv2.checkpoints.pretrained import too_long
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.data.collection import Collection
 from colbertv2.modeling.backbone import Backbone
+from colbertv2.modeling.head import Head, LinearHead
 from colbertv2.modeling.options import Projection
 from colbertv2.runtime import Runtime
 from colbertv2.schema import PositiveInt, Seed
 
 
-@stage(version=2)
+@stage(version=2, neutral={"head": LinearHead})
 def run(
     backbone: Backbone,
     tokenization: Tokenization | None,
     documents: Collection,
+    head: Head,
     *,
     dim: PositiveInt,
     projection: Projection,
@@ -34,8 +36,10 @@ def run(
         tokenization: ``None`` takes that of the backbone, which must then be a ColBERT checkpoint. If both are given,
             they must agree, except for settings named in ``backbone.overrides``.
         documents: the collection that ``pca`` takes its sample from.
+        head: the shape of the projection; a backbone that is a ColBERT checkpoint keeps its own.
         dim: number of dimensions of a token vector.
-        projection: ``orthogonal``, ``pca`` or ``linear``; see :mod:`colbertv2.modeling.initial`.
+        projection: what the head starts as: ``orthogonal``, ``pca`` or ``linear``; see
+            :mod:`colbertv2.modeling.initial`.
         sample_documents: number of documents that ``pca`` reads, spread evenly over the collection.
         seed: the seed of the projection.
     """
@@ -46,17 +50,20 @@ def run(
     chosen = initial.tokenization(backbone, tokenization)
     if backbone.checkpoint:
         print(backbone.checkpoint.describe())
-    initial.colbert(backbone, chosen, dim, projection, sample, seed).save(out)
+    initial.colbert(backbone, chosen, dim, projection, sample, seed, head).save(out)
 
 
-def check(backbone: Backbone, tokenization: Tokenization | None, dim: int, **_: object) -> Iterator[str]:
-    """Check that the backbone supports the dimension and the tokenization."""
+def check(
+    backbone: Backbone, tokenization: Tokenization | None, head: Head, dim: int, projection: Projection, **_: object
+) -> Iterator[str]:
+    """Check that the backbone supports the dimension, the tokenization and the head."""
     from colbertv2.modeling import initial
 
     if dim > backbone.hidden_size:
         yield f"model.dim is {dim}; expected 1 to {backbone.hidden_size}, the backbone's hidden size."
     chosen = initial.tokenization(backbone, tokenization)
     yield from initial.conflicts(backbone, chosen, dim)
+    yield from initial.head_problems(backbone, head, dim, projection)
     for name in ("query_maxlen", "document_maxlen"):
         if problem := too_long(f"model.tokenization.{name}", getattr(chosen, name), backbone.max_length):
             yield problem

@@ -1,5 +1,6 @@
 """Stage: provide a cross-encoder teacher, either a released one or one trained here."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
@@ -91,6 +92,8 @@ def check(backbone, encoder, examples, validation, documents, queries, recipe, m
         )
     if (backbone is None) == (encoder is None):
         yield "teacher.backbone and teacher.encoder: set exactly one of the two; the other must be null."
+    if recipe is not None and recipe.lora is not None:
+        yield from recipe.lora.problems(start)
     if recipe is not None and not (examples and documents and queries):
         yield "teacher.recipe is set, but examples, documents or queries are null; a trained teacher needs all three."
     if recipe is not None and any(objective.needs_all_pairs for objective in recipe.losses.values()):
@@ -101,3 +104,9 @@ def check(backbone, encoder, examples, validation, documents, queries, recipe, m
         yield "training.teacher.interaction is set, but a cross-encoder has no token vectors; remove it."
     if recipe is not None and recipe.patience is not None and validation is None:
         yield "training.teacher.patience is set, but there are no dev queries to validate by; remove it."
+
+
+def lacks(recipe: Recipe | None, **_: object) -> Iterator[str]:
+    """Say what the recipe needs and this machine lacks."""
+    if recipe is not None:
+        yield from recipe.lacks()

@@ -84,8 +84,8 @@ def check(
     recipe: Recipe,
     **_: object,
 ) -> Iterator[str]:
-    """Check that training and validation read texts alike, that scores suit the model, and that weights are chosen."""
-    from colbertv2.modeling.initial import dim_of, text_problems, trained_length
+    """Check that training and validation read texts alike, and that the recipe fits the checkpoint and the dev set."""
+    from colbertv2.modeling.initial import backbone_of, dim_of, text_problems, trained_length
 
     trained = parts_of(queries)
     for part, of_part in parts_of(documents).items():
@@ -101,6 +101,8 @@ def check(
     if recipe.interaction != MAXSIM:
         maxlen = documents.maxlen or trained_length(checkpoint)
         yield from recipe.interaction.model_problems(dim_of(checkpoint), maxlen)
+    if recipe.lora is not None:
+        yield from recipe.lora.problems(backbone_of(checkpoint))
     if recipe.search_validation is not None:
         yield from recipe.search_validation.problems()
     if recipe.patience is not None and recipe.deciding_metric(validation is not None) is None:
@@ -108,3 +110,8 @@ def check(
             f"training patience is {recipe.patience}, but no metric chooses the weights, so none can get better; use "
             "dev queries, or a search_validation with selects=true."
         )
+
+
+def lacks(recipe: Recipe, **_: object) -> Iterator[str]:
+    """Say what the recipe needs and this machine lacks."""
+    yield from recipe.lacks()

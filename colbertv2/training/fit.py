@@ -36,6 +36,7 @@ from colbertv2.training.data import (
 from colbertv2.training.examples import Example
 from colbertv2.training.logs import name_of
 from colbertv2.training.objectives import Scores
+from colbertv2.training.optimizers import optimizer_for
 from colbertv2.training.recipe import DEV_METRIC, MAXSIM, Recipe
 from colbertv2.training.search_validation import SearchedSet, search_values
 from colbertv2.training.trainer import (
@@ -87,8 +88,8 @@ class RankingModule(lightning.LightningModule):
         if self.interaction.initial_temperature is not None:
             self.log_temperature = torch.nn.Parameter(torch.tensor(math.log(self.interaction.initial_temperature)))
         if optimization.dropout is not None:
-            for module in ranker.modules():
-                if isinstance(module, torch.nn.Dropout):
+            for name, module in ranker.named_modules():
+                if isinstance(module, torch.nn.Dropout) and "lora_dropout" not in name:
                     module.p = optimization.dropout
 
     def training_step(self, batch: TrainingBatch) -> Tensor:
@@ -146,17 +147,15 @@ class RankingModule(lightning.LightningModule):
         )
 
     def configure_optimizers(self):
-        groups: list[dict[str, Any]] = [{"params": list(self.ranker.parameters())}]
+        # In mixed precision, Lightning can't clip the gradients of a fused step.
+        fused = "mixed" not in self.trainer.precision
+        others: list[dict[str, Any]] = []
         if self.log_temperature is not None:
             rate = self.interaction.temperature_learning_rate
-            groups.append({"params": [self.log_temperature], "lr": rate, "weight_decay": 0.0})
-        optimizer = torch.optim.AdamW(
-            groups,
-            lr=self.optimization.learning_rate,
-            weight_decay=self.optimization.weight_decay,
-            # Fused, a step takes a tenth less time on a CPU. Lightning can't clip its gradients in mixed precision.
-            fused="mixed" not in self.trainer.precision,
-        )
+            others.append({"params": [self.log_temperature], "lr": rate, "weight_decay": 0.0})
+        optimizer = optimizer_for(self.ranker.parameters(), others, self.ranker.transformer, self.optimization, fused)
+        if self.optimization.optimizer == "schedule_free":  # its warm-up is in its average, too
+            return optimizer
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.optimization.factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -221,6 +220,8 @@ def fit(
         raise InputError(
             f"training.batch_size is {recipe.batch_size}; expected a multiple of the {runtime.devices} devices."
         )
+    if recipe.lora is not None:
+        recipe.lora.add(ranker.transformer, seed)
     checkpoints = out / "checkpoints"
     resume = newest_checkpoint(checkpoints)
     dev_examples = sampled_dev(validation, validation_texts, recipe.validation_queries, seed)
@@ -247,6 +248,8 @@ def fit(
     state = read_checkpoint(checkpoints / path.name)["state_dict"]
     trained = {name.removeprefix("ranker."): one for name, one in state.items() if name.startswith("ranker.")}
     ranker.load_state_dict(trained if metric is None or best > before[metric] else start)
+    if recipe.lora is not None:
+        recipe.lora.merge(ranker.transformer)
     ranker.save(out)
     steps = final["global_step"]
     shutil.rmtree(checkpoints)

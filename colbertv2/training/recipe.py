@@ -3,7 +3,7 @@
 import logging
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +11,7 @@ from colbertv2.errors import InputError
 from colbertv2.schema import PositiveInt, Scale, checked
 from colbertv2.training.examples import Example, Selected
 from colbertv2.training.interaction import LateInteraction
+from colbertv2.training.lora import LoRA
 from colbertv2.training.negatives import NegativeSampling
 from colbertv2.training.objectives import Objective
 from colbertv2.training.optimization import Optimization
@@ -52,6 +53,8 @@ class Recipe:
         patience: stop after this many validations in a row without a better value of the metric that chooses the
             weights; ``None`` takes all steps.
         interaction: how scores are computed from vectors; a choice of the group ``interaction``. Only for ColBERT.
+        lora: train low-rank updates of the encoder's matrices; a choice of the group ``lora``. ``None`` trains all
+            weights.
 
     Raises:
         InputError: there is no loss, or the settings do not fit each other.
@@ -75,7 +78,8 @@ class Recipe:
     search_validation: SearchValidation | None = None
     patience: PositiveInt | None = None
     interaction: LateInteraction = MAXSIM
-    neutral: ClassVar[dict[str, Any]] = {"interaction": MAXSIM}
+    lora: LoRA | None = None
+    neutral: ClassVar[dict[str, Any]] = {"interaction": MAXSIM, "lora": None}
 
     def __post_init__(self) -> None:
         if self.max_examples is not None and self.max_examples < self.batch_size:
@@ -143,6 +147,12 @@ class Recipe:
         if self.search_validation is not None and self.search_validation.selects:
             return self.search_validation.metric
         return DEV_METRIC if has_dev else None
+
+    def lacks(self) -> Iterator[str]:
+        """Say what the training needs and this machine lacks."""
+        yield from self.optimization.lacks()
+        if self.lora is not None:
+            yield from self.lora.lacks()
 
     def usable(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Return the examples with at least ``n_way`` − 1 negatives; they are read once.

@@ -23,6 +23,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from colbertv2.runtime import Runtime, WatchedTraining
 from colbertv2.training.logs import loggers
 from colbertv2.training.moving_average import MovingAverage
+from colbertv2.training.optimizers import ScheduleFreeAverage
 from colbertv2.training.recipe import Recipe
 from colbertv2.training.stopping import BestAndLast, Patience
 
@@ -64,6 +65,7 @@ def training_trainer(
         callbacks=[
             checkpointing(out / "checkpoints", recipe, metric),
             *([MovingAverage(decay)] if decay is not None else []),
+            *([ScheduleFreeAverage()] if recipe.optimization.optimizer == "schedule_free" else []),
             *([Patience(metric, recipe, training.before[metric])] if metric and recipe.patience else []),
             *([TQDMProgressBar(leave=True)] if runtime.progress else []),
         ],

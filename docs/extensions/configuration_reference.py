@@ -28,6 +28,7 @@ MOUNTS = {
     "source": "pipeline.round2.candidates",
     "interaction": "training.round2.interaction",
     "validation": "training.round1.search_validation",
+    "lora": "training.round2.lora",
 }  # where a group is in the configuration, if not at its name
 NODES = ("first_stage",)  # groups that are a node themselves, which pipelines read
 NEEDED = {"first_stage": "pipeline=two_stage"}  # what reads a group, if not the default pipeline
@@ -38,12 +39,15 @@ GROUPS = {
     "collection": "What is searched, and with which queries: [Your data](../../guides/data.md).",
     "suite": "What is evaluated on, if not the collection itself: [Suites](../../guides/suites.md).",
     "model": "The encoder to start from, and how texts become tokens.",
+    "head": "The shape of the projection: [Shape of the projection](../../guides/training.md#shape-of-the-projection).",
     "training": "One training: its losses, negatives, steps and batch. A run has three: `training.round1`, "
     "`training.teacher` and `training.round2`. Each file below is described where it is the default.",
     "interaction": "How training scores are computed: `interaction@training.round2.interaction=xtr`; likewise for "
     "`training.round1`. [How training scores are computed](../../guides/training.md#how-training-scores-are-computed).",
     "validation": "Real search over small collections during a training: "
     "`+validation@training.round1.search_validation=dev`; likewise for `training.round2`. Off by default.",
+    "lora": "Low-rank updates of an encoder's matrices, trained instead of all weights: "
+    "`lora@training.round2.lora=default`; likewise for `training.round1` and `training.teacher`. Off by default.",
     "teacher": "The cross-encoder that scores what was retrieved.",
     "source": "Where the candidates of a round come from: `source@pipeline.round2.candidates=bm25`.",
     "mining": "How many candidates are retrieved and scored for training.",

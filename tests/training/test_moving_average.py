@@ -7,14 +7,13 @@ import pytest
 import torch
 from support import tiny_folder
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from trainings import EXAMPLES, LOOKUP, ranker, recipe, trained, weights
+from trainings import EXAMPLES, Interrupted, ranker, recipe, trained, weights
 
 from colbertv2.artifacts.node import Component
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.training import fit as fitting
-from colbertv2.training.data import TextLookup
 from colbertv2.training.optimization import Optimization
 from colbertv2.training.recipe import Recipe
 from colbertv2.training.search_validation import SearchValidation
@@ -107,20 +106,6 @@ def test_the_average_is_what_ranks_the_candidates(tmp_path, path, monkeypatch):
     after = ranked[2:]  # two dev queries at step 0, and two at every validation
     for place, step in enumerate((2, 4, 6)):
         np.testing.assert_allclose(after[2 * place], expected[step - 1], atol=1e-6)
-
-
-class Interrupted(TextLookup):
-    """A lookup that raises at a given batch, where a killed process would stop."""
-
-    def __init__(self, after: int):
-        super().__init__(LOOKUP.queries, LOOKUP.documents)
-        self.left = after
-
-    def __call__(self, examples):
-        self.left -= 1
-        if self.left < 0:
-            raise RuntimeError("killed")
-        return super().__call__(examples)
 
 
 @pytest.mark.parametrize(("dev", "after"), [(EXAMPLES, 7), ([], 3)], ids=["dev", "no dev"])
