@@ -38,6 +38,7 @@ ZERO = {  # where 0 is an ordinary value, and what it means
     "seed": "a seed like any other",
     "kmeans_seed": "a seed like any other",
     "warmup_steps": "no warm-up",
+    "minimum_mask_tokens": "any number of masks",
     "weight_decay": "none",
     "dropout": "none",
     "weight": "the objective is left out",

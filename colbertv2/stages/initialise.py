@@ -57,8 +57,8 @@ def check(backbone: Backbone, tokenization: Tokenization | None, dim: int, **_: 
         yield f"model.dim is {dim}; expected 1 to {backbone.hidden_size}, the backbone's hidden size."
     chosen = initial.tokenization(backbone, tokenization)
     yield from initial.conflicts(backbone, chosen, dim)
-    for name in ("query_maxlen", "document_maxlen"):
-        if problem := too_long(f"model.tokenization.{name}", getattr(chosen, name), backbone.max_length):
+    for name, length in chosen.longest.items():
+        if problem := too_long(f"model.tokenization.{name}", length, backbone.max_length):
             yield problem
     if not backbone.has_words([*filter(None, (chosen.query_marker, chosen.document_marker)), *chosen.skiplist]):
         initial.tokenizer_of(backbone, chosen)  # raises an error that names the missing words
