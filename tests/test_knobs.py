@@ -131,6 +131,7 @@ MUVERA = {"repetitions": 2, "hyperplanes": 1, "projection_dim": 4, "final_dim": 
 WEIGHTS = {  # the key changes the learned weights: file, another value, further overrides
     "objectives.in_batch.weight": ("distillation", 0.0, {}),
     "objectives.in_batch.temperature": ("distillation", 0.5, {}),
+    "objectives.in_batch.own_negatives": ("colbert_zero_supervised", False, {}),
     "objectives.distillation.weight": ("distillation", 0.5, {}),
     "objectives.distillation.temperature": ("distillation", 0.5, {}),
     "objectives.distillation.teacher_scale": ("distillation", 0.5, {}),
