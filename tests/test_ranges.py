@@ -65,7 +65,7 @@ def signatures() -> dict[str, dict[str, Any]]:
     for file in CONF.rglob("*.yaml"):
         for target in re.findall(r"_target_: (\S+)", file.read_text()):
             if isinstance(kind := get_object(target), type):
-                found[kind.__name__] = hints_of(kind.__init__)
+                found[kind.__name__] = hints_of(kind)
     return found
 
 
