@@ -50,7 +50,7 @@ def run(
     for examples in in_parallel({name: teacher.file(SCORED_FILE) for name, teacher in teachers.items()}):
         query_id, documents, _ = next(iter(examples.values()))
         scores = [
-            examples[name].scores
+            [*examples[name].teacher_scores.values()]
             if name in examples
             else retrieval_scores(dict(rankings[name].get(query_id, [])), documents)
             for name in names

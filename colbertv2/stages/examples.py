@@ -76,7 +76,7 @@ def misfits_of_normalised(normalisation: str, denoising: Denoising) -> Iterator[
             f"denoising.ratio is {denoising.ratio:g}, but the zero of {what} depends on the other candidates, so a "
             "ratio has no meaning; use denoising.margin."
         )
-    if normalisation == "minmax" and abs(denoising.margin or 0) >= 1:
+    if normalisation == "minmax" and denoising.margin is not None and abs(denoising.margin) >= 1:
         yield (
             f"denoising.margin is {denoising.margin:g}, but {what} are from 0 to 1, so it would drop "
             f"{'all' if denoising.margin > 0 else 'no'} candidates; expected more than -1 and less than 1."
