@@ -57,7 +57,7 @@ def checked(kind: Class) -> Class:
     @wraps(construct)
     def __init__(self: Any, *arguments: Any, **named: Any) -> None:
         given = signature.bind(self, *arguments, **named).arguments
-        for problem in misfits(hints_of(construct), given):
+        for problem in misfits(hints_of(kind), given):
             raise InputError(f"{type(self).__name__}: {problem}")
         construct(self, *arguments, **named)
 
@@ -86,17 +86,39 @@ def misfits(
 
 
 @cache
-def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations of a signature, with their ranges; those that only type checkers can import are left out."""
+def hints_of(target: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a signature by name, with their ranges.
+
+    A deferred annotation is resolved where it was written: that of a field in the module of the class that defines the
+    field, which may be another one than that of a subclass.
+
+    Args:
+        target: a function, or a class, whose constructor's signature counts.
+
+    Raises:
+        TypeError: an annotation can't be resolved, so its argument could not be checked.
+    """
+    function: Any = target.__init__ if isinstance(target, type) else target
     found: dict[str, Any] = {}
-    innermost = inspect.unwrap(function)
     for name, annotation in getattr(function, "__annotations__", {}).items():
         one = types.SimpleNamespace(__annotations__={name: annotation})
         try:
-            found |= get_type_hints(one, getattr(innermost, "__globals__", {}), include_extras=True)
-        except NameError:
-            continue
+            found |= get_type_hints(one, namespace_of(target, name, annotation), include_extras=True)
+        except NameError as error:
+            raise TypeError(
+                f"{target.__module__}.{target.__qualname__}: the annotation {annotation!r} of {name!r} can't be "
+                f"resolved ({error}). Import its names at run time, not only for type checkers."
+            ) from None
     return found
+
+
+def namespace_of(target: Callable[..., Any], name: str, annotation: Any) -> dict[str, Any]:
+    """The names that an annotation of a signature may use: those of the module in which it was written."""
+    for kind in target.__mro__ if isinstance(target, type) else ():
+        if vars(kind).get("__annotations__", {}).get(name) == annotation:
+            return vars(sys.modules[kind.__module__])
+    function: Any = target.__init__ if isinstance(target, type) else target
+    return getattr(inspect.unwrap(function), "__globals__", {})
 
 
 def fits(value: Any, hint: Any, is_a: Callable[[Any, type], bool] = isinstance) -> bool:

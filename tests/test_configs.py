@@ -94,7 +94,8 @@ def test_every_training_fits_every_role_or_says_why_not(small, choice, role):
 
 def test_every_preset_trains(small, tmp_path):
     checkpoints = set()
-    for choice in ("colbertv2", "jacolbertv25", "pylate"):
+    presets = ("colbertv2", "jacolbertv25", "pylate", "answerai_small", "colbert_zero", "lateon_code")
+    for choice in presets:
         overrides = [
             f"training@training.round2={choice}",
             *small,
@@ -104,9 +105,10 @@ def test_every_preset_trains(small, tmp_path):
         overrides += ["denoising=none", "training.round2.optimization.steps=5", f"runtime.root={tmp_path}"]
         trained = build(compose(overrides))
         log = next(trained.path.glob("log*/metrics.csv")).read_text()
-        assert ("train/in_batch" in log) == (choice == "colbertv2") and "train/distillation" in log
+        assert ("train/in_batch" in log) == (choice in ("colbertv2", "lateon_code"))
+        assert ("train/distillation" in log) == (choice != "lateon_code")
         checkpoints.add(trained.address)
-    assert len(checkpoints) == 3
+    assert len(checkpoints) == len(presets)
 
 
 @pytest.mark.parametrize("choice", COLLECTIONS)

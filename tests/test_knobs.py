@@ -140,6 +140,7 @@ ENCODINGS = {  # choice of first_stage: another value of each key, and the value
 WEIGHTS = {  # the key changes the learned weights: file, another value, further overrides
     "objectives.in_batch.weight": ("distillation", 0.0, {}),
     "objectives.in_batch.temperature": ("distillation", 0.5, {}),
+    "objectives.in_batch.own_negatives": ("colbert_zero_supervised", False, {}),
     "objectives.distillation.weight": ("distillation", 0.5, {}),
     "objectives.distillation.temperature": ("distillation", 0.5, {}),
     "objectives.distillation.teacher_scale": ("distillation", 0.5, {}),

@@ -38,9 +38,11 @@ ZERO = {  # where 0 is an ordinary value, and what it means
     "seed": "a seed like any other",
     "kmeans_seed": "a seed like any other",
     "warmup_steps": "no warm-up",
+    "minimum_mask_tokens": "any number of masks",
     "weight_decay": "none",
     "dropout": "none",
     "weight": "the objective is left out",
+    "weights": "what is weighted is not computed",
     "retriever_weight": "the teacher's score alone",
     "margin": "suspect is what scores above the positive",
     "inverted_bytes": "no inverted list",
@@ -63,7 +65,7 @@ def signatures() -> dict[str, dict[str, Any]]:
     for file in CONF.rglob("*.yaml"):
         for target in re.findall(r"_target_: (\S+)", file.read_text()):
             if isinstance(kind := get_object(target), type):
-                found[kind.__name__] = hints_of(kind.__init__)
+                found[kind.__name__] = hints_of(kind)
     return found
 
 
@@ -97,8 +99,8 @@ def test_every_number_has_a_range(place):
 @pytest.mark.parametrize("place", [place for place in NUMBERS if place not in ANY_VALUE])
 def test_hostile_values_do_not_fit(place):
     hint, name = NUMBERS[place], place.rpartition(".")[2]
-    for part in (hint, *get_args(hint)):
-        hint = get_args(part)[0] if get_origin(part) is list else hint  # the elements of a list
+    for part in (hint, *get_args(hint)):  # the elements of a list, the values of a mapping
+        hint = get_args(part)[-1] if get_origin(part) in (list, dict) else hint
     for value in (float("nan"), float("inf"), -float("inf"), 1e300, 10**400, -(10**400), "3", "", True, [1], {}):
         assert not fits(value, hint), value
     assert fits(0, hint) == (name in ZERO)

@@ -93,8 +93,7 @@ class Reader:
                 return Unreadable(key, f"the component {target!r} reads a node; only stages can, so pass it to one.")
             return Component(key, target, values)
         if declared.unneeded is not None:
-            named = called(declared.unneeded, values) or ()
-            values |= {name: None for name in named if isinstance(values.get(name), Node)}
+            values = without(values, called(declared.unneeded, values) or ())
         if declared.replaced is not None:
             instead = values.get(called(declared.replaced, values) or "")
             if isinstance(instead, Node):
@@ -143,6 +142,18 @@ def called(function: Callable[..., Any], values: dict[str, Any]) -> Any:
         return found if isinstance(found, (str, type(None))) else list(found)
     except (TypeError, AttributeError):
         return None
+
+
+def without(values: dict[str, Any], roles: Iterable[str]) -> dict[str, Any]:
+    """The arguments without the nodes in these roles: ``None`` instead, and nothing inside a mapping of nodes."""
+    values = dict(values)
+    for role in roles:
+        name, _, inner = role.partition(".")
+        if inner and isinstance(values.get(name), dict):
+            values[name] = {key: value for key, value in values[name].items() if key != inner}
+        elif isinstance(values.get(name), Node):
+            values[name] = None
+    return values
 
 
 def content_of(declared: Stage, values: dict[str, Any]) -> str:

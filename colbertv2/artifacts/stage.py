@@ -94,7 +94,8 @@ class Stage:
         """A function that names the parents that the chosen components do not need; ``None`` if there is none.
 
         It takes the stage's arguments by name, components as their classes, and yields names of parents. These are not
-        built and are not part of the identity; the stage receives ``None`` for each.
+        built and are not part of the identity; the stage receives ``None`` for each. In a mapping of parents, named
+        ``scored.second``, they are left out.
         """
         return self.beside("unneeded")
 

@@ -81,8 +81,7 @@ def _component_problems(component: Component, where: str) -> Iterator[str]:
         for name, parameter in parameters.items()
         if parameter is not None and parameter.default is parameter.empty and parameter.kind not in variadic
     ]
-    function = factory.__init__ if isinstance(factory, type) else factory
-    yield from _argument_problems(function, where, given, parameters, () if incomplete else required)
+    yield from _argument_problems(factory, where, given, parameters, () if incomplete else required)
 
 
 def _node_problems(node: Node) -> Iterator[str]:
@@ -103,7 +102,11 @@ def _argument_problems(
     """
     for misfit in _misfits(parameters, given, required):
         yield f"{where}: {misfit}"
-    hints = schema.hints_of(function)
+    try:
+        hints = schema.hints_of(function)
+    except TypeError as error:
+        yield f"{where}: {error}"
+        return
     for name, value in given.items():
         if name in hints and _is_of_wrong_kind(value, hints[name]):
             problems = []

@@ -88,8 +88,8 @@ class Checkpoint:
         )
         check_chain(self.projection, model.config.hidden_size)
         refuse_damaged("in the checkpoint", self.tensors())
-        for name in ("query_maxlen", "document_maxlen"):
-            length, source = getattr(self.tokenization, name), self.sources.get(name, "default")
+        for name, length in self.tokenization.longest.items():
+            source = self.sources.get(name.partition(" ")[0], "default")
             refuse_longer(f"{name} ({source})", length, model.config)
 
     @property
@@ -236,6 +236,16 @@ def carried(directory: Path) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise InputError(f"{directory / CARRIED}: {layout} is {value!r}; expected a JSON object.")
     return settings
+
+
+def refuse_dynamic(tokenization: Tokenization, system: str) -> None:
+    """Raise InputError if queries are padded to different lengths, which another system's layout can't express."""
+    if tokenization.is_dynamic:
+        raise InputError(
+            f"{system} pads every query to the same length, but this checkpoint has query_length_multiple="
+            f"{tokenization.query_length_multiple} and minimum_mask_tokens={tokenization.minimum_mask_tokens}. Keep "
+            "the layout colbertv2, or set these to null and 0 in colbert.json of a copy and convert that."
+        )
 
 
 def write_common(checkpoint: Checkpoint, directory: Path, config: dict[str, Any], without: str) -> None:

@@ -108,6 +108,7 @@ def write_official(checkpoint: Checkpoint, directory: Path) -> None:
         for wrong, what in (
             (tokenization.query_marker is None or tokenization.document_marker is None, "texts without a marker"),
             (not tokenization.query_augmentation, "queries without augmentation"),
+            (tokenization.is_dynamic, "queries that are padded to different lengths"),
             (bool(tokenization.skiplist), "a skiplist of other tokens than punctuation"),
             (bool(tokenization.query_prompt or tokenization.document_prompt), "prompts"),
             (not is_plain(checkpoint.projection), "a projection with several layers, a bias, a gate or an activation"),

@@ -41,7 +41,7 @@ def read_ours(directory: Path) -> Checkpoint:
         )
     if lacking := [name for name, field in known.items() if field.default is MISSING and name not in values]:
         raise InputError(f"{file} lacks {lacking[0]!r}; expected the fields of Tokenization: {', '.join(known)}.")
-    for misfit in misfits(hints_of(Tokenization.__init__), values):
+    for misfit in misfits(hints_of(Tokenization), values):
         raise InputError(f"{file}: {misfit}")
     return Checkpoint(
         "colbertv2",

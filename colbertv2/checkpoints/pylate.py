@@ -9,6 +9,7 @@ from colbertv2.checkpoints.checkpoint import (
     contiguous,
     read_tensors,
     read_tokenizer,
+    refuse_dynamic,
     typed,
     write_common,
 )
@@ -188,9 +189,14 @@ def new_modules(layers: int) -> list[dict[str, Any]]:
 
 
 def write_pylate(checkpoint: Checkpoint, directory: Path) -> None:
-    """Write a checkpoint in PyLate's layout; other settings than the tokenization are kept from an earlier one."""
+    """Write a checkpoint in PyLate's layout; other settings than the tokenization are kept from an earlier one.
+
+    Raises:
+        InputError: its queries are padded to different lengths, which PyLate doesn't do.
+    """
     from safetensors.torch import save_file
 
+    refuse_dynamic(checkpoint.tokenization, "PyLate")
     tokenization, layers = checkpoint.tokenization, checkpoint.projection
     own = earlier_settings(checkpoint, "pylate")
     settings, configs = own.get("settings", dict(NEW_SETTINGS)), own.get("dense", [])

@@ -16,6 +16,7 @@ from colbertv2.checkpoints.checkpoint import (
     encoder_config,
     read_tensors,
     read_tokenizer,
+    refuse_dynamic,
     typed,
     write_common,
 )
@@ -260,6 +261,7 @@ def write_sentence_transformers(checkpoint: Checkpoint, directory: Path) -> None
     from safetensors.torch import save_file
 
     tokenization, layers = checkpoint.tokenization, checkpoint.projection
+    refuse_dynamic(tokenization, "sentence-transformers")
     own = earlier_settings(checkpoint, NAME)
     configs = own.get("dense", [])
     modules = own.get("modules") if len(configs) == len(layers) else None

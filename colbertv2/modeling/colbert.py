@@ -66,8 +66,8 @@ class ColBERT(nn.Module):
 
     def __init__(self, transformer: PreTrainedModel, projection: Tensor | tuple[Dense, ...], tokenizer: Tokenizer):
         super().__init__()
-        for name in ("query_maxlen", "document_maxlen"):
-            refuse_longer(name, getattr(tokenizer.tokenization, name), transformer.config)
+        for name, length in tokenizer.tokenization.longest.items():
+            refuse_longer(name, length, transformer.config)
         self.transformer = transformer
         self.projection = ProjectionLayers((Dense(projection),) if isinstance(projection, Tensor) else projection)
         self.tokenizer = tokenizer
@@ -179,7 +179,8 @@ class ColBERT(nn.Module):
             maxlen: maximum length of a query in tokens; ``None`` uses the model's.
         """
         if maxlen is not None:
-            refuse_longer("query_maxlen", maxlen, self.transformer.config)
+            longest = self.tokenizer.tokenization.padded_length(maxlen, maxlen)
+            refuse_longer("query_maxlen", longest, self.transformer.config)
         rows = self.tokenizer.query_ids(list(texts), prompt, maxlen)
         return self.encode_rows(self, rows, partial(self.tokenizer.pad_queries, maxlen=maxlen), batch_tokens, bar)
 

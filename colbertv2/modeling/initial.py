@@ -107,17 +107,19 @@ def text_problems(
     start = start_of(checkpoint).bound
     if not given or "backbone" not in start or "tokenization" not in start:
         return
-    backbone, changes = start["backbone"], given
+    backbone = start["backbone"]
+    chosen = replace(tokenization(backbone, start["tokenization"]), **given)
     too_long_ones = [
         problem
-        for name in ("query_maxlen", "document_maxlen")
-        if (problem := too_long(f"The collection's {name}", given.get(name), backbone.max_length))
+        for name, length in chosen.longest.items()
+        if name.partition(" ")[0] in given
+        and (problem := too_long(f"The collection's {name}", length, backbone.max_length))
     ]
     if too_long_ones:
         yield from too_long_ones
         return
     try:
-        tokenizer_of(backbone, replace(tokenization(backbone, start["tokenization"]), **changes))
+        tokenizer_of(backbone, chosen)
     except InputError as error:
         yield str(error).replace("model.tokenization.", "The collection's ")
 

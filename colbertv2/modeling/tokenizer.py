@@ -1,7 +1,8 @@
 """Token ids of queries and documents (ColBERTv2 §3.1; the official ``QueryTokenizer`` and ``DocTokenizer``).
 
-- Query: ``[CLS] [Q] tokens… [SEP]``, padded to ``query_maxlen`` with ``[MASK]`` (query augmentation). The attention
-  mask is 0 for these ``[MASK]`` tokens unless ``attend_to_mask_tokens``, but their vectors enter MaxSim.
+- Query: ``[CLS] [Q] tokens… [SEP]``, padded with ``[MASK]`` (query augmentation) to ``query_maxlen``, or to a length
+  that depends on the query's own (:meth:`~colbertv2.checkpoints.tokenization.Tokenization.padded_length`). The
+  attention mask is 0 for these ``[MASK]`` tokens unless ``attend_to_mask_tokens``, but their vectors enter MaxSim.
 - Document: ``[CLS] [D] tokens… [SEP]``; the vectors of punctuation do not enter MaxSim.
 - A prompt is text before every query or document, after the marker.
 """
@@ -117,21 +118,26 @@ class Tokenizer:
     def pad_queries(self, rows: list[list[int]], maxlen: int | Sequence[int] | None = None) -> Encoding:
         """Pad a batch of queries.
 
-        With augmentation, each is ``maxlen`` tokens long (None: ``query_maxlen``), and all these tokens are scored. If
-        there is a length for each query, the shorter ones are padded further with tokens that are not scored.
+        With augmentation, each gets its own padded length, and all these tokens are scored. Queries that are shorter
+        than the longest one are padded further with tokens that are neither attended to nor scored.
+
+        Args:
+            rows: token ids of each query.
+            maxlen: the length at which queries were cut, or one for each query; ``None`` means ``query_maxlen``.
         """
         import torch
 
         if not self.tokenization.query_augmentation:
             ids, real = pad(rows, self.tokenizer.pad_token_id)
             return Encoding(ids, real.long(), real)
-        lengths = [maxlen or self.tokenization.query_maxlen] if not isinstance(maxlen, Sequence) else maxlen
-        ids, real = pad(rows, self.mask, max(lengths))
+        cuts = maxlen if isinstance(maxlen, Sequence) else [maxlen] * len(rows)
+        lengths = [self.tokenization.padded_length(len(row), cut) for row, cut in zip(rows, cuts, strict=True)]
+        ids, real = pad(rows, self.mask, max(lengths, default=0))
         if self.padding is not None:
             ids = ids.masked_fill(ids == self.padding, self.mask)
-        within = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).expand_as(real)
+        within = torch.arange(ids.shape[1]) < torch.tensor(lengths, dtype=torch.long)[:, None]
         attention = within.long() if self.tokenization.attend_to_mask_tokens else real.long()
-        return Encoding(ids, attention, within.clone())
+        return Encoding(ids, attention, within)
 
     def pad_documents(self, rows: list[list[int]]) -> Encoding:
         """Pad a batch of documents to its longest; punctuation, the skiplist and spelled padding are not scored."""

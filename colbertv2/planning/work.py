@@ -148,6 +148,8 @@ class Step:
             return queries * min(self.arguments["depth"], self.texts("documents"))
         if mixed := [parent for role, parent in self.parents.items() if role.startswith("examples.")]:
             return sum(parent.results for parent in mixed)
+        if combined := [parent for role, parent in self.parents.items() if role.startswith("scored.")]:
+            return min(parent.results for parent in combined)
         return next(self.parents[role] for role in RESULT_ROLES if role in self.parents).results
 
     @cached_property
@@ -318,6 +320,11 @@ def rewritten(step: Step) -> Cost:
     return rows(step, 1e-5, 220)
 
 
+def ensemble(step: Step) -> Cost:
+    """The scores of each teacher are read, normalised and averaged."""
+    return rewritten(step) + rows(step, 2e-5 * len(step.parents), disk=0)
+
+
 def evaluated(step: Step) -> Cost:
     """A ranking is read and evaluated."""
     return rows(step, 2e-6, 600, 0.1)
@@ -331,6 +338,7 @@ STAGES: dict[str, Callable[[Step], Cost]] = {
     "train": train,
     "teacher": train,
     "score": score,
+    "ensemble": ensemble,
     "centroids": centroids,
     "centroid_analysis": lambda step: step.parents["index"].parents["centroids"].cost,
     "index": index,

@@ -6,25 +6,23 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
-
-from colbertv2.artifacts.artifact import Artifact, location
+from colbertv2.artifacts.artifact import Artifact
 from colbertv2.checkpoints.checkpoint import Checkpoint
 from colbertv2.checkpoints.tokenization import Tokenization
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import index_statistics, per_query, remarks, timing
 from colbertv2.evaluation.measures import NOTHING, fraction, plain
+from colbertv2.sharing.history import steps
 from colbertv2.sharing.provenance import (
     Publication,
     encoded_for,
-    in_order,
+    members,
     parent,
     public,
     public_arguments,
     rounds,
-    sources_of,
     trainings,
 )
 
@@ -107,7 +105,6 @@ def card(found: Publication, checkpoint: Checkpoint, sharing: Sharing, prompts: 
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    trained = trainings(found.checkpoint)
     values = {one.address: per_query(one) for one in found.evaluations}
     return environment.get_template("model_card.md.jinja").render(
         title=sharing.title,
@@ -119,7 +116,9 @@ def card(found: Publication, checkpoint: Checkpoint, sharing: Sharing, prompts: 
         results=results(found, values),
         caption=caption(),
         notes=notes(found, checkpoint.tokenization),
-        rounds=[{"text": training_text(number, one), "recipe": recipe(one)} for number, one in enumerate(trained, 1)],
+        rounds=len(trainings(found.checkpoint)),
+        averaged=len(members(found.checkpoint)),
+        steps=steps(found.checkpoint),
         made=made(found.checkpoint),
         licence=f"`{sharing.licence}`" + (f", {sharing.author}" if sharing.author else ""),
     )
@@ -313,49 +312,6 @@ def backbone_of(checkpoint: Artifact) -> str:
     """The name of the encoder that the first training started from, without the directories of this machine."""
     first = rounds(checkpoint)[-1]
     return str((public_arguments(first).get("backbone") or {}).get("name", first.address))
-
-
-def training_text(number: int, training: Artifact) -> str:
-    """A sentence on the data, the machine and the duration of a round of training."""
-    arguments = public(training.arguments)
-    sizes = training.record.get("inputs", {})
-    data = [
-        f"{role.replace('_', ' ')} {' + '.join(f'`{source}`' for source in sources_of(arguments[role]))}"
-        + (f" ({sizes[role]['texts']:,})" if "texts" in sizes.get(role, {}) else "")
-        for role in ("documents", "queries", "dev_queries")
-        if sources_of(arguments.get(role))
-    ]
-    device = training.record.get("device", "an unknown device")
-    made_by = example_stages(training)
-    examples = f"; examples by {made_by}" if made_by else ""
-    return (
-        f"Round {number} (`{training.address}`): {', '.join(data)}{examples}; seed {arguments.get('seed')}; "
-        f"{training.record['seconds']:,.0f} s on {device}."
-    )
-
-
-def example_stages(training: Artifact) -> str:
-    """The stages that made the examples of a training, in the order of their work; empty if these were deleted."""
-    place = location(training.path.parents[1], str(training.record["parents"].get("examples")))
-    if not Artifact.present(place):
-        return ""
-    return ", ".join(dict.fromkeys(one.stage for one in in_order(Artifact.open(place).lineage())))
-
-
-def recipe(training: Artifact) -> str:
-    """The recipe of a training as YAML, with classes by their names alone."""
-
-    def short(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {
-                "class" if key == "_target_" else key: str(item).rpartition(".")[2]
-                if key == "_target_"
-                else short(item)
-                for key, item in value.items()
-            }
-        return [short(item) for item in value] if isinstance(value, list) else value
-
-    return yaml.safe_dump(short(public(training.arguments["recipe"])), sort_keys=False, allow_unicode=True).rstrip()
 
 
 def made(checkpoint: Artifact) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,16 @@ def trainings(checkpoint: Artifact) -> list[Artifact]:
     return [one for one in reversed(rounds(checkpoint)) if "recipe" in one.arguments]
 
 
+def members(checkpoint: Artifact) -> dict[str, str]:
+    """Name → address of the checkpoints that a checkpoint is the mean of; empty if it is no mean.
+
+    The one whose tokenizer and settings the mean has comes first, with the name ``""``.
+    """
+    parents = checkpoint.record["parents"]
+    others = {role.removeprefix("others."): address for role, address in parents.items() if role.startswith("others.")}
+    return {"": parents["checkpoint"], **others} if others and "checkpoint" in parents else {}
+
+
 def rounds(checkpoint: Artifact) -> list[Artifact]:
     """The checkpoint and those that it was trained from, newest first, as far as they have not been deleted."""
     found = [checkpoint]
@@ -134,6 +144,32 @@ def rounds(checkpoint: Artifact) -> list[Artifact]:
             break
         found.append(Artifact.open(place))
     return found
+
+
+def made_from(checkpoint: Artifact, of: str = "", seen: set[str] | None = None) -> Iterator[tuple[str, Artifact]]:
+    """Yield every checkpoint on the way to this one, first one first, each once, as far as it has not been deleted.
+
+    The members of a mean come before it, each with those on the way to it.
+
+    Args:
+        checkpoint: the last one.
+        of: what the label of a member adds.
+        seen: addresses that are left out, updated in place.
+
+    Yields:
+        A label with the number of trainings so far, such as ``Round 2`` or ``Round 1 of the member `seed7```, and the
+        checkpoint.
+    """
+    seen, number = set() if seen is None else seen, 0
+    for one in reversed(rounds(checkpoint)):
+        number += "recipe" in one.arguments
+        if one.address in seen:
+            continue
+        seen.add(one.address)
+        for name, address in members(one).items():
+            if Artifact.present(place := location(one.path.parents[1], address)):
+                yield from made_from(Artifact.open(place), f"{of} of the member `{name}`", seen)
+        yield f"Round {number}{of}", one
 
 
 def lineage(publication: Publication) -> list[dict[str, Any]]:

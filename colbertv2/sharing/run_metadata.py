@@ -15,7 +15,7 @@ import yaml
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.evaluation.ranking import METADATA_END, METADATA_START, stored_ranking
-from colbertv2.sharing.provenance import encoded_for, parent, public, sources_of, trainings
+from colbertv2.sharing.provenance import encoded_for, made_from, parent, public, sources_of
 
 SCHEMA = 0.1
 HASH = "# "
@@ -95,7 +95,8 @@ def metadata(ranking: Artifact, checkpoint: Artifact, measures: Sequence[str], a
             "test collection": {"name": test.get("id"), "topics": test.get("id"), "documents": documents.get("id")},
             "training data": [
                 {"name": name, "documents": documents}
-                for one in trainings(checkpoint)
+                for _, one in made_from(checkpoint)
+                if "recipe" in one.arguments
                 for name, documents in zip(
                     sources_of(public(one.arguments["queries"])),
                     sources_of(public(one.arguments["documents"])),

@@ -50,13 +50,36 @@ def run(candidates: Artifact, queries: Queries, denoising: Denoising, *, out: Pa
 
 
 def check(candidates: Node, denoising: Denoising, **_: object) -> Iterator[str]:
-    """Check that a ratio is not taken of logits, which may be negative."""
-    teacher = candidates.parents.get("teacher")
-    logits = teacher is not None and teacher.values.get("scoring_head") == "classifier"
+    """Check that the threshold has a meaning on the scale of the scores, which may be logits or normalised."""
+    ensemble = candidates.stage.name == "ensemble"
+    scored = list(candidates.parents.values()) if ensemble else [candidates]
+    teachers = [one.parents["teacher"] for one in scored if "teacher" in one.parents]
+    normalisation = candidates.values["normalisation"] if ensemble else "none"
+    if normalisation != "none":
+        yield from misfits_of_normalised(normalisation, denoising)
+        return
+    logits = any(one.values.get("scoring_head") == "classifier" for one in teachers)
     if logits and denoising.ratio is not None and denoising.activation == "none":
         yield (
             f"denoising.ratio is {denoising.ratio:g}, but the teacher's scores are logits, which may be "
             "negative; set denoising.activation=sigmoid, or use denoising.margin."
+        )
+
+
+def misfits_of_normalised(normalisation: str, denoising: Denoising) -> Iterator[str]:
+    """Yield a sentence for each threshold that has no meaning for the normalised scores of an ensemble."""
+    what = f"an ensemble's scores with normalisation={normalisation}"
+    if denoising.activation == "sigmoid":
+        yield f"denoising.activation is sigmoid, but {what} are no logits; set it to none."
+    if denoising.ratio is not None:
+        yield (
+            f"denoising.ratio is {denoising.ratio:g}, but the zero of {what} depends on the other candidates, so a "
+            "ratio has no meaning; use denoising.margin."
+        )
+    if normalisation == "minmax" and denoising.margin is not None and abs(denoising.margin) >= 1:
+        yield (
+            f"denoising.margin is {denoising.margin:g}, but {what} are from 0 to 1, so it would drop "
+            f"{'all' if denoising.margin > 0 else 'no'} candidates; expected more than -1 and less than 1."
         )
 
 

@@ -64,8 +64,8 @@ def check(
     chosen = initial.tokenization(backbone, tokenization)
     yield from initial.conflicts(backbone, chosen, dim)
     yield from initial.head_problems(backbone, head, dim, projection)
-    for name in ("query_maxlen", "document_maxlen"):
-        if problem := too_long(f"model.tokenization.{name}", getattr(chosen, name), backbone.max_length):
+    for name, length in chosen.longest.items():
+        if problem := too_long(f"model.tokenization.{name}", length, backbone.max_length):
             yield problem
     if not backbone.has_words([*filter(None, (chosen.query_marker, chosen.document_marker)), *chosen.skiplist]):
         initial.tokenizer_of(backbone, chosen)  # raises an error that names the missing words

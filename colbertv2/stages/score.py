@@ -8,10 +8,10 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
 from colbertv2.data.queries import Queries
-from colbertv2.evaluation.ranking import Ranking, stored_ranking
+from colbertv2.evaluation.ranking import stored_ranking
 from colbertv2.runtime import Runtime
 from colbertv2.schema import PositiveInt, Precision, Seed, Weight
-from colbertv2.training.examples import SCORED_FILE, Example, write_examples
+from colbertv2.training.scored import retrieval_scores, write_scored
 
 
 @stage(version=1, provides=["teacher_scores"])
@@ -71,19 +71,8 @@ def run(
         precision,
     )
     if retriever_weight:
-        retrieved_scores = {query_id: dict(ranking.get(query_id, [])) for query_id in ids}
-        worst = {query_id: min(found.values(), default=0.0) for query_id, found in retrieved_scores.items()}
-        scores += retriever_weight * np.array(
-            [retrieved_scores[q].get(d, worst[q]) for q, d in pairs], dtype=np.float32
-        )
+        retrieved_scores = [retrieval_scores(dict(ranking.get(query_id, [])), found) for query_id, found in ids.items()]
+        scores += retriever_weight * np.array([score for found in retrieved_scores for score in found], np.float32)
     remaining = iter(scores.tolist())
     scored = {query_id: {document: next(remaining) for document in found} for query_id, found in ids.items() if found}
-    write_examples(
-        out / SCORED_FILE, (Example(query_id, [*found], [*found.values()]) for query_id, found in scored.items())
-    )
-    reranked = {}
-    for query_id, found in scored.items():
-        below = min(found.values())
-        rest = {document: below - rank for rank, document in enumerate(retrieved[query_id][depth:], start=1)}
-        reranked[query_id] = [*(rest | found).items()]
-    Ranking(reranked).write(out / "run.trec", tag=teacher.path.name)
+    write_scored(out, scored, {query_id: retrieved[query_id][depth:] for query_id in scored}, teacher.path.name)

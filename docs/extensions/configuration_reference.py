@@ -156,7 +156,7 @@ def arguments(target: str) -> dict[str, str]:
 def takes(target: str, name: str) -> str:
     """The values that a parameter of a class or function takes, in words; empty where they name a class alone."""
     made = get_object(target)
-    hints = hints_of(made.__init__ if isinstance(made, type) else made)
+    hints = hints_of(made)
     words = written(hints[name]) if name in hints else ""
     return f"takes {words}" if re.search("number|one of|true|null|path|list|mapping", words) else ""
 

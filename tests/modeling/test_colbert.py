@@ -78,6 +78,8 @@ def test_vectors_do_not_depend_on_batching():
         {"query_marker": None},
         {"query_augmentation": False},
         {"attend_to_mask_tokens": True},
+        {"query_length_multiple": 8},
+        {"minimum_mask_tokens": 9},
         {"document_maxlen": 6},
         {"document_marker": None},
         {"skip_punctuation": False},

@@ -434,6 +434,38 @@ def test_only_a_prompt_that_pylate_would_not_use_is_named(tmp_path):
         assert prompt_names(tmp_path) == named
 
 
+AGAIN = (  # trained on from round 1
+    "{_target_:colbertv2.stages.train.run,checkpoint:${pipeline.round1},examples:${pipeline.round1_examples},"
+    "validation:${pipeline.round1_dev_examples},documents:${collection.documents},queries:${collection.train},"
+    "dev_queries:${collection.dev},recipe:${training.round1},seed:7}"
+)
+
+
+def test_the_card_of_a_mean_names_its_members_and_how_they_were_trained(tmp_path):
+    wanted = [*shrunk(tiny_folder(tmp_path / "folder"), tmp_path / "artifacts"), "pipeline=averaged", *PAPER]
+    other = ["pipeline.average.checkpoint=${pipeline.round1}", "~pipeline.average.others.round1"]
+    other += [f"+pipeline.again={AGAIN}", "+pipeline.average.others.again=${pipeline.again}"]
+    evaluation = build(compose([*wanted, *other]))
+    average = checkpoint_of(evaluation)
+    first, again = average.parents["checkpoint"], average.parents["others.again"]
+    publish(evaluation, tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "It was trained with colbertv2 in 1 round, from" in text
+    assert "Its weights are the mean of those of 2 checkpoints, which are named below." in text
+    assert f"Mean of weights (`{average.address}`): of `{first.address}`, `{again.address}` (again), with equal" in text
+    made = text[text.index("## How it was made") :]
+    assert f"Round 1 (`{first.address}`): " in made and "; seed 42; " in made
+    assert made.count("Round 1") == 1, "round 1 is on the way to both members"
+    assert f"Round 2 of the member `again` (`{again.address}`): " in made and "; seed 7; " in made
+    assert made.count("learning_rate") == 2, "the recipe of each training, and none for the mean"
+    run = next((tmp_path / "out" / "runs").iterdir())
+    assert len(header(run)["data"]["training data"]) == 2
+    shutil.rmtree(again.path)
+    publish(average, tmp_path / "without")
+    left = (tmp_path / "without" / "README.md").read_text()
+    assert f"`{again.address}` (again)" in left and "of the member `again`" not in left
+
+
 def test_convert_and_publish_offer_the_same_layouts(monkeypatch):
     monkeypatch.setitem(WRITERS, "another", None)
     assert convert.arguments(["checkpoint", "a", "b", "--to", "another"]).layout == "another"

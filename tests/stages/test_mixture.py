@@ -11,7 +11,7 @@ from colbertv2.configuration.composition import build, compose, plan, target_nod
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.planning.work import Step
-from colbertv2.sharing.model_card import training_text
+from colbertv2.sharing.history import training_text
 from colbertv2.training.examples import Examples
 
 
@@ -124,7 +124,7 @@ def test_costs_are_predicted_and_the_model_card_names_all_collections(world):
     mixed = steps[node.parents["examples"].address]
     assert mixed.results == sum(parent.results for parent in mixed.parents.values()) > 0
     assert all(step.cost.disk > 0 for step in steps.values())
-    text = training_text(1, build(compose(mixture(world, "pipeline=round1", "target=round1"))))
+    text = training_text("Round 1", build(compose(mixture(world, "pipeline=round1", "target=round1"))))
     assert "documents `folder:…/a` + `folder:…/b` (50)" in text and "mixed_examples" in text
 
 

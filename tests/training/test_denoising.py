@@ -1,8 +1,10 @@
 """Denoising removes the right candidates, and counts them."""
 
 import math
+import re
 from collections import Counter
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -112,6 +114,11 @@ def test_a_ratio_to_a_score_that_is_not_positive_is_refused(positive):
     assert settings.suspects("p", {"p": None, "a": 1.0}) == [], "a positive without a score has no suspects"
 
 
+def node(stage: str, values: dict | None = None, **parents) -> Any:
+    """Replaces a node of a graph."""
+    return SimpleNamespace(stage=SimpleNamespace(name=stage), values=values or {}, parents=parents)
+
+
 @pytest.mark.parametrize(
     ("head", "knobs", "refused"),
     [
@@ -122,10 +129,31 @@ def test_a_ratio_to_a_score_that_is_not_positive_is_refused(positive):
     ],
 )
 def test_a_ratio_of_logits_is_refused_before_any_work(head, knobs, refused):
-    scored = SimpleNamespace(parents={"teacher": SimpleNamespace(values={"scoring_head": head})})
+    scored = node("score", teacher=SimpleNamespace(values={"scoring_head": head}))
     denoising = Denoising(**{"first_rank": 1, "last_rank": 9, "margin": None, "action": "drop", **knobs})
     assert bool([*check(scored, denoising)]) == refused  # pyright: ignore
-    assert not [*check(SimpleNamespace(parents={}), denoising)]  # pyright: ignore
+    assert not [*check(node("search"), denoising)]  # pyright: ignore
+    both = node("ensemble", {"normalisation": "none"}, **{"scored.a": scored, "scored.b": node("search")})
+    assert bool([*check(both, denoising)]) == refused, "unless they are normalised, the same is true of an ensemble"
+
+
+@pytest.mark.parametrize(
+    ("normalisation", "knobs", "message"),
+    [
+        ("minmax", {"margin": 0.99}, None),
+        ("minmax", {"margin": 1.0}, r"from 0 to 1, so it would drop all candidates"),
+        ("minmax", {"margin": -3.0}, r"from 0 to 1, so it would drop no candidates"),
+        ("zscore", {"margin": 2.0}, None),
+        ("zscore", {"ratio": 0.95}, r"the zero of .*zscore depends on the other candidates"),
+        ("minmax", {"ratio": 0.95}, r"the zero of .*minmax depends on the other candidates"),
+        ("minmax", {"activation": "sigmoid"}, r"are no logits; set it to none"),
+        ("none", {"margin": 5.0, "activation": "sigmoid"}, None),
+    ],
+)
+def test_thresholds_without_meaning_for_normalised_scores_are_refused(normalisation, knobs, message):
+    denoising = Denoising(**{"first_rank": 1, "last_rank": 9, "margin": None, "action": "drop", **knobs})
+    problems = [*check(node("ensemble", {"normalisation": normalisation}), denoising)]  # pyright: ignore
+    assert bool(problems) == bool(message) and (not message or re.search(message, problems[0]))
 
 
 def test_the_new_settings_leave_addresses_as_they_were():
