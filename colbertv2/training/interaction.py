@@ -100,8 +100,8 @@ class LateInteraction:
             )
         if (weights := self.reduction.token_weights) is not None:
             raise InputError(
-                f"interaction.reduction is {type(self.reduction).__name__}, which needs the {weights} of each token, but "
-                "a training does not compute it; use one that needs vectors and tokens only, such as hierarchical."
+                f"interaction.reduction is {type(self.reduction).__name__}, which needs the {weights} of each token, "
+                "but a training does not compute it; use one that needs vectors and tokens only, such as hierarchical."
             )
         if self.initial_temperature is not None and self.initial_temperature < self.minimum_temperature:
             raise InputError(
