@@ -164,7 +164,7 @@ class SparseIndex:
 
     def __init__(self, encoder: SparseEncoder, lists: csr_array, doc_ids: list[str]) -> None:
         self.encoder, self.lists, self.doc_ids = encoder, lists, doc_ids
-        self.dimensions = lists.shape[0]
+        self.dimensions = encoder.settings.anchors
         self.ranks = inverse(greatest_first(doc_ids))
 
     @property
@@ -174,5 +174,5 @@ class SparseIndex:
 
     def find(self, query: NDArray[np.float32], depth: int) -> Found:
         """The best ``depth`` documents for a query ``[Lq, dim]``; fewer if fewer share an anchor with it."""
-        scores = self.encoder.query(query) @ self.lists
+        scores: Any = self.encoder.query(query) @ self.lists  # a sparse [1, D]
         return best_documents(scores.indices.astype(np.int64), scores.data, depth, self.ranks)
