@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_design",
     "sphinx_copybutton",
+    "conclusions",
     "generated_pages",
     "math_in_html",
 ]

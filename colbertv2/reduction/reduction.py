@@ -1,5 +1,7 @@
 """The interface of everything that makes fewer vectors of a document's token vectors."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +18,6 @@ from colbertv2.schema import Factor, PositiveInt
 if TYPE_CHECKING:
     from colbertv2.modeling.tokenizer import Tokenizer
 
-# Annotations are not deferred in this module: subclasses inherit these fields, and check them by their annotations.
 Protected = Literal["special", "first", "none"]
 Weights = NDArray[np.float32] | None  # of tokens, [n]
 
@@ -40,7 +41,7 @@ class Reduction(ABC):
     normalise: bool | None = None
     token_weights: ClassVar[TokenWeights | None] = None
 
-    def learn(self, tokenizer: "Tokenizer", token_ids: Iterable[NDArray[np.int64]]) -> None:  # noqa: B027
+    def learn(self, tokenizer: Tokenizer, token_ids: Iterable[NDArray[np.int64]]) -> None:  # noqa: B027
         """Learn what ``labels`` needs from the whole collection. The base class learns nothing.
 
         Args:
@@ -192,7 +193,7 @@ class BudgetedReduction(Reduction):
             )
 
 
-def special_ids(tokenizer: "Tokenizer") -> NDArray[np.int64]:
+def special_ids(tokenizer: Tokenizer) -> NDArray[np.int64]:
     """The ids of the special tokens, such as ``[CLS]`` and ``[SEP]``, and of the marker of documents."""
     marker = [] if tokenizer.document_marker is None else [tokenizer.document_marker]
     return np.unique([*tokenizer.tokenizer.all_special_ids, *marker]).astype(np.int64)

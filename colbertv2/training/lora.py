@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from colbertv2.modeling.backbone import Backbone
 
 
+def all_weights() -> None:
+    """No updates: all weights are trained. The choice ``none`` of the group ``lora``."""
+
+
 @checked
 @dataclass(frozen=True)
 class LoRA:

@@ -44,7 +44,7 @@ def test_more_work_takes_longer(small):
     more = estimates(small, "clustering.num_centroids=64")["index.centroids"]
     assert more.disk > estimates(small, "clustering.num_centroids=8")["index.centroids"].disk
     again, once = (estimates(small, f"reduction={rule}")["reduced"] for rule in ("norm", "idf"))
-    assert again.seconds > once.seconds + 1 and again.disk == once.disk  # it encodes the documents a second time
+    assert again.seconds > once.seconds and again.disk == once.disk  # it encodes the documents a second time
 
 
 def test_the_same_work_again_costs_what_it_took(small):
