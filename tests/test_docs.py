@@ -125,3 +125,15 @@ def test_every_result_has_a_page_and_is_listed_once():
 @pytest.mark.parametrize("name", draw.DRAWINGS)
 def test_a_diagram_is_what_its_script_draws(name):
     assert (ROOT / "docs" / "images" / f"{name}.svg").read_text(encoding="utf-8") == draw.DRAWINGS[name]().svg()
+
+
+def test_the_conclusions_that_a_page_quotes_are_in_their_reports():
+    quoted = re.findall(
+        r"```\{conclusions\} (\S+)\n(.*?)```", (ROOT / "docs/benchmarks/worth_doing.md").read_text(), re.S
+    )
+    assert len(quoted) > 3
+    for name, body in quoted:
+        report = results_pages.sources()[name].read_text(encoding="utf-8")
+        assert results_pages.conclusions(report, [line for line in body.splitlines() if line])
+        with pytest.raises(ValueError, match="no conclusion begins with 'nothing like this'"):
+            results_pages.conclusions(report, ["nothing like this"])

@@ -102,7 +102,7 @@ class Step:
 
     @property
     def dim(self) -> int:
-        """Number of dimensions of a token vector: as the nearest step upstream says."""
+        """Number of dimensions of a token vector, as the nearest step upstream says."""
         return int(self.arguments["dim"]) if "dim" in self.arguments else self.towards_model.dim
 
     def of_model(self, name: str) -> Any:

@@ -1,41 +1,27 @@
 """The directive ``conclusions``: what a report under ``experiments/results/`` concludes, with a link to its page."""
 
-from docutils.statemachine import StringList
-from results_pages import FOLDER, sources
+from docutils import nodes
+from results_pages import FOLDER, conclusions, sources
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 
-def conclusions(report: str) -> list[str]:
-    """The sentences of a report that stand above its tables.
-
-    >>> conclusions("# Title\\n\\n`command`\\n\\n- One. [a](b.md)\\n- Two.\\n\\n## Table\\n\\n- no conclusion")
-    ['- One. [a](b.md)', '- Two.']
-    """
-    return [line for line in report.partition("\n## ")[0].splitlines() if line.startswith("- ")]
-
-
 class Conclusions(SphinxDirective):
-    """Show the conclusions of the report named in the first argument, or only those that contain one of the lines of the body.
+    """Show the conclusions of the report in the argument; with a body, those that begin with one of its lines.
 
-    The page that uses it types no number: a report that is measured again changes it.
+    So a page that quotes a report types no number, and shows new ones when the report is measured again.
     """
 
     required_arguments = 1
     has_content = True
 
-    def run(self):
+    def run(self) -> list[nodes.Node]:
         (name,) = self.arguments
         file = sources()[name]
         self.env.note_dependency(str(file))
-        wanted = [line for line in self.content if line.strip()]
-        found = conclusions(file.read_text(encoding="utf-8"))
-        shown = [line for line in found if not wanted or any(one in line for one in wanted)]
-        missing = [one for one in wanted if not any(one in line for line in found)]
-        if missing or not shown:
-            raise self.error(f"The report {name} has no conclusion with {', '.join(missing) or 'anything'}.")
-        lines = [*shown, "", f"[The report](/{FOLDER}/{name}.md)"]
-        return self.parse_text_to_nodes(StringList(lines, str(file)))
+        lines = conclusions(file.read_text(encoding="utf-8"), [line for line in self.content if line.strip()])
+        lines += ["", f"From [the report](/{FOLDER}/{name}.md)."]
+        return self.parse_text_to_nodes("\n".join(lines))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -67,6 +67,23 @@ def link(match: re.Match[str], file: Path) -> str:
     return f"{text} (`{there.relative_to(root).as_posix()}`)" if there.is_relative_to(root) else text
 
 
+def conclusions(report: str, wanted: list[str]) -> list[str]:
+    """The sentences above the tables of a report: all, or those that begin with one of ``wanted``.
+
+    Raises:
+        ValueError: there is none, or none with a beginning that is wanted.
+
+    >>> conclusions("# Title\n\n- a=1: x\n- a=2: y\n\n## Table\n\n- b", ["a=2"])
+    ['- a=2: y']
+    """
+    found = [line for line in report.partition("\n## ")[0].splitlines() if line.startswith("- ")]
+    if missing := [one for one in wanted if not any(line.startswith(f"- {one}") for line in found)]:
+        raise ValueError(f"no conclusion begins with {missing[0]!r}; found: {found}")
+    if not found:
+        raise ValueError("the report has no conclusions")
+    return [line for line in found if not wanted or any(line.startswith(f"- {one}") for one in wanted)]
+
+
 def index_page() -> str:
     """The table of contents, by what was asked."""
     parts = [

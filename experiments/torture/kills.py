@@ -21,6 +21,7 @@ from experiments.torture.campaign import Digests, Outcome, digests
 from tests.support import shrunk, tiny_bert, tiny_folder
 
 COUNT = 45
+UNDISTURBED = 2  # runs without kills; the first one compiles, and the last one is timed
 KILLS = 5  # kills per chain, unless a run finishes before
 SIGNALS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGINT: 130}  # signal → exit code
 PROMPT = 2  # seconds within which a signal must end the command
@@ -59,7 +60,7 @@ def prepare(work: Path) -> Setting:
     record = work / "undisturbed.json"
     if not record.is_file():
         shutil.rmtree(root, ignore_errors=True)
-        for place in (work / "warm", root):  # the first run compiles
+        for place in (*(work / f"warm{number}" for number in range(1, UNDISTURBED)), root):
             begun = time.monotonic()
             process = started(overrides, place, work, "undisturbed")
             _, error = process.communicate()
