@@ -12,7 +12,7 @@ if it holds parents (the systems of a table become rows in that order).
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -137,8 +137,7 @@ class Component:
         """What the digest of a node includes of this component."""
         if callable(identity := getattr(self.instance, "identity", None)):
             return {"_target_": self.target, "identity": identity()}
-        neutral = getattr(self.instance, "neutral", {})
-        values = {key: value for key, value in self.values.items() if neutral.get(key, self) != bound(value)}
+        values = without_neutral(self.values, getattr(self.instance, "neutral", {}))
         return {"_target_": self.target, **transform(values, identified)}
 
 
@@ -187,23 +186,12 @@ class Node:
         }
 
     @cached_property
-    def covered(self) -> dict[str, Any]:
-        """The arguments that the digest includes: all but the stage's neutral components."""
-        later = {name: self.values.get(name) for name in self.stage.neutral}
-        neutral = {
-            name
-            for name, leaf in later.items()
-            if isinstance(leaf, Component) and type(leaf.instance) is self.stage.neutral[name]
-        }
-        return {name: leaf for name, leaf in self.values.items() if name not in neutral}
-
-    @cached_property
     def identity(self) -> dict[str, Any]:
         """The mapping whose digest makes the address."""
         return {
             "stage": self.stage.name,
             "version": self.stage.version,
-            "arguments": transform(self.covered, identified),
+            "arguments": transform(without_neutral(self.values, self.stage.neutral), identified),
             "order": [role for role in self.parents if "." in role],
             **({"function": self.stage.outside} if self.stage.outside else {}),
         }
@@ -259,6 +247,11 @@ def digest(identity: dict[str, Any]) -> str:
 def bound(leaf: Any) -> Any:
     """A leaf of the arguments as a check receives it: a component as its instance."""
     return leaf.instance if isinstance(leaf, Component) else leaf
+
+
+def without_neutral(values: Mapping[str, Any], neutral: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that the digest includes: all but those that have their neutral value."""
+    return {name: value for name, value in values.items() if name not in neutral or neutral[name] != bound(value)}
 
 
 def configured(leaf: Any) -> Any:

@@ -33,8 +33,8 @@ class Stage:
             a ranking whose system may have kept fewer documents than ``depth``.
         function: the stage function itself.
         given: the functions that :func:`stage` was given, by name.
-        neutral: for arguments that were added later, the class of the component that changes nothing; such a component
-            is no part of the identity, so that older addresses stay.
+        neutral: for arguments that were added later, the value that changes nothing, as in
+            :class:`~colbertv2.artifacts.node.Component`; it is no part of the identity, so that older addresses stay.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Stage:
     provides: tuple[str, ...]
     function: Callable[..., None]
     given: Mapping[str, Callable[..., Any]]
-    neutral: Mapping[str, type]
+    neutral: Mapping[str, Any]
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -125,7 +125,7 @@ def stage(
     measures: Callable[[Mapping[str, Any]], Sequence[str]] | None = None,
     unneeded: Callable[..., Iterable[str]] | None = None,
     replaced: Callable[..., str | None] | None = None,
-    neutral: Mapping[str, type] | None = None,
+    neutral: Mapping[str, Any] | None = None,
 ) -> Callable[[StageFunction], StageFunction]:
     """A decorator that declares a function as a stage; it can still be called as an ordinary function.
 

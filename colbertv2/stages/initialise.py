@@ -15,7 +15,7 @@ from colbertv2.runtime import Runtime
 from colbertv2.schema import PositiveInt, Seed
 
 
-@stage(version=2, neutral={"head": LinearHead})
+@stage(version=2, neutral={"head": LinearHead()})
 def run(
     backbone: Backbone,
     tokenization: Tokenization | None,

@@ -271,12 +271,16 @@ def encoded(
         found = model.encode_documents(
             texts, batch_tokens, precision=precision, prompt=documents.prompt, maxlen=documents.maxlen
         )
-        token_ids = model.tokenizer.document_ids(texts, documents.prompt, documents.maxlen)
-        for text, vectors, ids in zip(texts, found, token_ids, strict=True):
-            own = vectors[: 0 if is_empty(text) else None].astype(np.float16)
-            if len(own) and not isinstance(reduction, NoReduction):
-                scored = model.tokenizer.pad_documents([ids]).scored[0].numpy()
-                tokens = np.array(ids)[scored]
-                own = reduction.reduce(own.astype(np.float32), tokens, reduction.protects(tokens, special))
-            kept.append(own.astype(np.float16))
+        own = [
+            vectors[: 0 if is_empty(text) else None].astype(np.float16)
+            for text, vectors in zip(texts, found, strict=True)
+        ]
+        if not isinstance(reduction, NoReduction):
+            token_ids = model.tokenizer.document_ids(texts, documents.prompt, documents.maxlen)
+            for place, ids in enumerate(token_ids):
+                if len(own[place]):
+                    tokens = np.array(ids)[model.tokenizer.pad_documents([ids]).scored[0].numpy()]
+                    protected = reduction.protects(tokens, special)
+                    own[place] = reduction.reduce(own[place].astype(np.float32), tokens, protected).astype(np.float16)
+        kept += own
     return MemoryVectors(doc_ids, kept)
