@@ -12,7 +12,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed-$(EXTRA)
 
-.PHONY: help demo reproduce agree speed growth torture test test-slow lint docs install clean
+.PHONY: help demo reproduce agree speed growth torture test test-slow test-slurm cluster lint docs install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -49,6 +49,13 @@ test: install ## the test suite, on up to 4 cores
 
 test-slow: install ## the tests that take minutes (SciFact, where it is at hand)
 	$(PY) -m pytest -q -m slow
+
+test-slurm: install ## the tests on a real Slurm of two nodes on this machine, installed if need be (Debian or Ubuntu, as root)
+	command -v slurmctld > /dev/null || PATH=$$PATH:/usr/sbin command -v slurmctld > /dev/null || (apt-get update -qq && apt-get install -y -qq slurm-wlm munge)
+	$(PY) -m pytest -q -rs tests/cluster
+
+cluster: install ## kill tasks and daemons of a real Slurm on this machine: experiments/results/cluster.md
+	$(PY) -m experiments.cluster.failures
 
 lint: install ## ruff and pyright
 	$(VENV)/bin/ruff check .

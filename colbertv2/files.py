@@ -6,8 +6,10 @@ A file or directory that is written atomically appears under its name only when 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 ARRAY_ERRORS = (  # numpy raises these for a damaged .npy file: it parses the header as Python, with any shape in it
     OSError, ValueError, EOFError, BadZipFile, SyntaxError, TokenError, TypeError, OverflowError, MemoryError,
 )  # fmt: skip
+NOT_FLUSHED = (errno.EINVAL, errno.ENOTSUP)  # of a directory, on file systems that have no such operation
 BLOCK = 1 << 20  # bytes read at a time
 PACKAGE = Path(__file__).resolve().parent
 
@@ -88,6 +91,22 @@ def remove_partials(directory: Path) -> None:
     """Remove all unfinished atomic writes below ``directory``; no other process may be writing there."""
     for partial in list(directory.rglob(".*.partial")):
         _remove(partial)
+
+
+def flush_to_disk(*paths: Path) -> None:
+    """Return only once files, and the lists of names in directories, have reached the disk or the file server.
+
+    A crash of the machine can't take them back then. It is also here that some file systems first report a full disk.
+    """
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in NOT_FLUSHED:
+                raise OSError(error.errno, error.strerror, str(path)) from error
+        finally:
+            os.close(descriptor)
 
 
 def _remove(path: Path) -> None:

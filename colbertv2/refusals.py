@@ -120,7 +120,8 @@ def _path(error: BaseException) -> str | None:
 def _no_space(path: Path) -> str:
     return (
         f"The disk is full where {path} is ({free_disk(path) / 1e6:.1f} MB free). Make space there, or choose another "
-        "place (runtime.root=… for artifacts, TMPDIR for temporary files); the same command then continues."
+        "place (runtime.root=… for artifacts, runtime.scratch=… or TMPDIR for temporary files); the same command then "
+        "continues."
     )
 
 

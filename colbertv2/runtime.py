@@ -7,15 +7,18 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from annotated_types import Interval
 
+from colbertv2.division import Phase, divide, once
 from colbertv2.errors import InputError
+from colbertv2.parts import WorkPart
 from colbertv2.schema import PositiveInt, checked
+from colbertv2.scratch import local_copy, use_scratch
 
 if TYPE_CHECKING:
     import torch
@@ -71,18 +74,25 @@ class Runtime:
     Args:
         root: directory that holds all artifacts.
         device: ``auto`` (CUDA if available, else the CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        devices: number of processes that train and encode together, each on its own GPU or sharing the CPU's threads.
+        devices: number of processes that train, encode, score, index and search together, each on its own GPU or
+            sharing the CPU's threads; in a job on several machines, the number per machine.
         threads: CPU threads for torch; ``None`` keeps torch's default.
         attention: the kernel of the transformers' attention; ``None`` leaves the choice to transformers.
         batch_tokens: tokens per encoding batch, padding included.
-        shard_documents: documents per shard of embeddings; bounds memory.
+        shard_documents: documents per shard of embeddings, at most; bounds memory.
         latency_queries: number of queries that are searched one at a time to measure milliseconds per query.
+        scratch: a directory on the machine's own disk, for temporary files and copies of the indexes that are searched;
+            ``None`` puts temporary files where ``TMPDIR`` says, and searches indexes where they are.
         wandb: ``online``, ``offline``, ``disabled`` or ``auto`` (follow wandb's environment variables, else log online
             if logged in).
         progress: show progress bars with rate and remaining time.
         profile: time the parts of every training, and write the times to ``fit-profile.txt`` in its artifact.
         loggers: where trainings are logged, besides the CSV log in their artifacts: name → logger. ``None`` is wandb
             alone. wandb gets evaluations and reports too, if one of the loggers is for wandb.
+
+    Attributes:
+        settings: the resolved configuration of the node that is built.
+        phase: which part of a divided stage this process does; see :func:`colbertv2.division.divide`.
 
     >>> Runtime(root=Path("artifacts"), device="cpu").torch_device
     device(type='cpu')
@@ -96,11 +106,13 @@ class Runtime:
     batch_tokens: PositiveInt = 2048
     shard_documents: PositiveInt = 25_000
     latency_queries: PositiveInt = 50
+    scratch: str | None = None
     wandb: Literal["auto", "offline", "online", "disabled"] = "auto"
     progress: bool = True
     profile: bool = False
     loggers: Mapping[str, TrainingLogger] | None = field(default=None, compare=False)
     settings: Mapping[str, Any] = field(init=False, default_factory=dict, compare=False, repr=False)
+    phase: Phase = field(init=False, default="all", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "root", Path(self.root))
@@ -145,11 +157,14 @@ class Runtime:
         return torch.device(self.device_type if self.device == "auto" else self.device)
 
     def device_of(self, rank: int) -> torch.device:
-        """The device of the process with this ``rank``: one GPU per process, counted up from the configured one."""
+        """The device of the process with this ``rank``: one GPU per process, counted up from the configured one.
+
+        On several machines, ranks are counted machine by machine, and each machine's GPUs from the configured one.
+        """
         import torch
 
-        device = self.torch_device
-        return torch.device("cuda", (device.index or 0) + rank) if device.type == "cuda" and rank else device
+        device, place = self.torch_device, rank % self.devices
+        return torch.device("cuda", (device.index or 0) + place) if device.type == "cuda" and place else device
 
     def building(self, settings: Mapping[str, Any]) -> Runtime:
         """A copy for the build of one node. ``settings``, its resolved configuration, are for loggers only."""
@@ -157,13 +172,61 @@ class Runtime:
         object.__setattr__(of_node, "settings", settings)
         return of_node
 
+    def provide(self, nodes: Sequence[Any]) -> None:
+        """Have missing artifacts built elsewhere, before a build goes through them; does nothing on one machine.
+
+        Args:
+            nodes: the nodes that are missing, parents first.
+        """
+
+    def failure(self, node: Any) -> Exception | None:
+        """Why a missing node can't be built here: it failed elsewhere; ``None`` on one machine."""
+
+    def in_phase(self, phase: Phase) -> Runtime:
+        """A copy that does one phase of a divided stage."""
+        of_phase = copy.copy(self)
+        object.__setattr__(of_phase, "phase", phase)
+        return of_phase
+
+    def once(self, out: Path, learn: Callable[[], Any]) -> Any:
+        """Do what must precede the parts of a divided stage, in one process: see :func:`colbertv2.division.once`.
+
+        Args:
+            out: the directory that the stage fills.
+            learn: may leave files in ``out``, and returns a value that JSON can hold.
+        """
+        return once(out, learn, self.phase)
+
+    def divide(
+        self,
+        number: int,
+        work: Callable[..., None],
+        *arguments: Any,
+        out: Path,
+        layout: Mapping[str, Any] | None = None,
+    ) -> list[WorkPart]:
+        """Do a stage's work in ``number`` parts, on all ``devices``; see :func:`colbertv2.division.divide`."""
+        works = self.phase in ("all", "work")  # the other phases need no GPU
+        devices = [self.device_of(rank) for rank in range(self.devices)] if works else []
+        return divide(number, work, *arguments, out=out, devices=devices, phase=self.phase, layout=layout)
+
     def prepare(self) -> None:
         """Apply the settings that are global to the process; called before a build."""
         quieten()
+        if self.scratch is not None:
+            use_scratch(self.scratch)
         if self.threads is not None:
             import torch
 
             torch.set_num_threads(self.threads)
+
+    def local(self, directory: Path) -> Path:
+        """Where to read an artifact that is read many times: a copy in ``scratch``, or itself if there is none.
+
+        Raises:
+            InputError: the copy does not fit.
+        """
+        return directory if self.scratch is None else local_copy(directory)
 
     def bar(self, items: Iterable[Item], description: str, unit: str, total: int | None = None) -> Iterable[Item]:
         """``items``, with a progress bar that shows rate and remaining time while they are iterated over.
@@ -194,7 +257,7 @@ def quieten() -> None:
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    for name in ("pytorch_lightning", "lightning", "bm25s", "faiss"):
+    for name in ("pytorch_lightning", "lightning", "lightning_fabric", "bm25s", "faiss"):
         logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("WANDB_SILENT", "true")
     for message in (

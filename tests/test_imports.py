@@ -56,7 +56,7 @@ def test_the_help_of_run_composes_nothing_and_lists_every_choice(tmp_path):
         text=True,
     )
     lines = {line.strip() for line in done.stdout.splitlines()}
-    assert done.returncode == 0 and "codec: halves" in lines and "runtime: cpu, gpu" in lines
+    assert done.returncode == 0 and "codec: halves" in lines and "runtime: cpu, gpu, slurm" in lines
     assert "quality: recipe, scifact" in lines
     assert "hydra" not in done.stderr and "omegaconf" not in done.stderr  # these alone take half a second
 

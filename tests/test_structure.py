@@ -14,8 +14,11 @@ MODULES = {
 }
 LAYERS = [  # lowest first: a module imports from its own layer and from those above it in this list
     ["errors", "lifetime"],
+    ["lease"],
     ["schema"],
-    ["files", "parallel", "refusals"],
+    ["files", "parallel", "refusals", "scratch", "team"],
+    ["parts"],
+    ["division"],
     ["kernels"],
     ["runtime"],
     ["wandb_runs"],
@@ -37,6 +40,7 @@ LAYERS = [  # lowest first: a module imports from its own layer and from those a
     ["sharing"],
     ["stages"],
     ["planning"],
+    ["cluster"],
     ["tracking"],
     ["reproduction"],
     ["commands"],

@@ -10,7 +10,10 @@ import pytest
 from support import shrunk, tiny_folder
 
 from colbertv2 import wandb_runs
-from colbertv2.configuration.composition import build, compose
+from colbertv2.artifacts.process import has_bfloat16
+from colbertv2.commands import run
+from colbertv2.configuration.composition import build, compose, runtime_of
+from colbertv2.configuration.targets import target_node
 from colbertv2.runtime import Runtime
 from experiments.torture.campaign import Digests, digests
 
@@ -159,3 +162,29 @@ def test_no_failure_of_wandb_s_ends_a_run(no_variables, tmp_path, capsys):
         "wandb did not log: the server.",
         "wandb did not log: the server.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "has"),
+    [
+        ("flags\t\t: fpu avx2 fma", False),
+        ("flags\t\t: fpu avx2 avx512bw", True),
+        ("Features\t: fp asimd bf16", True),
+        ("processor\t: 0", True),  # nothing is said
+    ],
+)
+def test_a_processor_tells_whether_it_has_bfloat16(monkeypatch: pytest.MonkeyPatch, flags: str, has: bool):
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"model name : x\n{flags}\n")
+    assert has_bfloat16() is has
+
+
+def test_a_precision_that_is_slow_here_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    words = [*shrunk(tiny_folder(tmp_path / "folder"), tmp_path / "artifacts"), "pipeline=untrained", "target=ranking"]
+    for precision, slow, warned in (("bf16-mixed", True, True), ("bf16-mixed", False, False), ("32-true", True, False)):
+        monkeypatch.setattr(run, "has_bfloat16", lambda slow=slow: not slow)
+        config = compose([*words, f"precision={precision}"])
+        run.print_doubts(target_node(config), runtime_of(config))
+        said = capsys.readouterr().err
+        assert ("pipeline.embeddings compute with 16 bits" in said) == warned, said

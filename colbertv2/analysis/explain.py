@@ -20,6 +20,7 @@ from colbertv2.data.collection import Collection, is_empty
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.indexing.index import Index
+from colbertv2.indexing.sharded_index import ShardedIndex
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.tokenizer import Encoding, Tokenizer
 from colbertv2.search.searcher import Searcher
@@ -245,7 +246,7 @@ def difference(
     return Difference(moved, pd.concat(tokens, names=["document"]))
 
 
-def refuse_other_vectors(index: Index, document: str, num_tokens: int) -> None:
+def refuse_other_vectors(index: Index | ShardedIndex, document: str, num_tokens: int) -> None:
     """Raise InputError if an index does not have one vector for each of the ``num_tokens`` tokens of a document."""
     stored = int(index.lengths[index.doc_ids.index(document)])
     if stored != num_tokens:

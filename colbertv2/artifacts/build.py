@@ -1,8 +1,8 @@
 """Build the artifact of a node, or reuse it if it exists.
 
-A build takes a lock, lets the stage fill a temporary directory, writes ``artifact.json``, and renames the directory to
-its final name. There is one lock per address, and a job looks for the artifact again once it holds the lock: parallel
-jobs of a sweep that share ancestors build each of them once. A build that is interrupted or killed never leaves
+A build takes a lease, lets the stage fill a temporary directory, writes ``artifact.json``, and renames the directory to
+its final name. There is one lease per address, and a job looks for the artifact again once it holds the lease: parallel
+jobs of a sweep that share ancestors build each of them once, on whatever machine they run. A build that is interrupted or killed never leaves
 anything that looks like a complete artifact.
 """
 
@@ -19,9 +19,11 @@ from colbertv2.artifacts.integrity import RECORD
 from colbertv2.artifacts.node import Component, Node, transform
 from colbertv2.artifacts.process import byte_size, device_name, peak_memory, reset_peak_memory
 from colbertv2.artifacts.validate import validate
+from colbertv2.division import Paused, clear
 from colbertv2.errors import InputError
-from colbertv2.files import read_json, remove_partials, write_json
-from colbertv2.lifetime import locked
+from colbertv2.files import flush_to_disk, read_json, remove_partials, write_json
+from colbertv2.lease import Lease, held
+from colbertv2.lifetime import Preempted, is_warned
 from colbertv2.refusals import machine_refusals
 from colbertv2.runtime import Runtime
 
@@ -87,13 +89,51 @@ def build_node(node: Node, runtime: Runtime, done: dict[str, Artifact] | None = 
         BuildError: a stage failed.
     """
     validate(node)
+    missing = to_build([node], runtime.root)
+    _refuse_lacking(missing)
+    runtime.provide(missing)
+    return _build(node, runtime, {} if done is None else done)
+
+
+def build_phase(node: Node, runtime: Runtime) -> Artifact | None:
+    """Do one phase of a validated node, ``runtime.phase``, and return its artifact if it is complete then.
+
+    Only a stage that divides has other phases than ``all``. The phase ``work`` takes no lock, as several processes do it at the same time. So the jobs of a stage must run in
+    their order: ``prepare`` (only if the stage prepares something), any number of ``work``, ``finish``.
+
+    Args:
+        node: the node of the stage; the artifacts it reads must exist.
+        runtime: where, how, and which phase.
+
+    Raises:
+        InputError: as in :func:`build_node`, or an artifact that the stage reads does not exist.
+        BuildError: the stage failed.
+    """
+    if runtime.phase == "all":
+        return _build(node, runtime, {})
+    path = location(runtime.root, node.address)
+    if not Artifact.present(path):
+        _refuse_lacking([node])
+        places = {parent.address: location(runtime.root, parent.address) for parent in node.parents.values()}
+        parents = {address: Artifact.open(place) for address, place in places.items()}
+        with _failures_reported(node, path):
+            if runtime.phase == "work":
+                _fill(node, path, parents, runtime, None)
+                return None
+            with held(path.with_name(f".{path.name}.lease"), path.name) as lease:
+                if not Artifact.present(path) and not _fill(node, path, parents, runtime, lease):
+                    return None
+    return Artifact.open(path)
+
+
+def _refuse_lacking(nodes: Sequence[Node]) -> None:
+    """Raise InputError if this machine lacks something to run the stages of ``nodes``."""
     lacking: list[str] = []
-    for step in to_build([node], runtime.root):
+    for step in nodes:
         if step.stage.lacks is not None:
             lacking += [f"{step.key}: {lack}" for lack in step.stage.lacks(**step.bound)]
     if lacking:
         raise InputError("\n".join(dict.fromkeys(lacking)))
-    return _build(node, runtime, {} if done is None else done)
 
 
 def _build(node: Node, runtime: Runtime, done: dict[str, Artifact]) -> Artifact:
@@ -103,12 +143,16 @@ def _build(node: Node, runtime: Runtime, done: dict[str, Artifact]) -> Artifact:
         if not cached:
             if path.exists() and not Artifact.present(path):  # checked again: another process may just have finished
                 raise InputError(f"{path} has no {RECORD}, so it is not complete; move it away and build again.")
+            if failure := runtime.failure(node):
+                raise failure
             for parent in node.parents.values():
                 _build(parent, runtime, done)
-            with _failures_reported(node, path), locked(path.with_name(f".{path.name}.lock"), path.name):
-                cached = Artifact.present(path)  # the process that held the lock before may have built it
+            if is_warned():  # by a signal that came when a training was done but for its last files
+                raise Preempted(f"{node.key} was not begun, as this job is about to be ended. Run the same again.")
+            with _failures_reported(node, path), held(path.with_name(f".{path.name}.lease"), path.name) as lease:
+                cached = Artifact.present(path)  # the process that held the lease before may have built it
                 if not cached:
-                    _fill(node, path, done, runtime)
+                    _fill(node, path, done, runtime, lease)
         done[node.address] = Artifact.open(path)
         record = done[node.address].record
         note = "cached" if cached else f"built in {record['seconds']:.1f} s, {byte_size(record['bytes'])}"
@@ -116,22 +160,33 @@ def _build(node: Node, runtime: Runtime, done: dict[str, Artifact]) -> Artifact:
     return done[node.address]
 
 
-def _fill(node: Node, path: Path, artifacts: dict[str, Artifact], runtime: Runtime) -> None:
+def _fill(node: Node, path: Path, artifacts: dict[str, Artifact], runtime: Runtime, lease: Lease | None) -> bool:
+    """Run a stage, and complete its artifact unless a phase ended before; whether the artifact is complete."""
     partial = path.with_name(f".{path.name}.partial")
-    if not node.stage.resumable:
+    if not (node.stage.resumable or node.stage.divided):
         shutil.rmtree(partial, ignore_errors=True)
     resumed = partial.exists()
     partial.mkdir(parents=True, exist_ok=True)
-    remove_partials(partial)
-    (partial / RECORD).unlink(missing_ok=True)  # left if a run was killed between the record and the rename
+    if runtime.phase != "work":  # in which others write here too
+        remove_partials(partial)
+        (partial / RECORD).unlink(missing_ok=True)  # left if a run was killed between the record and the rename
     runtime.prepare()
     reset_peak_memory()
     code, start = code_state(), time.perf_counter()
-    _run(node, artifacts, partial, runtime)
+    try:
+        _run(node, artifacts, partial, runtime)
+    except Paused:
+        return False
     measured = {"device": device_name(runtime), "peak_memory": peak_memory(), "resumed": resumed}
     write_record(partial, node, time.perf_counter() - start, code, measured)
+    clear(partial)
+    flush_to_disk(*partial.rglob("*"), partial)  # else a crash could leave a record without the files
+    if lease is not None:
+        lease.check()
     partial.rename(path)
-    _failure_file(path).unlink(missing_ok=True)
+    flush_to_disk(path.parent)
+    forget_failure(path)
+    return True
 
 
 @contextmanager
@@ -158,6 +213,11 @@ def failure_of(path: Path) -> str | None:
         return str(read_json(_failure_file(path))["error"])
     except (InputError, KeyError):
         return None
+
+
+def forget_failure(path: Path) -> None:
+    """Forget why an artifact could not be built, as it is about to be tried again."""
+    _failure_file(path).unlink(missing_ok=True)
 
 
 def _failure_file(path: Path) -> Path:

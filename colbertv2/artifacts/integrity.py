@@ -22,8 +22,10 @@ from tqdm import tqdm
 
 from colbertv2.errors import InputError
 from colbertv2.files import blocks, read_json, sha256, sha256_of_files, write_json
+from colbertv2.parts import PARTS
 
 RECORD = "artifact.json"
+OPEN_ON_NFS = ".nfs"  # begins the name of a removed file that a process has open; it goes when the process ends
 FIELDS = {"stage": str, "address": str, "arguments": dict, "parents": dict, "sha256": dict, "bytes": int}
 AT_OPENING = 2**20  # bytes: the smallest files, up to this total, are read whenever an artifact is opened
 EACH_TIME = 2**24  # bytes: of a memory-mapped directory, the smallest files up to this total are read each time
@@ -35,8 +37,13 @@ _seen_here: dict[Path, Seen] = {}  # what this process has checked, for artifact
 
 
 def seal(directory: Path, record: dict[str, Any]) -> None:
-    """Write ``artifact.json``: ``record``, the size and SHA-256 of each file in ``directory``, and its own digest."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    """Write ``artifact.json``: ``record``, the size and SHA-256 of each file in ``directory``, and its own digest.
+
+    What is left of the parts of a divided stage is ignored: it is removed afterwards, so that a run which is killed
+    here need not do them again.
+    """
+    found = (path for path in directory.rglob("*") if path.is_file() and not path.name.startswith(OPEN_ON_NFS))
+    files = sorted(path for path in found if path.relative_to(directory).parts[0] != PARTS)
     seen: Seen = {}
     for file in files:
         state, settled = _state(file), _is_settled(file)

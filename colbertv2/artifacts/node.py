@@ -140,6 +140,11 @@ class Component:
         values = without_neutral(self.values, getattr(self.instance, "neutral", {}))
         return {"_target_": self.target, **transform(values, identified)}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the instance, which may hold a whole collection; what it was built from goes to another process."""
+        _ = self.config, self.identity
+        return {name: value for name, value in vars(self).items() if name != "instance"}
+
 
 @dataclass(frozen=True, eq=False)
 class Node:
@@ -232,6 +237,11 @@ class Node:
 
         visit(self)
         return list(order.values())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With its address and sizes, so that another process need not read the data to know them."""
+        _ = self.address, self.arguments, self.sizes
+        return {name: value for name, value in vars(self).items() if name != "bound"}
 
 
 def digest(identity: dict[str, Any]) -> str:

@@ -9,10 +9,11 @@ from functools import cache
 from pathlib import Path
 
 from colbertv2.runtime import Runtime
+from colbertv2.team import machines
 
 
 def device_name(runtime: Runtime) -> str:
-    """Name of the computing device, with the number of devices if several.
+    """Name of the computing device, with the number of devices if several, on all machines of the job.
 
     For a GPU such as ``NVIDIA A100-SXM4-40GB``; for a CPU, the processor and the number of threads.
     """
@@ -22,7 +23,8 @@ def device_name(runtime: Runtime) -> str:
         name = torch.cuda.get_device_name(runtime.torch_device)
     else:
         name = f"{processor()}, {runtime.threads or num_cores()} threads"
-    return name if runtime.devices == 1 else f"{runtime.devices} × {name}"
+    number = runtime.devices * machines()
+    return name if number == 1 else f"{number} × {name}"
 
 
 def num_cores() -> int:
@@ -44,6 +46,19 @@ def processor() -> str:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, "") or platform.processor() or platform.machine()
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 matrices at least about as fast as float32; true if that is not known.
+
+    Without AVX-512, the libraries have no fast routine for them.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return True
+    flags = next((line.split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return not flags or bool({"avx512bw", "amx_bf16", "bf16"} & {*flags})
 
 
 def reset_peak_memory() -> None:

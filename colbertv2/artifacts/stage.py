@@ -28,6 +28,9 @@ class Stage:
             module's name, ``index`` for ``colbertv2.stages.index.run``.
         version: part of the identity; to be raised by hand when the code makes something else from the same arguments.
         resumable: the files of an interrupted run are kept, and the next run finds them in ``out``.
+        divided: its work is divided into parts (:mod:`colbertv2.division`): several processes and machines can do
+            them, and those of an interrupted run are kept.
+        prepares: something is learned in one process before the parts, with ``Runtime.once``.
         provides: what its artifacts hold that other stages read, beyond a ranking: ``teacher_scores`` means
             ``scored.jsonl`` of the stage ``score``; ``centroids``, what ``Clusters.load`` reads; ``imported_ranking``,
             a ranking whose system may have kept fewer documents than ``depth``.
@@ -35,15 +38,19 @@ class Stage:
         given: the functions that :func:`stage` was given, by name.
         neutral: for arguments that were added later, the value that changes nothing, as in
             :class:`~colbertv2.artifacts.node.Component`; it is no part of the identity, so that older addresses stay.
+        spans_nodes: on a cluster, its processes run on several machines together, as those of a training do.
     """
 
     name: str
     version: int
     resumable: bool
+    divided: bool
+    prepares: bool
     provides: tuple[str, ...]
     function: Callable[..., None]
     given: Mapping[str, Callable[..., Any]]
     neutral: Mapping[str, Any]
+    spans_nodes: bool = False
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -119,6 +126,8 @@ def stage(
     version: int,
     resumable: bool = False,
     *,
+    divided: bool = False,
+    prepares: bool = False,
     provides: Sequence[str] = (),
     check: Callable[..., Iterable[str]] | None = None,
     lacks: Callable[..., Iterable[str]] | None = None,
@@ -126,12 +135,15 @@ def stage(
     unneeded: Callable[..., Iterable[str]] | None = None,
     replaced: Callable[..., str | None] | None = None,
     neutral: Mapping[str, Any] | None = None,
+    spans_nodes: bool = False,
 ) -> Callable[[StageFunction], StageFunction]:
     """A decorator that declares a function as a stage; it can still be called as an ordinary function.
 
     Args:
         version: see :class:`Stage`.
         resumable: see :class:`Stage`.
+        divided: see :class:`Stage`.
+        prepares: see :class:`Stage`.
         provides: see :class:`Stage`.
         check: see :class:`Stage`.
         lacks: see :class:`Stage`.
@@ -139,6 +151,7 @@ def stage(
         unneeded: see :class:`Stage`.
         replaced: see :class:`Stage`.
         neutral: see :class:`Stage`.
+        spans_nodes: see :class:`Stage`.
 
     Raises:
         TypeError: a parameter has a default or is variadic, or ``out`` or ``runtime`` is not keyword-only.
@@ -167,7 +180,9 @@ def stage(
                 raise TypeError(f"{where}: needs the keyword-only parameter {name!r}.")
         own = function.__name__
         name = function.__module__.rpartition(".")[2] if own == "run" else own
-        setattr(function, "stage", Stage(name, version, resumable, tuple(provides), function, given, neutral or {}))  # noqa: B010
+        others = tuple(provides), function, given, neutral or {}, spans_nodes
+        declared = Stage(name, version, resumable, divided, prepares, *others)
+        setattr(function, "stage", declared)  # noqa: B010
         return function
 
     return declare

@@ -7,12 +7,15 @@ from importlib import import_module
 from io import TextIOWrapper
 
 from colbertv2.errors import InputError
-from colbertv2.lifetime import own_temporary_directory, stopped_by_signals
+from colbertv2.lifetime import PREEMPTED, Preempted, own_temporary_directory, stopped_by_signals
 from colbertv2.refusals import machine_refusals
+from colbertv2.team import place_of_this_process
 
 VERBS = {
     "run": "build the target of a configuration, or of every point of a sweep",
     "plan": "show what is built and what is missing, with the time, memory and disk it needs",
+    "status": "show what the jobs of a run on a cluster do",
+    "cancel": "cancel the jobs of a run on a cluster",
     "verify": "compare every byte of artifacts with what was written",
     "report": "make tables, significance tests, conclusions and figures of a finished sweep",
     "convert": "convert checkpoints, indexes and training files from and to other systems",
@@ -83,11 +86,25 @@ def exit_cleanly(task: Callable[[Sequence[str]], None], words: Sequence[str]) ->
     """Call ``task`` with the words of the command line, and remove its temporary files.
 
     Wrong input and errors of the machine (such as a full disk) end with exit code 2. A signal ends the process at once,
-    with the exit code of that signal.
+    with the exit code of that signal; work that was warned of the end of its job, and has saved what it had, ends with
+    ``PREEMPTED``. On several machines, process 0 of the job runs the task, and the others help it.
     """
     try:
         with stopped_by_signals(), own_temporary_directory(), machine_refusals():
-            task(words)
+            helped(task, words)
     except InputError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
+    except Preempted as reason:
+        print(reason, file=sys.stderr)
+        raise SystemExit(PREEMPTED) from None
+
+
+def helped(task: Callable[[Sequence[str]], None], words: Sequence[str]) -> None:
+    """Call ``task`` with ``words``, with the help of the other processes if this one is of a team."""
+    if place_of_this_process() is None:
+        task(words)
+        return
+    from colbertv2.parallel import together  # imports torch, which takes seconds
+
+    together(lambda: task(words))

@@ -22,9 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 from colbertv2 import tracking
 from colbertv2.ablation.linter import check_axes
 from colbertv2.artifacts.artifact import Artifact, location
-from colbertv2.artifacts.build import BuildError, PlanStep, build_node, failure_of, plan_node
-from colbertv2.artifacts.node import Node
-from colbertv2.artifacts.process import byte_size
+from colbertv2.artifacts.build import BuildError, PlanStep, build_node, failure_of, plan_node, to_build
+from colbertv2.artifacts.node import Node, leaves
+from colbertv2.artifacts.process import byte_size, has_bfloat16
 from colbertv2.commands.checks import check_places, check_point, problems_of
 from colbertv2.configuration.collections import with_listed
 from colbertv2.configuration.composition import CONF, runtime_of
@@ -109,8 +109,9 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
         print(describe_job(config), end="\n\n")
         print_steps(plan_node(node, runtime.root))
     print_shortages(node, runtime)
-    print_doubts(node)
+    print_doubts(node, runtime)
     print()
+    provide([node], runtime)
     artifact, failed = build_members(config, node, runtime) if members(node) else (build_node(node, runtime), {})
     print(f"\n{config.target}: {artifact.path} ({byte_size(artifact.record['bytes'])})")
     if settings.mode != RunMode.MULTIRUN and (found := results(node, artifact)):
@@ -125,6 +126,17 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
     if failed:
         raise InputError(listed(failed, f"{len(failed)} of {len(members(node))} collections failed"))
     return objectives(artifact, wanted) if wanted else None
+
+
+def provide(nodes: Sequence[Node], runtime: Runtime) -> None:
+    """On a cluster, submit everything that ``nodes`` need at once, so that it is built together, and wait for it.
+
+    What fails is reported when it is built.
+
+    Raises:
+        InputError: there is no cluster here, or it refused a job.
+    """
+    runtime.provide(to_build(nodes, runtime.root))
 
 
 def build_members(config: DictConfig, node: Node, runtime: Runtime) -> tuple[Artifact, dict[str, str]]:
@@ -150,9 +162,20 @@ def build_members(config: DictConfig, node: Node, runtime: Runtime) -> tuple[Art
     return build_node(target_node(config, failed) if failed else node, runtime, done), failed
 
 
-def print_doubts(node: Node) -> None:
-    """Print a line to standard error for each collection of a suite that is missing, or that was trained on."""
+def print_doubts(node: Node, runtime: Runtime) -> None:
+    """Print a line to standard error for whatever is likely not meant.
+
+    That is a collection of a suite that is missing or that was trained on, or a precision that is slow here.
+    """
     held = members(node)
+    halved = [step.key for step in to_build([node], runtime.root) if any(map(is_half, leaves(step.arguments)))]
+    if halved and runtime.device == "cpu" and not has_bfloat16():
+        keys = f"{', '.join(halved[:3])}{', …' if halved[3:] else ''}"
+        print(
+            f"Warning: {keys} compute with 16 bits. This processor has no instructions for that, so it takes many "
+            "times as long as 32-true; set precision=32-true, and that of trainings.",
+            file=sys.stderr,
+        )
     for name, reason in node.values["missing"].items() if held else ():
         print(f"Warning: the collection {name} is missing and left out of the mean: {reason}", file=sys.stderr)
     trained = {
@@ -164,6 +187,12 @@ def print_doubts(node: Node) -> None:
     asked = {name: queries for name, queries in evaluated.items() if isinstance(queries, Queries)}
     for sentence in leakage_warnings(trained, asked):
         print(f"Warning: {sentence}", file=sys.stderr)
+
+
+def is_half(leaf: tuple[str, Any]) -> bool:
+    """Whether a dotted argument with its value is a precision of 16 bits."""
+    role, value = leaf
+    return role.rpartition(".")[2] == "precision" and value != "32-true"
 
 
 def print_steps(steps: Sequence[PlanStep]) -> None:
@@ -235,6 +264,9 @@ def main(words: Sequence[str]) -> None:
         return None if point.overrides in skipped else build_target(config)
 
     try:
+        if points:
+            possible = [point for point in points if point.overrides not in skipped]
+            provide([point.node for point in possible], runtime_of(possible[0].config))
         command(build_point)
     finally:  # the table also lists the points that failed, with their errors
         if points or len(built) > 1:  # the points of a search are known only once they were run

@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 import tarfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -18,10 +19,9 @@ from pkgutil import iter_modules
 from textwrap import shorten
 from typing import Any, NamedTuple
 
-from filelock import FileLock
-
 from colbertv2.errors import InputError, Unavailable
 from colbertv2.files import sha256
+from colbertv2.lease import held
 
 try:
     import ir_datasets
@@ -36,6 +36,9 @@ except OSError as error:  # importing it creates folders in its home
 NOISE = ("Opening ", "[starting]", "[finished]", "[error]", "download error", "Download failed")
 
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+LEASE = "colbertv2.lease"
+_one_thread = threading.RLock()  # a lease is between processes
+_building: list[bool] = []  # one for each context of :func:`building` that the thread is in
 # What reading raises if the file is cut short or is a different file.
 ARCHIVES = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile, tarfile.TarError)
 DAMAGED = (*ARCHIVES, json.JSONDecodeError, UnicodeDecodeError)
@@ -195,19 +198,24 @@ def unpack(handler: Any) -> None:
 
 @contextmanager
 def building() -> Iterator[None]:
-    """Hold a lock while a document store is built: two processes that build the same store would damage it.
+    """Hold a lease while a document store is built: two processes that build the same store would damage it.
 
-    The lock is re-entrant within a process, as a sample's store is built from another store. If the lock can't be taken
+    A thread that holds it may do so again, as a sample's store is built from another store. If there can be no lease
     because the home of ``ir_datasets`` is read-only or belongs to another user, nothing can be built there either, so
-    existing stores are read without the lock.
+    existing stores are read without it.
     """
-    with ExitStack() as held:
+    with _one_thread, ExitStack() as context:
+        if not _building:
+            try:
+                context.enter_context(held(ir_datasets.util.home_path() / LEASE, "The store of documents"))
+            except OSError as error:
+                if error.errno not in UNWRITABLE:
+                    raise
+        _building.append(True)
         try:
-            held.enter_context(FileLock(ir_datasets.util.home_path() / "colbertv2.lock", is_singleton=True))
-        except OSError as error:
-            if error.errno not in UNWRITABLE:
-                raise
-        yield
+            yield
+        finally:
+            _building.pop()
 
 
 def text_of(record: Any) -> str:

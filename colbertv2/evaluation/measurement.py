@@ -175,13 +175,15 @@ def with_candidates(ranking: Artifact, statistics: dict[str, Any]) -> dict[str, 
 def costs(evaluation: Artifact) -> dict[str, float]:
     """Those costs (``COSTS``) that are known of an evaluation's search and its index: name → value.
 
-    ``build_seconds`` is the time it took to build the index and its centroids. A suite has written its own.
+    ``build_seconds`` is the time it took to build the index and its centroids; it is left out for an index that was
+    made while its documents were encoded. A suite has written its own.
     """
     if "ranking" not in evaluation.record["parents"]:
         return {}
     ranking = evaluation.parents["ranking"]
     found = {**timing(ranking), **index_statistics(ranking)}
-    if index := ranking.parents.get("index"):
+    index = ranking.parents.get("index")
+    if index is not None and "without_vectors" not in index.provides:
         own = [index, *(parent for role, parent in index.parents.items() if role == "centroids")]
         found["build_seconds"] = sum(one.record["seconds"] for one in own)
     return known_costs(found)

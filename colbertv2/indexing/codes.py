@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
-from colbertv2.indexing.storage import open_array, shape_array, write_rows
+from colbertv2.indexing.storage import move_rows, open_array, shape_array, write_rows
 
 CHECKED = 2**20  # ids checked at once
 CODES = "codes.npy"  # the file that holds the centroid of every vector
@@ -77,15 +77,27 @@ class Codes:
         return codes
 
 
-def create_codes(file: Path, number: int, num_centroids: int) -> None:
-    """Create a file of ``number`` ids, all 0 until ``write_codes`` writes them."""
-    shape_array(file, np.dtype(np.uint8), (number * code_width(num_centroids) + PADDING,))
+def create_codes(file: Path, number: int, num_centroids: int, padding: int = PADDING) -> None:
+    """Create a file of ``number`` ids, all 0 until ``write_codes`` writes them.
+
+    Args:
+        padding: bytes behind the last id; 0 for a file that ``move_codes`` will move into another.
+    """
+    shape_array(file, np.dtype(np.uint8), (number * code_width(num_centroids) + padding,))
 
 
 def write_codes(file: Path, start: int, codes: NDArray[Any], num_centroids: int) -> None:
     """Write ids ``[n]``, beginning at place ``start``; several processes may do so at the same time."""
     width = code_width(num_centroids)
     write_rows(file, start * width, to_bytes(codes, width))
+
+
+def move_codes(source: Path, target: Path, start: int, num_centroids: int) -> None:
+    """Move all ids in ``source``, a file without padding, to ``target``, beginning at place ``start``.
+
+    As :func:`~colbertv2.indexing.storage.move_rows`, this can be repeated.
+    """
+    move_rows(source, target, start * code_width(num_centroids))
 
 
 def to_bytes(codes: NDArray[Any], width: int) -> NDArray[np.uint8]:

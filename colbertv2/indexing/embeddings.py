@@ -44,7 +44,7 @@ class EmbeddingsWriter:
             doc_ids: D ids.
             vectors: ``[T, dim]``, stored as float16.
             lengths: ``[D]``, vectors per document; they sum to T.
-            number: the shard's number, if several processes write; None for the next number.
+            number: the shard's number, for a writer of one part; None for the next number.
 
         Raises:
             InputError: ids, vectors and lengths do not match, an id is empty or contains whitespace, or a value is NaN
@@ -59,29 +59,32 @@ class EmbeddingsWriter:
         for doc_id in doc_ids:
             if not is_id(doc_id):
                 raise InputError(f"Document id {doc_id!r} is empty or holds whitespace; rename it.")
-        with np.errstate(over="ignore"):
-            vectors = vectors.astype(np.float16)
-        if not np.isfinite(vectors).all():
-            raise InputError("A vector holds NaN or a value beyond 16-bit floats; expected L2-normalised vectors.")
+        vectors = rounded(vectors)
         number = self.num_shards if number is None else number
         np.save(self.path / f"{number}.vectors.npy", vectors)
         np.save(self.path / f"{number}.lengths.npy", lengths)
         (self.path / f"{number}.ids.txt").write_text("".join(f"{doc_id}\n" for doc_id in doc_ids), encoding="utf-8")
         self.num_shards += 1
 
-    def close(self, num_shards: int | None = None) -> None:
+    def close(self, parts: Sequence[Path] | None = None) -> None:
         """Write ``doc_ids.txt`` and ``embeddings.json``, which makes the directory complete.
 
         Args:
-            num_shards: the number of shards that all processes wrote together; None if only this writer wrote.
+            parts: directories of other writers, with one shard each, in their order. The vectors are moved from there,
+                and the ids stay, so that this can be repeated if it is interrupted. None if only this writer wrote.
         """
-        numbers = range(self.num_shards if num_shards is None else num_shards)
+        places = [self.path] * self.num_shards if parts is None else parts
+        for number, place in enumerate([] if parts is None else parts):
+            for name in (f"{number}.vectors.npy", f"{number}.lengths.npy"):
+                if (place / name).exists():
+                    (place / name).rename(self.path / name)
         with open(self.path / "doc_ids.txt", "wb") as ids:
-            for number in numbers:
-                part = self.path / f"{number}.ids.txt"
-                ids.write(part.read_bytes())
-                part.unlink()
-        lengths = [np.load(self.path / f"{number}.lengths.npy") for number in numbers]
+            for number, place in enumerate(places):
+                ids.write((place / f"{number}.ids.txt").read_bytes())
+        if parts is None:
+            for number in range(self.num_shards):
+                (self.path / f"{number}.ids.txt").unlink()
+        lengths = [np.load(self.path / f"{number}.lengths.npy") for number in range(len(places))]
         shards = [{"num_documents": len(one), "num_vectors": int(one.sum())} for one in lengths]
         summary = {
             "dim": self.dim,
@@ -154,15 +157,19 @@ class Embeddings:
         Raises:
             InputError: a file is missing, cut short or inconsistent.
         """
-        for number, size in enumerate(self.sizes):
-            vectors = open_array(self.path / f"{number}.vectors.npy", "float16", (size["num_vectors"], self.dim))
-            lengths = open_array(self.path / f"{number}.lengths.npy", "int32", (size["num_documents"],))
-            if int(lengths.sum()) != len(vectors):
-                raise InputError(
-                    f"{self.path}, shard {number}: lengths sum to {lengths.sum()}, not to the {len(vectors)} vectors; "
-                    "encode again."
-                )
-            yield Packed(vectors, lengths)
+        yield from map(self.shard, range(len(self.sizes)))
+
+    def shard(self, number: int) -> Packed:
+        """One of the ``shards``."""
+        size = self.sizes[number]
+        vectors = open_array(self.path / f"{number}.vectors.npy", "float16", (size["num_vectors"], self.dim))
+        lengths = open_array(self.path / f"{number}.lengths.npy", "int32", (size["num_documents"],))
+        if int(lengths.sum()) != len(vectors):
+            raise InputError(
+                f"{self.path}, shard {number}: lengths sum to {lengths.sum()}, not to the {len(vectors)} vectors; "
+                "encode again."
+            )
+        return Packed(vectors, lengths)
 
     def vectors(self, start: int, end: int) -> NDArray[np.float16]:
         """Read the vectors from ``start`` to ``end`` (at most to the last one) into memory: float16 ``[n, dim]``.
@@ -183,18 +190,8 @@ class Embeddings:
         return found
 
     def sample(self, num_documents: int, seed: int, max_vectors: int | None = None) -> Packed:
-        """Draw ``num_documents`` documents without replacement; return their float32 vectors in corpus order.
-
-        Args:
-            max_vectors: draw fewer documents if they would have more vectors in all, but at least one document with
-                vectors.
-        """
-        chosen = np.random.default_rng(seed).choice(self.num_documents, num_documents, replace=False)
-        if max_vectors is not None:
-            drawn = np.cumsum(self.lengths[chosen], dtype=np.int64)
-            first = int(np.searchsorted(drawn, 0, side="right")) + 1
-            chosen = chosen[: max(first, int(np.searchsorted(drawn, max_vectors, side="right")))]
-        chosen.sort()
+        """Draw documents as ``drawn`` does; return their float32 vectors in corpus order."""
+        chosen = drawn(self.lengths, num_documents, seed, max_vectors)
         lengths = self.lengths[chosen]
         vectors = np.empty((int(lengths.sum()), self.dim), np.float32)
         done = 0
@@ -206,6 +203,36 @@ class Embeddings:
                 vectors[done : done + len(block)] = block
                 done += len(block)
         return Packed(vectors, lengths)
+
+
+def rounded(vectors: NDArray[Any]) -> NDArray[np.float16]:
+    """The vectors as the 16-bit floats that an index is made of.
+
+    Raises:
+        InputError: a value is NaN or too large for a 16-bit float.
+    """
+    with np.errstate(over="ignore"):
+        found = vectors.astype(np.float16)
+    if not np.isfinite(found).all():
+        raise InputError("A vector holds NaN or a value beyond 16-bit floats; expected L2-normalised vectors.")
+    return found
+
+
+def drawn(
+    lengths: NDArray[np.int32], num_documents: int, seed: int, max_vectors: int | None = None
+) -> NDArray[np.int64]:
+    """Draw ``num_documents`` documents without replacement: their positions, ascending.
+
+    Args:
+        lengths: the number of vectors of every document.
+        max_vectors: draw fewer documents if they would have more vectors in all, but at least one with vectors.
+    """
+    chosen = np.random.default_rng(seed).choice(len(lengths), num_documents, replace=False)
+    if max_vectors is not None:
+        total = np.cumsum(lengths[chosen], dtype=np.int64)
+        first = int(np.searchsorted(total, 0, side="right")) + 1
+        chosen = chosen[: max(first, int(np.searchsorted(total, max_vectors, side="right")))]
+    return np.sort(chosen)
 
 
 def notes_on_empty(lengths: NDArray[Any]) -> list[str]:

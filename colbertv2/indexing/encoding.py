@@ -6,11 +6,11 @@ The stages, ``TextIndex`` and the adapter for MTEB share it.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,53 +25,38 @@ if TYPE_CHECKING:
     from colbertv2.modeling.colbert import ColBERT
 
 
-def write_shards(
+def encode_shard(
     model: ColBERT,
-    documents: Iterable[tuple[str, str]],
-    writer: EmbeddingsWriter,
-    *,
-    size: int,
+    documents: Sequence[tuple[str, str]],
+    number: int,
     num_shards: int,
+    *,
     batch_tokens: int,
     precision: str,
     bar: Bar,
-    rank: int = 0,
-    world: int = 1,
-) -> None:
-    """Encode and write every ``world``-th shard, from number ``rank`` on.
-
-    A document without text gets no vectors.
+) -> tuple[list[str], NDArray[np.float32], NDArray[np.int32]]:
+    """Encode the documents of a shard; a document without text gets no vectors.
 
     Args:
         model: encodes the documents.
-        documents: all documents as ``(id, text)``, also those of other processes.
-        writer: takes the vectors.
-        size: documents per shard.
-        num_shards: number of shards of all processes.
+        documents: ``(id, text)`` of each.
+        number: the shard's number, of ``num_shards``, for the progress bar.
         batch_tokens: maximum number of tokens in a batch.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         bar: shows progress, as ``Runtime.bar`` does.
-        rank: number of this process.
-        world: number of processes.
+
+    Returns:
+        The arguments of ``EmbeddingsWriter.add``: the ids, all vectors end to end, the number of each document's.
     """
     from colbertv2.modeling.colbert import stacked
 
-    stream = iter(documents)
-    for number in range(num_shards):
-        block = list(islice(stream, size))
-        if number % world != rank:
-            continue
-        ids, texts = zip(*block, strict=True)
-        vectors = model.encode_documents(
-            texts,
-            batch_tokens,
-            lambda batches, number=number: bar(
-                batches, f"encode shard {number + 1} of {num_shards}", "batches", len(batches)
-            ),
-            precision,
-        )
-        kept = (own[:0] if is_empty(text) else own for text, own in zip(texts, vectors, strict=True))
-        writer.add(list(ids), *stacked(kept, model.dim), number)
+    def batches_bar(batches: Sequence[Any]) -> Iterable[Any]:
+        return bar(batches, f"encode shard {number + 1} of {num_shards}", "batches", len(batches))
+
+    texts = [text for _, text in documents]
+    vectors = model.encode_documents(texts, batch_tokens, batches_bar, precision)
+    kept = (own[:0] if is_empty(text) else own for text, own in zip(texts, vectors, strict=True))
+    return [doc_id for doc_id, _ in documents], *stacked(kept, model.dim)
 
 
 def sampled_vectors(codec: Codec, encode: Callable[..., list[NDArray[np.float32]]]) -> NDArray[np.float32] | None:
@@ -123,16 +108,11 @@ def build_index(
     vectors = out.with_name(f"{out.name}.vectors")
     try:
         writer = EmbeddingsWriter(vectors, model.dim)
-        write_shards(
-            model,
-            documents,
-            writer,
-            size=shard_documents,
-            num_shards=-(-num_documents // shard_documents),
-            batch_tokens=batch_tokens,
-            precision=precision,
-            bar=bar,
-        )
+        stream, num_shards = iter(documents), -(-num_documents // shard_documents)
+        for number in range(num_shards):
+            shard = list(islice(stream, shard_documents))
+            settings = {"batch_tokens": batch_tokens, "precision": precision, "bar": bar}
+            writer.add(*encode_shard(model, shard, number, num_shards, **settings))
         writer.close()
         Index.build(
             Embeddings.open(vectors),

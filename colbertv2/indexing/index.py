@@ -19,6 +19,7 @@ from colbertv2.files import read_json
 from colbertv2.indexing.codes import CODES, PADDING, Codes
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.indexing.packed import Packed, offsets_of, ranges
+from colbertv2.indexing.shards import SHARDS
 from colbertv2.indexing.storage import open_array, read_ids
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Index:
         arrays: all other arrays that the codec stores per vector, by name.
     """
 
-    def __init__(self, path: Path, metadata: dict[str, Any]) -> None:
+    def __init__(self, path: Path, metadata: dict[str, Any], codec: Codec | None = None) -> None:
         from colbertv2.indexing.building import VERSION
         from colbertv2.indexing.inverted import Inverted
 
@@ -64,7 +65,7 @@ class Index:
             if found != expected:
                 what = "is missing" if found is None else f"has {found} bytes, expected {expected}"
                 raise InputError(f"{path / name} {what}; build the index again.")
-        self.codec: Codec = load_codec(path / "codec")
+        self.codec: Codec = load_codec(path / "codec") if codec is None else codec
         self.check_codec(metadata["arrays"])
         self.lengths = open_array(path / "lengths.npy", None, (self.num_documents,)).astype(np.int32)
         self.offsets = offsets_of(self.lengths)
@@ -98,16 +99,24 @@ class Index:
             )
 
     @classmethod
-    def open(cls, path: Path) -> Index:
+    def open(cls, path: Path, codec: Codec | None = None) -> Index:
         """Open a built index. Little is read except the codec and the lengths; the rest is memory-mapped.
 
+        Args:
+            codec: its codec, if that is in memory already, so that shards share one; None to load it.
+
         Raises:
-            InputError: the index is still being built, a file is missing or cut short, or its size or shape is not as
-                ``index.json`` says.
+            InputError: the index is still being built, a file is missing or cut short, its size or shape is not as
+                ``index.json`` says, or it is kept in shards (``open_index`` opens these too).
         """
         from colbertv2.indexing.building import is_being_built
 
         path = Path(path)
+        if (path / SHARDS).is_file():
+            raise InputError(
+                f"{path} is an index in shards, each in a directory of its own; expected an index in one piece. Build "
+                "it with index_shards=1."
+            )
         if not (path / "index.json").exists() and is_being_built(path):
             raise InputError(f"{path / 'index.json'} is missing: another process is building this index; wait for it.")
         if (layout := layout_of(path)) not in (None, "colbertv2"):
@@ -118,7 +127,7 @@ class Index:
         check_directory(path, mapped=True)
         metadata = read_json(path / "index.json")
         try:
-            return cls(path, metadata)
+            return cls(path, metadata, codec)
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path / 'index.json'} does not have the expected content ({error!r}); build the index again."
@@ -155,48 +164,28 @@ class Index:
             InputError: there are no vectors, a vector is not L2-normalised, the codec cannot encode their dimension, or
                 another process is building an index in ``out``.
         """
-        from colbertv2.indexing.building import building, check, cluster, encode_all, sample_for
+        from colbertv2.indexing.building import build
 
-        out = Path(out)
-        with building(out):
-            check(embeddings, codec, bar)
-            if codec.has_centroids:
-                clusters = cluster(clustering or Clustering(), embeddings, seed=seed, device=device)
-            else:
-                clusters = sample_for(codec, embeddings)
-            codec.learn(clusters, queries)
-            encode_all(embeddings, codec, out, clusters.num_sampled_documents, bar, devices or [device])
-        return cls.open(out)
-
-    @classmethod
-    def build_learned(
-        cls,
-        embeddings: Embeddings,
-        codec: Codec,
-        out: Path,
-        *,
-        num_sampled_documents: int,
-        bar: Bar,
-        devices: Sequence[torch.device | str],
-        codes: Path | None = None,
-    ) -> Index:
-        """As ``build``, but with a codec that has learned already, and with embeddings that have been checked.
-
-        Args:
-            num_sampled_documents: number of documents that the codec learned from.
-            codes: the file that ``building.assign_all`` wrote, if the vectors have been assigned already.
-        """
-        from colbertv2.indexing.building import building, encode_all
-
-        out = Path(out)
-        with building(out):
-            encode_all(embeddings, codec, out, num_sampled_documents, bar, devices, codes)
+        build(
+            embeddings, codec, Path(out), seed=seed, bar=bar, num_shards=1,
+            clustering=clustering, queries=queries, device=device, devices=devices,
+        )  # fmt: skip
         return cls.open(out)
 
     @cached_property
     def doc_ids(self) -> list[str]:
         """All document ids, in corpus order; read at first use."""
         return read_ids(self.path / "doc_ids.txt", self.num_documents)
+
+    @property
+    def shards(self) -> Sequence[Index]:
+        """The indexes that are searched apart: only this one. A ``ShardedIndex`` has several."""
+        return (self,)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """Where the documents of each of the ``shards`` begin, and where the last ones end."""
+        return np.array([0, self.num_documents])
 
     @cached_property
     def tables(self) -> LookupTables | None:
@@ -271,9 +260,14 @@ class Index:
         return self._ranks
 
     @property
+    def bytes_on_disk(self) -> int:
+        """Bytes of all its files: vectors, codec, inverted lists, lengths, document ids."""
+        return sum(self.bytes.values()) + (self.path / "index.json").stat().st_size
+
+    @property
     def bytes_per_token(self) -> float:
-        """Bytes on disk (vectors, codec, inverted lists, lengths, document ids), divided by the number of vectors."""
-        return (sum(self.bytes.values()) + (self.path / "index.json").stat().st_size) / self.num_vectors
+        """``bytes_on_disk``, divided by the number of vectors."""
+        return self.bytes_on_disk / self.num_vectors
 
     def rows(self, positions: NDArray[np.int64]) -> Any:
         """The row numbers of all vectors of the documents at ``positions``, end to end.

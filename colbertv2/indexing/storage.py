@@ -1,5 +1,6 @@
 """Arrays on disk: written with plain writes, opened with memory mapping, and checked against the metadata."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
-from colbertv2.files import ARRAY_ERRORS, load_npy
+from colbertv2.files import ARRAY_ERRORS, BLOCK, load_npy
 
 
 def open_array(file: Path, dtype: str | None, shape: Sequence[int]) -> NDArray[Any]:
@@ -52,6 +53,24 @@ def write_rows(file: Path, start: int, rows: NDArray[Any]) -> None:
     with open(file, "r+b") as opened:
         opened.seek(skip_header(opened) + start * rows.itemsize * int(np.prod(rows.shape[1:])))
         np.ascontiguousarray(rows).tofile(opened)
+
+
+def move_rows(source: Path, target: Path, start: int) -> None:
+    """Move all rows of the array in ``source`` to the array in ``target``, beginning at row ``start``.
+
+    If ``source`` does not exist, they were moved before. It is deleted only when ``target`` would survive a power cut.
+    """
+    if not source.exists():
+        return
+    with open(source, "rb") as read, open(target, "r+b") as written:
+        np.lib.format.read_magic(read)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(read)
+        written.seek(skip_header(written) + start * dtype.itemsize * int(np.prod(shape[1:])))
+        while block := read.read(BLOCK):
+            written.write(block)
+        written.flush()
+        os.fsync(written.fileno())
+    source.unlink()
 
 
 def read_rows(file: Path, start: int, end: int) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from colbertv2.compression.residual import ResidualCodec
 from colbertv2.data.readers import Faults, is_id, lines
 from colbertv2.errors import InputError
 from colbertv2.files import atomic_path
-from colbertv2.indexing.building import create_arrays, finish, write_block
+from colbertv2.indexing.building import create_arrays, finish, save_codec, write_block
 from colbertv2.indexing.index import Index
 from colbertv2.indexing.inverted import Inverted
 
@@ -154,6 +154,7 @@ def import_index(foreign: ForeignIndex, destination: Path, doc_ids: list[str] | 
     lengths = foreign.lengths
     with atomic_path(destination) as out:
         ids = doc_ids or [str(number) for number in range(len(lengths))]
+        save_codec(out, foreign.codec)
         create_arrays(out, foreign.codec, foreign.dim, ids, lengths)
         done = 0
         for codes, residuals in foreign.chunks():

@@ -3,13 +3,12 @@
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import PreTrainedModel
@@ -19,7 +18,6 @@ from colbertv2.checkpoints.own import write_settings
 from colbertv2.checkpoints.pretrained import load_tokenizer, refuse_longer
 from colbertv2.checkpoints.projection import Dense
 from colbertv2.errors import within
-from colbertv2.modeling.attention import with_attention
 from colbertv2.modeling.backbone import locate
 from colbertv2.modeling.batch import Tuples, encoded_by_length
 from colbertv2.modeling.maxsim import maxsim
@@ -27,7 +25,6 @@ from colbertv2.modeling.options import autocast
 from colbertv2.modeling.projection import ProjectionLayers
 from colbertv2.modeling.tokenizer import Encoding, Tokenizer
 from colbertv2.parallel import gathered, rank_and_world
-from colbertv2.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 KEPT_CHARACTERS = 2**20  # of queries whose vectors are cached for the next search: a few hundred MB
@@ -328,49 +325,3 @@ def stacked(vectors: Iterable[np.ndarray], dim: int) -> tuple[np.ndarray, np.nda
     listed = list(vectors)
     lengths = np.array([len(one) for one in listed], dtype=np.int32)
     return np.concatenate([np.empty((0, dim), np.float32), *listed]), lengths
-
-
-def encoded_queries(
-    checkpoint: Path,
-    texts: Sequence[str],
-    runtime: Runtime,
-    rank: int = 0,
-    prompt: str | None = None,
-    maxlen: int | None = None,
-) -> list[NDArray[np.float32]]:
-    """Encode queries with the model in the directory ``checkpoint``: one array ``[Lq, dim]`` per text.
-
-    The last result is cached if it is small enough, since the points of a sweep search different indexes for the same
-    queries.
-
-    Args:
-        checkpoint: a checkpoint in any layout.
-        texts: the queries.
-        runtime: the batch size in tokens and the devices.
-        rank: number of the process, which determines the device.
-        prompt: text before every query; ``None`` uses the checkpoint's.
-        maxlen: maximum length of a query in tokens; ``None`` uses the checkpoint's.
-    """
-    encode = encode_texts if are_kept(texts) else encode_texts.__wrapped__
-    device = str(runtime.device_of(rank))
-    return encode(checkpoint, tuple(texts), prompt, maxlen, runtime.batch_tokens, device, runtime.attention)
-
-
-def are_kept(texts: Sequence[str]) -> bool:
-    """Whether these queries are few enough to cache their vectors for the next search."""
-    return sum(map(len, texts)) <= KEPT_CHARACTERS
-
-
-@lru_cache(maxsize=1)
-def encode_texts(
-    checkpoint: Path,
-    texts: tuple[str, ...],
-    prompt: str | None,
-    maxlen: int | None,
-    batch_tokens: int,
-    device: str,
-    attention: str | None,
-) -> list[NDArray[np.float32]]:
-    """Encode queries: one array ``[Lq, dim]`` per text. The last result is cached."""
-    model = with_attention(ColBERT.load(checkpoint), attention)
-    return model.to(device).encode_queries(list(texts), batch_tokens, prompt=prompt, maxlen=maxlen)

@@ -89,6 +89,14 @@ def trained_length(checkpoint: Node) -> int | None:
     return tokenization(start["backbone"], start["tokenization"]).document_maxlen
 
 
+def document_problems(checkpoint: Node, documents: Collection, document_maxlen: int | None) -> Iterator[str]:
+    """Why a pipeline's checkpoint cannot encode documents, cut at ``document_maxlen`` if that is not None."""
+    yield from text_problems(checkpoint, documents=documents)
+    backbone = backbone_of(checkpoint)
+    if backbone and (problem := too_long("document_maxlen", document_maxlen, backbone.max_length)):
+        yield problem
+
+
 def text_problems(
     checkpoint: Node, queries: Queries | None = None, documents: Collection | None = None
 ) -> Iterator[str]:

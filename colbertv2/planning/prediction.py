@@ -2,17 +2,18 @@
 
 The measured costs of finished artifacts of the same stage, version and device are scaled to the size of the new step,
 with the table of :mod:`colbertv2.planning.work`. If there are no such artifacts, the cost comes from the table alone,
-scaled by the speed of matrix products on this machine. A prediction never makes planning fail: unknown costs are
-``None``.
+scaled by the speed of matrix products on this machine, or by the peak of its GPU (:mod:`colbertv2.planning.gpus`). A
+prediction never makes planning fail: unknown costs are ``None``.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -22,13 +23,14 @@ from colbertv2.artifacts.integrity import read_record
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.process import device_name, num_cores
 from colbertv2.artifacts.stage import Stage
-from colbertv2.planning.work import RATE, Cost, Step
+from colbertv2.planning.declared import stand_ins
+from colbertv2.planning.gpus import GPU
+from colbertv2.planning.work import BANDWIDTH, RATE, Cost, Step
 from colbertv2.runtime import Runtime
 
 RUNS = 3  # a prediction is the median of at most so many finished runs, the nearest in size
 LATEST = 60  # only this many of the latest runs are considered
 TOO_FAR = math.log(2)  # a run whose size ratio is more than twice that of the nearest run is not used
-GPU_RATE = 4e13  # floating-point operations per second assumed for one GPU in 16 bits: an eighth of an A100's peak
 BENCHMARK_SECONDS = 0.2
 
 
@@ -44,6 +46,7 @@ class StepCost:
         memory: peak memory in bytes; ``None`` in the same cases.
         disk: bytes written; ``None`` in the same cases.
         source: how the cost was estimated, for the plan.
+        declared: whether its address is not known, as it reads a collection or model of which only sizes are.
     """
 
     key: str
@@ -53,6 +56,7 @@ class StepCost:
     memory: float | None = None
     disk: float | None = None
     source: str = ""
+    declared: bool = False
 
 
 class Predictor:
@@ -88,12 +92,14 @@ class Predictor:
     def expected(self, step: Step | None) -> Cost | None:
         """The cost of a step by the table, scaled to the speed of this machine; ``None`` if it is not known."""
         cost: Cost | None = quietly(lambda: step and step.cost)
-        if cost is None:
+        if step is None or cost is None:
             return None
-        on_gpu, threads = self.runtime.device_type == "cuda", self.runtime.threads or num_cores()
-        rate = GPU_RATE * self.runtime.devices if on_gpu else products_per_second(threads)
-        slower = 1 if on_gpu else RATE / rate
-        return Cost(cost.seconds * slower + cost.flops / rate, cost.memory, cost.disk)
+        if self.runtime.device_type == "cuda":
+            seconds = on_gpus(cost, GPU.recognised(device_name(self.runtime)), step.precision, self.runtime.devices)
+        else:
+            rate = products_per_second(self.runtime.threads or num_cores())
+            seconds = (cost.seconds + cost.moved / BANDWIDTH) * RATE / rate + cost.flops / rate
+        return Cost(seconds, cost.memory, cost.disk)
 
     def step(self, node: Node) -> Step:
         """The sizes of a node of the plan."""
@@ -131,6 +137,12 @@ class Predictor:
                     took = Cost(record["seconds"], record["peak_memory"], record["bytes"])
                     self.finished[stage].append((took, step))
         return self.finished[stage]
+
+
+def on_gpus(cost: Cost, gpu: GPU, precision: str, number: int = 1) -> float:
+    """The seconds that a cost of the table takes on a ``number`` of GPUs that divide its operations."""
+    rate, bandwidth = gpu.products_per_second(precision), gpu.bandwidth * 1e9
+    return cost.seconds + cost.flops / (rate * number) + cost.moved / bandwidth
 
 
 def name_of(stage: Stage) -> str:
@@ -182,22 +194,35 @@ def products_per_second(threads: int) -> float:
     return 2 * left.shape[0] * right.size / min(times)
 
 
+def states(targets: Sequence[Node], root: Path) -> list[tuple[Node, str]]:
+    """The nodes of ``targets`` and everything upstream with their states: each address once, parents first.
+
+    Missing artifacts that only finished artifacts depend on are not built, so they are not needed.
+    """
+    steps = {step.address: step for target in targets for step in target.lineage()}
+    needed = {node.address for node in to_build(targets, root)}
+    present = {address for address in steps if Artifact.present(location(root, address))}
+    state = {
+        address: "missing" if address in needed else "cached" if address in present else "not needed"
+        for address in steps
+    }
+    return [(node, state[address]) for address, node in steps.items()]
+
+
 def estimate_nodes(nodes: Iterable[Node], runtime: Runtime) -> list[StepCost]:
     """The steps of ``nodes`` and everything upstream with their costs: each address once, parents first.
 
-    Missing artifacts that only finished artifacts depend on are not built, so they cost nothing.
+    What is not built costs nothing.
     """
-    targets = list(nodes)
-    steps = {step.address: step for target in targets for step in target.lineage()}
-    present = {address for address in steps if Artifact.present(location(runtime.root, address))}
-    needed = {node.address: node for node in to_build(targets, runtime.root)}
-    predictor = Predictor(runtime, needed.values())
+    steps = states([*nodes], runtime.root)
+    predictor = Predictor(runtime, [node for node, state in steps if state == "missing"])
     costs = []
-    for address, node in steps.items():
-        if address in needed:
+    for node, state in steps:
+        declared = bool(stand_ins(node))
+        if state == "missing":
             cost, source = predictor.predict(node) or (None, "unknown")
             sizes = (cost.seconds, cost.memory, cost.disk) if cost else (None, None, None)
-            costs.append(StepCost(node.key, address, "missing", *sizes, source))
+            costs.append(StepCost(node.key, node.address, state, *sizes, source, declared))
         else:
-            costs.append(StepCost(node.key, address, "cached" if address in present else "not needed"))
+            costs.append(StepCost(node.key, node.address, state, declared=declared))
     return costs

@@ -1,8 +1,14 @@
 """Print a plan with its costs, totals and shortages."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from colbertv2.artifacts.process import byte_size, free_memory
+from colbertv2.planning.cluster import JOB_SECONDS, NETWORK, ClusterCost, Machines, critical_path
+from colbertv2.planning.declared import Declared
+from colbertv2.planning.gpus import PEAK_SHARE
 from colbertv2.planning.prediction import StepCost
 from colbertv2.refusals import free_disk
 from colbertv2.runtime import Runtime
@@ -10,8 +16,7 @@ from colbertv2.runtime import Runtime
 
 def to_text(steps: Sequence[StepCost], runtime: Runtime) -> str:
     """The plan as text: one line per step, then the total of the missing steps and any shortage of memory or disk."""
-    key, address = (max(len(getattr(step, name)) for step in steps) for name in ("key", "address"))
-    lines = [f"{step.key:{key}}  {step.address:{address}}  {_columns(step)}".rstrip() for step in steps]
+    lines = table(steps, _columns)
     missing = [step for step in steps if step.state == "missing"]
     if not missing:
         return "\n".join([*lines, "to build: nothing"])
@@ -26,6 +31,71 @@ def to_text(steps: Sequence[StepCost], runtime: Runtime) -> str:
     if unknown := len(missing) - len(known):
         total += f"; {unknown} of them unknown (?), not counted"
     return "\n".join([*lines, total])
+
+
+def to_cluster_text(steps: Sequence[ClusterCost], notes: Sequence[str]) -> str:
+    """The plan of a cluster as text: one line per step, the totals of the missing steps, the critical path, and notes.
+
+    Args:
+        steps: parents first.
+        notes: what is declared and assumed; see :func:`notes_on`.
+    """
+    head = f"{'tasks':>5}  {'wall time':>12}  {'GPU hours':>9}  {'memory':>8}  {'disk':>8}"
+    lines = table(steps, _cluster_columns, head)
+    missing = [step for step in steps if step.state == "missing"]
+    if not missing:
+        return "\n".join([*lines[1:], "to build: nothing"])
+    known = [step for step in missing if step.seconds is not None]
+    memory, disk = needs(known)
+    wall, path = critical_path(steps)
+    hours = sum(step.gpu_seconds for step in known) / 3600
+    lines += [
+        f"to build: {len(missing)} step{'s' if len(missing) > 1 else ''}, {gpu_hours(hours)} GPU hours, about "
+        f"{duration(wall)} if no job waits in a queue, at most {byte_size(memory)} of memory in one task, "
+        f"{byte_size(disk)} of disk",
+        f"longest chain: {' → '.join(step.key for step in path)}",
+    ]
+    if unknown := len(missing) - len(known):
+        lines.append(f"{unknown} of them unknown (?), not counted")
+    return "\n".join([*lines, *notes])
+
+
+def gpu_hours(hours: float) -> str:
+    """GPU hours as text.
+
+    >>> gpu_hours(0.034), gpu_hours(4.26), gpu_hours(1234.5)
+    ('0.03', '4.3', '1,234')
+    """
+    return f"{hours:.2f}" if hours < 1 else f"{hours:.1f}" if hours < 100 else f"{hours:,.0f}"
+
+
+def notes_on(stand_ins: Iterable[Declared], machines: Machines | None) -> list[str]:
+    """One line for each thing that is declared or assumed in a plan.
+
+    Args:
+        stand_ins: what is not on this machine.
+        machines: what the stages of a cluster get; ``None`` if the plan is not for a cluster.
+    """
+    sentences = dict.fromkeys(one.sentence for one in stand_ins)
+    notes = [f"declared, not here: {sentence}" for sentence in sentences]
+    if notes:
+        notes.append("Addresses that depend on these are not known (…), so finished steps among them are not seen.")
+    if machines and machines.gpu:
+        gpu = machines.gpu
+        notes.append(
+            f"assumed: {gpu.title} with {gpu.peak('bf16-mixed') / 1e12:g} TFLOP/s in bf16-mixed and {gpu.fp32:g} in "
+            f"32-true ({gpu.source}), of which a transformer reaches {PEAK_SHARE:.0%}; {NETWORK / 1e9:g} GB/s between "
+            f"nodes; {JOB_SECONDS} s until a job computes."
+        )
+    return notes
+
+
+def table(steps: Sequence[StepCost], columns: Callable[[Any], str], head: str = "") -> list[str]:
+    """One line per step with its key, its address as far as it is known, and ``columns``; below ``head`` if given."""
+    shown = {step.address: f"{step.address.rpartition('-')[0]}-…" if step.declared else step.address for step in steps}
+    key, address = max(len(step.key) for step in steps), max(map(len, shown.values()))
+    lines = [f"{step.key:{key}}  {shown[step.address]:{address}}  {columns(step)}".rstrip() for step in steps]
+    return [f"{'':{key}}  {'':{address}}  {'':7}  {head}", *lines] if head else lines
 
 
 def needs(steps: Sequence[StepCost]) -> tuple[float, float]:
@@ -51,6 +121,16 @@ def _columns(step: StepCost) -> str:
         return f"missing  {'?':>12}  {'?':>8}  {'?':>8}"
     sizes = f"{byte_size(step.memory):>8}  {byte_size(step.disk):>8}"
     return f"missing  {duration(step.seconds):>12}  {sizes}  {step.source}"
+
+
+def _cluster_columns(step: ClusterCost) -> str:
+    if step.state != "missing":
+        return step.state
+    if step.seconds is None or step.memory is None or step.disk is None:
+        return f"missing  {'?':>5}  {'?':>12}  {'?':>9}  {'?':>8}  {'?':>8}"
+    sizes = f"{byte_size(step.memory):>8}  {byte_size(step.disk):>8}"
+    hours = gpu_hours(step.gpu_seconds / 3600)
+    return f"missing  {step.tasks:>5}  {duration(step.seconds):>12}  {hours:>9}  {sizes}  {step.source}"
 
 
 def duration(seconds: float) -> str:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from statistics import fmean
 from typing import Any
 
 from hydra.utils import instantiate
 
-from colbertv2.files import read_json
-from colbertv2.modeling.backbone import locate
+from colbertv2.planning.transformers import transformer
 
 RATE = 1e11  # floating-point operations per second of the reference machine: about two cores of a server
+BANDWIDTH = 2.3e10  # bytes per second that it reads and writes in memory
+ADAM_MOVES = 7  # AdamW reads a weight, its gradient and two moments, and writes three of them
 TRANSFORMER_SHARE = 0.4  # the share of that rate that a transformer reaches (experiments/LOG.md, 2026-11-29)
 CHARACTERS = 4.0  # per token
 SCORED = 0.75  # the share of a document's tokens that are kept: vectors of punctuation are not
@@ -33,15 +34,16 @@ RESULT_ROLES = ("candidates", "ranking", "scored", "examples")  # parents whose 
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one step: seconds besides those of ``flops``, peak memory and disk in bytes, operations.
+    """The cost of one step: seconds besides those of the last two, peak memory and disk in bytes, operations.
 
-    The memory is that of the whole process.
+    The memory is that of the whole process. ``moved`` are bytes that optimizer steps read and write in memory.
     """
 
     seconds: float = 0.0
     memory: float = 0.0
     disk: float = 0.0
     flops: float = 0.0
+    moved: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
         """The cost of both, one after the other, if the memory of the first is held to the end."""
@@ -96,6 +98,11 @@ class Step:
         return self.cost.disk if self.bytes is None else self.bytes
 
     @property
+    def precision(self) -> str:
+        """The precision in which it computes."""
+        return (self.arguments.get("recipe") or self.arguments).get("precision") or "32-true"
+
+    @property
     def backbone(self) -> str:
         """The backbone of its model."""
         return self.of_model("backbone")["name"]
@@ -124,7 +131,10 @@ class Step:
     def vectors(self) -> float:
         """Number of vectors of its documents, after a reduction if there is one."""
         index = self.parents.get("index", self)
-        return index.parents.get("embeddings", index).disk / (2 * self.dim)
+        encoded = index.parents.get("embeddings", index)
+        if encoded.stage == "streamed":  # which keeps none of them
+            return SCORED * encoded.texts("documents") * encoded.tokens("documents")
+        return encoded.disk / (2 * self.dim)
 
     def texts(self, name: str) -> float:
         """Number of texts in the argument ``name``, ``queries`` or ``documents``."""
@@ -157,23 +167,13 @@ class Step:
         """The clustering component of this step or of its centroids; ``None`` if there are no centroids."""
         if self.arguments.get("clustering"):
             return instantiate(self.arguments["clustering"])
-        nearest = self.parents.get("centroids") or self.parents.get("index")
-        return nearest and nearest.clustering
+        roles = (role for role in ("centroids", "index", "embeddings") if role in self.parents)
+        return next((self.parents[role].clustering for role in roles), None)
 
     @property
     def centroids(self) -> float:
         """Number of centroids; 0 if there are none."""
         return self.clustering.wanted(self.vectors) if self.clustering else 0
-
-
-@cache
-def transformer(backbone: str) -> tuple[float, float]:
-    """The number of weights in a transformer's layers, all used for every token, and the bytes of all its weights."""
-    folder = locate(backbone)
-    config = read_json(folder / "config.json")
-    hidden = config["hidden_size"]
-    layers = config["num_hidden_layers"] * (4 * hidden**2 + 2 * hidden * config.get("intermediate_size", 4 * hidden))
-    return layers, float(sum(file.stat().st_size for file in folder.rglob("*.safetensors")))
 
 
 def loaded(step: Step, tokens: float = 0.0) -> Cost:
@@ -242,7 +242,8 @@ def train(step: Step) -> Cost:
         interval = recipe["search_validation"]["interval"] or recipe["validation_interval"]
         read += (1 + steps / interval) * sum(searched) * step.tokens("documents") / length
     activations = min(passages, recipe["gradient_cache_chunk"] or passages) * length * math.sqrt(weights) * 200
-    return loaded(step, read * length) + Cost(steps * size * 3e-10, 4 * size + activations + held) + saved(step)
+    updates = Cost(memory=4 * size + activations + held, moved=ADAM_MOVES * steps * size)
+    return loaded(step, read * length) + updates + saved(step)
 
 
 def searched_documents(recipe: Mapping[str, Any]) -> list[float]:
@@ -259,30 +260,64 @@ def score(step: Step) -> Cost:
     return loaded(step, pair * step.results) + rows(step) + rows(step.parents["candidates"])
 
 
+def sampled_vectors(step: Step) -> tuple[float, float]:
+    """The number of vectors that k-means sees, and of those that are held out."""
+    clustering, documents = step.clustering, step.texts("documents")
+    sampled = clustering.sampled_documents(int(documents)) / documents * step.vectors
+    points = min(sampled, step.centroids * clustering.max_points_per_centroid)
+    return points, min(max(sampled / 20, sampled - points), 50_000)
+
+
+def undivided(step: Step) -> float:
+    """The share of a stage's operations that one job does before the others start: k-means, then all assign."""
+    if step.stage == "streamed":
+        alone = encode(step).flops + 2 * step.dim * step.centroids * step.vectors  # of all documents
+        return max(0.0, 1 - alone / step.cost.flops)
+    if step.stage != "centroids":
+        return 0.0
+    learned = step.clustering.kmeans_iterations * sampled_vectors(step)[0]
+    return learned / (learned + step.vectors)
+
+
 def centroids(step: Step) -> Cost:
     """k-means over the vectors of sampled documents, and the assignment of every vector to its centroid."""
-    clustering, vectors, documents = step.clustering, step.vectors, step.texts("documents")
-    sampled = clustering.sampled_documents(int(documents)) / documents * vectors
-    points = min(sampled, step.centroids * clustering.max_points_per_centroid)
-    held_out = min(max(sampled / 20, sampled - points), 50_000)
+    clustering, vectors = step.clustering, step.vectors
+    points, held_out = sampled_vectors(step)
     products = step.centroids * (clustering.kmeans_iterations * points + vectors)
     share = 1 if clustering.group_search_radius is None else GROUPED_SHARE
     disk = step.dim * (step.centroids * clustering.centroid_bits / 8 + held_out * 4) + vectors * 2
     return Cost(vectors / 1e6, (points + held_out) * step.dim * 12, disk, 2 * step.dim * products * share)
 
 
+def compressed(step: Step, codec: Mapping[str, float]) -> float:
+    """The bytes of an index: compressed vectors, by the codec's size of a vector, and centroids."""
+    bits = step.clustering.centroid_bits if step.clustering else 0
+    values = step.vectors * step.dim
+    return codec["bytes_at_128_dimensions"] / 128 * values + step.centroids * step.dim * bits / 8
+
+
 def index(step: Step) -> Cost:
-    """Compressed vectors, by the codec's size of a vector, and centroids."""
-    values, bits = step.vectors * step.dim, step.clustering.centroid_bits if step.clustering else 0
-    disk = step.inputs["codec"]["bytes_at_128_dimensions"] / 128 * values + step.centroids * step.dim * bits / 8
-    return Cost(0.5 + values / 1e8, 2**16 * step.dim * 20 + 12 * step.vectors, disk)
+    """Every vector is compressed; in finishing, the documents of each centroid are listed."""
+    disk = compressed(step, step.inputs["codec"])
+    return Cost(0.5 + step.vectors * step.dim / 1e8, 2**16 * step.dim * 20 + 12 * step.vectors, disk)
+
+
+def streamed(step: Step) -> Cost:
+    """A sample is encoded and clustered, then all documents are encoded and compressed by each codec; none is kept."""
+    codecs = [instantiate(codec).size() for codec in step.arguments["codecs"].values()]
+    learned, read, texts = centroids(step), encode(step), step.texts("documents")
+    share = step.clustering.sampled_documents(int(texts)) / texts
+    seconds = learned.seconds + read.seconds + len(codecs) * step.vectors * step.dim / 1e8
+    disk = sum(compressed(step, codec) for codec in codecs)
+    return Cost(seconds, max(learned.memory, read.memory), disk, learned.flops + (1 + share) * read.flops)
 
 
 def search(step: Step) -> Cost:
     """The queries are encoded and compared with all centroids; the engine knows its own work."""
     queries = step.texts("queries") + LATENCY_SEARCHES
     each = 1e-3 + instantiate(step.arguments["engine"]).seconds_per_query(step.vectors, step.centroids)
-    held = (step.parents.get("index") or step.parents["embeddings"]).disk
+    searched = step.parents.get("index") or step.parents["embeddings"]
+    held = compressed(searched, searched.inputs["codec"]) if searched.stage == "streamed_index" else searched.disk
     tokens = queries * step.maxlen("queries")
     scan = Cost(queries * each, held, 0, tokens * 2 * step.dim * step.centroids)
     return loaded(step, tokens) + scan + rows(step, 1e-5)
@@ -320,16 +355,6 @@ def rewritten(step: Step) -> Cost:
     return rows(step, 1e-5, 220)
 
 
-def ensemble(step: Step) -> Cost:
-    """The scores of each teacher are read, normalised and averaged."""
-    return rewritten(step) + rows(step, 2e-5 * len(step.parents), disk=0)
-
-
-def evaluated(step: Step) -> Cost:
-    """A ranking is read and evaluated."""
-    return rows(step, 2e-6, 600, 0.1)
-
-
 STAGES: dict[str, Callable[[Step], Cost]] = {
     "initialise": initialise,
     **dict.fromkeys(("unprojected", "sliced", "average"), lambda step: loaded(step) + saved(step)),
@@ -338,10 +363,13 @@ STAGES: dict[str, Callable[[Step], Cost]] = {
     "train": train,
     "teacher": train,
     "score": score,
-    "ensemble": ensemble,
+    # The scores of each teacher are read, normalised and averaged.
+    "ensemble": lambda step: rewritten(step) + rows(step, 2e-5 * len(step.parents), disk=0),
     "centroids": centroids,
     "centroid_analysis": lambda step: step.parents["index"].parents["centroids"].cost,
     "index": index,
+    "streamed": streamed,
+    "streamed_index": lambda step: Cost(0.1),  # its files are links to those of the step before
     "geometry": lambda step: Cost(step.vectors / 1e6, 2**16 * step.dim * 16, 500),
     "search": search,
     "pools": search,
@@ -351,7 +379,7 @@ STAGES: dict[str, Callable[[Step], Cost]] = {
     "fixed_dimensional": fixed_dimensional,
     "decomposition": decomposition,
     "supervision": supervision,
-    **dict.fromkeys(("evaluate", "agreement"), evaluated),
+    **dict.fromkeys(("evaluate", "agreement"), lambda step: rows(step, 2e-6, 600, 0.1)),
     **dict.fromkeys(("table", "suite", "index_size"), lambda step: Cost(3, 60e6, 60_000)),
     **dict.fromkeys(("examples", "mixed_examples", "random_candidates", "external_ranking"), rewritten),
 }

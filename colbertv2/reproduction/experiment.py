@@ -18,12 +18,13 @@ from colbertv2.artifacts.process import num_cores
 from colbertv2.artifacts.validate import suggestion
 from colbertv2.configuration.composition import EXPERIMENTS
 from colbertv2.errors import InputError
-from colbertv2.planning.prediction import GPU_RATE, products_per_second
+from colbertv2.planning.prediction import products_per_second
 from colbertv2.refusals import free_disk
 from colbertv2.runtime import Runtime
 
 GROUP = "paper"
 NUMBER = (int, float, type(None))
+GPU_RATE = 4e13  # operations per second that encoding reaches on one GPU in 16 bits: an eighth of an A100's peak
 CPU_SHARE = 0.5  # speed of encoding on a CPU, relative to that of matrix products alone
 STORED = 2 * 128 + 36  # bytes per token: 128 dimensions in float16, and the same vector compressed to 2 bits
 

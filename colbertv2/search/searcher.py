@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,17 +10,19 @@ from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
+from colbertv2.indexing.sharded_index import ShardedIndex, open_index
 from colbertv2.search.engine import Engine
 from colbertv2.search.scoring import Found, named
+from colbertv2.search.sharded import BoundShards
 
 NORM_TOLERANCE = 1e-2  # models that compute in 16 bits stay well within this
 
 
 class Searcher:
-    """Searches an index with an engine.
+    """Searches an index with an engine. An index in shards is searched shard by shard, and the results are merged.
 
     Args:
-        index: as ``Index.open`` returns it.
+        index: as ``Index.open`` or ``open_index`` returns it.
         engine: such as ``Exhaustive``, ``Cascade``, ``Plaid`` or ``VanillaColBERTv2``.
         device: such as ``cuda:0``. It changes scores by no more than rounding.
 
@@ -41,9 +44,19 @@ class Searcher:
     [[('b', 1.0)]]
     """
 
-    def __init__(self, index: Index, engine: Engine, device: torch.device | str = "cpu") -> None:
+    def __init__(self, index: Index | ShardedIndex, engine: Engine, device: torch.device | str = "cpu") -> None:
         self.index = index
-        self.engine = engine.bound(index, device)
+        whole = len(index.shards) == 1
+        self.engine = engine.bound(index.shards[0], device) if whole else BoundShards(engine, index, device)
+
+    @classmethod
+    def open(cls, path: Path, engine: Engine, device: torch.device | str = "cpu") -> "Searcher":
+        """A searcher of the index in the directory ``path``, in one piece or in shards.
+
+        Raises:
+            InputError: as for the class; or there is no complete index at ``path``.
+        """
+        return cls(open_index(path), engine, device)
 
     @property
     def path(self) -> str:

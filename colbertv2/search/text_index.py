@@ -23,7 +23,7 @@ from colbertv2.data.readers import is_id
 from colbertv2.errors import InputError
 from colbertv2.files import atomic_path, read_array, read_json_value, write_json
 from colbertv2.indexing.encoding import build_index
-from colbertv2.indexing.index import Index
+from colbertv2.indexing.sharded_index import open_index
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.runtime import Runtime
 from colbertv2.search.engine import Engine
@@ -63,7 +63,7 @@ class TextIndex:
         self.path = Path(path)
         self.model = model
         self.progress = progress
-        self.index = Index.open(self.path / INDEX)
+        self.index = open_index(self.path / INDEX)
         self.texts = read_texts(self.path / TEXTS, self.index.num_documents)
         check_probe(self.path, model)
         self.searcher = Searcher(self.index, engine or Exhaustive(), model.device)

@@ -163,6 +163,9 @@ def vectors_of(embeddings: Embeddings, positions: np.ndarray) -> np.ndarray:
 
 def check(index: Node, documents: Collection, **_: object) -> Iterator[str]:
     """Check that the index has a residual codec, and that ``documents`` are those of the index."""
+    from colbertv2.indexing.sharded_index import analysis_problems
+
+    yield from analysis_problems(index)
     if not isinstance(codec := index.bound["codec"], ResidualCodec):
         yield f"{codec!r} is not a residual codec; set codec=residual or another of its kind."
     if "embeddings" in (encoded := index.ancestor("embeddings")).parents:

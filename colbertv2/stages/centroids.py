@@ -1,6 +1,7 @@
 """Stage: find the centroids of a collection's vectors, and the centroid of every vector (ColBERTv2 §3.3)."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from colbertv2.artifacts.artifact import Artifact
@@ -11,9 +12,9 @@ from colbertv2.runtime import Runtime
 from colbertv2.schema import Seed
 
 
-@stage(version=3, provides=["centroids"])
+@stage(version=3, divided=True, prepares=True, provides=["centroids"])
 def run(embeddings: Artifact, clustering: Clustering, *, seed: Seed, out: Path, runtime: Runtime) -> None:
-    """Cluster a sample, and assign every vector to its centroid in ``runtime.devices`` processes.
+    """Cluster a sample, and then assign every vector to its centroid, in parts.
 
     Both are independent of how residuals are compressed, so a sweep over codecs and bits does them once.
 
@@ -28,12 +29,13 @@ def run(embeddings: Artifact, clustering: Clustering, *, seed: Seed, out: Path, 
     from colbertv2.indexing.codes import CODES
 
     vectors = Embeddings.open(embeddings.path)
-    building.check(vectors, None, runtime.bar)
-    clusters = building.cluster(clustering, vectors, seed=seed, device=runtime.torch_device)
-    clusters.save(out)
-    assert clusters.centroids is not None
-    devices = [runtime.device_of(rank) for rank in range(runtime.devices)]
-    building.assign_all(vectors, clusters.centroids, out / CODES, runtime.bar, devices)
+
+    def learn() -> None:
+        building.check(vectors, None, runtime.bar)
+        building.cluster(clustering, vectors, seed=seed, device=runtime.torch_device).save(out)
+
+    runtime.once(out, learn)
+    building.assign_all(vectors, out, out / CODES, runtime.bar, partial(runtime.divide, out=out))
 
 
 def lacks(**_: object) -> Iterator[str]:

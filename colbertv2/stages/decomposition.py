@@ -103,7 +103,9 @@ def check(
     """Check the measure, that the codec has centroids and the queries have judgements, and that the documents match."""
     from colbertv2.evaluation.measures import parse, unknown
     from colbertv2.evaluation.protocols import unjudgeable
+    from colbertv2.indexing.sharded_index import analysis_problems
 
+    yield from analysis_problems(index)
     parse([measure])
     for name, reason in unknown([measure], depth).items():
         yield f"measure is {name}, but {reason}; raise depth."

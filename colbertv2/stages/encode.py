@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
-from colbertv2.checkpoints.pretrained import too_long
 from colbertv2.data.collection import Collection
+from colbertv2.division import part_size, with_items
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter, notes_on_empty
+from colbertv2.parts import WorkPart
 from colbertv2.runtime import Runtime
 from colbertv2.schema import MaxLength, Precision
+
+SHARD_DOCUMENTS = 1024  # per shard of a small collection, so that several processes have something to do
 
 logger = logging.getLogger(__name__)
 
 
-@stage(version=2)
+@stage(version=2, divided=True)
 def run(
     checkpoint: Artifact,
     documents: Collection,
@@ -28,10 +32,10 @@ def run(
     out: Path,
     runtime: Runtime,
 ) -> None:
-    """Encode every document to float16 shards of ``runtime.shard_documents`` documents.
+    """Encode every document to float16 shards of at most ``runtime.shard_documents`` documents.
 
-    Memory is bounded by one shard per process. With ``n = runtime.devices`` processes, each encodes every ``n``-th
-    shard.
+    Each shard is a part of the work, and memory is bounded by one shard per process. How the documents are divided
+    does not depend on the number of processes and machines.
 
     A document without text gets no vectors and is never found; the vectors of its special tokens alone could match any
     query. Identical documents have identical vectors, and are therefore tied in every search. Within a shard this holds
@@ -46,78 +50,69 @@ def run(
         precision: ``32-true``, or ``bf16-mixed`` or ``16-mixed`` if that is faster on the device.
     """
     from colbertv2.modeling.colbert import ColBERT
-    from colbertv2.parallel import run_on
 
-    size = max(1, min(runtime.shard_documents, -(-len(documents) // runtime.devices)))
-    num_shards = -(-len(documents) // size)
-    run_on(
-        runtime.devices,
+    size = min(runtime.shard_documents, part_size(len(documents), SHARD_DOCUMENTS))
+    bounds = [*range(0, len(documents), size), len(documents)]
+    parts = runtime.divide(
+        len(bounds) - 1,
         encode_shards,
         checkpoint.path,
         documents,
-        size,
-        num_shards,
+        bounds,
         document_maxlen,
         precision,
-        out,
         runtime,
+        out=out,
+        layout={"documents": size},
     )
-    EmbeddingsWriter(out, ColBERT.load(checkpoint.path).dim).close(num_shards)
+    EmbeddingsWriter(out, ColBERT.load(checkpoint.path).dim).close([part.directory for part in parts])
     for note in notes_on_empty(Embeddings.open(out).lengths):
         logger.warning("%s: %s", documents.id, note)
 
 
 def encode_shards(
-    rank: int,
-    world: int,
+    parts: Iterable[WorkPart],
+    device: Any,
     checkpoint: Path,
     documents: Collection,
-    size: int,
-    num_shards: int,
+    bounds: Sequence[int],
     document_maxlen: MaxLength | None,
     precision: Precision,
-    out: Path,
     runtime: Runtime,
 ) -> None:
-    """Encode and write every ``world``-th shard, from number ``rank`` on: those of one process.
+    """Encode and write some shards.
 
     Args:
-        rank: number of this process.
-        world: number of processes.
+        parts: the shards.
+        device: the device to encode on.
         checkpoint: directory of the checkpoint.
         documents: the collection.
-        size: documents per shard.
-        num_shards: number of shards of all processes.
+        bounds: shard n has the documents from ``bounds[n]`` to ``bounds[n + 1]``.
         document_maxlen: see :func:`run`.
         precision: see :func:`run`.
-        out: directory of the embeddings.
-        runtime: devices and batch size.
+        runtime: batch size.
     """
-    from colbertv2.indexing.encoding import write_shards
+    from colbertv2.indexing.encoding import encode_shard
     from colbertv2.modeling.attention import with_attention
     from colbertv2.modeling.colbert import ColBERT
 
     loaded = ColBERT.load(checkpoint, document_maxlen or documents.maxlen, document_prompt=documents.prompt)
-    model = with_attention(loaded, runtime.attention).to(runtime.device_of(rank))
-    write_shards(
-        model,
-        documents,
-        EmbeddingsWriter(out, model.dim),
-        size=size,
-        num_shards=num_shards,
-        batch_tokens=runtime.batch_tokens,
-        precision=precision,
-        bar=runtime.bar,
-        rank=rank,
-        world=world,
-    )
+    model = with_attention(loaded, runtime.attention).to(device)
+    for part, shard in with_items(parts, documents, bounds):
+        encoded = encode_shard(
+            model,
+            shard,
+            part.number,
+            len(bounds) - 1,
+            batch_tokens=runtime.batch_tokens,
+            precision=precision,
+            bar=runtime.bar,
+        )
+        EmbeddingsWriter(part.directory, model.dim).add(*encoded, part.number)
 
 
 def check(checkpoint: Node, documents: Collection, document_maxlen: int | None, **_: object) -> Iterator[str]:
     """Check that the model can read documents of ``document_maxlen`` tokens, and that their prompt leaves room."""
-    from colbertv2.modeling.initial import backbone_of, text_problems
+    from colbertv2.modeling.initial import document_problems
 
-    yield from text_problems(checkpoint, documents=documents)
-    backbone = backbone_of(checkpoint)
-    if backbone and (problem := too_long("document_maxlen", document_maxlen, backbone.max_length)):
-        yield problem
+    yield from document_problems(checkpoint, documents, document_maxlen)

@@ -42,7 +42,7 @@ def run(
         seed: the seed of everything that the encoding draws at random.
     """
     from colbertv2.indexing.embeddings import Embeddings
-    from colbertv2.modeling.colbert import encoded_queries
+    from colbertv2.modeling.query_vectors import encoded_queries
     from colbertv2.search.scoring import ranking_of
 
     opened = Embeddings.open(embeddings.path)

@@ -1,6 +1,7 @@
 """Stage: build a compressed index of encoded documents."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,55 +13,62 @@ from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.compression.codec import Codec
 from colbertv2.files import write_json
-from colbertv2.indexing.embeddings import Embeddings, notes_on_empty
+from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.runtime import Runtime
+from colbertv2.schema import PositiveInt
 
 
-@stage(version=4)
-def run(embeddings: Artifact, centroids: Artifact | None, codec: Codec, *, out: Path, runtime: Runtime) -> None:
-    """Learn the codec, compress every vector in ``runtime.devices`` processes, and build the inverted list.
+@stage(version=4, divided=True, prepares=True, neutral={"num_shards": 1})
+def run(
+    embeddings: Artifact,
+    centroids: Artifact | None,
+    codec: Codec,
+    *,
+    num_shards: PositiveInt,
+    out: Path,
+    runtime: Runtime,
+) -> None:
+    """Learn the codec, compress every vector, in parts, and build the inverted list.
 
-    Writes the index and ``statistics.json``: its codec and size. ``bytes_per_token`` is the papers' figure, the size of
-    one compressed vector with a centroid id of four bytes. ``index_bytes_per_token`` and ``bytes_per_document`` count
-    all files of the index, in which ids take less space.
+    Writes the index and ``statistics.json``, its codec and size
+    (:func:`~colbertv2.indexing.sharded_index.statistics_of`).
 
     Args:
         embeddings: the vectors to compress.
         centroids: artifact of the stage ``centroids`` for the same vectors; ``None`` for a codec without centroids.
         codec: how vectors are compressed.
+        num_shards: 1 for an index in one piece. With more, it is kept as so many indexes of consecutive documents,
+            which are searched apart. The number is part of the address, because an approximate engine keeps its best
+            documents of each shard, and so finds others than in one index.
     """
     from colbertv2.compression.clustering.clustering import Clusters
     from colbertv2.indexing import building
     from colbertv2.indexing.codes import CODES
-    from colbertv2.indexing.index import Index
+    from colbertv2.indexing.sharded_index import open_index, statistics_of
 
     vectors = Embeddings.open(embeddings.path)
-    if centroids is None:
-        building.check(vectors, codec, runtime.bar)
-        clusters = building.sample_for(codec, vectors)
-    else:
-        clusters = Clusters.load(centroids.path)
-    codec.learn(clusters, query_vectors(codec, embeddings, runtime))
-    index = Index.build_learned(
+
+    def learn() -> int:
+        if centroids is None:
+            building.check(vectors, codec, runtime.bar)
+            clusters = building.sample_for(codec, vectors)
+        else:
+            clusters = Clusters.load(centroids.path)
+        codec.learn(clusters, query_vectors(codec, embeddings, runtime))
+        building.save_codec(out, codec)
+        return clusters.num_sampled_documents
+
+    building.encode_all(
         vectors,
-        codec,
         out,
-        num_sampled_documents=clusters.num_sampled_documents,
+        type(codec),
+        num_sampled_documents=runtime.once(out, learn),
         bar=runtime.bar,
-        devices=[runtime.device_of(rank) for rank in range(runtime.devices)],
+        divide=partial(runtime.divide, out=out),
+        num_shards=num_shards,
         codes=None if centroids is None else centroids.file(CODES, mapped=True),
     )
-    statistics = {
-        "codec": index.codec.label,
-        "num_documents": index.num_documents,
-        "num_vectors": index.num_vectors,
-        "num_centroids": index.num_centroids,
-        "bytes_per_token": index.bytes_per_vector,
-        "index_bytes_per_token": index.bytes_per_token,
-        "bytes_per_document": index.bytes_per_token * index.num_vectors / index.num_documents,
-        "notes": [*index.codec.notes, *notes_on_empty(index.lengths)],
-    }
-    write_json(out / "statistics.json", statistics)
+    write_json(out / "statistics.json", statistics_of(open_index(out)))
 
 
 def query_vectors(codec: Codec, embeddings: Artifact, runtime: Runtime) -> NDArray[np.float32] | None:
@@ -71,7 +79,7 @@ def query_vectors(codec: Codec, embeddings: Artifact, runtime: Runtime) -> NDArr
     from colbertv2.indexing.encoding import sampled_vectors
 
     def encode(texts: list[str], **settings: Any) -> list[NDArray[np.float32]]:
-        from colbertv2.modeling.colbert import encoded_queries
+        from colbertv2.modeling.query_vectors import encoded_queries
 
         return encoded_queries(embeddings.ancestor("checkpoint").path, texts, runtime, **settings)
 
@@ -84,8 +92,8 @@ def unneeded(codec: type[Codec], **_: object) -> Iterator[str]:
         yield "centroids"
 
 
-def check(embeddings: Node, centroids: Node | None, codec: Codec) -> Iterator[str]:
-    """Check that the centroids belong to these vectors, and that the codec supports the model's dimension."""
+def check(embeddings: Node, centroids: Node | None, codec: Codec, num_shards: int) -> Iterator[str]:
+    """Check that the centroids belong to these vectors, and that the codec and the number of shards fit them."""
     from colbertv2.modeling.initial import dim_of
 
     if codec.has_centroids and centroids is None:
@@ -95,6 +103,9 @@ def check(embeddings: Node, centroids: Node | None, codec: Codec) -> Iterator[st
     elif centroids is not None and centroids.parents["embeddings"].address != embeddings.address:
         yield "the centroids are those of other embeddings; centroids and index must read the same node."
     yield from codec.check(dim_of(embeddings.ancestor("checkpoint")))
+    documents = embeddings.bound.get("documents")
+    if num_shards > 1 and documents is not None and num_shards > len(documents):
+        yield f"num_shards is {num_shards}, more than the {len(documents)} documents; lower index_shards."
 
 
 def lacks(centroids: Node | None, **_: object) -> Iterator[str]:

@@ -64,7 +64,7 @@ def run(
             largest pool.
         seed: the seed of the centroids of every pool.
     """
-    from colbertv2.modeling.colbert import encoded_queries
+    from colbertv2.modeling.query_vectors import encoded_queries
     from colbertv2.search.scoring import ranking_of
     from colbertv2.search.searcher import Searcher
 
@@ -81,7 +81,7 @@ def run(
     sizes, notes, milliseconds, searched_by = Counter(), [], 0.0, ""
     pools = queries_by_pool(queries)
     for pool, query_ids in runtime.bar(pools.items(), "search pools", "pools", total=len(pools)):
-        with TemporaryDirectory(dir=out) as directory:
+        with TemporaryDirectory(dir=None if runtime.scratch else out) as directory:
             index = index_of(vectors, positions[pool], clustering, codec, Path(directory), seed, runtime)
             searcher = Searcher(index, engine, runtime.device_of(0))
             found = searcher.find([encoded[one] for one in query_ids], depth)

@@ -43,8 +43,7 @@ def run(
         candidate_depth: number of candidates to re-rank per query.
         depth: maximum number of documents per query in the result.
     """
-    from colbertv2.indexing.index import Index
-    from colbertv2.modeling.colbert import encoded_queries
+    from colbertv2.modeling.query_vectors import encoded_queries
     from colbertv2.search.scoring import ranking_of
     from colbertv2.search.searcher import Searcher
 
@@ -54,7 +53,7 @@ def run(
     checkpoint = index.ancestor("checkpoint").path
     asked = [text for _, text in texts]
     vectors = encoded_queries(checkpoint, asked, runtime, prompt=queries.prompt, maxlen=queries.maxlen)
-    searcher = Searcher(Index.open(index.path), Exhaustive(), device)
+    searcher = Searcher.open(runtime.local(index.path), Exhaustive(), device)
     results = {}
     for start in runtime.bar(range(0, len(texts), QUERIES_AT_ONCE), "re-rank", f"× {QUERIES_AT_ONCE} queries"):
         batch = slice(start, start + QUERIES_AT_ONCE)

@@ -17,7 +17,7 @@ from colbertv2.training.examples import training_examples
 from colbertv2.training.recipe import MAXSIM, Recipe
 
 
-@stage(version=1, resumable=True)
+@stage(version=1, resumable=True, spans_nodes=True)
 def run(
     backbone: Backbone | None,
     encoder: Artifact | None,

@@ -19,10 +19,12 @@ from torch.utils.data import DataLoader
 
 from colbertv2.errors import InputError
 from colbertv2.files import write_json
+from colbertv2.lifetime import listening
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.modeling.cross_encoder import CrossEncoder
-from colbertv2.parallel import free_port, run_on
+from colbertv2.parallel import meeting_point, run_on
 from colbertv2.runtime import Runtime, WatchedTraining, quieten
+from colbertv2.team import machines
 from colbertv2.training.data import (
     DevBatch,
     DevBatches,
@@ -40,6 +42,7 @@ from colbertv2.training.optimizers import optimizer_for
 from colbertv2.training.recipe import DEV_METRIC, MAXSIM, Recipe
 from colbertv2.training.search_validation import SearchedSet, search_values
 from colbertv2.training.trainer import (
+    ProcessPlace,
     best_of,
     dev_trainer,
     newest_checkpoint,
@@ -191,7 +194,8 @@ def fit(
     last weights are saved. ``out`` also gets ``log*/metrics.csv`` (losses and dev metrics by step) and
     ``summary.json``: numbers of examples, the metric before training and at the best step, with a search all metrics
     before training, and with ``recipe.patience`` the steps that were taken. If ``out`` has a checkpoint of an
-    interrupted run, training continues from it.
+    interrupted run, training continues from it. It listens to warnings that its job is about to be ended
+    (:mod:`colbertv2.lifetime`): then it writes a checkpoint and stops.
 
     Args:
         ranker: the model to train, in place.
@@ -206,6 +210,7 @@ def fit(
     Raises:
         InputError: there are too few examples, they lack teacher scores that an objective needs, the devices do not
             divide the batch size, a loss is not finite, or a cross-encoder is to search or has an interaction.
+        Preempted: it stopped as its job is about to be ended.
     """
     if recipe.search_validation is not None and not isinstance(ranker, ColBERT):
         raise InputError("search_validation is set, but only ColBERT can search; a cross-encoder ranks candidates.")
@@ -216,9 +221,11 @@ def fit(
     usable = recipe.usable(examples)
     if recipe.max_examples is not None:
         usable = sampled(usable, recipe.max_examples, seed)
-    if recipe.batch_size % runtime.devices:
+    if recipe.batch_size % (number := runtime.devices * machines()):
+        where = f" ({runtime.devices} on each of {machines()} machines)" if machines() > 1 else ""
         raise InputError(
-            f"training.batch_size is {recipe.batch_size}; expected a multiple of the {runtime.devices} devices."
+            f"training.batch_size is {recipe.batch_size}; expected a multiple of the {number} devices{where}. Change "
+            f"the batch size, runtime.devices{' or the number of machines' if where else ''}."
         )
     if recipe.lora is not None:
         recipe.lora.add(ranker.transformer, seed)
@@ -236,15 +243,16 @@ def fit(
         before = {name: float(value) for name, value in metrics.items()}
         start = {name: tensor.clone() for name, tensor in ranker.state_dict().items()} if metric else {}
     texts = training_texts, validation_texts
-    port = free_port() if runtime.devices > 1 else 0
-    training = WatchedTraining(name_of(out), 0, runtime, before)
-    run_on(
-        runtime.devices, train, port, ranker, recipe, usable, dev_examples, searched, texts, resume, seed, out, training
-    )
+    address, training = meeting_point(), WatchedTraining(name_of(out), 0, runtime, before)
+    given = address, ranker, recipe, usable, dev_examples, searched, texts, resume, seed, out, training
+    with listening():
+        run_on(runtime.devices, train, *given)
     last = newest_checkpoint(checkpoints)
     assert last is not None
     final = read_checkpoint(last)
-    path, best = best_of(final)
+    found = best_of(final)
+    assert found is not None
+    path, best = found
     state = read_checkpoint(checkpoints / path.name)["state_dict"]
     trained = {name.removeprefix("ranker."): one for name, one in state.items() if name.startswith("ranker.")}
     ranker.load_state_dict(trained if metric is None or best > before[metric] else start)
@@ -269,7 +277,7 @@ def fit(
 def train(
     rank: int,
     world: int,
-    port: int,
+    address: tuple[str, int],
     ranker: Ranker,
     recipe: Recipe,
     examples: list[Example],
@@ -285,7 +293,7 @@ def train(
 
     Args:
         rank, world: number of this process, and how many there are.
-        port: the TCP port that the processes connect on.
+        address: the host and TCP port that the processes connect on.
         ranker: the model to train.
         recipe: objectives, optimisation and batches.
         examples, dev_examples: the training examples and the dev set.
@@ -295,6 +303,9 @@ def train(
         seed: the seed of everything random in the run.
         out: the directory to write to.
         training: its name, the metrics before the first step, devices, progress bars and loggers.
+
+    Raises:
+        Preempted: it stopped, with a checkpoint, as the job is about to be ended.
     """
     quieten()  # this may be a new process
     lightning.seed_everything(seed, verbose=False)
@@ -314,7 +325,8 @@ def train(
         first=first * recipe.gradient_accumulation_steps,
     )
     dev = dev_loader(ranker, dev_examples, texts[1]) if dev_examples or searched else None
-    trainer = training_trainer(rank, port, recipe, bool(dev_examples), out, replace(training, first=first))
+    place = ProcessPlace(rank, world, training.runtime.devices, address)
+    trainer = training_trainer(place, recipe, bool(dev_examples), out, replace(training, first=first))
     module = RankingModule(ranker, recipe, seed, searched, training.runtime.batch_tokens)
     trainer.fit(module, DataLoader(batches, batch_size=None), dev, ckpt_path=resume, weights_only=True)
 

@@ -1,6 +1,7 @@
-"""Which checkpoints of a training are kept, and when a training stops early.
+"""Which checkpoints of a training are kept, and when a training stops early or before its job is ended.
 
-Both see only the validations in which the metric that decides was measured, as a search may be rarer than the others.
+Checkpoints and patience see only the validations in which the metric that decides was measured, as a search may be
+rarer than the others.
 """
 
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 
+from colbertv2.lifetime import Preempted, is_warned, retake_signals
 from colbertv2.training.recipe import Recipe
 
 
@@ -65,3 +67,40 @@ class Patience(EarlyStopping):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.global_step % self.every == 0:
             super().on_validation_end(trainer, pl_module)
+
+
+class StopBeforeEnd(Checkpoint):
+    """Write ``preempted.ckpt`` and stop, after a step, when any process was warned that its job is about to be ended.
+
+    The training that is resumed from there continues as if it had not been stopped. If a validation follows on the
+    step, the checkpoint is written after it, as the validation would not be repeated.
+
+    Args:
+        directory: where the checkpoint is written.
+        interval: optimizer steps between two validations; ``None`` if there are none.
+    """
+
+    def __init__(self, directory: Path, interval: int | None):
+        self.directory, self.interval = directory, interval
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take SIGTERM back from Lightning, which would stop without a checkpoint."""
+        retake_signals()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *batch: Any) -> None:
+        *_, index = batch
+        whole = (index + 1) % trainer.accumulate_grad_batches == 0
+        if whole and (self.interval is None or trainer.global_step % self.interval):
+            self.stop_if_warned(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.stop_if_warned(trainer)
+
+    def stop_if_warned(self, trainer: Trainer) -> None:
+        """Stop, unless all steps are done."""
+        if trainer.global_step < trainer.max_steps and trainer.strategy.reduce_boolean_decision(is_warned(), all=False):
+            trainer.save_checkpoint(self.directory / "preempted.ckpt")
+            raise Preempted(
+                f"The training stopped at step {trainer.global_step}, as its job is about to be ended. "
+                "Run the same command again to continue from there."
+            )

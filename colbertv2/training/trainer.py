@@ -1,8 +1,8 @@
 """Set up Lightning's trainer: its processes, checkpoints and logs.
 
-``parallel.run_on`` starts the processes, all on one machine. So Lightning is given each process's rank and must not
-detect a cluster from variables such as ``SLURM_NTASKS``, which an allocation also sets for programs that ``srun`` did
-not start. Each task of an ``srun`` is a separate run.
+``parallel.run_on`` starts the processes, on all machines of a team. So Lightning is given each process's place and must
+not detect a cluster from variables such as ``SLURM_NTASKS``, which an allocation also sets for programs that ``srun``
+did not start. Tasks of an ``srun`` that are no team (:mod:`colbertv2.team`) are separate runs.
 """
 
 import os
@@ -25,17 +25,16 @@ from colbertv2.training.logs import loggers
 from colbertv2.training.moving_average import MovingAverage
 from colbertv2.training.optimizers import ScheduleFreeAverage
 from colbertv2.training.recipe import Recipe
-from colbertv2.training.stopping import BestAndLast, Patience
+from colbertv2.training.stopping import BestAndLast, Patience, StopBeforeEnd
 
 
 def training_trainer(
-    rank: int, port: int, recipe: Recipe, has_dev: bool, out: Path, training: WatchedTraining
+    place: "ProcessPlace", recipe: Recipe, has_dev: bool, out: Path, training: WatchedTraining
 ) -> lightning.Trainer:
-    """Create the trainer of one of ``runtime.devices`` processes.
+    """Create the trainer of one of the processes, of which there are ``runtime.devices`` per machine.
 
     Args:
-        rank: number of the process.
-        port: the TCP port that the processes connect on.
+        place: the place of this process among them.
         recipe: the training run.
         has_dev: whether there is a dev set of examples.
         out: the directory for checkpoints and logs.
@@ -44,13 +43,14 @@ def training_trainer(
     runtime, metric = training.runtime, recipe.deciding_metric(has_dev)
     decay = recipe.optimization.moving_average_decay
     validates = has_dev or recipe.search_validation is not None
-    device, several = runtime.torch_device, runtime.devices > 1
-    one_device = [device.index or 0] if device.type == "cuda" else 1
+    device, several = runtime.torch_device, place.world > 1
+    gpus = [(device.index or 0) + number for number in range(runtime.devices)]
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=runtime.devices if several else one_device,
+        devices=gpus if device.type == "cuda" else runtime.devices,
+        num_nodes=place.world // runtime.devices,
         strategy=DDPStrategy(process_group_backend="nccl" if device.type == "cuda" else "gloo") if several else "auto",
-        plugins=[ProcessPlace(rank, port), WholeCheckpoints()],
+        plugins=[place, WholeCheckpoints()],
         use_distributed_sampler=False,
         precision=recipe.precision,  # pyright: ignore[reportArgumentType] (Recipe checks the name)
         max_steps=recipe.optimization.steps,
@@ -60,10 +60,11 @@ def training_trainer(
         check_val_every_n_epoch=None,
         limit_val_batches=None if validates else 0,
         num_sanity_val_steps=0,
-        logger=loggers(rank, out, training),
+        logger=loggers(place.rank, out, training),
         log_every_n_steps=min(5, recipe.optimization.steps),  # at least once
         callbacks=[
             checkpointing(out / "checkpoints", recipe, metric),
+            StopBeforeEnd(out / "checkpoints", recipe.validation_interval if validates else None),
             *([MovingAverage(decay)] if decay is not None else []),
             *([ScheduleFreeAverage()] if recipe.optimization.optimizer == "schedule_free" else []),
             *([Patience(metric, recipe, training.before[metric])] if metric and recipe.patience else []),
@@ -82,7 +83,7 @@ def dev_trainer(recipe: Recipe, runtime: Runtime) -> lightning.Trainer:
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=[device.index or 0] if device.type == "cuda" else 1,
-        plugins=[ProcessPlace(0, 0)],
+        plugins=[ProcessPlace(0, 1, 1)],
         precision=recipe.precision,  # pyright: ignore[reportArgumentType] (Recipe checks the name)
         logger=False,
         enable_progress_bar=False,
@@ -92,17 +93,19 @@ def dev_trainer(recipe: Recipe, runtime: Runtime) -> lightning.Trainer:
 
 
 class ProcessPlace(LightningEnvironment):
-    """The rank of this process among those that ``run_on`` started, independent of environment variables.
+    """The place of this process among those that ``run_on`` started, independent of environment variables.
 
     Args:
         rank: number of this process.
-        port: the TCP port that the processes connect on, if there are several.
+        world: how many there are.
+        devices: how many there are per machine.
+        address: the host and TCP port that they connect on, if there are several.
     """
 
-    def __init__(self, rank: int, port: int):
+    def __init__(self, rank: int, world: int, devices: int, address: tuple[str, int] = ("127.0.0.1", 0)):
         super().__init__()
-        self.rank = rank
-        self._main_port = port
+        self.rank, self.world, self.devices = rank, world, devices
+        self.host, self._main_port = address
         rank_zero_only.rank = rank  # Lightning sets it at import from variables such as SLURM_PROCID
 
     @property
@@ -111,14 +114,13 @@ class ProcessPlace(LightningEnvironment):
 
     @property
     def main_address(self) -> str:
-        return "127.0.0.1"
+        return self.host
 
     def local_rank(self) -> int:
-        return self.rank
+        return self.rank % self.devices
 
     def node_rank(self) -> int:
-        """0, as all processes are on one machine."""
-        return 0
+        return self.rank // self.devices
 
 
 def checkpointing(directory: Path, recipe: Recipe, metric: str | None) -> ModelCheckpoint:
@@ -180,10 +182,14 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def best_of(checkpoint: dict[str, Any]) -> tuple[Path, float]:
-    """Return the path of the best checkpoint when this one was written (maybe this one), and its score."""
+def best_of(checkpoint: dict[str, Any]) -> tuple[Path, float] | None:
+    """Return the path of the best checkpoint when this one was written (maybe this one), and its score.
+
+    ``None`` if there was none yet, as the training was stopped before its first validation.
+    """
     (state,) = (state for state in checkpoint["callbacks"].values() if "best_model_path" in state)
-    return Path(state["best_model_path"]), float(state["best_model_score"])
+    path = state["best_model_path"]
+    return (Path(path), float(state["best_model_score"])) if path else None
 
 
 def newest_checkpoint(directory: Path) -> Path | None:
@@ -192,11 +198,12 @@ def newest_checkpoint(directory: Path) -> Path | None:
     Damaged files are renamed, with a printed line for each.
     """
     steps: dict[Path, int] = {}
-    best: dict[Path, Path] = {}
+    needed: dict[Path, Path] = {}
     for file in sorted(directory.glob("*.ckpt")):
         try:
             checkpoint = read_checkpoint(file)
-            steps[file], best[file] = checkpoint["global_step"], directory / best_of(checkpoint)[0].name
+            best = best_of(checkpoint)
+            steps[file], needed[file] = checkpoint["global_step"], directory / best[0].name if best else file
         except (OSError, *DAMAGE) as error:
             aside = file.with_name(f"{file.name}.damaged")
             file.replace(aside)
@@ -205,5 +212,5 @@ def newest_checkpoint(directory: Path) -> Path | None:
                 "The training resumes from an earlier one, or starts over.",
                 flush=True,
             )
-    usable = [file for file in steps if best[file] in steps]
+    usable = [file for file in steps if needed[file] in steps]
     return max(usable, key=lambda file: (steps[file], file.name), default=None)  # last.ckpt wins over best.ckpt

@@ -18,7 +18,7 @@ from colbertv2.artifacts.integrity import seal
 from colbertv2.compression.clustering.centroids import Centroids
 from colbertv2.compression.clustering.clustering import Clusters
 from colbertv2.compression.residual import ResidualCodec
-from colbertv2.indexing.building import create_arrays, finish, write_block
+from colbertv2.indexing.building import create_arrays, finish, save_codec, write_block
 from colbertv2.indexing.index import Index
 from experiments.agree.environments import ROOT
 
@@ -49,6 +49,7 @@ def main() -> None:
     codec = ResidualCodec(nbits=2)
     codec.learn(Clusters(centroids, centroids.vectors[:1000] + np.float32(0.01)))
     lengths = np.full(number // LENGTH, LENGTH)
+    save_codec(out, codec)
     create_arrays(out, codec, DIM, (f"d{place}" for place in range(len(lengths))), lengths)
     for start in range(0, int(lengths.sum()), BLOCK):
         block = min(BLOCK, int(lengths.sum()) - start)

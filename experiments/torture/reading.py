@@ -208,9 +208,9 @@ def all_large() -> Iterator[None]:
 
 def forget() -> None:
     """Clear the caches of this process, so that every reading reads its files."""
-    from colbertv2.modeling.colbert import encode_texts
+    from colbertv2.modeling.query_vectors import KEPT
 
-    encode_texts.cache_clear()
+    KEPT.clear()
 
 
 def last_line(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Artifacts are complete or absent, are built once, and record how they were made."""
 
+import errno
 import hashlib
 import json
 import multiprocessing
@@ -19,6 +20,7 @@ from colbertv2.artifacts.build import BuildError, build_node
 from colbertv2.artifacts.node import digest
 from colbertv2.configuration.composition import build, plan, runtime_of, target_node
 from colbertv2.errors import InputError
+from colbertv2.lease import Lease, LeaseLost, holder
 
 
 def cached(config) -> set[str]:
@@ -228,10 +230,10 @@ def test_processes_on_one_store_share_the_work_of_one_that_is_killed(toy, root: 
         processes[process.pid] = process
     while "encode" not in runs():
         time.sleep(0.01)
-    (lock,) = (root / "encode").glob(".*.lock")
-    while not (holder := lock.read_text()):
-        time.sleep(0.01)
-    killed = processes.pop(json.loads(holder)["process"])
+    (lease,) = (root / "encode").glob(".*.lease")
+    found = holder(lease)
+    assert found is not None
+    killed = processes.pop(found.process)
     killed.kill()
     for process in processes.values():
         process.join(60)
@@ -244,7 +246,7 @@ def test_processes_on_one_store_share_the_work_of_one_that_is_killed(toy, root: 
     for point in points:
         build(point)  # finds what the others have built
     assert Counter(runs())["table"] == len(tables) and Counter(runs())["encode"] == 2
-    assert not [path for path in root.rglob(".*") if not path.name.endswith(".lock")]
+    assert not [path for path in root.rglob(".*") ]
 
 
 def test_a_killed_run_s_files_go_with_the_next_one(toy, root: Path) -> None:
@@ -254,3 +256,38 @@ def test_a_killed_run_s_files_go_with_the_next_one(toy, root: Path) -> None:
     partial.mkdir(parents=True)
     (partial / ".summary.json.0-99999999.partial").write_text("{")
     assert set(build(config).record["sha256"]) == {"epochs.txt"}
+
+
+def test_an_artifact_reaches_the_disk_before_it_has_its_name(toy, root: Path, monkeypatch) -> None:
+    """Some file systems report a full disk only then; a crash after that loses nothing."""
+    config, flushed, fsync = toy("target=round1"), [], os.fsync
+    path = root / "train" / target_node(config).address
+
+    def watched(descriptor: int) -> None:
+        flushed.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        assert not path.exists() or flushed[-1] == path.parent
+        fsync(descriptor)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="The disk is full where"):
+        build(config)
+    assert not path.exists()
+    monkeypatch.setattr(os, "fsync", watched)
+    artifact = build(config)
+    partial = path.with_name(f".{path.name}.partial")
+    assert set(flushed[:-1]) == {partial, *(partial / file.relative_to(path) for file in artifact.path.rglob("*"))}
+    assert flushed[-1] == path.parent
+
+
+def test_what_lost_its_lease_is_not_published(toy, root: Path, monkeypatch) -> None:
+    def lost(_: Lease) -> None:
+        raise LeaseLost("it is lost")
+
+    config = toy("target=round1")
+    monkeypatch.setattr(Lease, "check", lost)
+    with pytest.raises(BuildError, match=r"stage train, .* failed with LeaseLost: it is lost"):
+        build(config)
+    assert not (root / "train" / target_node(config).address).exists()

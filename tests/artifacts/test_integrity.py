@@ -9,7 +9,7 @@ from support import rewrite_record
 
 from colbertv2.artifacts import integrity
 from colbertv2.artifacts.artifact import Artifact
-from colbertv2.artifacts.integrity import check_directory, check_files
+from colbertv2.artifacts.integrity import check_directory, check_files, seal
 from colbertv2.commands import verify
 from colbertv2.configuration.composition import build
 from colbertv2.errors import InputError
@@ -72,6 +72,13 @@ def test_the_remedy_is_one(toy, index, root):
     flip(index.path / "epochs.txt")
     shutil.rmtree(index.path)
     assert build(toy()).ancestor("checkpoint").stage == "train"
+
+
+def test_a_removed_file_that_nfs_keeps_while_it_is_open_is_not_recorded(tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+    (tmp_path / ".nfs000000000001").write_text("b")
+    seal(tmp_path, {})
+    assert list(json.loads((tmp_path / "artifact.json").read_text())["sizes"]) == ["a.txt"]
 
 
 def test_what_the_record_says_is_checked_byte_by_byte(index):

@@ -10,7 +10,6 @@ from pathlib import Path
 import ir_datasets
 import pytest
 import released
-from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 from ir_datasets.datasets.base import Dataset
@@ -19,9 +18,10 @@ from ir_datasets.indices.lz4_pickle import Lz4PickleLookup
 from ir_datasets.util import Cache, GzipExtract, TarExtract, ZipExtract
 
 from colbertv2.data.collection import Collection
-from colbertv2.data.opening import building, content_digest, load, places, reading, text_of
+from colbertv2.data.opening import LEASE, building, content_digest, load, places, reading, text_of
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
+from colbertv2.lease import Lease, held
 
 
 def test_unknown_ids_name_close_ones():
@@ -124,11 +124,12 @@ def test_our_own_faults_are_not_the_users():
         raise AttributeError
 
 
-def test_stores_are_built_one_at_a_time(tmp_path):
+@pytest.mark.parametrize("by_process", [True, False])
+def test_stores_are_built_one_at_a_time(tmp_path, by_process):
     (tmp_path / "collection.tsv").write_text("a\tone\nb\ttwo\n")
     sizes = []
     worker = threading.Thread(target=lambda: sizes.append(len(Collection(f"folder:{tmp_path}"))))
-    with FileLock(ir_datasets.util.home_path() / "colbertv2.lock"):
+    with held(ir_datasets.util.home_path() / LEASE, "another process") if by_process else building():
         worker.start()
         worker.join(timeout=0.3)
         assert sizes == [] and worker.is_alive()
@@ -157,7 +158,7 @@ def test_digests_tell_contents_apart(one, other):
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
 def test_a_built_store_is_read_where_nothing_can_be_written(tmp_path, monkeypatch, number):
-    """In a home that is read-only or another user's, no lock can be taken, and reading needs none."""
+    """In a home that is read-only or another user's, there can be no lease, and reading needs none."""
     folder = f"folder:{tmp_path}"
     (tmp_path / "collection.tsv").write_text("a\tone\nb\ttwo\n")
     expected = list(Collection(folder))
@@ -165,7 +166,7 @@ def test_a_built_store_is_read_where_nothing_can_be_written(tmp_path, monkeypatc
     def refuse(*_, **__):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(FileLock, "acquire", refuse)
+    monkeypatch.setattr(Lease, "claim", refuse)
     assert list(Collection(folder)) == expected and Collection(folder).texts(["b"]) == ["two"]
     (tmp_path / "collection.tsv").write_text("a\tone\nb\ttwo\nc\tthree\n")
     monkeypatch.setattr(Lz4PickleLookup, "transaction", refuse)
@@ -173,12 +174,12 @@ def test_a_built_store_is_read_where_nothing_can_be_written(tmp_path, monkeypatc
         list(Collection(folder))
 
 
-def test_other_failures_of_a_lock_are_not_ignored(monkeypatch):
+def test_other_failures_of_a_lease_are_not_ignored(monkeypatch):
     def fail(*_, **__):
-        raise OSError(errno.ENOLCK, "No locks available")
+        raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(FileLock, "acquire", fail)
-    with pytest.raises(OSError, match="No locks"), building():
+    monkeypatch.setattr(Lease, "claim", fail)
+    with pytest.raises(OSError, match="Input/output error"), building():
         pass
 
 

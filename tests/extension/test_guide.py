@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas
 import pytest
@@ -12,6 +13,7 @@ from support import shrunk
 
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.commands import plan, report
+from colbertv2.runtime import Runtime
 
 GUIDE = [*blocks(site_pages()["guides/extend.md"])]
 KINDS = {"codec", "reduction", "search", "training", "source", "collection", "pipeline"}
@@ -85,3 +87,14 @@ def test_all_kinds_of_parts_in_one_module_are_swept_planned_and_reported(project
     text = (project / "report" / "report.md").read_text()
     assert "search=exhaustive against first_part" in capsys.readouterr().out
     assert "hit@1" in text and f"--config-dir {project / 'conf'}" in text
+
+
+def test_the_stage_that_divides_has_parts(project, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(project)
+    import my_parts  # pyright: ignore[reportMissingImports]
+
+    (tmp_path / "run.trec").write_text("".join(f"line {number}\n" for number in range(2500)))
+    ranking = SimpleNamespace(file=lambda name: tmp_path / name)
+    my_parts.upper_case(ranking, out=tmp_path, runtime=Runtime(root=tmp_path, device="cpu"))
+    assert (tmp_path / "upper.txt").read_text().startswith("LINE 0\nLINE 1\n")
+    assert len(list(tmp_path.glob(".parts/*/0*/"))) == 3

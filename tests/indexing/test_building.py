@@ -1,6 +1,8 @@
 import json
 import multiprocessing
+import os
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,12 +15,14 @@ from colbertv2.compression.binary import BinaryCodec
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.residual import ResidualCodec
 from colbertv2.compression.uncompressed import Float16Codec
+from colbertv2.division import divide
 from colbertv2.errors import InputError
 from colbertv2.indexing import building
 from colbertv2.indexing.building import is_being_built
 from colbertv2.indexing.codes import create_codes, write_codes
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
 from colbertv2.indexing.index import Index
+from colbertv2.lease import Lease
 
 
 def files(index: Index) -> dict[str, bytes]:
@@ -35,16 +39,17 @@ def test_two_processes_write_what_one_does(new_world, codec):
     assert files(one) == files(two)
 
 
-def test_an_error_in_one_process_is_raised_and_leaves_no_index(new_world):
+def test_an_error_in_one_process_is_raised_and_leaves_no_index(new_world, tmp_path):
     world = new_world(30)
-    codec = ResidualCodec(2)
-    built = world.index(codec)
+    built = world.index()
     embeddings = world.embeddings(10)
     assert len(embeddings.lengths) == 30  # cached here, so that the damage is found only in the new processes
     cut = embeddings.path / "2.vectors.npy"
     cut.write_bytes(cut.read_bytes()[:-100])
+    building.save_codec(built.path, built.codec)
+    in_parts = partial(divide, out=tmp_path / "work", devices=["cpu", "cpu"])
     with pytest.raises(InputError, match="cut short"):
-        building.encode_all(embeddings, codec, built.path, 30, no_bar, ["cpu", "cpu"])
+        building.encode_all(embeddings, built.path, ResidualCodec, 30, no_bar, in_parts, num_shards=1)
     with pytest.raises(InputError, match=r"index\.json is missing"):
         Index.open(built.path)
 
@@ -85,7 +90,7 @@ def build_slowly(path, started, go_on):
     def bar(items, description, *_):
         if description == "encode vectors":
             started.set()
-            go_on.wait(60)
+            go_on.wait(300)
         return items
 
     Index.build(
@@ -101,7 +106,7 @@ def test_what_another_process_is_building_is_neither_opened_nor_built(new_world)
     started, go_on = context.Event(), context.Event()
     other = context.Process(target=build_slowly, args=(world.path, started, go_on))
     other.start()
-    assert started.wait(60) and is_being_built(world.path / "index")
+    assert started.wait(300) and is_being_built(world.path / "index")
     with pytest.raises(InputError, match="another process is building this index"):
         Index.open(world.path / "index")
     with pytest.raises(InputError, match="Another process is building an index"):
@@ -111,12 +116,20 @@ def test_what_another_process_is_building_is_neither_opened_nor_built(new_world)
     assert Index.open(world.path / "index").num_documents == 20 and not is_being_built(world.path / "index")
 
 
+def claim_and_end(file):
+    Lease.claim(file)
+    os._exit(0)
+
+
 def test_a_build_that_was_killed_is_not_taken_for_whole_and_can_be_repeated(new_world):
     world = new_world(30)
     built = world.index()
     before = files(built)
     (built.path / "index.json").unlink()
-    (built.path / building.LOCK).touch()
+    killed = multiprocessing.get_context("fork").Process(target=claim_and_end, args=(built.path / building.LEASE,))
+    killed.start()
+    killed.join()
+    assert (built.path / building.LEASE).exists() and not is_being_built(built.path)
     with pytest.raises(InputError, match=r"index\.json is missing.*not complete"):
         Index.open(built.path)
     assert files(world.index()) == before
@@ -161,8 +174,11 @@ def test_codes_that_are_known_are_taken_and_not_found_anew(new_world, tmp_path):
     known = np.random.default_rng(1).integers(0, 16, embeddings.num_vectors).astype(np.int32)
     create_codes(tmp_path / "codes.npy", len(known), 16)
     write_codes(tmp_path / "codes.npy", 0, known, 16)
-    index = Index.build_learned(
-        embeddings, codec, tmp_path / "index",
-        num_sampled_documents=clusters.num_sampled_documents, bar=no_bar, devices=["cpu"], codes=tmp_path / "codes.npy",
+    building.save_codec(tmp_path / "index", codec)
+    in_parts = partial(divide, out=tmp_path / "work", devices=["cpu"])
+    building.encode_all(
+        embeddings, tmp_path / "index", ResidualCodec, clusters.num_sampled_documents, no_bar, in_parts,
+        num_shards=1, codes=tmp_path / "codes.npy",
     )  # fmt: skip
+    index = Index.open(tmp_path / "index")
     np.testing.assert_array_equal(index.codes(np.arange(40)), known)

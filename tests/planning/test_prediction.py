@@ -47,6 +47,19 @@ def test_more_work_takes_longer(small):
     assert again.seconds > once.seconds and again.disk == once.disk  # it encodes the documents a second time
 
 
+def test_streaming_needs_the_room_of_the_indexes_and_not_that_of_the_vectors(small):
+    stored, streamed = (estimates(small, f"pipeline={name}", "target=ranking") for name in ("untrained", "streamed"))
+    assert not [key for key, one in streamed.items() if one.seconds is None]
+    vectors, index = stored["embeddings"].disk, stored["index"].disk
+    assert streamed["embeddings"].disk + streamed["index"].disk == pytest.approx(index, abs=2 * ANY_STEP.disk)
+    assert index < vectors + index
+    assert streamed["embeddings"].memory >= max(stored["embeddings"].memory, stored["index.centroids"].memory)
+    assert streamed["ranking"].memory == pytest.approx(stored["ranking"].memory, rel=1e-3)
+    second = "+codec@pipeline.embeddings.codecs.small=residual_1bit"
+    both = estimates(small, "pipeline=streamed", "target=ranking", second)
+    assert index < both["embeddings"].disk < 2 * index
+
+
 def test_the_same_work_again_costs_what_it_took(small):
     index = build(compose([*small, "target=index"]))
     rewrite_record(index, seconds=300.0, peak_memory=5_000_000_000, bytes=70_000)

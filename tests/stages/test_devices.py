@@ -1,4 +1,4 @@
-"""Two processes encode, index and mine with exactly the same results as one."""
+"""Two processes encode, reduce, index and mine with exactly the same results as one."""
 
 import pytest
 from support import shrunk, tiny_folder
@@ -7,6 +7,8 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.configuration.composition import build, compose
 from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.indexing.index import Index
+
+ONE_RANKING = ("artifact.json", "run.trec", "run.ties.json", "timing.json")
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +22,7 @@ def rankings(tmp_path_factory) -> list[Artifact]:
                     "pipeline=untrained",
                     "codec=residual",
                     "search=plaid",
+                    "reduction=idf",
                     "target=ranking",
                     f"runtime.devices={devices}",
                     "runtime.shard_documents=12",
@@ -31,8 +34,9 @@ def rankings(tmp_path_factory) -> list[Artifact]:
     ]
 
 
-def test_encoding(rankings):
-    one, two = (ranking.parents["index"].parents["embeddings"].path for ranking in rankings)
+@pytest.mark.parametrize("stage", ["encode", "reduce"])
+def test_vectors(rankings, stage):
+    one, two = (next(one.path for one in ranking.lineage() if one.stage == stage) for ranking in rankings)
     assert len(list(Embeddings.open(one).shards())) == 3
     names = sorted(path.name for path in one.iterdir())
     assert names == sorted(path.name for path in two.iterdir()) and "2.vectors.npy" in names
@@ -51,4 +55,4 @@ def test_indexing(rankings):
 def test_mining(rankings):
     one, two = ((ranking.path / "run.trec").read_bytes() for ranking in rankings)
     assert one.count(b"\n") > 100 and one == two
-    assert not list(rankings[1].path.glob("run.*.trec"))
+    assert {path.name for path in rankings[1].path.iterdir()} <= {*ONE_RANKING}

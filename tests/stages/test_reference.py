@@ -15,7 +15,7 @@ from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import costs, per_query
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.indexing.index import Index
-from colbertv2.modeling.colbert import encoded_queries
+from colbertv2.modeling.query_vectors import encoded_queries
 from colbertv2.reporting.system_table import read_system
 from colbertv2.runtime import Runtime
 from colbertv2.search.exhaustive import Exhaustive

@@ -7,7 +7,8 @@ import torch
 from support import shrunk, tiny_folder
 
 from colbertv2.configuration.composition import build, compose
-from colbertv2.modeling.colbert import ColBERT, encode_texts
+from colbertv2.modeling.colbert import ColBERT
+from colbertv2.modeling.query_vectors import KEPT
 from colbertv2.runtime import Runtime
 from colbertv2.search.searcher import Searcher
 
@@ -50,6 +51,6 @@ def test_queries_are_encoded_once_for_all_indexes_of_one_checkpoint(tmp_path, mo
         for codec in ("fp16", "binary", "residual")
     }
     assert len(encoded) == 1 and len(runs) == 3
-    encode_texts.cache_clear()
+    KEPT.clear()
     build(compose([*overrides, "codec=residual_1bit"]))
     assert len(encoded) == 2
