@@ -34,7 +34,7 @@ def commands(page: str) -> list[str]:
     """The commands on a page: lines of blocks without a language, and inline ``python -m colbertv2 …``."""
     lines = [line for block in blocks(page) if block.language in ("", "bash", "sh") for line in block.text.splitlines()]
     inline = re.findall(r"`((?:python -m colbertv2|python -m experiments\.|make |colbertv2 )[^`…<]+)`", page)
-    return [line.partition(" #")[0].strip() for line in [*lines, *inline] if line.strip()]
+    return [line.partition(" #")[0].strip() for line in [*lines, *inline] if line.strip() and line[0] != "#"]
 
 
 def snippets(page: str) -> list[str]:
@@ -52,6 +52,8 @@ def try_command(command: str) -> None:
     words = shlex.split(command)
     while "=" in words[0]:  # an environment variable
         words.pop(0)
+    if words[0] in ("srun", "torchrun"):
+        words = ["python", *words[words.index("-m", 1) :]]
     if words[0] == "make":
         named = [word for word in words[1:] if "=" not in word]
         assert set(named) <= TARGETS, f"no such target of the Makefile: {command}"
