@@ -35,6 +35,7 @@ ANY_VALUE = {  # numbers without a range in their annotation, and what checks th
     "Queries.dev_fraction": "its range depends on `part`",
 }
 ZERO = {  # where 0 is an ordinary value, and what it means
+    "gpus_per_node": "computes on CPUs",
     "seed": "a seed like any other",
     "kmeans_seed": "a seed like any other",
     "warmup_steps": "no warm-up",
