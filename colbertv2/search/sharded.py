@@ -66,7 +66,7 @@ class BoundShards:
     """An engine bound to every shard of an index.
 
     An exact engine finds what it would find in one index. An engine that keeps the best of some documents keeps so
-    many of every shard, so it finds at least as much of what exact search would find, and takes longer.
+    many of every shard, so it scores more of them exactly.
 
     Engines bound on a GPU are kept as long as the shards fit there together; else one shard at a time is there, and is
     copied for every search. So search for many queries at once.

@@ -90,7 +90,7 @@ def test_ties_between_shards_are_broken_and_reported_as_in_one_index(new_world):
             assert expected[0].tied == (k not in (8, 24, 25))
 
 
-def test_approximate_engines_lose_nothing_in_shards(new_world):
+def test_approximate_engines_find_no_less_in_shards(new_world):
     world = new_world(200)
     index, queries = world.index(), world.queries(20)
     split, exact = in_shards(world, 4), Searcher(index, Exhaustive()).find(queries, 10)
