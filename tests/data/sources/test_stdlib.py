@@ -2,72 +2,10 @@ import subprocess
 import sys
 from collections import Counter
 
-import pytest
-
+from colbertv2.data.leakage import normalised
 from colbertv2.data.sources import stdlib
-from colbertv2.data.sources.stdlib import first_sentence, functions, library_files
-
-
-@pytest.mark.parametrize(
-    ("docstring", "sentence"),
-    [
-        ("Return a name.  Then more.", "Return a name."),
-        ("Return a name, e.g. 'ls' or i.e. nothing.\n\nMore.", "Return a name, e.g. 'ls' or i.e. nothing."),
-        ("A first line\n   that runs on.\n More!", "A first line that runs on."),
-        ("Really? Yes.", "Really?"),
-        ("See version 3.11 of it. Fine", "See version 3.11 of it."),
-        ("One, two etc. and three", "One, two etc. and three"),
-    ],
-)
-def test_first_sentence(docstring, sentence):
-    assert first_sentence(docstring) == sentence
-
-
-SOURCE = '''
-class Tree:
-    """A class is no document."""
-
-    @property
-    def height(self):
-        """Return the height of it."""
-        return self.h
-
-    def walk(self):
-        """Walk all the nodes.
-
-        In order.
-        """
-        def visit(node):
-            "Visit one single inner node."
-            return node
-        return visit
-
-    def abstract(self):
-        """Has nothing besides its docstring."""
-
-    def plain(self):
-        return 1
-'''
-
-
-def test_functions_are_documents_without_any_docstring():
-    pairs = {pair.doc_id: pair for pair in functions(SOURCE, "m.tree")}
-    assert list(pairs) == ["m.tree:Tree.height", "m.tree:Tree.walk", "m.tree:Tree.walk.visit"]
-    assert pairs["m.tree:Tree.walk"].query == "Walk all the nodes."
-    assert pairs["m.tree:Tree.walk"].source == (
-        "def walk(self):\n    def visit(node):\n        return node\n    return visit"
-    )
-    assert pairs["m.tree:Tree.walk.visit"].module == "m"
-
-
-def test_form_feeds_do_not_shift_lines():
-    source = '"""Module."""\n\x0c\ndef f():\n    """Return the number one."""\n    return 1\n'
-    (pair,) = functions(source, "m")
-    assert pair.source == "def f():\n    return 1"
-
-
-def test_code_on_the_docstring_line_is_not_lost():
-    assert list(functions('def f(): "Return the number one."; return 1\n', "m")) == []
+from colbertv2.data.sources.code_search import MINIMUM_QUERY_WORDS, SPLITS
+from colbertv2.data.sources.stdlib import library_files
 
 
 def test_library_files_leave_out_tests_and_installed_packages(tmp_path):
@@ -87,30 +25,28 @@ def test_pairs_are_unique_on_both_sides_and_long_enough():
     pairs = stdlib.pairs()
     for values in (
         [pair.doc_id for pair in pairs],
-        [stdlib.normalised(pair.source) for pair in pairs],
-        [stdlib.normalised(pair.query) for pair in pairs],
+        [normalised(pair.source) for pair in pairs],
+        [normalised(pair.query) for pair in pairs],
     ):
         assert max(Counter(values).values()) == 1
-    assert min(len(pair.query.split()) for pair in pairs) == stdlib.MINIMUM_QUERY_WORDS
+    assert min(len(pair.query.split()) for pair in pairs) == MINIMUM_QUERY_WORDS
     assert all(pair.doc_id.split() == [pair.doc_id] for pair in pairs)
 
 
 def test_no_document_holds_its_query():
-    assert not [
-        pair.doc_id for pair in stdlib.pairs() if stdlib.normalised(pair.query) in stdlib.normalised(pair.source)
-    ]
+    assert not [pair.doc_id for pair in stdlib.pairs() if normalised(pair.query) in normalised(pair.source)]
 
 
 def test_hardly_any_query_stands_in_another_document():
-    everything = "\n".join(stdlib.normalised(pair.source) for pair in stdlib.pairs())
-    assert sum(stdlib.normalised(pair.query) in everything for pair in stdlib.pairs()) <= 10
+    everything = "\n".join(normalised(pair.source) for pair in stdlib.pairs())
+    assert sum(normalised(pair.query) in everything for pair in stdlib.pairs()) <= 10
 
 
 def test_splits_have_their_shares_and_no_module_straddles():
     split_of = stdlib.split_of_module()
     counts = Counter(split_of[pair.module] for pair in stdlib.pairs())
-    assert set(counts) == set(stdlib.SPLITS)
-    for split, share in stdlib.SPLITS.items():
+    assert set(counts) == set(SPLITS)
+    for split, share in stdlib.SHARES.items():
         assert abs(counts[split] / len(stdlib.pairs()) - share) < 0.03
     assert {pair.module for pair in stdlib.pairs()} == set(split_of)
 
