@@ -1,7 +1,13 @@
-"""Find test queries that a model was trained on: word for word, or with almost the same words."""
+"""Find texts with almost the same words: test queries that a model was trained on, and near-duplicates.
+
+If the words of two texts are sorted by one order, the rarest first, then texts with Jaccard similarity t share one of
+the first n − ⌈t·n⌉ + 1 words of each (prefix filter; Chaudhuri et al., ICDE 2006). So all pairs of at least this
+similarity are found without comparing all.
+"""
 
 import math
 import re
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -29,10 +35,7 @@ class Leak(NamedTuple):
 def leaks(train: Iterable[tuple[str, str]], test: Iterable[tuple[str, str]], near: float = NEAR) -> list[Leak]:
     """Find the test queries that are like a training query, exact ones first.
 
-    All pairs of at least this similarity are found without comparing all: if the words of both texts are sorted by one
-    order, then two texts with Jaccard similarity t share one of the first n − ⌈t·n⌉ + 1 words of each (prefix filter;
-    Chaudhuri et al., ICDE 2006). The rarest words of the test queries come first. The training queries are read once
-    and not kept.
+    The order of words is that of the test queries. The training queries are read once and not kept.
 
     Args:
         train: training queries as (id, text).
@@ -49,7 +52,7 @@ def leaks(train: Iterable[tuple[str, str]], test: Iterable[tuple[str, str]], nea
 
     def first(words: frozenset[str]) -> list[str]:
         ordered = sorted(words, key=lambda word: (counts[word], word))
-        return ordered[: len(words) - math.ceil(near * len(words) - 1e-9) + 1]
+        return ordered[: prefix(len(words), near)]
 
     holders: dict[str, list[str]] = {}
     for query_id, (_, words) in texts.items():
@@ -65,6 +68,47 @@ def leaks(train: Iterable[tuple[str, str]], test: Iterable[tuple[str, str]], nea
             if leak.similarity >= near and (leak.exact, leak.similarity) > (known.exact, known.similarity):
                 found[test_id] = leak
     return sorted(found.values(), key=lambda leak: (not leak.exact, -leak.similarity, leak.test_id))
+
+
+def near_duplicates(texts: Mapping[str, str], near: float = NEAR) -> dict[str, str]:
+    """Find the texts that are like an earlier one which is not itself such a text.
+
+    Args:
+        texts: id → text, in the order in which the first of similar texts counts as the original.
+        near: the least similarity, as for ``leaks``.
+
+    Returns:
+        The id of each near-duplicate → the id of the first text that it is like.
+
+    >>> near_duplicates({"a": "Sort a list in place.", "b": "Open a file.", "c": "sort the list in place"}, near=0.6)
+    {'c': 'a'}
+    """
+    counts = Counter(word for text in texts.values() for word in words_of(text))
+    order = {word: place for place, word in enumerate(sorted(counts, key=lambda word: (counts[word], word)))}
+    originals: list[tuple[str, array[int]]] = []  # numbers instead of words, as the documents of a collection are long
+    holders: dict[int, list[int]] = {}
+    found: dict[str, str] = {}
+    for text_id, text in texts.items():
+        words = sorted(order[word] for word in words_of(text))
+        own, first = set(words), words[: prefix(len(words), near)]
+        for place in sorted({place for word in first for place in holders.get(word, ())}):
+            original, others = originals[place]
+            if min(len(own), len(others)) / max(len(own), len(others)) < near:  # cannot be, whatever the words
+                continue
+            shared = sum(map(own.__contains__, others))
+            if shared / (len(own) + len(others) - shared) >= near:
+                found[text_id] = original
+                break
+        else:
+            for word in first:
+                holders.setdefault(word, []).append(len(originals))
+            originals.append((text_id, array("l", words)))
+    return found
+
+
+def prefix(number: int, near: float) -> int:
+    """How many of the first words of a text with ``number`` words a text of at least this similarity may begin with."""
+    return number - math.ceil(near * number - 1e-9) + 1
 
 
 def words_of(text: str) -> frozenset[str]:

@@ -45,7 +45,9 @@ def test_a_collection_can_be_mounted_anywhere(name):
 @pytest.mark.parametrize(
     "name",
     sorted(
-        set(NAMES) - RELEASED - {"ir_datasets", "folder", "huggingface", "peerqa", "stdlib_topic", "none", "mixture"}
+        set(NAMES)
+        - RELEASED
+        - {"ir_datasets", "folder", "huggingface", "packages", "peerqa", "stdlib_topic", "none", "mixture"}
     ),
 )
 def test_splits_are_disjoint_and_judge_the_documents(name, request):

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colbertv2.data.leakage import NEAR, leakage_warnings, leaks, normalised, words_of
+from colbertv2.data.leakage import NEAR, leakage_warnings, leaks, near_duplicates, normalised, words_of
 
 TEXTS = st.lists(st.lists(st.sampled_from("abcdefghij"), min_size=0, max_size=9).map(" ".join), max_size=12)
 
@@ -19,6 +19,24 @@ def test_all_pairs_are_found_that_a_comparison_of_all_finds(train, test, near):
         assert (f"q{number}" in found) == (best >= near)
         if best >= near:
             assert found[f"q{number}"].exact == exact and (exact or found[f"q{number}"].similarity == best)
+
+
+@given(TEXTS, st.sampled_from([0.5, 0.6, NEAR, 1.0]))
+def test_near_duplicates_are_those_that_a_comparison_with_every_earlier_original_finds(texts, near):
+    originals: list[int] = []
+    expected: dict[str, str] = {}
+    for number, text in enumerate(texts):
+        own = words_of(text)
+        alike = [
+            other
+            for other in originals
+            if len(own & words_of(texts[other])) / len(own | words_of(texts[other])) >= near
+        ]
+        if alike:
+            expected[f"t{number}"] = f"t{alike[0]}"
+        else:
+            originals.append(number)
+    assert near_duplicates({f"t{number}": text for number, text in enumerate(texts)}, near) == expected
 
 
 def test_a_warning_says_how_many_and_where():
