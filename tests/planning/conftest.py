@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from colbertv2.planning import declared, work
+from colbertv2.planning import declared, transformers
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def absence() -> Callable[[], AbstractContextManager[None]]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(declared, "is_declared_collection", declared.is_listed)
             patch.setattr(declared, "is_declared_model", is_declared_model)
-            patch.setattr(work, "is_declared_model", is_declared_model)
+            patch.setattr(transformers, "is_declared_model", is_declared_model)
             yield
 
     return context
