@@ -2,8 +2,8 @@
 
 A build takes a lease, lets the stage fill a temporary directory, writes ``artifact.json``, and renames the directory to
 its final name. There is one lease per address, and a job looks for the artifact again once it holds the lease: parallel
-jobs of a sweep that share ancestors build each of them once, on whatever machine they run. A build that is interrupted or killed never leaves
-anything that looks like a complete artifact.
+jobs of a sweep that share ancestors build each of them once, on whatever machine they run. A build that is interrupted
+or killed never leaves anything that looks like a complete artifact.
 """
 
 import shutil
@@ -98,8 +98,9 @@ def build_node(node: Node, runtime: Runtime, done: dict[str, Artifact] | None = 
 def build_phase(node: Node, runtime: Runtime) -> Artifact | None:
     """Do one phase of a validated node, ``runtime.phase``, and return its artifact if it is complete then.
 
-    Only a stage that divides has other phases than ``all``. The phase ``work`` takes no lock, as several processes do it at the same time. So the jobs of a stage must run in
-    their order: ``prepare`` (only if the stage prepares something), any number of ``work``, ``finish``.
+    Only a stage that divides has other phases than ``all``. The phase ``work`` takes no lock, as several processes do
+    it at the same time. So the jobs of a stage must run in their order: ``prepare`` (only if the stage prepares
+    something), any number of ``work``, ``finish``.
 
     Args:
         node: the node of the stage; the artifacts it reads must exist.

@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import json
 import multiprocessing
 import os
 import platform
@@ -246,7 +245,7 @@ def test_processes_on_one_store_share_the_work_of_one_that_is_killed(toy, root: 
     for point in points:
         build(point)  # finds what the others have built
     assert Counter(runs())["table"] == len(tables) and Counter(runs())["encode"] == 2
-    assert not [path for path in root.rglob(".*") ]
+    assert not [path for path in root.rglob(".*")]
 
 
 def test_a_killed_run_s_files_go_with_the_next_one(toy, root: Path) -> None:
