@@ -62,7 +62,7 @@ def test_a_local_folder_is_never_declared(tmp_path):
 
 
 def test_other_collections_that_are_not_here_are_refused_as_before(tmp_path):
-    overrides = ["collection=beir", "collection.set=dbpedia-entity/test", "pipeline=untrained", f"runtime.root={tmp_path}"]
+    overrides = ["collection=beir", "collection.set=hotpotqa/test", "pipeline=untrained", f"runtime.root={tmp_path}"]
     with pytest.raises(InputError, match="could not be downloaded"):
         main(overrides)
 
