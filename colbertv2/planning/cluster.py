@@ -25,8 +25,6 @@ JOB_SECONDS = 30  # until a job that has started computes: imports from a shared
 NODE_LINK, NETWORK = 5e10, 1.25e10  # bytes per second between the GPUs of a node, and between nodes (100 Gbit/s)
 ON_GPU = ("encode", "streamed", "train", "teacher", "score", "centroids", "search", "pools", "rerank", "single_vector")
 DIVIDED_BY_QUERIES = ("score", "search")
-DIVIDED = ("encode", "streamed", "reduce", "centroids", "index", *DIVIDED_BY_QUERIES)
-TRAININGS = ("train", "teacher")
 
 
 @dataclass(frozen=True)
@@ -47,16 +45,14 @@ class Machines:
 
     @classmethod
     def of(cls, runtime: Any, stage: str) -> Machines:
-        """The machines that the runtime of a cluster gives to a stage, whose own values are in ``runtime.stages``.
+        """The machines that the runtime of a cluster gives to a stage, by its method ``resources``.
 
         Raises:
             InputError: the runtime names an unknown GPU.
         """
-        own = (getattr(runtime, "stages", None) or {}).get(stage, {})
-        names = ("nodes", "gpus_per_node", "gpu", "array_width")
-        nodes, gpus, name, width = (own.get(key, getattr(runtime, key, None)) for key in names)
-        gpu = GPU.named(name or DEFAULT) if gpus else None
-        return cls(nodes, gpus, gpu, width or nodes * max(1, gpus))
+        own = runtime.resources(stage)
+        gpu = GPU.named(own.gpu or DEFAULT) if own.gpus_per_node else None
+        return cls(own.nodes, own.gpus_per_node, gpu, own.tasks)
 
 
 @dataclass(frozen=True)
@@ -75,12 +71,12 @@ class ClusterCost(StepCost):
 
 
 def is_cluster(runtime: Runtime) -> bool:
-    """Whether a runtime distributes stages over the nodes of a cluster."""
-    return hasattr(runtime, "nodes")
+    """Whether a runtime distributes stages over the nodes of a cluster, so that stages have resources."""
+    return hasattr(runtime, "resources")
 
 
 def estimate_on_cluster(nodes: Iterable[Node], runtime: Runtime) -> list[ClusterCost]:
-    """As ``estimate_nodes``, for a runtime with ``nodes``, ``gpus_per_node``, ``gpu`` and ``array_width``.
+    """As ``estimate_nodes``, for the runtime of a cluster.
 
     Raises:
         InputError: the runtime names an unknown GPU.
@@ -113,7 +109,7 @@ def estimate(node: Node, machines: Machines, predictor: Predictor) -> dict[str, 
         source = f"measured: {source}" if " run" in source else source
     if cost is None:
         return {}
-    if step and spans_nodes(node.stage, step):
+    if step and table and node.stage.spans_nodes and step.arguments.get("recipe"):  # a released teacher has none
         wall, tasks, memory = training(step, cost, machines, gpu)
         held = wall * tasks
     else:
@@ -132,7 +128,7 @@ def divided(stage: Stage, step: Step | None, seconds: float, tasks: int, runtime
         tasks: how many there are if it divides.
         runtime: says how many documents a part has.
     """
-    number = quietly(lambda: step and parts(step, runtime)) if stage.name in DIVIDED else None
+    number = quietly(lambda: step and parts(step, runtime)) if stage.divided else None
     if not step or not number:
         return seconds + JOB_SECONDS, 1, seconds + JOB_SECONDS
     first, tasks = undivided(step), min(tasks, number)
@@ -164,11 +160,6 @@ def scanned(node: Node, cost: Cost) -> Cost:
     if not isinstance(engine, Engine) or engine.needs_centroids or type(engine).on_device is Engine.on_device:
         return cost
     return replace(cost, seconds=0.0, flops=cost.flops + cost.seconds * RATE)
-
-
-def spans_nodes(stage: Stage, step: Step) -> bool:
-    """Whether a stage is a training, whose one job spans nodes."""
-    return stage.name in TRAININGS and step.arguments["recipe"] is not None
 
 
 def parts(step: Step, runtime: Runtime) -> int:
