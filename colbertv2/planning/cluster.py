@@ -20,6 +20,7 @@ from colbertv2.planning.prediction import Predictor, StepCost, on_gpus, quietly,
 from colbertv2.planning.transformers import transformer
 from colbertv2.planning.work import RATE, Cost, Step, undivided
 from colbertv2.runtime import Runtime
+from colbertv2.search.engine import Engine
 
 JOB_SECONDS = 30  # until a job that has started computes: imports from a shared file system, and the model
 NODE_LINK, NETWORK = 5e10, 1.25e10  # bytes per second between the GPUs of a node, and between nodes (100 Gbit/s)
@@ -62,11 +63,13 @@ class ClusterCost(StepCost):
     Args:
         tasks: how many tasks work on it at the same time.
         gpu_seconds: GPUs that its jobs hold, times the seconds they hold them.
+        idle_gpu_seconds: the same if its engine searches on CPUs; these are not in ``gpu_seconds``.
         after: the addresses of the missing steps that it waits for.
     """
 
     tasks: int = 1
     gpu_seconds: float = 0.0
+    idle_gpu_seconds: float = 0.0
     after: tuple[str, ...] = ()
 
 
@@ -100,9 +103,11 @@ def estimate(node: Node, machines: Machines, predictor: Predictor) -> dict[str, 
     """The fields of a ``ClusterCost`` that say what one step costs; nothing if it can't be estimated."""
     step: Step | None = quietly(lambda: predictor.step(node))
     table: Cost | None = quietly(lambda: step and step.cost)
-    gpu = machines.gpu if node.stage.name in ON_GPU else None
+    engine = node.bound.get("engine")
+    searches_on_cpus = isinstance(engine, Engine) and not engine.uses_gpu
+    gpu = machines.gpu if node.stage.name in ON_GPU and not searches_on_cpus else None
     if gpu and step and table:
-        cost, source = scanned(node, table), f"assumed: {gpu.title}, {step.precision}"
+        cost, source = scanned(engine, table), f"assumed: {gpu.title}, {step.precision}"
         cost = replace(cost, seconds=on_gpus(cost, gpu, step.precision))
     else:
         cost, source = predictor.predict(node) or (None, "unknown")
@@ -116,8 +121,9 @@ def estimate(node: Node, machines: Machines, predictor: Predictor) -> dict[str, 
         wall, tasks, held = divided(node.stage, step, cost.seconds, machines.tasks, predictor.runtime)
         memory = cost.memory
     held *= bool(machines.gpus_per_node)
+    gpu_seconds = {"idle_gpu_seconds" if searches_on_cpus else "gpu_seconds": held}
     sizes = {"memory": memory, "disk": cost.disk, "source": source}
-    return {"seconds": wall, "tasks": tasks, "gpu_seconds": held, **sizes}
+    return {"seconds": wall, "tasks": tasks, **gpu_seconds, **sizes}
 
 
 def divided(stage: Stage, step: Step | None, seconds: float, tasks: int, runtime: Runtime) -> tuple[float, int, float]:
@@ -152,12 +158,9 @@ def training(step: Step, cost: Cost, machines: Machines, gpu: GPU | None) -> tup
     return busy + exchanged / link + JOB_SECONDS, tasks, part.cost.memory
 
 
-def scanned(node: Node, cost: Cost) -> Cost:
+def scanned(engine: object, cost: Cost) -> Cost:
     """A cost whose seconds are operations of a GPU, if the step is a search by an engine that scans vectors there."""
-    from colbertv2.search.engine import Engine
-
-    engine = node.bound.get("engine")
-    if not isinstance(engine, Engine) or engine.needs_centroids or type(engine).on_device is Engine.on_device:
+    if not isinstance(engine, Engine) or engine.needs_centroids or not engine.uses_gpu:
         return cost
     return replace(cost, seconds=0.0, flops=cost.flops + cost.seconds * RATE)
 

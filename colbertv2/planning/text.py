@@ -55,6 +55,14 @@ def to_cluster_text(steps: Sequence[ClusterCost], notes: Sequence[str]) -> str:
         f"{byte_size(disk)} of disk",
         f"longest chain: {' → '.join(step.key for step in path)}",
     ]
+    if idle := [step for step in known if step.idle_gpu_seconds]:
+        stages = dict.fromkeys(step.address.rpartition("-")[0] for step in idle)
+        lines.append(
+            f"not counted: {gpu_hours(sum(step.idle_gpu_seconds for step in idle) / 3600)} GPU hours that the jobs of "
+            f"{', '.join(step.key for step in idle)} hold while their engines search on CPUs; "
+            f"{', '.join(f'+runtime.stages.{stage}.gpus_per_node=0' for stage in stages)} asks for none (and "
+            "array_width there for as many tasks)"
+        )
     if unknown := len(missing) - len(known):
         lines.append(f"{unknown} of them unknown (?), not counted")
     return "\n".join([*lines, *notes])

@@ -65,7 +65,8 @@ def test_twice_the_nodes_take_half_of_the_time_and_the_same_gpu_hours(msmarco, k
     else:
         jobs = 2 * cluster.JOB_SECONDS
         assert two.seconds - jobs == pytest.approx((one.seconds - jobs) / 2, rel=0.1)
-    assert two.gpu_seconds == pytest.approx(one.gpu_seconds + 8 * cluster.JOB_SECONDS, rel=1e-6)
+    held = [plan.gpu_seconds + plan.idle_gpu_seconds for plan in (one, two)]
+    assert held[1] == pytest.approx(held[0] + 8 * cluster.JOB_SECONDS, rel=1e-6)
     assert two.disk == one.disk and two.memory == one.memory
 
 
@@ -172,6 +173,25 @@ def test_work_on_cpus_is_predicted_from_finished_runs_here(tmp_path):
     assert index.seconds == pytest.approx(100 + 2 * cluster.JOB_SECONDS)
     text = to_cluster_text(steps, notes_on([], Machines.of(runtime_of(config), "encode")))
     assert "to build: 2 steps, 0.00 GPU hours, about " in text and index.address in text and "assumed" not in text
+
+
+def test_an_engine_that_runs_on_cpus_is_planned_so_and_holds_no_gpu_hours(tmp_path, nothing_here):
+    root, on_cpus = f"runtime.root={tmp_path}", "+runtime.stages.search={gpus_per_node:0,array_width:8}"
+    for engine in (["search=plaid"], ["search=cascade"]):
+        search, alone = (planned(root, *engine, *more)["ranking"] for more in ([], [on_cpus]))
+        assert search.source == alone.source == "from a default" and search.gpu_seconds == alone.gpu_seconds == 0
+        assert search.idle_gpu_seconds > 0 == alone.idle_gpu_seconds
+        assert search.tasks == alone.tasks == 8 and search.seconds == alone.seconds
+    for engine in (["search=exhaustive"], ["search=cascade", "search.nexact=null"]):
+        search = planned(root, *engine)["ranking"]
+        assert search.source.startswith("assumed: H100") and search.gpu_seconds > 0 == search.idle_gpu_seconds
+
+
+def test_the_plan_tells_how_not_to_hold_gpus_that_are_idle(msmarco):
+    steps = [*msmarco[1].values()]
+    (line,) = (line for line in to_cluster_text(steps, []).splitlines() if line.startswith("not counted: "))
+    assert "pipeline.round2.candidates" in line and "pipeline.ranking" not in line
+    assert "+runtime.stages.search.gpus_per_node=0 asks for none" in line
 
 
 def test_the_plan_says_what_is_declared_and_assumed(tmp_path, capsys, nothing_here):
