@@ -72,7 +72,7 @@ def run(
     from colbertv2.indexing.encoding import sampled_vectors
     from colbertv2.indexing.packed import offsets_of
     from colbertv2.indexing.shards import parts_within, shards_of
-    from colbertv2.indexing.storage import read_ids
+    from colbertv2.indexing.storage import read_ids, write_ids
     from colbertv2.indexing.streaming import StreamedEmbeddings
     from colbertv2.modeling.query_vectors import encoded_queries
 
@@ -83,7 +83,7 @@ def run(
         if not lengths.any():
             raise InputError(f"{documents.id} holds no vectors; expected at least one document with tokens.")
         np.save(out / LENGTHS, lengths)
-        (out / DOC_IDS).write_text("".join(f"{doc_id}\n" for doc_id, _ in documents), encoding="utf-8")
+        write_ids(out / DOC_IDS, (doc_id for doc_id, _ in documents))
         source = StreamedEmbeddings(model, documents, lengths, **settings)
         clusters = None
         if any(codec.has_centroids for codec in codecs.values()):
