@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,17 +17,13 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.codec import Codec
 from colbertv2.data.collection import Collection
-from colbertv2.division import part_size, with_items
+from colbertv2.division import with_items
 from colbertv2.errors import InputError
 from colbertv2.indexing.embeddings import notes_on_empty
 from colbertv2.parts import WorkPart
 from colbertv2.runtime import Runtime
 from colbertv2.schema import MaxLength, PositiveInt, Precision, Seed
 
-if TYPE_CHECKING:
-    from colbertv2.modeling.colbert import ColBERT
-
-PART_DOCUMENTS = 1024  # per part of a small collection, so that several processes have something to do
 LENGTHS, DOC_IDS = "lengths.npy", "doc_ids.txt"
 
 logger = logging.getLogger(__name__)
@@ -69,7 +65,7 @@ def run(
     """
     from colbertv2.analysis.explain import document_token_ids
     from colbertv2.indexing import building
-    from colbertv2.indexing.encoding import sampled_vectors
+    from colbertv2.indexing.encoding import document_encoder, documents_per_part, sampled_vectors
     from colbertv2.indexing.packed import offsets_of
     from colbertv2.indexing.shards import parts_within, shards_of
     from colbertv2.indexing.storage import read_ids, write_ids
@@ -77,7 +73,7 @@ def run(
     from colbertv2.modeling.query_vectors import encoded_queries
 
     def learn() -> dict[str, Any]:
-        model = encoder(checkpoint.path, documents, document_maxlen, runtime, runtime.torch_device)
+        model = document_encoder(checkpoint.path, documents, document_maxlen, runtime, runtime.torch_device)
         texts = runtime.bar((text for _, text in documents), "count tokens", "documents", len(documents))
         lengths = np.array([len(ids) for ids in document_token_ids(model.tokenizer, texts)], np.int32)
         if not lengths.any():
@@ -96,7 +92,7 @@ def run(
             sampled[name] = own.num_sampled_documents
         return {"dim": model.dim, "num_sampled_documents": sampled}
 
-    size = min(runtime.shard_documents, part_size(len(documents), PART_DOCUMENTS))
+    size = documents_per_part(len(documents), runtime)
     settings = {"size": size, "batch_tokens": runtime.batch_tokens, "precision": precision, "bar": runtime.bar}
     learned = runtime.once(out, learn)
     lengths = np.load(out / LENGTHS)
@@ -151,25 +147,15 @@ def encode_parts(
         runtime: how the model attends.
     """
     from colbertv2.compression.codec import load_codec
+    from colbertv2.indexing.encoding import document_encoder
     from colbertv2.indexing.streaming import StreamedEmbeddings, write_part
 
     codecs, lengths = {name: load_codec(learned / name / "codec") for name in kinds}, np.load(learned / LENGTHS)
-    model = encoder(checkpoint, documents, document_maxlen, runtime, device)
+    model = document_encoder(checkpoint, documents, document_maxlen, runtime, device)
     source = StreamedEmbeddings(model, documents, lengths, **settings)
     for part, block in with_items(parts, documents, bounds):
         expected = lengths[bounds[part.number] : bounds[part.number + 1]]
         write_part(part.directory, codecs, source.encode(block, expected, part.number, len(bounds) - 1), device)
-
-
-def encoder(
-    checkpoint: Path, documents: Collection, document_maxlen: MaxLength | None, runtime: Runtime, device: Any
-) -> ColBERT:
-    """The model, with the length and the prompt of the documents."""
-    from colbertv2.modeling.attention import with_attention
-    from colbertv2.modeling.colbert import ColBERT
-
-    loaded = ColBERT.load(checkpoint, document_maxlen or documents.maxlen, document_prompt=documents.prompt)
-    return with_attention(loaded, runtime.attention).to(device)
 
 
 def check(
@@ -181,6 +167,7 @@ def check(
     **_: object,
 ) -> Iterator[str]:
     """Check that the model can read the documents, that the codecs can encode its vectors, and the number of shards."""
+    from colbertv2.indexing.shards import shard_problems
     from colbertv2.modeling.initial import dim_of, document_problems
 
     yield from document_problems(checkpoint, documents, document_maxlen)
@@ -190,8 +177,7 @@ def check(
         if not re.fullmatch(r"[A-Za-z]\w*", name):
             yield f"codecs has the name {name!r}; expected letters, digits and underscores, for a directory."
         yield from (f"codecs.{name}: {problem}" for problem in codec.check(dim_of(checkpoint)))
-    if num_shards > 1 and num_shards > len(documents):
-        yield f"num_shards is {num_shards}, more than the {len(documents)} documents; lower index_shards."
+    yield from shard_problems(num_shards, len(documents))
 
 
 def lacks(codecs: dict[str, Codec], **_: object) -> Iterator[str]:
