@@ -21,6 +21,7 @@ from colbertv2.division import with_items
 from colbertv2.errors import InputError
 from colbertv2.indexing.embeddings import notes_on_empty
 from colbertv2.parts import WorkPart
+from colbertv2.reduction.reduction import NoReduction, Reduction
 from colbertv2.runtime import Runtime
 from colbertv2.schema import MaxLength, PositiveInt, Precision, Seed
 
@@ -29,12 +30,13 @@ LENGTHS, DOC_IDS = "lengths.npy", "doc_ids.txt"
 logger = logging.getLogger(__name__)
 
 
-@stage(version=1, divided=True, prepares=True, provides=["indexes"])
+@stage(version=1, divided=True, prepares=True, provides=["indexes"], neutral={"reduction": NoReduction()})
 def run(
     checkpoint: Artifact,
     documents: Collection,
     clustering: Clustering,
     codecs: dict[str, Codec],
+    reduction: Reduction,
     *,
     document_maxlen: MaxLength | None,
     precision: Precision,
@@ -58,6 +60,7 @@ def run(
         documents: the collection.
         clustering: how the sample is drawn and clustered; for codecs with centroids, which share them.
         codecs: how vectors are compressed, by names for directories.
+        reduction: none; every other one is refused, since it needs the vectors of the stage ``encode``.
         document_maxlen: as in the stage ``encode``.
         precision: as in the stage ``encode``.
         num_shards: as in the stage ``index``.
@@ -162,15 +165,21 @@ def check(
     checkpoint: Node,
     documents: Collection,
     codecs: dict[str, Codec],
+    reduction: Reduction,
     document_maxlen: int | None,
     num_shards: int,
     **_: object,
 ) -> Iterator[str]:
-    """Check that the model can read the documents, that the codecs can encode its vectors, and the number of shards."""
+    """Check that the model can read the documents, that the codecs can encode its vectors, and the other values."""
     from colbertv2.indexing.shards import shard_problems
     from colbertv2.modeling.initial import dim_of, document_problems
 
     yield from document_problems(checkpoint, documents, document_maxlen)
+    if not isinstance(reduction, NoReduction):
+        yield (
+            f"reduction is {reduction!r}, but vectors that are not stored can't be reduced; expected none. Set "
+            "reduction=none, or pipeline=untrained, which stores them."
+        )
     if not codecs:
         yield "codecs is empty; expected at least one codec by a name."
     for name, codec in codecs.items():
