@@ -19,6 +19,7 @@ from colbertv2.compression.codec import Codec
 from colbertv2.data.collection import Collection, is_empty
 from colbertv2.errors import InputError
 from colbertv2.evaluation.ranking import Ranking
+from colbertv2.indexing.encoding import document_model
 from colbertv2.indexing.index import Index
 from colbertv2.indexing.sharded_index import ShardedIndex
 from colbertv2.modeling.colbert import ColBERT
@@ -41,16 +42,15 @@ def document_token_ids(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[N
             yield ids[:0] if is_empty(text) else ids
 
 
-def document_encoder(encoded: Artifact) -> ColBERT:
+def model_of(encoded: Artifact) -> ColBERT:
     """The model as the stage ``encode`` used it for ``encoded``, with its length and prompt of documents."""
-    documents = encoded.component("documents")
-    maxlen = encoded.arguments["document_maxlen"] or documents.maxlen
-    return ColBERT.load(encoded.ancestor("checkpoint").path, maxlen, document_prompt=documents.prompt)
+    checkpoint = encoded.ancestor("checkpoint").path
+    return document_model(checkpoint, encoded.component("documents"), encoded.arguments["document_maxlen"])
 
 
 def document_tokenizer(encoded: Artifact) -> Tokenizer:
     """The tokenizer of documents as the stage ``encode`` used it for ``encoded``, with its length and prompt."""
-    return document_encoder(encoded).tokenizer
+    return model_of(encoded).tokenizer
 
 
 def token_names(tokenizer: Tokenizer, ids: NDArray[np.integer]) -> list[str]:

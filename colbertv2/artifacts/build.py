@@ -89,9 +89,8 @@ def build_node(node: Node, runtime: Runtime, done: dict[str, Artifact] | None = 
         BuildError: a stage failed.
     """
     validate(node)
-    missing = to_build([node], runtime.root)
-    _refuse_lacking(missing)
-    runtime.provide(missing)
+    runtime.provide(to_build([node], runtime.root))
+    _refuse_lacking(to_build([node], runtime.root))  # what is built elsewhere needs nothing of this machine
     return _build(node, runtime, {} if done is None else done)
 
 

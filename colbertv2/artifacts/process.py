@@ -40,11 +40,7 @@ def num_cores() -> int:
 @cache
 def processor() -> str:
     """The processor's name, or the machine's architecture if the system does not report a name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    names = (line.partition(":")[2].strip() for line in _processor_lines() if line.startswith("model name"))
     return next(names, "") or platform.processor() or platform.machine()
 
 
@@ -53,12 +49,16 @@ def has_bfloat16() -> bool:
 
     Without AVX-512, the libraries have no fast routine for them.
     """
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return True
-    flags = next((line.split() for line in lines if line.startswith(("flags", "Features"))), [])
+    flags = next((line.split() for line in _processor_lines() if line.startswith(("flags", "Features"))), [])
     return not flags or bool({"avx512bw", "amx_bf16", "bf16"} & {*flags})
+
+
+def _processor_lines() -> list[str]:
+    """What Linux says of the processor, line by line; nothing elsewhere."""
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
 
 
 def reset_peak_memory() -> None:

@@ -50,7 +50,7 @@ class Stage:
     function: Callable[..., None]
     given: Mapping[str, Callable[..., Any]]
     neutral: Mapping[str, Any]
-    spans_nodes: bool = False
+    spans_nodes: bool
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -180,8 +180,18 @@ def stage(
                 raise TypeError(f"{where}: needs the keyword-only parameter {name!r}.")
         own = function.__name__
         name = function.__module__.rpartition(".")[2] if own == "run" else own
-        others = tuple(provides), function, given, neutral or {}, spans_nodes
-        declared = Stage(name, version, resumable, divided, prepares, *others)
+        declared = Stage(
+            name=name,
+            version=version,
+            resumable=resumable,
+            divided=divided,
+            prepares=prepares,
+            provides=tuple(provides),
+            function=function,
+            given=given,
+            neutral=neutral or {},
+            spans_nodes=spans_nodes,
+        )
         setattr(function, "stage", declared)  # noqa: B010
         return function
 

@@ -44,15 +44,12 @@ fi
 exit $code"""
 
 
-def submit(nodes: Sequence[Node], runtime: SlurmSettings) -> dict[str, str]:
+def submit(nodes: Sequence[Node], runtime: SlurmSettings) -> None:
     """Submit the jobs of ``nodes`` that are neither finished nor queued.
 
     Args:
         nodes: the nodes to build, parents first.
         runtime: what the jobs ask for.
-
-    Returns:
-        Address → number of the job that finishes it, for all nodes that are not finished.
 
     Raises:
         InputError: there is no Slurm here, or it refused a job; those submitted before it are cancelled.
@@ -61,7 +58,7 @@ def submit(nodes: Sequence[Node], runtime: SlurmSettings) -> dict[str, str]:
     folder = folder_of(runtime.root)
     folder.mkdir(parents=True, exist_ok=True)
     submitted: list[str] = []
-    finishing: dict[str, str] = {}
+    finishing: dict[str, str] = {}  # address → number of the job that finishes it
     run = datetime.now().astimezone().isoformat("T", "seconds")
     with held(folder / "submit.lease", "the queue"):
         queued = {one.name: one.job for one in queue(prefix_of(runtime.root))}
@@ -75,10 +72,11 @@ def submit(nodes: Sequence[Node], runtime: SlurmSettings) -> dict[str, str]:
                     continue
                 forget_failure(path)
                 forget_failures(path.with_name(f".{path.name}.partial"))
-                parents = {parent.address for parent in node.parents.values()}
-                after = "afterok:" + ":".join(finishing[one] for one in sorted(parents & {*finishing}))
+                addresses = {parent.address for parent in node.parents.values()}
+                parents = sorted(finishing[one] for one in addresses if one in finishing)
+                after = f"afterok:{':'.join(parents)}" if parents else ""
                 for phase in phases_of(node.stage):
-                    job = submit_phase(node, phase, runtime, "" if after == "afterok:" else after, run)
+                    job = submit_phase(node, phase, runtime, after, run)
                     submitted.append(job)
                     # The finishing job itself checks that all parts are there, whichever tasks built them.
                     after = f"{'afterany' if phase == 'work' else 'afterok'}:{job}"
@@ -86,7 +84,6 @@ def submit(nodes: Sequence[Node], runtime: SlurmSettings) -> dict[str, str]:
         except InputError:
             cancel(submitted)
             raise
-    return finishing
 
 
 def submit_phase(node: Node, phase: Phase, runtime: SlurmSettings, after: str, run: str) -> str:

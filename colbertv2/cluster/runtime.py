@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from colbertv2.artifacts.node import Node
 from colbertv2.cluster.jobs import submit
@@ -11,7 +10,6 @@ from colbertv2.cluster.settings import SlurmSettings
 from colbertv2.cluster.watch import failed_here, wait
 
 
-@dataclass(frozen=True)
 class SlurmRuntime(SlurmSettings):
     """A run whose stages are jobs of Slurm: the choice ``runtime=slurm``. Its settings are those of its base class."""
 

@@ -63,13 +63,11 @@ class Resources:
 
 @checked
 @dataclass(frozen=True)
-class SlurmSettings(Runtime):
-    """The settings of a run whose stages are jobs of Slurm.
+class SlurmSettings(Resources, Runtime):
+    """The settings of a run whose stages are jobs of Slurm: those of its base classes, and of single stages.
 
     Args:
-        partition, account, nodes, gpus_per_node, gpu, cpus_per_task, memory_gb, hours, array_width, extra, setup: see
-            :class:`Resources`.
-        stages: other values of these for single stages, by the name of the stage.
+        stages: other values of :class:`Resources` for single stages, by the name of the stage.
 
     Raises:
         InputError: ``stages`` names a value that :class:`Resources` has not, or a wrong one.
@@ -80,17 +78,6 @@ class SlurmSettings(Runtime):
     (8, 1)
     """
 
-    partition: Text | None = None
-    account: Text | None = None
-    nodes: PositiveInt = 1
-    gpus_per_node: NonNegativeInt = 0
-    gpu: Text | None = None
-    cpus_per_task: PositiveInt = 4
-    memory_gb: Gigabytes = 16.0
-    hours: Hours = 24.0
-    array_width: PositiveInt | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    setup: Sequence[Text] = ()
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from colbertv2.artifacts.artifact import Artifact, location
@@ -168,12 +167,11 @@ def tail(node: Node, runtime: SlurmSettings) -> list[str]:
 
 def noted(node: Node, runtime: SlurmSettings) -> list[dict[str, Any]]:
     """The jobs that were submitted for a node, the last submission's only."""
-    file: Path = notes_of(runtime.root, node.address)
+    file = notes_of(runtime.root, node.address)
     if not file.is_file():
         return []
     notes = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    last = [note["run"] for note in notes][-1:]
-    return [note for note in notes if [note["run"]] == last]
+    return [note for note in notes if note["run"] == notes[-1]["run"]]
 
 
 class View:

@@ -111,7 +111,6 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
     print_shortages(node, runtime)
     print_doubts(node, runtime)
     print()
-    provide([node], runtime)
     artifact, failed = build_members(config, node, runtime) if members(node) else (build_node(node, runtime), {})
     print(f"\n{config.target}: {artifact.path} ({byte_size(artifact.record['bytes'])})")
     if settings.mode != RunMode.MULTIRUN and (found := results(node, artifact)):
@@ -146,8 +145,9 @@ def build_members(config: DictConfig, node: Node, runtime: Runtime) -> tuple[Art
         The artifact of the suite, and why collections failed, by name.
 
     Raises:
-        InputError: all collections failed.
+        InputError: all collections failed, or there is no cluster here, or it refused a job.
     """
+    provide([node], runtime)
     failed: dict[str, str] = {}
     done: dict[str, Artifact] = {}
     for name, rows in members(node).items():
@@ -168,8 +168,9 @@ def print_doubts(node: Node, runtime: Runtime) -> None:
     That is a collection of a suite that is missing or that was trained on, or a precision that is slow here.
     """
     held = members(node)
-    halved = [step.key for step in to_build([node], runtime.root) if any(map(is_half, leaves(step.arguments)))]
-    if halved and runtime.device == "cpu" and not has_bfloat16():
+    slow = runtime.device == "cpu" and not has_bfloat16()
+    missing = to_build([node], runtime.root) if slow else []
+    if halved := [step.key for step in missing if any(map(is_half, leaves(step.arguments)))]:
         keys = f"{', '.join(halved[:3])}{', …' if halved[3:] else ''}"
         print(
             f"Warning: {keys} compute with 16 bits. This processor has no instructions for that, so it takes many "

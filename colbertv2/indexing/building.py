@@ -31,7 +31,7 @@ from colbertv2.indexing.embeddings import Embeddings
 from colbertv2.indexing.inverted import build_inverted
 from colbertv2.indexing.packed import Packed
 from colbertv2.indexing.shards import SHARDS, parts_within, shards_of
-from colbertv2.indexing.storage import move_rows, save_unsigned, shape_array, write_rows
+from colbertv2.indexing.storage import move_rows, save_unsigned, shape_array, write_ids, write_rows
 from colbertv2.lease import LONGEST_WAIT, Lease, holder, is_alive
 from colbertv2.parts import WorkPart
 
@@ -285,7 +285,7 @@ def save_codec(out: Path, codec: Codec) -> None:
 
 def create_arrays(out: Path, codec: Codec, dim: int, doc_ids: Iterable[str], lengths: NDArray[Any]) -> None:
     """Write document ids and lengths, and create the arrays for encoded vectors; existing arrays keep their values."""
-    (out / "doc_ids.txt").write_text("".join(f"{doc_id}\n" for doc_id in doc_ids), encoding="utf-8")
+    write_ids(out / "doc_ids.txt", doc_ids)
     save_unsigned(out / "lengths.npy", lengths)
     shape_arrays(out, codec, dim, int(lengths.sum()))
 

@@ -13,7 +13,7 @@ from colbertv2.data.readers import is_id
 from colbertv2.errors import InputError
 from colbertv2.files import read_json, write_json
 from colbertv2.indexing.packed import Packed, offsets_of
-from colbertv2.indexing.storage import open_array, read_ids, read_rows
+from colbertv2.indexing.storage import open_array, read_ids, read_rows, write_ids
 
 READ_VECTORS = 2**16  # vectors read at once into a sample
 
@@ -63,7 +63,7 @@ class EmbeddingsWriter:
         number = self.num_shards if number is None else number
         np.save(self.path / f"{number}.vectors.npy", vectors)
         np.save(self.path / f"{number}.lengths.npy", lengths)
-        (self.path / f"{number}.ids.txt").write_text("".join(f"{doc_id}\n" for doc_id in doc_ids), encoding="utf-8")
+        write_ids(self.path / f"{number}.ids.txt", doc_ids)
         self.num_shards += 1
 
     def close(self, parts: Sequence[Path] | None = None) -> None:

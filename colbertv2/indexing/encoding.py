@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.data.collection import is_empty, text_settings
+from colbertv2.data.collection import Collection, is_empty, text_settings
+from colbertv2.division import part_size
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
 
 if TYPE_CHECKING:
@@ -23,6 +24,34 @@ if TYPE_CHECKING:
     from colbertv2.compression.codec import Codec
     from colbertv2.indexing.building import Bar
     from colbertv2.modeling.colbert import ColBERT
+    from colbertv2.runtime import Runtime
+
+PART_DOCUMENTS = 1024  # per part of a small collection, so that several processes have something to do
+
+
+def documents_per_part(num_documents: int, runtime: Runtime) -> int:
+    """How many documents are encoded as one part of the work, whatever the number of processes and machines."""
+    return min(runtime.shard_documents, part_size(num_documents, PART_DOCUMENTS))
+
+
+def document_model(checkpoint: Path, documents: Collection, document_maxlen: int | None) -> ColBERT:
+    """The model in the directory ``checkpoint``, with the length and the prompt of the documents.
+
+    Args:
+        document_maxlen: ``None`` takes that of the collection, or else that of the model.
+    """
+    from colbertv2.modeling.colbert import ColBERT
+
+    return ColBERT.load(checkpoint, document_maxlen or documents.maxlen, document_prompt=documents.prompt)
+
+
+def document_encoder(
+    checkpoint: Path, documents: Collection, document_maxlen: int | None, runtime: Runtime, device: Any
+) -> ColBERT:
+    """As :func:`document_model`, on a device, and with the runtime's attention."""
+    from colbertv2.modeling.attention import with_attention
+
+    return with_attention(document_model(checkpoint, documents, document_maxlen), runtime.attention).to(device)
 
 
 def encode_shard(

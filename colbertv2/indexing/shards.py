@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -46,6 +46,12 @@ def shards_of(out: Path, lengths: NDArray[np.integer], num_shards: int) -> list[
         Shard(out / str(number) if num_shards > 1 else out, slice(*ends), slice(*(offsets[end] for end in ends)))
         for number, ends in enumerate(pairwise(bounds))
     ]
+
+
+def shard_problems(num_shards: int, num_documents: int) -> Iterator[str]:
+    """Yield a sentence if a configuration wants more shards than there are documents; a single one may be empty."""
+    if num_shards > max(1, num_documents):
+        yield f"num_shards is {num_shards}, more than the {num_documents} documents; lower index_shards."
 
 
 def parts_within(ranges: Iterable[slice], size: int) -> list[int]:

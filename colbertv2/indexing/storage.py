@@ -1,7 +1,7 @@
 """Arrays on disk: written with plain writes, opened with memory mapping, and checked against the metadata."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -104,6 +104,11 @@ def skip_header(opened: BinaryIO) -> int:
 def save_unsigned(file: Path, values: NDArray[Any]) -> None:
     """Save counts ``[n]`` with the smallest unsigned integer type that can hold them."""
     np.save(file, values.astype(np.min_scalar_type(int(values.max(initial=0)))))
+
+
+def write_ids(file: Path, ids: Iterable[str]) -> None:
+    """Write ids to ``file``, one per line."""
+    file.write_text("".join(f"{one}\n" for one in ids), encoding="utf-8")
 
 
 def read_ids(file: Path, number: int) -> list[str]:

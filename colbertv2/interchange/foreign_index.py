@@ -15,6 +15,7 @@ from colbertv2.files import atomic_path
 from colbertv2.indexing.building import create_arrays, finish, save_codec, write_block
 from colbertv2.indexing.index import Index
 from colbertv2.indexing.inverted import Inverted
+from colbertv2.indexing.storage import write_ids
 
 DOC_IDS = "doc_ids.txt"
 CHUNK_DOCUMENTS = 25_000  # documents per chunk when writing, as in colbert-ai
@@ -183,4 +184,4 @@ def blocks_of(index: Index) -> Iterator[tuple[int, int]]:
 def own_ids(index: Index, out: Path) -> None:
     """Write the documents' ids to ``doc_ids.txt`` in ``out``, unless they are the numbers that the layout uses."""
     if index.doc_ids != [str(number) for number in range(index.num_documents)]:
-        (out / DOC_IDS).write_text("".join(f"{doc_id}\n" for doc_id in index.doc_ids), encoding="utf-8")
+        write_ids(out / DOC_IDS, index.doc_ids)

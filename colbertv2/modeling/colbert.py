@@ -27,7 +27,6 @@ from colbertv2.modeling.tokenizer import Encoding, Tokenizer
 from colbertv2.parallel import gathered, rank_and_world
 
 logger = logging.getLogger(__name__)
-KEPT_CHARACTERS = 2**20  # of queries whose vectors are cached for the next search: a few hundred MB
 
 
 class Embedded(NamedTuple):

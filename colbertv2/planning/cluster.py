@@ -20,13 +20,12 @@ from colbertv2.planning.prediction import Predictor, StepCost, on_gpus, quietly,
 from colbertv2.planning.transformers import transformer
 from colbertv2.planning.work import RATE, Cost, Step, undivided
 from colbertv2.runtime import Runtime
+from colbertv2.search.engine import Engine
 
 JOB_SECONDS = 30  # until a job that has started computes: imports from a shared file system, and the model
 NODE_LINK, NETWORK = 5e10, 1.25e10  # bytes per second between the GPUs of a node, and between nodes (100 Gbit/s)
 ON_GPU = ("encode", "streamed", "train", "teacher", "score", "centroids", "search", "pools", "rerank", "single_vector")
 DIVIDED_BY_QUERIES = ("score", "search")
-DIVIDED = ("encode", "streamed", "reduce", "centroids", "index", *DIVIDED_BY_QUERIES)
-TRAININGS = ("train", "teacher")
 
 
 @dataclass(frozen=True)
@@ -47,16 +46,14 @@ class Machines:
 
     @classmethod
     def of(cls, runtime: Any, stage: str) -> Machines:
-        """The machines that the runtime of a cluster gives to a stage, whose own values are in ``runtime.stages``.
+        """The machines that the runtime of a cluster gives to a stage, by its method ``resources``.
 
         Raises:
             InputError: the runtime names an unknown GPU.
         """
-        own = (getattr(runtime, "stages", None) or {}).get(stage, {})
-        names = ("nodes", "gpus_per_node", "gpu", "array_width")
-        nodes, gpus, name, width = (own.get(key, getattr(runtime, key, None)) for key in names)
-        gpu = GPU.named(name or DEFAULT) if gpus else None
-        return cls(nodes, gpus, gpu, width or nodes * max(1, gpus))
+        own = runtime.resources(stage)
+        gpu = GPU.named(own.gpu or DEFAULT) if own.gpus_per_node else None
+        return cls(own.nodes, own.gpus_per_node, gpu, own.tasks)
 
 
 @dataclass(frozen=True)
@@ -66,21 +63,23 @@ class ClusterCost(StepCost):
     Args:
         tasks: how many tasks work on it at the same time.
         gpu_seconds: GPUs that its jobs hold, times the seconds they hold them.
+        idle_gpu_seconds: the same if its engine searches on CPUs; these are not in ``gpu_seconds``.
         after: the addresses of the missing steps that it waits for.
     """
 
     tasks: int = 1
     gpu_seconds: float = 0.0
+    idle_gpu_seconds: float = 0.0
     after: tuple[str, ...] = ()
 
 
 def is_cluster(runtime: Runtime) -> bool:
-    """Whether a runtime distributes stages over the nodes of a cluster."""
-    return hasattr(runtime, "nodes")
+    """Whether a runtime distributes stages over the nodes of a cluster, so that stages have resources."""
+    return hasattr(runtime, "resources")
 
 
 def estimate_on_cluster(nodes: Iterable[Node], runtime: Runtime) -> list[ClusterCost]:
-    """As ``estimate_nodes``, for a runtime with ``nodes``, ``gpus_per_node``, ``gpu`` and ``array_width``.
+    """As ``estimate_nodes``, for the runtime of a cluster.
 
     Raises:
         InputError: the runtime names an unknown GPU.
@@ -104,24 +103,27 @@ def estimate(node: Node, machines: Machines, predictor: Predictor) -> dict[str, 
     """The fields of a ``ClusterCost`` that say what one step costs; nothing if it can't be estimated."""
     step: Step | None = quietly(lambda: predictor.step(node))
     table: Cost | None = quietly(lambda: step and step.cost)
-    gpu = machines.gpu if node.stage.name in ON_GPU else None
+    engine = node.bound.get("engine")
+    searches_on_cpus = isinstance(engine, Engine) and not engine.uses_gpu
+    gpu = machines.gpu if node.stage.name in ON_GPU and not searches_on_cpus else None
     if gpu and step and table:
-        cost, source = scanned(node, table), f"assumed: {gpu.title}, {step.precision}"
+        cost, source = scanned(engine, table), f"assumed: {gpu.title}, {step.precision}"
         cost = replace(cost, seconds=on_gpus(cost, gpu, step.precision))
     else:
         cost, source = predictor.predict(node) or (None, "unknown")
         source = f"measured: {source}" if " run" in source else source
     if cost is None:
         return {}
-    if step and spans_nodes(node.stage, step):
+    if step and table and node.stage.spans_nodes and step.arguments.get("recipe"):  # a released teacher has none
         wall, tasks, memory = training(step, cost, machines, gpu)
         held = wall * tasks
     else:
         wall, tasks, held = divided(node.stage, step, cost.seconds, machines.tasks, predictor.runtime)
         memory = cost.memory
     held *= bool(machines.gpus_per_node)
+    gpu_seconds = {"idle_gpu_seconds" if searches_on_cpus else "gpu_seconds": held}
     sizes = {"memory": memory, "disk": cost.disk, "source": source}
-    return {"seconds": wall, "tasks": tasks, "gpu_seconds": held, **sizes}
+    return {"seconds": wall, "tasks": tasks, **gpu_seconds, **sizes}
 
 
 def divided(stage: Stage, step: Step | None, seconds: float, tasks: int, runtime: Runtime) -> tuple[float, int, float]:
@@ -132,7 +134,7 @@ def divided(stage: Stage, step: Step | None, seconds: float, tasks: int, runtime
         tasks: how many there are if it divides.
         runtime: says how many documents a part has.
     """
-    number = quietly(lambda: step and parts(step, runtime)) if stage.name in DIVIDED else None
+    number = quietly(lambda: step and parts(step, runtime)) if stage.divided else None
     if not step or not number:
         return seconds + JOB_SECONDS, 1, seconds + JOB_SECONDS
     first, tasks = undivided(step), min(tasks, number)
@@ -156,19 +158,11 @@ def training(step: Step, cost: Cost, machines: Machines, gpu: GPU | None) -> tup
     return busy + exchanged / link + JOB_SECONDS, tasks, part.cost.memory
 
 
-def scanned(node: Node, cost: Cost) -> Cost:
+def scanned(engine: object, cost: Cost) -> Cost:
     """A cost whose seconds are operations of a GPU, if the step is a search by an engine that scans vectors there."""
-    from colbertv2.search.engine import Engine
-
-    engine = node.bound.get("engine")
-    if not isinstance(engine, Engine) or engine.needs_centroids or type(engine).on_device is Engine.on_device:
+    if not isinstance(engine, Engine) or engine.needs_centroids or not engine.uses_gpu:
         return cost
     return replace(cost, seconds=0.0, flops=cost.flops + cost.seconds * RATE)
-
-
-def spans_nodes(stage: Stage, step: Step) -> bool:
-    """Whether a stage is a training, whose one job spans nodes."""
-    return stage.name in TRAININGS and step.arguments["recipe"] is not None
 
 
 def parts(step: Step, runtime: Runtime) -> int:

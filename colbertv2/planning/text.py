@@ -55,6 +55,14 @@ def to_cluster_text(steps: Sequence[ClusterCost], notes: Sequence[str]) -> str:
         f"{byte_size(disk)} of disk",
         f"longest chain: {' → '.join(step.key for step in path)}",
     ]
+    if idle := [step for step in known if step.idle_gpu_seconds]:
+        stages = dict.fromkeys(step.address.rpartition("-")[0] for step in idle)
+        lines.append(
+            f"not counted: {gpu_hours(sum(step.idle_gpu_seconds for step in idle) / 3600)} GPU hours that the jobs of "
+            f"{', '.join(step.key for step in idle)} hold while their engines search on CPUs; "
+            f"{', '.join(f'+runtime.stages.{stage}.gpus_per_node=0' for stage in stages)} asks for none (and "
+            "array_width there for as many tasks)"
+        )
     if unknown := len(missing) - len(known):
         lines.append(f"{unknown} of them unknown (?), not counted")
     return "\n".join([*lines, *notes])
@@ -115,22 +123,22 @@ def shortages(steps: Sequence[StepCost], runtime: Runtime) -> list[str]:
 
 
 def _columns(step: StepCost) -> str:
-    if step.state != "missing":
-        return step.state
-    if step.seconds is None or step.memory is None or step.disk is None:
-        return f"missing  {'?':>12}  {'?':>8}  {'?':>8}"
-    sizes = f"{byte_size(step.memory):>8}  {byte_size(step.disk):>8}"
-    return f"missing  {duration(step.seconds):>12}  {sizes}  {step.source}"
+    return _row(step, (12, duration(step.seconds or 0)))
 
 
 def _cluster_columns(step: ClusterCost) -> str:
+    hours = gpu_hours(step.gpu_seconds / 3600)
+    return _row(step, (5, str(step.tasks)), (12, duration(step.seconds or 0)), (9, hours))
+
+
+def _row(step: StepCost, *cells: tuple[int, str]) -> str:
+    """The state of a step; if it is missing, then also ``cells`` of some width, its sizes, and its source."""
     if step.state != "missing":
         return step.state
-    if step.seconds is None or step.memory is None or step.disk is None:
-        return f"missing  {'?':>5}  {'?':>12}  {'?':>9}  {'?':>8}  {'?':>8}"
-    sizes = f"{byte_size(step.memory):>8}  {byte_size(step.disk):>8}"
-    hours = gpu_hours(step.gpu_seconds / 3600)
-    return f"missing  {step.tasks:>5}  {duration(step.seconds):>12}  {hours:>9}  {sizes}  {step.source}"
+    known = None not in (step.seconds, step.memory, step.disk)
+    cells = (*cells, (8, byte_size(step.memory or 0)), (8, byte_size(step.disk or 0)))
+    shown = (f"{text if known else '?':>{width}}" for width, text in cells)
+    return "  ".join(["missing", *shown, step.source if known else ""])
 
 
 def duration(seconds: float) -> str:

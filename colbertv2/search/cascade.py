@@ -80,9 +80,14 @@ class Cascade(Engine):
         """As ``Engine.seconds_per_query``; compiled loops over tables are faster than decoding."""
         return 5e-6 * math.sqrt(num_vectors)
 
+    @property
+    def uses_gpu(self) -> bool:
+        """As ``Engine.uses_gpu``; the second stage runs only on the CPU."""
+        return self.nexact is None
+
     def on_device(self, index: Index, device: torch.device | str) -> BoundEngine | None:
-        """This cascade on a GPU; None if it has the second stage, which runs only on the CPU."""
-        if self.nexact is not None:
+        """This cascade on a GPU; None if it has the second stage."""
+        if not self.uses_gpu:
             return None
         from colbertv2.search.device_search import DeviceCascade
 

@@ -11,13 +11,11 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.artifacts.stage import stage
 from colbertv2.data.collection import Collection
-from colbertv2.division import part_size, with_items
+from colbertv2.division import with_items
 from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter, notes_on_empty
 from colbertv2.parts import WorkPart
 from colbertv2.runtime import Runtime
 from colbertv2.schema import MaxLength, Precision
-
-SHARD_DOCUMENTS = 1024  # per shard of a small collection, so that several processes have something to do
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +47,10 @@ def run(
             as in training. The paper trains with 180 and encodes BEIR and LoTTE with 300.
         precision: ``32-true``, or ``bf16-mixed`` or ``16-mixed`` if that is faster on the device.
     """
+    from colbertv2.indexing.encoding import documents_per_part
     from colbertv2.modeling.colbert import ColBERT
 
-    size = min(runtime.shard_documents, part_size(len(documents), SHARD_DOCUMENTS))
+    size = documents_per_part(len(documents), runtime)
     bounds = [*range(0, len(documents), size), len(documents)]
     parts = runtime.divide(
         len(bounds) - 1,
@@ -92,12 +91,9 @@ def encode_shards(
         precision: see :func:`run`.
         runtime: batch size.
     """
-    from colbertv2.indexing.encoding import encode_shard
-    from colbertv2.modeling.attention import with_attention
-    from colbertv2.modeling.colbert import ColBERT
+    from colbertv2.indexing.encoding import document_encoder, encode_shard
 
-    loaded = ColBERT.load(checkpoint, document_maxlen or documents.maxlen, document_prompt=documents.prompt)
-    model = with_attention(loaded, runtime.attention).to(device)
+    model = document_encoder(checkpoint, documents, document_maxlen, runtime, device)
     for part, shard in with_items(parts, documents, bounds):
         encoded = encode_shard(
             model,

@@ -94,6 +94,7 @@ def unneeded(codec: type[Codec], **_: object) -> Iterator[str]:
 
 def check(embeddings: Node, centroids: Node | None, codec: Codec, num_shards: int) -> Iterator[str]:
     """Check that the centroids belong to these vectors, and that the codec and the number of shards fit them."""
+    from colbertv2.indexing.shards import shard_problems
     from colbertv2.modeling.initial import dim_of
 
     if codec.has_centroids and centroids is None:
@@ -104,8 +105,8 @@ def check(embeddings: Node, centroids: Node | None, codec: Codec, num_shards: in
         yield "the centroids are those of other embeddings; centroids and index must read the same node."
     yield from codec.check(dim_of(embeddings.ancestor("checkpoint")))
     documents = embeddings.bound.get("documents")
-    if num_shards > 1 and documents is not None and num_shards > len(documents):
-        yield f"num_shards is {num_shards}, more than the {len(documents)} documents; lower index_shards."
+    if documents is not None:
+        yield from shard_problems(num_shards, len(documents))
 
 
 def lacks(centroids: Node | None, **_: object) -> Iterator[str]:

@@ -68,12 +68,12 @@ def reduce_shards(
         reduction: see :func:`run`.
         runtime: batch size.
     """
-    from colbertv2.analysis.explain import document_encoder, document_token_ids
+    from colbertv2.analysis.explain import document_token_ids, model_of
     from colbertv2.indexing.embeddings import Embeddings, EmbeddingsWriter
     from colbertv2.parallel import parallel_map
 
     encoded = Embeddings.open(embeddings.path)
-    model = document_encoder(embeddings)
+    model = model_of(embeddings)
     tokenizer = model.tokenizer
 
     def counted() -> Iterator[NDArray[np.int64]]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,28 +17,26 @@ from colbertv2.artifacts.stage import stage
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.codec import Codec
 from colbertv2.data.collection import Collection
-from colbertv2.division import part_size, with_items
+from colbertv2.division import with_items
 from colbertv2.errors import InputError
 from colbertv2.indexing.embeddings import notes_on_empty
 from colbertv2.parts import WorkPart
+from colbertv2.reduction.reduction import NoReduction, Reduction
 from colbertv2.runtime import Runtime
 from colbertv2.schema import MaxLength, PositiveInt, Precision, Seed
 
-if TYPE_CHECKING:
-    from colbertv2.modeling.colbert import ColBERT
-
-PART_DOCUMENTS = 1024  # per part of a small collection, so that several processes have something to do
 LENGTHS, DOC_IDS = "lengths.npy", "doc_ids.txt"
 
 logger = logging.getLogger(__name__)
 
 
-@stage(version=1, divided=True, prepares=True, provides=["indexes"])
+@stage(version=1, divided=True, prepares=True, provides=["indexes"], neutral={"reduction": NoReduction()})
 def run(
     checkpoint: Artifact,
     documents: Collection,
     clustering: Clustering,
     codecs: dict[str, Codec],
+    reduction: Reduction,
     *,
     document_maxlen: MaxLength | None,
     precision: Precision,
@@ -62,6 +60,7 @@ def run(
         documents: the collection.
         clustering: how the sample is drawn and clustered; for codecs with centroids, which share them.
         codecs: how vectors are compressed, by names for directories.
+        reduction: none; every other one is refused, since it needs the vectors of the stage ``encode``.
         document_maxlen: as in the stage ``encode``.
         precision: as in the stage ``encode``.
         num_shards: as in the stage ``index``.
@@ -69,21 +68,21 @@ def run(
     """
     from colbertv2.analysis.explain import document_token_ids
     from colbertv2.indexing import building
-    from colbertv2.indexing.encoding import sampled_vectors
+    from colbertv2.indexing.encoding import document_encoder, documents_per_part, sampled_vectors
     from colbertv2.indexing.packed import offsets_of
     from colbertv2.indexing.shards import parts_within, shards_of
-    from colbertv2.indexing.storage import read_ids
+    from colbertv2.indexing.storage import read_ids, write_ids
     from colbertv2.indexing.streaming import StreamedEmbeddings
     from colbertv2.modeling.query_vectors import encoded_queries
 
     def learn() -> dict[str, Any]:
-        model = encoder(checkpoint.path, documents, document_maxlen, runtime, runtime.torch_device)
+        model = document_encoder(checkpoint.path, documents, document_maxlen, runtime, runtime.torch_device)
         texts = runtime.bar((text for _, text in documents), "count tokens", "documents", len(documents))
         lengths = np.array([len(ids) for ids in document_token_ids(model.tokenizer, texts)], np.int32)
         if not lengths.any():
             raise InputError(f"{documents.id} holds no vectors; expected at least one document with tokens.")
         np.save(out / LENGTHS, lengths)
-        (out / DOC_IDS).write_text("".join(f"{doc_id}\n" for doc_id, _ in documents), encoding="utf-8")
+        write_ids(out / DOC_IDS, (doc_id for doc_id, _ in documents))
         source = StreamedEmbeddings(model, documents, lengths, **settings)
         clusters = None
         if any(codec.has_centroids for codec in codecs.values()):
@@ -96,7 +95,7 @@ def run(
             sampled[name] = own.num_sampled_documents
         return {"dim": model.dim, "num_sampled_documents": sampled}
 
-    size = min(runtime.shard_documents, part_size(len(documents), PART_DOCUMENTS))
+    size = documents_per_part(len(documents), runtime)
     settings = {"size": size, "batch_tokens": runtime.batch_tokens, "precision": precision, "bar": runtime.bar}
     learned = runtime.once(out, learn)
     lengths = np.load(out / LENGTHS)
@@ -151,47 +150,43 @@ def encode_parts(
         runtime: how the model attends.
     """
     from colbertv2.compression.codec import load_codec
+    from colbertv2.indexing.encoding import document_encoder
     from colbertv2.indexing.streaming import StreamedEmbeddings, write_part
 
     codecs, lengths = {name: load_codec(learned / name / "codec") for name in kinds}, np.load(learned / LENGTHS)
-    model = encoder(checkpoint, documents, document_maxlen, runtime, device)
+    model = document_encoder(checkpoint, documents, document_maxlen, runtime, device)
     source = StreamedEmbeddings(model, documents, lengths, **settings)
     for part, block in with_items(parts, documents, bounds):
         expected = lengths[bounds[part.number] : bounds[part.number + 1]]
         write_part(part.directory, codecs, source.encode(block, expected, part.number, len(bounds) - 1), device)
 
 
-def encoder(
-    checkpoint: Path, documents: Collection, document_maxlen: MaxLength | None, runtime: Runtime, device: Any
-) -> ColBERT:
-    """The model, with the length and the prompt of the documents."""
-    from colbertv2.modeling.attention import with_attention
-    from colbertv2.modeling.colbert import ColBERT
-
-    loaded = ColBERT.load(checkpoint, document_maxlen or documents.maxlen, document_prompt=documents.prompt)
-    return with_attention(loaded, runtime.attention).to(device)
-
-
 def check(
     checkpoint: Node,
     documents: Collection,
     codecs: dict[str, Codec],
+    reduction: Reduction,
     document_maxlen: int | None,
     num_shards: int,
     **_: object,
 ) -> Iterator[str]:
-    """Check that the model can read the documents, that the codecs can encode its vectors, and the number of shards."""
+    """Check that the model can read the documents, that the codecs can encode its vectors, and the other values."""
+    from colbertv2.indexing.shards import shard_problems
     from colbertv2.modeling.initial import dim_of, document_problems
 
     yield from document_problems(checkpoint, documents, document_maxlen)
+    if not isinstance(reduction, NoReduction):
+        yield (
+            f"reduction is {reduction!r}, but vectors that are not stored can't be reduced; expected none. Set "
+            "reduction=none, or pipeline=untrained, which stores them."
+        )
     if not codecs:
         yield "codecs is empty; expected at least one codec by a name."
     for name, codec in codecs.items():
         if not re.fullmatch(r"[A-Za-z]\w*", name):
             yield f"codecs has the name {name!r}; expected letters, digits and underscores, for a directory."
         yield from (f"codecs.{name}: {problem}" for problem in codec.check(dim_of(checkpoint)))
-    if num_shards > 1 and num_shards > len(documents):
-        yield f"num_shards is {num_shards}, more than the {len(documents)} documents; lower index_shards."
+    yield from shard_problems(num_shards, len(documents))
 
 
 def lacks(codecs: dict[str, Codec], **_: object) -> Iterator[str]:

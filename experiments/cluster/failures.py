@@ -19,16 +19,15 @@ from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from colbertv2.cluster.jobs import folder_of, prefix_of
+from colbertv2.cluster.jobs import prefix_of
 from colbertv2.reporting.rendering import markdown_rows
 from experiments.agree.environments import ROOT
-from experiments.cluster.local import LocalCluster
+from experiments.cluster.local import ON_SLURM, LocalCluster, tasks_of
 from experiments.speed.machine import described
 from experiments.torture.campaign import digests
 
 WORDS = ["collection=stdlib_small", "pipeline=untrained", "target=index", "document_maxlen=64", "logger=none"]
 WORDS += ["runtime.shard_documents=150", "runtime.threads=1"]
-ON_SLURM = ["runtime=slurm", "runtime.cpus_per_task=1", "runtime.memory_gb=2", "runtime.array_width=2"]
 RESULTS = ROOT / "experiments" / "results" / "cluster.md"
 TIMEOUT = 1200  # seconds of one case
 BEGUN = 2  # finished parts of encoding after which something happens
@@ -70,23 +69,6 @@ class Try:
         """Wait until some parts are finished."""
         self.until(lambda: self.parts() >= BEGUN)
 
-    def tasks(self) -> list[tuple[int, str]]:
-        """Process number and node of every task of the cluster that runs."""
-        found = []
-        for place in Path("/proc").glob("[0-9]*"):
-            try:
-                line = (place / "cmdline").read_bytes().split(b"\0")
-                names = dict(one.split(b"=", 1) for one in (place / "environ").read_bytes().split(b"\0") if b"=" in one)
-            except OSError:
-                continue
-            if (
-                b"submitit.core._submit" in line
-                and b"srun" not in line[0]
-                and str(folder_of(self.root)).encode() in line
-            ):
-                found.append((int(place.name), names[b"SLURMD_NODENAME"].decode()))
-        return found
-
     def start_again(self) -> None:
         """Start the same command again."""
         self.process = started(self.words, self.cluster)
@@ -113,7 +95,7 @@ def nothing(run: Try) -> str:
 def kill_task(run: Try) -> str:
     """kill -9 of a task that encodes."""
     run.until_begun()
-    process, node = run.tasks()[0]
+    process, node = tasks_of(run.root)[0]
     os.kill(process, signal.SIGKILL)
     return node
 
@@ -129,7 +111,7 @@ def cancel_task(run: Try) -> str:
 def kill_node_daemon(run: Try) -> str:
     """kill -9 of slurmd, which is started again after 20 s."""
     run.until_begun()
-    node = run.tasks()[0][1]
+    node = tasks_of(run.root)[0][1]
     run.cluster.kill(f"slurmd-{node}")
     time.sleep(20)
     run.cluster.start_node(node)
@@ -139,7 +121,7 @@ def kill_node_daemon(run: Try) -> str:
 def node_down(run: Try) -> str:
     """A node is set down, and is back after 20 s."""
     run.until_begun()
-    node = run.tasks()[0][1]
+    node = tasks_of(run.root)[0][1]
     run.cluster.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
     time.sleep(20)
     run.cluster.run("scontrol", "update", f"NodeName={node}", "State=RESUME")

@@ -18,6 +18,9 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
+from colbertv2.cluster.jobs import folder_of
+
+ON_SLURM = ["runtime=slurm", "runtime.cpus_per_task=1", "runtime.memory_gb=2", "runtime.array_width=2"]
 PROGRAMS = ("slurmctld", "slurmd", "munged", "mungekey", "sbatch")
 PATIENCE = 60  # seconds until the nodes must be there
 CONFIGURATION = """\
@@ -52,10 +55,14 @@ PropagateResourceLimits=NONE
 """
 
 
+def places_of_programs() -> str:
+    """The value of ``PATH`` with the directory where Debian has the daemons."""
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"])
+
+
 def missing() -> str | None:
     """Why no cluster can be started here; ``None`` if one can."""
-    os.environ["PATH"] += f"{os.pathsep}/usr/sbin"  # where Debian has the daemons
-    absent = [name for name in PROGRAMS if shutil.which(name) is None]
+    absent = [name for name in PROGRAMS if shutil.which(name, path=places_of_programs()) is None]
     if absent:
         return f"no {', '.join(absent)} here; install slurm-wlm and munge (Debian, Ubuntu)"
     return None if os.geteuid() == 0 else "the daemons of Slurm must be started by root"
@@ -81,7 +88,7 @@ class LocalCluster:
     @property
     def environment(self) -> dict[str, str]:
         """This process's environment, for programs that are to use the cluster."""
-        return {**os.environ, "SLURM_CONF": str(self.configuration)}
+        return {**os.environ, "PATH": places_of_programs(), "SLURM_CONF": str(self.configuration)}
 
     def start(self) -> None:
         """Start it, and wait until all nodes are there.
@@ -168,7 +175,8 @@ class LocalCluster:
         own = {name: self.directory / f"munge.{name}" for name in ("key", "socket", "pid", "seed", "log")}
         self.directory.chmod(0o755)
         if not own["key"].exists():
-            subprocess.run(["mungekey", "--create", f"--keyfile={own['key']}"], check=True, capture_output=True)
+            create = ["mungekey", "--create", f"--keyfile={own['key']}"]
+            subprocess.run(create, env=self.environment, check=True, capture_output=True)
         subprocess.run(
             [
                 "munged",
@@ -179,9 +187,25 @@ class LocalCluster:
                 f"--seed-file={own['seed']}",
                 f"--log-file={own['log']}",
             ],
+            env=self.environment,
             check=True,
             capture_output=True,
         )
+
+
+def tasks_of(root: Path) -> list[tuple[int, str]]:
+    """Process number and node of every running task of an artifact root, on all nodes of a local cluster."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (place / "cmdline").read_bytes().split(b"\0")
+            variables = (place / "environ").read_bytes().split(b"\0")
+        except OSError:  # it has ended
+            continue
+        if b"python" in words[0] and b"submitit.core._submit" in words and str(folder_of(root)).encode() in words:
+            names = dict(one.split(b"=", 1) for one in variables if b"=" in one)
+            found.append((int(place.name), names.get(b"SLURMD_NODENAME", b"").decode()))
+    return found
 
 
 def free_port() -> int:

@@ -16,8 +16,6 @@ from colbertv2.planning.cluster import ClusterCost, estimate_on_cluster
 from colbertv2.planning.declared import with_declared
 from colbertv2.planning.gpus import GPU, PEAK_SHARE, table
 from colbertv2.reporting.rendering import markdown_rows
-from colbertv2.runtime import Runtime
-from colbertv2.schema import checked
 
 MODULE = "experiments.speed.cluster_plan"
 RATES = ("memory", "bandwidth", "fp32", "tf32", "fp16", "bf16")
@@ -25,17 +23,6 @@ OUT = EXPERIMENTS / "results" / "cluster_plan.md"
 ROUND1 = ["pipeline=round1", "target=round1", "model=bert_base", "training.round1.precision=16-mixed"]
 INDEX = ["pipeline=untrained", "target=index", "model=colbertv2"]
 GIB, HOUR = 2**30, 3600.0
-
-
-@checked
-@dataclass(frozen=True)
-class OneNode(Runtime):
-    """One machine with GPUs, as the runtime of a cluster describes it."""
-
-    nodes: int = 1
-    gpus_per_node: int = 1
-    gpu: str | None = None
-    array_width: int | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +102,7 @@ REPORTED = [
 
 def planned(row: Reported) -> list[ClusterCost]:
     """The plan for the run that a row is about."""
-    machine = [f"runtime._target_={MODULE}.OneNode", f"+runtime.gpus_per_node={row.number}", f"+runtime.gpu={row.gpu}"]
+    machine = ["runtime=slurm", f"runtime.gpus_per_node={row.number}", f"runtime.gpu={row.gpu}"]
     with TemporaryDirectory() as root:  # without artifacts, so nothing that was measured here enters
         (point,) = collect(["collection=msmarco", *row.overrides, *machine, f"runtime.root={root}"])
         point = with_declared(point)

@@ -13,14 +13,13 @@ from pathlib import Path
 import pytest
 
 from colbertv2.cluster.jobs import folder_of
-from experiments.cluster.local import LocalCluster, missing
+from experiments.cluster.local import ON_SLURM, LocalCluster, missing, tasks_of
 from experiments.torture.campaign import digests
 from tests.support import shrunk, tiny_folder
 
 REASON = missing()
 pytestmark = pytest.mark.skipif(REASON is not None, reason=f"no Slurm: {REASON}")
 HERE = Path(__file__).parents[2]
-ON_SLURM = ["runtime=slurm", "runtime.cpus_per_task=1", "runtime.memory_gb=2", "runtime.array_width=2"]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +97,7 @@ def test_a_run_whose_submitter_and_task_are_killed_builds_the_same(
     while not (tasks := tasks_of(root)) and time.monotonic() < end:
         time.sleep(0.05)
     first.kill()
-    os.kill(tasks[0], signal.SIGKILL)
+    os.kill(tasks[0][0], signal.SIGKILL)
     first.communicate()
     state, out, _ = ended(start("status", *command))
     assert state == 0 and "tasks run" in out
@@ -109,19 +108,6 @@ def test_a_run_whose_submitter_and_task_are_killed_builds_the_same(
     assert left(cluster) == []
     assert max(submitted(root).values()) <= 3  # prepare, work, finish: nothing was submitted twice
     assert [*folder_of(root).glob("*.failures")]
-
-
-def tasks_of(root: Path) -> list[int]:
-    """The processes of this root's tasks on the cluster's nodes."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (place / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"submitit.core._submit" in line and b"python" in line[0] and str(folder_of(root)).encode() in line:
-            found.append(int(place.name))
-    return found
 
 
 def test_points_of_a_sweep_share_jobs(

@@ -1,14 +1,14 @@
 """Plans for a cluster: how they scale with nodes, what GPUs they know, and what they say of their sources."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from pathlib import Path
 
 import pytest
 from support import rewrite_record, shrunk, tiny_folder
 
+from colbertv2.cluster.settings import SlurmSettings
 from colbertv2.commands.plan import main
 from colbertv2.configuration.composition import build, compose, runtime_of, target_node
 from colbertv2.configuration.points import collect
@@ -21,23 +21,9 @@ from colbertv2.planning.prediction import on_gpus
 from colbertv2.planning.text import notes_on, to_cluster_text
 from colbertv2.planning.work import Cost, Step, undivided
 from colbertv2.runtime import Runtime
-from colbertv2.schema import checked
 from experiments.speed.cluster_plan import REPORTED, off_by
 
-
-@checked
-@dataclass(frozen=True)
-class OfNodes(Runtime):
-    """What plans read of the runtime of a cluster."""
-
-    nodes: int = 1
-    gpus_per_node: int = 0
-    gpu: str | None = None
-    array_width: int | None = None
-    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-
-CLUSTER = [f"runtime._target_={__name__}.OfNodes", "+runtime.gpus_per_node=8", "+runtime.gpu=h100"]
+CLUSTER = ["runtime=slurm", "runtime.gpus_per_node=8", "runtime.gpu=h100"]
 PAPER = [
     "collection=msmarco",
     "model=bert_base",
@@ -62,7 +48,7 @@ def msmarco(tmp_path_factory, absence) -> dict[int, dict[str, ClusterCost]]:
     """The plan on one, two and four nodes."""
     root = tmp_path_factory.mktemp("artifacts")
     with absence():
-        return {nodes: planned(f"+runtime.nodes={nodes}", f"runtime.root={root}") for nodes in (1, 2, 4)}
+        return {nodes: planned(f"runtime.nodes={nodes}", f"runtime.root={root}") for nodes in (1, 2, 4)}
 
 
 def test_every_step_is_known_without_the_data(msmarco):
@@ -79,7 +65,8 @@ def test_twice_the_nodes_take_half_of_the_time_and_the_same_gpu_hours(msmarco, k
     else:
         jobs = 2 * cluster.JOB_SECONDS
         assert two.seconds - jobs == pytest.approx((one.seconds - jobs) / 2, rel=0.1)
-    assert two.gpu_seconds == pytest.approx(one.gpu_seconds + 8 * cluster.JOB_SECONDS, rel=1e-6)
+    held = [plan.gpu_seconds + plan.idle_gpu_seconds for plan in (one, two)]
+    assert held[1] == pytest.approx(held[0] + 8 * cluster.JOB_SECONDS, rel=1e-6)
     assert two.disk == one.disk and two.memory == one.memory
 
 
@@ -167,7 +154,7 @@ def test_an_unknown_gpu_is_refused_with_the_names(capsys, nothing_here):
 
 
 def test_a_stage_may_have_machines_of_its_own():
-    runtime = OfNodes("artifacts", nodes=2, gpus_per_node=4, stages={"evaluate": {"gpus_per_node": 0}})
+    runtime = SlurmSettings(Path("artifacts"), nodes=2, gpus_per_node=4, stages={"evaluate": {"gpus_per_node": 0}})
     assert Machines.of(runtime, "encode") == Machines(2, 4, GPU.named("a100-40gb"), 8)
     assert Machines.of(runtime, "evaluate") == Machines(2, 0, None, 2)
     assert Machines.of(replace(runtime, array_width=3), "encode").tasks == 3
@@ -177,7 +164,7 @@ def test_work_on_cpus_is_predicted_from_finished_runs_here(tmp_path):
     overrides = [*shrunk(tiny_folder(tmp_path / "folder"), tmp_path / "artifacts"), "runtime.device=cpu"]
     overrides += ["pipeline=untrained", "target=index"]
     rewrite_record(build(compose(overrides)), seconds=300.0)
-    runtime = [f"runtime._target_={__name__}.OfNodes", "runtime.shard_documents=10", "+runtime.nodes=3"]
+    runtime = ["runtime=slurm", "runtime.shard_documents=10", "runtime.nodes=3"]
     config = compose([*overrides, "kmeans_seed=7", *runtime])
     steps = estimate_on_cluster([target_node(config)], runtime_of(config))
     index, centroids = steps[-1], steps[-2]
@@ -188,8 +175,27 @@ def test_work_on_cpus_is_predicted_from_finished_runs_here(tmp_path):
     assert "to build: 2 steps, 0.00 GPU hours, about " in text and index.address in text and "assumed" not in text
 
 
+def test_an_engine_that_runs_on_cpus_is_planned_so_and_holds_no_gpu_hours(tmp_path, nothing_here):
+    root, on_cpus = f"runtime.root={tmp_path}", "+runtime.stages.search={gpus_per_node:0,array_width:8}"
+    for engine in (["search=plaid"], ["search=cascade"]):
+        search, alone = (planned(root, *engine, *more)["ranking"] for more in ([], [on_cpus]))
+        assert search.source == alone.source == "from a default" and search.gpu_seconds == alone.gpu_seconds == 0
+        assert search.idle_gpu_seconds > 0 == alone.idle_gpu_seconds
+        assert search.tasks == alone.tasks == 8 and search.seconds == alone.seconds
+    for engine in (["search=exhaustive"], ["search=cascade", "search.nexact=null"]):
+        search = planned(root, *engine)["ranking"]
+        assert search.source.startswith("assumed: H100") and search.gpu_seconds > 0 == search.idle_gpu_seconds
+
+
+def test_the_plan_tells_how_not_to_hold_gpus_that_are_idle(msmarco):
+    steps = [*msmarco[1].values()]
+    (line,) = (line for line in to_cluster_text(steps, []).splitlines() if line.startswith("not counted: "))
+    assert "pipeline.round2.candidates" in line and "pipeline.ranking" not in line
+    assert "+runtime.stages.search.gpus_per_node=0 asks for none" in line
+
+
 def test_the_plan_says_what_is_declared_and_assumed(tmp_path, capsys, nothing_here):
-    main([*PAPER, *CLUSTER, "+runtime.nodes=4", f"runtime.root={tmp_path}"])
+    main([*PAPER, *CLUSTER, "runtime.nodes=4", f"runtime.root={tmp_path}"])
     out = capsys.readouterr().out
     assert "declared, not here: msmarco-passage: 8,841,823 documents of 348 characters (597.9 million vectors" in out
     assert "declared, not here: bert-base-uncased: BERT, arXiv" in out and "embeddings" in out and "encode-…" in out

@@ -1,9 +1,12 @@
 """Documents encoded straight into indexes: the same bytes as with stored embeddings."""
 
+import sys
+
 import pytest
 from support import shrunk, tiny_folder
 
 from colbertv2.artifacts.artifact import Artifact
+from colbertv2.commands.command_line import main
 from colbertv2.configuration.composition import build, compose, plan
 from colbertv2.errors import InputError
 from colbertv2.indexing.sharded_index import open_index
@@ -70,6 +73,10 @@ def test_its_metrics_are_those_of_stored_embeddings(small):
         ),
         (["index_shards=32"], "num_shards is 32, more than the 31 documents; lower index_shards"),
         (["+pipeline.embeddings.codecs.a-b=${codec}"], "codecs has the name 'a-b'; expected letters"),
+        (
+            ["reduction=hierarchical"],
+            "reduction is HierarchicalPooling.*expected none. Set reduction=none, or pipeline=",
+        ),
         (["model.dim=9"], "codecs.searched: 9 dimensions of 2 bits"),
         (["analysis=decomposition", "target=decomposition"], "not kept, but this stage needs them"),
         (["analysis=centroids", "target=centroid_analysis"], "not kept, but this stage needs them"),
@@ -78,3 +85,14 @@ def test_its_metrics_are_those_of_stored_embeddings(small):
 def test_what_does_not_fit_is_refused_before_any_work(small, overrides, message):
     with pytest.raises(InputError, match=message):
         plan(compose([*small, "pipeline=streamed", *overrides]))
+
+
+@pytest.mark.parametrize("verb", [[], ["plan"]])
+def test_a_reduction_is_refused_on_the_command_line(small, tmp_path, verb, capsys, monkeypatch):
+    words = [*verb, *small, "pipeline=streamed", "reduction=idf", f"runtime.root={tmp_path / 'artifacts'}"]
+    monkeypatch.setattr(sys, "argv", ["colbertv2", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "pipeline.embeddings: reduction is IdfPruning" in said and "Traceback" not in said
+    assert not (tmp_path / "artifacts").exists()
