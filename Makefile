@@ -12,7 +12,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed-$(EXTRA)
 
-.PHONY: help demo reproduce agree speed growth torture test test-slow test-slurm cluster lint docs install clean
+.PHONY: help demo reproduce agree speed growth torture test test-slow test-slurm cluster cluster-million lint docs install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -56,6 +56,9 @@ test-slurm: install ## the tests on a real Slurm of two nodes on this machine, i
 
 cluster: install ## kill tasks and daemons of a real Slurm on this machine: experiments/results/cluster.md
 	$(PY) -m experiments.cluster.failures
+
+cluster-million: install ## a million documents on two nodes and in one process: experiments/results/cluster_million.md
+	$(PY) -m experiments.cluster.million
 
 lint: install ## ruff and pyright
 	$(VENV)/bin/ruff check .

@@ -29,7 +29,7 @@ from typing import Any
 
 from colbertv2.errors import InputError
 from colbertv2.files import atomic_path, flush_to_disk, read_json, sha256, write_json
-from colbertv2.lease import Lease, LeaseLost
+from colbertv2.lease import Lease, LeaseLost, held
 from colbertv2.lifetime import owner
 
 Taken = Generator[tuple[int, Callable[[], None]], None, None]
@@ -89,6 +89,17 @@ def progress(out: Path) -> tuple[int, int] | None:
         return None
     newest = max(found, key=lambda path: path.stat().st_mtime)
     return sum(path.name.isdecimal() for path in newest.iterdir()), read_json(newest / NUMBER)["parts"]
+
+
+def wait_for_workers(out: Path) -> None:
+    """Wait until no worker does a part in ``out``: what is unfinished there is then nobody's.
+
+    Workers hold no lease of the stage. So a run on one machine that takes up their stage has to ask for their parts.
+    """
+    while leases := [*(out / PARTS).glob("*/*.lease")]:
+        for file in leases:
+            with held(file, f"part {file.stem} of {out.name}"):
+                pass
 
 
 def node_name() -> str:

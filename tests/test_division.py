@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from colbertv2 import parts as on_disk
 from colbertv2.division import PARTS, Paused, clear, divide, forget_failures, once
 from colbertv2.errors import InputError
 from colbertv2.lease import Lease
-from colbertv2.parts import Division, PartsFailed
+from colbertv2.parts import Division, PartsFailed, wait_for_workers
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +119,18 @@ def test_a_worker_waits_for_the_part_of_another(stage):
         assert worker.is_alive() and 4 not in stage.done
     worker.join()
     assert worker.exitcode == 0 and stage.run("finish") == WHOLE
+
+
+def test_one_machine_waits_for_the_workers_of_others_before_it_clears_up(stage, capfd):
+    division = Division(stage.out, 6, {})
+    division.path.mkdir(parents=True)
+    leases = [Lease.claim(division.path / f"0000{number}.lease") or pytest.fail("not free") for number in (1, 4)]
+    timers = [threading.Timer(1.0 + delay, lease.release) for delay, lease in enumerate(leases)]
+    for timer in timers:
+        timer.start()
+    wait_for_workers(stage.out)
+    assert not any(lease.file.exists() for lease in leases) and "part 00004 of out waits" in capfd.readouterr().out
+    assert stage.run() == WHOLE
 
 
 def test_on_one_machine_a_failed_run_goes_on_where_it_failed(stage):

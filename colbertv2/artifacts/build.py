@@ -24,6 +24,7 @@ from colbertv2.errors import InputError
 from colbertv2.files import flush_to_disk, read_json, remove_partials, write_json
 from colbertv2.lease import Lease, held
 from colbertv2.lifetime import Preempted, is_warned
+from colbertv2.parts import wait_for_workers
 from colbertv2.refusals import machine_refusals
 from colbertv2.runtime import Runtime
 
@@ -167,6 +168,8 @@ def _fill(node: Node, path: Path, artifacts: dict[str, Artifact], runtime: Runti
         shutil.rmtree(partial, ignore_errors=True)
     resumed = partial.exists()
     partial.mkdir(parents=True, exist_ok=True)
+    if runtime.phase == "all":
+        wait_for_workers(partial)
     if runtime.phase != "work":  # in which others write here too
         remove_partials(partial)
         (partial / RECORD).unlink(missing_ok=True)  # left if a run was killed between the record and the rename

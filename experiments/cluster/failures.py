@@ -30,6 +30,7 @@ WORDS = ["collection=stdlib_small", "pipeline=untrained", "target=index", "docum
 WORDS += ["runtime.shard_documents=150", "runtime.threads=1"]
 RESULTS = ROOT / "experiments" / "results" / "cluster.md"
 TIMEOUT = 1200  # seconds of one case
+SCRATCH = Path("/tmp/colbertv2-scratch")  # where the case full-scratch mounts a small disk
 BEGUN = 2  # finished parts of encoding after which something happens
 
 
@@ -152,6 +153,18 @@ def time_out(run: Try) -> str:
     return ""
 
 
+def full_scratch(run: Try) -> str:
+    """runtime.scratch has no space for the index; then it has, and the same command again."""
+    SCRATCH.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", SCRATCH], check=True)
+    _, error = run.process.communicate(timeout=TIMEOUT)
+    if run.process.returncode != 2 or "runtime.scratch" not in error:
+        raise RuntimeError(f"Expected an error about runtime.scratch, found: {error}")
+    subprocess.run(["mount", "-o", "remount,size=1g", SCRATCH], check=True)
+    run.start_again()
+    return error.strip().splitlines()[-1]
+
+
 CASES: dict[str, tuple[Callable[[Try], str], list[str]]] = {
     "nothing": (nothing, []),
     "kill-task": (kill_task, []),
@@ -161,6 +174,7 @@ CASES: dict[str, tuple[Callable[[Try], str], list[str]]] = {
     "kill-slurmctld": (kill_controller, []),
     "kill-submitter": (kill_submitter, []),
     "time-out": (time_out, ["runtime.hours=0.034", "runtime.array_width=1", "document_maxlen=128"]),
+    "full-scratch": (full_scratch, ["target=ranking", f"runtime.scratch={SCRATCH}"]),
 }
 
 
@@ -210,8 +224,12 @@ def main() -> None:
     given = parser.parse_args()
     rows, alone = [], {}
     with TemporaryDirectory(prefix="cluster-") as directory, LocalCluster(Path(directory) / "slurm", 2) as cluster:
-        for name in given.cases or CASES:
-            rows.append(tried(name, Path(directory), cluster, alone))
+        try:
+            for name in given.cases or CASES:
+                rows.append(tried(name, Path(directory), cluster, alone))
+        finally:
+            if SCRATCH.is_mount():
+                subprocess.run(["umount", "--lazy", SCRATCH], check=True)
     table = "\n".join(markdown_rows(list(rows[0]), [list(row.values()) for row in rows], left=1))
     print(table)
     if not given.cases:

@@ -4,6 +4,7 @@ import multiprocessing
 import shutil
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from support import shrunk, tiny_folder
@@ -12,6 +13,7 @@ from colbertv2.artifacts.artifact import Artifact, location
 from colbertv2.artifacts.build import BuildError, build_node, build_phase
 from colbertv2.configuration.composition import build, compose, runtime_of, target_node
 from colbertv2.indexing import building
+from colbertv2.lease import Lease
 from colbertv2.parts import PARTS
 from colbertv2.stages import score, search
 
@@ -76,6 +78,23 @@ def test_two_workers_make_what_one_process_makes(folder, tmp_path):
             assert made is not None and files(made) == files(one.path)
             assert not any(path.name.startswith(".") for path in made.rglob("*"))
             assert phase("work", overrides, target) == made  # a worker that starts late finds the artifact
+
+
+def test_a_run_on_one_machine_leaves_the_unfinished_part_of_a_worker(folder, tmp_path):
+    config = compose([*CHOSEN, *shrunk(folder, tmp_path), "target=embeddings"])
+    node = target_node(config)
+    build_node(node.parents["checkpoint"], runtime_of(config))
+    parts = location(tmp_path, node.address).with_name(f".{node.address}.partial") / PARTS / "0123456789"
+    (parts / ".00000.partial").mkdir(parents=True)
+    lease, left = Lease.claim(parts / "00000.lease"), []
+    assert lease is not None
+
+    def finish():
+        left.append((parts / ".00000.partial").is_dir())
+        lease.release()
+
+    Timer(1.0, finish).start()
+    assert build(config).path.is_dir() and left == [True]
 
 
 def test_an_interrupted_index_goes_on_from_its_parts(folder, tmp_path, monkeypatch):

