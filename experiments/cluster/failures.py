@@ -236,7 +236,8 @@ def main() -> None:
         heading = (
             f"# Failures on a cluster\n\nMeasured by `make cluster`, finished on {date.today()}, on a real Slurm of "
             f"two nodes on one machine. {described()} Encoding has 18 parts; something happens after {BEGUN} of them. "
-            "`files` compares every file of every artifact with those of one process without Slurm."
+            "`files` compares every file of every artifact with those of one process without Slurm. The seconds hold "
+            "Slurm's own waiting times, and whatever else ran on the machine."
         )
         RESULTS.write_text(f"{heading}\n\n{table}\n", encoding="utf-8")
     raise SystemExit(any(row["files"] != "the same" or row["jobs left"] != "0" for row in rows))
