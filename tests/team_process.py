@@ -1,4 +1,4 @@
-"""A process of a team, for tests: ``python -m team_process train OUT [STEP]`` or ``… errors DIRECTORY``.
+"""A process of a team, for tests: ``python -m team_process train OUT [STEP]``, ``errors DIRECTORY`` or ``parts OUT``.
 
 It imports little, as the processes that it starts import it too.
 """
@@ -7,12 +7,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from colbertv2.commands.command_line import exit_cleanly
+from colbertv2.division import divide
 from colbertv2.errors import InputError
 from colbertv2.parallel import run_on
+from colbertv2.parts import WorkPart
 
 
 def refuse(rank: int, world: int) -> None:
@@ -55,9 +57,17 @@ def errors(directory: Path) -> None:
     run_on(1, die_as_machine)
 
 
+def square(parts: Iterable[WorkPart], device: str) -> None:
+    for part in parts:
+        (part.directory / "square").write_text(f"{part.number**2} {device} {os.getpid()}")
+
+
 def main(words: Sequence[str]) -> None:
     if words[0] == "errors":
         errors(Path(words[1]))
+        return
+    if words[0] == "parts":
+        divide(5, square, out=Path(words[1]), devices=["cpu"])
         return
     from team_training import train
 

@@ -133,6 +133,16 @@ def test_errors_of_another_machine_arrive_and_the_team_goes_on(tmp_path):
     assert other == -signal.SIGKILL
 
 
+def test_two_machines_divide_the_parts_of_a_stage(tmp_path):
+    (tmp_path / "out").mkdir()
+    for code, _, error in outputs(as_tasks(tmp_path, "parts", tmp_path / "out")):
+        assert code == 0, error
+    found = [file.read_text().split() for file in sorted(tmp_path.glob("out/.parts/*/0*/square"))]
+    assert [(int(square), device) for square, device, _ in found] == [(n**2, "cpu") for n in range(5)]
+    processes = [process for _, _, process in found]
+    assert processes[0] == processes[2] == processes[4] != processes[1] == processes[3]
+
+
 def test_a_signal_that_nothing_listens_to_ends_at_once():
     code = "import time\nfrom colbertv2.lifetime import stopped_by_signals\n"
     code += "with stopped_by_signals():\n    "
