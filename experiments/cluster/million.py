@@ -29,9 +29,10 @@ from experiments.speed.machine import described
 from experiments.torture.campaign import digests
 
 RESULTS = ROOT / "experiments" / "results" / "cluster_million.md"
-WORDS_PER_DOCUMENT = 22  # on average; about 32 tokens
+WORDS_PER_DOCUMENT = 14  # on average; about 25 tokens
 SPANS = 3  # of a generated document, each from a document of the source
 QUERIES = 100
+CLUSTERING = ("clustering.num_centroids=4096", "clustering.max_points_per_centroid=64", "kmeans_iterations=4")
 BERT = {"hidden_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 256}
 
 
@@ -116,6 +117,7 @@ def main() -> None:
     words = ["pipeline=untrained", "collection=folder", f"collection.path={work / 'collection'}", "target=ranking"]
     words += [f"model.backbone.name={work / 'model'}", "model.backbone.sha256=null", "model.projection=orthogonal"]
     words += ["search=plaid", "logger=none", "precision=32-true", "runtime.threads=1", "runtime.progress=false"]
+    words += CLUSTERING
     plain = {**os.environ, "OMP_NUM_THREADS": "1"}
     _, opened = run([*words, "target=initial", f"runtime.root={work / 'opened'}"], plain)  # reads the collection
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
