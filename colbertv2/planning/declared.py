@@ -76,6 +76,10 @@ class DeclaredQueries(Declared, Queries):
         share = {None: 1.0, "dev": self.dev_fraction, "train": 1 - self.dev_fraction}[self.part]
         return max(1, round(share * number))
 
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """None: which queries there are is not known."""
+        return iter(())
+
     @property
     def sentence(self) -> str:
         """What is declared of them."""

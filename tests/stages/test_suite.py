@@ -88,6 +88,8 @@ def test_a_missing_collection_is_a_warning_and_a_dash(small, folders, capsys):
     main([*words, f"suite.collections=[folder:{folders['two']},folder:/no/where]"])
     said = capsys.readouterr()
     assert "the collection /no/where is missing" in said.err and "mean of 1*" in said.out
+    main(["plan", "-m", "codec.nbits=1,2", *words, f"suite.collections=[folder:{folders['two']},folder:/no/where]"])
+    assert capsys.readouterr().err.count("the collection /no/where is missing") == 1, "once for both points"
 
 
 def test_leakage_is_said_before_any_work_and_in_the_table(small, folders, tmp_path, capsys):
@@ -96,6 +98,8 @@ def test_leakage_is_said_before_any_work_and_in_the_table(small, folders, tmp_pa
     other = tiny_folder(tmp_path / "leaking", 30, splits=("test",))
     with (other / "corpus.jsonl").open("a") as corpus:
         corpus.write(json.dumps({"_id": "more", "title": "", "text": "sort"}) + "\n")
+    main(["plan", "-m", "codec.nbits=1,2", *words, "pipeline=round1", f"suite.collections=[folder:{other}]"])
+    assert capsys.readouterr().err.count("Leakage: 10 of 30 test queries") == 1, "once for both points"
     main([*words, "pipeline=round1", f"suite.collections=[folder:{other}]"])
     said = capsys.readouterr()
     assert "Leakage: 10 of 30 test queries" in said.err and "Leakage: 10 of 30 test queries" in said.out
