@@ -1,6 +1,6 @@
 """The tables of a report on several collections: cells × collections, what they say together, and single queries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from colbertv2.ablation.wording import seed_words
 from colbertv2.evaluation.across import FEW_COLLECTIONS, Tally
 from colbertv2.evaluation.measures import NOTHING, fraction, signed
 from colbertv2.evaluation.statistics import Contrast
-from colbertv2.reporting.rendering import ReportTable
+from colbertv2.reporting.rendering import ReportTable, largest
 from colbertv2.reporting.suite_table import MEAN
 from colbertv2.reporting.sweep_tables import FAILED, adjusted, bracket, mark, marks_note
 
@@ -44,7 +44,7 @@ def values_table(findings: Findings) -> ReportTable:
     caption = (
         f"{measure}, means over {seed_words(cells)}. The mean is over collections, each with the same "
         f"weight. Marks: differs from {cells.baseline.name}. {marks_note(tested)} "
-        f"{adjusted('all cells and collections, and over the cells for the mean')} Bold: the largest of a column."
+        f"{adjusted('all cells and collections, and over the cells for the mean')}"
     )
     return ReportTable(
         "Cell by collection",
@@ -53,7 +53,7 @@ def values_table(findings: Findings) -> ReportTable:
         body,
         left,
         [caption],
-        best(values, left),
+        largest(values, left),
     )
 
 
@@ -62,16 +62,6 @@ def row_of(cell: Cell, cells: Cells, measure: str) -> dict[str, float]:
     found = {name: cell.values.get(measure, {}).get(name) for name in cells.collections}
     row = {name: float("nan") if values is None else float(values.mean()) for name, values in found.items()}
     return row | {MEAN: cell.mean(measure) if cell.covers(cells.collections) else float("nan")}
-
-
-def best(rows: Sequence[Mapping[str, float]], left: int) -> frozenset[tuple[int, int]]:
-    """The places (row, column) of the largest value in each column, as it is printed; ``left`` columns come first."""
-    found = set()
-    for column, name in enumerate(rows[0]):
-        printed = [fraction(row[name]) for row in rows]
-        known = [text for text in printed if text != NOTHING]
-        found |= {(place, left + column) for place, text in enumerate(printed) if known and text == max(known)}
-    return frozenset(found)
 
 
 def on_each(findings: Findings) -> Mapping[str, Mapping[str, Contrast]]:

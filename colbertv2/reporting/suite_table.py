@@ -9,7 +9,7 @@ import pandas as pd
 from colbertv2.evaluation.measurement import COSTS, IN_TABLES, known_costs
 from colbertv2.evaluation.measures import NOTHING, fraction, plain, signed
 from colbertv2.evaluation.statistics import Contrast, Estimate, contrasts, estimate
-from colbertv2.reporting.rendering import ReportTable
+from colbertv2.reporting.rendering import ReportTable, largest
 from colbertv2.reporting.system_table import System
 
 MISSING = "—"
@@ -91,7 +91,7 @@ def find(result: SuiteResult, seed: int) -> SuiteFindings:
 
 
 def quality_table(result: SuiteResult, findings: SuiteFindings, title: str, notes: Sequence[str]) -> ReportTable:
-    """Make the main table: one row per system, one column per collection, and the mean.
+    """Make the main table: one row per system, one column per collection, and the mean; the best are in bold.
 
     Its numbers have one line per row and collection (and ``mean``): ``system``, ``collection``, ``measure``,
     ``value``, ``low`` and ``high`` (95 %, over queries), ``difference``, ``p`` (Holm-adjusted), ``queries``, the costs.
@@ -121,7 +121,12 @@ def quality_table(result: SuiteResult, findings: SuiteFindings, title: str, note
                     **({cost: costs_of(system).get(cost) for cost in IN_TABLES} if system else {}),
                 }
             )
-    return ReportTable(title, pd.DataFrame(numbers), header, body, 1, [caption(result), *reasons(result), *notes])
+    means = [
+        {name: found[name].mean if name in found else float("nan") for name in [*names, MEAN]}
+        for found in findings.estimates.values()
+    ]
+    said = [caption(result), *reasons(result), *notes]
+    return ReportTable(title, pd.DataFrame(numbers), header, body, 1, said, largest(means, 1))
 
 
 def column(name: str, result: SuiteResult, mixed: bool) -> str:

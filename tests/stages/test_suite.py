@@ -51,7 +51,14 @@ def test_the_table_has_baselines_collections_the_mean_and_costs(small):
     numbers = pd.read_csv(built.file("table.csv")).set_index(["system", "collection"])
     mean = numbers.loc[("BM25", "mean"), "value"]
     assert mean == pytest.approx(numbers.loc["BM25"].loc[["one", "two"], "value"].mean())
-    assert r"\begin{table}" in built.file("table.tex").read_text()
+    latex = built.file("table.tex").read_text()
+    best = numbers["value"].groupby(level="collection").max()  # its cells are in bold, and the caption says so
+    rows = latex.partition(r"\midrule")[2].splitlines()[1:4]
+    for line, system in zip(rows, ("BM25", "single vector", "ColBERT"), strict=True):
+        bold = [cell.strip().startswith(r"\textbf{") for cell in line.split("&")[1:]]
+        values = {name: (numbers.loc[(system, name), "value"], best[name]) for name in ("one", "two", "mean")}
+        assert line.startswith(system) and bold == [f"{one:.3f}" == f"{most:.3f}" for one, most in values.values()]
+    assert "Bold: the largest of a column." in latex and "Bold" not in text
 
 
 def test_a_table_becomes_rows(small):
