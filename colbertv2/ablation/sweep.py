@@ -25,6 +25,7 @@ from colbertv2.configuration.points import SEEDS, Point, axes_of, collect
 from colbertv2.configuration.targets import OWN, members
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
+from colbertv2.evaluation.doubts import leakage
 from colbertv2.evaluation.measurement import COSTS, costs, measures_of, not_known, per_query, unknown_of
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ class Sweep:
             baseline=baseline(cells, OmegaConf.to_container(settings.baseline)),  # pyright: ignore[reportArgumentType]
             warnings=[
                 *self.points[0].config.notes,
+                *self.leakage(),
                 *self.missing(),
                 *self.not_known(),
                 *self.versions(),
@@ -248,6 +250,14 @@ class Sweep:
         """A warning for each collection of a suite that is missing at some points."""
         found = {name: reason for point in self.points for name, reason in point.node.values.get("missing", {}).items()}
         return [f"The collection {name} is missing: {reason.rstrip('.')}." for name, reason in found.items()]
+
+    def leakage(self) -> list[str]:
+        """A warning for each collection with test queries that were trained on, with the cells concerned if not all."""
+        there = [point for point, found in zip(self.points, self.results, strict=True) if found]
+        names = [", ".join(f"{key}={point.overrides.get(key, '')}" for key in self.factors) for point in there]
+        found = leakage([point.node for point in there])
+        concerned = {sentence: {names[place]: None for place in places} for sentence, places in found.items()}
+        return [one if len(held) == len({*names}) else f"{one} ({'; '.join(held)})" for one, held in concerned.items()]
 
     def not_known(self) -> list[str]:
         """A warning for each measure and reason why it is not known, with the names of the points concerned."""

@@ -84,8 +84,8 @@ def test_a_table_is_no_point_of_a_report(words):
 
 
 def test_what_is_trained_on_is_an_axis(words, tmp_path):
-    """A transfer matrix: the axis is ``collection``, the columns are the suite."""
-    other = Path(tiny_folder(tmp_path / "other", 27))
+    """A transfer matrix: the axis is ``collection``, the columns are the suite; one trains on the suite's queries."""
+    other = Path(tiny_folder(tmp_path / "other", 27, splits=("test", "dev", "train")))
     first = next(word for word in words if word.startswith("collection.path="))
     rest = [word for word in words if word not in (first, "pipeline=untrained")]
     axis = f"{first},{other}"
@@ -95,3 +95,8 @@ def test_what_is_trained_on_is_an_axis(words, tmp_path):
     cells = Sweep.collect(sweep.arguments).cells()
     assert cells.collections == ["one", "two"] and len(cells.complete) == 2
     assert cells.cells[0].trained != cells.cells[1].trained
+    leaks = [warning for warning in cells.warnings if warning.startswith("Leakage")]
+    assert [warning.partition(" test queries of ")[0] for warning in leaks] == ["Leakage: 9 of 10", "Leakage: 8 of 8"]
+    assert all(warning.endswith(f"(collection.path={other})") for warning in leaks), "which was trained on them"
+    report.main([*sweep.arguments, f"report.out={tmp_path / 'report'}"])
+    assert f"> {leaks[0]}" in (tmp_path / "report" / "report.md").read_text()
