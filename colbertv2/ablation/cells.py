@@ -83,6 +83,7 @@ class Cells:
         warnings: sentences that a reader must know, for example that two versions of the code built the cells.
         commands: the commands that build the sweep and make this report.
         kmeans_follows: whether the k-means seed moved with the training seed, so that their effects can't be separated.
+        missing: name of each further collection of the suite, on which no cell has values → why.
     """
 
     title: str
@@ -96,6 +97,7 @@ class Cells:
     warnings: Sequence[str] = field(default_factory=list)
     commands: Sequence[str] = field(default_factory=list)
     kmeans_follows: bool = False
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def collections(self) -> list[str]:
@@ -131,6 +133,7 @@ class Cells:
             self,
             title=f"{self.title}: {collection}",
             queries={collection: self.queries[collection]},
+            missing={},
             cells=cells,
             baseline=cells[place],
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -25,7 +25,7 @@ from colbertv2.configuration.points import SEEDS, Point, axes_of, collect
 from colbertv2.configuration.targets import OWN, members
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
-from colbertv2.evaluation.doubts import leakage
+from colbertv2.evaluation.doubts import leakage, missing_collections
 from colbertv2.evaluation.measurement import COSTS, costs, measures_of, not_known, per_query, unknown_of
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ class Sweep:
             )
         if not known:
             raise InputError(f"No measure is known at every point. {' '.join(lacking)}")
+        missing = self.missing(queries)
         first = settings.measure or known[0]  # the conclusions are about this one
         measures = [first, *(name for name in measures if name != first)]
         seeds = [self.seeds.get(name, [self.points[0].overrides.get(name, "")]) for name in SEEDS]
@@ -152,13 +153,14 @@ class Sweep:
             warnings=[
                 *self.points[0].config.notes,
                 *self.leakage(),
-                *self.missing(),
+                *(f"The collection {name} is missing: {reason.rstrip('.')}." for name, reason in missing.items()),
                 *self.not_known(),
                 *self.versions(),
                 *self.identical(),
             ],
             commands=[self.command("colbertv2"), self.command("colbertv2", "report")],
             kmeans_follows=self.kmeans_follows,
+            missing={name: reason for name, reason in missing.items() if name not in queries},
         )
 
     def evaluated(self, queries: Mapping[str, Sequence[str]]) -> str:
@@ -246,10 +248,16 @@ class Sweep:
         asked = {name: node.bound.get("queries") for name, node in nodes.items()}
         return {name: dict(queries) for name, queries in asked.items() if isinstance(queries, Queries)}
 
-    def missing(self) -> list[str]:
-        """A warning for each collection of a suite that is missing at some points."""
-        found = {name: reason for point in self.points for name, reason in point.node.values.get("missing", {}).items()}
-        return [f"The collection {name} is missing: {reason.rstrip('.')}." for name, reason in found.items()]
+    def missing(self, queries: Collection[str]) -> dict[str, str]:
+        """The collections of a suite that are missing at some points, or have no result at any point: name → why.
+
+        Args:
+            queries: the collections that have a result.
+        """
+        suites = {i: point for i, point in enumerate(self.points) if evaluations_of(point) and members(point.node)}
+        listed = {name: i for i, point in reversed(suites.items()) for name in members(point.node)}
+        lacking = {name: self.problem(i, name) for name, i in listed.items() if name not in queries}
+        return lacking | missing_collections(point.node for point in suites.values())
 
     def leakage(self) -> list[str]:
         """A warning for each collection with test queries that were trained on, with the cells concerned if not all."""

@@ -109,8 +109,13 @@ def queries(number: int) -> str:
 
 def mean_of(measure: str, cells: Cells) -> str:
     """What a difference is in: ``RR@10``, or of several collections ``the mean RR@10 of 3 collections``."""
-    number = len(cells.collections)
-    return measure if number == 1 else f"the mean {measure} of {number} collections"
+    return measure if len(cells.collections) == 1 else f"the mean {measure} of {collection_words(cells)}"
+
+
+def collection_words(cells: Cells) -> str:
+    """The number of collections, and of how many if some are missing: ``3 collections``, ``2 of 3 collections``."""
+    total = len(cells.collections) + len(cells.missing)
+    return counted(total, "collection") if not cells.missing else f"{len(cells.collections)} of {total} collections"
 
 
 def interval(found: ConfidenceInterval) -> str:

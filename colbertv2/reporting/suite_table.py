@@ -98,7 +98,11 @@ def quality_table(result: SuiteResult, findings: SuiteFindings, title: str, note
     """
     names = [*result.measures, *result.missing]
     shared = set(result.measures.values())
-    header = ["System", *(column(name, result, len(shared) > 1) for name in names), mean_title(result)]
+    header = [
+        "System",
+        *(column(name, result, len(shared) > 1) for name in names),
+        mean_title(result.known, len(names)),
+    ]
     body, numbers = [], []
     for row, systems in result.systems.items():
         cells = [cell(row, name, findings) if name in result.measures else MISSING for name in names]
@@ -134,10 +138,26 @@ def column(name: str, result: SuiteResult, mixed: bool) -> str:
     return f"{name} ({result.measures[name]})" if mixed and name in result.measures else name
 
 
-def mean_title(result: SuiteResult) -> str:
-    """The head of the column of means; marked if it is not over all collections."""
-    total = len(result.measures) + len(result.missing)
-    return MEAN if len(result.known) == total else f"{MEAN} of {len(result.known)}*"
+def mean_title(known: Sequence[str], total: int) -> str:
+    """The head of the column of means; marked if it is not over all collections.
+
+    >>> mean_title(["one", "two"], 2), mean_title(["one", "two"], 3)
+    ('mean', 'mean of 2*')
+    """
+    return MEAN if len(known) == total else f"{MEAN} of {len(known)}*"
+
+
+def mean_notes(known: Sequence[str], total: int) -> list[str]:
+    """What a reader must know of the means, as a part of the caption."""
+    if len(known) == total:
+        return []
+    over = ", ".join(known) or "nothing"
+    return [f"* The mean is over {over}; don't compare it with a mean over all {total} collections."]
+
+
+def missing_notes(missing: Mapping[str, str]) -> list[str]:
+    """One sentence for each collection that is missing, from name → reason."""
+    return [f"{MISSING} {name} is missing: {reason.rstrip('.')}." for name, reason in missing.items()]
 
 
 def cell(row: str, name: str, findings: SuiteFindings) -> str:
@@ -168,12 +188,12 @@ def caption(result: SuiteResult) -> str:
             f"Holm-adjusted over the {pairs} comparisons on collections, and over the {len(result.others)} of means. "
             "It is about other queries with these models, not about other trainings."
         )
-    return text
+    return " ".join([text, *mean_notes(result.known, len(result.measures) + len(result.missing))])
 
 
 def reasons(result: SuiteResult) -> list[str]:
     """One sentence per collection that is missing or left out of the mean, and one on means of several measures."""
-    found = [f"{MISSING} {name} is missing: {reason.rstrip('.')}." for name, reason in result.missing.items()]
+    found = missing_notes(result.missing)
     for name, measure in result.measures.items():
         if name not in result.known:
             lacking = {
@@ -182,12 +202,6 @@ def reasons(result: SuiteResult) -> list[str]:
                 if (reason := systems[name].unknown.get(measure))
             }
             found += [f"{NOTHING} {measure} on {name} is not known ({row}): {why}." for why, row in lacking.items()]
-    total = len(result.measures) + len(result.missing)
-    if len(result.known) < total:
-        found.append(
-            f"* The mean is over {', '.join(result.known) or 'nothing'}; don't compare it with a mean over all "
-            f"{total} collections."
-        )
     if len({result.measures[name] for name in result.known}) > 1:
         found.append("The mean is over different measures.")
     return found

@@ -7,7 +7,7 @@ import pandas as pd
 
 from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.findings import Findings
-from colbertv2.ablation.wording import counted, seed_words, training_words
+from colbertv2.ablation.wording import collection_words, counted, seed_words, training_words
 from colbertv2.evaluation.intervals import RESAMPLES, ConfidenceInterval
 from colbertv2.evaluation.measurement import COSTS, IN_TABLES
 from colbertv2.evaluation.measures import NOTHING, plain, signed
@@ -276,9 +276,9 @@ def mark(contrast: Contrast | None) -> str:
 def queries_of(cells: Cells) -> str:
     """How many queries the means are over: ``50 queries``, or ``2 collections (a: 50 queries, b: 9 queries)``."""
     numbers = {name: f"{len(ids):,} queries" for name, ids in cells.queries.items()}
-    if len(numbers) == 1:
+    if len(numbers) == 1 and not cells.missing:
         return next(iter(numbers.values()))
-    return f"{len(numbers)} collections ({', '.join(f'{name}: {number}' for name, number in numbers.items())})"
+    return f"{collection_words(cells)} ({', '.join(f'{name}: {number}' for name, number in numbers.items())})"
 
 
 def one_line(text: str | None) -> str:

@@ -66,6 +66,22 @@ def test_a_point_that_lacks_one_collection_keeps_the_others(words, tmp_path):
     assert cells.cells[1].problem == "on two: not run"
 
 
+def test_collections_without_any_result_are_named_and_the_mean_is_marked(built, tmp_path):
+    """As in the table of a run: one has no files, and one was not run at any point."""
+    late = tiny_folder(tmp_path / "late", 18)
+    [listed] = [word for word in built.arguments if word.startswith("suite.")]
+    more = f"{listed[:-1]}, gone: 'folder:/no/where', late: 'folder:{late}'}}"
+    arguments = [more if word == listed else word for word in built.arguments]
+    cells = Sweep.collect(arguments).cells()
+    assert cells.collections == ["one", "two"] and len(cells.complete) == 2
+    assert set(cells.missing) == {"late", "gone"} and cells.missing["late"] == "not run"
+    assert "/no/where" in cells.missing["gone"] and "The collection late is missing: not run." in cells.warnings
+    report.main([*arguments, f"report.out={tmp_path / 'report'}"])
+    text, latex = ((tmp_path / "report" / name).read_text() for name in ("report.md", "collections.tex"))
+    assert "one & two & late & gone & mean of 2*" in latex and "* The mean is over one, two; don't compare" in latex
+    assert "— late is missing: not run." in text and "the mean nDCG@10 of 2 of 4 collections" in text
+
+
 def test_points_on_different_collections_need_a_suite(words, tmp_path):
     folders = [tiny_folder(tmp_path / name, size) for name, size in (("a", 30), ("b", 24))]
     rest = [word for word in words if not word.startswith(("suite.", "collection.path"))]
