@@ -7,12 +7,12 @@ import pandas as pd
 
 from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.findings import Findings
-from colbertv2.ablation.wording import collection_words, seed_words
+from colbertv2.ablation.wording import collection_words, leading_words, seed_words
 from colbertv2.evaluation.across import FEW_COLLECTIONS, Tally
 from colbertv2.evaluation.measures import NOTHING, fraction, signed
 from colbertv2.evaluation.statistics import Contrast
 from colbertv2.reporting.rendering import ReportTable, largest
-from colbertv2.reporting.suite_table import MEAN, mean_notes, mean_title, missing_notes
+from colbertv2.reporting.suite_table import MEAN, column, mean_notes, mean_title, missing_notes
 from colbertv2.reporting.sweep_tables import FAILED, adjusted, bracket, mark, marks_note
 
 SHOWN_QUERIES = 30  # the most rows of a table of queries
@@ -47,11 +47,11 @@ def values_table(findings: Findings) -> ReportTable:
         f"{adjusted('all cells and collections, and over the cells for the mean')}"
     )
     names = [*cells.collections, *cells.missing]
-    notes = mean_notes(cells.collections, len(names))
+    notes = mean_notes(cells.collections, len(names), cells.leading)
     return ReportTable(
         "Cell by collection",
         numbers,
-        [*cells.factors, *names, title_of(MEAN, cells)],
+        [*cells.factors, *(title_of(name, cells) for name in (*names, MEAN))],
         body,
         left,
         [" ".join([caption, *notes]), *missing_notes(cells.missing)],
@@ -60,8 +60,10 @@ def values_table(findings: Findings) -> ReportTable:
 
 
 def title_of(name: str, cells: Cells) -> str:
-    """The head of the column of a collection, or of ``MEAN``, which is marked if it is not over all collections."""
-    return mean_title(cells.collections, len(cells.collections) + len(cells.missing)) if name == MEAN else name
+    """The head of the column of a collection, or of ``MEAN``, as in the table of a run."""
+    if name == MEAN:
+        return mean_title(cells.collections, len(cells.collections) + len(cells.missing))
+    return column(name, cells.leading)
 
 
 def row_of(cell: Cell, cells: Cells, measure: str) -> dict[str, float]:
@@ -100,7 +102,8 @@ def differences_table(findings: Findings) -> ReportTable:
             body.append([*setting, title_of(name, cells), *row, NOTHING if recipes is None else fraction(recipes)])
             numbers.append(
                 {
-                    **cell.factors, "collection": name, "difference": found.mean,
+                    **cell.factors, "collection": name, "measure": cells.leading.get(name, measure),
+                    "difference": found.mean,
                     "low": found.queries.low, "high": found.queries.high, "p": p, "p_recipes": recipes,
                 }
             )  # fmt: skip
@@ -108,7 +111,7 @@ def differences_table(findings: Findings) -> ReportTable:
     caption = (
         f"Differences from {cells.baseline.name} with 95 % intervals. {adjusted('all rows but those of the mean')}"
     )
-    notes = mean_notes(cells.collections, len(cells.collections) + len(cells.missing))
+    notes = mean_notes(cells.collections, len(cells.collections) + len(cells.missing), cells.leading)
     return ReportTable(
         "Differences by collection",
         pd.DataFrame(numbers),
@@ -159,6 +162,7 @@ def summaries_table(findings: Findings) -> ReportTable:
         "true differences between collections, I² the share of their variation that queries do not explain, and p of Q "
         f"that of no variation.{f' {len(cells.collections)} collections tell very little about others.' if few else ''}"
     )
+    caption = " ".join([caption, *leading_words(cells)])
     return ReportTable("Over the collections", pd.DataFrame(numbers), header, body, len(cells.factors), [caption])
 
 

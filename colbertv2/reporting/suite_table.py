@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from colbertv2.evaluation.across import MIXED
 from colbertv2.evaluation.measurement import COSTS, IN_TABLES, known_costs
 from colbertv2.evaluation.measures import NOTHING, fraction, plain, signed
 from colbertv2.evaluation.statistics import Contrast, Estimate, contrasts, estimate
@@ -98,11 +99,7 @@ def quality_table(result: SuiteResult, findings: SuiteFindings, title: str, note
     """
     names = [*result.measures, *result.missing]
     shared = set(result.measures.values())
-    header = [
-        "System",
-        *(column(name, result, len(shared) > 1) for name in names),
-        mean_title(result.known, len(names)),
-    ]
+    header = ["System", *(column(name, result.measures) for name in names), mean_title(result.known, len(names))]
     body, numbers = [], []
     for row, systems in result.systems.items():
         cells = [cell(row, name, findings) if name in result.measures else MISSING for name in names]
@@ -133,9 +130,13 @@ def quality_table(result: SuiteResult, findings: SuiteFindings, title: str, note
     return ReportTable(title, pd.DataFrame(numbers), header, body, 1, said, largest(means, 1))
 
 
-def column(name: str, result: SuiteResult, mixed: bool) -> str:
-    """The head of a collection's column, with its measure if the collections differ in it."""
-    return f"{name} ({result.measures[name]})" if mixed and name in result.measures else name
+def column(name: str, measures: Mapping[str, str]) -> str:
+    """The head of a collection's column, with its measure if the collections differ in it.
+
+    >>> column("one", {"one": "Success@5", "two": "nDCG@10"}), column("one", {"one": "nDCG@10", "two": "nDCG@10"})
+    ('one (Success@5)', 'one')
+    """
+    return f"{name} ({measures[name]})" if len(set(measures.values())) > 1 and name in measures else name
 
 
 def mean_title(known: Sequence[str], total: int) -> str:
@@ -147,12 +148,18 @@ def mean_title(known: Sequence[str], total: int) -> str:
     return MEAN if len(known) == total else f"{MEAN} of {len(known)}*"
 
 
-def mean_notes(known: Sequence[str], total: int) -> list[str]:
-    """What a reader must know of the means, as a part of the caption."""
-    if len(known) == total:
-        return []
+def mean_notes(known: Sequence[str], total: int, measures: Mapping[str, str]) -> list[str]:
+    """What a reader must know of the means, as a part of the caption.
+
+    Args:
+        known: the collections that they are over.
+        total: the number of all collections.
+        measures: collection → the measure that leads there; may be empty if it is the same everywhere.
+    """
     over = ", ".join(known) or "nothing"
-    return [f"* The mean is over {over}; don't compare it with a mean over all {total} collections."]
+    marked = f"* The mean is over {over}; don't compare it with a mean over all {total} collections."
+    mixed = len({measures.get(name) for name in known}) > 1
+    return [*([marked] if len(known) < total else []), *([MIXED] if mixed else [])]
 
 
 def missing_notes(missing: Mapping[str, str]) -> list[str]:
@@ -188,11 +195,11 @@ def caption(result: SuiteResult) -> str:
             f"Holm-adjusted over the {pairs} comparisons on collections, and over the {len(result.others)} of means. "
             "It is about other queries with these models, not about other trainings."
         )
-    return " ".join([text, *mean_notes(result.known, len(result.measures) + len(result.missing))])
+    return " ".join([text, *mean_notes(result.known, len(result.measures) + len(result.missing), result.measures)])
 
 
 def reasons(result: SuiteResult) -> list[str]:
-    """One sentence per collection that is missing or left out of the mean, and one on means of several measures."""
+    """One sentence per collection that is missing or left out of the mean."""
     found = missing_notes(result.missing)
     for name, measure in result.measures.items():
         if name not in result.known:
@@ -202,8 +209,6 @@ def reasons(result: SuiteResult) -> list[str]:
                 if (reason := systems[name].unknown.get(measure))
             }
             found += [f"{NOTHING} {measure} on {name} is not known ({row}): {why}." for why, row in lacking.items()]
-    if len({result.measures[name] for name in result.known}) > 1:
-        found.append("The mean is over different measures.")
     return found
 
 

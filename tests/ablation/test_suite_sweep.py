@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from support import shrunk, tiny_folder
 
+from colbertv2.ablation.findings import find
 from colbertv2.ablation.sweep import Sweep
 from colbertv2.commands import report
 from colbertv2.configuration.composition import build
@@ -80,6 +82,47 @@ def test_collections_without_any_result_are_named_and_the_mean_is_marked(built, 
     text, latex = ((tmp_path / "report" / name).read_text() for name in ("report.md", "collections.tex"))
     assert "one & two & late & gone & mean of 2*" in latex and "* The mean is over one, two; don't compare" in latex
     assert "— late is missing: not run." in text and "the mean nDCG@10 of 2 of 4 collections" in text
+
+
+def led_by(words, one: str, two: str) -> list[str]:
+    """The suite with a measure of its own for each collection."""
+    [listed] = [word for word in words if word.startswith("suite.")]
+    paths = dict(zip(("one", "two"), (part.strip(" '}") for part in listed.split("'folder:")[1:]), strict=True))
+    folders = {name: path.partition("'")[0] for name, path in paths.items()}
+    entries = ", ".join(
+        f"{name}: {{collection: 'folder:{folders[name]}', measure: {measure}}}"
+        for name, measure in (("one", one), ("two", two))
+    )
+    return [f"suite.collections={{{entries}}}" if word == listed else word for word in words]
+
+
+def test_each_collection_is_led_by_its_own_measure_as_in_a_run(words, tmp_path, capsys):
+    """Their means are those of the table of a run, also if the collections have no measure in common."""
+    changed = [word for word in led_by(words, "Success@5", "RR@5") if not word.startswith("measures")]
+    sweep = Sweep.collect(["-m", "codec.nbits=1,2", *changed, "measures=[Success@5]"])
+    tables = [pd.read_csv(build(point.config).file("table.csv")).set_index("collection") for point in sweep.points]
+    cells = Sweep.collect(sweep.arguments).cells()
+    together = "Success@5 / RR@5"
+    assert list(cells.measures) == [together, "Success@5"] and cells.leading == {"one": "Success@5", "two": "RR@5"}
+    findings = find(cells, 0)
+    for cell, table in zip(cells.cells, tables, strict=True):
+        for name in ("one", "two"):
+            assert cell.values[together][name].mean() == pytest.approx(table.loc[name, "value"])
+            assert cells.leading[name] == table.loc[name, "measure"]
+        assert findings.estimates[together][cell.name].mean == pytest.approx(table.loc["mean", "value"])
+    assert cells.of("two").measures == ["RR@5", "Success@5"] and cells.of("one").measures == ["Success@5"]
+    np.testing.assert_array_equal(
+        cells.of("two").cells[1].values["RR@5"]["two"], cells.cells[1].values[together]["two"]
+    )
+    report.main([*sweep.arguments, f"report.out={tmp_path}"])
+    said, latex = capsys.readouterr().out, (tmp_path / "collections.tex").read_text()
+    assert "one (Success@5) & two (RR@5) & mean" in latex and "The mean is over different measures." in latex
+    assert f"{together} is the measure of each collection: Success@5 on one, RR@5 on two." in said
+    assert "RR@5, means over seeds: the" in (tmp_path / "report.html").read_text()
+    wanted = Sweep.collect([*sweep.arguments, "report.measure=Success@5"]).cells()
+    assert list(wanted.measures) == ["Success@5"] and wanted.leading == {}
+    with pytest.raises(InputError, match=r"report\.measure is 'RR@5'; expected one of Success@5"):
+        Sweep.collect([*sweep.arguments, "report.measure=RR@5"]).cells()
 
 
 def test_points_on_different_collections_need_a_suite(words, tmp_path):
