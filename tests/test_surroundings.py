@@ -11,7 +11,7 @@ from support import shrunk, tiny_folder
 
 from colbertv2 import wandb_runs
 from colbertv2.artifacts.process import has_bfloat16
-from colbertv2.commands import run
+from colbertv2.commands import checks
 from colbertv2.configuration.composition import build, compose, runtime_of
 from colbertv2.configuration.targets import target_node
 from colbertv2.runtime import Runtime
@@ -183,8 +183,8 @@ def test_a_precision_that_is_slow_here_is_warned_of(
 ):
     words = [*shrunk(tiny_folder(tmp_path / "folder"), tmp_path / "artifacts"), "pipeline=untrained", "target=ranking"]
     for precision, slow, warned in (("bf16-mixed", True, True), ("bf16-mixed", False, False), ("32-true", True, False)):
-        monkeypatch.setattr(run, "has_bfloat16", lambda slow=slow: not slow)
+        monkeypatch.setattr(checks, "has_bfloat16", lambda slow=slow: not slow)
         config = compose([*words, f"precision={precision}"])
-        run.print_doubts(target_node(config), runtime_of(config))
+        checks.print_doubts([target_node(config)], runtime_of(config))
         said = capsys.readouterr().err
         assert ("pipeline.embeddings compute with 16 bits" in said) == warned, said

@@ -83,6 +83,9 @@ class Cells:
         warnings: sentences that a reader must know, for example that two versions of the code built the cells.
         commands: the commands that build the sweep and make this report.
         kmeans_follows: whether the k-means seed moved with the training seed, so that their effects can't be separated.
+        leading: collection → what the first of ``measures`` is there, if collections of a suite are led by different
+            measures; else empty. Its name is then made of all of theirs.
+        missing: name of each further collection of the suite, on which no cell has values → why.
     """
 
     title: str
@@ -96,6 +99,8 @@ class Cells:
     warnings: Sequence[str] = field(default_factory=list)
     commands: Sequence[str] = field(default_factory=list)
     kmeans_follows: bool = False
+    leading: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def collections(self) -> list[str]:
@@ -117,10 +122,15 @@ class Cells:
         if self.collections == [collection]:
             return self
 
+        led = self.leading.get(collection)
+        further = [name for name in self.measures[1:] if name != led]
+
         def restricted(cell: Cell) -> Cell:
             values = {
                 name: {collection: found[collection]} for name, found in cell.values.items() if collection in found
             }
+            if led:
+                values = {led: values.get(self.measures[0], {})} | {name: values.get(name, {}) for name in further}
             own = {name: found for name, found in values.items() if found}
             costs = cell.costs_on.get(collection, cell.costs)
             return replace(cell, values=own, costs=costs, problem=None if own else cell.problem)
@@ -131,6 +141,9 @@ class Cells:
             self,
             title=f"{self.title}: {collection}",
             queries={collection: self.queries[collection]},
+            measures=[led, *further] if led else self.measures,
+            leading={},
+            missing={},
             cells=cells,
             baseline=cells[place],
         )

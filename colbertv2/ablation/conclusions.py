@@ -16,6 +16,7 @@ from colbertv2.ablation.wording import (
     difference_of,
     evidence,
     interval,
+    leading_words,
     mean_of,
     probability,
     seed_claim,
@@ -35,7 +36,7 @@ def conclude(findings: Findings) -> list[str]:
     cells, measure = findings.cells, findings.cells.measures[0]
     effects = findings.effects[measure]
     factorial = len(cells.factors) > 1 and bool(effects.main)
-    sentences = []
+    sentences = leading_words(cells)
     if factorial:
         sentences += main_effect_sentences(effects, cells, measure)
         sentences += interaction_sentences(effects.interactions, cells, measure)

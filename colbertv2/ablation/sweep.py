@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from colbertv2.ablation.cells import Cell, Cells, baseline
 from colbertv2.ablation.linter import identical
+from colbertv2.ablation.measuring import choose_measures, common_queries, leading_measures
 from colbertv2.artifacts.artifact import Artifact, location
 from colbertv2.artifacts.build import failure_of
 from colbertv2.artifacts.node import Node
@@ -25,6 +26,7 @@ from colbertv2.configuration.points import SEEDS, Point, axes_of, collect
 from colbertv2.configuration.targets import OWN, members
 from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
+from colbertv2.evaluation.doubts import leakage, missing_collections
 from colbertv2.evaluation.measurement import COSTS, costs, measures_of, not_known, per_query, unknown_of
 
 if TYPE_CHECKING:
@@ -83,6 +85,11 @@ class Sweep:
         """The evaluations of each point that exist, by collection."""
         return [self.result(point) for point in self.points]
 
+    @property
+    def there(self) -> list[Point]:
+        """The points that have a result."""
+        return [point for point, found in zip(self.points, self.results, strict=True) if found]
+
     def result(self, point: Point) -> dict[str, Artifact]:
         """The evaluations of a point that exist, by collection; empty if its configuration is wrong.
 
@@ -120,23 +127,15 @@ class Sweep:
         if not any(self.results):
             raise InputError(self.nothing_there())
         tables = [{name: per_query(one) for name, one in found.items()} for found in self.results]
-        queries, measures = common(tables, alone=not any(members(point.node) for point in self.points))
-        known = [
-            name for name in measures if not any(one[name].isna().any() for found in tables for one in found.values())
-        ]
-        lacking = self.not_known()
-        if settings.measure is not None and settings.measure not in known:
-            expected = ", ".join(known) or "none"
-            raise InputError(
-                " ".join([f"report.measure is {settings.measure!r}; expected one of {expected}.", *lacking])
-            )
-        if not known:
-            raise InputError(f"No measure is known at every point. {' '.join(lacking)}")
-        first = settings.measure or known[0]  # the conclusions are about this one
-        measures = [first, *(name for name in measures if name != first)]
+        nodes = [point.node for point in self.there]
+        queries = common_queries(tables, alone=not any(map(members, nodes)))
+        common = choose_measures(tables, leading_measures(nodes, queries), settings.measure, self.not_known())
+        missing = self.missing(queries)
         seeds = [self.seeds.get(name, [self.points[0].overrides.get(name, "")]) for name in SEEDS]
         cells = [
-            self.cell(dict(zip(self.factors, chosen, strict=True)), places, seeds, tables, measures, queries)
+            self.cell(
+                dict(zip(self.factors, chosen, strict=True)), places, seeds, common.tables, common.measures, queries
+            )
             for chosen, places in self.settings().items()
         ]
         return Cells(
@@ -145,18 +144,22 @@ class Sweep:
             training_seeds=seeds[0],
             kmeans_seeds=seeds[1],
             queries=queries,
-            measures=measures,
+            measures=common.measures,
             cells=cells,
             baseline=baseline(cells, OmegaConf.to_container(settings.baseline)),  # pyright: ignore[reportArgumentType]
             warnings=[
                 *self.points[0].config.notes,
-                *self.missing(),
+                *self.leakage(),
+                *(f"The collection {name} is missing: {reason.rstrip('.')}." for name, reason in missing.items()),
                 *self.not_known(),
+                *common.remarks,
                 *self.versions(),
                 *self.identical(),
             ],
             commands=[self.command("colbertv2"), self.command("colbertv2", "report")],
             kmeans_follows=self.kmeans_follows,
+            leading=common.leading,
+            missing={name: reason for name, reason in missing.items() if name not in queries},
         )
 
     def evaluated(self, queries: Mapping[str, Sequence[str]]) -> str:
@@ -244,10 +247,23 @@ class Sweep:
         asked = {name: node.bound.get("queries") for name, node in nodes.items()}
         return {name: dict(queries) for name, queries in asked.items() if isinstance(queries, Queries)}
 
-    def missing(self) -> list[str]:
-        """A warning for each collection of a suite that is missing at some points."""
-        found = {name: reason for point in self.points for name, reason in point.node.values.get("missing", {}).items()}
-        return [f"The collection {name} is missing: {reason.rstrip('.')}." for name, reason in found.items()]
+    def missing(self, queries: Collection[str]) -> dict[str, str]:
+        """The collections of a suite that are missing at some points, or have no result at any point: name → why.
+
+        Args:
+            queries: the collections that have a result.
+        """
+        suites = {i: point for i, point in enumerate(self.points) if evaluations_of(point) and members(point.node)}
+        listed = {name: i for i, point in reversed(suites.items()) for name in members(point.node)}
+        lacking = {name: self.problem(i, name) for name, i in listed.items() if name not in queries}
+        return lacking | missing_collections(point.node for point in suites.values())
+
+    def leakage(self) -> list[str]:
+        """A warning for each collection with test queries that were trained on, with the cells concerned if not all."""
+        names = [", ".join(f"{key}={point.overrides.get(key, '')}" for key in self.factors) for point in self.there]
+        found = leakage([point.node for point in self.there])
+        concerned = {sentence: {names[place]: None for place in places} for sentence, places in found.items()}
+        return [one if len(held) == len({*names}) else f"{one} ({'; '.join(held)})" for one, held in concerned.items()]
 
     def not_known(self) -> list[str]:
         """A warning for each measure and reason why it is not known, with the names of the points concerned."""
@@ -337,33 +353,6 @@ def evaluations_of(point: Point) -> dict[str, Node]:
             "point. Use target=metrics."
         )
     return {name: rows[OWN] for name, rows in held.items()}
-
-
-def common(tables: Sequence[Mapping[str, pd.DataFrame]], alone: bool) -> tuple[dict[str, list[str]], list[str]]:
-    """The queries of each collection, and the measures that all tables have.
-
-    Args:
-        tables: values per query, of each point by collection.
-        alone: whether each point was evaluated on one collection, without a suite.
-
-    Raises:
-        InputError: points differ in the queries of a collection, or all tables have no measure in common.
-    """
-    queries: dict[str, list[str]] = {}
-    for found in tables:
-        for name, table in found.items():
-            ids = queries.setdefault(name, list(table.index))
-            if set(table.index) != set(ids) or (alone and len(queries) > 1):
-                raise InputError(
-                    "The points were evaluated on different queries, so they can't be compared query by query; "
-                    "evaluate all of them on the same collections with a suite: "
-                    f"suite.collections=[{','.join(queries)}]."
-                )
-    every = [table for found in tables for table in found.values()]
-    measures = [name for name in every[0].columns if all(name in table.columns for table in every)]
-    if not measures:
-        raise InputError("The points have no measure in common; evaluate them with the same `measures`.")
-    return queries, measures
 
 
 def mean_costs(found: Sequence[Mapping[str, float]]) -> dict[str, float]:

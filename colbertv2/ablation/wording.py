@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from colbertv2.ablation.cells import Cells
+from colbertv2.evaluation.across import MIXED
 from colbertv2.evaluation.intervals import ConfidenceInterval
 from colbertv2.evaluation.measures import fraction, signed
 from colbertv2.evaluation.statistics import Contrast
@@ -109,8 +110,19 @@ def queries(number: int) -> str:
 
 def mean_of(measure: str, cells: Cells) -> str:
     """What a difference is in: ``RR@10``, or of several collections ``the mean RR@10 of 3 collections``."""
-    number = len(cells.collections)
-    return measure if number == 1 else f"the mean {measure} of {number} collections"
+    return measure if len(cells.collections) == 1 else f"the mean {measure} of {collection_words(cells)}"
+
+
+def leading_words(cells: Cells) -> list[str]:
+    """What the first measure is on each collection, if they differ in it, as sentences; else nothing."""
+    listed = ", ".join(f"{measure} on {name}" for name, measure in cells.leading.items())
+    return [f"{cells.measures[0]} is the measure of each collection: {listed}. {MIXED}"] if listed else []
+
+
+def collection_words(cells: Cells) -> str:
+    """The number of collections, and of how many if some are missing: ``3 collections``, ``2 of 3 collections``."""
+    total = len(cells.collections) + len(cells.missing)
+    return counted(total, "collection") if not cells.missing else f"{len(cells.collections)} of {total} collections"
 
 
 def interval(found: ConfidenceInterval) -> str:

@@ -1,14 +1,20 @@
 """Checks of a configuration, and of a sweep as a whole, before any work starts."""
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.build import to_build
+from colbertv2.artifacts.node import Node, leaves
+from colbertv2.artifacts.process import has_bfloat16
 from colbertv2.configuration.composition import runtime_of
 from colbertv2.configuration.points import Point, names_of
 from colbertv2.errors import InputError
+from colbertv2.evaluation.doubts import leakage, missing_collections
 from colbertv2.evaluation.measurement import COSTS, measures_of, not_known, unknown_measures
+from colbertv2.runtime import Runtime
 
 
 def check_point(point: Point) -> None:
@@ -85,3 +91,29 @@ def check_places(points: Sequence[Point]) -> None:
             "files of the one before; give each point its own directory, such as 'publish=results/${codec.nbits}', or "
             "leave publish out."
         )
+
+
+def print_doubts(nodes: Sequence[Node], runtime: Runtime) -> None:
+    """Print a line to standard error for whatever is likely not meant.
+
+    That is a collection of a suite that is missing or that was trained on, or a precision that is slow here.
+    """
+    slow = runtime.device == "cpu" and not has_bfloat16()
+    missing = to_build(nodes, runtime.root) if slow else []
+    if halved := [step.key for step in missing if any(map(is_half, leaves(step.arguments)))]:
+        keys = f"{', '.join(halved[:3])}{', …' if halved[3:] else ''}"
+        print(
+            f"Warning: {keys} compute with 16 bits. This processor has no instructions for that, so it takes many "
+            "times as long as 32-true; set precision=32-true, and that of trainings.",
+            file=sys.stderr,
+        )
+    for name, reason in missing_collections(nodes).items():
+        print(f"Warning: the collection {name} is missing and left out of the mean: {reason}", file=sys.stderr)
+    for sentence in leakage(nodes):
+        print(f"Warning: {sentence}", file=sys.stderr)
+
+
+def is_half(leaf: tuple[str, Any]) -> bool:
+    """Whether a dotted argument with its value is a precision of 16 bits."""
+    role, value = leaf
+    return role.rpartition(".")[2] == "precision" and value != "32-true"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from colbertv2.ablation.linter import check_axes
 from colbertv2.artifacts.node import Node
-from colbertv2.commands.checks import check_places, check_point
+from colbertv2.commands.checks import check_places, check_point, print_doubts
 from colbertv2.configuration.composition import runtime_of
 from colbertv2.configuration.points import collect
 from colbertv2.errors import InputError
@@ -20,6 +20,8 @@ from colbertv2.planning.text import notes_on, to_cluster_text, to_text
 
 def main(arguments: Sequence[str]) -> None:
     """Print key, address, state and estimated cost of the targets and everything upstream; build nothing.
+
+    What is likely not meant is a warning on standard error, as in a run.
 
     Raises:
         InputError: the configuration of a point is wrong, the sweep varies a value that no stage reads, or the runtime
@@ -48,5 +50,6 @@ def main(arguments: Sequence[str]) -> None:
         if len(points) > 1:
             missing = sum(step.state == "missing" for step in steps)
             print(f"{len(points)} points: {len(steps)} different steps, {missing} missing")
+        print_doubts(nodes, runtime)
     if problems:
         raise InputError("\n".join(f"{command}\n{problem}" for problem, command in problems.items()))

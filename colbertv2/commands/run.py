@@ -23,16 +23,14 @@ from colbertv2 import tracking
 from colbertv2.ablation.linter import check_axes
 from colbertv2.artifacts.artifact import Artifact, location
 from colbertv2.artifacts.build import BuildError, PlanStep, build_node, failure_of, plan_node, to_build
-from colbertv2.artifacts.node import Node, leaves
-from colbertv2.artifacts.process import byte_size, has_bfloat16
-from colbertv2.commands.checks import check_places, check_point, problems_of
+from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.process import byte_size
+from colbertv2.commands.checks import check_places, check_point, print_doubts, problems_of
 from colbertv2.configuration.collections import with_listed
 from colbertv2.configuration.composition import CONF, runtime_of
 from colbertv2.configuration.points import Point, as_mapping, axes_of, collect, find_experiments, names_of, overrides_of
 from colbertv2.configuration.provenance import describe, describe_changes, origins
 from colbertv2.configuration.targets import members, target_node
-from colbertv2.data.leakage import leakage_warnings
-from colbertv2.data.queries import Queries
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import measures_of, own_costs, remarks, summary
 from colbertv2.evaluation.measures import NOTHING
@@ -109,7 +107,7 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
         print(describe_job(config), end="\n\n")
         print_steps(plan_node(node, runtime.root))
     print_shortages(node, runtime)
-    print_doubts(node, runtime)
+    print_doubts([node], runtime)
     print()
     artifact, failed = build_members(config, node, runtime) if members(node) else (build_node(node, runtime), {})
     print(f"\n{config.target}: {artifact.path} ({byte_size(artifact.record['bytes'])})")
@@ -160,40 +158,6 @@ def build_members(config: DictConfig, node: Node, runtime: Runtime) -> tuple[Art
     if len(failed) == len(members(node)):
         raise InputError("\n".join(dict.fromkeys(failed.values())))
     return build_node(target_node(config, failed) if failed else node, runtime, done), failed
-
-
-def print_doubts(node: Node, runtime: Runtime) -> None:
-    """Print a line to standard error for whatever is likely not meant.
-
-    That is a collection of a suite that is missing or that was trained on, or a precision that is slow here.
-    """
-    held = members(node)
-    slow = runtime.device == "cpu" and not has_bfloat16()
-    missing = to_build([node], runtime.root) if slow else []
-    if halved := [step.key for step in missing if any(map(is_half, leaves(step.arguments)))]:
-        keys = f"{', '.join(halved[:3])}{', …' if halved[3:] else ''}"
-        print(
-            f"Warning: {keys} compute with 16 bits. This processor has no instructions for that, so it takes many "
-            "times as long as 32-true; set precision=32-true, and that of trainings.",
-            file=sys.stderr,
-        )
-    for name, reason in node.values["missing"].items() if held else ():
-        print(f"Warning: the collection {name} is missing and left out of the mean: {reason}", file=sys.stderr)
-    trained = {
-        step.address: queries
-        for step in node.lineage()
-        if step.parents.get("examples") and isinstance(queries := step.bound.get("queries"), Queries)
-    }
-    evaluated = {name: next(iter(rows.values())).bound.get("queries") for name, rows in held.items()}
-    asked = {name: queries for name, queries in evaluated.items() if isinstance(queries, Queries)}
-    for sentence in leakage_warnings(trained, asked):
-        print(f"Warning: {sentence}", file=sys.stderr)
-
-
-def is_half(leaf: tuple[str, Any]) -> bool:
-    """Whether a dotted argument with its value is a precision of 16 bits."""
-    role, value = leaf
-    return role.rpartition(".")[2] == "precision" and value != "32-true"
 
 
 def print_steps(steps: Sequence[PlanStep]) -> None:

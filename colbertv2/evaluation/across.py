@@ -17,6 +17,7 @@ from colbertv2.evaluation.intervals import ConfidenceInterval, t_interval
 from colbertv2.evaluation.statistics import Contrast
 from colbertv2.evaluation.variance import StandardError, Strata, Values, query_error
 
+MIXED = "The mean is over different measures."
 FEW_COLLECTIONS = 5  # with fewer, a summary over collections says little about others
 
 

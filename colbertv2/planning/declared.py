@@ -7,6 +7,7 @@ known, since they are digests of content.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -19,9 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from colbertv2.artifacts.node import Component, Node, leaves
 from colbertv2.configuration.points import Point
-from colbertv2.data.collection import Collection
+from colbertv2.data.collection import Collection, text_settings
 from colbertv2.data.queries import Qrels, Queries
 from colbertv2.errors import InputError
+from colbertv2.files import sha256
 from colbertv2.modeling.backbone import Backbone
 
 FOLDER = Path(__file__).parent
@@ -51,7 +53,7 @@ class DeclaredCollection(Declared, Collection):
     def sentence(self) -> str:
         """What is declared of it."""
         row = row_of(self.id)
-        return f"{self.id}: {len(self):,} documents of {row['characters']} characters ({row['source']})"
+        return f"{documents_of(self.id)}: {len(self):,} documents of {row['characters']} characters ({row['source']})"
 
     def missing(self, ids: Any) -> list[str]:
         """None: which documents there are is not known."""
@@ -62,8 +64,8 @@ class DeclaredCollection(Declared, Collection):
         return sizes(len(self), row_of(self.id)["characters"])
 
     def identity(self) -> dict[str, Any]:
-        """A stand-in's own: its content is not known."""
-        return {"declared": self.id}
+        """A stand-in's own: its content is not known. Ids with the same documents have the same."""
+        return {"declared": documents_of(self.id), **text_settings(self)}
 
 
 class DeclaredQueries(Declared, Queries):
@@ -73,6 +75,10 @@ class DeclaredQueries(Declared, Queries):
         number = self.dataset.queries_metadata()["count"]
         share = {None: 1.0, "dev": self.dev_fraction, "train": 1 - self.dev_fraction}[self.part]
         return max(1, round(share * number))
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        """None: which queries there are is not known."""
+        return iter(())
 
     @property
     def sentence(self) -> str:
@@ -93,9 +99,11 @@ class DeclaredQueries(Declared, Queries):
         """As ``Queries.size``; all deciles of the lengths are the declared mean."""
         return sizes(len(self), row_of(self.id)["query_characters"])
 
-    def identity(self) -> dict[str, Any]:
-        """A stand-in's own: their content is not known."""
-        return {"declared": self.id, "part": self.part, "dev_fraction": self.dev_fraction}
+    @property
+    def content(self) -> dict[str, str | int]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """A stand-in's own: their content is not known, so the digest is that of what they are called."""
+        called = json.dumps([self.id, self.part, self.dev_fraction, self.protocol]).encode()
+        return {"declared": self.id, "queries": len(self), "sha256": sha256([called])}
 
 
 class DeclaredBackbone(Declared, Backbone):
@@ -131,14 +139,19 @@ def sizes(texts: int, characters: float) -> dict[str, Any]:
     return {"texts": texts, "characters": characters, "lengths": [characters] * 9}
 
 
+def documents_of(dataset_id: str) -> str:
+    """The name of the documents of an ``ir_datasets`` id."""
+    return dataset_id.partition("/")[0]
+
+
 def is_listed(dataset_id: str) -> bool:
     """Whether the list has the documents of an ``ir_datasets`` id."""
-    return dataset_id.partition("/")[0] in table()["collections"]
+    return documents_of(dataset_id) in table()["collections"]
 
 
 def row_of(dataset_id: str) -> dict[str, Any]:
     """The row for the documents of a listed ``ir_datasets`` id."""
-    return table()["collections"][dataset_id.partition("/")[0]]
+    return table()["collections"][documents_of(dataset_id)]
 
 
 def folder_of(name: str) -> Path:
@@ -176,6 +189,8 @@ def with_declared(point: Point) -> Point:
         stand_in = STAND_INS[node["_target_"]]
         try:
             name = node["name"] if stand_in is DeclaredBackbone else node["id"]
+            if not isinstance(name, str):  # such as the training queries of a collection that is only evaluated on
+                continue
             absent = is_declared_model(name) if stand_in is DeclaredBackbone else is_declared_collection(name)
         except (InputError, OmegaConfBaseException, KeyError):  # a wrong value is reported with all others
             continue

@@ -6,7 +6,7 @@ import numpy as np
 
 from colbertv2.ablation.findings import Findings
 from colbertv2.evaluation.measures import signed
-from colbertv2.reporting.collection_tables import MEAN, row_of
+from colbertv2.reporting.collection_tables import MEAN, row_of, title_of
 from colbertv2.reporting.labels import wrap
 from colbertv2.reporting.quality_figure import COLOURS, GREY, LABEL_SIZE, save
 from colbertv2.reporting.sweep_figures import PANELS, columns_of, head, panels, short
@@ -49,7 +49,7 @@ def draw_forest(findings: Findings, path: Path) -> bool:
         axes.axvline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
         axes.grid(axis="x", color="#e6e6e6", linewidth=0.8)
         axes.grid(False, axis="y")
-        axes.set_yticks(places, [*cells.collections, MEAN], fontsize=LABEL_SIZE)
+        axes.set_yticks(places, [title_of(name, cells) for name in (*cells.collections, MEAN)], fontsize=LABEL_SIZE)
         axes.set_title(wrap(short(cell, cells), 36), fontsize=LABEL_SIZE + 1)
         axes.set_xlabel(f"difference in {measure}", fontsize=LABEL_SIZE)
     most = f" (the {len(chosen)} of {len(others)} that differ most)" if len(chosen) < len(others) else ""
@@ -71,9 +71,9 @@ def draw_map(findings: Findings, path: Path) -> bool:
         False, and nothing is written, if there is one collection, or no cell besides the baseline.
     """
     cells, measure = findings.cells, findings.cells.measures[0]
-    names = cells.collections
+    names = [*cells.collections, *cells.missing]
     rows = [cell for cell in cells.cells if any(cell.covers([name]) for name in names)]
-    if len(names) < 2 or len(rows) < 2:
+    if len(cells.collections) < 2 or len(rows) < 2:
         return False
     means = np.array([[*row_of(cell, cells, measure).values()] for cell in rows])  # NaN where there are no values
     gaps = means - [*row_of(cells.baseline, cells, measure).values()]
@@ -88,7 +88,9 @@ def draw_map(findings: Findings, path: Path) -> bool:
         text = "–" if np.isnan(value) else signed(value)
         axes.text(column, place, text, ha="center", va="center", color=colour, fontsize=LABEL_SIZE)
     axes.axvline(len(names) - 0.5, color="black", linewidth=1.2)
-    axes.set_xticks(range(len(names) + 1), [wrap(name, 13) for name in (*names, MEAN)], fontsize=LABEL_SIZE)
+    axes.set_xticks(
+        range(len(names) + 1), [wrap(title_of(name, cells), 13) for name in (*names, MEAN)], fontsize=LABEL_SIZE
+    )
     axes.set_yticks(range(len(rows)), [short(cell, cells) for cell in rows], fontsize=LABEL_SIZE)
     axes.tick_params(length=0)
     head(figure, f"{cells.title}: {measure} minus that of {short(cells.baseline, cells)}", width)

@@ -1,18 +1,18 @@
 """The tables of a report on several collections: cells × collections, what they say together, and single queries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.findings import Findings
-from colbertv2.ablation.wording import seed_words
+from colbertv2.ablation.wording import collection_words, leading_words, seed_words
 from colbertv2.evaluation.across import FEW_COLLECTIONS, Tally
 from colbertv2.evaluation.measures import NOTHING, fraction, signed
 from colbertv2.evaluation.statistics import Contrast
-from colbertv2.reporting.rendering import ReportTable
-from colbertv2.reporting.suite_table import MEAN
+from colbertv2.reporting.rendering import ReportTable, largest
+from colbertv2.reporting.suite_table import MEAN, column, mean_notes, mean_title, missing_notes
 from colbertv2.reporting.sweep_tables import FAILED, adjusted, bracket, mark, marks_note
 
 SHOWN_QUERIES = 30  # the most rows of a table of queries
@@ -44,34 +44,34 @@ def values_table(findings: Findings) -> ReportTable:
     caption = (
         f"{measure}, means over {seed_words(cells)}. The mean is over collections, each with the same "
         f"weight. Marks: differs from {cells.baseline.name}. {marks_note(tested)} "
-        f"{adjusted('all cells and collections, and over the cells for the mean')} Bold: the largest of a column."
+        f"{adjusted('all cells and collections, and over the cells for the mean')}"
     )
+    names = [*cells.collections, *cells.missing]
+    notes = mean_notes(cells.collections, len(names), cells.leading)
     return ReportTable(
         "Cell by collection",
         numbers,
-        [*cells.factors, *cells.collections, MEAN],
+        [*cells.factors, *(title_of(name, cells) for name in (*names, MEAN))],
         body,
         left,
-        [caption],
-        best(values, left),
+        [" ".join([caption, *notes]), *missing_notes(cells.missing)],
+        largest(values, left),
     )
+
+
+def title_of(name: str, cells: Cells) -> str:
+    """The head of the column of a collection, or of ``MEAN``, as in the table of a run."""
+    if name == MEAN:
+        return mean_title(cells.collections, len(cells.collections) + len(cells.missing))
+    return column(name, cells.leading)
 
 
 def row_of(cell: Cell, cells: Cells, measure: str) -> dict[str, float]:
     """The means of a cell on each collection and over all; NaN where it has no values."""
     found = {name: cell.values.get(measure, {}).get(name) for name in cells.collections}
     row = {name: float("nan") if values is None else float(values.mean()) for name, values in found.items()}
+    row |= dict.fromkeys(cells.missing, float("nan"))
     return row | {MEAN: cell.mean(measure) if cell.covers(cells.collections) else float("nan")}
-
-
-def best(rows: Sequence[Mapping[str, float]], left: int) -> frozenset[tuple[int, int]]:
-    """The places (row, column) of the largest value in each column, as it is printed; ``left`` columns come first."""
-    found = set()
-    for column, name in enumerate(rows[0]):
-        printed = [fraction(row[name]) for row in rows]
-        known = [text for text in printed if text != NOTHING]
-        found |= {(place, left + column) for place, text in enumerate(printed) if known and text == max(known)}
-    return frozenset(found)
 
 
 def on_each(findings: Findings) -> Mapping[str, Mapping[str, Contrast]]:
@@ -99,10 +99,11 @@ def differences_table(findings: Findings) -> ReportTable:
             p, recipes = contrast.p, contrast.p_recipes
             value = signed(found.mean) + mark(contrast)
             row = [value, bracket(found.queries), bracket(found.combined), fraction(p)]
-            body.append([*setting, name, *row, NOTHING if recipes is None else fraction(recipes)])
+            body.append([*setting, title_of(name, cells), *row, NOTHING if recipes is None else fraction(recipes)])
             numbers.append(
                 {
-                    **cell.factors, "collection": name, "difference": found.mean,
+                    **cell.factors, "collection": name, "measure": cells.leading.get(name, measure),
+                    "difference": found.mean,
                     "low": found.queries.low, "high": found.queries.high, "p": p, "p_recipes": recipes,
                 }
             )  # fmt: skip
@@ -110,8 +111,14 @@ def differences_table(findings: Findings) -> ReportTable:
     caption = (
         f"Differences from {cells.baseline.name} with 95 % intervals. {adjusted('all rows but those of the mean')}"
     )
+    notes = mean_notes(cells.collections, len(cells.collections) + len(cells.missing), cells.leading)
     return ReportTable(
-        "Differences by collection", pd.DataFrame(numbers), header, body, len(cells.factors) + 1, [caption]
+        "Differences by collection",
+        pd.DataFrame(numbers),
+        header,
+        body,
+        len(cells.factors) + 1,
+        [" ".join([caption, *notes])],
     )
 
 
@@ -150,11 +157,12 @@ def summaries_table(findings: Findings) -> ReportTable:
     ]  # fmt: skip
     few = len(cells.collections) < FEW_COLLECTIONS
     caption = (
-        f"{measure}, difference from {cells.baseline.name} over {len(cells.collections)} collections. Δ of the mean is "
+        f"{measure}, difference from {cells.baseline.name} over {collection_words(cells)}. Δ of the mean is "
         "about these collections. Random effects regards them as drawn from many; τ is the standard deviation of the "
         "true differences between collections, I² the share of their variation that queries do not explain, and p of Q "
         f"that of no variation.{f' {len(cells.collections)} collections tell very little about others.' if few else ''}"
     )
+    caption = " ".join([caption, *leading_words(cells)])
     return ReportTable("Over the collections", pd.DataFrame(numbers), header, body, len(cells.factors), [caption])
 
 

@@ -6,9 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from colbertv2.evaluation.measures import NOTHING, fraction
+
 if TYPE_CHECKING:
     import pandas as pd
 
+BOLD = "Bold: the largest of a column."
 LATEX = str.maketrans(
     {
         **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -102,6 +105,11 @@ class ReportTable:
     notes: Sequence[str] = field(default_factory=list)
     best: Collection[tuple[int, int]] = ()
 
+    @property
+    def notes_on_bold(self) -> list[str]:
+        """The notes where cells are printed in bold: the caption says what that means."""
+        return [" ".join([*self.notes[:1], BOLD]), *self.notes[1:]] if self.best else [*self.notes]
+
     def csv(self) -> str:
         """The numbers, with all digits."""
         return self.numbers.to_csv(index=False)
@@ -122,7 +130,7 @@ class ReportTable:
         """
         import pandas as pd
 
-        caption = " ".join([f"{self.title}.", *self.notes[:1]])
+        caption = " ".join([f"{self.title}.", *self.notes_on_bold[:1]])
         escaped = [
             [
                 f"\\textbf{{{escape(cell)}}}" if (place, column) in self.best else escape(cell)
@@ -133,6 +141,20 @@ class ReportTable:
         frame = pd.DataFrame(escaped, columns=list(map(escape, self.header)))
         columns = "l" * self.left + "r" * (len(self.header) - self.left)
         return frame.to_latex(index=False, escape=False, column_format=columns, caption=escape(caption), position="t")
+
+
+def largest(rows: Sequence[Mapping[str, float]], left: int) -> frozenset[tuple[int, int]]:
+    """The places (row, column) of the largest value in each column, as it is printed; ``left`` columns come first.
+
+    >>> sorted(largest([{"a": 0.5001, "b": float("nan")}, {"a": 0.5, "b": 0.2}, {"a": 0.4, "b": 0.1}], left=1))
+    [(0, 1), (1, 1), (1, 2)]
+    """
+    found: set[tuple[int, int]] = set()
+    for column, name in enumerate(rows[0]) if len(rows) > 1 else ():
+        printed = [fraction(row[name]) for row in rows]
+        known = [text for text in printed if text != NOTHING]
+        found |= {(place, left + column) for place, text in enumerate(printed) if known and text == max(known)}
+    return frozenset(found)
 
 
 def escape(text: str) -> str:

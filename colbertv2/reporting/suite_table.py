@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from colbertv2.evaluation.across import MIXED
 from colbertv2.evaluation.measurement import COSTS, IN_TABLES, known_costs
 from colbertv2.evaluation.measures import NOTHING, fraction, plain, signed
 from colbertv2.evaluation.statistics import Contrast, Estimate, contrasts, estimate
-from colbertv2.reporting.rendering import ReportTable
+from colbertv2.reporting.rendering import ReportTable, largest
 from colbertv2.reporting.system_table import System
 
 MISSING = "—"
@@ -91,14 +92,14 @@ def find(result: SuiteResult, seed: int) -> SuiteFindings:
 
 
 def quality_table(result: SuiteResult, findings: SuiteFindings, title: str, notes: Sequence[str]) -> ReportTable:
-    """Make the main table: one row per system, one column per collection, and the mean.
+    """Make the main table: one row per system, one column per collection, and the mean; the best are in bold.
 
     Its numbers have one line per row and collection (and ``mean``): ``system``, ``collection``, ``measure``,
     ``value``, ``low`` and ``high`` (95 %, over queries), ``difference``, ``p`` (Holm-adjusted), ``queries``, the costs.
     """
     names = [*result.measures, *result.missing]
     shared = set(result.measures.values())
-    header = ["System", *(column(name, result, len(shared) > 1) for name in names), mean_title(result)]
+    header = ["System", *(column(name, result.measures) for name in names), mean_title(result.known, len(names))]
     body, numbers = [], []
     for row, systems in result.systems.items():
         cells = [cell(row, name, findings) if name in result.measures else MISSING for name in names]
@@ -121,18 +122,49 @@ def quality_table(result: SuiteResult, findings: SuiteFindings, title: str, note
                     **({cost: costs_of(system).get(cost) for cost in IN_TABLES} if system else {}),
                 }
             )
-    return ReportTable(title, pd.DataFrame(numbers), header, body, 1, [caption(result), *reasons(result), *notes])
+    means = [
+        {name: found[name].mean if name in found else float("nan") for name in [*names, MEAN]}
+        for found in findings.estimates.values()
+    ]
+    said = [caption(result), *reasons(result), *notes]
+    return ReportTable(title, pd.DataFrame(numbers), header, body, 1, said, largest(means, 1))
 
 
-def column(name: str, result: SuiteResult, mixed: bool) -> str:
-    """The head of a collection's column, with its measure if the collections differ in it."""
-    return f"{name} ({result.measures[name]})" if mixed and name in result.measures else name
+def column(name: str, measures: Mapping[str, str]) -> str:
+    """The head of a collection's column, with its measure if the collections differ in it.
+
+    >>> column("one", {"one": "Success@5", "two": "nDCG@10"}), column("one", {"one": "nDCG@10", "two": "nDCG@10"})
+    ('one (Success@5)', 'one')
+    """
+    return f"{name} ({measures[name]})" if len(set(measures.values())) > 1 and name in measures else name
 
 
-def mean_title(result: SuiteResult) -> str:
-    """The head of the column of means; marked if it is not over all collections."""
-    total = len(result.measures) + len(result.missing)
-    return MEAN if len(result.known) == total else f"{MEAN} of {len(result.known)}*"
+def mean_title(known: Sequence[str], total: int) -> str:
+    """The head of the column of means; marked if it is not over all collections.
+
+    >>> mean_title(["one", "two"], 2), mean_title(["one", "two"], 3)
+    ('mean', 'mean of 2*')
+    """
+    return MEAN if len(known) == total else f"{MEAN} of {len(known)}*"
+
+
+def mean_notes(known: Sequence[str], total: int, measures: Mapping[str, str]) -> list[str]:
+    """What a reader must know of the means, as a part of the caption.
+
+    Args:
+        known: the collections that they are over.
+        total: the number of all collections.
+        measures: collection → the measure that leads there; may be empty if it is the same everywhere.
+    """
+    over = ", ".join(known) or "nothing"
+    marked = f"* The mean is over {over}; don't compare it with a mean over all {total} collections."
+    mixed = len({measures.get(name) for name in known}) > 1
+    return [*([marked] if len(known) < total else []), *([MIXED] if mixed else [])]
+
+
+def missing_notes(missing: Mapping[str, str]) -> list[str]:
+    """One sentence for each collection that is missing, from name → reason."""
+    return [f"{MISSING} {name} is missing: {reason.rstrip('.')}." for name, reason in missing.items()]
 
 
 def cell(row: str, name: str, findings: SuiteFindings) -> str:
@@ -163,12 +195,12 @@ def caption(result: SuiteResult) -> str:
             f"Holm-adjusted over the {pairs} comparisons on collections, and over the {len(result.others)} of means. "
             "It is about other queries with these models, not about other trainings."
         )
-    return text
+    return " ".join([text, *mean_notes(result.known, len(result.measures) + len(result.missing), result.measures)])
 
 
 def reasons(result: SuiteResult) -> list[str]:
-    """One sentence per collection that is missing or left out of the mean, and one on means of several measures."""
-    found = [f"{MISSING} {name} is missing: {reason.rstrip('.')}." for name, reason in result.missing.items()]
+    """One sentence per collection that is missing or left out of the mean."""
+    found = missing_notes(result.missing)
     for name, measure in result.measures.items():
         if name not in result.known:
             lacking = {
@@ -177,14 +209,6 @@ def reasons(result: SuiteResult) -> list[str]:
                 if (reason := systems[name].unknown.get(measure))
             }
             found += [f"{NOTHING} {measure} on {name} is not known ({row}): {why}." for why, row in lacking.items()]
-    total = len(result.measures) + len(result.missing)
-    if len(result.known) < total:
-        found.append(
-            f"* The mean is over {', '.join(result.known) or 'nothing'}; don't compare it with a mean over all "
-            f"{total} collections."
-        )
-    if len({result.measures[name] for name in result.known}) > 1:
-        found.append("The mean is over different measures.")
     return found
 
 

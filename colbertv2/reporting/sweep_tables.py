@@ -7,7 +7,7 @@ import pandas as pd
 
 from colbertv2.ablation.cells import Cell, Cells
 from colbertv2.ablation.findings import Findings
-from colbertv2.ablation.wording import counted, seed_words, training_words
+from colbertv2.ablation.wording import collection_words, counted, leading_words, seed_words, training_words
 from colbertv2.evaluation.intervals import RESAMPLES, ConfidenceInterval
 from colbertv2.evaluation.measurement import COSTS, IN_TABLES
 from colbertv2.evaluation.measures import NOTHING, plain, signed
@@ -73,6 +73,7 @@ def cells_table(findings: Findings) -> ReportTable:
         f"Δ: difference from {cells.baseline.name}. {marks_note(tested)} "
         f"{adjusted(f'the {comparisons} of each measure')} {detectable_note(recipes)}"
     )
+    caption = " ".join([caption, *leading_words(cells)])
     lacking = [cell for cell in cells.cells if not cell.covers(cells.collections)]
     notes = [f"{FAILED} {cell.name}: {one_line(cell.problem)}. Run: `{cell.command}`" for cell in lacking]
     numbers = pd.DataFrame([cell_numbers(findings, cell) for cell in cells.cells])
@@ -276,9 +277,9 @@ def mark(contrast: Contrast | None) -> str:
 def queries_of(cells: Cells) -> str:
     """How many queries the means are over: ``50 queries``, or ``2 collections (a: 50 queries, b: 9 queries)``."""
     numbers = {name: f"{len(ids):,} queries" for name, ids in cells.queries.items()}
-    if len(numbers) == 1:
+    if len(numbers) == 1 and not cells.missing:
         return next(iter(numbers.values()))
-    return f"{len(numbers)} collections ({', '.join(f'{name}: {number}' for name, number in numbers.items())})"
+    return f"{collection_words(cells)} ({', '.join(f'{name}: {number}' for name, number in numbers.items())})"
 
 
 def one_line(text: str | None) -> str:

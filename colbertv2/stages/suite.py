@@ -33,7 +33,7 @@ def common(names: Sequence[Sequence[str]]) -> list[str]:
     return [name for name in names[0] if all(name in others for others in names)]
 
 
-@stage(version=1)
+@stage(version=2)
 def run(
     evaluations: dict[str, dict[str, Artifact]],
     *,

@@ -48,6 +48,31 @@ def test_the_weights_of_bert_are_counted(nothing_here):
     assert size == pytest.approx(4 * 109.5e6, rel=0.01)  # 110 million parameters with the pooler
 
 
+def test_a_suite_that_is_not_here_is_planned(tmp_path, capsys, nothing_here):
+    """Nothing is trained on, so there are no training queries; the three collections have the same documents."""
+    suite = ["suite=trec_dl", "collection=none", "pipeline=untrained", "model=colbertv2"]
+    main([*suite, f"runtime.root={tmp_path}"])
+    said = capsys.readouterr().out
+    assert [said.count(f"pipeline.{key} (") for key in ("embeddings", "index", "ranking", "metrics")] == [1, 1, 3, 3]
+    assert said.count("documents of 348 characters") == 1 and "trec-dl-2019/judged: 43 queries" in said
+
+
+def test_an_id_without_training_queries_is_planned(tmp_path, capsys, nothing_here):
+    folder = tiny_folder(tmp_path / "folder")
+    for name in (f"folder:{folder}/test", "msmarco-passage/dev/small"):
+        main(["collection=ir_datasets", f"collection.id='{name}'", *MSMARCO[1:], f"runtime.root={tmp_path}"])
+        said = capsys.readouterr().out
+        assert "pipeline.metrics" in said and ("declared, not here: msmarco" in said) == ("msmarco" in name)
+
+
+def test_settings_of_texts_distinguish_stand_ins():
+    plain, short = DeclaredCollection("msmarco-passage/dev"), DeclaredCollection("msmarco-passage/dev", maxlen=64)
+    assert plain.identity() == DeclaredCollection("msmarco-passage/train").identity() != short.identity()
+    queries, other = DeclaredQueries("msmarco-passage/dev/small"), DeclaredQueries("msmarco-passage/dev/judged")
+    assert [*queries] == [], "so that no warning of leakage needs them"
+    assert queries.identity()["queries"] == len(queries) and queries.content["sha256"] != other.content["sha256"]
+
+
 def test_what_is_here_is_used(tmp_path):
     released.msmarco()
     (point,) = collect(["collection=msmarco", "model=minilm", "pipeline=untrained", "target=embeddings"])

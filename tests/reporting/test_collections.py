@@ -1,5 +1,7 @@
 """The report on several collections: its tables, its figures, and the choice of a collection in its page."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support import made_cells
@@ -52,6 +54,21 @@ def test_a_cell_that_lacks_a_collection_has_no_mean(findings):
     row = collection_tables(partial)["collections"].body[2]
     assert row[3] == row[4] == "—" and row[1] != "—"
     assert "codec.nbits=4" in partial.by_collection["small"]["RR@10"]
+
+
+def test_a_missing_collection_is_a_column_of_dashes_and_marks_the_mean(findings, tmp_path):
+    cells = replace(findings.cells, missing={"gone": "no files."})
+    found = find(cells, 0)
+    table = collection_tables(found)["collections"]
+    assert list(table.header) == ["codec.nbits", *QUERIES, "gone", "mean of 3*"]
+    assert [row[4] for row in table.body] == ["—"] * 3 and table.best == {(2, column) for column in (1, 2, 3, 5)}
+    assert (
+        "* The mean is over small, large, third;" in table.notes[0] and table.notes[1] == "— gone is missing: no files."
+    )
+    assert any("mean of 3*" in row for row in collection_tables(found)["collection_differences"].body)
+    assert figures.draw_forest(found, tmp_path / "forest") and figures.draw_map(found, tmp_path / "map")
+    for name in ("forest", "map"):
+        assert "mean of 3*" in (tmp_path / f"{name}.svg").read_text()
 
 
 def test_one_collection_has_none_of_this(tmp_path):

@@ -51,7 +51,14 @@ def test_the_table_has_baselines_collections_the_mean_and_costs(small):
     numbers = pd.read_csv(built.file("table.csv")).set_index(["system", "collection"])
     mean = numbers.loc[("BM25", "mean"), "value"]
     assert mean == pytest.approx(numbers.loc["BM25"].loc[["one", "two"], "value"].mean())
-    assert r"\begin{table}" in built.file("table.tex").read_text()
+    latex = built.file("table.tex").read_text()
+    best = numbers["value"].groupby(level="collection").max()  # its cells are in bold, and the caption says so
+    rows = latex.partition(r"\midrule")[2].splitlines()[1:4]
+    for line, system in zip(rows, ("BM25", "single vector", "ColBERT"), strict=True):
+        bold = [cell.strip().startswith(r"\textbf{") for cell in line.split("&")[1:]]
+        values = {name: (numbers.loc[(system, name), "value"], best[name]) for name in ("one", "two", "mean")}
+        assert line.startswith(system) and bold == [f"{one:.3f}" == f"{most:.3f}" for one, most in values.values()]
+    assert "Bold: the largest of a column." in latex and "Bold" not in text
 
 
 def test_a_table_becomes_rows(small):
@@ -88,6 +95,8 @@ def test_a_missing_collection_is_a_warning_and_a_dash(small, folders, capsys):
     main([*words, f"suite.collections=[folder:{folders['two']},folder:/no/where]"])
     said = capsys.readouterr()
     assert "the collection /no/where is missing" in said.err and "mean of 1*" in said.out
+    main(["plan", "-m", "codec.nbits=1,2", *words, f"suite.collections=[folder:{folders['two']},folder:/no/where]"])
+    assert capsys.readouterr().err.count("the collection /no/where is missing") == 1, "once for both points"
 
 
 def test_leakage_is_said_before_any_work_and_in_the_table(small, folders, tmp_path, capsys):
@@ -96,6 +105,8 @@ def test_leakage_is_said_before_any_work_and_in_the_table(small, folders, tmp_pa
     other = tiny_folder(tmp_path / "leaking", 30, splits=("test",))
     with (other / "corpus.jsonl").open("a") as corpus:
         corpus.write(json.dumps({"_id": "more", "title": "", "text": "sort"}) + "\n")
+    main(["plan", "-m", "codec.nbits=1,2", *words, "pipeline=round1", f"suite.collections=[folder:{other}]"])
+    assert capsys.readouterr().err.count("Leakage: 10 of 30 test queries") == 1, "once for both points"
     main([*words, "pipeline=round1", f"suite.collections=[folder:{other}]"])
     said = capsys.readouterr()
     assert "Leakage: 10 of 30 test queries" in said.err and "Leakage: 10 of 30 test queries" in said.out
