@@ -68,10 +68,9 @@ class State:
             return f"waits: {', '.join(sorted({REASONS.get(one.reason, one.reason) for one in self.queued}))}"
         if self.parts is None:
             return f"runs on {', '.join(sorted({one.node for one in running}))}"
-        waiting = sum(one.task is not None for one in self.queued) - len(running)
-        tasks = f"{len(running)} tasks run" + (f", {waiting} wait" if waiting else "")
+        waiting = sum(one.name.endswith(".work") and not one.runs for one in self.queued)
         done, number = self.parts
-        text = f"{tasks}; {done} of {number} parts"
+        text = f"tasks: {len(running)} running, {waiting} waiting; {done} of {number} parts"
         if begun is None or done == begun[0]:
             return text
         pace = (done - begun[0]) / begun[1]  # parts per second

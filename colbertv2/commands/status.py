@@ -30,7 +30,7 @@ def main(words: Sequence[str]) -> None:
         print(f"{one.node.key:{width}}  {text}")
     running = sum(one.runs for state in now for one in state.queued)
     waiting = sum(len(state.queued) for state in now) - running
-    print(f"{len(now)} stages to build; {running} tasks run, {waiting} wait" if now else "Everything is built.")
+    print(f"{len(now)} stages to build; tasks: {running} running, {waiting} waiting" if now else "Everything is built.")
 
 
 def missing_of(words: Sequence[str]) -> tuple[list[Node], SlurmRuntime]:

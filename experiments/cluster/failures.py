@@ -31,7 +31,7 @@ WORDS += ["runtime.shard_documents=150", "runtime.threads=1"]
 RESULTS = ROOT / "experiments" / "results" / "cluster.md"
 TIMEOUT = 1200  # seconds of one case
 SCRATCH = Path("/tmp/colbertv2-scratch")  # where the case full-scratch mounts a small disk
-LONGER = ["collection=stdlib", "document_maxlen=400"]  # encoding takes more than a minute
+LONGER = ["collection=stdlib", "document_maxlen=180"]  # encoding takes more than a minute
 BEGUN = 2  # finished parts of encoding after which something happens
 
 
@@ -63,7 +63,10 @@ class Try:
         """
         end = time.monotonic() + TIMEOUT
         while not reached():
-            if time.monotonic() > end or self.process.poll() is not None:
+            if self.process.poll() is not None:
+                _, error = self.process.communicate()
+                raise RuntimeError(f"The run ended before {reached.__name__}; see {self.root}. {error}")
+            if time.monotonic() > end:
                 raise RuntimeError(f"Not reached in time: {reached.__name__}; see {self.root}.")
             time.sleep(0.2)
 
@@ -180,7 +183,7 @@ CASES: dict[str, tuple[Callable[[Try], str], list[str]]] = {
     "node-down": (node_down, []),
     "kill-slurmctld": (kill_controller, []),
     "kill-submitter": (kill_submitter, []),
-    "time-out": (time_out, ["+runtime.stages.encode.hours=0.017", "runtime.array_width=1", *LONGER]),
+    "time-out": (time_out, ["+runtime.stages.encode.hours=0.02", "runtime.array_width=1", *LONGER]),
     "full-scratch": (full_scratch, ["target=ranking", f"runtime.scratch={SCRATCH}"]),
 }
 

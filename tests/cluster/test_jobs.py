@@ -119,6 +119,11 @@ def test_the_state_of_a_stage_is_told_from_the_queue(monkeypatch: pytest.MonkeyP
     running, unknown = watch.states([encode, node], runtime)
     assert running.text() == "runs on n1"
     assert unknown.failed and unknown.text() == "no job"
+    monkeypatch.setattr(watch, "progress", lambda out: (3, 36))
+    assert watch.states([encode], runtime)[0].text() == "tasks: 1 running, 1 waiting; 3 of 36 parts"
+    one_task = [Queued("7", None, name, "RUNNING", "n1", "None"), queued[2]]  # no array
+    monkeypatch.setattr(watch, "queue", lambda prefix: one_task)
+    assert watch.states([encode], runtime)[0].text() == "tasks: 1 running, 0 waiting; 3 of 36 parts"
     monkeypatch.setattr(watch, "queue", lambda prefix: queued[1:])
     assert watch.states([encode], runtime)[0].text() == "waits: for free machines, for what it reads"
 

@@ -106,7 +106,7 @@ def test_a_run_whose_submitter_and_task_are_killed_builds_the_same(
     os.kill(tasks[0][0], signal.SIGKILL)
     first.communicate()
     state, out, _ = ended(start("status", *command))
-    assert state == 0 and "tasks run" in out
+    assert state == 0 and "stages to build; tasks: " in out
     code, out, error = ended(start(*command))
     assert code == 0, error
     assert "nDCG@10" in out
