@@ -138,7 +138,7 @@ def main() -> None:
     """Run both, compare them, and write the table."""
     parser = argparse.ArgumentParser(prog="python -m experiments.cluster.million", description=__doc__)
     parser.add_argument("--documents", type=int, default=DOCUMENTS)
-    parser.add_argument("--work", type=Path, default=ROOT / "outputs" / "cluster_million", help="directory for 16 GB of files")
+    parser.add_argument("--work", type=Path, default=ROOT / "outputs" / "cluster_million", help="for 16 GB of files")
     given = parser.parse_args()
     work: Path = given.work.absolute()
     shutil.rmtree(work, ignore_errors=True)
