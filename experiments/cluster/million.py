@@ -172,10 +172,10 @@ def main() -> None:
     size = sum(file.stat().st_size for file in (work / "alone").rglob("*") if file.is_file()) / 1e9
     text = (
         f"# {given.documents:,} documents on two nodes\n\nMeasured by `make cluster-million`, finished on "
-        f"{date.today()}, on a real Slurm of two nodes on one machine. The documents are spans of the standard library's, "
-        f"about {WORDS_PER_DOCUMENT} words each; the model is a BERT of one layer with random weights; 4,096 centroids, 2 "
-        f"bits, {QUERIES} queries with PLAID. {described()} One core per node, and one thread "
-        f"in one process. The artifacts have {size:.1f} GB. Every file of every artifact is "
+        f"{date.today()}, on a real Slurm of two nodes on one machine. The documents are spans of the standard "
+        f"library's, about {WORDS_PER_DOCUMENT} words each; the model is a BERT of one layer with random weights; "
+        f"4,096 centroids, 2 bits, {QUERIES} queries with PLAID. {described()} One core per node, one thread in one "
+        f"process. The artifacts have {size:.1f} GB. Every file of every artifact is "
         f"{'the same' if same else '**DIFFERENT**'}.\n\n{table}\n\nThe seconds of a stage are those from the end of "
         "the stage before it, so on two nodes they include the waiting in Slurm's queue and the start of each job. The "
         f"nodes' tasks took {together_cpu / alone_cpu - 1:+.1%} CPU seconds compared with one process. Reading the "
