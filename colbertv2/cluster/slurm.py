@@ -14,6 +14,10 @@ ACTIVE = ("RUNNING", "COMPLETING", "CONFIGURING", "STOPPED", "SUSPENDED")
 PATIENCE = 60  # seconds that a command may take
 
 
+class NoAnswer(InputError):
+    """One of Slurm's commands failed or did not end, perhaps because the controller is down for a while."""
+
+
 @dataclass(frozen=True)
 class Queued:
     """A job, or one task of an array, that Slurm has in its queue.
@@ -70,15 +74,16 @@ def command(*words: str) -> str:
     """Run one of Slurm's commands, and return what it prints.
 
     Raises:
-        InputError: it is not installed, or it failed, which is told in its own words.
+        NoAnswer: it failed, which is told in its own words, or it did not end.
+        InputError: it is not installed.
     """
     check_installed()
     try:
         ran = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
-        raise InputError(f"{words[0]} did not answer within {PATIENCE} seconds; is slurmctld running?") from None
+        raise NoAnswer(f"{words[0]} did not answer within {PATIENCE} seconds; is slurmctld running?") from None
     if ran.returncode:
-        raise InputError(f"{words[0]} failed: {ran.stderr.strip() or ran.stdout.strip()}")
+        raise NoAnswer(f"{words[0]} failed: {ran.stderr.strip() or ran.stdout.strip()}")
     return ran.stdout
 
 

@@ -17,12 +17,13 @@ from colbertv2.artifacts.build import BuildError, failure_of
 from colbertv2.artifacts.node import Node
 from colbertv2.cluster.jobs import folder_of, notes_of, prefix_of
 from colbertv2.cluster.settings import SlurmSettings
-from colbertv2.cluster.slurm import Queued, queue
+from colbertv2.cluster.slurm import NoAnswer, Queued, queue
 from colbertv2.errors import InputError
 from colbertv2.parts import progress
 from colbertv2.planning.text import duration
 
 PAUSE = 3.0  # seconds between two looks at the queue
+OUTAGE = 1800.0  # seconds without an answer of Slurm after which waiting ends
 LOG_LINES = 5  # of the log of a failed job that are shown
 REASONS = {"None": "to be scheduled", "Priority": "others are before it", "Dependency": "for what it reads"}
 REASONS |= {"Resources": "for free machines", "BeginTime": "to be started again"}
@@ -101,11 +102,21 @@ def wait(nodes: Sequence[Node], runtime: SlurmSettings) -> None:
     """Wait until each of ``nodes`` is built or has no job any more, show what changes, and note which failed.
 
     Raises:
-        InputError: Slurm does not answer.
+        InputError: Slurm does not answer for ``OUTAGE`` seconds.
     """
-    view, missed = View(), 0.0
+    view, missed, silent_since = View(), 0.0, None
     while True:
-        now = states(nodes, runtime)
+        try:
+            now, silent_since = states(nodes, runtime), None
+        except NoAnswer as error:  # jobs go on while the controller is started again
+            if silent_since is None:
+                silent_since = time.monotonic()
+                view.end()
+                print(f"Slurm does not answer; waiting for it. {error}", file=sys.stderr, flush=True)
+            if time.monotonic() - silent_since > OUTAGE:
+                raise
+            time.sleep(PAUSE)
+            continue
         view.show(now)
         pending = [one for one in now if not one.built and not one.failed]
         lost = [one for one in now if one.failed]

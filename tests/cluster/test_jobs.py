@@ -11,7 +11,7 @@ from colbertv2.cluster import slurm, watch
 from colbertv2.cluster.jobs import name_of, options, phases_of, prefix_of
 from colbertv2.cluster.runtime import SlurmRuntime
 from colbertv2.cluster.settings import Resources
-from colbertv2.cluster.slurm import Queued
+from colbertv2.cluster.slurm import NoAnswer, Queued
 from colbertv2.cluster.task import Task
 from colbertv2.configuration.composition import compose, runtime_of
 from colbertv2.configuration.targets import target_node
@@ -126,6 +126,32 @@ def test_the_state_of_a_stage_is_told_from_the_queue(monkeypatch: pytest.MonkeyP
     assert watch.states([encode], runtime)[0].text() == "tasks: 1 running, 0 waiting; 3 of 36 parts"
     monkeypatch.setattr(watch, "queue", lambda prefix: queued[1:])
     assert watch.states([encode], runtime)[0].text() == "waits: for free machines, for what it reads"
+
+
+def test_waiting_outlasts_a_controller_that_is_down(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], node: Node, tmp_path: Path
+):
+    name = name_of(tmp_path, node.address)
+    answers = [NoAnswer("squeue failed: no controller"), NoAnswer("squeue failed: still none")]
+    answers += [[Queued("7", None, name, "RUNNING", "n1", "None")], []]
+
+    def answer(prefix: str) -> object:
+        if isinstance(one := answers.pop(0) if answers else [], Exception):
+            raise one
+        return one
+
+    monkeypatch.setattr(watch, "queue", answer)
+    monkeypatch.setattr(watch, "PAUSE", 0.01)
+    monkeypatch.setattr(watch, "VISIBLE", 0.0)
+    watch.wait([node], SlurmRuntime(tmp_path))
+    said = capsys.readouterr().err
+    assert said.count("Slurm does not answer; waiting for it. squeue failed: no controller") == 1
+    assert "runs on n1" in said and not answers
+    assert "was not built" in str(watch.failed_here.pop(node.address))
+    monkeypatch.setattr(watch, "OUTAGE", 0.0)
+    answers += [NoAnswer("squeue failed: none"), NoAnswer("squeue failed: none")]
+    with pytest.raises(InputError, match="squeue failed"):
+        watch.wait([node], SlurmRuntime(tmp_path))
 
 
 def test_squeue_is_read(monkeypatch: pytest.MonkeyPatch):
