@@ -129,7 +129,8 @@ class Sweep:
         tables = [{name: per_query(one) for name, one in found.items()} for found in self.results]
         nodes = [point.node for point in self.there]
         queries = common_queries(tables, alone=not any(map(members, nodes)))
-        common = choose_measures(tables, leading_measures(nodes, queries), settings.measure, self.not_known())
+        lacking = self.not_known()
+        common = choose_measures(tables, leading_measures(nodes, queries), settings.measure, lacking)
         missing = self.missing(queries)
         seeds = [self.seeds.get(name, [self.points[0].overrides.get(name, "")]) for name in SEEDS]
         cells = [
@@ -151,7 +152,7 @@ class Sweep:
                 *self.points[0].config.notes,
                 *self.leakage(),
                 *(f"The collection {name} is missing: {reason.rstrip('.')}." for name, reason in missing.items()),
-                *self.not_known(),
+                *lacking,
                 *common.remarks,
                 *self.versions(),
                 *self.identical(),
