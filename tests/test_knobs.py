@@ -103,7 +103,6 @@ REDUCTION = [
 
 HEAD = {"factor": 3.0, "depth": 3, "activation": "ReLU", "residual": False, "bias": True}
 
-NARROW = {"ndocs": 40, "centroid_margin": 0.5, "residual_variance_fraction": 1.0, "nexact": 10}
 PLAID = [
     ("nprobe", 2, {"nprobe": 1, "centroid_score_threshold": -1.0, "ndocs": 600}),
     ("centroid_score_threshold", 0.5, {"nprobe": 4, "centroid_score_threshold": -1.0, "ndocs": 40}),
@@ -124,10 +123,7 @@ SEARCH = [
         )
     ),
     ("cascade", "nprobe", 1, {}),
-    ("cascade", "ndocs", 10, NARROW),
-    ("cascade", "centroid_margin", 0.0, NARROW),
-    ("cascade", "residual_variance_fraction", 0.0, NARROW),
-    ("cascade", "nexact", 20, NARROW | {"residual_variance_fraction": 0.0}),
+    ("cascade", "ndocs", 10, {}),
 ]
 
 MUVERA = {"repetitions": 2, "hyperplanes": 1, "projection_dim": 4, "final_dim": 32, "fill_empty": False, "centre": True}

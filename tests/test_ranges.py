@@ -49,8 +49,6 @@ ZERO = {  # where 0 is an ordinary value, and what it means
     "inverted_bytes": "no inverted list",
     "hyperplanes": "one partition",
     "centroid_score_threshold": "a cosine",
-    "centroid_margin": "only the tokens of the best centroid",
-    "residual_variance_fraction": "no bytes of residuals",
     "k1": "term frequency does not count",
     "b": "length does not count",
 }

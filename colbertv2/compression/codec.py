@@ -48,10 +48,9 @@ class LookupTables:
         return np.ones(1, np.float32) if self.gains is None else self.gains
 
     @cached_property
-    def covariance(self) -> NDArray[np.float32]:
-        """``[M or 1, d, d]``: 256 times the covariance of each byte's codebook entries, all equally weighted."""
-        deviation = self.codebook - self.codebook.mean(axis=1, keepdims=True)
-        return deviation.transpose(0, 2, 1) @ deviation
+    def longest_centroid(self) -> float:
+        """The greatest norm of a centroid; 0 if there are none."""
+        return 0.0 if self.centroids is None else float(np.linalg.norm(self.centroids, axis=1).max(initial=0))
 
 
 class Codec(ABC):

@@ -25,6 +25,7 @@ from colbertv2.indexing.storage import open_array, read_ids
 if TYPE_CHECKING:
     import torch
 
+    from colbertv2.compression.byte_codebook import ByteCodebook
     from colbertv2.indexing.building import Bar
     from colbertv2.indexing.inverted import Inverted
 
@@ -192,6 +193,21 @@ class Index:
         """The codec's lookup tables; None if it has none."""
         return self.codec.lookup_tables(self.dim)
 
+    @property
+    def residuals(self) -> NDArray[np.uint8]:
+        """uint8 ``[num_vectors, M]``: the bytes that the lookup tables decode; M may be 0."""
+        if self.tables is None or self.tables.stored is None:
+            return np.zeros((0, 0), np.uint8)
+        return self.arrays[self.tables.stored]
+
+    @cached_property
+    def byte_codebook(self) -> ByteCodebook:
+        """The codebook of the lookup tables in bytes."""
+        from colbertv2.compression.byte_codebook import ByteCodebook
+
+        assert self.tables is not None
+        return ByteCodebook(self.tables.codebook, self.residuals.shape[1])
+
     @cached_property
     def centroids(self) -> NDArray[np.float32]:
         """The centroids, float32 ``[K, dim]``; raises InputError if the codec has none."""
@@ -218,7 +234,7 @@ class Index:
 
     @cached_property
     def factors(self) -> NDArray[np.int16]:
-        """int16 ``[num_vectors]``: the cascade's cache of 1 / norm, 0 if not yet known; unused pages take no memory."""
+        """int16 ``[num_vectors]``: the loops' cache of 1 / norm, 0 if not yet known; unused pages take no memory."""
         return np.zeros(self.num_vectors, np.int16)
 
     @cached_property

@@ -23,8 +23,6 @@ I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 BYTES, SHORTS, WORDS = (ir.VectorType(lane, LANES) for lane in (I8, I16, I32))
 FLOATS = ir.VectorType(ir.FloatType(), LANES)
 
-SHIFT = 13
-ONE = 1 << SHIFT  # a factor of 1 as a fixed-point number
 CODEWORDS = 256  # one for each value of a byte
 
 
@@ -51,80 +49,6 @@ def spread(builder: Any, value: Any, lanes: int = LANES) -> Any:
     kind = ir.VectorType(value.type, lanes)
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(I32, 0))
     return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(I32, lanes), [0] * lanes))
-
-
-def of_floats(builder: Any, name: str) -> Any:
-    """LLVM's function ``name`` for 32 floats."""
-    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(FLOATS, [FLOATS]), f"llvm.{name}.v32f32")
-
-
-def keep_largest(builder: Any, values: Any, address: Any) -> None:
-    """Replace the 32 floats at an address by the absolute ``values`` where these are greater."""
-    absolute = builder.call(of_floats(builder, "fabs"), [values])
-    old = load(builder, address, FLOATS)
-    store(builder, builder.select(builder.fcmp_ordered(">", absolute, old), absolute, old), address)
-
-
-@intrinsic
-def raise_to_row(typing_context, table, place, largest, column):
-    """Update the maxima ``largest[column:][:32]`` with the absolute values of the floats ``table[place:][:32]``."""
-
-    def generate(context, builder, signature, arguments):
-        row = load(builder, pointer(context, builder, signature.args[0], arguments[0], arguments[1]), FLOATS)
-        keep_largest(builder, row, pointer(context, builder, signature.args[2], arguments[2], arguments[3]))
-        return context.get_dummy_value()
-
-    return types.void(table, types.int64, largest, types.int64), generate
-
-
-def piece_similarities(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """Similarities of 32 query vectors to one piece: Σᵢ codebook[piece + i] · parts[place + i · stride:][:32].
-
-    The first six of ``arguments`` are codebook, piece, size, parts, place and stride.
-    """
-    size, stride = arguments[2], arguments[5]
-    piece, parts = (pointer(context, builder, signature.args[i], arguments[i], arguments[i + 1]) for i in (0, 3))
-    total = cgutils.alloca_once_value(builder, ir.Constant(FLOATS, [0.0] * LANES))
-    with cgutils.for_range(builder, size) as loop:
-        part = load(builder, builder.gep(parts, [builder.mul(loop.index, stride)]), FLOATS)
-        value = spread(builder, builder.load(builder.gep(piece, [loop.index])))
-        product = builder.fmul(part, value, flags=("fast",))
-        builder.store(builder.fadd(builder.load(total), product, flags=("fast",)), total)
-    return builder.load(total)
-
-
-@intrinsic
-def raise_to_piece(typing_context, codebook, piece, size, parts, place, stride, largest, column):
-    """Update the maxima ``largest[column:][:32]`` with the absolute similarities of one piece to ``parts``.
-
-    The piece is ``codebook[piece:][:size]``.
-    """
-    integer = types.int64
-
-    def generate(context, builder, signature, arguments):
-        values = piece_similarities(context, builder, signature, arguments)
-        keep_largest(builder, values, pointer(context, builder, signature.args[6], arguments[6], arguments[7]))
-        return context.get_dummy_value()
-
-    return types.void(codebook, integer, integer, parts, integer, integer, largest, integer), generate
-
-
-@intrinsic
-def write_piece(typing_context, codebook, piece, size, parts, place, stride, table, row):
-    """Write the rounded similarities of the piece ``codebook[piece:][:size]`` to ``parts[place:]`` to a table's row.
-
-    The row is ``table[row:][:32]``, int16.
-    """
-    integer = types.int64
-
-    def generate(context, builder, signature, arguments):
-        values = piece_similarities(context, builder, signature, arguments)
-        rounded = builder.fptosi(builder.call(of_floats(builder, "rint"), [values]), WORDS)
-        address = pointer(context, builder, signature.args[6], arguments[6], arguments[7])
-        store(builder, builder.trunc(rounded, SHORTS), address)
-        return context.get_dummy_value()
-
-    return types.void(codebook, integer, integer, parts, integer, integer, table, integer), generate
 
 
 @intrinsic
@@ -191,62 +115,16 @@ def largest_rows(typing_context, table, stride, column, ids, width, first, last,
 
 @intrinsic
 def any_at_least(typing_context, table, place, bounds, column):
-    """Whether any of ``table[place:][:32]`` (uint8 or int16) is at least its bound in ``bounds[column:][:32]``."""
+    """Whether any of the floats ``table[place:][:32]`` is at least its bound in ``bounds[column:][:32]``."""
     signature = types.boolean(table, types.int64, bounds, types.int64)
-    kind, compare = (BYTES, "icmp_unsigned") if table.dtype == types.uint8 else (SHORTS, "icmp_signed")
 
     def generate(context, builder, signature, arguments):
-        row = load(builder, pointer(context, builder, signature.args[0], arguments[0], arguments[1]), kind)
-        bound = load(builder, pointer(context, builder, signature.args[2], arguments[2], arguments[3]), kind)
-        mask = builder.bitcast(getattr(builder, compare)(">=", row, bound), I32)
+        row = load(builder, pointer(context, builder, signature.args[0], arguments[0], arguments[1]), FLOATS)
+        bound = load(builder, pointer(context, builder, signature.args[2], arguments[2], arguments[3]), FLOATS)
+        mask = builder.bitcast(builder.fcmp_ordered(">=", row, bound), I32)
         return builder.icmp_unsigned("!=", mask, ir.Constant(I32, 0))
 
     return signature, generate
-
-
-@intrinsic
-def add_up(typing_context, start, tables, stride, column, code, residuals, place, order, num_bytes, gain, factor,
-           best, out, row):  # fmt: skip
-    """Write one token's similarities to 32 query vectors to ``out[row:]``, and update the maxima ``best[column:]``.
-
-    The similarities are (``gain`` · Σᵢ rowᵢ + ``start[code]``) · ``factor``. The sum is over the first ``num_bytes``
-    entries of ``order``: rowᵢ is the row of ``tables`` selected by byte ``order[i]`` of ``residuals[place:]``. ``gain``
-    and ``factor`` are in units of 1 / ``ONE``. Sums wrap around at 16 bits, so only the numbers that are multiplied and
-    the result must fit into 16 bits.
-    """
-    size = types.int64
-    signature = types.void(start, tables, size, size, size, residuals, size, order, size, size, size, best, out, size)
-
-    def generate(context, builder, signature, arguments):
-        def at(argument, place=None):
-            return pointer(context, builder, signature.args[argument], arguments[argument], place)
-
-        stride, column, code, place, num_bytes, gain, factor = (arguments[i] for i in (2, 3, 4, 6, 8, 9, 10))
-        total = cgutils.alloca_once_value(builder, ir.Constant(SHORTS, [0] * LANES))
-        rows, own, places = at(1, column), at(5, place), at(7)
-        with cgutils.for_range(builder, num_bytes) as loop:
-            byte = builder.load(builder.gep(own, [builder.load(builder.gep(places, [loop.index]))]))
-            table_row = builder.add(builder.shl(loop.index, ir.Constant(I64, 8)), builder.zext(byte, I64))
-            addend = load(builder, builder.gep(rows, [builder.mul(table_row, stride)]), SHORTS)
-            builder.store(builder.add(builder.load(total), addend), total)
-        multiply(builder, total, gain)
-        first = load(builder, at(0, builder.add(builder.mul(code, stride), column)), SHORTS)
-        builder.store(builder.add(builder.load(total), first), total)
-        multiply(builder, total, factor)
-        value, old = builder.load(total), load(builder, at(11, column), SHORTS)
-        store(builder, builder.select(builder.icmp_signed(">", value, old), value, old), at(11, column))
-        store(builder, value, at(12, arguments[13]))
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-def multiply(builder: Any, shorts: Any, factor: Any) -> None:
-    """Multiply the int16 vector at the address ``shorts`` by ``factor``, which is in units of 1 / ``ONE``."""
-    with builder.if_then(builder.icmp_signed("!=", factor, ir.Constant(I64, ONE))):
-        product = builder.mul(builder.sext(builder.load(shorts), WORDS), spread(builder, builder.trunc(factor, I32)))
-        shifted = builder.ashr(product, ir.Constant(WORDS, [SHIFT] * LANES))
-        builder.store(builder.trunc(shifted, SHORTS), shorts)
 
 
 @intrinsic

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from colbertv2.kernels.intrinsics import LANES, ONE, SHIFT
+from colbertv2.kernels.estimates import BLOCKS, COLUMNS, GROUP
+from colbertv2.kernels.intrinsics import LANES
+from colbertv2.kernels.scoring import ONE, OUT_OF_RANGE
 
 Array = NDArray[Any]
 
@@ -21,33 +23,6 @@ def lanes(array: Array, place: int) -> Array:
 
 
 # Routines written in LLVM; see intrinsics.
-
-
-def raise_to_row(table: Array, place: int, largest: Array, column: int) -> None:
-    """Update the maxima ``largest[column:][:32]`` with the absolute values of the floats ``table[place:][:32]``."""
-    kept = lanes(largest, column)
-    np.maximum(kept, np.abs(lanes(table, place)), out=kept)
-
-
-def piece_similarities(codebook: Array, piece: int, size: int, parts: Array, place: int, stride: int) -> Array:
-    """Similarities of 32 query vectors to one piece, ``codebook[piece:][:size]``."""
-    rows = np.stack([lanes(parts, place + i * stride) for i in range(size)])
-    return codebook.reshape(-1)[piece : piece + size] @ rows
-
-
-def raise_to_piece(
-    codebook: Array, piece: int, size: int, parts: Array, place: int, stride: int, largest: Array, column: int
-) -> None:
-    """Update the maxima ``largest[column:][:32]`` with the absolute similarities of one piece to ``parts``."""
-    raise_to_row(piece_similarities(codebook, piece, size, parts, place, stride), 0, largest, column)
-
-
-def write_piece(
-    codebook: Array, piece: int, size: int, parts: Array, place: int, stride: int, table: Array, row: int
-) -> None:
-    """Write the similarities of one piece to ``table[row:][:32]``, rounded half to even; 16-bit overflow wraps."""
-    similarities = piece_similarities(codebook, piece, size, parts, place, stride)
-    lanes(table, row)[:] = np.rint(similarities).astype(np.int32).astype(np.int16)
 
 
 def load_id(ids: Array, width: int, token: int) -> int:
@@ -67,30 +42,8 @@ def largest_rows(
 
 
 def any_at_least(table: Array, place: int, bounds: Array, column: int) -> bool:
-    """Whether any of ``table[place:][:32]`` (uint8 or int16) is at least its bound in ``bounds[column:][:32]``."""
+    """Whether any of the floats ``table[place:][:32]`` is at least its bound in ``bounds[column:][:32]``."""
     return bool((lanes(table, place) >= lanes(bounds, column)).any())
-
-
-def add_up(
-    start: Array, tables: Array, stride: int, column: int, code: int, residuals: Array, place: int, order: Array,
-    num_bytes: int, gain: int, factor: int, best: Array, out: Array, row: int,
-) -> None:  # fmt: skip
-    """Write one token's similarities to 32 query vectors to ``out[row:]``, and update the maxima ``best[column:]``.
-
-    ``add_up`` in ``kernels.intrinsics`` describes the arguments.
-    """
-    total = np.zeros(LANES, np.int16)
-    for i in range(num_bytes):
-        total += lanes(tables, (256 * i + int(residuals[place + order[i]])) * stride + column)
-    total = multiplied(multiplied(total, gain) + lanes(start, code * stride + column), factor)
-    kept = lanes(best, column)
-    np.maximum(kept, total, out=kept)
-    lanes(out, row)[:] = total
-
-
-def multiplied(shorts: Array, factor: int) -> Array:
-    """int16 numbers times ``factor`` in units of 1 / ``ONE``, rounded down; 16-bit overflow wraps around."""
-    return ((shorts.astype(np.int32) * np.int32(factor)) >> SHIFT).astype(np.int16)
 
 
 def prefetch(array: Array, place: int) -> None:
@@ -116,25 +69,9 @@ def trailing_zeros(word: int) -> int:
 # Loops that compute a query's tables; see queries.
 
 
-def extents(similarities: Array, largest: Array) -> None:
-    """Update the maxima ``largest [W]`` with the greatest absolute value of each column of ``similarities [K, W]``."""
-    np.maximum(largest, np.abs(similarities).max(0, initial=0), out=largest)
-
-
-def quantise(similarities: Array, byte_scale: Any, scale: Array, as_bytes: Array, as_shorts: Array) -> None:
-    """Quantise ``similarities [K, W]`` to bytes (0 or less becomes 0) and to 16 bits; halves are rounded up."""
-    as_bytes[:] = np.clip(similarities * byte_scale, 0, np.float32(254.5)) + np.float32(0.5)
-    as_shorts[:] = np.floor(similarities * scale + np.float32(0.5))
-
-
-def piece_extents(codebook: Array, parts: Array, largest: Array) -> None:
-    """For each byte of a residual, add to ``largest [W]`` the greatest absolute similarity to any of its pieces."""
-    largest += np.abs(codebook @ parts).max(1).sum(0)
-
-
-def piece_tables(codebook: Array, parts: Array, order: Array, tables: Array) -> None:
-    """Fill ``tables [M, 256, W]`` int16 with the similarities of ``parts`` to all pieces of the bytes in ``order``."""
-    tables[: len(order)] = np.rint((codebook @ parts)[order])
+def quantise(similarities: Array, scale: Any, as_bytes: Array) -> None:
+    """Fill ``as_bytes`` with ``similarities [K, W]`` times ``scale``; 0 or less becomes 0, halves are rounded up."""
+    as_bytes[:] = np.clip(similarities * scale, 0, np.float32(254.5)) + np.float32(0.5)
 
 
 def nearest_rows(similarities: Array, found: Array) -> None:
@@ -167,44 +104,64 @@ def scan_kept(
         scores[i] = similarities[codes[kept[codes]]].max(0, initial=-np.inf).sum()
 
 
-def refine(
-    table: Array, start: Array, tables: Array, order: Array, residuals: Array, ids: Array, id_width: int,
-    gains: Array, gain_units: Array, gain_values: Array, offsets: Array, factors: Array, centroids: Array,
-    codebook: Array, normalise: bool, margin: int, unit: Array, documents: Array, scores: Array,
+def write_estimates(
+    columns: Array, zeros: Array, units: Array, block: int, codebook: Array, step: int, residuals: Array, token: int,
+    number: int, table: Array, places: Array, gains: Array, factors: Array, best: Array, out: Array,
 ) -> None:  # fmt: skip
-    """Fill ``scores [D]``: MaxSim of ``documents`` over their wanted tokens and the residual bytes in ``order``.
+    """Write the similarities of adjacent tokens to ``BLOCKS`` blocks of 16 query vectors, and raise the maxima.
 
-    A token is wanted if its centroid is within ``margin`` of the document's best centroid for some query vector.
+    ``write_estimates`` in ``kernels.estimates`` describes the arguments.
     """
-    width, length, row = table.shape[1], len(unit), residuals.shape[1]
-    vector, similarity = np.empty(centroids.shape[1], np.float32), np.empty(width, np.int16)
+    num_bytes = residuals.shape[1]
+    entries = codebook.view(np.uint8).reshape(len(codebook), 256, -1)
+    rows = np.arange(num_bytes) if step else np.zeros(num_bytes, np.int64)
+    decoded = entries[rows, residuals[token : token + number]].reshape(number, entries.shape[2] * num_bytes)
+    for own in range(block, block + BLOCKS):
+        lane = np.arange(COLUMNS * own, COLUMNS * (own + 1))
+        query = columns[own].reshape(-1, COLUMNS, GROUP).transpose(1, 0, 2).reshape(COLUMNS, -1)
+        sums = decoded.astype(np.int64) @ query.T.astype(np.int64) + zeros[lane]
+        residual = sums.astype(np.float32) * units[lane] * gains[:number, None]
+        out[:number, lane] = (residual + table[places[:number, None] + lane]) * factors[:number, None]
+        best[lane] = np.maximum(best[lane], out[:number, lane].max(0, initial=-np.inf))
+
+
+def estimate(
+    similarities: Array, columns: Array, zeros: Array, units: Array, words: Array, step: int, residuals: Array,
+    ids: Array, id_width: int, gains: Array, gain_values: Array, factors: Array, centroids: Array, codebook: Array,
+    normalise: bool, errors: Array, offsets: Array, documents: Array, scores: Array, bounds: Array,
+) -> None:  # fmt: skip
+    """Fill ``scores [D]`` with estimates of MaxSim of ``documents``, and ``bounds [D]`` with how wrong they can be."""
+    width, vector = similarities.shape[1], np.empty(centroids.shape[1], np.float32)
     for i, document in enumerate(documents):
+        first, last = int(offsets[document]), int(offsets[document + 1])
         codes = codes_of(document, ids, id_width, offsets)
-        rows = table[codes, :length].astype(np.int64)
-        best = np.full(width, -32768, np.int16)
-        for own in np.flatnonzero((rows >= np.maximum(rows.max(0, initial=0) - margin, 0)).any(1)):
-            token = int(offsets[document] + own)
-            if normalise and factors[token] == 0:
-                norm = decode_vector(
-                    centroids, codes[own], residuals.ravel(), token, gains, gain_values, codebook, vector
-                )
-                factors[token] = min(ONE / norm, 32767)
-            gain = int(gain_units[gains[token]]) if len(gains) else ONE
-            factor = int(factors[token]) if normalise else ONE
-            for column in range(0, width, LANES):
-                add_up(start, tables, width, column, codes[own], residuals.ravel(), token * row, order, len(order),
-                       gain, factor, best, similarity, column)  # fmt: skip
-        scores[i] = best[:length] @ unit
+        if first == last:
+            scores[i], bounds[i] = -np.inf, 0
+            continue
+        for token in range(first, last if normalise else first):
+            code = codes[token - first]
+            norm = decode_vector(centroids, code, residuals.ravel(), token, gains, gain_values, codebook, vector)
+            factors[token] = int(ONE / norm) if 1 <= ONE / norm < OUT_OF_RANGE else OUT_OF_RANGE
+        gain = gain_values[gains[first:last]] if len(gains) else np.ones(len(codes), np.float32)
+        whole = factors[first:last].astype(np.float32)
+        factor = whole / np.float32(ONE) if normalise else np.ones(len(codes), np.float32)
+        best, out = np.full(width, -np.inf, np.float32), np.empty((len(codes), width), np.float32)
+        for block in range(0, len(columns), BLOCKS):
+            write_estimates(columns, zeros, units, block, words, step, residuals, first, len(codes),
+                            similarities.ravel(), codes * width, gain, factor, best, out)  # fmt: skip
+        share = (np.inf if (whole == OUT_OF_RANGE).any() else 1 / whole.min()) if normalise else 0
+        scores[i] = best[: errors.shape[1]].sum()
+        bounds[i] = errors.sum(1) @ np.array([(gain * factor).max(), factor.max(), share])
 
 
 def score(
-    query: Array, start: Array, tables: Array, order: Array, residuals: Array, ids: Array, id_width: int,
-    gains: Array, gain_units: Array, gain_values: Array, offsets: Array, factors: Array, centroids: Array,
-    codebook: Array, normalise: bool, slack: int, documents: Array, scores: Array,
+    query: Array, similarities: Array, columns: Array, zeros: Array, units: Array, words: Array, step: int,
+    residuals: Array, ids: Array, id_width: int, gains: Array, gain_values: Array, factors: Array, centroids: Array,
+    codebook: Array, normalise: bool, errors: Array, offsets: Array, documents: Array, scores: Array,
 ) -> None:  # fmt: skip
     """Fill ``scores [D]``: MaxSim of ``documents`` over their decoded vectors; -inf for a document without vectors.
 
-    The 16-bit tables only save work, so they are not used here.
+    The estimates only save work, so they are not used here.
     """
     for i, document in enumerate(documents):
         own = slice(offsets[document], offsets[document + 1])

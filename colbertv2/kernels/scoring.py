@@ -1,24 +1,18 @@
-"""The compiled loops of the cascade: scan, refine, score. numba compiles them at first use and caches them on disk.
+"""The compiled loops that score documents: by centroids, by estimates, exactly. numba compiles them at first use.
 
-All loops release the GIL. ``W`` is the number of query vectors, rounded up to a multiple of ``LANES``. Tables have one
-column per query vector.
+They are cached on disk, and all release the GIL. ``W`` is the number of query vectors, rounded up to a multiple of
+``LANES``. Tables have one column per query vector.
 """
 
 import numpy as np
 
 from colbertv2.kernels.codecs import decode_vector
 from colbertv2.kernels.compiled import compiled
-from colbertv2.kernels.intrinsics import (
-    LANES,
-    ONE,
-    add_up,
-    any_at_least,
-    largest_rows,
-    load_id,
-    prefetch,
-)
+from colbertv2.kernels.estimates import BLOCKS, COLUMNS, write_estimates
+from colbertv2.kernels.intrinsics import LANES, any_at_least, largest_rows, load_id, prefetch
 
-GROUP = 16  # documents whose wanted tokens are found before any is scored, so that their bytes can be prefetched
+ONE = 1 << 13  # a factor of 1 as a fixed-point number
+OUT_OF_RANGE = 32767  # the factor of a vector whose norm is at most 1/4, or above ``ONE``
 
 
 @compiled()
@@ -61,166 +55,161 @@ def scan_kept(similarities, kept, ids, id_width, offsets, documents, scores):
 
 
 @compiled()
-def wanted_tokens(table, num_query_vectors, ids, id_width, first, last, margin, bounds, tokens, count):
-    """Append a document's wanted tokens to ``tokens``, which holds ``count`` tokens; return the new count.
+def fill_factors(residuals, ids, id_width, gains, gain_values, factors, centroids, codebook, first, last):
+    """Fill ``factors [T]`` of tokens ``first`` to ``last - 1``: one over the norm of a decoded vector.
 
-    A token is wanted if its centroid is within ``margin`` of the document's best centroid for some query vector.
+    It is in units of 1 / ``ONE``, rounded down, and ``OUT_OF_RANGE`` where it does not fit.
     """
-    width = table.shape[1]
-    maxima = np.empty(LANES, np.uint8)
-    for column in range(0, width, LANES):
-        largest_rows(table, width, column, ids, id_width, first, last, maxima)
-        for lane in range(LANES):
-            bounds[column + lane] = maxima[lane] - margin if maxima[lane] > margin else 0
-    for column in range(num_query_vectors, width):
-        bounds[column] = 255  # padding columns are 0, so no token is wanted for them
+    flat, vector = residuals.ravel(), np.empty(centroids.shape[1], np.float32)
     for token in range(first, last):
-        wanted = False
-        for column in range(0, width, LANES):
-            wanted |= any_at_least(table, load_id(ids, id_width, token) * width + column, bounds, column)
-        tokens[count] = token
-        count += np.int64(wanted)
-    return count
-
-
-@compiled(inline="always")
-def factor_of(token, code, flat, gains, gain_values, factors, centroids, codebook, vector):
-    """One over a decoded vector's norm, in units of 1 / ``ONE``, at most 32767; cached in ``factors [T]``."""
-    factor = np.int64(factors[token])
-    if factor == 0:
-        norm = decode_vector(centroids, code, flat, token, gains, gain_values, codebook, vector)
-        factor = np.int64(min(ONE / norm, 32767.0))
-        factors[token] = factor
-    return factor
-
-
-@compiled(inline="always")
-def sum_up(token, start, tables, order, flat, ids, id_width, gains, gain_units, gain_values, factors, centroids,
-           codebook, normalise, vector, best, out, place):  # fmt: skip
-    """Write a token's similarities to all query vectors to ``out[place:]``, and update the maxima ``best [W]``.
-
-    Arguments are those of ``refine``. ``flat`` are its residuals end to end; ``vector [dim]`` is memory to decode into.
-    """
-    width = start.shape[1]
-    num_bytes = len(vector) // codebook.shape[2]
-    code = load_id(ids, id_width, token)
-    gain, factor = np.int64(ONE), np.int64(ONE)
-    if len(gains):
-        gain = np.int64(gain_units[gains[token]])
-    if normalise:
-        factor = factor_of(token, code, flat, gains, gain_values, factors, centroids, codebook, vector)
-    for column in range(0, width, LANES):
-        add_up(start, tables, width, column, code, flat, token * num_bytes, order, len(order), gain, factor,
-               best, out, place + column)  # fmt: skip
+        code = load_id(ids, id_width, token)
+        inverse = ONE / decode_vector(centroids, code, flat, token, gains, gain_values, codebook, vector)
+        factors[token] = inverse if 1 <= inverse < OUT_OF_RANGE else OUT_OF_RANGE
 
 
 @compiled()
-def refine(table, start, tables, order, residuals, ids, id_width, gains, gain_units, gain_values, offsets, factors,
-           centroids, codebook, normalise, margin, unit, documents, scores):  # fmt: skip
-    """Fill ``scores [D]``: MaxSim of ``documents`` over their wanted tokens and the residual bytes in ``order``.
+def estimate_tokens(similarities, columns, zeros, units, words, step, residuals, ids, id_width, gains, gain_values,
+                    factors, centroids, codebook, normalise, first, last, places, own_gains, own_factors, best,
+                    out):  # fmt: skip
+    """Write estimates of the similarities of a document's tokens to ``out [T, W]``, and their maxima to ``best [W]``.
+
+    The tokens are ``first`` to ``last - 1``. ``places``, ``own_gains`` and ``own_factors`` are memory for as many
+    numbers. Other arguments are those of ``estimate``.
+
+    Returns:
+        what to multiply the rows of ``errors`` by: the greatest gain times factor, the greatest factor, and the
+        greatest share by which a factor can be too small, which is inf if a factor is out of range.
+    """
+    width, table = similarities.shape[1], similarities.ravel()
+    for token in range(first, last):
+        code = load_id(ids, id_width, token)
+        places[token - first] = code * width
+        for column in range(0, width, COLUMNS):
+            prefetch(table, code * width + column)
+    if normalise:
+        for token in range(first, last):
+            if factors[token] == 0:
+                fill_factors(residuals, ids, id_width, gains, gain_values, factors, centroids, codebook, token, last)
+                break
+    greatest_product, greatest, least = np.float32(0), np.float32(0), np.float32(np.inf)
+    for place in range(last - first):
+        gain, factor = np.float32(1), np.float32(1)
+        if len(gains):
+            gain = gain_values[gains[first + place]]
+        if normalise:
+            factor = np.float32(factors[first + place]) * np.float32(1 / ONE)
+        own_gains[place], own_factors[place] = gain, factor
+        greatest_product, greatest, least = (
+            max(greatest_product, gain * factor),
+            max(greatest, factor),
+            min(least, factor),
+        )
+    best[:] = -np.inf
+    for block in range(0, len(columns), BLOCKS):
+        write_estimates(columns, zeros, units, block, words, step, residuals, first, last - first, table, places,
+                        own_gains, own_factors, best, out)  # fmt: skip
+    share = np.float32(0)
+    if normalise:
+        share = 1 / (ONE * least) if greatest < np.float32(OUT_OF_RANGE / ONE) else np.float32(np.inf)
+    return greatest_product, greatest, share
+
+
+@compiled()
+def estimate(similarities, columns, zeros, units, words, step, residuals, ids, id_width, gains, gain_values, factors,
+             centroids, codebook, normalise, errors, offsets, documents, scores, bounds):  # fmt: skip
+    """Fill ``scores [D]`` with estimates of MaxSim of ``documents``, and ``bounds [D]`` with how wrong they can be.
+
+    An exact score is at most its bound away from its estimate. A document without vectors has -inf and 0.
 
     Args:
-        table: uint8 ``[K, W]``, similarities to the centroids.
-        start: int16 ``[K, W]``, the same at higher precision.
-        tables: int16 ``[M, 256, W]``, similarities to the pieces of each residual byte.
-        order: ``[at most M]``, which bytes of a row of ``residuals [T, M]`` to use.
+        similarities: float32 ``[K, W]``, those of the query vectors to the centroids.
+        columns, zeros, units, words, step: as for ``write_estimates``, where ``words`` is called ``codebook``.
+        residuals: uint8 ``[T, M]``, the bytes of every token.
         ids: the centroid of every token, ``id_width`` bytes each.
         gains: uint8 ``[T]``, or empty if residuals have no gain.
-        gain_units: ``[256]``, the gain that each byte encodes, in units of 1 / ``ONE`` for ``tables``.
-        gain_values: float32 ``[256]``, the same gains as floats.
+        gain_values: float32 ``[256]``, the gain that each byte encodes.
+        factors: int16 ``[T]``, as for ``fill_factors``; 0 if not yet known, then filled in.
+        centroids, codebook, normalise: as in ``LookupTables``.
+        errors: float32 ``[3, L]``, for each query vector how wrong an estimate can be because of its bytes (per gain
+            times factor), because of rounding (per factor), and because of the factor (per share).
         offsets: ``[num_documents + 1]``, where each document's tokens begin.
-        factors: ``[T]``, one over a decoded vector's norm in units of 1 / ``ONE``; 0 if not yet known, then filled in.
-        margin: in units of ``table``; with 255 all tokens are wanted.
-        unit: ``[L]``, the similarity that a 1 in ``start`` and ``tables`` represents for each query vector.
     """
-    width, row, num_query_vectors = table.shape[1], residuals.shape[1], len(unit)
-    flat = residuals.ravel()
-    bounds, vector = np.empty(width, np.uint8), np.empty(centroids.shape[1], np.float32)
-    best, value = np.empty(width, np.int16), np.empty(width, np.int16)
-    ends = np.empty(GROUP, np.int64)
-    for group in range(0, len(documents), GROUP):
-        last_of_group = min(group + GROUP, len(documents))
-        size = 1
-        for i in range(group, last_of_group):
-            size += offsets[documents[i] + 1] - offsets[documents[i]]
-        tokens = np.empty(size, np.int64)
-        count = 0
-        for i in range(group, last_of_group):
-            first, last = offsets[documents[i]], offsets[documents[i] + 1]
-            if margin < 255:
-                count = wanted_tokens(
-                    table, num_query_vectors, ids, id_width, first, last, margin, bounds, tokens, count
-                )
-            else:
-                for token in range(first, last):
-                    tokens[count] = token
-                    count += 1
-            ends[i - group] = count
-        for i in range(count):
-            prefetch(flat, tokens[i] * row)
-        done = 0
-        for i in range(group, last_of_group):
-            best[:] = -32768
-            while done < ends[i - group]:
-                sum_up(tokens[done], start, tables, order, flat, ids, id_width, gains, gain_units, gain_values, factors,
-                       centroids, codebook, normalise, vector, best, value, 0)  # fmt: skip
-                done += 1
-            total = np.float32(0)
-            for column in range(num_query_vectors):
-                total += best[column] * unit[column]
-            scores[i] = total
+    width, length = similarities.shape[1], errors.shape[1]
+    best, totals = np.empty(width, np.float32), np.zeros(3, np.float32)
+    for column in range(length):
+        for kind in range(3):
+            totals[kind] += errors[kind, column]
+    size = longest(offsets, documents)
+    out, places = np.empty((size, width), np.float32), np.empty(size, np.int64)
+    own_gains, own_factors = np.empty(size, np.float32), np.empty(size, np.float32)
+    for i in range(len(documents)):
+        first, last = offsets[documents[i]], offsets[documents[i] + 1]
+        if last == first:
+            scores[i], bounds[i] = -np.inf, 0
+            continue
+        wrong = estimate_tokens(similarities, columns, zeros, units, words, step, residuals, ids, id_width, gains,
+                                gain_values, factors, centroids, codebook, normalise, first, last, places, own_gains,
+                                own_factors, best, out)  # fmt: skip
+        total = np.float32(0)
+        for column in range(length):
+            total += best[column]
+        scores[i] = total
+        bounds[i] = wrong[0] * totals[0] + wrong[1] * totals[1] + wrong[2] * totals[2]
 
 
-@compiled(fastmath=True)
-def score(query, start, tables, order, residuals, ids, id_width, gains, gain_units, gain_values, offsets, factors,
-          centroids, codebook, normalise, slack, documents, scores):  # fmt: skip
+@compiled()
+def longest(offsets, documents):
+    """The number of tokens of the longest of ``documents``."""
+    size = 0
+    for document in documents:
+        size = max(size, offsets[document + 1] - offsets[document])
+    return size
+
+
+@compiled(fastmath={"reassoc", "contract"})
+def score(query, similarities, columns, zeros, units, words, step, residuals, ids, id_width, gains, gain_values,
+          factors, centroids, codebook, normalise, errors, offsets, documents, scores):  # fmt: skip
     """Fill ``scores [D]``: MaxSim of ``documents`` over their decoded vectors; -inf for a document without vectors.
 
-    The 16-bit sums only select the tokens that can have the greatest similarity: those within ``slack`` of the greatest
-    sum, and those with a norm below 1/2 before normalisation. For these tokens the similarities to ``query [L, dim]``
-    are computed in 32-bit floats. Other arguments are those of ``refine``.
+    Estimates only select the tokens that can have the greatest similarity. For these the similarities to
+    ``query [L, dim]`` are computed in 32-bit floats. Other arguments are those of ``estimate``.
     """
-    num_query_vectors, dim = query.shape
-    width = start.shape[1]
-    flat = residuals.ravel()
-    vector, best, exact = np.empty(dim, np.float32), np.empty(width, np.int16), np.empty(width, np.float32)
-    values = np.empty((64, width), np.int16)
+    length, dim = query.shape
+    width, flat = similarities.shape[1], residuals.ravel()
+    vector, best, exact = np.empty(dim, np.float32), np.empty(width, np.float32), np.empty(length, np.float32)
+    size = longest(offsets, documents)
+    out, places = np.empty((size, width), np.float32), np.empty(size, np.int64)
+    own_gains, own_factors = np.empty(size, np.float32), np.empty(size, np.float32)
     for i in range(len(documents)):
         first, last = offsets[documents[i]], offsets[documents[i] + 1]
         if last == first:
             scores[i] = -np.inf
             continue
-        if last - first > len(values):
-            values = np.empty((2 * (last - first), width), np.int16)
-        best[:] = -32768
-        for token in range(first, last):
-            code = load_id(ids, id_width, token)
-            if normalise and (
-                factor_of(token, code, flat, gains, gain_values, factors, centroids, codebook, vector) > 2 * ONE
-            ):
-                values[token - first] = 32767  # too short for 16-bit arithmetic: always compared exactly
-            else:
-                sum_up(token, start, tables, order, flat, ids, id_width, gains, gain_units, gain_values, factors,
-                       centroids, codebook, normalise, vector, best, values, (token - first) * width)  # fmt: skip
-        for column in range(width):
-            best[column] = max(best[column] - slack, -32768) if column < num_query_vectors else 32767
+        wrong = estimate_tokens(similarities, columns, zeros, units, words, step, residuals, ids, id_width, gains,
+                                gain_values, factors, centroids, codebook, normalise, first, last, places, own_gains,
+                                own_factors, best, out)  # fmt: skip
+        for column in range(length):  # both the greatest and another can be wrong, in opposite directions
+            best[column] -= 2 * (
+                wrong[0] * errors[0, column] + wrong[1] * errors[1, column] + wrong[2] * errors[2, column]
+            )
+        best[length:] = np.inf
         exact[:] = -np.inf
         for token in range(first, last):
             near = False
             for column in range(0, width, LANES):
-                near |= any_at_least(values, (token - first) * width + column, best, column)
+                near |= any_at_least(out, (token - first) * width + column, best, column)
             if not near:
                 continue
             code = load_id(ids, id_width, token)
             norm = decode_vector(centroids, code, flat, token, gains, gain_values, codebook, vector)
             factor = np.float32(1) / norm if normalise else np.float32(1)
-            for column in range(num_query_vectors):
-                if values[token - first, column] >= best[column]:
+            for column in range(length):
+                if out[token - first, column] >= best[column]:
                     similarity = np.float32(0)
                     for j in range(dim):
                         similarity += query[column, j] * vector[j]
                     exact[column] = max(exact[column], similarity * factor)
         total = np.float32(0)
-        for column in range(num_query_vectors):
+        for column in range(length):
             total += exact[column]
         scores[i] = total

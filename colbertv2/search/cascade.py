@@ -1,19 +1,18 @@
-"""A cascade over all documents: scored by centroids, then by the most important residuals, then exactly."""
+"""A cascade over all documents: scored by centroids, and the best of them exactly."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-from annotated_types import Interval
 from numpy.typing import NDArray
 
-from colbertv2.schema import Fraction, PositiveInt, checked
+from colbertv2.schema import PositiveInt, checked
 from colbertv2.search.engine import BoundEngine, Engine
-from colbertv2.search.scoring import Found, best_documents, kept_positions, nearest_centroids
+from colbertv2.search.scoring import Found, kept_positions, nearest_centroids
 
 if TYPE_CHECKING:
     import torch
@@ -23,36 +22,22 @@ if TYPE_CHECKING:
     from colbertv2.search.query_tables import QueryTables
 
 
-class Refined(NamedTuple):
-    """Ascending document positions after the first stage (``scanned``) and the second (``refined``)."""
-
-    scanned: NDArray[np.int64]
-    refined: NDArray[np.int64]
-
-
 @checked
 @dataclass(frozen=True)
 class Cascade(Engine):
-    """Search in three stages. Each stage scores fewer documents and is closer to MaxSim over the decoded vectors.
+    """Search in two stages.
 
     1. Score every document (with ``nprobe``: every document that has a vector at a probed centroid) with each vector
        replaced by its centroid, and with similarities rounded to bytes. Keep the best ``ndocs``.
-    2. Add residuals, but only of tokens whose centroid is within ``centroid_margin`` of the document's best centroid
-       for some query vector. Of these residuals, use only the bytes that carry ``residual_variance_fraction`` of the
-       variance of the similarity to this query. Keep the best ``nexact``.
-    3. Find the tokens that can be the best for some query vector, with 16-bit arithmetic over all tokens and all bytes.
-       Compute their similarities from the decoded vectors. The returned scores are therefore always exact; the settings
-       only decide which documents reach this stage.
+    2. Find the best of these as :class:`~colbertv2.search.exhaustive.Exhaustive` does among all documents: estimates
+       with a known largest error tell which of them need exact scores. The returned scores are always exact, and so is
+       their order; the settings only decide which documents reach this stage.
 
-    With ``ndocs`` and ``nexact`` null this is exhaustive search (if ``nprobe`` is null too). Without the second stage
-    (``nexact=null``) it can run on a GPU. With that stage it runs on the CPU, because the work differs between tokens.
+    With ``nprobe`` and ``ndocs`` null this is exhaustive search.
 
     Args:
         nprobe: centroids per query vector, or all centroids if there are fewer; null scans every document.
         ndocs: number of documents that reach the second stage, at least ``k``; null for all.
-        centroid_margin: a difference in cosine similarity, 0 to 2.
-        residual_variance_fraction: between 0 and 1.
-        nexact: number of documents that reach the third stage, at least ``k``; null for all.
 
     Raises:
         InputError: a value is out of range.
@@ -60,9 +45,6 @@ class Cascade(Engine):
 
     nprobe: PositiveInt | None = None
     ndocs: PositiveInt | None = 512
-    centroid_margin: Annotated[float, Interval(ge=0, le=2)] = 0.03
-    residual_variance_fraction: Fraction = 0.5
-    nexact: PositiveInt | None = 100
 
     needs_centroids = True
 
@@ -80,15 +62,8 @@ class Cascade(Engine):
         """As ``Engine.seconds_per_query``; compiled loops over tables are faster than decoding."""
         return 5e-6 * math.sqrt(num_vectors)
 
-    @property
-    def uses_gpu(self) -> bool:
-        """As ``Engine.uses_gpu``; the second stage runs only on the CPU."""
-        return self.nexact is None
-
-    def on_device(self, index: Index, device: torch.device | str) -> BoundEngine | None:
-        """This cascade on a GPU; None if it has the second stage."""
-        if not self.uses_gpu:
-            return None
+    def on_device(self, index: Index, device: torch.device | str) -> BoundEngine:
+        """This cascade on a GPU."""
         from colbertv2.search.device_search import DeviceCascade
 
         return DeviceCascade(index, device, self.nprobe, self.ndocs)
@@ -106,11 +81,10 @@ class Cascade(Engine):
         from colbertv2.search.query_tables import QueryTables
 
         tables = QueryTables(index, query)
-        positions = self.candidates(tables, k).refined
-        return best_documents(positions, tables.exact_scores(positions), k, index.ranks)
+        return tables.best(self.candidates(tables, k), k)
 
-    def candidates(self, tables: QueryTables, k: int) -> Refined:
-        """The positions, ascending, of the documents that are kept by the first stage, and by the second."""
+    def candidates(self, tables: QueryTables, k: int) -> NDArray[np.int64]:
+        """The positions, ascending, of the documents that reach the second stage."""
         index = tables.index
         if self.nprobe is None:
             positions = index.full
@@ -120,8 +94,4 @@ class Cascade(Engine):
         if self.ndocs is not None and len(positions) > self.ndocs:
             scores = tables.centroid_scores(positions)
             positions = kept_positions(positions, scores, max(self.ndocs, k), index.ranks)
-        scanned = positions
-        if self.nexact is not None and len(positions) > max(self.nexact, k):
-            scores = tables.residual_scores(positions, self.centroid_margin, self.residual_variance_fraction)
-            positions = kept_positions(positions, scores, max(self.nexact, k), index.ranks)
-        return Refined(scanned, positions)
+        return positions

@@ -1,4 +1,4 @@
-"""Exhaustive search, and the cascade without its second stage, with torch operations on any device."""
+"""Exhaustive search and the cascade, with torch operations on any device."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -81,7 +81,7 @@ class DeviceExhaustive:
 
 
 class DeviceCascade(DeviceExhaustive):
-    """``Cascade`` without its second stage, on a torch device.
+    """``Cascade`` on a torch device.
 
     It keeps the ``ndocs`` best documents by centroids, with similarities rounded to the same bytes, and scores these
     exactly.

@@ -79,11 +79,11 @@ class Engine(ABC):
         """
         if self.needs_centroids:
             return 3e-5 * math.sqrt(num_vectors)
-        return num_vectors * (6e-8 if num_centroids else 2e-7)
+        return num_vectors * (3e-8 if num_centroids else 2e-7)
 
     @property
     def uses_gpu(self) -> bool:
-        """Whether this engine searches on a GPU if there is one; with ``on_device``, unless its settings prevent it."""
+        """Whether this engine searches on a GPU if there is one."""
         return type(self).on_device is not Engine.on_device
 
     def on_device(self, index: Index, device: torch.device | str) -> BoundEngine | None:

@@ -38,8 +38,9 @@ class Decodable(Protocol):
 class Exhaustive(Engine):
     """Score all decoded vectors. This works with every codec and has no settings.
 
-    If the codec has lookup tables, compiled kernels score vectors with these, which is several times as fast.
-    ``search_decoded`` finds the same with any codec. Documents without vectors are never returned.
+    If the codec has lookup tables, all documents get an estimate with a known largest error, and exact scores are only
+    computed for those that can be among the best. ``search_decoded`` finds the same with any codec, several times as
+    slowly. Documents without vectors are never returned.
     """
 
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
@@ -50,7 +51,7 @@ class Exhaustive(Engine):
         from colbertv2.search.query_tables import QueryTables
 
         def search_one(query: NDArray[np.float32]) -> Found:
-            return best_documents(index.full, QueryTables(index, query).exact_scores(index.full), k, index.ranks)
+            return QueryTables(index, query).best(index.full, k)
 
         return list(parallel_map(search_one, queries))
 

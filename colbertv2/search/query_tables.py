@@ -1,7 +1,8 @@
-"""Tables of one query's similarities to an index's centroids and codebook entries, and scoring with these tables."""
+"""One query's similarities to an index's centroids, and scoring documents with them: roughly, by estimates, exactly."""
 
 import math
 import threading
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,30 +10,25 @@ from numpy.typing import NDArray
 
 from colbertv2.errors import InputError
 from colbertv2.indexing.index import Index
-from colbertv2.kernels import queries as query_kernels
 from colbertv2.kernels import scoring as kernels
-from colbertv2.kernels.intrinsics import LANES, ONE
+from colbertv2.kernels.intrinsics import LANES
+from colbertv2.kernels.queries import quantise
+from colbertv2.search.scoring import Found, best_documents
 
 CACHE_LINE = 64  # bytes
+ROUNDING = np.float32(1e-5)  # of the greatest possible similarity: more than sums of 32-bit floats in any order differ
 
 
 class Buffers(threading.local):
     """Memory that a thread reuses for every query, because new pages would cost as much time as filling them."""
 
-    shape: tuple[int, int, int] | None = None
-    arrays: tuple[NDArray[Any], ...] = ()
+    shape: tuple[int, int] | None = None
+    arrays: tuple[NDArray[np.float32], NDArray[np.uint8]]
 
-    def of(self, num_centroids: int, num_bytes: int, width: int) -> tuple[NDArray[Any], ...]:
-        """Arrays for similarities as float32, uint8 and int16 ``[K, W]``, and for tables int16 ``[M, 256, W]``."""
-        if self.shape != (shape := (num_centroids, num_bytes, width)):
-            rows = num_centroids, width
-            self.arrays = (
-                aligned(rows, np.float32),
-                aligned(rows, np.uint8),
-                aligned(rows, np.int16),
-                aligned((num_bytes, 256, width), np.int16),
-            )
-            self.shape = shape
+    def of(self, num_centroids: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Arrays for similarities ``[K, W]`` as float32 and as uint8."""
+        if self.shape != (shape := (num_centroids, width)):
+            self.shape, self.arrays = shape, (aligned(shape, np.float32), aligned(shape, np.uint8))
         return self.arrays
 
 
@@ -48,7 +44,7 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
 
 
 class QueryTables:
-    """One query's similarities to every centroid and every codebook entry of an index.
+    """One query's similarities to every centroid of an index, and the query in bytes.
 
     All tables of a thread share memory, so only the latest one is valid.
 
@@ -68,75 +64,72 @@ class QueryTables:
         self.index = index
         if index.tables is None:
             raise InputError(f"{index.codec!r} has no lookup tables; use search=exhaustive or search=plaid.")
-        self.codec_tables = tables = index.tables
+        self.tables = tables = index.tables
         self.ids = index.codes_or_zeros.bytes, index.codes_or_zeros.width
         query = query if tables.queries is None else query @ tables.queries
-        length, codebook, dim = len(query), tables.codebook, query.shape[1]
+        self.num_query_vectors, dim = query.shape
         self.centroids = np.zeros((1, dim), np.float32) if tables.centroids is None else tables.centroids
-        width = -(-length // LANES) * LANES
-        num_bytes, size = dim // codebook.shape[2] if len(codebook) else 0, codebook.shape[2]
-        self.num_query_vectors = length
+        width = -(-len(query) // LANES) * LANES
         self.query = np.zeros((width, dim), np.float32)
-        self.query[:length] = query
-        self.residuals = np.zeros((0, 0), np.uint8) if tables.stored is None else index.arrays[tables.stored]
-        self.similarities, self.bytes, self.start, self.tables = BUFFERS.of(len(self.centroids), num_bytes, width)
+        self.query[: len(query)] = query
+        self.similarities, self._bytes = BUFFERS.of(len(self.centroids), width)
         np.matmul(self.centroids, self.query.T, out=self.similarities)
-        pieces = self.query[:, : num_bytes * size].reshape(width, num_bytes, size)
-        parts = np.ascontiguousarray(pieces.transpose(1, 2, 0))
-        self.energy = (tables.covariance * (parts @ parts.transpose(0, 2, 1))).sum(axis=(1, 2))
-        self.order = np.argsort(-self.energy, kind="stable")
-        largest, of_pieces = np.zeros(width, np.float32), np.zeros(width, np.float32)
-        query_kernels.extents(self.similarities, largest)
-        query_kernels.piece_extents(codebook, parts, of_pieces)
-        self.byte_scale = np.float32(255 / max(largest.max(), 1e-6))
-        self.gain_values = tables.gain_values
-        self.gains = np.zeros(0, np.uint8) if tables.gains is None else index.arrays["gains"]
-        largest += self.gain_values.max() * of_pieces
-        if tables.normalise:
-            largest = np.maximum(largest, np.sqrt((self.query**2).sum(axis=1)))
-        # Every token's final sum fits into 16 bits. Intermediate sums need not, because they wrap around.
-        self.scale = (32000 / np.maximum(largest, 1e-6)).astype(np.float32)
-        # Numbers that are multiplied by a gain must fit too.
-        gain_unit = np.float32(1 if tables.gains is None else 32000 / max((of_pieces * self.scale).max(), 1e-6))
-        self.gain_units = np.rint(self.gain_values * (ONE / gain_unit)).astype(np.int16)
-        query_kernels.quantise(self.similarities, self.byte_scale, self.scale, self.bytes, self.start)
-        parts *= self.scale * gain_unit
-        query_kernels.piece_tables(codebook, parts, self.order, self.tables)
 
     def centroid_scores(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32 ``[D]``: MaxSim with every vector replaced by its centroid."""
+        """float32 ``[D]``: MaxSim with every vector replaced by its centroid, and similarities rounded to bytes."""
+        scale = np.float32(255 / max(self.similarities.max(), 1e-6))
+        quantise(self.similarities, scale, self._bytes)
         scores = np.empty(len(positions), np.float32)
-        kernels.scan(self.bytes, *self.ids, self.index.offsets, positions, scores)
-        return (scores / self.byte_scale).astype(np.float32)
+        kernels.scan(self._bytes, *self.ids, self.index.offsets, positions, scores)
+        return (scores / scale).astype(np.float32)
 
-    def residual_scores(
-        self, positions: NDArray[np.int64], centroid_margin: float, residual_variance_fraction: float
-    ) -> NDArray[np.float32]:
-        """float32 ``[D]``: MaxSim over the tokens and residual bytes selected as in the second stage of ``Cascade``."""
-        energy = np.cumsum(self.energy[self.order])
-        enough = residual_variance_fraction * energy[-1:].sum()  # 0 if there are no bytes
-        num_bytes = min(int(np.searchsorted(energy, enough)) + 1, len(self.order))
-        scores = np.empty(len(positions), np.float32)
-        kernels.refine(
-            self.bytes, *self.sums(num_bytes), int(min(np.ceil(centroid_margin * self.byte_scale), 255)),
-            1 / self.scale[: self.num_query_vectors], positions, scores,
-        )  # fmt: skip
-        return scores
+    def estimates(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Estimates ``[D]`` of MaxSim over the decoded vectors, and ``[D]`` how far from it they are at most.
+
+        A document without vectors has the estimate -inf.
+        """
+        scores, bounds = np.empty(len(positions), np.float32), np.empty(len(positions), np.float32)
+        kernels.estimate(*self.arguments, self.index.offsets, positions, scores, bounds)
+        return scores, bounds
 
     def exact_scores(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
         """float32 ``[D]``: MaxSim over the decoded vectors; -inf for a document without vectors."""
         scores = np.empty(len(positions), np.float32)
-        # How far two sums can be apart if rounding changed their order: half a unit per rounded number, and at most 3
-        # per product. A vector of norm 1/2 doubles this; shorter vectors are always compared exactly.
-        slack = (len(self.order) + 12) * (2 if self.codec_tables.normalise else 1)
-        kernels.score(self.query[: self.num_query_vectors], *self.sums(len(self.order)), slack, positions, scores)
+        query = self.query[: self.num_query_vectors]
+        kernels.score(query, *self.arguments, self.index.offsets, positions, scores)
         return scores
 
-    def sums(self, num_bytes: int) -> tuple[Any, ...]:
-        """The common arguments of ``kernels.refine`` and ``kernels.score``, for the most important ``num_bytes``."""
-        index, tables = self.index, self.codec_tables
+    def best(self, positions: NDArray[np.int64], k: int) -> Found:
+        """The ``k`` best of the documents at ``positions``, by their exact scores, as if all of them were computed.
+
+        Documents get exact scores in the order of the greatest score that they can have, until none of the others can
+        be better than the ``k`` best, nor tied with the last of them.
+        """
+        estimates, bounds = self.estimates(positions)
+        order = np.argsort(-(estimates + bounds), kind="stable")
+        positions, greatest = positions[order], (estimates + bounds)[order]
+        scores, done, number = np.empty(len(positions), np.float32), 0, k + 1
+        while done < len(positions):
+            if done >= number:
+                least = np.partition(scores[:done], done - number)[done - number]
+                if greatest[done] < least:
+                    break
+            end = min(done + (number // 4 + 1 if done else number), len(positions))
+            scores[done:end] = self.exact_scores(positions[done:end])
+            done = end
+        return best_documents(positions[:done], scores[:done], k, self.index.ranks)
+
+    @cached_property
+    def arguments(self) -> tuple[Any, ...]:
+        """The common arguments of ``kernels.estimate`` and ``kernels.score``."""
+        index, tables, codebook = self.index, self.tables, self.index.byte_codebook
+        in_bytes = codebook.query(self.query)
+        gains = np.zeros(0, np.uint8) if tables.gains is None else index.arrays["gains"]
+        norms = np.sqrt(np.square(self.query).sum(axis=1))
+        longest = tables.longest_centroid + np.abs(tables.gain_values).max() * codebook.norm
+        errors = np.stack([in_bytes.errors, ROUNDING * longest * norms, norms])[:, : self.num_query_vectors]
         return (
-            self.start, self.tables, self.order[:num_bytes], self.residuals, *self.ids,
-            self.gains, self.gain_units, self.gain_values, index.offsets, index.factors,
-            self.centroids, tables.codebook, tables.normalise,
+            self.similarities, in_bytes.columns, in_bytes.zeros, in_bytes.units, codebook.words, codebook.step,
+            index.residuals, *self.ids, gains, tables.gain_values, index.factors,
+            self.centroids, tables.codebook, tables.normalise, np.ascontiguousarray(errors, np.float32),
         )  # fmt: skip

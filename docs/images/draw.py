@@ -175,8 +175,8 @@ def cascade() -> Drawing:
     out = Drawing("The cascade: many documents scored roughly, few exactly", 290)
     stages = [
         (460, "All documents, or those of probed centroids", "similarities of centroids, in bytes"),
-        (370, "The best 512: ndocs", "part of their residuals, where they can matter"),
-        (280, "The best 100: nexact", "exact MaxSim"),
+        (370, "The best 512: ndocs", "estimates with a known largest error"),
+        (280, "Those that can be among the best", "exact MaxSim"),
         (150, "Ranking", "the best of them"),
     ]
     for place, (width, *lines) in enumerate(stages):

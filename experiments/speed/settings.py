@@ -31,7 +31,7 @@ GROWTH_CODECS = {
 ENGINES = {
     "search": {
         **{f"ndocs {ndocs}": Cascade(ndocs=ndocs) for ndocs in (100, 300, 1000)},
-        "exact": Cascade(ndocs=None, nexact=None),
+        "exact": Cascade(ndocs=None),
     },
     # From fast to thorough: at each size, the fastest that reaches the required recall counts.
     "growth": {

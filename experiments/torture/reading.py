@@ -259,7 +259,7 @@ def read_index(place: Path) -> Iterator[Any]:
         queries = [one / np.linalg.norm(one, axis=1, keepdims=True) for one in drawn]
         engines = [Exhaustive()]
         if index.num_centroids:
-            engines += [Plaid(nprobe=2, centroid_score_threshold=0.1, ndocs=64), Cascade(ndocs=20, nexact=10)]
+            engines += [Plaid(nprobe=2, centroid_score_threshold=0.1, ndocs=64), Cascade(ndocs=20)]
         for engine in engines:
             yield Searcher(index, engine).search(queries, 5)
         yield index.decode(np.arange(index.num_documents)).vectors

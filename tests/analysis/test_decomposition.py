@@ -19,7 +19,7 @@ from colbertv2.search.plaid import Plaid
 from colbertv2.search.vanilla_colbertv2 import VanillaColBERTv2
 
 DIM = 16
-ENGINES = [Plaid(nprobe=1, ndocs=8), VanillaColBERTv2(nprobe=1, ncandidates=5), Cascade(nprobe=1, ndocs=4, nexact=3)]
+ENGINES = [Plaid(nprobe=1, ndocs=8), VanillaColBERTv2(nprobe=1, ncandidates=5), Cascade(nprobe=1, ndocs=4)]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_each_step_is_what_a_loop_over_documents_finds(world, engine):
     [
         Plaid(nprobe=16, centroid_score_threshold=-1, ndocs=400),
         VanillaColBERTv2(nprobe=16),
-        Cascade(ndocs=None, nexact=None),
+        Cascade(ndocs=None),
     ],
 )
 def test_where_all_is_probed_and_nothing_pruned_nothing_is_lost(world, engine):

@@ -214,7 +214,7 @@ def test_compiled_search_reads_the_arrays_that_the_tables_name(world, same_resul
     index, queries = world.index(OwnNames(), name="own-names"), world.queries(4)
     expected = search_decoded(index, queries, 10)
     same_results(Exhaustive().search(index, queries, 10), expected)
-    same_results(Cascade(ndocs=None, nexact=None).search(index, queries, 10), expected)
+    same_results(Cascade(ndocs=None).search(index, queries, 10), expected)
     same_results(DeviceExhaustive(index, "cpu").search(queries, 10), expected)
 
 

@@ -1,7 +1,11 @@
 """Tests of every compiled routine against its reference in plain numpy, on random and extreme inputs."""
 
 import inspect
+import os
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,20 +16,21 @@ from numba.core.dispatcher import Dispatcher
 from support import CODECS
 
 from colbertv2.compression.bitpack import reversed_bits
+from colbertv2.compression.byte_codebook import ByteCodebook
 from colbertv2.compression.quantisers import columns
 from colbertv2.indexing import packed
-from colbertv2.kernels import codecs, intrinsics, lists, products, queries, reference, scoring
-from colbertv2.kernels.intrinsics import CODEWORDS, LANES, ONE
+from colbertv2.kernels import codecs, estimates, intrinsics, lists, products, queries, reference, scoring
+from colbertv2.kernels.intrinsics import CODEWORDS, LANES
 from colbertv2.search.query_tables import QueryTables
 
 SEEDS = st.integers(0, 2**32 - 1)
 WITHOUT_TWIN = {  # parts of loops that have a twin, and loops over lists, which tests/indexing/test_inverted.py tests
-    *("insert", "sum_up", "factor_of", "wanted_tokens", "encode_lists", "union", "concatenation"),
+    *("insert", "fill_factors", "estimate_tokens", "longest", "encode_lists", "union", "concatenation"),
 }
 FEW = settings(max_examples=40)  # the first call compiles
 
 
-ROUTINES = {**vars(intrinsics), **vars(products)}
+ROUTINES = {**vars(intrinsics), **vars(products), **vars(estimates)}
 
 
 def twins():
@@ -86,37 +91,6 @@ def test_every_routine_has_a_twin_with_the_same_arguments():
 
 
 @FEW
-@given(SEEDS)
-def test_raise_to_row(seed):
-    random = np.random.default_rng(seed)
-    table, largest = random.normal(size=(3, 64)).astype(np.float32), np.abs(random.normal(size=64)).astype(np.float32)
-    table[0, ::7], table[1, ::5], table[2, ::3] = np.inf, -np.inf, -np.finfo(np.float32).max
-    agree("raise_to_row", table, 64 * int(random.integers(3)) + 32 * int(seed % 2), largest, 32 * int(seed % 2))
-
-
-@FEW
-@given(SEEDS, st.integers(1, 9), st.booleans())
-def test_similarities_of_a_piece(seed, size, exact):
-    random = np.random.default_rng(seed)
-    draw = eighths if exact else lambda random, shape: random.normal(size=shape).astype(np.float32)
-    codebook, parts = draw(random, (3, 7, size)), draw(random, (3, size, 64))
-    piece, place = int(random.integers(21)) * size, int(random.integers(3)) * size * 64 + 32
-    largest = np.abs(draw(random, (64,)))
-    agree("raise_to_piece", codebook, piece, size, parts, place, 64, largest, 32, atol=0 if exact else 1e-5)
-    table = np.zeros((5, 64), np.int16)
-    agree("write_piece", codebook, piece, size, parts, place, 64, table, 3 * 64 + 32, atol=0 if exact else 1)
-
-
-def test_written_similarities_round_halves_to_even_and_wrap_around():
-    parts = np.zeros((1, 1, LANES), np.float32)
-    parts[0, 0, :12] = [0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 32767, -32768, 32768, -32769, 65536, 100000]
-    table = np.zeros((1, LANES), np.int16)
-    agree("write_piece", np.ones((1, 1, 1), np.float32), 0, 1, parts, 0, LANES, table, 0)
-    reference.write_piece(np.ones((1, 1, 1), np.float32), 0, 1, parts, 0, LANES, table, 0)
-    assert table[0, :12].tolist() == [0, 2, 2, 0, -2, -2, 32767, -32768, -32768, 32767, 0, -31072]
-
-
-@FEW
 @given(SEEDS, st.integers(1, 4), st.integers(0, 40))
 def test_load_id(seed, width, token):
     ids = integers(np.random.default_rng(seed), np.uint8, 41 * width + 3)
@@ -139,30 +113,16 @@ def test_the_sum_of_the_largest_bytes_does_not_wrap_around():
 
 
 @FEW
-@given(SEEDS, st.sampled_from([np.uint8, np.int16]), st.integers(0, LANES - 1))
-def test_any_at_least(seed, kind, lane):
+@given(SEEDS, st.integers(0, LANES - 1))
+def test_any_at_least(seed, lane):
     random = np.random.default_rng(seed)
-    table, bounds = integers(random, kind, (3, 64)), integers(random, kind, 64)
+    table, bounds = eighths(random, (3, 64)), eighths(random, 64)
+    table[0, ::7], table[2, ::3], bounds[::5] = np.inf, -np.inf, np.inf
     agree("any_at_least", table, 64, bounds, 32)
-    table[1, :32] = np.minimum(table[1, :32], np.iinfo(kind).max - 1)
-    bounds[32:] = table[1, :32] + 1
+    bounds[32:] = np.nextafter(table[1, :32], np.float32(np.inf))
     assert not agree("any_at_least", table, 64, bounds, 32)
     table[1, lane] = bounds[32 + lane]
     assert agree("any_at_least", table, 64, bounds, 32)
-
-
-FACTORS = st.one_of(st.sampled_from([0, 1, ONE - 1, ONE, ONE + 1, 32767, -32768, -ONE]), st.integers(-32768, 32767))
-
-
-@FEW
-@given(SEEDS, st.integers(0, 5), FACTORS, FACTORS)
-def test_add_up(seed, num_bytes, gain, factor):
-    random = np.random.default_rng(seed)
-    start, tables, best = (integers(random, np.int16, shape) for shape in ((4, 64), (5, 256, 64), 64))
-    residuals, order = integers(random, np.uint8, 15), random.permutation(5)
-    code, token = int(random.integers(4)), int(random.integers(3))
-    agree("add_up", start, tables, 64, 32, code, residuals, 5 * token, order, num_bytes, gain, factor, best,
-          np.zeros((2, 64), np.int16), 96)  # fmt: skip
 
 
 def test_prefetch_changes_nothing():
@@ -251,26 +211,90 @@ def test_decoding(seed, number, num_bytes, width, shared, gained):
 
 @FEW
 @given(SEEDS, st.integers(1, 700), st.integers(1, 2))
-def test_what_makes_a_querys_tables(seed, num_rows, blocks):
+def test_quantise_and_nearest_rows(seed, num_rows, blocks):
     random = np.random.default_rng(seed)
-    similarities, scale = eighths(random, (num_rows, LANES * blocks)), np.float32(2.0) ** random.integers(0, 6, 64)
-    scale = scale[: LANES * blocks].astype(np.float32)
-    agree("extents", similarities, np.zeros(LANES * blocks, np.float32))
-    as_bytes, as_shorts = (np.zeros(similarities.shape, kind) for kind in (np.uint8, np.int16))
-    agree("quantise", similarities, np.float32(random.choice([0.5, 4, 60])), scale, as_bytes, as_shorts)
+    similarities = eighths(random, (num_rows, LANES * blocks))
+    agree("quantise", similarities, np.float32(random.choice([0.5, 4, 60])), np.zeros(similarities.shape, np.uint8))
     distinct = random.permuted(np.tile(np.arange(num_rows, dtype=np.float32), (LANES, 1)), axis=1).T
     number = int(random.integers(1, num_rows + 1))
     agree("nearest_rows", np.ascontiguousarray(distinct), np.zeros((5, number), np.int64))
 
 
 @FEW
-@given(SEEDS, st.integers(1, 5), st.integers(1, 8), st.booleans())
-def test_tables_of_pieces(seed, num_bytes, size, shared):
+@given(
+    seed=SEEDS,
+    size=st.sampled_from([1, 2, 3, 4, 5, 8, 9, 16]),
+    num_bytes=st.integers(0, 9),
+    shared=st.booleans(),
+    number=st.integers(1, 20),
+    blocks=st.sampled_from([2, 4]),
+)
+def test_write_estimates(seed, size, num_bytes, shared, number, blocks):
     random = np.random.default_rng(seed)
-    codebook = eighths(random, (1 if shared else num_bytes, 256, size))
-    parts, order = eighths(random, (num_bytes, size, 64)), random.permutation(num_bytes)
-    agree("piece_extents", codebook, parts, np.zeros(64, np.float32), atol=1e-4)
-    agree("piece_tables", codebook, parts, order, np.zeros((num_bytes, 256, 64), np.int16))
+    rows = 1 if shared or not num_bytes else num_bytes
+    codebook = ByteCodebook(random.normal(size=(rows, 256, size)).astype(np.float32), num_bytes)
+    query = codebook.query(random.normal(size=(16 * blocks, num_bytes * size)).astype(np.float32))
+    width, token = 16 * blocks, int(random.integers(4))
+    residuals = integers(random, np.uint8, (token + number, num_bytes))
+    table, places = eighths(random, 5 * width), width * random.integers(5, size=number)
+    best = np.where(random.random(width) < 0.5, -np.inf, 0).astype(np.float32)
+    gains_and_factors, out = np.abs(eighths(random, (2, number))), np.zeros((number, width), np.float32)
+    agree("write_estimates", *query[:3], blocks - 2, codebook.words, codebook.step, residuals, token, number, table,
+          places, *gains_and_factors, best, out, atol=1e-3)  # fmt: skip
+
+
+@FEW
+@given(SEEDS, st.sampled_from([1, 2, 3, 4, 5, 8, 16]), st.integers(1, 9), st.booleans(), st.floats(0.001, 100))
+def test_no_product_of_bytes_is_farther_off_than_its_bound(seed, size, num_bytes, shared, scale):
+    random = np.random.default_rng(seed)
+    entries = (random.standard_t(2, size=(1 if shared else num_bytes, 256, size)) * scale).astype(np.float32)
+    codebook = ByteCodebook(entries, num_bytes)
+    vectors = random.standard_t(2, size=(32, num_bytes * size)).astype(np.float32)
+    vectors[3] = 0
+    query, residuals = codebook.query(vectors), random.integers(256, size=(50, num_bytes), dtype=np.uint8)
+    best, out = np.full(32, -np.inf, np.float32), np.empty((50, 32), np.float32)
+    reference.write_estimates(*query[:3], 0, codebook.words, codebook.step, residuals, 0, 50, np.zeros(32, np.float32),
+                              np.zeros(50, np.int64), *np.ones((2, 50), np.float32), best, out)  # fmt: skip
+    decoded = entries[np.arange(num_bytes) % len(entries), residuals].reshape(50, -1).astype(np.float64)
+    wrong = np.abs(out - decoded @ vectors.T.astype(np.float64))
+    assert (wrong <= query.errors * (1 + 1e-5)).all()
+    assert np.linalg.norm(decoded, axis=1).max() <= codebook.norm * (1 + 1e-5)
+
+
+# Fewer instructions: subprocesses, because numba compiles for one processor per process.
+@pytest.mark.parametrize("features", ["+avx2,+fma,+avx,+sse4.2", ""])
+def test_processors_without_the_instructions_estimate_the_same(features):
+    environment = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features, "NUMBA_DISABLE_CACHE": "1"}
+    if "avx2" in features and "avx2" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this processor has no AVX2")
+    subprocess.run([sys.executable, "-c", ESTIMATES_OF_BYTES], env=environment, check=True, timeout=600)
+
+
+ESTIMATES_OF_BYTES = """
+import numpy as np
+from numba import njit
+from colbertv2.compression.byte_codebook import ByteCodebook
+from colbertv2.kernels import reference
+from colbertv2.kernels.estimates import write_estimates
+
+@njit
+def compiled(*arguments):
+    write_estimates(*arguments)
+
+random = np.random.default_rng(0)
+for size, num_bytes in ((8, 3), (4, 5), (2, 6), (1, 8)):
+    codebook = ByteCodebook(random.normal(size=(num_bytes, 256, size)).astype(np.float32), num_bytes)
+    query = codebook.query(random.normal(size=(32, num_bytes * size)).astype(np.float32))
+    found = []
+    for write in (compiled, reference.write_estimates):
+        best, out = np.full(32, -np.inf, np.float32), np.zeros((11, 32), np.float32)
+        residuals = np.random.default_rng(1).integers(256, size=(11, num_bytes), dtype=np.uint8)
+        write(*query[:3], 0, codebook.words, codebook.step, residuals, 0, 11, np.ones(64, np.float32),
+              np.full(11, 32), *np.ones((2, 11), np.float32), best, out)
+        found.append((best, out))
+    np.testing.assert_allclose(found[0][0], found[1][0], atol=1e-4)
+    np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-4)
+"""
 
 
 @pytest.fixture(scope="module", params=[name for name in CODECS if name != "fp16"])
@@ -279,22 +303,26 @@ def index(world, request):
 
 
 @pytest.mark.parametrize("length", [1, 5, 40])
-def test_scan_refine_and_score(world, index, length):
+def test_scan_estimate_and_score(world, index, length):
     query = world.tokens(length)
     tables = QueryTables(index, query)
     documents = np.random.default_rng(length).permutation(index.num_documents)
-    scores = np.zeros(len(documents), np.float32)
-    agree("scan", tables.bytes, *tables.ids, index.offsets, documents, scores)
+    scores, bounds = np.zeros(len(documents), np.float32), np.zeros(len(documents), np.float32)
+    in_bytes = np.zeros(tables.similarities.shape, np.uint8)
+    queries.quantise(tables.similarities, np.float32(100), in_bytes)
+    agree("scan", in_bytes, *tables.ids, index.offsets, documents, scores)
     similarities = np.ascontiguousarray(tables.similarities[:, :length])
     for kept in (similarities.max(1) > 0.3, np.zeros(len(similarities), bool)):
         agree("scan_kept", similarities, kept, *tables.ids, index.offsets, documents, scores, atol=1e-4)
-    unit, everything = 1 / tables.scale[:length], tables.sums(len(tables.order))
     # Norms may differ in the last digit, so factors may differ by one.
-    agree("refine", tables.bytes, *everything, 255, unit, documents, scores, atol=1)
-    scoring.refine(tables.bytes, *everything, 255, unit, documents, scores)  # from here on all factors are known
-    for num_bytes, margin in ((1, 0), (len(tables.order), 20), (2, 254), (len(tables.order), 255)):
-        agree("refine", tables.bytes, *tables.sums(num_bytes), margin, unit, documents, scores, atol=1e-4)
-    agree("score", tables.query[:length], *everything, (len(tables.order) + 12) * 2, documents, scores, atol=1e-4)
+    agree("estimate", *tables.arguments, index.offsets, documents, scores, bounds, atol=1)
+    scoring.estimate(*tables.arguments, index.offsets, documents, scores, bounds)  # from here on all factors are known
+    estimates, exact = scores.copy(), scores.copy()
+    agree("score", tables.query[:length], *tables.arguments, index.offsets, documents, exact, atol=1e-4)
+    scoring.score(tables.query[:length], *tables.arguments, index.offsets, documents, exact)
+    full = np.isfinite(exact)
+    assert (np.abs(estimates[full] - exact[full]) <= bounds[full]).all()
+    assert (bounds[full] < 0.12 * length).all()  # else they would tell nothing
 
 
 NUMBERS = st.lists(st.one_of(st.integers(0, 3), st.integers(0, 300), st.integers(2**16, 2**20)), max_size=60)

@@ -177,12 +177,12 @@ def test_work_on_cpus_is_predicted_from_finished_runs_here(tmp_path):
 
 def test_an_engine_that_runs_on_cpus_is_planned_so_and_holds_no_gpu_hours(tmp_path, nothing_here):
     root, on_cpus = f"runtime.root={tmp_path}", "+runtime.stages.search={gpus_per_node:0,array_width:8}"
-    for engine in (["search=plaid"], ["search=cascade"]):
+    for engine in (["search=plaid"], ["search=xtr"]):
         search, alone = (planned(root, *engine, *more)["ranking"] for more in ([], [on_cpus]))
         assert search.source == alone.source == "from a default" and search.gpu_seconds == alone.gpu_seconds == 0
         assert search.idle_gpu_seconds > 0 == alone.idle_gpu_seconds
         assert search.tasks == alone.tasks == 8 and search.seconds == alone.seconds
-    for engine in (["search=exhaustive"], ["search=cascade", "search.nexact=null"]):
+    for engine in (["search=exhaustive"], ["search=cascade"]):
         search = planned(root, *engine)["ranking"]
         assert search.source.startswith("assumed: H100") and search.gpu_seconds > 0 == search.idle_gpu_seconds
 

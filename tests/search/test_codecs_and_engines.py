@@ -15,8 +15,8 @@ ENGINES = {  # with settings that leave nothing out, and one that does
     "exhaustive": Exhaustive(),
     "plaid": Plaid(nprobe=10_000, centroid_score_threshold=-2.0, ndocs=600),
     "vanilla": VanillaColBERTv2(nprobe=10_000, ncandidates=150),
-    "cascade": Cascade(ndocs=None, nexact=None),
-    "cascade of three stages": Cascade(ndocs=140, centroid_margin=2.0, residual_variance_fraction=1.0, nexact=130),
+    "cascade": Cascade(ndocs=None),
+    "cascade of two stages": Cascade(ndocs=140),
 }
 
 

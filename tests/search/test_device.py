@@ -18,11 +18,11 @@ from colbertv2.indexing.packed import offsets_of
 from colbertv2.search import device_index
 from colbertv2.search.cascade import Cascade
 from colbertv2.search.device_index import DeviceIndex, maxsim
-from colbertv2.search.device_search import DeviceCascade, DeviceExhaustive, from_keys, to_keys
+from colbertv2.search.device_search import DeviceExhaustive, from_keys, to_keys
 from colbertv2.search.exhaustive import Exhaustive
 from colbertv2.search.scoring import best_documents, kept_positions, score_documents, top_k
 
-EVERYTHING = Cascade(nprobe=None, ndocs=None, centroid_margin=2.0, residual_variance_fraction=1.0, nexact=None)
+EVERYTHING = Cascade(nprobe=None, ndocs=None)
 
 
 def on_kernels(index, engine, queries, k, work_bytes=None):
@@ -30,10 +30,8 @@ def on_kernels(index, engine, queries, k, work_bytes=None):
 
 
 def on_device(index, engine, device="cpu"):
-    """The engine as it would run on a GPU; a cascade runs without its second stage."""
-    if isinstance(engine, Cascade):
-        return DeviceCascade(index, device, engine.nprobe, engine.ndocs)
-    return DeviceExhaustive(index, device)
+    """The engine as it would run on a GPU."""
+    return engine.on_device(index, device)
 
 
 def on_torch(index, engine, queries, k, work_bytes=None):
@@ -96,7 +94,7 @@ def queries(world):
 
 
 @PATHS
-@pytest.mark.parametrize("engine", [Cascade(1, 20, 0.0, 0.3, 4), Cascade(2, 8, 0.1, 1.0, 8)], ids=repr)
+@pytest.mark.parametrize("engine", [Cascade(1, 20), Cascade(2, 8)], ids=repr)
 def test_scores_are_exact_whatever_was_left_out(find, index, queries, engine):
     exact = exact_results(index, queries)
     for (positions, scores, _), (all_positions, all_scores, *_) in zip(
@@ -125,7 +123,7 @@ def by_centroids(index, query, nprobe, ndocs):
 @PATHS
 @pytest.mark.parametrize(("nprobe", "ndocs", "k"), [(None, 15, 15), (1, None, 150), (2, 12, 12), (1, 5, 9)])
 def test_nprobe_and_ndocs_say_which_documents_are_scored(find, index, queries, nprobe, ndocs, k):
-    found = find(index, Cascade(nprobe, ndocs, 2.0, 1.0, None), queries, k)
+    found = find(index, Cascade(nprobe, ndocs), queries, k)
     shares = []
     for query, (positions, _, _) in zip(queries, found, strict=True):
         expected = by_centroids(index, query, nprobe, ndocs and max(ndocs, k))
@@ -136,14 +134,14 @@ def test_nprobe_and_ndocs_say_which_documents_are_scored(find, index, queries, n
 
 def test_the_cascade_keeps_the_same_documents_on_a_device(index, queries):
     """The device is not part of an address, so the candidates must not depend on it."""
-    for engine in (Cascade(None, 9, 0.0, 0.5, None), Cascade(2, 6, 0.0, 0.5, None)):
+    for engine in (Cascade(None, 9), Cascade(2, 6)):
         for here, there in zip(*(find(index, engine, queries, 6) for find in (on_kernels, on_torch)), strict=True):
             assert set(here[0].tolist()) == set(there[0].tolist())
 
 
 @PATHS
 def test_batches_order_and_blocks_change_nothing(find, index, queries, same_results):
-    for engine in (Exhaustive(), Cascade(None, 40, 0.1, 1.0, None), Cascade(1, 20, 0.1, 1.0, None)):
+    for engine in (Exhaustive(), Cascade(None, 40), Cascade(1, 20)):
         together = find(index, engine, queries * 2, 10)
         alone = [find(index, engine, [query], 10, work_bytes=2**10)[0] for query in queries]
         backwards = find(index, engine, queries[::-1], 10)[::-1]

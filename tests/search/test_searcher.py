@@ -55,7 +55,7 @@ def test_of_equal_scores_the_greater_id_comes_first(new_world):
     assert searcher.search([halves[[2]]], 3)[0] == expected[:3]
 
 
-@pytest.mark.parametrize("engine", [Exhaustive(), Cascade(ndocs=None, nexact=None)], ids=repr)
+@pytest.mark.parametrize("engine", [Exhaustive(), Cascade(ndocs=None)], ids=repr)
 def test_a_device_finds_what_the_cpu_finds(world, residual_index, graphics, engine):
     queries = world.queries(6)
     here, there = Searcher(residual_index, engine), Searcher(residual_index, engine, graphics)
@@ -67,7 +67,7 @@ def test_a_device_finds_what_the_cpu_finds(world, residual_index, graphics, engi
         assert dict(one) == pytest.approx(dict(other), abs=1e-3)
 
 
-@pytest.mark.parametrize(("engine", "device"), [(Plaid(), "cuda"), (VanillaColBERTv2(), "cuda:1"), (Cascade(), "cuda")])
+@pytest.mark.parametrize(("engine", "device"), [(Plaid(), "cuda"), (VanillaColBERTv2(), "cuda:1"), (XTR(), "cuda")])
 def test_what_no_device_does_is_done_on_the_cpu_and_said_once(world, residual_index, engine, device, capsys):
     say_once.cache_clear()
     searchers = [Searcher(residual_index, engine, device) for _ in range(2)]

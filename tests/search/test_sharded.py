@@ -29,7 +29,7 @@ from colbertv2.search.xtr import XTR
 EVERYTHING = 10**6
 EXACT = [  # engines that keep every document until they score it exactly
     Exhaustive(),
-    Cascade(ndocs=None, nexact=None),
+    Cascade(ndocs=None),
     Plaid(nprobe=EVERYTHING, centroid_score_threshold=-2, ndocs=EVERYTHING),
     VanillaColBERTv2(nprobe=EVERYTHING),
     XTR(nprobe=None, imputation_tokens=None),
@@ -94,7 +94,7 @@ def test_approximate_engines_find_no_less_in_shards(new_world):
     world = new_world(200)
     index, queries = world.index(), world.queries(20)
     split, exact = in_shards(world, 4), Searcher(index, Exhaustive()).find(queries, 10)
-    for engine in (Plaid(nprobe=2, ndocs=40), Cascade(ndocs=20, nexact=10), VanillaColBERTv2(ncandidates=20)):
+    for engine in (Plaid(nprobe=2, ndocs=40), Cascade(ndocs=20), VanillaColBERTv2(ncandidates=20)):
         kept = [
             sum(len(np.intersect1d(one.positions, best.positions)) for one, best in zip(found, exact, strict=True))
             for found in (Searcher(kind, engine).find(queries, 10) for kind in (index, split))

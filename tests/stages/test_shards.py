@@ -11,7 +11,7 @@ EVERYTHING = ["search.nprobe=1000", "search.ndocs=1000"]
 ENGINES = {
     "exhaustive": ["search=exhaustive"],
     "plaid": ["search=plaid", *EVERYTHING, "search.centroid_score_threshold=-2"],
-    "cascade": ["search=cascade", *EVERYTHING, "search.nexact=1000"],
+    "cascade": ["search=cascade", *EVERYTHING],
 }
 
 
