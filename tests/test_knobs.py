@@ -124,6 +124,7 @@ SEARCH = [
     ),
     ("cascade", "nprobe", 1, {}),
     ("cascade", "ndocs", 10, {}),
+    ("cascade", "recall", 0.5, {}),
 ]
 
 MUVERA = {"repetitions": 2, "hyperplanes": 1, "projection_dim": 4, "final_dim": 32, "fill_empty": False, "centre": True}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import NDArray
 
 from colbertv2.schema import PositiveInt, checked
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from colbertv2.compression.codec import Codec
     from colbertv2.indexing.index import Index
+    from colbertv2.search.calibration import Calibration
     from colbertv2.search.query_tables import QueryTables
 
 
@@ -38,6 +40,8 @@ class Cascade(Engine):
     Args:
         nprobe: centroids per query vector, or all centroids if there are fewer; null scans every document.
         ndocs: number of documents that reach the second stage, at least ``k``; null for all.
+        recall: the share of the exact top ``k`` to find, above 0. Then ``nprobe`` and ``ndocs`` are not used, but
+            measured on the index: see :mod:`~colbertv2.search.calibration`. null to use them.
 
     Raises:
         InputError: a value is out of range.
@@ -45,8 +49,14 @@ class Cascade(Engine):
 
     nprobe: PositiveInt | None = None
     ndocs: PositiveInt | None = 512
+    recall: Annotated[float, Interval(gt=0, le=1)] | None = None
 
     needs_centroids = True
+
+    @property
+    def limits(self) -> tuple[int | None, int | None]:
+        """``nprobe`` and ``ndocs``."""
+        return self.nprobe, self.ndocs
 
     def probes(self, k: int) -> int | None:
         """The number of centroids that each query vector probes in a search for ``k`` documents; None to scan all."""
@@ -66,7 +76,7 @@ class Cascade(Engine):
         """This cascade on a GPU."""
         from colbertv2.search.device_search import DeviceCascade
 
-        return DeviceCascade(index, device, self.nprobe, self.ndocs)
+        return DeviceCascade(index, device, lambda k: self.settled(index, k).limits)
 
     def search(self, index: Index, queries: Sequence[NDArray[np.float32]], k: int) -> list[Found]:
         """The top ``k`` of each query ``[Lq, dim]``; InputError if the codec has no centroids."""
@@ -74,7 +84,19 @@ class Cascade(Engine):
 
         if queries and not index.num_centroids:
             raise index.no_centroids()
-        return list(parallel_map(lambda query: self.search_one(index, query, k), queries))
+        settled = self.settled(index, k) if queries else self
+        return list(parallel_map(lambda query: settled.search_one(index, query, k), queries))
+
+    def calibration(self, index: Index, k: int) -> Calibration | None:
+        """What was measured for ``recall``; None if it is null."""
+        from colbertv2.search.calibration import calibration
+
+        return None if self.recall is None else calibration(index, k, self.recall)
+
+    def settled(self, index: Index, k: int) -> Cascade:
+        """As ``Engine.settled``: with ``nprobe`` and ``ndocs`` as measured for ``recall``."""
+        measured = self.calibration(index, k)
+        return self if measured is None else Cascade(measured.best.nprobe, measured.best.ndocs)
 
     def search_one(self, index: Index, query: NDArray[np.float32], k: int) -> Found:
         """As ``search``, but for one query."""

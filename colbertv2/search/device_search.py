@@ -88,20 +88,23 @@ class DeviceCascade(DeviceExhaustive):
 
     Args:
         device: any torch device.
-        nprobe, ndocs: as for ``Cascade``.
+        limits: ``nprobe`` and ``ndocs`` of a search for ``k`` documents, as for ``Cascade``.
 
     Raises:
         InputError: the index does not fit into the device's memory, or its codec has no centroids.
     """
 
-    def __init__(self, index: Index, device: torch.device | str, nprobe: int | None, ndocs: int | None) -> None:
+    def __init__(
+        self, index: Index, device: torch.device | str, limits: Callable[[int], tuple[int | None, int | None]]
+    ) -> None:
         super().__init__(index, device)
         if not self.there.num_centroids:
             raise index.no_centroids()
-        self.nprobe, self.ndocs = nprobe, ndocs
+        self.limits = limits
 
     def search_batch(self, queries: list[NDArray[np.float32]], k: int) -> Iterable[Tensor]:
         """As ``DeviceExhaustive.search_batch``."""
+        self.nprobe, self.ndocs = self.limits(k)
         if self.nprobe is None and not self.leaves_out(len(self.there.full), k):
             return super().search_batch(queries, k)
         columns = self.there.work_bytes // (4 * self.there.num_centroids)
@@ -153,7 +156,7 @@ def as_bytes(similarities: Tensor) -> Tensor:
     >>> as_bytes(torch.tensor([[[1.0, 0.5]], [[-1.0, 0.0]]])).tolist()
     [[[255.0, 128.0]], [[0.0, 0.0]]]
     """
-    scale = 255 / similarities.abs().amax(dim=(0, 2), keepdim=True).clamp_min(1e-6)
+    scale = 255 / similarities.amax(dim=(0, 2), keepdim=True).clamp_min(1e-6)
     return torch.floor((similarities * scale).clamp(0, 254.5) + 0.5)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from colbertv2.compression.codec import Codec
     from colbertv2.indexing.index import Index
+    from colbertv2.search.calibration import Calibration
 
 
 class BoundEngine(Protocol):
@@ -57,6 +58,14 @@ class Engine(ABC):
     def probes(self, k: int) -> int | None:
         """The number of centroids that each query vector probes in a search for ``k`` documents; None to scan all."""
         return None
+
+    def calibration(self, index: Index, k: int) -> Calibration | None:
+        """What this engine measures on an index before it searches for ``k`` documents; None if nothing."""
+        return None
+
+    def settled(self, index: Index, k: int) -> Engine:
+        """This engine with the settings that it measures on an index, so that other processes need not measure them."""
+        return self
 
     def check(self, codec: Codec) -> Iterator[str]:
         """Yield the reasons why this engine cannot search an index of ``codec``."""

@@ -33,7 +33,8 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: PositiveInt
 
     Writes ``run.trec`` and ``timing.json``. ``ms_per_query`` is the mean over the first ``runtime.latency_queries``
     queries, searched one at a time, without encoding the query (the protocol of the PLAID paper). ``searched_by`` says
-    which device and which code of the engine searched.
+    which device and which code of the engine searched. If the engine measures its settings on the index (of an index
+    in shards: on the first), ``calibration.json`` has what was measured.
 
     Args:
         index: the index to search.
@@ -47,6 +48,8 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: PositiveInt
     from colbertv2.search.sharded import load_found, merged
 
     opened, asked = open_index(runtime.local(index.path)), list(queries)
+    measured = engine.calibration(opened.shards[0], depth)
+    engine = engine.settled(opened.shards[0], depth)
     size = part_size(len(asked) * len(opened.shards), QUERIES_AT_ONCE)
     chunks = -(-len(asked) // size)
     parts = runtime.divide(
@@ -72,6 +75,8 @@ def run(index: Artifact, queries: Queries, engine: Engine, *, depth: PositiveInt
     timed = vectors_of(index, queries, device, runtime)[: runtime.latency_queries]
     milliseconds = milliseconds_per_query(lambda one: searcher.search([one], depth), timed)
     write_json(out / "timing.json", {"ms_per_query": milliseconds, "searched_by": searcher.path})
+    if measured is not None:
+        write_json(out / "calibration.json", measured.record())
 
 
 def search_parts(

@@ -53,7 +53,7 @@ def test_an_engine_finds_maxsim_of_the_decoded_vectors_or_says_why_not(index, qu
 def test_on_a_device_the_same_is_found(index, queries, expected, same_results):
     same_results(DeviceExhaustive(index, "cpu").search(queries, 10), expected)
     if index.codec.has_centroids:
-        same_results(DeviceCascade(index, "cpu", nprobe=10_000, ndocs=None).search(queries, 10), expected)
+        same_results(DeviceCascade(index, "cpu", lambda k: (10_000, None)).search(queries, 10), expected)
 
 
 def test_with_tables_nothing_is_decoded(index, queries, same_results, monkeypatch):
