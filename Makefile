@@ -12,7 +12,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed-$(EXTRA)
 
-.PHONY: help demo reproduce agree speed growth torture test test-slow test-slurm cluster cluster-million lint docs install clean
+.PHONY: help demo reproduce agree speed growth torture gpu test test-slow test-slurm cluster cluster-million lint docs install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -43,6 +43,9 @@ growth: install ## build and search generated collections (SIZES=50000,200000,10
 
 torture: install ## kill, damage and misuse the pipeline (PARTS="kills damage"): experiments/results/torture.md
 	$(PY) -m experiments.torture $(PARTS)
+
+gpu: install ## does a GPU compute what the CPU does, and how fast (with EXTRA=gpu): experiments/results/gpu.md
+	$(PY) -m experiments.gpu
 
 test: install ## the test suite, on up to 4 cores
 	$(PY) -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal
