@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from colbertv2.artifacts.node import Node
+from colbertv2.artifacts.node import Node, digest
 from colbertv2.configuration.targets import members
 from colbertv2.data.leakage import leakage_warnings
 from colbertv2.data.queries import Queries
@@ -31,8 +31,8 @@ def leakage(nodes: Sequence[Node]) -> dict[str, list[int]]:
         evaluated = {name: next(iter(rows.values())).bound.get("queries") for name, rows in held.items()}
         asked = {name: queries for name, queries in evaluated.items() if isinstance(queries, Queries)}
         key = (
-            frozenset(queries.content["sha256"] for queries in trained.values()),
-            tuple((name, queries.content["sha256"]) for name, queries in asked.items()),
+            frozenset(digest(queries.identity()) for queries in trained.values()),
+            tuple((name, digest(queries.identity())) for name, queries in asked.items()),
         )
         if key not in known:
             known[key] = leakage_warnings(trained, asked)

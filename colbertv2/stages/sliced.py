@@ -29,6 +29,13 @@ def run(checkpoint: Artifact, *, dim: PositiveInt, out: Path, runtime: Runtime) 
     ColBERT(model.transformer, (*layers, last.sliced(dim)), model.tokenizer).save(out)
 
 
+def replaced(checkpoint: Node, dim: int) -> str | None:
+    """With all dimensions, the checkpoint itself stands in the place of this node."""
+    from colbertv2.modeling.initial import dim_of
+
+    return "checkpoint" if dim == dim_of(checkpoint) else None
+
+
 def check(checkpoint: Node, dim: int) -> Iterator[str]:
     """Check that the checkpoint has that many dimensions."""
     from colbertv2.modeling.initial import dim_of

@@ -9,6 +9,7 @@ from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.node import Node
 from colbertv2.configuration.composition import build, compose, plan, target_node
 from colbertv2.errors import InputError
+from colbertv2.evaluation.doubts import leakage
 from colbertv2.evaluation.ranking import Ranking
 from colbertv2.planning.work import Step
 from colbertv2.sharing.history import training_text
@@ -36,6 +37,13 @@ def build_of(artifact: Artifact, node: Node) -> Artifact:
 def at(node: Node, key: str) -> Node:
     (found,) = (one for one in node.lineage() if one.key == key)
     return found
+
+
+def test_test_queries_that_a_mixture_trains_on_are_found(world, tmp_path):
+    leaking = tiny_folder(tmp_path / "leaking", 20, splits=("test",))  # its test queries are training queries
+    config = compose(mixture(world, "pipeline=round1", f"suite.collections=['folder:{leaking}']"))
+    (warning,) = leakage([target_node(config)])
+    assert warning.startswith("Leakage: 7 of 20 test queries of ")
 
 
 def test_every_round_mines_each_collection_and_trains_on_all(world):

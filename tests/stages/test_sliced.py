@@ -61,3 +61,11 @@ def test_a_sliced_layer_has_the_first_outputs_of_the_layer(bias, inputs):
     expected = ProjectionLayers([layer])(states)
     for dim in (1, 3, 5):
         torch.testing.assert_close(ProjectionLayers([layer.sliced(dim)])(states), expected[:, :dim])
+
+
+def test_all_dimensions_are_those_of_the_model_and_nothing_is_encoded_again(small):
+    sliced, whole = (
+        {step.address: step.stage for step in plan(compose([*small, f"target={target}"]))}
+        for target in ("sliced_metrics", "metrics")
+    )
+    assert sliced == whole and "sliced" not in sliced.values()
