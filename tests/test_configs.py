@@ -153,7 +153,7 @@ def test_every_experiment_composes_and_plans(small, file: Path):
     if "/suite: " in text or "- common\n" in text or "suite:\n" in text:  # what it is evaluated on would be downloaded
         overrides = [*overrides, f"suite.collections=[{folder}]"]
     if ": matryoshka\n" in text:
-        overrides = [*overrides, "model.dim=128"]  # the first of the preset's dimensions
+        overrides = [*overrides, "training.round1.interaction.dims=[16,8]"]  # the preset's are those of a larger model
     assert plan(compose([f"+{file.parent.name}={file.stem}", *overrides]))
 
 
