@@ -58,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"There is no verb {words[0]!r}; expected {', '.join(VERBS)}, or overrides as key=value.", file=sys.stderr
         )
         raise SystemExit(2)
+    words.sort(key=lambda word: word not in ("-m", "--multirun"))  # Hydra's parser refuses overrides on both sides
     sys.argv[1:] = words  # Hydra and argparse read them there
     asked = bool({"--help", "-h"} & {*words})
     if verb == "run" and asked:

@@ -105,7 +105,8 @@ def test_leakage_is_said_before_any_work_and_in_the_table(small, folders, tmp_pa
     other = tiny_folder(tmp_path / "leaking", 30, splits=("test",))
     with (other / "corpus.jsonl").open("a") as corpus:
         corpus.write(json.dumps({"_id": "more", "title": "", "text": "sort"}) + "\n")
-    main(["plan", "-m", "codec.nbits=1,2", *words, "pipeline=round1", f"suite.collections=[folder:{other}]"])
+    words_after = ["pipeline=round1", f"suite.collections=[folder:{other}]"]
+    main(["plan", *words, "-m", "codec.nbits=1,2", *words_after])  # -m may stand anywhere
     assert capsys.readouterr().err.count("Leakage: 10 of 30 test queries") == 1, "once for both points"
     main([*words, "pipeline=round1", f"suite.collections=[folder:{other}]"])
     said = capsys.readouterr()
