@@ -219,13 +219,21 @@ def inverse(order: NDArray[np.int64]) -> NDArray[np.int32]:
 def falling(scores: Sequence[float]) -> list[float]:
     """Make non-increasing scores strictly decreasing: each is at most the next smaller float32 than the one before.
 
+    Only scores of -inf stay equal. Where the next smaller float32 is -inf, the scores before become greater instead.
+
     >>> falling([2.0, 1.0, 1.0])
     [2.0, 1.0, 0.9999999403953552]
     """
     written: list[float] = []
-    for score in scores:
-        below = float(np.nextafter(np.float32(written[-1]), np.float32(-np.inf))) if written else math.inf
-        written.append(min(score, below))
+    with np.errstate(over="ignore"):
+        for score in scores:
+            below = float(np.nextafter(np.float32(written[-1]), np.float32(-np.inf))) if written else math.inf
+            written.append(min(score, below))
+    least = float(np.finfo(np.float32).min)
+    for place in reversed([place for place, score in enumerate(scores) if score > -math.inf]):
+        if written[place] >= least:
+            break
+        written[place], least = least, float(np.nextafter(np.float32(least), np.float32(np.inf)))
     return written
 
 

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from colbertv2.data.readers import is_id
@@ -15,6 +15,7 @@ RESULTS = st.dictionaries(IDS, st.dictionaries(IDS, SCORES, min_size=1, max_size
 
 
 @given(RESULTS)
+@example({"0": {"0": -3.4028234663852886e38, "1": -3.4028234663852886e38, "00": -math.inf}})
 def test_a_run_file_keeps_the_order_and_has_no_ties(tmp_path_factory, results):
     ranking = Ranking({query_id: list(found.items()) for query_id, found in results.items()})
     path = tmp_path_factory.mktemp("runs") / "run.trec"
