@@ -58,11 +58,13 @@ CODECS: dict[str, tuple[Clustering, Callable[[], Codec]]] = {
 }
 
 
-def encoded(overrides: list[str]) -> tuple[Embeddings, dict[str, NDArray[np.float32]], NDArray[np.float32]]:
-    """The documents, the vectors of test queries by id, and those of all training queries; with [MASK] augmentation."""
+def encoded(
+    overrides: list[str], augmented: bool = True
+) -> tuple[Embeddings, dict[str, NDArray[np.float32]], NDArray[np.float32]]:
+    """The documents, the vectors of test queries by id, and those of all training queries; with [MASK] if augmented."""
     artifact = build(compose(["collection=scifact", "target=embeddings", *overrides]))
     model = ColBERT.load(artifact.ancestor("checkpoint").path)
-    tokenization = dataclasses.replace(model.tokenizer.tokenization, query_augmentation=True)
+    tokenization = dataclasses.replace(model.tokenizer.tokenization, query_augmentation=augmented)
     model.tokenizer = Tokenizer(model.tokenizer.tokenizer, tokenization)
     test, train = (list(ir_datasets.load(f"beir/scifact/{split}").queries_iter()) for split in ("test", "train"))
     queries = model.encode_queries([query.text for query in test])
@@ -73,8 +75,8 @@ def encoded(overrides: list[str]) -> tuple[Embeddings, dict[str, NDArray[np.floa
 class Vectors:
     """The vectors, queries and exact results of a collection, to measure one codec after the other."""
 
-    def __init__(self, overrides: list[str]) -> None:
-        self.embeddings, self.queries, self.seen = encoded(overrides)
+    def __init__(self, overrides: list[str], augmented: bool = True) -> None:
+        self.embeddings, self.queries, self.seen = encoded(overrides, augmented)
         self.qrels: dict[str, dict[str, int]] = {}
         for qrel in ir_datasets.load("beir/scifact/test").qrels_iter():
             self.qrels.setdefault(qrel.query_id, {})[qrel.doc_id] = qrel.relevance
