@@ -222,7 +222,11 @@ class References:
             return False
         read = {name: next(references(f"{node}.{name}", value), "") for name, value in arguments.items()}
         targets = {name: at(self.values, f"{place}._target_") for name, place in read.items() if place}
-        return declared.replaced(**{name: get_object(target) for name, target in targets.items() if target}) is not None
+        try:
+            found = declared.replaced(**{name: get_object(target) for name, target in targets.items() if target})
+        except TypeError:  # it depends on values or parents, which are not read here
+            return False
+        return found is not None
 
     def upstream(self, target: str) -> list[str]:
         """The nodes that a target needs, itself too."""
