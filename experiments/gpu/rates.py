@@ -19,7 +19,7 @@ from colbertv2.indexing.index import Index
 from colbertv2.modeling.attention import with_attention
 from colbertv2.modeling.colbert import ColBERT
 from colbertv2.search.device_search import DeviceCascade, DeviceExhaustive
-from experiments.speed.limit import encoder_operations
+from experiments.speed.limit import encoder_operations, matrix_product_rate, wait
 
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16}
 QUERY_VECTORS = 32
@@ -38,18 +38,6 @@ def seconds(work: Callable[[], object], device: str, repeats: int = 3) -> float:
     return min(taken)
 
 
-def wait(device: str) -> None:
-    """Wait until the device has done all work."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
-
-
-def limit(device: str, precision: str, size: int) -> float:
-    """Operations per second of matrix products ``[size, size]``."""
-    left, right = (torch.rand(size, size, device=device, dtype=DTYPES[precision]) for _ in range(2))
-    return 2 * size**3 / seconds(lambda: left @ right, device)
-
-
 def rates(
     embeddings: Artifact, texts: Sequence[str], device: str, train: Callable[[str, bool, int], float], tiny: bool
 ) -> list[list[str]]:
@@ -62,7 +50,10 @@ def rates(
         train: the seconds of a training with a precision, with or without ``torch.compile``, and of so many steps.
         tiny: small sizes, for tests.
     """
-    limits = {precision: limit(device, precision, 256 if tiny else 4096) for precision in DTYPES}
+    size = 256 if tiny else 4096
+    limits = {
+        precision: matrix_product_rate(size=size, device=device, dtype=dtype) for precision, dtype in DTYPES.items()
+    }
     rows = [["matrix products", name, f"{rate / 1e12:.2f} TFLOP/s", "1"] for name, rate in limits.items()]
 
     def add(what: str, precision: str, amount: float, unit: str, taken: float, operations: float | None = None) -> None:

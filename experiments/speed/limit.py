@@ -24,13 +24,34 @@ def encoder_operations(config: PretrainedConfig, lengths: Iterable[int], dim: in
     return float(sum(2 * length * (dense + layers * 2 * length * hidden) for length in lengths))
 
 
-def matrix_product_rate(threads: int, size: int = 2048, repeats: int = 9) -> float:
-    """Measure the operations per second of float32 matrix products ``[size, size]``: the median of ``repeats``."""
-    torch.set_num_threads(threads)
-    left, right = torch.rand(size, size), torch.rand(size, size)
+def matrix_product_rate(
+    threads: int | None = None,
+    size: int = 2048,
+    repeats: int = 9,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> float:
+    """Measure the operations per second of matrix products ``[size, size]``: the median of ``repeats``.
+
+    Args:
+        threads: CPU threads to set; ``None`` leaves their number.
+        device: where to multiply.
+        dtype: of the matrices.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    left, right = (torch.rand(size, size, device=device, dtype=dtype) for _ in range(2))
     rates = []
     for _ in range(repeats):
+        wait(device)
         begun = time.perf_counter()
         left @ right
+        wait(device)
         rates.append(2 * size**3 / (time.perf_counter() - begun))
     return statistics.median(rates)
+
+
+def wait(device: str) -> None:
+    """Wait until a device has done all work."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
