@@ -116,3 +116,13 @@ def test_candidates_of_other_documents_are_refused(small, tmp_path):
     documents = f"{{_target_: colbertv2.data.collection.Collection, id: 'folder:{other}'}}"
     with pytest.raises(InputError, match="other documents"):
         plan(compose([*small, "first_stage=bm25", "target=metrics", f"first_stage.documents={documents}"]))
+
+
+def test_a_pipeline_with_its_own_search_can_have_two_stages_beside_it(small):
+    given = [*small, "first_stage=muvera"]
+    alone = build(compose([*given, "target=metrics"])).parents["ranking"]
+    words = [*(one for one in given if one != "pipeline=two_stage"), "pipeline=untrained", "analysis=two_stage"]
+    beside = build(compose([*words, "target=two_stage_metrics"])).parents["ranking"]
+    assert beside.address == alone.address
+    shallow = compose([*words, "target=two_stage_agreement", "pipeline.two_stage_ranking.candidate_depth=2"])
+    assert 0 < per_query(build(shallow))["found@10"].mean() <= 0.2
