@@ -120,6 +120,7 @@ SEARCH = [
             ("num_tokens", 5, {"num_tokens": 100}),
             ("imputation_tokens", 400, {"imputation_tokens": 1, "nprobe": 4}),
             ("imputation_tokens", "sqrt", {"imputation_tokens": None, "num_tokens": 5}),
+            ("normalise", file == "warp", {}),
         )
     ),
     ("cascade", "nprobe", 1, {}),

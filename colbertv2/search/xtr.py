@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from colbertv2.search.scoring import (
 )
 
 if TYPE_CHECKING:
+    from colbertv2.compression.codec import Arrays
     from colbertv2.indexing.index import Index
 
 NEAREST = 128  # centroids of each query vector that are looked at first to estimate a missing similarity
@@ -43,9 +45,12 @@ class XTR(Engine):
     hold ``imputation_tokens`` tokens, and takes the similarity of the last of these centroids.
 
     The scores are estimates of MaxSim, and the documents that are found first have the best estimates. With all
-    centroids probed and all tokens kept nothing is estimated, and this is exhaustive search. XTR divides a score by the
-    number of query vectors, which changes no ranking and is left out. WARP's similarities are those of decoded vectors
-    that are not normalised; these here are normalised if the codec does so.
+    centroids probed, all tokens kept and ``normalise`` nothing is estimated, and this is exhaustive search. XTR divides
+    a score by the number of query vectors, which changes no ranking and is left out.
+
+    With WARP's settings, rankings are those of xtr-warp-rs 2.1 (``make agree``), but for what that adds by default: it
+    leaves out query vectors whose nearest centroid is less similar than a threshold, looks at a bounded number of
+    centroids for the estimate, adds up similarities in 8 bits, and derives ``nprobe`` and t' from the index.
 
     Args:
         nprobe: centroids per query vector; null, or a number above theirs, is all. WARP was evaluated with up to 32.
@@ -55,6 +60,9 @@ class XTR(Engine):
             does. WARP's authors evaluated XTR with 1,000 and 40,000.
         imputation_tokens: t' in WARP; null for XTR's estimate. ``sqrt`` is √(8 · tokens in the index), WARP's default
             for up to 2^16 centroids; its code rounds this down to thousands, which would leave 0 for small collections.
+        normalise: whether similarities are those of vectors that the codec scales to length 1 after decoding. WARP
+            leaves them as they are: the centroid plus the residual. It changes nothing with a codec that does not scale
+            them either, such as ``product``.
 
     Raises:
         InputError: a value is out of range.
@@ -63,6 +71,8 @@ class XTR(Engine):
     nprobe: PositiveInt | None = 32
     num_tokens: PositiveInt | None = None
     imputation_tokens: PositiveInt | Literal["sqrt"] | None = "sqrt"
+    normalise: bool = True
+    neutral: ClassVar[dict[str, bool]] = {"normalise": True}
 
     needs_centroids = True
 
@@ -80,7 +90,7 @@ class XTR(Engine):
     def search_one(self, index: Index, query: NDArray[np.float32], k: int) -> Found:
         """As ``search``, but for one query."""
         to_centroids, length = centroid_similarities(index, query), len(query)
-        found = retrieve(index, query, to_centroids, self.nprobe)
+        found = retrieve(index, query, to_centroids, self.nprobe, self.normalise)
         if self.num_tokens is not None:
             found = best_tokens(found, length, self.num_tokens)
         missing = self.missing_similarities(index, to_centroids, found)
@@ -129,15 +139,17 @@ class Retrieved(NamedTuple):
 
 
 def retrieve(
-    index: Index, query: NDArray[np.float32], to_centroids: NDArray[np.float32], nprobe: int | None
+    index: Index, query: NDArray[np.float32], to_centroids: NDArray[np.float32], nprobe: int | None, normalise: bool
 ) -> Retrieved:
     """The tokens at the ``nprobe`` nearest centroids of each vector of ``query [Lq, dim]``; None for all tokens.
 
     Args:
         to_centroids: ``[num_centroids, Lq]``.
+        normalise: see :class:`XTR`.
     """
     from colbertv2.kernels.products import pair_products
 
+    decode, query = (index.codec.decode, query) if normalise else unscaled(index, query)
     listed, offsets = index.token_lists
     num_centroids = len(to_centroids)
     probed = nearest_of_each(to_centroids, num_centroids if nprobe is None else nprobe)
@@ -156,11 +168,24 @@ def retrieve(
         tokens = np.repeat(np.arange(len(block)), counts[codes])
         query_vectors = probing[ranges(begins[codes], counts[codes])]
         products = np.empty(len(tokens), np.float32)
-        pair_products(query, index.codec.decode(encoded), query_vectors, tokens, products)
+        pair_products(query, decode(encoded), query_vectors, tokens, products)
         rows_of_pairs.append(block[tokens])
         of_query.append(query_vectors)
         similarities.append(products)
     return Retrieved(np.concatenate(rows_of_pairs), np.concatenate(of_query), np.concatenate(similarities))
+
+
+def unscaled(
+    index: Index, query: NDArray[np.float32]
+) -> tuple[Callable[[Arrays], NDArray[np.float32]], NDArray[np.float32]]:
+    """A function that decodes without scaling to length 1, and ``query [Lq, dim]`` in the dimensions of its vectors."""
+    from colbertv2.compression.quantisers import added_up
+
+    tables = index.tables
+    if tables is None or not tables.normalise:
+        return index.codec.decode, query
+    decode = partial(added_up, replace(tables, normalise=False))
+    return decode, query if tables.queries is None else query @ tables.queries
 
 
 def best_tokens(found: Retrieved, length: int, number: int) -> Retrieved:

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import index_of, unit
 
+from colbertv2.compression.bitpack import unpack, unpack_ternary
 from colbertv2.compression.clustering.clustering import Clustering
 from colbertv2.compression.product import ProductCodec
 from colbertv2.compression.residual import ResidualCodec
+from colbertv2.compression.ternary import TernaryCodec
 from colbertv2.errors import InputError
 from colbertv2.kernels.products import pair_products
 from colbertv2.search import xtr
@@ -21,10 +23,21 @@ from colbertv2.search.xtr import XTR
 FEW = Clustering(num_centroids=5, kmeans_iterations=2)
 
 
-def naive(index, query, nprobe, num_tokens, imputation_tokens):
+def stored_vectors(index, normalise):
+    """All vectors as the codecs' papers define them, scaled to length 1 or not."""
+    codec, codes = index.codec, index.stored_codes[:]
+    if normalise or isinstance(codec, ProductCodec):
+        return index.decode(np.arange(index.num_documents)).vectors
+    if isinstance(codec, TernaryCodec):
+        digits = unpack_ternary(index.arrays["residuals"][:], index.dim)
+        return index.centroids[codes] + np.float32(codec.weight) * (digits.astype(np.float32) - 1)
+    return index.centroids[codes] + codec.weights[unpack(index.arrays["residuals"][:], codec.nbits)]
+
+
+def naive(index, query, nprobe, num_tokens, imputation_tokens, normalise):
     """Document position → score, one query vector, token and document after another."""
     codes = index.stored_codes[:].tolist()
-    vectors = index.decode(np.arange(index.num_documents)).vectors.tolist()
+    vectors = stored_vectors(index, normalise).tolist()
     owner = np.repeat(np.arange(index.num_documents), index.lengths).tolist()
     scores, found = dict.fromkeys(owner, 0.0), set()
     for one in query.tolist():
@@ -58,30 +71,31 @@ def indexes(tmp_path_factory):
     return [
         index_of(tmp_path_factory.mktemp("xtr"), codec, own, 8, 0, FEW)
         for own in lengths
-        for codec in (ResidualCodec(2), ProductCodec(2))
+        for codec in (ResidualCodec(2), ProductCodec(2), TernaryCodec())
     ]
 
 
 @settings(max_examples=60, derandomize=True)  # rounding may change which tokens are retrieved
 @given(
-    number=st.integers(0, 3),
+    number=st.integers(0, 5),
     query_length=st.integers(1, 5),
     nprobe=st.one_of(st.none(), st.integers(1, 7)),
     num_tokens=st.one_of(st.none(), st.integers(1, 30)),
     imputation_tokens=st.one_of(st.none(), st.just("sqrt"), st.integers(1, 60)),
+    normalise=st.booleans(),
     nearest=st.sampled_from([1, 3, 128]),
     k=st.integers(1, 25),
     seed=st.integers(0, 2**16),
 )
 def test_the_scores_are_those_of_the_formulas(
-    indexes, number, query_length, nprobe, num_tokens, imputation_tokens, nearest, k, seed
+    indexes, number, query_length, nprobe, num_tokens, imputation_tokens, normalise, nearest, k, seed
 ):
     index, query = indexes[number], unit(np.random.default_rng(seed).normal(size=(query_length, 8)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(xtr, "NEAREST", nearest)
         patch.setattr(xtr, "DECODED_VECTORS", 7)
-        ((positions, scores, _),) = XTR(nprobe, num_tokens, imputation_tokens).search(index, [query], k)
-    expected = naive(index, query, nprobe, num_tokens, imputation_tokens)
+        ((positions, scores, _),) = XTR(nprobe, num_tokens, imputation_tokens, normalise).search(index, [query], k)
+    expected = naive(index, query, nprobe, num_tokens, imputation_tokens, normalise)
     assert len(positions) == min(k, len(expected))
     np.testing.assert_allclose(scores, sorted(expected.values(), reverse=True)[:k], atol=1e-5)
     np.testing.assert_allclose(scores, [expected[place] for place in positions.tolist()], atol=1e-5)
