@@ -32,7 +32,7 @@ demo: install ## the main job on the embedded collection (COLLECTION=stdlib or s
 reproduce: install ## the papers' tables, published next to measured values (T=all or a table, SCALE=small, ARGS="row=… hours=… and overrides")
 	$(PY) -m colbertv2 reproduce $(T) scale=$(SCALE) $(ARGS)
 
-agree: install ## compare with colbert-ai, PyLate, fast-plaid and sentence-transformers: table in experiments/results/agree.md
+agree: install ## compare with colbert-ai, PyLate, fast-plaid, xtr-warp-rs and sentence-transformers: table in experiments/results/agree.md
 	$(PY) -m experiments.agree
 
 speed: install ## search beside other engines (PEERS_CHOSEN=colbert-ai,tachiom, or none: PEERS_CHOSEN=): experiments/results/speed_search.md

@@ -1,30 +1,25 @@
 """``make agree``: compare this project with other systems, and write results/agree.md.
 
-``python -m experiments.agree [part …]`` runs only these parts and prints their rows, without writing the table. The
-exit code is 1 if a difference is larger than its tolerance. Working files are under outputs/agree/.
+``python -m experiments.agree [part …]`` runs only these parts, and replaces only their rows. The exit code is 1 if a
+difference is larger than its tolerance. Working files are under outputs/agree/.
 """
 
 import importlib
 import sys
-import time
-from datetime import date
 
-from experiments.agree.environments import COLBERT_AI, PYLATE, ROOT, SENTENCE_TRANSFORMERS, Peer, Peers
-from experiments.agree.report import Row, write
-from experiments.speed.machine import described
+from experiments.agree.environments import COLBERT_AI, PYLATE, ROOT, SENTENCE_TRANSFORMERS, XTR_WARP, Peer, Peers
+from experiments.agree.report import Row, read, write
 
-PARTS = ["checkpoints", "encoding", "codec", "indexes", "plaid", "losses", "training_files", "metrics"]
+PARTS = ["checkpoints", "encoding", "codec", "indexes", "plaid", "warp", "losses", "training_files", "metrics"]
+RESULTS = ROOT / "experiments" / "results"
 
 
 def main(parts: list[str]) -> int:
-    """Run ``parts``; without any, run all and write the table. Returns the number of rows that disagree."""
+    """Run ``parts``, or all without any, and write their rows. Returns the number of these that disagree."""
     for unknown in set(parts) - set(PARTS):
         raise SystemExit(f"Unknown part {unknown!r}; expected some of: {' '.join(PARTS)}.")
-    peers = Peers(Peer(COLBERT_AI), Peer(PYLATE), Peer(SENTENCE_TRANSFORMERS))
-    for peer in peers:
-        peer.install()
+    peers = Peers(Peer(COLBERT_AI), Peer(PYLATE), Peer(SENTENCE_TRANSFORMERS), Peer(XTR_WARP))
     rows: list[Row] = []
-    begun = time.time()
     for part in parts or PARTS:
         work = ROOT / "outputs" / "agree" / part
         work.mkdir(parents=True, exist_ok=True)
@@ -35,14 +30,8 @@ def main(parts: list[str]) -> int:
                 f"{verdict:9} {row.part}, {row.peer}: {row.what}: {row.difference:.3g} (≤ {row.tolerance:g})",
                 flush=True,
             )
-    if not parts:
-        minutes = (time.time() - begun) / 60
-        heading = (
-            "# Agreement with the other implementations\n\n"
-            f"Measured by `make agree` on {date.today()}, in {minutes:.0f} minutes. {described()} Each difference is "
-            "the largest of all that was compared; a tolerance of 0 means that both must be identical."
-        )
-        write(rows, ROOT / "experiments" / "results", heading)
+    kept = [row for row in read(RESULTS) if parts and row.part not in parts]
+    write(sorted(kept + rows, key=lambda row: PARTS.index(row.part)), RESULTS)
     return sum(not row.agrees for row in rows)
 
 

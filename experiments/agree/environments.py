@@ -16,10 +16,11 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 THREAD_VARIABLES = [f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "RAYON", "NUMBA")]
 COLBERT_AI, PYLATE, SENTENCE_TRANSFORMERS = "colbert-ai", "pylate", "sentence-transformers"
+XTR_WARP = "torch-2.11"  # the environment of the engines that link this torch
 
 
 class Peer:
-    """Another system with its own Python; ``run`` executes a script of ``peers/`` in it.
+    """Another system with its own Python, installed at first use; ``run`` executes a script of ``peers/`` in it.
 
     Args:
         name: the name of a requirements file in ``peers/``, such as ``colbert-ai``. Empty lines separate its blocks,
@@ -64,7 +65,7 @@ class Peer:
         return ["--no-deps"] if block.startswith("# no-deps") else []
 
     def run(self, script: str | Path, *arguments: Any, threads: int | None = None) -> None:
-        """Run a script with these arguments, on the CPU and without a network.
+        """Run a script with these arguments, on the CPU and without a network; install the system first if need be.
 
         Args:
             script: the name of a script, ``peers/<script>.py``, or the path of a file.
@@ -72,8 +73,9 @@ class Peer:
             threads: for every library that reads it from the environment; None leaves the libraries' defaults.
 
         Raises:
-            RuntimeError: the script failed; the end of its output is in the message.
+            RuntimeError: the system can't be installed, or the script failed; the end of the output is in the message.
         """
+        self.install()
         file = script if isinstance(script, Path) else HERE / "peers" / f"{script}.py"
         environment = {
             **{key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")},
@@ -99,6 +101,7 @@ class Peers(NamedTuple):
     colbert_ai: Peer
     pylate: Peer
     sentence_transformers: Peer
+    xtr_warp: Peer
 
 
 class Ours(Peer):

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ def run(work: Path, peers: Peers) -> Iterator[Row]:
     plaid = Plaid(*SETTINGS[1])
     result = [scored_by(cpu_scores, theirs, plaid, query, DEPTH) for query in vectors]
     note = clamping(theirs, plaid, vectors)
-    yield from compared(COLBERT_AI, "its index, converted and searched by us", result, found, "1", note)
+    yield from compared("indexes", COLBERT_AI, "its index, converted and searched by us", result, found, "1", note)
     own = our_index(work)
     shutil.rmtree(work / "exported" / "ours", ignore_errors=True)
     convert_index(own.path, work / "exported" / "ours", "official", None, "official")
@@ -47,7 +47,7 @@ def run(work: Path, peers: Peers) -> Iterator[Row]:
     )
     what = "our index, converted and searched by its Searcher"
     result = [scored_by(cpu_scores, own, plaid, query, DEPTH) for query in vectors]
-    yield from compared(COLBERT_AI, what, result, np.load(searched), "1", "scored as its CPU code does")
+    yield from compared("indexes", COLBERT_AI, what, result, np.load(searched), "1", "scored as its CPU code does")
     yield from with_fast_plaid(work, peers.pylate, own, vectors[:FAST_PLAID_QUERIES])
 
 
@@ -110,7 +110,7 @@ def with_fast_plaid(work: Path, pylate: Peer, own: Index, vectors: Sequence[np.n
         for setting, (what, nprobe) in engines.items():
             plaid = Plaid(nprobe, -2.0, 4 * index.num_documents)
             result = [scored_by(half_scores, index, plaid, query, DEPTH) for query in vectors]
-            yield from compared(FAST_PLAID, f"{whose}, {what}", result, found, setting, note)
+            yield from compared("indexes", FAST_PLAID, f"{whose}, {what}", result, found, setting, note)
 
 
 def cpu_scores(index: Index, query: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -154,7 +154,9 @@ def same_ranking(
     return not (differences[swapped] > NEAR_TIE).any(), bool(swapped.any()), float(differences.max(initial=0))
 
 
-def compared(peer: str, what: str, ours: Sequence, found: np.lib.npyio.NpzFile, key: str, note: str) -> Iterator[Row]:
+def compared(
+    part: str, peer: str, what: str, ours: Sequence, found: Mapping[str, np.ndarray], key: str, note: str
+) -> Iterator[Row]:
     """Compare the first ``DEPTH`` documents of all queries; documents within ``NEAR_TIE`` may be swapped."""
     results = [
         same_ranking(one, *(found[f"{key}.{place}.{name}"][:DEPTH] for name in ("order", "scores")))
@@ -163,8 +165,8 @@ def compared(peer: str, what: str, ours: Sequence, found: np.lib.npyio.NpzFile, 
     differing, ties = sum(not same for same, _, _ in results), sum(tied for _, tied, _ in results)
     if ties:
         note = "; ".join(filter(None, [note, f"{ties} queries have documents within {NEAR_TIE:g} in another order"]))
-    yield Row("indexes", peer, f"{what}: queries of {len(results)} with another top {DEPTH}", differing, 0, note)
-    yield Row("indexes", peer, f"{what}: score", max(difference for _, _, difference in results), NEAR_TIE)
+    yield Row(part, peer, f"{what}: queries of {len(results)} with another top {DEPTH}", differing, 0, note)
+    yield Row(part, peer, f"{what}: score", max(difference for _, _, difference in results), NEAR_TIE)
 
 
 def clamping(index: Index, engine: Plaid, queries: Sequence[np.ndarray]) -> str:
