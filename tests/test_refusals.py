@@ -18,6 +18,7 @@ from colbertv2.commands import run
 from colbertv2.configuration.composition import build, compose, runtime_of, target_node
 from colbertv2.errors import InputError
 from colbertv2.kernels import compiled
+from colbertv2.planning.prediction import estimate_nodes
 from colbertv2.refusals import machine_refusals, refusal
 from experiments.torture import disks
 
@@ -107,10 +108,11 @@ def test_a_record_that_finds_no_space_is_not_taken_for_whole(small, monkeypatch)
 
 def test_a_run_says_beforehand_that_it_will_not_fit(small, monkeypatch, capsys):
     config = compose(small)
-    run.print_shortages(target_node(config), runtime_of(config))
+    costs = estimate_nodes([target_node(config)], runtime_of(config))
+    run.print_shortages(costs, runtime_of(config))
     assert "Warning" not in capsys.readouterr().err
     monkeypatch.setattr("colbertv2.planning.text.free_disk", lambda path: 2000)
-    run.print_shortages(target_node(config), runtime_of(config))
+    run.print_shortages(costs, runtime_of(config))
     said = capsys.readouterr().err
     assert said.startswith("Warning: this needs about ") and str(runtime_of(config).root) in said
     assert "only 2.0 kB of disk are free" in said and said.count("\n") == 1

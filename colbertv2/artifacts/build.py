@@ -8,7 +8,7 @@ or killed never leaves anything that looks like a complete artifact.
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -75,7 +75,12 @@ def to_build(targets: Sequence[Node], root: Path) -> list[Node]:
     return needed[::-1]
 
 
-def build_node(node: Node, runtime: Runtime, done: dict[str, Artifact] | None = None) -> Artifact:
+def build_node(
+    node: Node,
+    runtime: Runtime,
+    done: dict[str, Artifact] | None = None,
+    remark: Callable[[str, float], str] | None = None,
+) -> Artifact:
     """Return the artifact of a node. Reuse it if it is complete; otherwise build it, after its missing ancestors.
 
     The ancestors of a complete artifact are not needed: they may have been deleted to save space.
@@ -84,6 +89,8 @@ def build_node(node: Node, runtime: Runtime, done: dict[str, Artifact] | None = 
         node: the node to build.
         runtime: where and how.
         done: artifacts by address that are used as they are and not reported again; those that are built are added.
+        remark: called with the address of each step that is built and its seconds (0 if another process built it); what
+            it returns ends the line that reports the step.
 
     Raises:
         InputError: the configuration is wrong, this machine lacks what a stage needs, or a stage refused its input.
@@ -92,7 +99,7 @@ def build_node(node: Node, runtime: Runtime, done: dict[str, Artifact] | None = 
     validate(node)
     runtime.provide(to_build([node], runtime.root))
     _refuse_lacking(to_build([node], runtime.root))  # what is built elsewhere needs nothing of this machine
-    return _build(node, runtime, {} if done is None else done)
+    return _build(node, runtime, {} if done is None else done, remark)
 
 
 def build_phase(node: Node, runtime: Runtime) -> Artifact | None:
@@ -111,7 +118,7 @@ def build_phase(node: Node, runtime: Runtime) -> Artifact | None:
         BuildError: the stage failed.
     """
     if runtime.phase == "all":
-        return _build(node, runtime, {})
+        return _build(node, runtime, {}, None)
     path = location(runtime.root, node.address)
     if not Artifact.present(path):
         _refuse_lacking([node])
@@ -137,17 +144,19 @@ def _refuse_lacking(nodes: Sequence[Node]) -> None:
         raise InputError("\n".join(dict.fromkeys(lacking)))
 
 
-def _build(node: Node, runtime: Runtime, done: dict[str, Artifact]) -> Artifact:
+def _build(
+    node: Node, runtime: Runtime, done: dict[str, Artifact], remark: Callable[[str, float], str] | None
+) -> Artifact:
     if node.address not in done:
         path = location(runtime.root, node.address)
-        cached = Artifact.present(path)
-        if not cached:
+        found = cached = Artifact.present(path)
+        if not found:
             if path.exists() and not Artifact.present(path):  # checked again: another process may just have finished
                 raise InputError(f"{path} has no {RECORD}, so it is not complete; move it away and build again.")
             if failure := runtime.failure(node):
                 raise failure
             for parent in node.parents.values():
-                _build(parent, runtime, done)
+                _build(parent, runtime, done, remark)
             if is_warned():  # by a signal that came when a training was done but for its last files
                 raise Preempted(f"{node.key} was not begun, as this job is about to be ended. Run the same again.")
             with _failures_reported(node, path), held(path.with_name(f".{path.name}.lease"), path.name) as lease:
@@ -157,6 +166,8 @@ def _build(node: Node, runtime: Runtime, done: dict[str, Artifact]) -> Artifact:
         done[node.address] = Artifact.open(path)
         record = done[node.address].record
         note = "cached" if cached else f"built in {record['seconds']:.1f} s, {byte_size(record['bytes'])}"
+        if remark is not None and not found:
+            note += f" ({remark(node.address, 0 if cached else record['seconds'])})"
         print(f"{node.key}: {node.address} {note}", flush=True)
     return done[node.address]
 

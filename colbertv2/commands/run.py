@@ -34,8 +34,9 @@ from colbertv2.configuration.targets import members, target_node
 from colbertv2.errors import InputError
 from colbertv2.evaluation.measurement import measures_of, own_costs, remarks, summary
 from colbertv2.evaluation.measures import NOTHING
-from colbertv2.planning.prediction import estimate_nodes
+from colbertv2.planning.prediction import StepCost, estimate_nodes
 from colbertv2.planning.text import needs, shortages
+from colbertv2.planning.time_left import TimeLeft
 from colbertv2.reporting.rendering import text_rows
 from colbertv2.runtime import Runtime
 
@@ -96,22 +97,26 @@ def build_target(config: DictConfig) -> float | tuple[float, ...] | None:
         BuildError: a stage failed.
     """
     settings = HydraConfig.get()
+    name = ", ".join(overrides_of(settings))
+    single = settings.mode != RunMode.MULTIRUN
+    print(f"{describe_job(config)}\n" if single else f"\n{name}", flush=True)  # first, as checks take seconds
     point = Point(as_mapping(overrides_of(settings)), config)
     check_point(point)
     node, runtime = point.node, runtime_of(config)  # the graph is read once, so outside data is hashed once
     wanted = config.get("objectives") or []
-    name = ", ".join(overrides_of(settings))
-    if settings.mode == RunMode.MULTIRUN:
-        print(f"\n{name}")
-    else:
-        print(describe_job(config), end="\n\n")
+    if single:
         print_steps(plan_node(node, runtime.root))
-    print_shortages(node, runtime)
+    costs = estimate_nodes([node], runtime)
+    print_shortages(costs, runtime)
     print_doubts([node], runtime)
-    print()
-    artifact, failed = build_members(config, node, runtime) if members(node) else (build_node(node, runtime), {})
+    print(flush=True)
+    time_left = TimeLeft(costs)
+    if members(node):
+        artifact, failed = build_members(config, node, runtime, time_left)
+    else:
+        artifact, failed = build_node(node, runtime, remark=time_left.after), {}
     print(f"\n{config.target}: {artifact.path} ({byte_size(artifact.record['bytes'])})")
-    if settings.mode != RunMode.MULTIRUN and (found := results(node, artifact)):
+    if single and (found := results(node, artifact)):
         print(f"\n{text_rows([found])}")
         for sentence in remarks(artifact) if measures_of(node) else ():
             print(sentence)
@@ -136,7 +141,9 @@ def provide(nodes: Sequence[Node], runtime: Runtime) -> None:
     runtime.provide(to_build(nodes, runtime.root))
 
 
-def build_members(config: DictConfig, node: Node, runtime: Runtime) -> tuple[Artifact, dict[str, str]]:
+def build_members(
+    config: DictConfig, node: Node, runtime: Runtime, time_left: TimeLeft
+) -> tuple[Artifact, dict[str, str]]:
     """Build a suite collection by collection, and bring together those that did not fail.
 
     Returns:
@@ -151,13 +158,13 @@ def build_members(config: DictConfig, node: Node, runtime: Runtime) -> tuple[Art
     for name, rows in members(node).items():
         try:
             for evaluation in rows.values():
-                build_node(evaluation, runtime, done)
+                build_node(evaluation, runtime, done, time_left.after)
         except (InputError, BuildError) as error:
             failed[name] = str(error)
             print(f"{name}: {error}", file=sys.stderr, flush=True)
     if len(failed) == len(members(node)):
         raise InputError("\n".join(dict.fromkeys(failed.values())))
-    return build_node(target_node(config, failed) if failed else node, runtime, done), failed
+    return build_node(target_node(config, failed) if failed else node, runtime, done, time_left.after), failed
 
 
 def print_steps(steps: Sequence[PlanStep]) -> None:
@@ -167,9 +174,9 @@ def print_steps(steps: Sequence[PlanStep]) -> None:
         print(f"{step.key:{key_width}}  {step.address:{address_width}}  {'cached' if step.cached else 'missing'}")
 
 
-def print_shortages(node: Node, runtime: Runtime) -> None:
+def print_shortages(costs: Sequence[StepCost], runtime: Runtime) -> None:
     """Print one line to standard error if the missing steps are expected to need more disk or memory than is free."""
-    steps = [step for step in estimate_nodes([node], runtime) if step.state == "missing"]
+    steps = [step for step in costs if step.state == "missing"]
     if found := shortages(steps, runtime):
         memory, disk = (byte_size(size) for size in needs(steps))
         print(

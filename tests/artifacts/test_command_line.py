@@ -41,6 +41,7 @@ def test_build_prints_what_it_does_and_publishes(root: Path) -> None:
     assert len(described) == 6, "what was not set is not shown"
     assert done.stdout.count(" missing") == 5
     assert done.stdout.count(" built in ") == 5
+    assert [f"(step {number} of 5" in done.stdout for number in range(1, 7)] == [True] * 5 + [False]
     assert "| chosen | 1 bits |\n| wide | 4 bits |" in done.stdout
     table = next((root / "table").glob("table-*"))
     assert f"table: {table} (38 B)" in done.stdout
