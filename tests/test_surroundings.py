@@ -10,7 +10,7 @@ import pytest
 from support import shrunk, tiny_folder
 
 from colbertv2 import wandb_runs
-from colbertv2.artifacts.process import has_bfloat16
+from colbertv2.artifacts.process import fast_precision, has_bfloat16
 from colbertv2.commands import checks
 from colbertv2.configuration.composition import build, compose, runtime_of
 from colbertv2.configuration.targets import target_node
@@ -165,17 +165,21 @@ def test_no_failure_of_wandb_s_ends_a_run(no_variables, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("flags", "has"),
+    ("flags", "has", "fast"),
     [
-        ("flags\t\t: fpu avx2 fma", False),
-        ("flags\t\t: fpu avx2 avx512bw", True),
-        ("Features\t: fp asimd bf16", True),
-        ("processor\t: 0", True),  # nothing is said
+        ("flags\t\t: fpu avx2 fma", False, "32-true"),
+        ("flags\t\t: fpu avx2 avx512bw", True, "32-true"),
+        ("flags\t\t: fpu avx512bw avx512_bf16", True, "bf16-mixed"),
+        ("Features\t: fp asimd bf16", True, "bf16-mixed"),
+        ("processor\t: 0", True, "32-true"),  # nothing is said
     ],
 )
-def test_a_processor_tells_whether_it_has_bfloat16(monkeypatch: pytest.MonkeyPatch, flags: str, has: bool):
+def test_a_processor_tells_whether_it_has_bfloat16(monkeypatch: pytest.MonkeyPatch, flags: str, has: bool, fast: str):
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"model name : x\n{flags}\n")
     assert has_bfloat16() is has
+    assert fast_precision("cpu") == fast
+    config = compose(["+demo=stdlib"])
+    assert config.precision == config.training.round2.precision == fast
 
 
 def test_a_precision_that_is_slow_here_is_warned_of(

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from colbertv2.artifacts.artifact import Artifact
 from colbertv2.artifacts.build import PlanStep, build_node, plan_node
 from colbertv2.artifacts.node import Component
+from colbertv2.artifacts.process import fast_precision
 from colbertv2.artifacts.reader import parse_value
 from colbertv2.artifacts.validate import component_problems, validate
 from colbertv2.configuration.collections import with_listed
@@ -48,6 +49,7 @@ SETTINGS = {  # the keys of conf/config.yaml that are not groups; checked whethe
     "report.baseline": dict[str, Any],
     "report.out": Text,
 }
+OmegaConf.register_new_resolver("fast_precision", fast_precision, replace=True)
 CONF, EXPERIMENTS = configuration_directory("conf"), configuration_directory("experiments")
 
 

@@ -9,6 +9,7 @@ from torch.nn.functional import normalize
 from colbertv2.checkpoints.pretrained import refuse_longer
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import batches_by_length, distinct
+from colbertv2.modeling.options import autocast
 from colbertv2.modeling.tokenizer import pad
 
 
@@ -32,22 +33,25 @@ class SentenceEncoder:
         self.maxlen = maxlen
         self.device = device
 
-    def encode(self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter) -> np.ndarray:
+    def encode(
+        self, texts: Sequence[str], batch_tokens: int = 2048, bar: Callable = iter, precision: str = "32-true"
+    ) -> np.ndarray:
         """Return unit vectors, float32 ``[N, hidden]``, in the given order; texts with the same tokens share one.
 
         Args:
             texts: N texts.
             batch_tokens: maximum number of tokens in a batch.
             bar: wraps the iterable of batches, to show progress.
+            precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         """
         rows = self.tokenizer(list(texts), truncation=True, max_length=self.maxlen)["input_ids"]
         rows, numbers = distinct(rows)
         encoded = np.empty((len(rows), self.transformer.config.hidden_size), dtype=np.float32)
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast(precision, self.device):
             for batch in bar(batches_by_length([len(row) for row in rows], batch_tokens)):
                 ids, real = pad([rows[position] for position in batch], self.tokenizer.pad_token_id)
                 ids, real = ids.to(self.device), real.to(self.device)
-                states = self.transformer(input_ids=ids, attention_mask=real.long()).last_hidden_state
+                states = self.transformer(input_ids=ids, attention_mask=real.long()).last_hidden_state.float()
                 mean = (states * real.unsqueeze(-1)).sum(1) / real.sum(1, keepdim=True)
-                encoded[batch] = normalize(mean, dim=-1).float().cpu().numpy()
+                encoded[batch] = normalize(mean, dim=-1).cpu().numpy()
         return encoded[numbers]

@@ -1,6 +1,7 @@
 """Stage: rank documents with the single-vector baseline."""
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from colbertv2.evaluation.ranking import greatest_first, inverse
 from colbertv2.files import write_json
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.runtime import Runtime
-from colbertv2.schema import MaxLength, PositiveInt
+from colbertv2.schema import MaxLength, PositiveInt, Precision
 from colbertv2.search.scoring import Found, best_documents, inner_products, ranking_of
 
 
@@ -28,6 +29,7 @@ def run(
     *,
     maxlen: MaxLength,
     depth: PositiveInt,
+    precision: Precision,
     out: Path,
     runtime: Runtime,
 ) -> None:
@@ -42,6 +44,7 @@ def run(
         queries: the queries.
         maxlen: maximum number of tokens per query or document.
         depth: maximum number of documents per query.
+        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``, of the encoder; vectors are float32.
 
     Raises:
         InputError: no document has text.
@@ -55,13 +58,12 @@ def run(
     while shard := list(islice(stream, runtime.shard_documents)):
         ids += [document_id for document_id, _ in shard]
         texts = [text for _, text in shard]
-        vectors.append(
-            encoder.encode(texts, runtime.batch_tokens, lambda it: runtime.bar(it, "single vectors", "batches"))
-        )
+        bar = partial(runtime.bar, description="single vectors", unit="batches")
+        vectors.append(encoder.encode(texts, runtime.batch_tokens, bar, precision))
     if not vectors:
         raise InputError(f"{documents.id!r} has no document with text; expected at least one.")
     matrix = np.concatenate(vectors)
-    query_vectors = encoder.encode([text for _, text in queries], runtime.batch_tokens)
+    query_vectors = encoder.encode([text for _, text in queries], runtime.batch_tokens, precision=precision)
 
     positions, ranks = np.arange(len(ids)), inverse(greatest_first(ids))
 
