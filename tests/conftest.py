@@ -21,7 +21,7 @@ import requests  # noqa: E402
 hypothesis.settings.register_profile("tests", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("tests")
 
-pytest_plugins = ["worlds"]  # random collections of token vectors
+pytest_plugins = ["compositions", "worlds"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "ir_datasets"
 
