@@ -34,16 +34,19 @@ def prepare(work: Path) -> list[tuple[list[str], Digests]]:
         tiny_folder(folder)
     if not backbone.is_dir():
         shutil.copytree(tiny_bert(), backbone)
+    undisturbed: dict[str, Digests] = {}
     setting = []
-    for number, pipeline in enumerate(PIPELINES):
+    for pipeline in PIPELINES:
         overrides = [*shrunk(folder, Path("ROOT")), *pipeline, f"model.backbone.name={backbone}", "target=metrics"]
         overrides = [word for word in overrides if not word.startswith(("runtime.root=", "publish="))]
-        root = work / f"undisturbed-{number}"
-        words = [sys.executable, "-m", "colbertv2", *overrides, f"runtime.root={root}"]
-        # With as many threads as in the cases, since their number moves the last bits of a training.
-        variables = {**os.environ, "NUMBA_CACHE_DIR": str(work / "compiled"), "OMP_NUM_THREADS": "1"}
-        subprocess.run(words, check=True, capture_output=True, timeout=TIMEOUT, env=variables)
-        setting.append((overrides, digests(root)))
+        if (name := " ".join(pipeline)) not in undisturbed:  # what is drawn more often is built once
+            root = work / f"undisturbed-{len(undisturbed)}"
+            words = [sys.executable, "-m", "colbertv2", *overrides, f"runtime.root={root}"]
+            # With as many threads as in the cases, since their number moves the last bits of a training.
+            variables = {**os.environ, "NUMBA_CACHE_DIR": str(work / "compiled"), "OMP_NUM_THREADS": "1"}
+            subprocess.run(words, check=True, capture_output=True, timeout=TIMEOUT, env=variables)
+            undisturbed[name] = digests(root)
+        setting.append((overrides, undisturbed[name]))
     return setting
 
 
