@@ -50,8 +50,8 @@ torture: install ## kill, damage and misuse the pipeline (PARTS="kills damage"):
 gpu: install ## does a GPU compute what the CPU does, and how fast (with EXTRA=gpu): experiments/results/gpu.md
 	$(PY) -m experiments.gpu
 
-test: install ## the test suite, on up to 4 cores
-	$(PY) -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal
+test: install ## the test suite, on up to 4 cores; prints the ten slowest
+	$(PY) -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal --durations 10
 
 test-slow: install ## the tests that take minutes (SciFact, where it is at hand)
 	$(PY) -m pytest -q -m slow
