@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,18 @@ from hydra._internal.defaults_list import DefaultsList
 from hydra.core.override_parser.types import Override
 
 PROJECT = Path(__file__).resolve().parents[1]
+READ, COMPOSE = ConfigRepository.load_config, ConfigLoaderImpl._compose_config_from_defaults_list
+CREATE = config_loader_impl.create_defaults_list
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Compose as Hydra does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigRepository, "load_config", READ)
+        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", COMPOSE)
+        patch.setattr(config_loader_impl, "create_defaults_list", CREATE)
+        yield
 
 
 def lasting(source: str) -> bool:
@@ -42,11 +55,9 @@ def once(function: Callable) -> Callable:
 @pytest.fixture(scope="session", autouse=True)
 def composed_once() -> Iterator[None]:
     """Remember what Hydra read from each of the project's files, and what it made of each choice of files."""
-    read, compose = ConfigRepository.load_config, ConfigLoaderImpl._compose_config_from_defaults_list
-    create = config_loader_impl.create_defaults_list
-    read_once = once(lambda _, repo, **given: read(repo, **given))
-    create_once = once(lambda _, repo, **given: create(repo, **given))
-    compose_once = once(lambda loader, repo, **given: compose(loader, repo=repo, **given))
+    read_once = once(lambda _, repo, **given: READ(repo, **given))
+    create_once = once(lambda _, repo, **given: CREATE(repo, **given))
+    compose_once = once(lambda loader, repo, **given: COMPOSE(loader, repo=repo, **given))
 
     def created(repo: Any, overrides_list: list[Override], **arguments: Any) -> DefaultsList:
         """Values, such as those of paths, choose no file, so they are set aside."""
