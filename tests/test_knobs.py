@@ -26,6 +26,7 @@ from colbertv2.indexing.packed import Packed
 from colbertv2.modeling import initial
 from colbertv2.modeling.backbone import Backbone
 from colbertv2.modeling.colbert import ColBERT
+from colbertv2.modeling.learned_pooling import LearnedPooling
 from colbertv2.modeling.projection import ProjectionLayers
 from colbertv2.modeling.tokenizer import Tokenizer
 from colbertv2.reduction.reduction import special_ids
@@ -280,6 +281,20 @@ def test_every_key_of_a_head_moves_the_vectors(choice):
     assert set(keys("head", choice)) == set(tried) and torch.equal(vectors({}), vectors({}))
     for key, value in tried.items():
         assert config[key] != value and not torch.equal(vectors({}), vectors({key: value})), key
+
+
+def test_every_key_of_the_constant_head_moves_the_vectors_and_no_head_is_forgotten():
+    assert [*keys("head", "constant")] == ["num_vectors"]
+    assert not [*keys("head", "linear")] and files("head") == ["constant", "feed_forward", "glu", "linear"]
+    config = compose(["head=constant"]).head
+    tokens = torch.ones(1, 40, dtype=torch.bool)
+
+    def vectors(number: int) -> torch.Tensor:
+        head = instantiate(OmegaConf.merge(config, {"num_vectors": number}))
+        weight = head.pooling(40, True, torch.Generator().manual_seed(0))
+        return LearnedPooling(weight)(torch.eye(40)[None], tokens)[0]
+
+    assert len(vectors(8)) == 8 and len(vectors(9)) == 9 and not torch.equal(vectors(8), vectors(9)[:8])
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from colbertv2.indexing.encoding import document_model
 from colbertv2.indexing.index import Index
 from colbertv2.indexing.sharded_index import ShardedIndex
 from colbertv2.modeling.colbert import ColBERT
+from colbertv2.modeling.learned_pooling import vector_tokens
 from colbertv2.modeling.tokenizer import Encoding, Tokenizer
 from colbertv2.search.searcher import Searcher
 
@@ -34,11 +35,17 @@ def scored_ids(encoding: Encoding) -> list[NDArray[np.int64]]:
     return [ids[kept].numpy() for ids, kept in zip(encoding.input_ids, encoding.scored, strict=True)]
 
 
-def document_token_ids(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[NDArray[np.int64]]:
-    """Yield for each document the ids ``[L]`` of its tokens that have vectors, tokenizing texts in batches."""
+def document_token_ids(
+    tokenizer: Tokenizer, texts: Iterable[str], vectors_per_document: int | None = None
+) -> Iterator[NDArray[np.int64]]:
+    """Yield for each document the ids ``[L]`` of its tokens that have vectors, tokenizing texts in batches.
+
+    With ``vectors_per_document``, as of a model with a learned pooling, so many that are -1.
+    """
     stream = iter(texts)
     while batch := list(islice(stream, BATCH_DOCUMENTS)):
-        for text, ids in zip(batch, scored_ids(tokenizer.documents(batch)), strict=True):
+        encoding = vector_tokens(tokenizer.documents(batch), vectors_per_document)
+        for text, ids in zip(batch, scored_ids(encoding), strict=True):
             yield ids[:0] if is_empty(text) else ids
 
 
@@ -143,8 +150,13 @@ def explain(model: ColBERT, query: str, document: str, codec: Codec | None = Non
         codec: the codec of the index, which encodes and decodes the document's vectors. None leaves them unchanged.
 
     Raises:
-        InputError: no token of the document is scored.
+        InputError: no token of the document is scored, or the model has a learned pooling.
     """
+    if model.pooling is not None:
+        raise InputError(
+            "This model has a learned pooling (head=constant): its document vectors belong to no token, so there is no "
+            "score of a token. Use a model with head=linear."
+        )
     encodings = model.tokenizer.queries([query]), model.tokenizer.documents([document])
     query_tokens, document_tokens = (token_names(model.tokenizer, scored_ids(encoding)[0]) for encoding in encodings)
     (query_vectors,), (document_vectors,) = model.encode_queries([query]), model.encode_documents([document])

@@ -51,6 +51,8 @@ class Checkpoint:
         sources: for each field of the tokenization, the file and key that it came from; ``describe`` shows them.
         tokenizer: the content of the tokenizer's files, by file name.
         settings: layout → its other settings, verbatim; conversions keep them in ``other_layouts.json``.
+        pooling: the weight ``[C, L]`` of a learned pooling, which makes C vectors of a document of at most L tokens;
+            ``None`` for one vector per token. Only our own layout has it.
 
     Raises:
         InputError: the tensors do not form the encoder that ``config`` describes, the projection does not fit it, a
@@ -65,6 +67,7 @@ class Checkpoint:
     sources: dict[str, str]
     tokenizer: dict[str, bytes]
     settings: dict[str, Any]
+    pooling: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check that tensors, configuration and lengths fit each other.
@@ -87,6 +90,11 @@ class Checkpoint:
             },
         )
         check_chain(self.projection, model.config.hidden_size)
+        if self.pooling is not None and self.pooling.shape[1] < self.tokenization.document_maxlen:
+            raise InputError(
+                f"document_maxlen is {self.tokenization.document_maxlen}, but the learned pooling has weights for "
+                f"{self.pooling.shape[1]} positions; expected at least document_maxlen."
+            )
         refuse_damaged("in the checkpoint", self.tensors())
         for name, length in self.tokenization.longest.items():
             source = self.sources.get(name.partition(" ")[0], "default")
@@ -97,9 +105,15 @@ class Checkpoint:
         """Number of dimensions of a token vector."""
         return self.projection[-1].outputs
 
+    @property
+    def vectors_per_document(self) -> int | None:
+        """The fixed number of vectors per document; ``None`` without a learned pooling."""
+        return None if self.pooling is None else self.pooling.shape[0]
+
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name; those of the projection begin with ``projection.``."""
-        return {**self.encoder, **{f"projection.{name}": tensor for name, tensor in named_tensors(self.projection)}}
+        projection = {f"projection.{name}": tensor for name, tensor in named_tensors(self.projection)}
+        return self.encoder | projection | ({} if self.pooling is None else {"pooling.weight": self.pooling})
 
     def transformer(self) -> PreTrainedModel:
         """Return a new encoder with these weights, in fp32 on the CPU, in evaluation mode."""
@@ -114,6 +128,8 @@ class Checkpoint:
         lines = [f"{self.layout} checkpoint{version}, {self.config['model_type']}, {self.dim} dimensions"]
         if not is_plain(self.projection):
             lines.append(f"  projection: {' → '.join(map(str, self.projection))}")
+        if self.pooling is not None:
+            lines.append(f"  learned pooling: {self.pooling.shape[1]} positions to {self.pooling.shape[0]} vectors")
         for field in fields(self.tokenization):
             source = self.sources.get(field.name, "default")
             lines.append(f"  {field.name}: {getattr(self.tokenization, field.name)!r} ({source})")
@@ -245,6 +261,15 @@ def refuse_dynamic(tokenization: Tokenization, system: str) -> None:
             f"{system} pads every query to the same length, but this checkpoint has query_length_multiple="
             f"{tokenization.query_length_multiple} and minimum_mask_tokens={tokenization.minimum_mask_tokens}. Keep "
             "the layout colbertv2, or set these to null and 0 in colbert.json of a copy and convert that."
+        )
+
+
+def refuse_pooling(checkpoint: Checkpoint, system: str) -> None:
+    """Raise InputError if there is a learned pooling, which another system's layout can't express."""
+    if checkpoint.pooling is not None:
+        raise InputError(
+            f"{system} has one vector per token, but this checkpoint has a learned pooling to "
+            f"{checkpoint.vectors_per_document} vectors per document. Keep the layout colbertv2."
         )
 
 

@@ -13,6 +13,7 @@ from colbertv2.checkpoints.checkpoint import (
     empty_encoder,
     read_tensors,
     read_tokenizer,
+    refuse_pooling,
     typed,
     write_common,
 )
@@ -102,6 +103,7 @@ def write_official(checkpoint: Checkpoint, directory: Path) -> None:
     """
     from safetensors.torch import save_file
 
+    refuse_pooling(checkpoint, "colbert-ai")
     tokenization = checkpoint.tokenization
     missing = [
         what

@@ -10,6 +10,7 @@ from colbertv2.checkpoints.checkpoint import (
     read_tensors,
     read_tokenizer,
     refuse_dynamic,
+    refuse_pooling,
     typed,
     write_common,
 )
@@ -192,11 +193,12 @@ def write_pylate(checkpoint: Checkpoint, directory: Path) -> None:
     """Write a checkpoint in PyLate's layout; other settings than the tokenization are kept from an earlier one.
 
     Raises:
-        InputError: its queries are padded to different lengths, which PyLate doesn't do.
+        InputError: its queries are padded to different lengths, or it has a learned pooling; PyLate has neither.
     """
     from safetensors.torch import save_file
 
     refuse_dynamic(checkpoint.tokenization, "PyLate")
+    refuse_pooling(checkpoint, "PyLate")
     tokenization, layers = checkpoint.tokenization, checkpoint.projection
     own = earlier_settings(checkpoint, "pylate")
     settings, configs = own.get("settings", dict(NEW_SETTINGS)), own.get("dense", [])

@@ -17,6 +17,7 @@ from colbertv2.checkpoints.checkpoint import (
     read_tensors,
     read_tokenizer,
     refuse_dynamic,
+    refuse_pooling,
     typed,
     write_common,
 )
@@ -256,12 +257,13 @@ def write_sentence_transformers(checkpoint: Checkpoint, directory: Path) -> None
     """Write a checkpoint as a ``MultiVectorEncoder``; settings other than the tokenization stay as they were read.
 
     Raises:
-        InputError: sentence-transformers would tokenise in another way.
+        InputError: sentence-transformers would tokenise in another way, or has no such pooling.
     """
     from safetensors.torch import save_file
 
     tokenization, layers = checkpoint.tokenization, checkpoint.projection
     refuse_dynamic(tokenization, "sentence-transformers")
+    refuse_pooling(checkpoint, "sentence-transformers")
     own = earlier_settings(checkpoint, NAME)
     configs = own.get("dense", [])
     modules = own.get("modules") if len(configs) == len(layers) else None

@@ -20,6 +20,7 @@ from colbertv2.checkpoints.projection import Dense
 from colbertv2.errors import within
 from colbertv2.modeling.backbone import locate
 from colbertv2.modeling.batch import Tuples, encoded_by_length
+from colbertv2.modeling.learned_pooling import LearnedPooling, vector_tokens
 from colbertv2.modeling.maxsim import maxsim
 from colbertv2.modeling.options import autocast
 from colbertv2.modeling.projection import ProjectionLayers
@@ -30,22 +31,25 @@ logger = logging.getLogger(__name__)
 
 
 class Embedded(NamedTuple):
-    """Token embeddings ``[B, L, hidden]`` and their attention mask ``[B, L]``."""
+    """Token embeddings ``[B, L, hidden]``, their attention mask ``[B, L]``, and which tokens are scored ``[B, L]``."""
 
     embeddings: Tensor
     attention_mask: Tensor
+    scored: Tensor
 
 
 class ColBERT(nn.Module):
-    """Encode texts as one unit vector per scored token.
+    """Encode texts as one unit vector per scored token; documents as a fixed number of them if there is a pooling.
 
     Args:
         transformer: any Hugging Face encoder.
         projection: the layers of the projection; or the weight of a single one without bias, ``[dim, hidden]``.
         tokenizer: turns texts into token ids, with the tokenization that training and search share.
+        pooling: the weight ``[C, L]`` of a :class:`~colbertv2.modeling.learned_pooling.LearnedPooling`: all documents,
+            of at most L tokens, get C vectors. ``None`` for one vector per token.
 
     Raises:
-        InputError: a maximum length of the tokenization exceeds the transformer's positions.
+        InputError: a maximum length of the tokenization exceeds the transformer's positions, or those of the pooling.
 
     >>> from colbertv2.modeling.backbone import Backbone
     >>> from colbertv2.modeling.tokenizer import Tokenization
@@ -60,13 +64,27 @@ class ColBERT(nn.Module):
     gradient_cache_chunk: int | None = None  # documents encoded at a time in training (encoded_by_length)
     gather = False  # whether all pairs include the documents of all processes
 
-    def __init__(self, transformer: PreTrainedModel, projection: Tensor | tuple[Dense, ...], tokenizer: Tokenizer):
+    def __init__(
+        self,
+        transformer: PreTrainedModel,
+        projection: Tensor | tuple[Dense, ...],
+        tokenizer: Tokenizer,
+        pooling: Tensor | None = None,
+    ):
         super().__init__()
         for name, length in tokenizer.tokenization.longest.items():
             refuse_longer(name, length, transformer.config)
         self.transformer = transformer
         self.projection = ProjectionLayers((Dense(projection),) if isinstance(projection, Tensor) else projection)
+        self.pooling = None if pooling is None else LearnedPooling(pooling)
+        if self.pooling is not None:
+            self.pooling.refuse_longer(tokenizer.tokenization.document_maxlen)
         self.tokenizer = tokenizer
+
+    @property
+    def vectors_per_document(self) -> int | None:
+        """Number of vectors of every document; ``None`` if each scored token has one."""
+        return None if self.pooling is None else self.pooling.num_vectors
 
     @property
     def dim(self) -> int:
@@ -79,7 +97,10 @@ class ColBERT(nn.Module):
         return self.projection.weight.device
 
     def forward(self, encoding: Encoding) -> Tensor:
-        """Return unit vectors of all tokens, ``[B, L, dim]`` float32; ``encoding.scored`` says which enter MaxSim."""
+        """Return unit vectors of all tokens before any pooling, ``[B, L, dim]`` float32.
+
+        ``encoding.scored`` says which enter MaxSim.
+        """
         return self.vectors(encoding.attention_mask, input_ids=encoding.input_ids)
 
     def vectors(self, attention_mask: Tensor, **inputs: Tensor) -> Tensor:
@@ -90,17 +111,28 @@ class ColBERT(nn.Module):
         """Return the projected vectors of all tokens before they are scaled to length 1, ``[B, L, dim]`` float32."""
         return self.projection(self.transformer(attention_mask=attention_mask, **inputs).last_hidden_state).float()
 
+    def document_tokens(self, documents: Encoding) -> Encoding:
+        """The tokens that the vectors of documents belong to; with a pooling, so many without an id (-1)."""
+        return vector_tokens(documents, self.vectors_per_document)
+
+    def pooled(self, scored: Tensor, attention_mask: Tensor, **inputs: Tensor) -> Tensor:
+        """Return the unit vectors of documents, ``[B, L, dim]``, or ``[B, C, dim]`` if there is a pooling."""
+        if self.pooling is None:
+            return self.vectors(attention_mask, **inputs)
+        return normalize(self.pooling(self.projected(attention_mask, **inputs), scored).float(), dim=-1)
+
     def document_vectors(self, documents: Encoding) -> Tensor:
-        """Return the result of :meth:`forward` for documents, ``[B, L, dim]``, with little padding encoded.
+        """Return the vectors of documents, one for each of :meth:`document_tokens`, with little padding encoded.
 
         Vectors after a document's last token may be zero. The input embeddings of all tokens are looked up at once, as
         each look-up has a gradient of the size of the complete vocabulary.
         """
-        vectors = self.projection.weight.new_zeros(*documents.input_ids.shape, self.dim, dtype=torch.float32)
-        embedded = Embedded(self.transformer.get_input_embeddings()(documents.input_ids), documents.attention_mask)
+        shape = self.document_tokens(documents).input_ids.shape
+        vectors = self.projection.weight.new_zeros(*shape, self.dim, dtype=torch.float32)
+        embeddings = self.transformer.get_input_embeddings()(documents.input_ids)
         for rows, encoded in encoded_by_length(
-            lambda part: self.vectors(part.attention_mask, inputs_embeds=part.embeddings),
-            embedded,
+            lambda part: self.pooled(part.scored, part.attention_mask, inputs_embeds=part.embeddings),
+            Embedded(embeddings, documents.attention_mask, documents.scored),
             documents.attention_mask,
             self.gradient_cache_chunk,
         ):
@@ -122,8 +154,9 @@ class ColBERT(nn.Module):
         """
         queries, documents = inputs
         query_vectors, document_vectors = self(queries), self.document_vectors(documents)
+        mask = self.document_tokens(documents).scored
         with torch.autocast(query_vectors.device.type, enabled=False):  # 16-bit sums would lose the margins
-            return self.interact(query_vectors, document_vectors, queries.scored, documents.scored, all_pairs)
+            return self.interact(query_vectors, document_vectors, queries.scored, mask, all_pairs)
 
     def interact(
         self,
@@ -178,7 +211,11 @@ class ColBERT(nn.Module):
             longest = self.tokenizer.tokenization.padded_length(maxlen, maxlen)
             refuse_longer("query_maxlen", longest, self.transformer.config)
         rows = self.tokenizer.query_ids(list(texts), prompt, maxlen)
-        return self.encode_rows(self, rows, partial(self.tokenizer.pad_queries, maxlen=maxlen), batch_tokens, bar)
+
+        def compute(queries: Encoding) -> tuple[Tensor, Tensor]:
+            return self(queries), queries.scored
+
+        return self.encode_rows(compute, rows, partial(self.tokenizer.pad_queries, maxlen=maxlen), batch_tokens, bar)
 
     def encode_documents(
         self,
@@ -204,24 +241,31 @@ class ColBERT(nn.Module):
         """
         if maxlen is not None:
             refuse_longer("document_maxlen", maxlen, self.transformer.config)
+            if self.pooling is not None:
+                self.pooling.refuse_longer(maxlen)
         rows = self.tokenizer.document_ids(list(texts), prompt, maxlen)
-        return self.encode_rows(self, rows, self.tokenizer.pad_documents, batch_tokens, bar, precision)
+
+        def compute(documents: Encoding) -> tuple[Tensor, Tensor]:
+            vectors = self.pooled(documents.scored, documents.attention_mask, input_ids=documents.input_ids)
+            return vectors, self.document_tokens(documents).scored
+
+        return self.encode_rows(compute, rows, self.tokenizer.pad_documents, batch_tokens, bar, precision)
 
     def encode_rows(
         self,
-        compute: Callable[[Encoding], Tensor],
+        compute: Callable[[Encoding], tuple[Tensor, Tensor]],
         rows: list[list[int]],
         pad: Callable[..., Encoding],
         batch_tokens: int,
         bar: Callable = iter,
         precision: str = "32-true",
     ) -> list[np.ndarray]:
-        """Compute something for each scored token of texts: one float32 array ``[L, …]`` per text, in the given order.
+        """Compute something for each vector of texts: one float32 array ``[M, …]`` per text, in the given order.
 
         Texts with the same tokens are computed once, and all texts of a batch have the same length.
 
         Args:
-            compute: ``[B, L, …]`` for all tokens of a batch; the model itself gives their vectors.
+            compute: the values ``[B, M, …]`` of a batch, and which of them to return, ``[B, M]``.
             rows: the token ids of each text.
             pad: makes a batch of rows.
             batch_tokens: maximum number of tokens in a batch.
@@ -235,8 +279,8 @@ class ColBERT(nn.Module):
         with torch.inference_mode(), autocast(precision, self.device):
             for batch in bar(batches_by_length([len(row) for row in rows], batch_tokens)):
                 encoding = pad([rows[position] for position in batch]).to(self.device)
-                values, scored = compute(encoding).float().cpu(), encoding.scored.cpu()
-                for position, own, kept in zip(batch, values, scored, strict=True):
+                values, mask = compute(encoding)
+                for position, own, kept in zip(batch, values.float().cpu(), mask.cpu(), strict=True):
                     encoded[position] = own[kept].numpy()
         self.train(was_training)
         return [encoded[number] for number in numbers]
@@ -245,7 +289,8 @@ class ColBERT(nn.Module):
         """Save encoder and tokenizer in Hugging Face's format, ``projection.safetensors`` and ``colbert.json``."""
         self.transformer.save_pretrained(directory)
         self.tokenizer.tokenizer.save_pretrained(directory)
-        write_settings(directory, self.tokenizer.tokenization, self.projection.stored())
+        pooling = None if self.pooling is None else self.pooling.stored()
+        write_settings(directory, self.tokenizer.tokenization, self.projection.stored(), pooling)
 
     @classmethod
     def load(
@@ -282,7 +327,7 @@ class ColBERT(nn.Module):
         tokenization = replace(checkpoint.tokenization, **changes)
         with within(directory):
             tokenizer = Tokenizer(load_tokenizer(directory), tokenization)
-        return cls(checkpoint.transformer(), checkpoint.projection, tokenizer)
+            return cls(checkpoint.transformer(), checkpoint.projection, tokenizer, checkpoint.pooling)
 
 
 def batches_by_length(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:

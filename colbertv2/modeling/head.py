@@ -1,4 +1,4 @@
-"""The shape of a projection: one linear layer, or more than one, with gates and residual connections.
+"""The shape of a projection: one linear layer, or more than one, with gates and residual connections; or a pooling too.
 
 Clavié et al. 2025 ("Simple Projection Variants Improve ColBERT Performance", arXiv:2510.12327) compare deeper
 feed-forward heads, GLU blocks and skip connections with ColBERT's linear layer. They find that a larger intermediate
@@ -16,12 +16,13 @@ from annotated_types import Interval
 
 from colbertv2.checkpoints.projection import Dense
 from colbertv2.errors import InputError
-from colbertv2.schema import checked
+from colbertv2.schema import PositiveInt, checked
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 Activation = Literal["Identity", "ReLU", "GELU", "SiLU", "Sigmoid"]  # classes of torch.nn
+SMALL = 0.1  # factor of the random weights beside those that a pooling starts with
 
 
 class Head(ABC):
@@ -48,6 +49,20 @@ class Head(ABC):
         """
         yield from ()
 
+    def vectors_per_document(self) -> int | None:
+        """The number of vectors of every document; ``None`` if each token has one."""
+        return None
+
+    def pooling(self, positions: int, starts: bool, generator: Generator) -> Tensor | None:
+        """Return the untrained weight ``[vectors_per_document, positions]`` of a pooling; ``None`` if there is none.
+
+        Args:
+            positions: tokens of the longest document.
+            starts: as for :meth:`problems`.
+            generator: draws the random weights.
+        """
+        return None
+
 
 @dataclass(frozen=True)
 class LinearHead(Head):
@@ -55,6 +70,47 @@ class LinearHead(Head):
 
     def layers(self, hidden: int, dim: int, start: Tensor | None, generator: Generator) -> tuple[Dense, ...]:
         return (Dense(drawn(dim, hidden, generator) if start is None else start),)
+
+
+@checked
+@dataclass(frozen=True)
+class ConstantHead(LinearHead):
+    """One linear layer, and a fixed number of vectors per document, as in ConstBERT (arXiv:2504.01818).
+
+    A second linear layer, over the positions of tokens, maps the projected vectors of a document's tokens to
+    ``num_vectors`` vectors, which are then scaled to length 1 (MacAvaney et al. 2025). It is trained with all other
+    weights. Queries have one vector per token. See :class:`~colbertv2.modeling.learned_pooling.LearnedPooling`.
+
+    A head that starts as a given matrix divides the positions into runs of equal length, and each vector starts as the
+    mean of its run. Small random weights are added, so that no vector of a short document is zero. Otherwise all
+    weights are random.
+
+    Args:
+        num_vectors: vectors of every document, fewer than the tokens of the longest one.
+
+    Raises:
+        InputError: the number is out of range.
+
+    >>> import torch
+    >>> head = ConstantHead(num_vectors=2)
+    >>> head.pooling(positions=6, starts=True, generator=torch.Generator().manual_seed(0)).round(decimals=1).tolist()
+    [[0.3, 0.4, 0.3, -0.0, -0.0, 0.0], [-0.0, 0.0, -0.0, 0.3, 0.3, 0.3]]
+    """
+
+    num_vectors: PositiveInt
+
+    def vectors_per_document(self) -> int | None:
+        return self.num_vectors
+
+    def pooling(self, positions: int, starts: bool, generator: Generator) -> Tensor | None:
+        import torch
+
+        weight = drawn(self.num_vectors, positions, generator)
+        if starts:
+            weight *= SMALL
+            for row, run in zip(weight, torch.arange(positions).tensor_split(self.num_vectors), strict=True):
+                row[run] += 1 / len(run)
+        return weight
 
 
 @checked

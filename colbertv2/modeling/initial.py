@@ -89,9 +89,29 @@ def trained_length(checkpoint: Node) -> int | None:
     return tokenization(start["backbone"], start["tokenization"]).document_maxlen
 
 
+def vectors_per_document(checkpoint: Node) -> int | None:
+    """The fixed number of vectors per document of a pipeline's checkpoint; ``None`` without a learned pooling."""
+    start = start_of(checkpoint).bound
+    backbone, head = start.get("backbone"), start.get("head")
+    if backbone is not None and backbone.checkpoint is not None:
+        return backbone.checkpoint.vectors_per_document
+    return None if head is None else head.vectors_per_document()
+
+
+def pooling_problems(checkpoint: Node, document_maxlen: int | None) -> Iterator[str]:
+    """Why a pipeline's checkpoint cannot pool documents that are cut at ``document_maxlen``, if that is not None."""
+    trained = trained_length(checkpoint)
+    if document_maxlen and trained and document_maxlen > trained and vectors_per_document(checkpoint):
+        yield (
+            f"documents are cut at {document_maxlen} tokens, but the learned pooling (head=constant) is made for "
+            f"{trained}; set document_maxlen to at most that, or raise model.tokenization.document_maxlen and train."
+        )
+
+
 def document_problems(checkpoint: Node, documents: Collection, document_maxlen: int | None) -> Iterator[str]:
     """Why a pipeline's checkpoint cannot encode documents, cut at ``document_maxlen`` if that is not None."""
     yield from text_problems(checkpoint, documents=documents)
+    yield from pooling_problems(checkpoint, document_maxlen or documents.maxlen)
     backbone = backbone_of(checkpoint)
     if backbone and (problem := too_long("document_maxlen", document_maxlen, backbone.max_length)):
         yield problem
@@ -151,10 +171,15 @@ def conflicts(backbone: Backbone, chosen: Tokenization, dim: int) -> Iterator[st
             )
 
 
-def head_problems(backbone: Backbone, head: Head, dim: int, projection: str) -> Iterator[str]:
+def head_problems(backbone: Backbone, head: Head, dim: int, projection: str, document_maxlen: int) -> Iterator[str]:
     """Yield the reasons why the backbone can't get this head, before any work."""
     if backbone.checkpoint is None:
         yield from head.problems(backbone.hidden_size, dim, starts=projection != "linear")
+        if (number := head.vectors_per_document() or 0) >= document_maxlen:
+            yield (
+                f"head.num_vectors is {number}, but documents have at most {document_maxlen} tokens, so they would not "
+                f"have fewer vectors; expected less than model.tokenization.document_maxlen, {document_maxlen}."
+            )
     elif head != LinearHead():
         yield f"{backbone.name} is a ColBERT checkpoint, whose trained projection is kept; expected head=linear."
 
@@ -193,14 +218,15 @@ def colbert(
     if projection not in PROJECTIONS:
         raise InputError(f"model.projection is {projection!r}; expected one of {', '.join(PROJECTIONS)}.")
     head = head or LinearHead()
-    if problems := [*conflicts(backbone, tokenization, dim), *head_problems(backbone, head, dim, projection)]:
+    maxlen = tokenization.document_maxlen
+    if problems := [*conflicts(backbone, tokenization, dim), *head_problems(backbone, head, dim, projection, maxlen)]:
         raise InputError("\n".join(problems))
     if dim > backbone.hidden_size:
         raise InputError(f"model.dim is {dim}; expected at most the backbone's hidden size {backbone.hidden_size}.")
     tokenizer = Tokenizer(backbone.tokenizer(), tokenization)
     transformer = backbone.transformer()
-    if (trained := backbone.projection()) is not None:
-        return ColBERT(transformer, trained, tokenizer)
+    if (trained := backbone.checkpoint) is not None:
+        return ColBERT(transformer, trained.projection, tokenizer, trained.pooling)
     if (prompts := listed_prompts(backbone.directory)) and not (
         tokenization.query_prompt or tokenization.document_prompt
     ):
@@ -216,7 +242,8 @@ def colbert(
         start = torch.linalg.qr(torch.randn(hidden, dim, generator=generator)).Q.T
     elif projection == "pca":
         start = principal_components(ColBERT(transformer, torch.eye(hidden), tokenizer), sample, dim)
-    return ColBERT(transformer, head.layers(hidden, dim, start, generator), tokenizer)
+    layers = head.layers(hidden, dim, start, generator)
+    return ColBERT(transformer, layers, tokenizer, head.pooling(maxlen, start is not None, generator))
 
 
 def untrained(name: str, dim: int = 128, seed: int = 42) -> ColBERT:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -115,5 +114,8 @@ def token_weights(
     if kind == "attention":
         with_attention(model, "eager")
     rows = model.tokenizer.document_ids(list(texts))
-    compute = partial(WEIGHTS[kind], model)
+
+    def compute(documents: Encoding) -> tuple[Tensor, Tensor]:
+        return WEIGHTS[kind](model, documents), documents.scored
+
     return model.encode_rows(compute, rows, model.tokenizer.pad_documents, batch_tokens, bar, precision)

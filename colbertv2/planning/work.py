@@ -133,8 +133,13 @@ class Step:
         index = self.parents.get("index", self)
         encoded = index.parents.get("embeddings", index)
         if encoded.stage == "streamed":  # which keeps none of them
-            return SCORED * encoded.texts("documents") * encoded.tokens("documents")
+            return encoded.texts("documents") * encoded.vectors_per_document
         return encoded.disk / (2 * self.dim)
+
+    @property
+    def vectors_per_document(self) -> float:
+        """Mean number of vectors that its model makes of each of its documents."""
+        return (self.of_model("head") or {}).get("num_vectors") or SCORED * self.tokens("documents")
 
     def texts(self, name: str) -> float:
         """Number of texts in the argument ``name``, ``queries`` or ``documents``."""
@@ -201,7 +206,7 @@ def initialise(step: Step) -> Cost:
 def encode(step: Step) -> Cost:
     """The vectors of the tokens that are kept are float16; a shard of them is in memory several times."""
     tokens = step.texts("documents") * step.tokens("documents")
-    disk = SCORED * tokens * 2 * step.dim
+    disk = step.texts("documents") * step.vectors_per_document * 2 * step.dim
     held = 5 * disk * min(1, SHARD_DOCUMENTS / max(1, step.texts("documents")))
     return loaded(step, tokens) + Cost(tokens / 4e5, held, disk)
 

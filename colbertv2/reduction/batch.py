@@ -22,7 +22,7 @@ def reduced_batch(
     Args:
         reduction: which vectors are pooled or left out.
         vectors: ``[N, L, dim]``, L2-normalised.
-        documents: their tokens, ``[N, L]``; those that are scored have vectors.
+        documents: the tokens of the vectors, ``[N, L]``; those that are scored have vectors.
         tokenizer: the tokenizer that made the tokens.
     """
     if isinstance(reduction, NoReduction):

@@ -79,6 +79,7 @@ class IdfPruning(Pruning):
     [[0.0, 1.0]]
     """
 
+    needs_tokens: ClassVar[bool] = True
     document_frequencies: NDArray[np.int64] = field(init=False, default_factory=lambda: np.zeros(0, np.int64))
 
     def learn(self, tokenizer: Tokenizer | None, token_ids: Iterable[NDArray[np.int64]]) -> None:
@@ -100,6 +101,8 @@ class IdfPruning(Pruning):
 @dataclass
 class WeightPruning(Pruning):
     """The tokens with the greatest weights are kept; a subclass says which weights, in ``token_weights``."""
+
+    needs_tokens: ClassVar[bool] = True
 
     def importance(self, ids: NDArray[np.int64], weights: Weights) -> NDArray[np.floating]:
         """The weights themselves."""
@@ -152,6 +155,7 @@ class StopWordPruning(Reduction):
 
     words: list[Text] | Text
     protected: ClassVar[Protected] = "none"  # special tokens are no stop words
+    needs_tokens: ClassVar[bool] = True
     ids: NDArray[np.int64] = field(init=False, default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:

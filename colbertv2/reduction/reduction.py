@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -35,11 +35,14 @@ class Reduction(ABC):
             all others stay as they are.
         token_weights: what ``labels`` needs a weight of each token by, ``attention`` or ``norm``; documents are then
             encoded once more (:func:`~colbertv2.modeling.token_weights.token_weights`). ``None`` needs none.
+        needs_tokens: whether it depends on which tokens the vectors belong to. Vectors of a learned pooling
+            (``head=constant``) belong to none: their ids are -1, and none of them is special.
     """
 
     protected: Protected
     normalise: bool | None = None
     token_weights: ClassVar[TokenWeights | None] = None
+    needs_tokens: ClassVar[bool] = False
 
     def learn(self, tokenizer: Tokenizer, token_ids: Iterable[NDArray[np.int64]]) -> None:  # noqa: B027
         """Learn what ``labels`` needs from the whole collection. The base class learns nothing.
@@ -130,6 +133,15 @@ class Reduction(ABC):
         """Why documents of at most ``maxlen`` tokens can't be reduced; empty if they can."""
         return ()
 
+    def check_pooled(self, number: int) -> Iterator[str]:
+        """Yield why documents can't be reduced whose ``number`` vectors a learned pooling has made."""
+        if self.needs_tokens:
+            yield (
+                f"{type(self).__name__} chooses vectors by their tokens, but the vectors of a learned pooling "
+                "(head=constant) belong to none; use reduction=none, hierarchical, kmeans, sequential, first or random."
+            )
+        yield from self.check(number)
+
 
 @dataclass(frozen=True)
 class NoReduction(Reduction):
@@ -183,12 +195,12 @@ class BudgetedReduction(Reduction):
         """Say if no document could lose a vector, or if each would keep one alone."""
         if self.num_vectors is not None and self.num_vectors >= maxlen:
             yield (
-                f"reduction.num_vectors is {self.num_vectors}, but documents have at most {maxlen} tokens, so none "
+                f"reduction.num_vectors is {self.num_vectors}, but documents have at most {maxlen} vectors, so none "
                 f"would lose a vector; expected less than {maxlen}, or reduction=none."
             )
         if self.factor is not None and self.factor > maxlen:
             yield (
-                f"reduction.factor is {self.factor:g}, but documents have at most {maxlen} tokens, so only a single "
+                f"reduction.factor is {self.factor:g}, but documents have at most {maxlen} vectors, so only a single "
                 f"vector would be left of each; expected at most {maxlen}."
             )
 
@@ -201,4 +213,4 @@ def special_ids(tokenizer: Tokenizer) -> NDArray[np.int64]:
 
 def seeded(seed: int, ids: NDArray[np.int64]) -> np.random.Generator:
     """A generator that depends on ``seed`` and on the tokens, so that identical documents get identical vectors."""
-    return np.random.default_rng([seed, *ids.tolist()])
+    return np.random.default_rng([seed, *ids[ids >= 0].tolist()])

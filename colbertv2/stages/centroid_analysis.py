@@ -164,11 +164,14 @@ def vectors_of(embeddings: Embeddings, positions: np.ndarray) -> np.ndarray:
 def check(index: Node, documents: Collection, **_: object) -> Iterator[str]:
     """Check that the index has a residual codec, and that ``documents`` are those of the index."""
     from colbertv2.indexing.sharded_index import analysis_problems
+    from colbertv2.modeling.initial import vectors_per_document
 
     yield from analysis_problems(index)
     if not isinstance(codec := index.bound["codec"], ResidualCodec):
         yield f"{codec!r} is not a residual codec; set codec=residual or another of its kind."
     if "embeddings" in (encoded := index.ancestor("embeddings")).parents:
         yield "the vectors of the index are not those of single tokens; set reduction=none."
+    if vectors_per_document(encoded.ancestor("checkpoint")):
+        yield "the vectors of a learned pooling are not those of single tokens; set head=linear."
     if encoded.bound["documents"].identity() != documents.identity():
         yield "the documents are not those of the index; both must read the same collection."

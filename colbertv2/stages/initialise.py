@@ -63,7 +63,7 @@ def check(
         yield f"model.dim is {dim}; expected 1 to {backbone.hidden_size}, the backbone's hidden size."
     chosen = initial.tokenization(backbone, tokenization)
     yield from initial.conflicts(backbone, chosen, dim)
-    yield from initial.head_problems(backbone, head, dim, projection)
+    yield from initial.head_problems(backbone, head, dim, projection, chosen.document_maxlen)
     for name, length in chosen.longest.items():
         if problem := too_long(f"model.tokenization.{name}", length, backbone.max_length):
             yield problem

@@ -74,11 +74,12 @@ def reduce_shards(
 
     encoded = Embeddings.open(embeddings.path)
     model = model_of(embeddings)
-    tokenizer = model.tokenizer
+    tokenizer, per_document = model.tokenizer, model.vectors_per_document
 
     def counted() -> Iterator[NDArray[np.int64]]:
         texts = runtime.bar((text for _, text in documents), "count tokens", "documents", len(documents))
-        yield from document_token_ids(tokenizer, texts)  # as a generator, nothing is read until it is iterated
+        # As this is a generator, nothing is read until it is iterated.
+        yield from document_token_ids(tokenizer, texts, per_document)
 
     reduction.learn(tokenizer, counted())
     special = special_ids(tokenizer)
@@ -98,7 +99,7 @@ def reduce_shards(
     for part, own in with_items(parts, runtime.bar(documents, "reduce", "documents", len(documents)), bounds):
         shard, texts = encoded.shard(part.number), [text for _, text in own]
         vectors = np.split(shard.vectors, shard.offsets[1:-1]) if len(shard) else []
-        each = zip(vectors, document_token_ids(tokenizer, texts), weights_of(texts), strict=True)
+        each = zip(vectors, document_token_ids(tokenizer, texts, per_document), weights_of(texts), strict=True)
         made = list(parallel_map(reduced, each))
         lengths = np.array([len(one) for one in made], np.int32)
         joined = np.concatenate(made) if made else np.zeros((0, encoded.dim), np.float32)
@@ -138,9 +139,11 @@ def replaced(reduction: type[Reduction], **_: object) -> str | None:
 
 def check(embeddings: Node, documents: Collection, reduction: Reduction) -> Iterator[str]:
     """Check that the documents are those that were encoded, and that the budget fits their length."""
-    from colbertv2.modeling.initial import document_length
+    from colbertv2.modeling.initial import document_length, vectors_per_document
 
     if "documents" not in embeddings.bound or embeddings.bound["documents"].identity() != documents.identity():
         yield "the documents are not those of the embeddings; both must read the same collection."
+    elif pooled := vectors_per_document(embeddings.ancestor("checkpoint")):
+        yield from reduction.check_pooled(pooled)
     elif maxlen := document_length(embeddings):
         yield from reduction.check(maxlen)

@@ -26,7 +26,8 @@ def run(checkpoint: Artifact, *, dim: PositiveInt, out: Path, runtime: Runtime) 
 
     model = ColBERT.load(checkpoint.path)
     *layers, last = model.projection.stored()
-    ColBERT(model.transformer, (*layers, last.sliced(dim)), model.tokenizer).save(out)
+    pooling = None if model.pooling is None else model.pooling.stored()
+    ColBERT(model.transformer, (*layers, last.sliced(dim)), model.tokenizer, pooling).save(out)
 
 
 def replaced(checkpoint: Node, dim: int) -> str | None:

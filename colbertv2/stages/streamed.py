@@ -78,7 +78,8 @@ def run(
     def learn() -> dict[str, Any]:
         model = document_encoder(checkpoint.path, documents, document_maxlen, runtime, runtime.torch_device)
         texts = runtime.bar((text for _, text in documents), "count tokens", "documents", len(documents))
-        lengths = np.array([len(ids) for ids in document_token_ids(model.tokenizer, texts)], np.int32)
+        token_ids = document_token_ids(model.tokenizer, texts, model.vectors_per_document)
+        lengths = np.array([len(ids) for ids in token_ids], np.int32)
         if not lengths.any():
             raise InputError(f"{documents.id} holds no vectors; expected at least one document with tokens.")
         np.save(out / LENGTHS, lengths)

@@ -61,7 +61,8 @@ def run(
     )
     with_attention(model, runtime.attention)
     texts = (text for _, text in documents)
-    recipe.interaction.reduction.learn(model.tokenizer, document_token_ids(model.tokenizer, texts))
+    token_ids = document_token_ids(model.tokenizer, texts, model.vectors_per_document)
+    recipe.interaction.reduction.learn(model.tokenizer, token_ids)
     fit(
         model,
         recipe,
@@ -85,11 +86,19 @@ def check(
     **_: object,
 ) -> Iterator[str]:
     """Check that training and validation read texts alike, and that the recipe fits the checkpoint and the dev set."""
-    from colbertv2.modeling.initial import backbone_of, dim_of, text_problems, trained_length
+    from colbertv2.modeling.initial import (
+        backbone_of,
+        dim_of,
+        pooling_problems,
+        text_problems,
+        trained_length,
+        vectors_per_document,
+    )
 
     trained = parts_of(queries)
     for part, of_part in parts_of(documents).items():
         yield from text_problems(checkpoint, trained[part], of_part)
+        yield from pooling_problems(checkpoint, of_part.maxlen)
     for part, of_dev in parts_of(dev_queries or queries).items():
         for name in ("prompt", "maxlen"):
             own, other = getattr(trained[part], name), getattr(of_dev, name)
@@ -100,7 +109,7 @@ def check(
                 )
     if recipe.interaction != MAXSIM:
         maxlen = documents.maxlen or trained_length(checkpoint)
-        yield from recipe.interaction.model_problems(dim_of(checkpoint), maxlen)
+        yield from recipe.interaction.model_problems(dim_of(checkpoint), maxlen, vectors_per_document(checkpoint))
     if recipe.lora is not None:
         yield from recipe.lora.problems(backbone_of(checkpoint))
     if recipe.search_validation is not None:

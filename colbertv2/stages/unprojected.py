@@ -15,4 +15,5 @@ def run(checkpoint: Artifact, *, out: Path, runtime: Runtime) -> None:
     from colbertv2.modeling.colbert import ColBERT
 
     model = ColBERT.load(checkpoint.path)
-    ColBERT(model.transformer, torch.eye(model.projection.inputs), model.tokenizer).save(out)
+    pooling = None if model.pooling is None else model.pooling.stored()
+    ColBERT(model.transformer, torch.eye(model.projection.inputs), model.tokenizer, pooling).save(out)

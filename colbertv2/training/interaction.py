@@ -141,11 +141,18 @@ class LateInteraction:
                 f"in_batch_groups=1 and a batch_size of at least 2, found {in_batch_groups} and {batch_size}."
             )
 
-    def model_problems(self, dim: int, document_maxlen: int | None) -> Iterator[str]:
-        """Yield why a model with ``dim`` dimensions and documents of at most ``document_maxlen`` tokens can't train."""
+    def model_problems(
+        self, dim: int, document_maxlen: int | None, vectors_per_document: int | None = None
+    ) -> Iterator[str]:
+        """Yield why a model with ``dim`` dimensions and documents of at most ``document_maxlen`` tokens can't train.
+
+        ``vectors_per_document`` is the number of vectors that its learned pooling makes, if it has one.
+        """
         if self.dims is not None and max(self.dims) != dim:
             yield f"interaction.dims is {self.dims}; expected {dim}, the model's dimensions, and lower ones."
-        if document_maxlen:
+        if vectors_per_document:
+            yield from self.reduction.check_pooled(vectors_per_document)
+        elif document_maxlen:
             yield from self.reduction.check(document_maxlen)
 
     def scores(self, model: ColBERT, inputs: tuple[Encoding, Encoding], all_pairs: bool) -> list[BatchScores]:
@@ -176,11 +183,12 @@ class LateInteraction:
 
         queries, documents = inputs
         query_vectors, document_vectors = model(queries), model.document_vectors(documents)
+        tokens = model.document_tokens(documents)
         found = []
         with torch.autocast(query_vectors.device.type, enabled=False):  # 16-bit sums would lose the margins
             for dim in dims:
                 vectors = sliced(document_vectors, dim)
-                vectors, mask = reduced_batch(self.reduction, vectors, documents, model.tokenizer)
+                vectors, mask = reduced_batch(self.reduction, vectors, tokens, model.tokenizer)
                 own = sliced(query_vectors, dim)
                 found.append(model.interact(own, vectors, queries.scored, mask, all_pairs, score))
         return found

@@ -279,7 +279,8 @@ def encoded(
             token_ids = model.tokenizer.document_ids(texts, documents.prompt, documents.maxlen)
             for place, ids in enumerate(token_ids):
                 if len(own[place]):
-                    tokens = np.array(ids)[model.tokenizer.pad_documents([ids]).scored[0].numpy()]
+                    encoding = model.document_tokens(model.tokenizer.pad_documents([ids]))
+                    tokens = encoding.input_ids[0][encoding.scored[0]].numpy()
                     protected = reduction.protects(tokens, special)
                     own[place] = reduction.reduce(own[place].astype(np.float32), tokens, protected).astype(np.float16)
         kept += own

@@ -129,7 +129,7 @@ def test_a_sliced_gated_layer_has_the_first_outputs_of_the_layer():
         torch.testing.assert_close(ProjectionLayers([layer.sliced(dim)])(STATES), expected[:, :dim])
 
 
-TOKENIZATION = Tokenization(12, 20, None, None, False, False, True)
+TOKENIZATION = Tokenization(12, 40, None, None, False, False, True)
 
 
 def model(shape: Head | None, projection: str = "orthogonal") -> ColBERT:

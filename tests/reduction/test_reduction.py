@@ -208,7 +208,7 @@ def test_impossible_budgets_are_refused(arguments, message):
 
 
 def test_budgets_that_no_document_needs_are_refused():
-    assert "at most 180 tokens" in next(iter(made("first", num_vectors=180).check(180)))
+    assert "at most 180 vectors" in next(iter(made("first", num_vectors=180).check(180)))
     assert not [*made("first", num_vectors=179).check(180)] and not [*made("first", factor=180).check(180)]
     assert "a single vector" in next(iter(made("first", factor=181).check(180)))
     with pytest.raises(InputError, match="expected english, or a list of words"):
