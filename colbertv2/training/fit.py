@@ -150,8 +150,7 @@ class RankingModule(lightning.LightningModule):
         )
 
     def configure_optimizers(self):
-        # In mixed precision, Lightning can't clip the gradients of a fused step.
-        fused = "mixed" not in self.trainer.precision
+        fused = self.trainer.precision != "16-mixed"  # whose gradients a fused step would scale back after the clipping
         others: list[dict[str, Any]] = []
         if self.log_temperature is not None:
             rate = self.interaction.temperature_learning_rate
@@ -161,6 +160,16 @@ class RankingModule(lightning.LightningModule):
             return optimizer
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.optimization.factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm. Lightning would refuse a fused step in bf16-mixed too, where no gradient is scaled."""
+        assert gradient_clip_val is not None
+        torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
 
 def reciprocal_rank(scores: Tensor, relevance: Tensor, cutoff: int = 10) -> Tensor:

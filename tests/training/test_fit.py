@@ -299,6 +299,17 @@ def test_every_knob_moves_the_weights(tmp_path, knobs):
     assert not torch.equal(weights(plain), weights(moved))
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_in_every_precision(tmp_path, precision):
+    def change(clip: float) -> float:
+        before = weights(ranker())
+        one_step = Optimization(1e-3, 0, 1, 0.0, 0.0)
+        chosen = recipe(optimization=one_step, validation_interval=1, precision=precision, gradient_clip=clip)
+        return (weights(run(ranker(), tmp_path / str(clip), chosen, validation=[])) - before).abs().mean().item()
+
+    assert 0 < change(1e-6) < 0.8 * change(1.0)  # AdamW divides by the gradient + 1e-8, so only tiny ones tell
+
+
 def test_seed_moves_the_batches_and_epochs_cover_every_example():
     def order(seed: int) -> list[list[str]]:
         batches = TrainingBatches(
