@@ -12,7 +12,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed-$(EXTRA)
 
-.PHONY: help demo demo-full reproduce agree speed growth torture gpu test test-slow test-slurm cluster cluster-million lint docs install clean
+.PHONY: help demo reproduce agree speed growth torture gpu test test-slow test-slurm cluster cluster-million lint docs install clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -28,9 +28,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: install ## the main job on the embedded collection (COLLECTION=stdlib or scifact): table and plots in outputs/
 	$(PY) -m colbertv2 +demo=$(COLLECTION)
-
-demo-full: install ## the same with three times the budget: outputs/demo-full
-	$(PY) -m colbertv2 +demo=stdlib_full
 
 reproduce: install ## the papers' tables, published next to measured values (T=all or a table, SCALE=small, ARGS="row=… hours=… and overrides")
 	$(PY) -m colbertv2 reproduce $(T) scale=$(SCALE) $(ARGS)

@@ -84,7 +84,7 @@ def test_a_directory_of_ones_own_takes_nothing_away(small, own):
     for chosen in (["+budget=two_cores"], ["+ablation=bits"], ["-m", "+budget=two_cores", "+demo=glob(s*)"]):
         points, alone = collect([*own, *chosen, *small]), collect([*chosen, *small])
         assert [point.node.address for point in points] == [point.node.address for point in alone]
-    assert len(alone) == 3 and len(collect(["+ablation=bits", *small])) == 6
+    assert len(alone) == 2 and len(collect(["+ablation=bits", *small])) == 6
     (mine,) = collect([*own, "codec=mine", "+budget=two_cores", *small])
     assert mine.config.codec.nbits == 4
     assert mine.command.startswith(f"python -m colbertv2 {' '.join(own)} codec=mine +budget=two_cores")

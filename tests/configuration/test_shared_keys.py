@@ -26,7 +26,6 @@ EXCEPTIONS = {  # what is named like a shared key and need not follow it, and wh
     "mining.clustering.kmeans_iterations": "a budget mines with a fast index, and says so in its file",
     "model.tokenization.document_maxlen": "the length in training, to which document_maxlen: null refers",
     "pipeline.*.embeddings.document_maxlen": "a round mines with documents as long as in training",
-    "pipeline.teacher_ranking.depth": "how many documents the teacher re-ranks, which a note below the table says",
     "training.*.precision": "that of training changes what is learnt; the shared one is of encoding and scoring",
 }
 
