@@ -87,6 +87,11 @@ class ColBERT(nn.Module):
         return None if self.pooling is None else self.pooling.num_vectors
 
     @property
+    def pooling_weight(self) -> Tensor | None:
+        """The present weight ``[C, L]`` of the pooling, on the CPU; ``None`` if there is no pooling."""
+        return None if self.pooling is None else self.pooling.stored()
+
+    @property
     def dim(self) -> int:
         """Number of dimensions of a token vector."""
         return self.projection.outputs
@@ -289,8 +294,7 @@ class ColBERT(nn.Module):
         """Save encoder and tokenizer in Hugging Face's format, ``projection.safetensors`` and ``colbert.json``."""
         self.transformer.save_pretrained(directory)
         self.tokenizer.tokenizer.save_pretrained(directory)
-        pooling = None if self.pooling is None else self.pooling.stored()
-        write_settings(directory, self.tokenizer.tokenization, self.projection.stored(), pooling)
+        write_settings(directory, self.tokenizer.tokenization, self.projection.stored(), self.pooling_weight)
 
     @classmethod
     def load(

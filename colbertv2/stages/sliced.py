@@ -26,8 +26,7 @@ def run(checkpoint: Artifact, *, dim: PositiveInt, out: Path, runtime: Runtime) 
 
     model = ColBERT.load(checkpoint.path)
     *layers, last = model.projection.stored()
-    pooling = None if model.pooling is None else model.pooling.stored()
-    ColBERT(model.transformer, (*layers, last.sliced(dim)), model.tokenizer, pooling).save(out)
+    ColBERT(model.transformer, (*layers, last.sliced(dim)), model.tokenizer, model.pooling_weight).save(out)
 
 
 def replaced(checkpoint: Node, dim: int) -> str | None:

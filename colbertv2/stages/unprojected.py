@@ -15,5 +15,4 @@ def run(checkpoint: Artifact, *, out: Path, runtime: Runtime) -> None:
     from colbertv2.modeling.colbert import ColBERT
 
     model = ColBERT.load(checkpoint.path)
-    pooling = None if model.pooling is None else model.pooling.stored()
-    ColBERT(model.transformer, torch.eye(model.projection.inputs), model.tokenizer, pooling).save(out)
+    ColBERT(model.transformer, torch.eye(model.projection.inputs), model.tokenizer, model.pooling_weight).save(out)
